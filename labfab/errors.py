@@ -1,0 +1,13 @@
+"""Errors: what a user can mend, said in one line.
+
+Owns: the one exception that ends a task without a traceback.
+"""
+
+from invoke import Exit
+
+
+class SetupError(Exit):
+    """Stop with one line: what happened, on which host, what to type next."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(" ".join(message.split()), code)

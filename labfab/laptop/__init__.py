@@ -1,0 +1,1 @@
+"""Your own machine: keys, passwords, the alias, the tunnel. Knows no stage and dials no host by itself."""
