@@ -1,0 +1,129 @@
+"""Secrets: given in the environment, or kept in a file that only you can read.
+
+Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password.  Undo: forget(alias)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import SetupError
+from . import files
+
+NAMES = ("login-password", "sudo-password", "jupyter-password")
+# A variable is dropped from the environment when it is read; the next task of the same run finds it here.
+TAKEN: dict[str, Secret] = {}
+
+
+class Secret:
+    """Hold a value that does not show itself when it is printed, formatted, logged or pickled."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Give the value itself: to a library that needs it, never to a message."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Secret:
+        return self  # Invoke copies its configuration
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+
+def variable(name: str) -> str:
+    """Name the environment variable of a secret."""
+    return "LABFAB_" + check_name(name).upper().replace("-", "_")
+
+
+def take_from_environment(name: str) -> Secret | None:
+    """Read LABFAB_<NAME> and drop it, so that no child process inherits it."""
+    value = os.environ.pop(variable(name), "")
+    if value:
+        TAKEN[name] = Secret(check_value(value, variable(name)))
+    return TAKEN.get(name)
+
+
+def load(alias: str, name: str) -> Secret | None:
+    """Read a stored secret; None when there is none."""
+    path = place(alias, name)
+    try:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"cannot read {path}: {error}: repair it, or delete it") from None
+    value = re.sub(r"\r?\n\Z", "", text)
+    return Secret(check_value(value, str(path))) if value else None
+
+
+def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> Path:
+    """Keep a secret in a file of its own; one that is there stays unless it is to be replaced."""
+    path = place(alias, name)
+    text = value.reveal() if isinstance(value, Secret) else value
+    data = check_value(text, name).encode() + b"\n"
+    files.make_private(path.parent).chmod(0o700)
+    try:
+        if replace:
+            files.replace(path, data, 0o600)
+        else:
+            with contextlib.suppress(FileExistsError):
+                files.create(path, data)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def forget(alias: str) -> None:
+    """Delete every secret of a lab, and its folder when nothing else is in it."""
+    folder = files.config_folder(alias)
+    for name in NAMES:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def place(alias: str, name: str) -> Path:
+    """Name the file of a secret."""
+    return files.config_folder(alias) / check_name(name)
+
+
+def check_name(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"no such secret: {name}")
+    return name
+
+
+def check_value(value: str, source: str) -> str:
+    """Refuse what no password prompt could take; sudo and PAM read one line."""
+    if re.search(r"[\0\r\n\ud800-\udfff]", value):
+        raise SetupError(f"{source}: a password is one line of text (UTF-8): choose another one")
+    return value

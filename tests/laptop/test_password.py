@@ -1,0 +1,58 @@
+import hashlib
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import password
+
+HOSTILE = ["a b", "'\"`", "$(x)${y}$1", "\\n\\", "größer als Ä", "%s %%", "-n", "x" * 300]
+
+
+def test_hash_form() -> None:
+    """A hash has the parameters and the length of jupyter_server's own."""
+    made = password.hash("secret")
+    assert made.startswith("argon2:$argon2id$v=19$m=10240,t=10,p=8$")
+    assert len(made) == 105
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_round_trip(value: str) -> None:
+    """Hostile passwords are hashed and verified."""
+    assert password.verify(password.hash(value), value)
+
+
+def test_wrong_password() -> None:
+    """Another password is refused."""
+    assert not password.verify(password.hash("secret"), "secret ")
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_old_hash(algorithm: str) -> None:
+    """Hashes of older notebooks are verified."""
+    digest = hashlib.new(algorithm, "größer".encode() + b"abc123").hexdigest()
+    assert password.verify(f"{algorithm}:abc123:{digest}", "größer")
+    assert not password.verify(f"{algorithm}:abc123:{digest}", "kleiner")
+
+
+@pytest.mark.parametrize(
+    "hashed",
+    ["", "argon2:", "argon2:$argon2id$garbled", "sha1", "sha1:a:", "nosuch:a:b", "shake_128:a:b", "sha1:ä:ö"],
+)
+def test_garbled_hash(hashed: str) -> None:
+    """A garbled hash fits no password, and raises nothing."""
+    assert not password.verify(hashed, "secret")
+    assert not password.verify(hashed, "")
+
+
+def test_generate() -> None:
+    """Generated passwords differ, are long, and have no look-alikes."""
+    many = {password.generate() for _ in range(50)}
+    assert len(many) == 50
+    assert {len(one) for one in many} == {24}
+    assert not set("".join(many)) & set("0O1lI")
+
+
+def test_no_text() -> None:
+    """A password that is no text is refused in one line."""
+    with pytest.raises(SetupError, match="not valid text"):
+        password.hash("\udce4")
