@@ -1,0 +1,98 @@
+"""Key pair: the key that opens the host; it is made here and its private half never leaves your machine.
+
+Owns: ~/.ssh/id_ed25519 and its .pub, when there was no key.  Undo: delete both files
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+from pathlib import Path
+
+from ..errors import SetupError
+from . import files
+from .private_key import derive, is_encrypted
+from .public_key import read_publics
+
+__all__ = ["ensure", "generate", "is_encrypted", "public_line", "read_publics"]
+
+NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+def ensure(identity: str = "") -> Path:
+    """Return the private key to use: the one named, else the first good one in ~/.ssh, else a new one."""
+    if identity:
+        return usable(Path(identity).expanduser())
+    folder = Path.home() / ".ssh"
+    problem: SetupError | None = None
+    for path in (folder / name for name in NAMES):
+        if path.exists():
+            try:
+                return usable(path)
+            except SetupError as error:
+                problem = problem or error
+    if problem:
+        raise problem
+    return generate(folder / NAMES[0])
+
+
+def usable(path: Path) -> Path:
+    """Refuse a private key that ssh or Fabric could not use, before a host is asked."""
+    if path.suffix == ".pub":
+        raise SetupError(f"{path} is the public half: name the private one, {path.with_suffix('')}")
+    if not path.exists():
+        raise SetupError(
+            f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity"
+        )
+    line = public_line(path)
+    if line.startswith("sk-"):
+        raise SetupError(
+            f"{path} lives in a security key, which Fabric cannot use: name another key in the setting identity"
+        )
+    if path.stat().st_mode & 0o077:
+        raise SetupError(f"{path} can be read by others, so ssh refuses it: chmod 600 '{path}'")
+    return path
+
+
+def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
+    """Make an ed25519 pair, PATH and PATH.pub; nothing that exists is overwritten."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public = Path(f"{path}.pub")
+    for taken in (path, public):
+        if taken.exists() or taken.is_symlink():
+            raise SetupError(f"{taken} is there already and is kept: name another file for the new key")
+    key = Ed25519PrivateKey.generate()
+    lock = form.BestAvailableEncryption(passphrase.encode()) if passphrase else form.NoEncryption()
+    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, lock)
+    line = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode()
+    files.make_private(path.parent)
+    try:
+        files.create(path, private, 0o600)
+        files.create(public, f"{line} {comment_of(comment)}\n".encode(), 0o644)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def comment_of(given: str) -> str:
+    """Name the owner of a new key, on one line."""
+    return re.sub(r"\s+", " ", given).strip() or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def public_line(path: Path) -> str:
+    """Return the public half of a private key, from PATH.pub or from the key itself."""
+    public = Path(f"{path}.pub")
+    own = derive(path)
+    if not public.exists():
+        if not own:
+            raise SetupError(f"{public} is missing: make it with ssh-keygen -y -f '{path}' > '{public}'")
+        return own
+    line = read_publics(str(public))[0]
+    if own and own not in line:
+        raise SetupError(
+            f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'"
+        )
+    return line

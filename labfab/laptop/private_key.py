@@ -1,0 +1,86 @@
+"""Private keys: what can be told about one without its passphrase."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from pathlib import Path
+
+from ..errors import SetupError
+from .public_key import LARGEST, is_whole
+
+MAGIC = b"openssh-key-v1\0"
+
+
+def is_encrypted(path: Path) -> bool:
+    """Tell whether a private key needs a passphrase."""
+    data = read(path)
+    blob = unwrap(data)
+    return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
+
+
+def derive(path: Path) -> str:
+    """Work out type and blob of the public half; empty where that would need the passphrase."""
+    data = read(path)
+    try:
+        line = from_openssh(unwrap(data)) or from_pem(data)
+    except (ValueError, TypeError, struct.error) as error:
+        raise SetupError(
+            f"the private key {path} is damaged ({error}): restore it, or name another one"
+        ) from None
+    if line and not is_whole(*line.split(" ")):
+        raise SetupError(f"the private key {path} is damaged: restore it, or name another one")
+    return line
+
+
+def read(path: Path) -> bytes:
+    """Read a private key file; refuse what is none."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise SetupError(f"{path} is no private key: correct the setting identity")
+        data = path.read_bytes()
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}") from None
+    if b"PRIVATE KEY-----" not in data:
+        raise SetupError(f"{path} is no private key in OpenSSH's format: correct the setting identity")
+    return data
+
+
+def unwrap(data: bytes) -> bytes:
+    """Return the content of OpenSSH's own format; empty for any other."""
+    found = re.search(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END", data, re.DOTALL)
+    blob = base64.b64decode(b"".join(found[1].split())) if found else b""
+    return blob.removeprefix(MAGIC) if blob.startswith(MAGIC) else b""
+
+
+def from_openssh(blob: bytes) -> str:
+    """Read the public half, which stands in the clear even when the rest is encrypted."""
+    if not blob:
+        return ""
+    for _ in ("cipher", "kdf", "kdf options"):
+        blob = take(blob)[1]
+    key = take(blob[4:])[0]  # after the number of keys
+    return f"{take(key)[0].decode()} {base64.b64encode(key).decode()}"
+
+
+def from_pem(data: bytes) -> str:
+    """Work out the public half of a key in an older format; empty when it is encrypted."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as form
+
+    if b"ENCRYPTED" in data:
+        return ""
+    try:
+        key = form.load_pem_private_key(data, None).public_key()
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    return key.public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode()
+
+
+def take(blob: bytes) -> tuple[bytes, bytes]:
+    """Split the first length-prefixed field off."""
+    (length,) = struct.unpack(">I", blob[:4])
+    if len(blob) < 4 + length:
+        raise ValueError("it is cut off")
+    return blob[4 : 4 + length], blob[4 + length :]
