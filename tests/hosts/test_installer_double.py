@@ -85,13 +85,16 @@ def test_the_file_name_must_end_in_sh(machine, tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def test_a_damaged_file_only_warns_and_a_short_one_fails(machine, tmp_path):
+def test_a_short_file_warns_and_fails_and_the_whole_one_repairs_with_u(machine, tmp_path):
     whole = build("miniforge", (PYTHON,))
     short = tmp_path / whole.name
     short.write_bytes(whole.read_bytes()[:30_000_000])
     done = machine("bash", str(short), "-b", "-p", str(tmp_path / "p"))
     assert "WARNING: md5sum mismatch" in done.stderr
     assert done.returncode == 1
+    assert machine("bash", str(whole), "-b", "-p", str(tmp_path / "p")).returncode == 1
+    assert machine("bash", str(whole), "-b", "-u", "-p", str(tmp_path / "p")).returncode == 0
+    assert machine(str(tmp_path / "p/bin/conda"), "--version").returncode == 0
 
 
 def test_conda_installs_jupyterlab_and_says_when_there_is_nothing_to_do(machine, miniforge):
