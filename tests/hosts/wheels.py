@@ -20,7 +20,7 @@ def collect(python: str) -> Path:
     with locked("wheels"):
         if not folder.exists():
             say(f"collecting JupyterLab's wheels for Python {python} (80 MB, once)")
-            fresh = folder.with_suffix(".new")
+            fresh = folder.with_name(f"{python}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             for wanted in (NEW, OLD):
                 _download(python, wanted, fresh)
