@@ -1,0 +1,269 @@
+"""A disposable machine that boots, and the hands to look inside it."""
+
+import os
+import random
+import secrets
+import shlex
+import socket
+import time
+
+from . import image, network
+from .engine import Engine, find
+from .places import CLONE, LABEL, RigError
+
+BOOT_TIMEOUT = 60
+# A boot of a container keeps the kernel's boot_id; a machine's changes, so every boot gets one of its own.
+FIRST = """\
+cat /proc/sys/kernel/random/uuid >/run/boot_id
+mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
+ssh-keygen -A >/dev/null
+exec /sbin/init
+"""
+MACHINE = (
+    "--restart=always", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+)  # fmt: skip
+DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
+RELOAD = "systemctl reload-or-restart ssh.service"
+AUTHORIZE = """\
+home=$(getent passwd %(user)s | cut -d: -f6)
+install -d -m 700 -o %(user)s -g %(user)s "$home/.ssh"
+printf '%%s\\n' %(lines)s >>"$home/.ssh/authorized_keys"
+chown %(user)s: "$home/.ssh/authorized_keys" && chmod 600 "$home/.ssh/authorized_keys"
+"""
+ALLOW_ROOT_PASSWORD = "sed -i 's/^#*PermitRootLogin .*/PermitRootLogin yes/' /etc/ssh/sshd_config\n"
+PASSWORD = "printf '%%s' %(entry)s | chpasswd\n"
+DISTRO_USER = """\
+id %(user)s >/dev/null 2>&1 || useradd -m -s /bin/bash %(user)s
+usermod -aG sudo %(user)s
+"""
+NOPASSWD = "echo %(user)s' ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users\n"
+REFUSAL = (
+    'no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command="echo \'Please login as the user '
+    '\\"%(user)s\\" rather than the user \\"root\\".\';echo;sleep 10;exit 142" '
+)
+# No way out, and a name server beyond it, so that asking fails at once and is counted.
+CUT_OFF = """\
+ip route show default >/run/way-out && cp /etc/resolv.conf /run/resolv.conf.kept
+ip route del default && echo nameserver 198.51.100.1 >/etc/resolv.conf
+"""
+RECONNECT = "ip route replace $(cat /run/way-out) && cat /run/resolv.conf.kept >/etc/resolv.conf"
+CHECKSUMS = """\
+cd / && find etc root home -xdev \\( -name __pycache__ -o -name .cache -o -path '*/.local/share/jupyter' \
+    -o -path '*/.local/state' -o -path etc/resolv.conf -o -name .ipython -o -name .ipynb_checkpoints \\) -prune \
+    -o \\( -type f ! -name '*.log' -printf '%m %u:%g %p ' -exec sh -c 'sha256sum <"$1"' - {} \\; \\) \
+    -o \\( -type l -printf '%m %u:%g %p -> %l\\n' \\) -o \\( -type d -printf '%m %u:%g %p/\\n' \\)
+"""
+
+
+class Host:
+    """One booted machine."""
+
+    def __init__(self, engine: Engine, id: str, address: str, ports: dict[int, int]):
+        self.engine = engine
+        self.id = id
+        self.address = address
+        self._ports = ports
+
+    def __repr__(self) -> str:
+        return f"<Host {self.id[:12]} {self.address}:{self.port}>"
+
+    @classmethod
+    def boot(
+        cls, flavour: str = "debian12", name: str = "host", *, key: str | None = None, password: str | None = None,
+        user: str = "root", nopasswd: bool = True, owner: str | None = None, engine: Engine | None = None,
+    ) -> "Host":  # fmt: skip
+        """Boot a bare machine that lets `user` in by public key line, by password, or both.
+
+        Another user than root is what cloud images have: sudo (without a password, or with `nopasswd=False` with
+        the given one), and root's key answers that one should log in as that user. `owner` is the process or
+        purpose that has to stop the host; a host of a dead process is cleared away later.
+        """
+        engine = engine or find()
+        host = cls._start(engine, image.ensure(engine, flavour), name, owner or str(os.getpid()))
+        try:
+            host.wait_for_ssh()
+            host.let_in(user, key, password, nopasswd)
+        except BaseException:
+            host.stop()
+            raise
+        return host
+
+    @classmethod
+    def _start(cls, engine: Engine, image_name: str, name: str, owner: str) -> "Host":
+        """Start a container on the first address that is free."""
+        subnet = network.ensure(engine)
+        ports = {} if engine.reaches_containers else {22: free_port(), 2222: free_port()}
+        ports = {22: ports[22], ports[2222]: ports[2222]} if ports else {}
+        publish = [f"--publish=127.0.0.1:{outside}:{inside}" for inside, outside in ports.items()]
+        kind = ("--systemd=always",) if engine.is_podman else DOCKER
+        for _ in range(30):
+            address = str(subnet[random.randint(10, 250)])
+            unique = f"labfab-{CLONE}-{name}-{secrets.token_hex(3)}"
+            options = [f"--name={unique}", f"--hostname={name}", f"--label={LABEL}", f"--label=labfab.owner={owner}",
+                       f"--network={network.NAME}", f"--ip={address}", *publish]  # fmt: skip
+            try:
+                id = engine.run("run", "-d", *MACHINE, *kind, *options, image_name, "/bin/sh", "-c", FIRST)
+                return cls(engine, id.split()[-1], "127.0.0.1" if ports else address, ports)
+            except RigError as error:
+                engine.ok("rm", "-f", unique)
+                if "already in use" not in str(error).lower() and "already allocated" not in str(error).lower():
+                    raise
+        raise RigError(f"no free address in {subnet}")
+
+    @classmethod
+    def existing(cls, engine: Engine, owner: str) -> "list[Host]":
+        """Find the hosts of an owner that are there, running or not."""
+        ids = engine.run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL}", "--filter", f"label=labfab.owner={owner}")
+        return [cls._found(engine, id) for id in ids.split()]
+
+    @classmethod
+    def _found(cls, engine: Engine, id: str) -> "Host":
+        shown = '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.IPAMConfig.IPv4Address}}{{end}}'
+        if engine.is_podman:
+            shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        rows = engine.run("inspect", "-f", '{{range $p, $b := .HostConfig.PortBindings}}{{$p}} {{(index $b 0).HostPort}} {{end}}', id).split()
+        ports = {int(inside.split("/")[0]): int(outside) for inside, outside in zip(rows[::2], rows[1::2])}
+        address = engine.run("inspect", "-f", shown, id).split()[-1]
+        return cls(engine, id, "127.0.0.1" if ports else address, ports)
+
+    @property
+    def port(self) -> int:
+        """The port sshd answers on after the first boot, as dialled from here."""
+        return self._ports.get(22, 22)
+
+    @property
+    def next_port(self) -> int:
+        """A second port that is the same inside and outside, for sshd to move to."""
+        return next((inside for inside in self._ports if inside != 22), 2222)
+
+    def run(self, command: str, input: str | None = None, timeout: float = 120) -> str:
+        """Run a shell command inside as root, past sshd, and return what it prints."""
+        return self.engine.run("exec", "-i", self.id, "/bin/sh", "-c", command, input=input or "", timeout=timeout)
+
+    def let_in(self, user: str, key: str | None, password: str | None, nopasswd: bool = True) -> None:
+        """Give a user a public key, a password, or both."""
+        words = {"user": shlex.quote(user), "lines": shlex.quote(key or ""), "entry": shlex.quote(f"{user}:{password}")}
+        script = "set -e\n"
+        if user != "root":
+            script += DISTRO_USER % words + (NOPASSWD % words if nopasswd else "")
+            root = {"user": "root", "lines": shlex.quote(REFUSAL % {"user": user} + (key or ""))}
+            script += AUTHORIZE % root if key else ""
+        script += AUTHORIZE % words if key else ""
+        if password is not None:
+            script += PASSWORD % words + (ALLOW_ROOT_PASSWORD if user == "root" else "")
+        self.run("sh -s", input=script + RELOAD)
+
+    def wait_for_ssh(self, port: int | None = None, timeout: float = BOOT_TIMEOUT) -> None:
+        """Wait until sshd sends its banner."""
+        where = (self.address, port or self.port)
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if banner(where).startswith(b"SSH-"):
+                return
+            time.sleep(0.1)
+        state = self.engine.run("inspect", "-f", "{{.State.Status}}", self.id)
+        log = self.engine.run("logs", "--tail", "5", self.id)
+        raise RigError(f"no SSH banner from {where[0]}:{where[1]} within {timeout:.0f} s; the host is {state}: {log}")
+
+    def boot_id(self) -> str:
+        """Name the present boot."""
+        return self.run("cat /proc/sys/kernel/random/boot_id")
+
+    def reboot(self, port: int | None = None) -> None:
+        """Reboot as a machine does and wait for sshd on the given port."""
+        before = self.boot_id()
+        self.engine.ok("exec", self.id, "systemctl", "reboot")
+        self._wait_for_boot_after(before)
+        self.wait_for_ssh(port)
+
+    def _wait_for_boot_after(self, before: str) -> None:
+        end = time.monotonic() + BOOT_TIMEOUT
+        while time.monotonic() < end:
+            try:
+                if self.boot_id() != before:
+                    return
+            except RigError:
+                pass  # between two boots there is nobody to ask
+            time.sleep(0.2)
+        raise RigError(f"the host did not come back within {BOOT_TIMEOUT} s of a reboot")
+
+    def kill_power(self, port: int | None = None) -> None:
+        """Pull the plug and put it back."""
+        self.engine.run("kill", self.id)
+        self.engine.run("start", self.id)
+        self.wait_for_ssh(port)
+
+    def pause(self) -> None:
+        """Freeze the host: it takes packets and answers nothing."""
+        self.engine.run("pause", self.id)
+
+    def resume(self) -> None:
+        """Let a frozen host go on."""
+        self.engine.run("unpause", self.id)
+
+    def stop(self) -> None:
+        """Remove the host for good."""
+        self.engine.run("rm", "-f", "-v", self.id)
+
+    def host_key(self) -> str:
+        """Read the host's own ed25519 key, to be pinned: 'ssh-ed25519 AAAA…'."""
+        return " ".join(self.run("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+
+    def host_key_fingerprint(self) -> str:
+        """Read the fingerprint of that key: 'SHA256:…'."""
+        return self.run("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+
+    def checksums(self) -> dict[str, str]:
+        """Fingerprint /etc and the homes, by path: modes, owners, contents; no logs, caches or runtime files."""
+        rows = (line.split(" ", 3) for line in self.run(CHECKSUMS).splitlines())
+        return {row[2]: " ".join([row[0], row[1], *row[3:]]) for row in rows}
+
+    def cut_off(self) -> None:
+        """Leave the host only its own subnet: SSH goes on, no mirror is reached."""
+        self.run(CUT_OFF)
+
+    def attempts_outside(self) -> int:
+        """Count since boot the packets that found no way out: after `cut_off`, every try to reach a mirror."""
+        names, values = (line.split() for line in self.run("grep ^Ip: /proc/net/snmp").splitlines())
+        return int(values[names.index("OutNoRoutes")])
+
+    def reconnect(self) -> None:
+        """Give the host its way out again."""
+        self.run(RECONNECT)
+
+
+def banner(where: tuple[str, int]) -> bytes:
+    """Read the first bytes a server sends, nothing if there is none."""
+    try:
+        with socket.create_connection(where, timeout=2) as connection:
+            return connection.recv(16)
+    except OSError:
+        return b""
+
+
+def free_port() -> int:
+    """Find a port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def clear_leftovers(engine: Engine) -> None:
+    """Remove hosts of this clone whose process died without stopping them."""
+    rows = engine.run("ps", "-a", "--no-trunc", "--filter", f"label={LABEL}", "--format", '{{.ID}} {{.Label "labfab.owner"}}')
+    for row in rows.splitlines():
+        id, _, owner = row.partition(" ")
+        if owner.isdigit() and not alive(int(owner)):
+            engine.run("rm", "-f", "-v", id)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
