@@ -58,7 +58,7 @@ def create(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def replace(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write a file anew in one piece; a link is followed, the owner stays, and without a mode the mode too."""
+    """Write a file anew in one piece; a link is followed, the owner stays, and the mode if none is given."""
     path = Path(os.path.realpath(path))
     old = path.stat() if path.exists() else None
     if mode is None:

@@ -48,7 +48,7 @@ def usable(path: Path) -> Path:
     line = public_line(path)
     if line.startswith("sk-"):
         raise SetupError(
-            f"{path} lives in a security key, which Fabric cannot use: name another key in the setting identity"
+            f"{path} is a security key, which Fabric cannot use: name another in the setting identity"
         )
     if path.stat().st_mode & 0o077:
         raise SetupError(f"{path} can be read by others, so ssh refuses it: chmod 600 '{path}'")

@@ -55,7 +55,7 @@ def read_text(path: Path) -> str:
             raise SetupError(f"{path} is a folder: name the .pub file in it")
         if not path.exists():
             raise SetupError(
-                f"there is no public key file {path}: correct the path, or make a pair with: fab keys.generate"
+                f"there is no public key file {path}: correct the path, or type fab keys.generate"
             )
         if not path.is_file() or path.stat().st_size > LARGEST:
             raise SetupError(f"{path} is no public key: name a file that ends in .pub")

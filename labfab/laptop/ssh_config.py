@@ -1,0 +1,135 @@
+"""The ssh_config: how `ssh homelab` and `fab -H homelab` find the host after setup.
+
+Owns: one block per lab in ~/.ssh/config, between markers.  Undo: remove(path, name)
+
+Constraints:
+- ssh takes the first value it finds, so the block stands first. It ends with its own `Host *` line:
+  options that the user has at the top go on to apply to every host, and ours to this alias only.
+- It is no file of its own, because paramiko does not follow Include.
+- Every other byte stays as it is, and remove() brings the file back as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import SetupError
+from . import files
+from .alias import Alias, check, login, normal, parse, render
+
+__all__ = ["Alias", "find", "login", "read", "remove", "write"]
+
+MARKER = re.compile(rb"^# (>>>|<<<) labfab (\S+) \1[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+HOST = re.compile(rb"^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.MULTILINE | re.IGNORECASE)
+
+
+def read(path: Path) -> list[Alias]:
+    """Return the aliases that labfab wrote into a file, in their order."""
+    data = load(path)
+    return [parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path)]
+
+
+def find(path: Path, user: str, hostname: str, port: int | None) -> Alias | None:
+    """Return the alias that stands for a login: by its name, by its first login or by its present one."""
+    wanted = login(user, hostname, port or 22)
+    for alias in read(path):
+        present = login(alias.user, alias.hostname, alias.port)
+        if hostname == alias.name or wanted in (present, normal(alias.was)):
+            return alias
+    return None
+
+
+def write(path: Path, alias: Alias) -> bool:
+    """Put the block of an alias first in the file; False when it is there already."""
+    check(alias)
+    with files.locked(files.config_folder(alias.name).parent):
+        data = load(path)
+        old = {one.name: one for one in read(path)}.get(alias.name)
+        if old is None:
+            refuse_foreign(data, path, alias.name)
+        elif old.was and old.hostname == alias.hostname:
+            alias = replace(alias, was=old.was)  # the first command line, not the one that was followed
+        return save(path, data, place(data, path, alias))
+
+
+def remove(path: Path, name: str) -> bool:
+    """Take the block of an alias out; False when there is none."""
+    with files.locked(files.config_folder(name).parent):
+        data = load(path)
+        return save(path, data, cut(data, path, name))
+
+
+def place(data: bytes, path: Path, alias: Alias) -> bytes:
+    """Put the block where the old one was, if only our blocks stand before it, else at the top."""
+    block = render(alias, "\r\n" if re.match(rb"[^\n]*\r\n", data) else "\n").encode()
+    top = 0
+    for name, start, end in blocks(data, path):
+        if start != top:
+            break
+        if name == alias.name:
+            return data[:start] + block + cut(data[end:], path, name)
+        top = end
+    return block + cut(data, path, alias.name)
+
+
+def cut(data: bytes, path: Path, name: str) -> bytes:
+    """Leave the blocks of one alias out."""
+    for _, start, end in reversed([block for block in blocks(data, path) if block[0] == name]):
+        data = data[:start] + data[end:]
+    return data
+
+
+def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
+    """Find our blocks: the name, the first byte, the byte after the last."""
+    name, start = "", 0
+    for marker in MARKER.finditer(data):
+        begins, marked = marker[1] == b">>>", marker[2].decode(errors="replace")
+        if begins == bool(name) or (not begins and marked != name):
+            raise SetupError(
+                f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block"
+            )
+        if begins:
+            name, start = marked, marker.start()
+        else:
+            yield name, start, marker.end()
+            name = ""
+    if name:
+        raise SetupError(f"{path}: labfab's block for {name} has lost its last line: delete that block")
+
+
+def refuse_foreign(data: bytes, path: Path, name: str) -> None:
+    """Stop when the user has a host of that name."""
+    for entry in HOST.finditer(data):
+        if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
+            raise SetupError(
+                f"{path} has a Host {name} of your own: choose another name with the setting alias"
+            )
+
+
+def load(path: Path) -> bytes:
+    """Read the file; one that is not there is empty."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}") from None
+
+
+def save(path: Path, old: bytes, new: bytes) -> bool:
+    """Write the file if its content differs; a mode without write permission is obeyed, even by root."""
+    if old == new:
+        return False
+    try:
+        if path.exists() and not path.stat().st_mode & 0o200:
+            raise SetupError(
+                f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself"
+            )
+        files.make_private(path.parent)
+        files.replace(path, new)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from None
+    return True

@@ -1,0 +1,287 @@
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import ssh_config
+from labfab.laptop.ssh_config import Alias
+
+LAB = Alias("homelab", "203.0.113.5", "lab", 2222, "/home/me/.ssh/id_ed25519", "root@203.0.113.5:22")
+GLOBALS = "User boss\nPort 4022\nServerAliveInterval 99\nIdentityFile ~/.ssh/work\nForwardAgent yes\n"
+FILES = {
+    "empty": b"",
+    "globals": GLOBALS.encode(),
+    "hosts": b"Host work\n  HostName work.example\n\nHost *\n  Compression yes\n",
+    "no final newline": b"Host work\n    User x",
+    "crlf": GLOBALS.replace("\n", "\r\n").encode() + b"\r\nHost work\r\n\tUser x\r\n",
+    "comments": "# größer\n\n\n#Host homelab\nHost work # $(x)\n".encode() + b"# \xff\xfe\n",
+    "match": b"Match host work.example\n  User m\nMatch all\n  Compression yes\n",
+    "include": b"Include extra/*.conf\nHost b\n  User b\n",
+}
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    (home / ".ssh").mkdir(mode=0o700)
+    return home / ".ssh/config"
+
+
+def effective(config: Path, host: str) -> list[str]:
+    """What OpenSSH makes of a host."""
+    return subprocess.run(
+        ["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.splitlines()
+
+
+@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+def test_there_and_back(data: bytes, config: Path) -> None:
+    """The block comes first, every other byte stays, and removing brings the file back."""
+    config.write_bytes(data)
+    assert ssh_config.write(config, LAB)
+    assert config.read_bytes().endswith(data)
+    assert config.read_bytes().startswith(b"# >>> labfab homelab >>>")
+    assert ssh_config.read(config) == [LAB]
+    assert not ssh_config.write(config, LAB)
+    assert ssh_config.remove(config, "homelab")
+    assert config.read_bytes() == data
+    assert not ssh_config.remove(config, "homelab")
+
+
+@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+def test_openssh_reads_it(data: bytes, config: Path) -> None:
+    """ssh finds the lab under its alias, and every other host is as it was."""
+    (config.parent / "extra").mkdir()
+    (config.parent / "extra/a.conf").write_text("Compression yes\nHost inc\n  User i\n")
+    config.write_bytes(data.replace(b"extra/", str(config.parent / "extra").encode() + b"/"))
+    others = ["work", "work.example", "unlisted.example", "203.0.113.5", "inc", "b"]
+    before = {host: effective(config, host) for host in others}
+    ssh_config.write(config, LAB)
+    assert {host: effective(config, host) for host in others} == before
+    lab = effective(config, "homelab")
+    for line in (
+        "hostname 203.0.113.5",
+        "user lab",
+        "port 2222",
+        "identitiesonly yes",
+        "serveraliveinterval 15",
+        f"identityfile {LAB.identity}",
+    ):
+        assert line in lab
+    if data == FILES["globals"]:
+        assert "forwardagent yes" in lab
+
+
+@pytest.mark.parametrize("data", [value for name, value in FILES.items() if name != "comments"])
+def test_paramiko_reads_it(data: bytes, config: Path) -> None:
+    """paramiko, and so Fabric, finds the same values."""
+    config.write_bytes(data)
+    others = ["work", "unlisted.example"]
+    before = [dict(paramiko.SSHConfig.from_path(config).lookup(host)) for host in others]
+    ssh_config.write(config, LAB)
+    read = paramiko.SSHConfig.from_path(config)
+    assert [dict(read.lookup(host)) for host in others] == before
+    lab = read.lookup("homelab")
+    assert (lab["hostname"], lab["user"], lab["port"]) == ("203.0.113.5", "lab", "2222")
+    assert lab["identityfile"][0] == LAB.identity
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        replace(LAB, hostname="2001:db8::1", was="root@[2001:db8::1]:22"),
+        replace(LAB, identity="/home/größer kleiner/$x (y) #1/= key"),
+        replace(LAB, identity=""),
+        replace(LAB, was="", proxy_jump="me@jump.example:2200"),
+        replace(LAB, name="a.b_C-1", port=22),
+    ],
+)
+def test_unusual_values(alias: Alias, config: Path) -> None:
+    """IPv6, jump hosts and paths with blanks are read alike by ssh, by paramiko and by us."""
+    ssh_config.write(config, alias)
+    assert ssh_config.read(config) == [alias]
+    found = effective(config, alias.name)
+    read = paramiko.SSHConfig.from_path(config).lookup(alias.name)
+    assert f"hostname {alias.hostname}" in found and read["hostname"] == alias.hostname
+    if alias.identity:
+        assert f"identityfile {alias.identity}" in found and read["identityfile"] == [alias.identity]
+    if alias.proxy_jump:
+        assert f"proxyjump {alias.proxy_jump}" in found and read["proxyjump"] == alias.proxy_jump
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        replace(LAB, name="../x"),
+        replace(LAB, name="a b"),
+        replace(LAB, hostname="x\nProxyCommand evil"),
+        replace(LAB, hostname="-oProxyCommand=x"),
+        replace(LAB, hostname="fe80::1%eth0"),
+        replace(LAB, hostname=""),
+        replace(LAB, user="$(x)"),
+        replace(LAB, port=0),
+        replace(LAB, port=70000),
+        replace(LAB, identity="/a\nProxyCommand evil"),
+        replace(LAB, identity='/a"b'),
+        replace(LAB, identity="/a%h"),
+        replace(LAB, identity="/a~b"),
+        replace(LAB, identity="/${HOME}"),
+        replace(LAB, proxy_jump="a b"),
+    ],
+)
+def test_refused_values(alias: Alias, config: Path) -> None:
+    """Values that would break the file, or be read in two ways, are refused and nothing is written."""
+    with pytest.raises(SetupError):
+        ssh_config.write(config, alias)
+    assert not config.exists()
+
+
+def test_was_cannot_break_out(config: Path) -> None:
+    """A first login that is none is left out."""
+    ssh_config.write(config, replace(LAB, was="root@x:22\nProxyCommand evil"))
+    assert b"evil" not in config.read_bytes()
+
+
+def test_several_labs(config: Path) -> None:
+    """Labs stand side by side; a change of one moves no other, and each goes alone."""
+    config.write_bytes(FILES["globals"])
+    labs = [
+        replace(LAB, name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))
+    ]
+    for lab in labs:
+        ssh_config.write(config, lab)
+    before = config.read_bytes()
+    assert [ssh_config.write(config, lab) for lab in labs] == [False] * 3
+    assert config.read_bytes() == before
+    assert ssh_config.write(config, replace(labs[1], port=9))
+    assert {lab.name: lab.port for lab in ssh_config.read(config)} == {"one": 2201, "two": 9, "three": 2203}
+    assert "port 9" in effective(config, "two") and "port 2203" in effective(config, "three")
+    for lab in labs:
+        assert ssh_config.remove(config, lab.name)
+    assert config.read_bytes() == FILES["globals"]
+
+
+def test_moves_back_to_the_top(config: Path) -> None:
+    """When something was put before the block, a rewrite brings the block to the top again."""
+    ssh_config.write(config, LAB)
+    config.write_bytes(b"User boss\n" + config.read_bytes())
+    assert ssh_config.write(config, LAB)
+    assert config.read_bytes().endswith(b"<<<\nUser boss\n")
+    assert "user lab" in effective(config, "homelab")
+
+
+def test_first_login_stays(config: Path) -> None:
+    """The first command line is remembered for as long as the host stays the same."""
+    ssh_config.write(config, LAB)
+    assert not ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222"))
+    ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222", port=2200))
+    assert ssh_config.read(config)[0].was == "root@203.0.113.5:22"
+    ssh_config.write(config, replace(LAB, hostname="203.0.113.9", was="root@203.0.113.9:22"))
+    assert ssh_config.read(config)[0].was == "root@203.0.113.9:22"
+
+
+@pytest.mark.parametrize(
+    ("user", "hostname", "port", "found"),
+    [
+        ("root", "203.0.113.5", 22, "homelab"),
+        ("root", "203.0.113.5", None, "homelab"),
+        ("lab", "203.0.113.5", 2222, "homelab"),
+        ("anybody", "homelab", 22, "homelab"),
+        ("root", "2001:DB8:0::1", 22, "six"),
+        ("root", "[2001:db8::1]", 22, "six"),
+        ("root", "Lab.Example", 22, "named"),
+        ("lab", "203.0.113.5", 22, None),
+        ("root", "203.0.113.5", 2222, None),
+        ("root", "203.0.113.50", 22, None),
+    ],
+)
+def test_find(user: str, hostname: str, port: int | None, found: str | None, config: Path) -> None:
+    """A lab is found by its alias, its first login and its present one, and by nothing else."""
+    assert ssh_config.find(config, user, hostname, port) is None
+    ssh_config.write(config, LAB)
+    ssh_config.write(config, replace(LAB, name="six", hostname="2001:db8::1", was="root@2001:db8::1:22"))
+    ssh_config.write(config, replace(LAB, name="named", hostname="lab.example", was="root@lab.example:22"))
+    alias = ssh_config.find(config, user, hostname, port)
+    assert (alias and alias.name) == found
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "Host homelab",
+        "host=homelab",
+        '  Host "homelab"',
+        "Host\twork homelab",
+        "Host = HomeLab",
+        "Host homelab\r",
+    ],
+)
+def test_foreign_entry(entry: str, config: Path) -> None:
+    """A host of that name of the user's own is never shadowed."""
+    config.write_text(f"Compression yes\n{entry}\n  User x\n")
+    before = config.read_bytes()
+    with pytest.raises(SetupError, match="choose another name"):
+        ssh_config.write(config, LAB)
+    assert config.read_bytes() == before
+    assert ssh_config.write(config, replace(LAB, name="home"))
+
+
+def test_own_options_below(config: Path) -> None:
+    """Options that the user adds for the alias later are no obstacle."""
+    ssh_config.write(config, LAB)
+    config.write_bytes(config.read_bytes() + b"Host homelab\n  Compression yes\n")
+    assert ssh_config.write(config, replace(LAB, port=2200))
+    assert {"compression yes", "port 2200"} <= set(effective(config, "homelab"))
+
+
+def test_new_file(home: Path) -> None:
+    """A new file and its folder are yours alone."""
+    config = home / ".ssh/config"
+    ssh_config.write(config, LAB)
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert config.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_link_and_mode(config: Path, home: Path) -> None:
+    """A linked config is written where it lives, and keeps its mode."""
+    (home / "dotfiles").mkdir()
+    target = home / "dotfiles/ssh config"
+    target.write_bytes(FILES["hosts"])
+    target.chmod(0o640)
+    config.symlink_to("../dotfiles/ssh config")
+    ssh_config.write(config, LAB)
+    assert config.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert target.read_bytes().endswith(FILES["hosts"])
+    assert os.listdir(home / "dotfiles") == ["ssh config"]
+
+
+def test_read_only(config: Path) -> None:
+    """A read-only file is left alone, also by root."""
+    config.write_bytes(FILES["hosts"])
+    config.chmod(0o400)
+    with pytest.raises(SetupError, match=r"read-only.*chmod u\+w"):
+        ssh_config.write(config, LAB)
+    assert config.read_bytes() == FILES["hosts"]
+
+
+def test_not_a_file(config: Path) -> None:
+    """A folder in place of the file is named."""
+    config.mkdir()
+    with pytest.raises(SetupError, match="cannot read"):
+        ssh_config.write(config, LAB)
+
+
+@pytest.mark.parametrize("lost", ["# >>> labfab homelab >>>", "# <<< labfab homelab <<<"])
+def test_damaged_markers(lost: str, config: Path) -> None:
+    """Half a block is reported, not guessed at."""
+    ssh_config.write(config, LAB)
+    config.write_text(config.read_text().replace(lost + "\n", ""))
+    before = config.read_bytes()
+    for act in (ssh_config.write, lambda path, alias: ssh_config.remove(path, alias.name)):
+        with pytest.raises(SetupError, match="delete that block"):
+            act(config, LAB)
+    assert config.read_bytes() == before
