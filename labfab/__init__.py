@@ -1,0 +1,10 @@
+"""labfab: your own JupyterLab on a machine you reach over SSH, as a Fabric task library."""
+
+from invoke import Collection
+
+from . import setup
+from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
+
+__all__ = ["ns"]
+
+ns = Collection(setup, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel)

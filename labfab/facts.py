@@ -1,0 +1,248 @@
+"""Facts: what is there.
+
+One POSIX script reads a host in sections, in one round trip. A change forgets what was read; afterwards only the
+sections that are asked for are read again.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+from fabric import Connection
+
+from .errors import SetupError
+from .host import Host
+from .settings import Settings
+
+SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
+SECTIONS = ("system", "updates", "accounts", "ssh", "firewall", "python", "jupyter", "lab")
+PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
+
+Values = dict[str, str]
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file on the host; its text never shows in a repr."""
+
+    mode: str
+    owner: str
+    content: str
+
+    def __repr__(self) -> str:
+        return f"File(mode={self.mode}, owner={self.owner})"
+
+
+class System(msgspec.Struct, frozen=True):
+    kernel: str
+    machine: str
+    id: str
+    version: str
+    name: str
+    boot_id: str
+    reboot_required: bool
+    systemd: bool
+    login: str
+    packages: frozenset[str]
+
+
+class Updates(msgspec.Struct, frozen=True):
+    age: int  # seconds since the lists were fetched
+    pending: int | None  # packages to install or remove; None: could not be simulated
+    interrupted: bool  # dpkg was stopped in the middle
+
+
+class Account(msgspec.Struct, frozen=True):
+    name: str
+    uid: int
+    home: str
+    shell: str
+    groups: frozenset[str]
+    password: str  # passwd -S: P set, L locked, NP none
+    linger: bool
+    home_stat: str
+    ssh_stat: str
+    keys: File | None
+
+
+class Ssh(msgspec.Struct, frozen=True):
+    socket_activated: bool
+    ports: frozenset[int]  # that sshd is set up for
+    listening: dict[int, str]  # TCP port -> program
+    effective: dict[str, Values]  # account -> sshd -T -C
+    main: File | None
+    drop_in: File | None
+    other_ports: tuple[str, ...]  # lines of other files that set Port
+
+
+class Firewall(msgspec.Struct, frozen=True):
+    active: bool
+    incoming: str
+    allowed: frozenset[int]
+
+
+class Python(msgspec.Struct, frozen=True):
+    prefix: str
+    python: bool
+    conda: bool
+    lab: bool
+    unfinished: bool  # an installer was cut off in the middle
+    shells: frozenset[str]  # what login shells know: conda, venv
+    versions: Values
+
+
+class Jupyter(msgspec.Struct, frozen=True):
+    config: File | None
+    folder_stat: str
+    others: tuple[str, ...]
+    root_dir: str  # its owner; empty: missing
+
+
+class Lab(msgspec.Struct, frozen=True):
+    session: bool
+    pid: str
+    holder: str
+    owner: str
+    since: str
+    stale: bool  # its configuration is newer than the process
+    api: str  # version that answers; empty: nothing does
+
+
+def facts(c: Connection) -> Facts:
+    """What is known of the host, read as far as it is needed."""
+    return Facts(c)
+
+
+class Facts:
+    """The sections of one host, each parsed when it is asked for."""
+
+    def __init__(self, c: Connection) -> None:
+        self.c = c
+
+    def raw(self, section: str) -> Values:
+        """One section's values; the first question of a run reads them all."""
+        known = Host.of(self.c).facts
+        if section not in known:
+            known.update(read(self.c, (section,) if Host.of(self.c).changes else SECTIONS))
+        return known[section]
+
+    @cached_property
+    def system(self) -> System:
+        v = self.raw("system")
+        if v["kernel"] != "Linux":
+            raise SetupError(f"{self.c.host} runs {v['kernel']}: this release sets up Debian and Ubuntu only")
+        return System(
+            v["kernel"], v["machine"], v["id"], v["version"], v["name"], v["boot_id"], "reboot_required" in v,
+            "systemd" in v, v["login"], frozenset(below(v, "package")),
+        )
+
+    @cached_property
+    def updates(self) -> Updates:
+        v = self.raw("updates")
+        pending = v.get("pending", "")
+        return Updates(int(v.get("age", 0)), int(pending) if pending else None, "interrupted" in v)
+
+    @cached_property
+    def accounts(self) -> dict[str, Account]:
+        v = self.raw("accounts")
+        names = [key.removesuffix(".uid") for key in v if key.endswith(".uid")]
+        return {name: account(name, below(v, name)) for name in names}
+
+    @cached_property
+    def sudoers(self) -> File | None:
+        return file(self.raw("accounts"), "sudoers")
+
+    @cached_property
+    def ssh(self) -> Ssh:
+        v = self.raw("ssh")
+        users = {key.split(".")[0] for key in v if key.endswith(".permitrootlogin")}
+        return Ssh(
+            v.get("socket") == "active",
+            frozenset(map(int, below(v, "port"))),
+            {int(port): program for port, program in below(v, "listening").items()},
+            {user: below(v, user) for user in users},
+            file(v, "main"),
+            file(v, "drop_in"),
+            tuple(text(v.get("other_ports", "")).splitlines()),
+        )
+
+    @cached_property
+    def firewall(self) -> Firewall:
+        v = self.raw("firewall")
+        return Firewall("active" in v, v.get("incoming", ""), frozenset(map(int, below(v, "allowed"))))
+
+    @cached_property
+    def python(self) -> Python:
+        v = self.raw("python")
+        return Python(
+            v.get("prefix", ""), "python" in v, "conda" in v, "lab" in v, "unfinished" in v,
+            frozenset(below(v, "shell")), below(v, "version"),
+        )
+
+    @cached_property
+    def jupyter(self) -> Jupyter:
+        v = self.raw("jupyter")
+        return Jupyter(file(v, "config"), v.get("folder_stat", ""), tuple(below(v, "other")), v.get("root_dir", ""))
+
+    @cached_property
+    def lab(self) -> Lab:
+        v = self.raw("lab")
+        return Lab(
+            "session" in v, v.get("pid", ""), v.get("holder", ""), v.get("owner", ""), v.get("since", ""),
+            "stale" in v, v.get("api", ""),
+        )
+
+
+def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
+    """Run the script and split its answer."""
+    want = Settings.of(c)
+    users = dict.fromkeys([want.user, *([want.lab_user] if want.lab_user else []), c.user, "root"])
+    given = {
+        "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
+        "LAB_PORT": want.lab_port, "ROOT_DIR": want.root_dir,
+    }
+    head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
+    answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{SCRIPT}")
+    if not answer.ok:
+        raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
+    return parse(answer.out)
+
+
+def parse(out: str) -> dict[str, Values]:
+    """Split the script's output into sections of key and value."""
+    sections: dict[str, Values] = {}
+    for line in out.splitlines():
+        key, sign, value = line.partition("=")
+        if sign:
+            sections[current][key] = value
+        elif line.startswith("["):
+            current = line[1:-1]
+            sections[current] = {}
+    return sections
+
+
+def below(values: Values, prefix: str) -> Values:
+    """The values whose key begins with *prefix* and a dot."""
+    start = f"{prefix}."
+    return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
+
+
+def text(blob: str) -> str:
+    return base64.b64decode(blob).decode(errors="surrogateescape")
+
+
+def file(values: Values, key: str) -> File | None:
+    if f"{key}.stat" not in values:
+        return None
+    mode, owner = values[f"{key}.stat"].split()
+    return File(mode, owner, text(values.get(f"{key}.text", "")))
+
+
+def account(name: str, v: Values) -> Account:
+    return Account(
+        name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
+        "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"),
+    )

@@ -1,0 +1,144 @@
+# Reads a Debian or Ubuntu host and changes nothing of it. Each section is a function that prints `key=value`
+# lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
+# of Python's folder in LAB_USER's home), LAB_PORT, then the names of the sections.
+
+say() { printf '%s=%s\n' "$1" "$2"; }
+blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
+home_of() { getent passwd "$1" | cut -d: -f6; }
+file() {  # key path: what a put needs to know
+  [ -e "$2" ] || return 0
+  say "$1.stat" "$(stat -c '%a %U' "$2")"
+  [ -f "$2" ] && blob "$1.text" <"$2"
+}
+
+system() {
+  say kernel "$(uname -s)"
+  say machine "$(uname -m)"
+  ( . /etc/os-release 2>/dev/null; say id "$ID"; say version "$VERSION_ID"; say name "$PRETTY_NAME"; say like "$ID_LIKE" )
+  say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+  [ -e /run/reboot-required ] && say reboot_required yes
+  [ -d /run/systemd/system ] && say systemd yes
+  say login "${SUDO_USER:-$(id -un)}"
+  command -v dpkg-query >/dev/null &&
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl python3-venv ca-certificates rsync 2>/dev/null |
+    while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
+}
+
+# The simulation costs 0.7 s, so its verdict is kept together with what it was made from.
+updates() {
+  command -v apt-get >/dev/null || return 0
+  cache=/var/cache/labfab
+  stamp=$(stat -c %Y $cache/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null | sort -n | tail -n 1)
+  say age $(( $(date +%s) - ${stamp:-0} ))
+  [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] && say interrupted yes
+  grep -qE '^Status: .* (half-installed|half-configured|unpacked|triggers-pending)$' /var/lib/dpkg/status && say interrupted yes
+  made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
+    /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null | cksum)
+  if [ "$(sed -n 1p $cache/verdict 2>/dev/null)" = "$made_from" ]; then
+    say pending "$(sed -n 2p $cache/verdict)"
+    return
+  fi
+  if simulated=$(apt-get -s -o Debug::NoLocking=true --auto-remove dist-upgrade 2>/dev/null); then
+    pending=$(printf '%s\n' "$simulated" | grep -cE '^(Inst|Remv) ')
+    say pending "$pending"
+    mkdir -p $cache && printf '%s\n%s\n' "$made_from" "$pending" >$cache/verdict
+  fi
+}
+
+accounts() {
+  for user in $USERS; do
+    line=$(getent passwd "$user") || continue
+    home=$(printf '%s' "$line" | cut -d: -f6)
+    say "$user.uid" "$(id -u "$user")"
+    say "$user.home" "$home"
+    say "$user.shell" "$(printf '%s' "$line" | cut -d: -f7)"
+    say "$user.groups" "$(id -Gn "$user")"
+    say "$user.password" "$(passwd -S "$user" 2>/dev/null | cut -d' ' -f2)"
+    [ -e "/var/lib/systemd/linger/$user" ] && say "$user.linger" yes
+    [ -d "$home" ] && say "$user.home_stat" "$(stat -c '%a %U' "$home")"
+    [ -d "$home/.ssh" ] && say "$user.ssh_stat" "$(stat -c '%a %U' "$home/.ssh")"
+    file "$user.keys" "$home/.ssh/authorized_keys"
+    file "$user.profile" "$home/.profile"
+  done
+  file sudoers /etc/sudoers.d/90-labfab
+}
+
+ssh() {
+  [ -x /usr/sbin/sshd ] || return 0
+  [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
+  say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
+  /usr/sbin/sshd -T 2>/dev/null | sed -n 's/^port /port./p' | while read -r line; do say "$line" yes; done
+  for user in $USERS; do
+    /usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null |
+      grep -E '^(passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding) ' |
+      while read -r key value; do say "$user.$key" "$value"; done
+  done
+  file main /etc/ssh/sshd_config
+  file drop_in /etc/ssh/sshd_config.d/00-labfab.conf
+  grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null |
+    grep -v '^/etc/ssh/sshd_config.d/00-labfab.conf:' | blob other_ports
+  ss -Hltnp 2>/dev/null | sed -nE 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p'
+}
+
+firewall() {
+  command -v ufw >/dev/null || return 0
+  status=$(LC_ALL=C ufw status verbose 2>/dev/null)
+  case $status in *"Status: active"*) say active yes ;; esac
+  say incoming "$(printf '%s\n' "$status" | sed -nE 's/^Default: ([a-z]+) \(incoming\).*/\1/p')"
+  # While ufw is off it shows no rules, so they are read where it keeps them.
+  sed -nE 's/^### tuple ### (allow|limit) tcp ([0-9]+) .* in$/allowed.\2=yes/p' /etc/ufw/user.rules 2>/dev/null
+  sed -nE 's/^### tuple ### (allow|limit) any ([0-9]+) .* in$/allowed.\2=yes/p' /etc/ufw/user.rules 2>/dev/null
+  grep -q '^### tuple ### \(allow\|limit\) tcp 22 .* OpenSSH - in' /etc/ufw/user.rules 2>/dev/null && say profile.OpenSSH yes
+  return 0
+}
+
+python() {
+  home=$(home_of "$LAB_USER")
+  [ -n "$home" ] || return 0
+  [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
+  grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
+  grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
+  [ -d "$home/$PREFIX" ] || return 0
+  prefix=$home/$PREFIX
+  say prefix "$prefix"
+  [ -x "$prefix/bin/python" ] && say python yes
+  [ -x "$prefix/bin/conda" ] && say conda yes
+  [ -x "$prefix/bin/jupyter-lab" ] && say lab yes
+  for info in "$prefix"/lib/python3*/site-packages/*.dist-info; do
+    name=${info##*/}; name=${name%.dist-info}
+    case $name in *-*) say "version.${name%-*}" "${name##*-}" ;; esac
+  done
+}
+
+jupyter() {
+  home=$(home_of "$LAB_USER")
+  [ -n "$home" ] || return 0
+  file config "$home/.jupyter/jupyter_server_config.json"
+  [ -d "$home/.jupyter" ] && say folder_stat "$(stat -c '%a %U' "$home/.jupyter")"
+  for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json jupyter_lab_config.py; do
+    [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
+  done
+  case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
+  [ -d "$root" ] && say root_dir "$(stat -c '%U' "$root")"
+  return 0
+}
+
+lab() {
+  getent passwd "$LAB_USER" >/dev/null || return 0
+  command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
+  holder=$(ss -Hltnp "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
+  [ -n "$holder" ] || return 0
+  pid=$(printf '%s' "$holder" | sed -nE 's/.*pid=([0-9]+).*/\1/p')
+  say pid "$pid"
+  say holder "$(printf '%s' "$holder" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')"
+  [ -n "$pid" ] && say owner "$(stat -c %U "/proc/$pid" 2>/dev/null)" && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
+  config=$(home_of "$LAB_USER")/.jupyter/jupyter_server_config.json
+  [ -n "$pid" ] && [ -n "$(find "$config" -newer "/proc/$pid/cmdline" 2>/dev/null)" ] && say stale yes
+  say api "$(curl -s -m 5 "http://127.0.0.1:$LAB_PORT/api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+}
+
+for section in "$@"; do
+  echo "[$section]"
+  $section
+done
+true

@@ -1,0 +1,385 @@
+"""Host: the only door to a machine.
+
+ask reads, change and put write; each write has a why, is shown, is journaled with its way back, and in plan mode is
+shown instead of done. Stages pass shell text as constants with %s: quoting happens here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import paramiko
+from fabric import Connection, Task, task
+from invoke import Context
+
+from . import connection, journal, screen
+from .errors import SetupError
+from .laptop import secrets, ssh_config
+from .settings import Settings
+from .shell import Result, Shell, WrongSudoPassword
+
+LONG = 1800  # seconds of silence allowed to a download or an unpacking
+# The new file takes the name only when it is whole: `>` would follow a link that the account may have put there.
+PUT = """\
+set -eu; umask 077
+path=%s; mode=%s; owner=%s; check=%s; NEW=$path.labfab-new
+mkdir -p "$(dirname "$path")"; rm -f "$NEW"; trap 'rm -f "$NEW"' EXIT
+cat >"$NEW"; chmod "$mode" "$NEW"
+[ -z "$owner" ] || chown "$owner" "$NEW"
+eval "$check"
+mv -f "$NEW" "$path"
+"""
+BRING_BACK = "if [ -e %s ]; then cp -a %s %s; else rm -f %s; fi"
+AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; exec runuser -u %s -- sh -c %s)"
+
+
+class Change(NamedTuple):
+    """One write that was made, with the command that takes it back."""
+
+    stage: str
+    why: str
+    undo: tuple[str, ...]
+
+
+class Login(NamedTuple):
+    """A way in that is known to work; without an identity it is the way of the present login."""
+
+    user: str
+    port: int
+    identity: Path | None
+
+
+class Host:
+    """What a run knows of one machine: its settings, its root shell, its facts, the changes so far."""
+
+    sessions: dict[tuple[str, str, int], Host] = {}
+    lock = threading.Lock()
+
+    def __init__(self, c: Connection) -> None:
+        self.c = c
+        self.shell: Shell | None = None
+        self.facts: dict[str, Any] = {}
+        self.changes: list[Change] = []
+        self.stage = ""
+        self.depth = 0
+        self.proven: Login | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages name the machine: the alias it was called by, else the login."""
+        return self.c.original_host if self.c.original_host != self.c.host else connection.address(self.c)
+
+    @classmethod
+    def of(cls, c: Connection) -> Host:
+        """The one session of this login; tasks of the same command line share it."""
+        if "_labfab" not in vars(c):
+            with cls.lock:
+                key = (c.user, c.host, c.port)
+                vars(c)["_labfab"] = cls.sessions.setdefault(key, cls(c))
+        return vars(c)["_labfab"]
+
+    @property
+    def login(self) -> Login:
+        """The newest way in that was proven, else the one this run came in by."""
+        return self.proven or Login(self.c.user, self.c.port, None)
+
+    @property
+    def planning(self) -> bool:
+        return bool(self.c.config.run.dry)
+
+    def open(self) -> Shell:
+        """Dial where that is still to do and give the root shell."""
+        if self.shell is None or self.shell.channel.closed:
+            settings = Settings.of(self.c)
+            connection.follow(self.c)
+            if not self.c.is_connected:
+                connection.dial(self.c, settings)
+            self.shell = self.root_shell(settings)
+        return self.shell
+
+    def root_shell(self, settings: Settings) -> Shell:
+        """Start the shell, finding sudo's password where it asks for one."""
+        given = secrets.take_from_environment("sudo-password")
+        stored = secrets.load(alias_of(self.c, settings), "sudo-password")
+        candidates = [self.c.config.sudo.password, given and given.reveal(), stored and stored.reveal()]
+        candidates += [self.c.connect_kwargs.get("password")]
+        known = list(dict.fromkeys(p for p in candidates if p))
+        for password in known or [None]:
+            with contextlib.suppress(WrongSudoPassword):
+                return self.remember(Shell(self.c.transport, self.label, password), password)
+        for _ in range(3 if sys.stdin.isatty() else 0):
+            password = getpass.getpass(f"sudo password of {connection.address(self.c)}: ")
+            with contextlib.suppress(WrongSudoPassword):
+                return self.remember(Shell(self.c.transport, self.label, password), password)
+        raise SetupError(
+            f"{self.label}: {'wrong sudo password' if known else 'sudo asks for a password'} for {self.c.user}: "
+            "set LABFAB_SUDO_PASSWORD or use fab --prompt-for-sudo-password"
+        )
+
+    def remember(self, shell: Shell, password: str | None) -> Shell:
+        self.c.config.sudo.password = password
+        return shell
+
+    def close(self) -> None:
+        """Forget the connection, for a reboot or the end."""
+        if self.shell:
+            self.shell.close()
+        self.shell = None
+        self.facts.clear()
+        self.c.close()
+
+
+def alias_of(c: Connection, settings: Settings) -> str:
+    """The alias of this host: its block's name where it has one, else the setting.
+
+    Raises SetupError when the setting's name stands for another machine already.
+    """
+    path = connection.config_path(c)
+    found = ssh_config.find(path, c.user, c.host, c.port)
+    if found:
+        return found.name
+    name = settings.alias.replace("{host}", c.host.replace(":", "-"))
+    for other in ssh_config.read(path):
+        if other.name == name and other.hostname != c.host:
+            raise SetupError(f"{c.host}: the alias {name} stands for {other.hostname} already: set another, LABFAB_ALIAS=NAME")
+    return name
+
+
+def fill(command: str, *args: object) -> str:
+    """Put quoted values into shell text."""
+    return command % tuple(shlex.quote(str(arg)) for arg in args)
+
+
+def as_user(command: str, user: str | None) -> str:
+    """Run shell text as another account, in its home."""
+    return fill(AS_USER, user, user, user, user, user, command) if user else command
+
+
+def ask(c: Connection, command: str, *args: object, user: str | None = None) -> Result:
+    """Read something; also in plan mode.
+
+    command: shell text with %s for each value. user: account to read as, else root.
+    Exit code 0 means yes and 1 no; anything else is an error and raises SetupError.
+    """
+    host = Host.of(c)
+    result = host.open().run(as_user(fill(command, *args), user))
+    if result.code not in (0, 1):
+        raise SetupError(f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}")
+    return result
+
+
+def change(
+    c: Connection,
+    command: str,
+    *args: object,
+    why: str,
+    undo: Sequence[str] = (),
+    user: str | None = None,
+    stdin: str = "",
+    long: bool = False,
+) -> Result | None:
+    """Change something.
+
+    why: what the user sees. undo: command and values that take it back. user: account to do it as, else root.
+    stdin: secret input, never shown. long: show the output while it runs.
+    Raises SetupError when the command fails. Returns None in plan mode.
+    """
+    text = as_user(fill(command, *args), user)
+    if stdin:
+        text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
+    line = journal.entry(Host.of(c).stage, why, [fill(undo[0], *undo[1:])] if undo else ())
+    return write(c, text, line, why, undo, shown=fill(command, *args), timeout=LONG if long else 120)
+
+
+def put(
+    c: Connection,
+    path: str,
+    text: str,
+    why: str,
+    mode: str = "644",
+    owner: str = "",
+    user: str | None = None,
+    check: str = "true",
+    secret: bool = False,
+) -> Result | None:
+    """Write a file as a whole; call it only where the content differs.
+
+    mode: octal. owner: user:group. user: account that writes, for files in a home. check: shell text that must
+    succeed before "$NEW" takes the name. secret: show no content in plan mode.
+    """
+    script = fill("printf %%s %s | ", text) + as_user(fill("sh -c %s", fill(PUT, path, mode, owner, check)), user)
+    line = journal.entry(Host.of(c).stage, why, path=path)
+    return write(c, script, line, why, (), shown="" if secret else text)
+
+
+def write(
+    c: Connection,
+    script: str,
+    line: dict[str, object],
+    why: str,
+    undo: Sequence[str],
+    shown: str,
+    timeout: float = 120,
+) -> Result | None:
+    """Note, do and show one change."""
+    host = Host.of(c)
+    if host.planning:
+        host.changes.append(Change(host.stage, why, tuple(undo)))
+        screen.planned(host.label, why, shown)
+        return None
+    began = time.monotonic()
+    shell = host.open()
+    with screen.working(host.label, why) as tell:
+        result = shell.run(journal.command(line) + script, on_line=tell, timeout=timeout)
+    host.facts.clear()
+    if not result.ok:
+        raise SetupError(failure(host.label, why, result))
+    host.changes.append(Change(host.stage, why, way_back(line, undo)))
+    screen.changed(host.label, why, time.monotonic() - began)
+    return result
+
+
+def way_back(line: dict[str, object], undo: Sequence[str]) -> tuple[str, ...]:
+    """The command that takes a change back: the file as it was, or the undo that was given."""
+    if "path" not in line:
+        return tuple(undo)
+    kept = f"{journal.FOLDER}/before/{line['number']}"
+    return (BRING_BACK, kept, kept, str(line["path"]), str(line["path"]))
+
+
+def failure(label: str, why: str, result: Result) -> str:
+    """One line for a change that failed."""
+    words = result.last_words
+    if "No space left" in words or "Disk quota" in words:
+        return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
+    return f"{label}: could not {why}: {words}"
+
+
+@contextlib.contextmanager
+def guarded(c: Connection, why: str, login: Login | None = None, always: bool = False) -> Iterator[None]:
+    """Keep a change to access only when a fresh login proves it.
+
+    why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
+    when nothing was changed. With nothing changed it costs nothing.
+    On failure every change of the group is taken back over the connection that is still open. Raises SetupError.
+    """
+    host = Host.of(c)
+    first = len(host.changes)
+    try:
+        yield
+        if (always or len(host.changes) > first) and not host.planning:
+            prove(c, login or host.login)
+    except (SetupError, paramiko.SSHException, OSError, EOFError) as error:
+        taken = take_back(host, first)
+        problem = str(error).removeprefix(f"{host.label}: ") or type(error).__name__
+        raise SetupError(f"{host.label}: could not {why}: {problem}{taken}") from None
+
+
+def take_back(host: Host, first: int) -> str:
+    """Undo the changes from number *first* on, newest first."""
+    undone = host.changes[first:]
+    for made in reversed(undone):
+        if made.undo and not host.planning:
+            host.open().run(fill(made.undo[0], *made.undo[1:]))
+    del host.changes[first:]
+    host.facts.clear()
+    return "; what was changed for it has been taken back, the old login works" if undone else ""
+
+
+def prove(c: Connection, login: Login) -> None:
+    """Log in anew, become root, open a forward: what every later run and the tunnel need."""
+    name = f"{login.user}@{c.host}:{login.port}"
+    with screen.working(Host.of(c).label, f"prove the login {name}"):
+        new = connection.fresh(c, *login)
+        try:
+            Shell(new.transport, name, sudo_password(c, login.user)).close()
+            new.transport.open_channel("direct-tcpip", ("127.0.0.1", login.port), ("127.0.0.1", 0), timeout=10).close()
+        except WrongSudoPassword:
+            raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
+        finally:
+            new.close()
+
+
+def remember(c: Connection, settings: Settings) -> None:
+    """Write the proven way in to ~/.ssh/config, under the alias."""
+    host, path = Host.of(c), connection.config_path(c)
+    block = ssh_config.Alias(
+        name=alias_of(c, settings),
+        hostname=c.host,
+        user=host.login.user,
+        port=host.login.port,
+        identity=str(host.login.identity or ""),
+        was=f"{c.user}@{c.host}:{c.port}",
+    )
+    if not host.planning and ssh_config.write(path, block):
+        host.changes.append(Change(host.stage, f"remember the host as {block.name}", ()))
+        screen.changed(host.label, f"remember the host as {block.name} in {path}", 0)
+
+
+def sudo_password(c: Connection, user: str) -> str | None:
+    """The password that sudo wants from this account, where it is known."""
+    stored = secrets.load(alias_of(c, Settings.of(c)), "sudo-password")
+    return (c.config.sudo.password if user == c.user else None) or (stored.reveal() if stored else None)
+
+
+class HostTask(Task):
+    """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
+
+    def __init__(self, *args: Any, reads: bool = False, **kwargs: Any) -> None:
+        """reads: the task changes nothing by nature, so it does not tell that nothing was changed."""
+        super().__init__(*args, **kwargs)
+        self.reads = reads
+
+    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(c, Connection):
+            raise SetupError(f"{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+        host = Host.of(c)
+        share(host.c, c)
+        with self.counted(host):
+            host.open()
+            return super().__call__(c, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def counted(self, host: Host) -> Iterator[None]:
+        """Journal under this task's stage; the outermost task tells how many changes were made."""
+        outer, host.stage = host.stage, self.body.__module__.rpartition(".")[2]
+        host.depth += 1
+        try:
+            yield
+            if host.depth == 1 and not self.reads:
+                screen.say(f"[{host.label}] {tally(host)}")
+        finally:
+            host.depth -= 1
+            host.stage = outer
+
+
+def tally(host: Host) -> str:
+    """How much was changed, in words."""
+    count = len(host.changes)
+    if count == 0:
+        return "nothing to change"
+    return f"{count} change{'s' * (count > 1)}{' to make' * host.planning}"
+
+
+def share(dialled: Connection, c: Connection) -> None:
+    """Let a second task of the same command line use the connection of the first."""
+    if dialled is not c:
+        for name in ("user", "host", "port", "client", "transport"):
+            setattr(c, name, getattr(dialled, name))
+
+
+class LaptopTask(Task):
+    """A task of your own machine: it takes -H as a name and never dials it by itself."""
+
+
+host_task = functools.partial(task, klass=HostTask)
+laptop_task = functools.partial(task, klass=LaptopTask)

@@ -1,0 +1,144 @@
+"""Debian and Ubuntu: apt, adduser, systemd, ufw."""
+
+from __future__ import annotations
+
+import time
+
+from fabric import Connection
+
+from ..errors import SetupError
+from ..facts import facts
+from ..host import Host, ask, change
+from ..settings import Settings
+
+# NEEDRESTART_MODE and the conffile options keep apt from asking; it waits for dpkg's lock by itself.
+APT = (
+    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q -o DPkg::Lock::Timeout=600 "
+    "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
+)
+# DPkg::Lock::Timeout does nothing for the lock of the lists (tried with apt 2.6), so update is tried again.
+UPDATE = (
+    "tries=60; until out=$(" + APT + "update 2>&1); do case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
+    "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
+    "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
+)
+CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
+LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
+
+
+def wait_until_settled(c: Connection) -> None:
+    """Let a machine that was just made finish its own first setup."""
+    if ask(c, f"{CLOUD_INIT} || exit 1").ok:
+        change(c, "cloud-init status --wait >/dev/null || true", why="wait for cloud-init", long=True)
+
+
+def refresh(c: Connection, max_age: int = 0) -> None:
+    """Fetch the package lists when they are older than *max_age* hours."""
+    if facts(c).updates.age > max_age * 3600:
+        change(c, UPDATE, why="fetch the package lists", long=True)
+
+
+def upgrade(c: Connection) -> None:
+    """Install every upgrade and remove what nothing needs any more."""
+    have = facts(c).updates
+    if have.interrupted:
+        change(c, "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold", why="finish what dpkg was stopped in", long=True)
+        change(c, APT + "-f install", why="mend broken dependencies", long=True)
+        have = facts(c).updates
+    if have.pending is None:
+        raise SetupError(f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there")
+    if have.pending:
+        command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
+        change(c, command, why=f"upgrade the system ({have.pending} packages)", long=True)
+
+
+def install(c: Connection, *packages: str) -> None:
+    """Install the packages that are missing."""
+    missing = [name for name in packages if name not in facts(c).system.packages]
+    if not missing:
+        return
+    refresh(c, Settings.of(c).update_max_age)
+    # Set free of suggestions; a missing package stops here with apt's own words.
+    command = APT + "install --no-install-recommends" + " %s" * len(missing)
+    undo = (APT + "purge" + " %s" * len(missing), *missing)
+    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=undo, long=True)
+
+
+def add_account(c: Connection, name: str) -> None:
+    """Make an account with a home and no password."""
+    change(
+        c, "useradd --create-home --shell /bin/bash %s", name,
+        why=f"add the account {name}", undo=("userdel %s", name),
+    )
+
+
+def set_password(c: Connection, name: str, password: str) -> None:
+    """Set a password, handed over on standard input."""
+    change(c, "chpasswd", stdin=f"{name}:{password}\n", why=f"give {name} a password for sudo", undo=("passwd -q -l %s", name))
+
+
+def join_group(c: Connection, name: str, group: str) -> None:
+    change(c, "usermod --append --groups %s %s", group, name, why=f"add {name} to the group {group}", undo=("gpasswd --delete %s %s", name, group))
+
+
+def keep_running(c: Connection, name: str) -> None:
+    """Let an account's processes outlive its logins."""
+    change(c, "loginctl enable-linger %s", name, why=f"let {name}'s programs run on after logout", undo=("loginctl disable-linger %s", name))
+
+
+def restart_sshd(c: Connection) -> None:
+    """Make sshd listen as its configuration says; sessions that are open stay open.
+
+    Ubuntu from 22.10 on lets systemd listen: there a generator writes the socket from sshd's configuration at
+    daemon-reload, and only the socket's restart makes it listen anew.
+    """
+    if facts(c).ssh.socket_activated:
+        command = "/usr/sbin/sshd -t && systemctl daemon-reload && systemctl restart ssh.socket"
+    else:
+        command = "/usr/sbin/sshd -t && systemctl restart ssh"
+    change(c, command, why="make sshd listen anew", undo=(command,))
+
+
+def reload_sshd(c: Connection) -> None:
+    """Make sshd read its configuration, without touching what it listens on."""
+    # Under a socket no sshd need be running; the next connection starts one that reads the new file.
+    command = "mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl reload ssh; fi"
+    change(c, command, why="make sshd read it", undo=(command,))
+
+
+def allow_port(c: Connection, port: int) -> None:
+    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=("ufw delete allow %s/tcp", port))
+
+
+def close_port(c: Connection, port: int) -> None:
+    change(c, "ufw delete allow %s/tcp", port, why=f"close port {port}", undo=("ufw allow %s/tcp", port))
+
+
+def reboot(c: Connection) -> None:
+    """Restart the machine and wait until a new boot answers."""
+    host = Host.of(c)
+    before = facts(c).system.boot_id
+    # Detached, so that the answer arrives before the machine goes down.
+    change(c, "nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", why="reboot")
+    if not host.planning:
+        time.sleep(2)
+        wait_for_boot(host, before)
+
+
+def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
+    """Dial until another boot_id than *before* answers. patience: seconds."""
+    from .. import screen
+
+    host.close()
+    end = time.monotonic() + patience
+    with screen.working(host.label, "wait for the reboot") as tell:
+        while time.monotonic() < end:
+            tell("")
+            try:
+                if facts(host.c).system.boot_id != before:
+                    return
+            except SetupError:
+                pass
+            host.close()
+            time.sleep(1)
+    raise SetupError(f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console")

@@ -1,0 +1,89 @@
+"""Screen: what the user sees.
+
+One line a change, live while it lasts on a terminal, plain otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+QUIET = 15.0  # seconds between signs of life where nothing can move
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Tell something that is no change."""
+    say(f"  {text}")
+
+
+def warn(text: str) -> None:
+    print(f"  ! {text}", file=sys.stderr, flush=True)
+
+
+def terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def secret(label: str, value: str, path: object) -> str:
+    """One line that shows a secret on a terminal and only its place elsewhere."""
+    return f"{label}: {value} (kept in {path})" if terminal() else f"{label}: in {path}"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def changed(where: str, why: str, seconds: float) -> None:
+    """Tell one finished change."""
+    took = f"  {duration(seconds)}" if seconds >= 1 else ""
+    say(f"[{where}] {why}{took}")
+
+
+def planned(where: str, why: str, text: str = "") -> None:
+    """Tell one change that plan mode leaves undone."""
+    say(f"[{where}] would {why}")
+    for line in text.splitlines():
+        say(f"    {line}")
+
+
+@contextlib.contextmanager
+def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
+    """Show that work goes on; yields a function to call with the newest line of output, or "" each second.
+
+    On a terminal one line moves and vanishes at the end; elsewhere a line appears every 15 seconds.
+    """
+    began = last = time.monotonic()
+    newest = ""
+
+    def tell(line: str) -> None:
+        nonlocal last, newest
+        newest = line or newest
+        now = time.monotonic()
+        if terminal():
+            move(f"[{where}] {why} … {duration(now - began)}", newest)
+        elif now - last >= QUIET:
+            last = now
+            say(f"[{where}] {why} … {duration(now - began)}")
+
+    try:
+        if terminal():
+            move(f"[{where}] {why} …", "")
+        yield tell
+    finally:
+        if terminal():
+            move("", "")
+
+
+def move(head: str, tail: str) -> None:
+    """Rewrite the last line of the terminal."""
+    room = shutil.get_terminal_size().columns - 1
+    text = f"{head}  {tail}".rstrip()[:room]
+    sys.stdout.write(f"\r\x1b[K{text}")
+    sys.stdout.flush()

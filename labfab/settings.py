@@ -1,0 +1,237 @@
+"""Settings: what you want.
+
+One frozen, typed, validated list. Later sources win: the defaults below, `lab:` in invoke.yaml, `lab:` in
+fabric.yaml or in the file given with `fab -f` (or the recipe named by LABFAB_RECIPE), LABFAB_<KEY> in the
+environment, flags of a task. Unknown keys and bad values are named together with the place they came from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
+
+import msgspec
+from invoke import Config, Context
+from msgspec import Meta
+
+from .errors import SetupError
+
+# In a wheel the folder lies inside the package, in a checkout beside it.
+CONFIG = next(
+    (d for d in (Path(__file__).parent / "config", Path(__file__).parent.parent / "config") if d.is_dir()),
+    Path(__file__).parent,
+)
+# LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
+NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "RECIPE"}
+# useradd(8) allows more, but these never need quoting and never begin like an option.
+ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}$"
+# systemd, cron or packages own these; taking one over would hand Lab their files.
+RESERVED = {"root", "daemon", "bin", "sys", "nobody", "www-data", "sshd", "mail", "backup", "man", "games", "sync"}
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+def doc(text: str, **limits: Any) -> Meta:
+    return Meta(description=text, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, with its default; `docs/settings.md` is made from this class."""
+
+    user: Annotated[str, doc("Account with sudo that you log in as", pattern=ACCOUNT)] = "lab"
+    lab_user: Annotated[
+        str, doc("Account without sudo that runs JupyterLab; empty: `user` runs it", pattern=f"{ACCOUNT}|^$")
+    ] = ""
+    sudo: Annotated[
+        Literal["password", "nopasswd"], doc("`password`: sudo asks for one (generated if you give none)")
+    ] = "password"
+
+    alias: Annotated[
+        str,
+        doc(
+            "Name of the host in ~/.ssh/config and of its folder in ~/.config/labfab; `{host}` stands for the address",
+            pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]|\{host\})*$|^\{host\}$",
+        ),
+    ] = "homelab"
+    identity: Annotated[
+        str, doc("Your private key; empty: ~/.ssh/id_ed25519, id_ecdsa or id_rsa, else a new ~/.ssh/id_ed25519")
+    ] = ""
+    public_keys: Annotated[
+        list[str], doc("More public keys that may log in: files or `ssh-ed25519 AAAA…` lines")
+    ] = []
+    host_key: Annotated[
+        str, doc("Fingerprint the host must show at the first contact", pattern=r"^(SHA256:[A-Za-z0-9+/]{43})?$")
+    ] = ""
+    connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
+
+    update: Annotated[bool, doc("Upgrade the system's packages")] = True
+    update_max_age: Annotated[int, doc("Hours for which the package lists count as fresh", ge=0)] = 24
+    reboot: Annotated[bool, doc("Reboot by itself when an upgrade asks for it")] = False
+
+    ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    firewall: Annotated[bool, doc("Switch ufw on")] = True
+    open_ports: Annotated[list[Port], doc("TCP ports to let in besides SSH")] = []
+
+    python: Annotated[
+        Literal["miniforge", "anaconda", "miniconda", "venv"], doc("Where Python and JupyterLab come from")
+    ] = "miniforge"
+    python_version: Annotated[
+        str, doc("Release of the installer; empty: the tried one", pattern=r"^[A-Za-z0-9._-]*$")
+    ] = ""
+    python_mirror: Annotated[
+        str, doc("URL of a folder that holds the installer", pattern=r"^(https?://[^\s'\"]+)?$")
+    ] = ""
+    package_index: Annotated[
+        str, doc("URL of a PyPI mirror (simple index)", pattern=r"^(https?://[^\s'\"]+)?$")
+    ] = ""
+    packages: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\[\],<>=!~-]*$")]],
+        doc("More Python packages beside JupyterLab"),
+    ] = []
+    accept_anaconda_terms: Annotated[
+        bool, doc("You accept Anaconda's terms of service (organisations over 200 people pay)")
+    ] = False
+
+    lab_port: Annotated[int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)] = 9999
+    local_port: Annotated[int, doc("Port of the tunnel on your laptop", ge=1024, le=65535)] = 9000
+    root_dir: Annotated[
+        str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+$")
+    ] = "notebooks"
+    jupyter_options: Annotated[
+        dict[str, dict[str, Any]], doc("More options for jupyter_server_config.json, e.g. {ServerApp: {…}}")
+    ] = {}
+
+    @property
+    def jupyter_user(self) -> str:
+        """The account that owns Python, the notebooks and the Lab process."""
+        return self.lab_user or self.user
+
+    @classmethod
+    def of(cls, c: Context, **flags: Any) -> Settings:
+        """Collect the settings that hold for this context.
+
+        c: the task's context. flags: values given on the command line; None means not given.
+        Raises SetupError for an unknown key or a bad value, with the place it came from.
+        """
+        values: dict[str, Any] = {}
+        for place, layer in layers(c):
+            values.update(checked(layer, place))
+        values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
+        return consistent(cls(**values))
+
+
+TYPES = {name: hint for name, hint in get_type_hints(Settings, include_extras=True).items()}
+
+
+def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Convert one layer's values to their types."""
+    if not isinstance(layer, Mapping):
+        raise SetupError(f"{place}: `lab:` must hold settings, one `key: value` a line")
+    return {key: convert(key, value, place) for key, value in layer.items()}
+
+
+def convert(key: str, value: Any, place: str) -> Any:
+    if key not in TYPES:
+        raise SetupError(f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all")
+    try:
+        return msgspec.convert(value, TYPES[key], strict=False)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise SetupError(f"{place}: {key} cannot be {value!r}: {reason(key, error)}") from None
+
+
+def reason(key: str, error: Exception) -> str:
+    """Say it in words where a pattern is all that msgspec could tell."""
+    if "regex" not in str(error):
+        return str(error).replace("`", "").lower()
+    if key in ("user", "lab_user"):
+        return "an account name has small letters, digits, - and _, at most 32, and begins with a letter"
+    return "see docs/settings.md for what is allowed"
+
+
+def nearest(key: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, TYPES, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def consistent(settings: Settings) -> Settings:
+    """Refuse values that are right alone but not together."""
+    for key in ("user", "lab_user"):
+        if getattr(settings, key) in RESERVED:
+            raise SetupError(f"{key} cannot be {getattr(settings, key)!r}: choose an account of your own, e.g. lab")
+    if settings.user == settings.lab_user:
+        raise SetupError("lab_user must be another account than user: leave it empty to run Lab as user")
+    if settings.ssh_port == settings.lab_port or settings.lab_port in settings.open_ports:
+        raise SetupError(f"lab_port {settings.lab_port} must stay private: give ssh_port or open_ports another number")
+    if settings.python == "anaconda" and not settings.accept_anaconda_terms:
+        raise SetupError(
+            "python: anaconda needs accept_anaconda_terms: true; read https://www.anaconda.com/legal first "
+            "(organisations over 200 people need a licence), or leave python at miniforge"
+        )
+    return settings
+
+
+def layers(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each place that may hold settings, weakest first."""
+    yield from project_file(c)
+    # Invoke merges these without telling where a value came from, so each level is read by itself.
+    for level in ("collection", "system", "user", "project", "runtime", "overrides"):
+        found = getattr(c.config, f"_{level}", None) or {}
+        if found.get("lab") is not None:
+            yield getattr(c.config, f"_{level}_path", None) or f"the {level} configuration", found["lab"]
+    yield from recipe()
+    yield from environment()
+
+
+def project_file(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Read `lab:` from invoke.yaml beside the fabfile, which `fab` itself ignores."""
+    folder = getattr(c.config, "_project_prefix", None) or os.getcwd()
+    yield from yaml_file(Config(project_location=folder, lazy=True), "load_project", "_project", "invoke.yaml")
+
+
+def recipe() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    name = os.environ.get("LABFAB_RECIPE")
+    if not name:
+        return
+    path = CONFIG / f"{name}.yaml"
+    if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in CONFIG.glob("*.yaml"))) or "none"
+        raise SetupError(f"LABFAB_RECIPE: there is no recipe {name!r}; there are: {known}")
+    yield from yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path))
+
+
+def yaml_file(config: Config, load: str, level: str, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        getattr(config, load)()
+    except Exception as error:  # yaml's own errors have no common base within invoke
+        problem = " ".join(str(error).split())
+        raise SetupError(f"{place} cannot be read: {problem}") from None
+    found = getattr(config, level) or {}
+    if found.get("lab") is not None:
+        yield getattr(config, f"{level}_path") or place, found["lab"]
+
+
+def environment() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield LABFAB_<KEY> settings, each as a layer of its own so that errors name the variable."""
+    for variable, text in sorted(os.environ.items()):
+        key = variable.removeprefix("LABFAB_")
+        if key != variable and key not in NOT_SETTINGS:
+            yield variable, {key.lower(): parsed(key.lower(), text, variable)}
+
+
+def parsed(key: str, text: str, variable: str) -> Any:
+    """Split a list at commas; read JSON where it is given."""
+    kind = get_origin(getattr(TYPES.get(key), "__origin__", None))
+    if kind not in (list, dict):
+        return text
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SetupError(f"{variable} is no JSON: {error}") from None
+    return [item.strip() for item in text.split(",") if item.strip()]

@@ -1,0 +1,79 @@
+"""Setup: the recipes, each a plain list of stages that reads like the guide's table of contents."""
+
+from __future__ import annotations
+
+import time
+
+from fabric import Connection
+
+from . import screen
+from .facts import facts
+from .host import Host, alias_of, host_task
+from .laptop import secrets
+from .settings import Settings
+from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
+
+UBUNTU = (
+    ("update", system.update),
+    ("user", user.add),
+    ("keys", keys.copy),
+    ("passwords off", ssh.disable_passwords),
+    ("root off", ssh.disable_root),
+    ("port", ssh.change_port),
+    ("firewall", firewall.enable),
+    ("Python", python.install),
+    ("login shells", python.init_shell),
+    ("Jupyter", jupyter.configure),
+    ("Lab", lab.start),
+    ("tunnel", tunnel.open_),
+)
+
+
+@host_task(default=True)
+def full(c: Connection) -> None:
+    """Turn a bare machine into your own JupyterLab: every stage, chosen by looking at the host."""
+    ubuntu(c)
+
+
+@host_task
+def ubuntu(c: Connection) -> None:
+    """Set up a Debian or Ubuntu host, stage by stage."""
+    want = Settings.of(c)
+    if not facts(c).system.systemd:
+        screen.warn("systemd does not run here: services may not start")
+    times = []
+    for name, stage in UBUNTU:
+        if skipped(name, want):
+            continue
+        began = time.monotonic()
+        stage(c)
+        times.append((name, time.monotonic() - began))
+    summary(c, want, times)
+
+
+def skipped(name: str, want: Settings) -> bool:
+    return (name == "update" and not want.update) or (name == "firewall" and not want.firewall)
+
+
+def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> None:
+    """Tell what there is now, where its secrets are and what is left to do."""
+    host, alias = Host.of(c), alias_of(c, want)
+    if host.planning:
+        return
+    if host.changes:
+        screen.say()
+        screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
+    screen.say()
+    screen.say(f"JupyterLab:  {tunnel.url(alias, want)}")
+    for name, label in (("jupyter-password", "password"), ("sudo-password", f"sudo password of {want.user}")):
+        value = secrets.load(alias, name)
+        if value:
+            screen.say(screen.secret(f"{label}", value.reveal(), secrets.place(alias, name)))
+    screen.say(f"shell:       ssh {alias}     tasks: fab -H {alias} …")
+    if host.changes:
+        login = host.login
+        screen.say(f"left to you: a router or cloud firewall in front of the host must let in TCP port {login.port}")
+    if facts(c).system.reboot_required:
+        screen.say(f"             a reboot is pending: fab -H {alias} system.reboot")
+
+

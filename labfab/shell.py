@@ -1,0 +1,167 @@
+"""Shell: one long-lived root shell on the host, fed with framed scripts.
+
+Constraints:
+- A command of its own channel costs two round trips and more, a frame in an open shell costs one
+  (docs/architecture.md), so everything short and long goes through here.
+- Scripts travel on the channel's input, never in an argument list, so `ps` on the host shows no secret.
+- `( eval … )` keeps a syntax error, an `exit` or a `cd` of one script from reaching the next one.
+- sudo reads its password byte by byte from the same input, so nothing that follows it is swallowed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import shlex
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import paramiko
+
+from .errors import SetupError
+
+PROMPT = "labfab-wants-a-password:"
+ROOT = "labfab-is-root"
+# Ends with the same `sh` reading its script from standard input, whoever we logged in as.
+START = f"""\
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH
+root='echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
+if [ "$(id -u)" = 0 ]; then eval "$root"
+elif ! command -v sudo >/dev/null; then echo labfab-no-sudo
+elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
+else exec sudo -S -p {PROMPT} sh -c "$root"
+fi
+"""
+
+
+class ConnectionLost(SetupError):
+    """The connection broke; what was begun may or may not have happened."""
+
+
+class WrongSudoPassword(Exception):
+    """sudo asked a second time."""
+
+
+class Result(NamedTuple):
+    """What a script left: exit code and both outputs."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that say something, for an error message."""
+        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
+        return " | ".join(lines[-3:]) or f"exit code {self.code}, no output"
+
+
+class Shell:
+    """A root shell over one channel of an open transport."""
+
+    def __init__(self, transport: paramiko.Transport, label: str, password: str | None = None) -> None:
+        """Start the shell.
+
+        label: how to name the host in errors. password: for sudo, where it asks for one.
+        Raises WrongSudoPassword when it is refused or missing, SetupError when there is no way to root.
+        """
+        self.label = label
+        self.token = f"labfab-{secrets.token_hex(8)}"
+        self.channel = transport.open_session(timeout=30)
+        self.channel.exec_command(START)
+        self.password = password
+        self.become_root()
+
+    def become_root(self) -> None:
+        """Wait until root answers, giving sudo the password when it asks."""
+        seen = {"out": b"", "err": b""}
+        asked = 0
+        while ROOT.encode() not in seen["out"]:
+            if not self.receive(seen, timeout=30):
+                raise SetupError(self.refusal(seen))
+            # A second question is the only sign of a wrong password that classic sudo and sudo-rs share.
+            if seen["err"].count(PROMPT.encode()) > asked:
+                asked += 1
+                if asked > 1 or self.password is None:
+                    self.close()
+                    raise WrongSudoPassword
+                self.channel.sendall(self.password.encode() + b"\n")
+
+    def refusal(self, seen: dict[str, bytes]) -> str:
+        """Say why there is no root shell, from the last words of the host."""
+        text = (seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
+        words = " ".join(text.split())
+        if "labfab-no-sudo" in words:
+            return f"{self.label}: this account is not root and sudo is not installed: log in as root"
+        if "lease login as the user" in words:
+            return f"{self.label}: {words.strip()} Use that name: fab -H NAME@…"
+        if "password" in words.lower() and ("expired" in words.lower() or "change" in words.lower()):
+            return f"{self.label}: the password has expired: log in once with ssh, set a new one, run this again"
+        if "sudoers" in words:
+            return f"{self.label}: this account may not use sudo: log in as root or as an account that may"
+        return f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
+
+    def run(
+        self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
+    ) -> Result:
+        """Run a script and wait for its end.
+
+        on_line: called with each line as it comes. timeout: seconds of silence that count as a broken connection.
+        Raises ConnectionLost.
+        """
+        frame = f"(eval {shlex.quote(script)}) </dev/null; printf '\\n%s %d\\n' {self.token} $?; "
+        frame += f"printf '\\n%s\\n' {self.token} >&2\n"
+        out_end, err_end = f"\n{self.token} ".encode(), f"\n{self.token}\n".encode()
+        seen = {"out": b"", "err": b""}
+        try:
+            self.channel.sendall(frame.encode())
+            while not (out_end in seen["out"] and seen["out"].endswith(b"\n") and err_end in seen["err"]):
+                if not self.receive(seen, timeout, on_line):
+                    raise ConnectionLost(self.lost())
+        except OSError:
+            raise ConnectionLost(self.lost()) from None
+        out, _, code = seen["out"].rpartition(out_end)
+        err = seen["err"].rpartition(err_end)[0]
+        return Result(int(code), out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def lost(self) -> str:
+        return f"{self.label}: the connection broke: run the same command again, it goes on where this stopped"
+
+    def receive(
+        self, seen: dict[str, bytes], timeout: float, on_line: Callable[[str], None] | None = None
+    ) -> bool:
+        """Wait for output and add it; False when the host closed or stayed silent."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            select.select([self.channel], [], [], 1)
+            got = False
+            for name, ready, take in (
+                ("out", self.channel.recv_ready, self.channel.recv),
+                ("err", self.channel.recv_stderr_ready, self.channel.recv_stderr),
+            ):
+                while ready():
+                    data = take(65536)
+                    seen[name] += data
+                    got = got or bool(data)
+                    if on_line:
+                        self.tell(data, on_line)
+            if got:
+                return True
+            if on_line:
+                on_line("")
+            if self.channel.closed or self.channel.exit_status_ready() or not self.channel.transport.is_active():
+                return False
+        return False
+
+    def tell(self, data: bytes, on_line: Callable[[str], None]) -> None:
+        for line in data.decode(errors="replace").replace("\r", "\n").splitlines():
+            if line.strip() and self.token not in line:
+                on_line(line.strip())
+
+    def close(self) -> None:
+        self.channel.close()

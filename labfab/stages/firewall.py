@@ -1,0 +1,28 @@
+"""Firewall: let in SSH and what you publish, refuse the rest.
+
+Owns: ufw's rules.  Undo: ufw disable
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from ..facts import facts
+from ..host import change, guarded, host_task
+from ..platforms import platform
+from ..settings import Settings
+
+
+@host_task(default=True)
+def enable(c: Connection) -> None:
+    """Let in SSH and published ports, refuse all other incoming traffic."""
+    platform(c).install(c, "ufw")
+    with guarded(c, "switch the firewall on"):
+        have = facts(c).firewall
+        for port in [*sorted(facts(c).ssh.ports), *Settings.of(c).open_ports]:  # SSH first: never shut the door you came in by
+            if port not in have.allowed:
+                platform(c).allow_port(c, port)
+        if have.active and have.incoming != "deny":
+            change(c, "ufw default deny incoming", why="refuse other incoming traffic", undo=("ufw default %s incoming", have.incoming))
+        if not have.active:
+            change(c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on", undo=("ufw disable",))

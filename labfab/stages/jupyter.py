@@ -1,0 +1,148 @@
+"""Jupyter: a private server with a password.
+
+Owns: its keys in ~/.jupyter/jupyter_server_config.json; all others stay.  Undo: delete those keys
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets as random
+import sys
+from typing import Any
+
+from fabric import Connection
+from invoke import Context
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import File, facts
+from ..host import Host, alias_of, change, host_task, laptop_task, put
+from ..laptop import password as passwords
+from ..laptop import secrets
+from ..settings import Settings
+from . import user
+
+Config = dict[str, Any]
+
+
+@host_task(default=True)
+def configure(c: Connection) -> None:
+    """Write Jupyter's configuration: loopback only, your password, your options."""
+    user.add(c)
+    want = Settings.of(c)
+    old = parsed(c, facts(c).jupyter.config)
+    config = merged(old, wanted(c, want))
+    identity = config.setdefault("IdentityProvider", {})
+    identity["hashed_password"] = hashed(c, want, identity.get("hashed_password", ""))
+    identity.setdefault("token", random.token_hex(24))
+    write(c, want, config, why="write Jupyter's configuration")
+    warn_of_others(c)
+
+
+def wanted(c: Connection, want: Settings) -> Config:
+    """What the configuration must say, whatever else it says."""
+    server = {
+        "ip": "127.0.0.1",
+        "port": want.lab_port,
+        "port_retries": 0,  # another port would break the tunnel without a word
+        "open_browser": False,
+        "root_dir": make_root_dir(c, want),
+    }
+    return merged({"ServerApp": server}, want.jupyter_options)
+
+
+def make_root_dir(c: Connection, want: Settings) -> str:
+    """Have the folder of the notebooks; give its absolute path."""
+    account = facts(c).accounts.get(want.jupyter_user)
+    home = account.home if account else f"/home/{want.jupyter_user}"
+    path = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
+    if not facts(c).jupyter.root_dir:
+        change(c, "mkdir -p %s", path, user=want.jupyter_user, why=f"make {path}", undo=("rmdir %s", path))
+    return path
+
+
+def merged(below: Config, above: Config) -> Config:
+    """Join two configurations, class by class; *above* wins."""
+    return {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
+
+
+def parsed(c: Connection, file: File | None) -> Config:
+    """Read the configuration that is there. Raises SetupError when it is not Jupyter's JSON."""
+    try:
+        config = json.loads(file.content) if file else {}
+    except json.JSONDecodeError as error:
+        config = str(error)
+    if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+        path = f"~{Settings.of(c).jupyter_user}/.jupyter/jupyter_server_config.json"
+        raise SetupError(f"{Host.of(c).label}: {path} is not the JSON that Jupyter reads: mend it or move it away")
+    return config
+
+
+def hashed(c: Connection, want: Settings, old: str) -> str:
+    """The hash to write: the old one where it is still right, else that of the password given or generated."""
+    alias = alias_of(c, want)
+    given = secrets.take_from_environment("jupyter-password")
+    if old and (given is None or passwords.verify(old, given.reveal())):
+        return old
+    value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
+    if not Host.of(c).planning:
+        secrets.store(alias, "jupyter-password", value, replace=True)
+    return passwords.hash(value.reveal())
+
+
+def write(c: Connection, want: Settings, config: Config, why: str) -> None:
+    """Write the configuration where it differs, for its owner only."""
+    have, account = facts(c).jupyter, want.jupyter_user
+    path = f"~{account}/.jupyter"
+    if have.folder_stat != f"700 {account}":
+        change(c, f"mkdir -p {path} && chown {account}: {path} && chmod 700 {path}", why=f"make {path} private")
+    home = facts(c).accounts[account].home if account in facts(c).accounts else f"/home/{account}"
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    old = have.config
+    if old is None or parsed(c, old) != config or (old.mode, old.owner) != ("600", account):
+        put(c, f"{home}/.jupyter/jupyter_server_config.json", text, mode="600", user=account, secret=True, why=why)
+
+
+def warn_of_others(c: Connection) -> None:
+    """Name the files that may overrule or confuse what was written."""
+    for name in facts(c).jupyter.others:
+        screen.warn(f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave")
+
+
+@host_task
+def password(c: Connection) -> None:
+    """Set JupyterLab's password, asked for on the terminal or taken from LABFAB_JUPYTER_PASSWORD."""
+    want = Settings.of(c)
+    new = ask_password()
+    config = parsed(c, facts(c).jupyter.config)
+    if not config:
+        configure(c)
+        config = parsed(c, facts(c).jupyter.config)
+    identity = config.setdefault("IdentityProvider", {})
+    secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
+    if passwords.verify(identity.get("hashed_password", ""), new.reveal()):
+        return
+    identity["hashed_password"] = passwords.hash(new.reveal())
+    write(c, want, config, why="set JupyterLab's password")
+    if facts(c).lab.api:
+        screen.note("JupyterLab asks for it after a restart: lab.stop, then lab.start")
+
+
+@laptop_task(name="hash")
+def hash_(c: Context) -> None:
+    """Print the argon2 hash of a password that is asked for, never given as an argument."""
+    screen.say(passwords.hash(ask_password().reveal()))
+
+
+def ask_password() -> secrets.Secret:
+    """The password from the environment or from the terminal, typed twice."""
+    given = secrets.take_from_environment("jupyter-password")
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise SetupError("no password given and nobody to ask: set LABFAB_JUPYTER_PASSWORD")
+    first, second = getpass.getpass("password for JupyterLab: "), getpass.getpass("again: ")
+    if not first or first != second:
+        raise SetupError("the two differ, or are empty: nothing was changed, try again")
+    return secrets.Secret(first)

@@ -1,0 +1,102 @@
+"""Keys: the key pair of your laptop opens the host, and so do the keys that opened it before.
+
+Owns: the lines it adds to authorized_keys.  Undo: delete those lines
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+
+from fabric import Connection
+from invoke import Context
+
+from .. import screen
+from ..facts import Account, facts
+from ..host import Host, Login, change, guarded, host_task, laptop_task, put, remember
+from ..laptop import keypair
+from ..settings import Settings
+from . import user
+
+
+@laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
+def generate(c: Context, passphrase: bool = False) -> None:
+    """Make an ed25519 key pair on your laptop; one that is there is kept."""
+    path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
+    keypair.generate(path, ask_passphrase() if passphrase and sys.stdin.isatty() else "")
+    screen.say(f"made {path} and {path}.pub")
+
+
+def ask_passphrase() -> str:
+    """Ask twice, until both answers agree."""
+    while True:
+        first, second = getpass.getpass("passphrase (empty: none): "), getpass.getpass("again: ")
+        if first == second:
+            return first
+        screen.warn("these differ")
+
+
+@host_task(default=True)
+def copy(c: Connection) -> None:
+    """Let your key log in as the sudo user, beside the keys that root or you used before."""
+    user.add(c)
+    want = Settings.of(c)
+    identity = keypair.ensure(want.identity)
+    account = facts(c).accounts.get(want.user)
+    if account is None:  # plan mode: it would have been made just now
+        return
+    login = Login(want.user, Host.of(c).login.port, identity)
+    new = Host.of(c).proven is None and c.user != want.user
+    with guarded(c, f"let your key log in as {want.user}", login, always=new):
+        mend_modes(c, account)
+        add_lines(c, account, wanted_lines(c, want, identity))
+    Host.of(c).proven = login
+    remember(c, want)
+
+
+def wanted_lines(c: Connection, want: Settings, identity: Path) -> list[str]:
+    """Your own key, the keys of the setting, and the keys that log in already."""
+    lines = [keypair.public_line(identity)]
+    for given in want.public_keys:
+        lines += keypair.read_publics(given)
+    for name in ("root", c.user):
+        account = facts(c).accounts.get(name)
+        if account and account.keys and name != want.user:
+            # Cloud images give root a line whose forced command only says "log in as ubuntu".
+            lines += [line for line in account.keys.content.splitlines() if blob(line) and "command=" not in line]
+    return lines
+
+
+def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
+    """Add the keys that are missing; the rest of the file stays as it is."""
+    old = account.keys.content if account.keys else ""
+    known = {blob(line) for line in old.splitlines()}
+    missing = {blob(line): line.strip() for line in lines if blob(line) not in known}
+    if missing:
+        text = old + ("\n" if old and not old.endswith("\n") else "") + "".join(f"{line}\n" for line in missing.values())
+        many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
+        path = f"{account.home}/.ssh/authorized_keys"
+        put(c, path, text, mode="600", user=account.name, why=f"let {many} log in as {account.name}")
+
+
+def mend_modes(c: Connection, account: Account) -> None:
+    """Make home, .ssh and authorized_keys as sshd's StrictModes wants them."""
+    mode, owner = account.home_stat.split()
+    if owner != account.name or int(mode, 8) & 0o022:
+        change(c, "chown %s %s && chmod go-w %s", account.name, account.home, account.home, why=f"make {account.home} safe from others", undo=("chown %s %s && chmod %s %s", owner, account.home, mode, account.home))
+    if account.ssh_stat != f"700 {account.name}":
+        folder = f"{account.home}/.ssh"
+        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", account.name, account.name, folder, why=f"make {folder} private")
+    if account.keys and (account.keys.owner != account.name or int(account.keys.mode, 8) & 0o077):
+        path = f"{account.home}/.ssh/authorized_keys"
+        change(c, "chown %s %s && chmod 600 %s", account.name, path, path, why=f"make {path} private")
+
+
+def blob(line: str) -> str:
+    """The key itself, without options and comment; empty for a line that holds none."""
+    words = line.split()
+    for kind, data in zip(words, words[1:], strict=False):
+        if kind.startswith(("ssh-", "ecdsa-", "sk-")) and data.startswith("AAAA"):
+            return data
+    return ""

@@ -1,0 +1,108 @@
+"""Lab: JupyterLab in a tmux session that outlives your logins.
+
+Owns: the tmux session `jupyter`, ~/.jupyter/lab.log.  Undo: lab.stop
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import PREFIXES, facts
+from ..host import Host, ask, change, host_task
+from ..platforms import platform
+from ..settings import Settings
+from . import jupyter, user
+
+PATIENCE = 120  # seconds; a cold start on a small machine takes 12
+# tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
+START = """\
+umask 077
+export PATH=~/%s/bin:/usr/local/bin:/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/$(id -u)
+tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log'
+"""
+WAIT = """\
+end=$(( $(date +%%s) + %s ))
+while [ $(date +%%s) -lt $end ]; do
+  curl -s -m 5 http://127.0.0.1:%s/api >/dev/null && exit 0
+  runuser -u %s -- tmux has-session -t =jupyter 2>/dev/null || break
+  sleep 0.3
+done
+tail -n 3 ~%s/.jupyter/lab.log; exit 1
+"""
+STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
+
+
+@host_task(default=True)
+def start(c: Connection) -> None:
+    """Start JupyterLab unless it answers already."""
+    want = Settings.of(c)
+    have = facts(c).lab
+    refuse(c, want)
+    jupyter.configure(c)
+    platform(c).install(c, "tmux", "curl")
+    if not facts(c).accounts[want.jupyter_user].linger:
+        platform(c).keep_running(c, want.jupyter_user)
+    if have.api:
+        tell_of_restart(c)
+        return
+    if not have.session:
+        folder = PREFIXES[want.python]
+        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("runuser -u %s -- tmux kill-session -t =jupyter", want.jupyter_user))
+    wait(c, want)
+
+
+def refuse(c: Connection, want: Settings) -> None:
+    """Stop where JupyterLab cannot run: no Python, or somebody else on its port."""
+    have, label = facts(c).lab, Host.of(c).label
+    if not facts(c).python.lab and not Host.of(c).planning:
+        raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user}: type python.install first")
+    if have.pid and have.owner != want.jupyter_user:
+        raise SetupError(f"{label}: port {want.lab_port} is taken by {have.holder} of {have.owner}: choose another lab_port")
+
+
+def tell_of_restart(c: Connection) -> None:
+    if facts(c).lab.stale:
+        screen.note("JupyterLab still runs with the configuration of before: when no kernel is busy, lab.stop, then lab.start")
+
+
+def wait(c: Connection, want: Settings) -> None:
+    """Wait until it answers; tell the end of its log when it does not."""
+    host = Host.of(c)
+    if host.planning:
+        return
+    with screen.working(host.label, "wait for JupyterLab"):
+        answer = ask(c, WAIT, PATIENCE, want.lab_port, want.jupyter_user, want.jupyter_user)
+    host.facts.clear()
+    if not answer.ok:
+        raise SetupError(f"{host.label}: JupyterLab does not answer on port {want.lab_port}: {answer.last_words}")
+
+
+@host_task
+def stop(c: Connection) -> None:
+    """Stop JupyterLab and its kernels."""
+    have = facts(c).lab
+    refuse_foreign(c)
+    if have.pid:
+        change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
+    elif have.session:
+        change(c, "tmux kill-session -t =jupyter", user=Settings.of(c).jupyter_user, why="end the tmux session jupyter")
+
+
+def refuse_foreign(c: Connection) -> None:
+    have, want = facts(c).lab, Settings.of(c)
+    if have.pid and have.owner != want.jupyter_user:
+        raise SetupError(f"{Host.of(c).label}: port {want.lab_port} belongs to {have.holder} of {have.owner}, which is not yours to stop")
+
+
+@host_task(reads=True)
+def status(c: Connection) -> None:
+    """Tell whether JupyterLab runs, since when, and which version answers."""
+    have, want = facts(c).lab, Settings.of(c)
+    if have.api:
+        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")
+    elif have.pid:
+        screen.say(f"port {want.lab_port} is held by {have.holder} of {have.owner}, which is no Jupyter server")
+    else:
+        screen.say("JupyterLab does not run: lab.start")

@@ -1,0 +1,146 @@
+"""SSH: keys only, no root, a port of your own.
+
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf, which comes before cloud-init's file: the first value wins.
+Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then make sshd read it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paramiko
+from fabric import Connection
+
+from .. import connection
+from ..errors import SetupError
+from ..facts import facts
+from ..host import Host, guarded, host_task, put, remember
+from ..laptop import known_hosts
+from ..platforms import platform
+from ..settings import Settings
+from . import keys
+
+DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
+INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
+HEAD = "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
+# PAM asks for the password through keyboard-interactive, so that has to go as well.
+NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitEmptyPasswords": "no"}
+
+
+@host_task(name="disable-passwords", default=True)
+def disable_passwords(c: Connection) -> None:
+    """Refuse passwords for every user; only keys log in."""
+    keys.copy(c)
+    if not passwords_accepted(c):
+        return
+    with guarded(c, "refuse passwords"):
+        write(c, NO_PASSWORDS, why="refuse passwords for every user")
+        platform(c).reload_sshd(c)
+        prove(c, passwords_accepted, "a Match block of sshd_config gives passwords back to")
+        prove(c, passwords_offered, "from outside a password is still asked of")
+
+
+def passwords_accepted(c: Connection) -> list[str]:
+    """The accounts whose password sshd would take."""
+    return [
+        user
+        for user, have in sorted(facts(c).ssh.effective.items())
+        if any(have.get(option.lower()) != value for option, value in NO_PASSWORDS.items())
+    ]
+
+
+def passwords_offered(c: Connection) -> list[str]:
+    """The accounts that a stranger is offered more than a key for."""
+    port = Host.of(c).login.port
+    return [user for user in facts(c).accounts if connection.offered(c, user, port) != ["publickey"]]
+
+
+@host_task(name="disable-root")
+def disable_root(c: Connection) -> None:
+    """Refuse root; the sudo user's login is proven before."""
+    keys.copy(c)
+    if not root_accepted(c):
+        return
+    with guarded(c, "refuse root"):
+        write(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
+        platform(c).reload_sshd(c)
+        prove(c, root_accepted, "a Match block of sshd_config lets in")
+        prove(c, root_let_in, "your key still opens")
+
+
+def root_accepted(c: Connection) -> list[str]:
+    return ["root"] * (facts(c).ssh.effective.get("root", {}).get("permitrootlogin") != "no")
+
+
+def root_let_in(c: Connection) -> list[str]:
+    """Try to log in as root with the key that should not open any more."""
+    login = Host.of(c).login
+    try:
+        connection.fresh(c, "root", login.port, login.identity).close()
+    except paramiko.AuthenticationException:
+        return []
+    return ["root"]
+
+
+def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem: str) -> None:
+    """Raise SetupError when accounts are left that should be shut out."""
+    left = [] if Host.of(c).planning else still_open(c)
+    if left:
+        raise SetupError(f"{problem} {', '.join(left)}: look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there")
+
+
+@host_task(name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"})
+def change_port(c: Connection, port: int = 0) -> None:
+    """Move sshd to another port: first both, then, after a login there, only the new one."""
+    new = Settings.of(c, ssh_port=port or None).ssh_port
+    have = facts(c).ssh
+    if have.ports == {new} and new in have.listening:
+        return
+    refuse(c, new)
+    old = have.ports - {new}
+    login = Host.of(c).login._replace(port=new)
+    with guarded(c, f"let sshd listen on port {new} too", login):
+        open_port(c, new)
+        listen(c, old | {new}, why=f"let sshd listen on port {new} too")
+    Host.of(c).proven = login
+    remember(c, Settings.of(c))
+    with guarded(c, f"leave port {', '.join(map(str, sorted(old)))}"):
+        listen(c, {new}, why=f"let sshd listen on port {new} only")
+        for port in sorted(old & facts(c).firewall.allowed):
+            platform(c).close_port(c, port)
+
+
+def refuse(c: Connection, new: int) -> None:
+    """Stop before anything is changed where the port cannot be had."""
+    have, label = facts(c).ssh, Host.of(c).label
+    holder = have.listening.get(new)
+    if holder and new not in have.ports:
+        raise SetupError(f"{label}: port {new} is taken by {holder}: choose another ssh_port")
+    if have.other_ports:
+        place, _, line = have.other_ports[0].rpartition(":")
+        raise SetupError(f"{label}: {place} says '{line.strip()}' and ports add up: delete that line, then ssh.change-port again")
+
+
+def open_port(c: Connection, new: int) -> None:
+    """Let the port through the firewall, and pin the same host key to its name."""
+    if facts(c).firewall.active and new not in facts(c).firewall.allowed:
+        platform(c).allow_port(c, new)
+    if not Host.of(c).planning:
+        known_hosts.pin(connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key())
+
+
+def listen(c: Connection, ports: set[int] | frozenset[int], why: str) -> None:
+    write(c, {"Port": [str(port) for port in sorted(ports)]}, why=why)
+    platform(c).restart_sshd(c)
+
+
+def write(c: Connection, options: dict[str, str | list[str]], why: str) -> None:
+    """Set options in the drop-in, keeping its other lines."""
+    have = facts(c).ssh
+    if have.main and INCLUDE.split()[1] not in have.main.content:
+        put(c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{have.main.content}", mode=have.main.mode, why="let sshd read sshd_config.d", check='/usr/sbin/sshd -t -f "$NEW"')
+    lines = [line for line in (have.drop_in.content if have.drop_in else "").splitlines() if line and not line.startswith("#")]
+    lines = [line for line in lines if line.split()[0] not in options]
+    for option, value in options.items():
+        lines += [f"{option} {one}" for one in ([value] if isinstance(value, str) else value)]
+    put(c, DROP_IN, HEAD + "".join(f"{line}\n" for line in lines), owner="root:root", why=why, check='/usr/sbin/sshd -t -f "$NEW"')

@@ -1,0 +1,61 @@
+"""User: an account with sudo, so that nobody has to be root; where wanted, one without sudo for JupyterLab.
+
+Owns: the accounts it made, /etc/sudoers.d/90-labfab.  Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from ..errors import SetupError
+from ..facts import facts
+from ..host import Host, alias_of, guarded, host_task, put
+from ..laptop import password, secrets
+from ..platforms import platform
+from ..settings import Settings
+
+SUDOERS = "/etc/sudoers.d/90-labfab"
+
+
+@host_task(default=True)
+def add(c: Connection) -> None:
+    """Add the sudo user, and the account that runs JupyterLab if it is another one."""
+    want = Settings.of(c)
+    platform(c).install(c, "sudo")
+    with guarded(c, f"give {want.user} sudo"):
+        if want.user not in facts(c).accounts:
+            platform(c).add_account(c, want.user)
+        grant_sudo(c, want)
+    if want.lab_user and want.lab_user not in facts(c).accounts:
+        platform(c).add_account(c, want.lab_user)
+    refuse_powers(c, want)
+
+
+def grant_sudo(c: Connection, want: Settings) -> None:
+    """Give the account the right to use sudo, and a password for it where none is set."""
+    have = facts(c).accounts.get(want.user)
+    if have is None or "sudo" not in have.groups:
+        platform(c).join_group(c, want.user, "sudo")
+    rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n" if want.sudo == "nopasswd" else ""
+    if rule and (facts(c).sudoers is None or facts(c).sudoers.content != rule):
+        # A name without a dot: sudo skips the others. visudo looks at the file before sudo can.
+        put(c, SUDOERS, rule, mode="440", owner="root:root", check='visudo -cqf "$NEW"', why=f"let {want.user} use sudo without a password")
+    if not rule and (have is None or have.password != "P"):
+        platform(c).set_password(c, want.user, new_password(c, want))
+
+
+def new_password(c: Connection, want: Settings) -> str:
+    """The password to give for sudo: from the environment, kept from before, or generated; stored on the laptop."""
+    alias = alias_of(c, want)
+    given = secrets.take_from_environment("sudo-password") or secrets.load(alias, "sudo-password")
+    value = given.reveal() if given else password.generate()
+    if not Host.of(c).planning:
+        secrets.store(alias, "sudo-password", value, replace=True)
+    return value
+
+
+def refuse_powers(c: Connection, want: Settings) -> None:
+    """lab_user exists to have no rights; one that has them was named by mistake."""
+    have = facts(c).accounts.get(want.lab_user)
+    if have and have.groups & {"sudo", "admin", "root"}:
+        raise SetupError(f"{Host.of(c).label}: lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty")
