@@ -24,14 +24,17 @@ MACHINE = (
     "--security-opt=apparmor=unconfined",
 )  # fmt: skip
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
-RELOAD = "systemctl reload-or-restart ssh.service"
 AUTHORIZE = """\
 home=$(getent passwd %(user)s | cut -d: -f6)
 install -d -m 700 -o %(user)s -g %(user)s "$home/.ssh"
 printf '%%s\\n' %(lines)s >>"$home/.ssh/authorized_keys"
 chown %(user)s: "$home/.ssh/authorized_keys" && chmod 600 "$home/.ssh/authorized_keys"
 """
-ALLOW_ROOT_PASSWORD = "sed -i 's/^#*PermitRootLogin .*/PermitRootLogin yes/' /etc/ssh/sshd_config\n"
+# A restart, not a reload: it ends when sshd answers again.
+ALLOW_ROOT_PASSWORD = """\
+sed -i 's/^#*PermitRootLogin .*/PermitRootLogin yes/' /etc/ssh/sshd_config
+systemctl restart ssh.service
+"""
 PASSWORD = "printf '%%s' %(entry)s | chpasswd\n"
 DISTRO_USER = """\
 id %(user)s >/dev/null 2>&1 || useradd -m -s /bin/bash %(user)s
@@ -152,7 +155,7 @@ class Host:
         script += AUTHORIZE % words if key else ""
         if password is not None:
             script += PASSWORD % words + (ALLOW_ROOT_PASSWORD if user == "root" else "")
-        self.run("sh -s", input=script + RELOAD)
+        self.run("sh -s", input=script)
 
     def wait_for_ssh(self, port: int | None = None, timeout: float = BOOT_TIMEOUT) -> None:
         """Wait until sshd sends its banner."""
