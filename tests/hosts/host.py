@@ -20,7 +20,7 @@ ssh-keygen -A >/dev/null
 exec /sbin/init
 """
 MACHINE = (
-    "--restart=always", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined",
+    "--restart=always", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE", "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined",
 )  # fmt: skip
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
