@@ -16,6 +16,7 @@ from pathlib import Path
 
 import paramiko
 from fabric import Connection
+from invoke import Context
 
 from . import screen
 from .errors import SetupError
@@ -25,7 +26,7 @@ from .settings import Settings
 KEEPALIVE = 15  # seconds; NAT routers forget a silent connection after a minute or more
 
 
-def config_path(c: Connection) -> Path:
+def config_path(c: Context) -> Path:
     """The ssh_config in use: Fabric's -S, else the user's own."""
     given = getattr(c.config, "_runtime_ssh_path", None)
     return Path(given) if given else Path.home() / ".ssh" / "config"
@@ -35,16 +36,17 @@ def known_hosts_path() -> Path:
     return Path.home() / ".ssh" / "known_hosts"
 
 
-def follow(c: Connection) -> None:
-    """Point the connection to where setup moved this login, and say so."""
+def follow(c: Connection) -> str:
+    """Point the connection to where setup moved this login, and say so; give the alias, if there is one."""
     alias = ssh_config.find(config_path(c), c.user, c.host, c.port)
     if alias is None:
-        return
+        return ""
     if alias.identity and not c.connect_kwargs.get("key_filename"):
         c.connect_kwargs["key_filename"] = [alias.identity]
     if (alias.user, alias.port) != (c.user, c.port):
-        screen.note(f"{address(c)} is now {alias.user}@{alias.hostname}:{alias.port} ({alias.name})")
+        screen.say(f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}")
         c.user, c.host, c.port = alias.user, alias.hostname, alias.port
+    return alias.name
 
 
 def address(c: Connection) -> str:

@@ -103,9 +103,9 @@ class Jupyter(msgspec.Struct, frozen=True):
 
 class Lab(msgspec.Struct, frozen=True):
     session: bool
+    owner: str  # account whose program listens on lab_port; empty: nobody's
     pid: str
-    holder: str
-    owner: str
+    holder: str  # its name
     since: str
     stale: bool  # its configuration is newer than the process
     api: str  # version that answers; empty: nothing does
@@ -191,7 +191,7 @@ class Facts:
     def lab(self) -> Lab:
         v = self.raw("lab")
         return Lab(
-            "session" in v, v.get("pid", ""), v.get("holder", ""), v.get("owner", ""), v.get("since", ""),
+            "session" in v, v.get("owner", ""), v.get("pid", ""), v.get("holder", ""), v.get("since", ""),
             "stale" in v, v.get("api", ""),
         )
 

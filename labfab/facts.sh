@@ -77,7 +77,8 @@ ssh() {
   file drop_in /etc/ssh/sshd_config.d/00-labfab.conf
   grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null |
     grep -v '^/etc/ssh/sshd_config.d/00-labfab.conf:' | blob other_ports
-  ss -Hltnp 2>/dev/null | sed -nE 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p'
+  ss -Hltnp 2>/dev/null | sed -nE -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
+    -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*/listening.\1=another program/p'
 }
 
 firewall() {
@@ -126,12 +127,15 @@ jupyter() {
 lab() {
   getent passwd "$LAB_USER" >/dev/null || return 0
   command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
-  holder=$(ss -Hltnp "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
-  [ -n "$holder" ] || return 0
-  pid=$(printf '%s' "$holder" | sed -nE 's/.*pid=([0-9]+).*/\1/p')
+  socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
+  [ -n "$socket" ] || return 0
+  # The kernel tells whose a socket is even where it hides the process; root's carries no uid.
+  uid=$(printf '%s' "$socket" | sed -nE 's/.* uid:([0-9]+).*/\1/p')
+  say owner "$(getent passwd "${uid:-0}" | cut -d: -f1)"
+  pid=$(printf '%s' "$socket" | sed -nE 's/.*pid=([0-9]+).*/\1/p')
   say pid "$pid"
-  say holder "$(printf '%s' "$holder" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')"
-  [ -n "$pid" ] && say owner "$(stat -c %U "/proc/$pid" 2>/dev/null)" && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
+  say holder "$(printf '%s' "$socket" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')"
+  [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   config=$(home_of "$LAB_USER")/.jupyter/jupyter_server_config.json
   [ -n "$pid" ] && [ -n "$(find "$config" -newer "/proc/$pid/cmdline" 2>/dev/null)" ] && say stale yes
   say api "$(curl -s -m 5 "http://127.0.0.1:$LAB_PORT/api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"

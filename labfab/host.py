@@ -72,11 +72,7 @@ class Host:
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
-
-    @property
-    def label(self) -> str:
-        """How messages name the machine: the alias it was called by, else the login."""
-        return self.c.original_host if self.c.original_host != self.c.host else connection.address(self.c)
+        self.label = c.original_host if c.original_host != c.host else connection.address(c)
 
     @classmethod
     def of(cls, c: Connection) -> Host:
@@ -100,7 +96,7 @@ class Host:
         """Dial where that is still to do and give the root shell."""
         if self.shell is None or self.shell.channel.closed:
             settings = Settings.of(self.c)
-            connection.follow(self.c)
+            self.label = connection.follow(self.c) or self.label
             if not self.c.is_connected:
                 connection.dial(self.c, settings)
             self.shell = self.root_shell(settings)

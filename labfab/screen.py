@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
 
 
@@ -29,6 +30,10 @@ def warn(text: str) -> None:
 
 def terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def live() -> bool:
+    return alone and terminal()
 
 
 def secret(label: str, value: str, path: object) -> str:
@@ -66,18 +71,18 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
         nonlocal last, newest
         newest = line or newest
         now = time.monotonic()
-        if terminal():
+        if live():
             move(f"[{where}] {why} … {duration(now - began)}", newest)
         elif now - last >= QUIET:
             last = now
             say(f"[{where}] {why} … {duration(now - began)}")
 
     try:
-        if terminal():
+        if live():
             move(f"[{where}] {why} …", "")
         yield tell
     finally:
-        if terminal():
+        if live():
             move("", "")
 
 

@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
 
+    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c", ge=1, le=500)] = 10
+
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
     update_max_age: Annotated[int, doc("Hours for which the package lists count as fresh", ge=0)] = 24
     reboot: Annotated[bool, doc("Reboot by itself when an upgrade asks for it")] = False

@@ -64,7 +64,7 @@ def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> No
         screen.say()
         screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
     screen.say()
-    screen.say(f"JupyterLab:  {tunnel.url(alias, want)}")
+    screen.say(f"JupyterLab:  {tunnel.url(alias) or 'no tunnel is open: tunnel.open'}")
     for name, label in (("jupyter-password", "password"), ("sudo-password", f"sudo password of {want.user}")):
         value = secrets.load(alias, name)
         if value:

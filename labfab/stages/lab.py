@@ -58,8 +58,9 @@ def refuse(c: Connection, want: Settings) -> None:
     have, label = facts(c).lab, Host.of(c).label
     if not facts(c).python.lab and not Host.of(c).planning:
         raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user}: type python.install first")
-    if have.pid and have.owner != want.jupyter_user:
-        raise SetupError(f"{label}: port {want.lab_port} is taken by {have.holder} of {have.owner}: choose another lab_port")
+    if have.owner and have.owner != want.jupyter_user:
+        holder = have.holder or "a program"
+        raise SetupError(f"{label}: port {want.lab_port} is taken by {holder} of {have.owner}: choose another lab_port")
 
 
 def tell_of_restart(c: Connection) -> None:
@@ -82,18 +83,13 @@ def wait(c: Connection, want: Settings) -> None:
 @host_task
 def stop(c: Connection) -> None:
     """Stop JupyterLab and its kernels."""
-    have = facts(c).lab
-    refuse_foreign(c)
+    have, want = facts(c).lab, Settings.of(c)
+    if have.owner and have.owner != want.jupyter_user:
+        raise SetupError(f"{Host.of(c).label}: port {want.lab_port} belongs to {have.owner}, so it is not yours to stop")
     if have.pid:
         change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
     elif have.session:
-        change(c, "tmux kill-session -t =jupyter", user=Settings.of(c).jupyter_user, why="end the tmux session jupyter")
-
-
-def refuse_foreign(c: Connection) -> None:
-    have, want = facts(c).lab, Settings.of(c)
-    if have.pid and have.owner != want.jupyter_user:
-        raise SetupError(f"{Host.of(c).label}: port {want.lab_port} belongs to {have.holder} of {have.owner}, which is not yours to stop")
+        change(c, "tmux kill-session -t =jupyter", user=want.jupyter_user, why="end the tmux session jupyter")
 
 
 @host_task(reads=True)
@@ -102,7 +98,7 @@ def status(c: Connection) -> None:
     have, want = facts(c).lab, Settings.of(c)
     if have.api:
         screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")
-    elif have.pid:
-        screen.say(f"port {want.lab_port} is held by {have.holder} of {have.owner}, which is no Jupyter server")
+    elif have.owner:
+        screen.say(f"port {want.lab_port} is held by {have.holder or 'a program'} of {have.owner}, which is no Jupyter server")
     else:
         screen.say("JupyterLab does not run: lab.start")

@@ -1,6 +1,7 @@
 """Tunnel: a local port of your laptop that leads to JupyterLab's loopback port.
 
-Owns: one ssh process for each lab and its control socket.  Undo: tunnel.close
+Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json.  Undo: tunnel.close
+These tasks take -H as a name: the host may be down.
 """
 
 from __future__ import annotations
@@ -11,14 +12,75 @@ from invoke import Context
 from .. import connection, screen
 from ..errors import SetupError
 from ..host import alias_of, laptop_task
-from ..laptop import ssh_config
+from ..laptop import ssh_config, tunnel
 from ..settings import Settings
 
 
 @laptop_task(name="open", default=True)
-def open_(c: Context) -> None:
-    """Open the tunnel, or find it open, and see that JupyterLab answers through it."""
+def open_(c: Context) -> str:
+    """Open the tunnel to JupyterLab, or find it open."""
+    want, target = Settings.of(c), target_of(c)
+    found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+    version = tunnel.answers(found.url)
+    if not version and found.reused:  # it may have survived the host's reboot as a mere shell of itself
+        tunnel.close(target.alias)
+        found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+        version = tunnel.answers(found.url)
+    if not version:
+        tunnel.close(target.alias)
+        name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
+        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
+    how = "is open already" if found.reused else "is open"
+    why = f" (port {want.local_port} is busy here)" if found.moved else ""
+    screen.say(f"[{target.alias}] the tunnel {how}: {found.url}/lab{why}")
+    return found.url
 
 
-def url(alias, want):
-    return "x"
+@laptop_task
+def status(c: Context) -> None:
+    """Tell whether the tunnel is open and JupyterLab answers through it."""
+    alias = target_of(c).alias
+    found = tunnel.status(alias)
+    if not found:
+        screen.say(f"[{alias}] no tunnel is open: tunnel.open")
+        return
+    version = tunnel.answers(found.url)
+    lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
+    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}): {found.url}/lab; {lab}")
+
+
+@laptop_task
+def close(c: Context) -> None:
+    """Close the tunnel; works with the host down."""
+    alias = target_of(c).alias
+    screen.say(f"[{alias}] the tunnel is closed" if tunnel.close(alias) else f"[{alias}] no tunnel was open")
+
+
+def url(alias: str) -> str:
+    """Where JupyterLab is reached from this laptop; empty while no tunnel is open."""
+    found = tunnel.status(alias)
+    return f"{found.url}/lab" if found else ""
+
+
+def target_of(c: Context) -> tunnel.Target:
+    """Whom ssh has to call: the alias of this host, else the login given with -H."""
+    block = found_in_config(c)
+    config = str(connection.config_path(c)) if getattr(c.config, "_runtime_ssh_path", None) else ""
+    if block:
+        return tunnel.Target(block.name, config=config)
+    if not isinstance(c, Connection):
+        raise SetupError(f"no host is known as {Settings.of(c).alias}: name one with -H, or begin with fab -H root@ADDRESS setup.full")
+    key = (c.connect_kwargs.get("key_filename") or [""])[0]
+    return tunnel.Target(alias_of(c, Settings.of(c)), c.host, c.user, c.port, key, config)
+
+
+def found_in_config(c: Context) -> ssh_config.Alias | None:
+    """The block that setup wrote for this host; without -H, the one of the setting `alias`."""
+    path = connection.config_path(c)
+    if isinstance(c, Connection):
+        return ssh_config.find(path, c.user, c.host, c.port)
+    return next((block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None)
+
+
+def login(c: Context) -> str:
+    return connection.address(c) if isinstance(c, Connection) else Settings.of(c).alias
