@@ -9,7 +9,7 @@ from functools import cached_property
 from . import dockerd
 from .places import RigError, say
 
-NOTHING = "no container engine answers: start docker or install podman (on Debian or Ubuntu, root or sudo is enough: docker.io is then installed)"
+NOTHING = "no container engine answers: start docker or install podman (as root on Debian or Ubuntu it is done for you)"
 
 
 class Engine:
@@ -43,10 +43,17 @@ class Engine:
             raise RigError(f"`{shown} …` failed with status {done.returncode}: {words[-1500:]}")
         return done.stdout.decode(errors="replace").strip()
 
+    def answers(self) -> bool:
+        """Tell whether there is an engine behind the command: a client alone is no engine."""
+        try:
+            return bool(self.info.get("ServerVersion") or self.is_podman)
+        except (RigError, ValueError):
+            return False
+
     @cached_property
     def info(self) -> dict:
         """What the engine says about itself."""
-        return json.loads(self.run("info", "--format", "{{json .}}"))
+        return json.loads(self.run("info", "--format", "{{json .}}", timeout=15))
 
     @property
     def is_podman(self) -> bool:
@@ -73,7 +80,7 @@ def running() -> Engine | None:
         candidates.append(Engine("docker"))
     if shutil.which("podman"):
         candidates.append(Engine("podman"))
-    return next((engine for engine in candidates if engine.ok("info", "--format", "{{json .}}", timeout=15) and engine.info.get("ServerVersion", True)), None)
+    return next((engine for engine in candidates if engine.answers()), None)
 
 
 def find() -> Engine:

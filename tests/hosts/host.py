@@ -1,5 +1,6 @@
 """A disposable machine that boots, and the hands to look inside it."""
 
+import json
 import os
 import random
 import secrets
@@ -117,17 +118,17 @@ class Host:
     @classmethod
     def existing(cls, engine: Engine, owner: str) -> "list[Host]":
         """Find the hosts of an owner that are there, running or not."""
-        ids = engine.run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL}", "--filter", f"label=labfab.owner={owner}")
+        mine = ("--filter", f"label={LABEL}", "--filter", f"label=labfab.owner={owner}")
+        ids = engine.run("ps", "-aq", "--no-trunc", *mine)
         return [cls._found(engine, id) for id in ids.split()]
 
     @classmethod
     def _found(cls, engine: Engine, id: str) -> "Host":
-        shown = '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.IPAMConfig.IPv4Address}}{{end}}'
-        if engine.is_podman:
-            shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        rows = engine.run("inspect", "-f", '{{range $p, $b := .HostConfig.PortBindings}}{{$p}} {{(index $b 0).HostPort}} {{end}}', id).split()
-        ports = {int(inside.split("/")[0]): int(outside) for inside, outside in zip(rows[::2], rows[1::2])}
-        address = engine.run("inspect", "-f", shown, id).split()[-1]
+        """Read address and published ports of a container from the engine."""
+        shown = json.loads(engine.run("inspect", id))[0]
+        ports = {int(inside.split("/")[0]): int(rows[0]["HostPort"]) for inside, rows in bindings(shown).items()}
+        net = shown["NetworkSettings"]["Networks"][network.NAME]
+        address = (net.get("IPAMConfig") or {}).get("IPv4Address") or net["IPAddress"]  # the latter is empty when off
         return cls(engine, id, "127.0.0.1" if ports else address, ports)
 
     @property
@@ -197,6 +198,15 @@ class Host:
         self.engine.run("start", self.id)
         self.wait_for_ssh(port)
 
+    def switch_on(self) -> None:
+        """Start the host if it is off, and wait for sshd on either of its ports."""
+        self.engine.run("start", self.id)
+        end = time.monotonic() + BOOT_TIMEOUT
+        while not any(banner((self.address, port)) for port in (self.port, self.next_port)):
+            if time.monotonic() > end:
+                raise RigError(f"no SSH banner from {self.address} within {BOOT_TIMEOUT} s")
+            time.sleep(0.1)
+
     def pause(self) -> None:
         """Freeze the host: it takes packets and answers nothing."""
         self.engine.run("pause", self.id)
@@ -234,6 +244,11 @@ class Host:
     def reconnect(self) -> None:
         """Give the host its way out again."""
         self.run(RECONNECT)
+
+
+def bindings(shown: dict) -> dict:
+    """Pick the published ports out of what the engine tells of a container."""
+    return shown["HostConfig"].get("PortBindings") or {}
 
 
 def banner(where: tuple[str, int]) -> bytes:

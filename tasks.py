@@ -1,0 +1,58 @@
+"""Tasks for your own machine: the demo, the tests, the checks. `inv --list` shows them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke import Exit, task
+
+ROOT = Path(__file__).parent
+LOCK = (
+    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt --no-header --no-annotate "
+    "--no-emit-index-url --no-emit-find-links requirements.in pyproject.toml -o requirements.lock"
+)
+
+
+@task(help={"stop": "take everything away that the demo made"})
+def demo(c, stop=False):
+    """Show it all on a disposable machine: setup.full, the tunnel, a computed cell."""
+    from labfab.errors import SetupError
+    from tests.hosts import RigError
+    from tests.hosts import demo as show
+
+    try:
+        show.stop() if stop else show.start()
+    except (RigError, SetupError) as error:
+        raise Exit(f"labfab: {error}", code=1) from None
+
+
+@task(help={"args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"})
+def test(c, args=""):
+    """Run the tests: the quick ones, then those that boot machines."""
+    from tests.hosts import rings
+
+    if args:
+        sys.exit(pytest(*args.split()))
+    quick = pytest("-m", "not host")
+    if quick:
+        sys.exit(quick)
+    with rings.engine():
+        sys.exit(pytest("-m", "host", "-n", "2", "--dist", "loadfile"))
+
+
+def pytest(*words: str) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False).returncode
+
+
+@task
+def check(c):
+    """Look the code over with ruff."""
+    with c.cd(str(ROOT)):
+        c.run(f"{sys.executable} -m ruff check .")
+
+
+@task
+def lock(c):
+    """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
+    with c.cd(str(ROOT)):
+        c.run(LOCK)
