@@ -21,7 +21,7 @@ from .fab import BIN, Fab, end_processes, make_key
 from .host import Host
 from .places import CACHE, REPO, RigError, say
 
-OWNER = "demo"  # of the host, and its alias
+OWNER = "demo"  # of the host, its alias, and the recipe config/demo.yaml
 FOLDER = CACHE / "demo"
 HOME = FOLDER / "home"  # never the user's own ~/.ssh
 OWN_ENGINE = FOLDER / "engine-is-ours"
@@ -59,12 +59,12 @@ def set_up(host: Host) -> None:
     print(f"\n$ {' '.join(f'{name}={shlex.quote(value)}' for name, value in choices.items())} {' '.join(words)}", flush=True)
     done = subprocess.run([str(BIN / words[0]), *words[1:]], cwd=REPO, env=Fab(HOME).environment(choices), check=False)
     if done.returncode:
-        raise RigError(f"the demo stopped at the line above (status {done.returncode}); the same command goes on, `inv demo --stop` clears away")
+        raise RigError("the demo stopped at the line above: the same command goes on, `inv demo --stop` clears away")
 
 
 def settings(host: Host) -> dict[str, str]:
     """Choose what a demo needs; LABFAB_* variables given by the user win."""
-    chosen = {"LABFAB_ALIAS": OWNER, "LABFAB_HOST_KEY": host.host_key_fingerprint()}
+    chosen = {"LABFAB_RECIPE": OWNER, "LABFAB_HOST_KEY": host.host_key_fingerprint()}
     if host.next_port != 2222:
         chosen["LABFAB_SSH_PORT"] = str(host.next_port)
     given = {name: value for name, value in os.environ.items() if name.startswith("LABFAB_")}
@@ -146,7 +146,7 @@ def close_tunnel() -> None:
     """Close the tunnel the way a user does, then end what may still run with the demo's home."""
     if HOME.exists():
         words = [str(BIN / "fab"), "-H", OWNER, "tunnel.close"]
-        subprocess.run(words, cwd=REPO, env=Fab(HOME).environment({"LABFAB_ALIAS": OWNER}), capture_output=True, check=False)
+        subprocess.run(words, cwd=REPO, env=Fab(HOME).environment({"LABFAB_RECIPE": OWNER}), capture_output=True, check=False)
         end_processes(HOME)
 
 
