@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import SetupError
 
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LOCK = ".lock"
 
 
 def config_folder(alias: str) -> Path:
@@ -31,9 +32,7 @@ def config_folder(alias: str) -> Path:
 def check_alias(alias: str) -> None:
     """Refuse a name that would need quoting, or that would leave its folder."""
     if not ALIAS.fullmatch(alias):
-        raise SetupError(
-            f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab"
-        )
+        raise SetupError(f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab")
 
 
 def make_private(folder: Path) -> Path:
@@ -89,6 +88,6 @@ def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one labfab at a time work in a folder."""
-    with open(make_private(folder) / ".lock", "a") as file:
+    with open(make_private(folder) / LOCK, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -42,14 +42,10 @@ def usable(path: Path) -> Path:
     if path.suffix == ".pub":
         raise SetupError(f"{path} is the public half: name the private one, {path.with_suffix('')}")
     if not path.exists():
-        raise SetupError(
-            f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity"
-        )
+        raise SetupError(f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity")
     line = public_line(path)
     if line.startswith("sk-"):
-        raise SetupError(
-            f"{path} is a security key, which Fabric cannot use: name another in the setting identity"
-        )
+        raise SetupError(f"{path} is a security key, which Fabric cannot use: name another in the setting identity")
     if path.stat().st_mode & 0o077:
         raise SetupError(f"{path} can be read by others, so ssh refuses it: chmod 600 '{path}'")
     return path
@@ -92,7 +88,5 @@ def public_line(path: Path) -> str:
         return own
     line = read_publics(str(public))[0]
     if own and own not in line:
-        raise SetupError(
-            f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'"
-        )
+        raise SetupError(f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'")
     return line

@@ -57,9 +57,7 @@ def copy(path: Path, hostname: str, port: int, new_port: int) -> bool:
     """Know the same host on another port, by the same keys; False when it is known there already."""
     keys = pinned(path, hostname, port)
     if not keys:
-        raise SetupError(
-            f"{hostname}: no host key is known for port {port}: log in once with ssh -p {port} {hostname}"
-        )
+        raise SetupError(f"{hostname}: no host key is known for port {port}: log in once with ssh -p {port} {hostname}")
     added = [pin(path, hostname, new_port, key) for key in keys]
     return any(added)
 
@@ -122,9 +120,7 @@ def matches(names: str, wanted: str) -> bool:
 def like(pattern: str, wanted: str) -> bool:
     """Match a name; only * and ? are special, brackets are not."""
     parts = {"*": ".*", "?": "."}
-    return (
-        re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted) is not None
-    )
+    return re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted) is not None
 
 
 def hashes_to(hashed: str, wanted: str) -> bool:

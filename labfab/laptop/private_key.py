@@ -26,9 +26,7 @@ def derive(path: Path) -> str:
     try:
         line = from_openssh(unwrap(data)) or from_pem(data)
     except (ValueError, TypeError, struct.error) as error:
-        raise SetupError(
-            f"the private key {path} is damaged ({error}): restore it, or name another one"
-        ) from None
+        raise SetupError(f"the private key {path} is damaged ({error}): restore it, or name another one") from None
     if line and not is_whole(*line.split(" ")):
         raise SetupError(f"the private key {path} is damaged: restore it, or name another one")
     return line

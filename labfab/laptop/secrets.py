@@ -105,7 +105,7 @@ def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> 
 def forget(alias: str) -> None:
     """Delete every secret of a lab, and its folder when nothing else is in it."""
     folder = files.config_folder(alias)
-    for name in NAMES:
+    for name in (*NAMES, files.LOCK):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -88,9 +88,7 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
     for marker in MARKER.finditer(data):
         begins, marked = marker[1] == b">>>", marker[2].decode(errors="replace")
         if begins == bool(name) or (not begins and marked != name):
-            raise SetupError(
-                f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block"
-            )
+            raise SetupError(f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block")
         if begins:
             name, start = marked, marker.start()
         else:
@@ -104,9 +102,7 @@ def refuse_foreign(data: bytes, path: Path, name: str) -> None:
     """Stop when the user has a host of that name."""
     for entry in HOST.finditer(data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
-            raise SetupError(
-                f"{path} has a Host {name} of your own: choose another name with the setting alias"
-            )
+            raise SetupError(f"{path} has a Host {name} of your own: choose another name with the setting alias")
 
 
 def load(path: Path) -> bytes:
@@ -125,9 +121,7 @@ def save(path: Path, old: bytes, new: bytes) -> bool:
         return False
     try:
         if path.exists() and not path.stat().st_mode & 0o200:
-            raise SetupError(
-                f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself"
-            )
+            raise SetupError(f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself")
         files.make_private(path.parent)
         files.replace(path, new)
     except OSError as error:

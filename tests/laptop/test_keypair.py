@@ -60,7 +60,7 @@ def test_ensure_makes_one_once(home: Path) -> None:
 
 def test_ensure_takes_what_is_there(home: Path) -> None:
     """The first key with a matching public half is used; one with a foreign half is passed over."""
-    keygen(home / ".ssh/id_rsa", "-t", "rsa", "-b", "2048", "-N", "", "-m", "PEM")
+    keygen(home / ".ssh/id_rsa", "-t", "ecdsa", "-N", "", "-m", "PEM")
     assert keypair.ensure("").name == "id_rsa"
     ed25519 = keygen(home / ".ssh/id_ed25519", "-t", "ed25519", "-N", "")
     assert keypair.ensure("") == ed25519
@@ -89,9 +89,7 @@ def test_ensure_named(home: Path) -> None:
     assert not (home / ".ssh").exists()
 
 
-@pytest.mark.parametrize(
-    "options", [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "rsa", "-b", "2048", "-m", "PEM"]]
-)
+@pytest.mark.parametrize("options", [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "ecdsa", "-m", "PEM"], ["-t", "rsa", "-b", "1024"]])
 def test_public_half_is_derived(options: list[str], home: Path) -> None:
     """A missing .pub is worked out, in OpenSSH's format and in the older one."""
     path = keygen(home / "key", *options, "-N", "")
@@ -104,7 +102,7 @@ def test_public_half_is_derived(options: list[str], home: Path) -> None:
 def test_encrypted_without_public_half(home: Path) -> None:
     """OpenSSH's format tells its public half without the passphrase; the older one needs ssh-keygen."""
     new = keygen(home / "new", "-t", "ed25519", "-N", "secret")
-    old = keygen(home / "old", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "secret")
+    old = keygen(home / "old", "-t", "ecdsa", "-m", "PEM", "-N", "secret")
     assert keypair.is_encrypted(new) and keypair.is_encrypted(old)
     line = keypair.public_line(new)
     for path in (new, old):

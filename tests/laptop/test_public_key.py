@@ -11,10 +11,7 @@ EC = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDHYIZFCaDT7VLS6dR1CgMh7RdStB/y/"
     "fMD6wbwL9Wqkp1UIaeb11jp/+2pRkRPtuDqq+hdSAs78S0BzE5NeeW4="
 )
-SK = (
-    "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIL0RHjOzI0boVhPawHMYrog7F62BOEbS"
-    "fFe6GX3Ha7xEAAAABHNzaDo="
-)
+SK = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIL0RHjOzI0boVhPawHMYrog7F62BOEbSfFe6GX3Ha7xEAAAABHNzaDo="
 
 
 @pytest.mark.parametrize(

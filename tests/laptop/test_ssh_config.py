@@ -32,9 +32,7 @@ def config(home: Path) -> Path:
 
 def effective(config: Path, host: str) -> list[str]:
     """What OpenSSH makes of a host."""
-    return subprocess.run(
-        ["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10
-    ).stdout.splitlines()
+    return subprocess.run(["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10).stdout.splitlines()
 
 
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
@@ -148,9 +146,7 @@ def test_was_cannot_break_out(config: Path) -> None:
 def test_several_labs(config: Path) -> None:
     """Labs stand side by side; a change of one moves no other, and each goes alone."""
     config.write_bytes(FILES["globals"])
-    labs = [
-        replace(LAB, name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))
-    ]
+    labs = [replace(LAB, name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))]
     for lab in labs:
         ssh_config.write(config, lab)
     before = config.read_bytes()

@@ -1,0 +1,120 @@
+"""The control socket: how an ssh in the background is found again, and ended.
+
+Constraints:
+- A socket's path has 104 bytes on macOS, and ssh adds 17 while it makes one.
+- A process number may belong to another program by now, so none is signalled unless its command line is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import SetupError
+from . import files, openssh
+
+LONGEST = 86  # bytes
+PATIENCE = 3  # seconds for an ssh to answer, or to end
+
+
+def place(alias: str) -> Path:
+    """Choose the socket of a lab: in ~/.ssh, or where the path is short enough."""
+    name = "labfab-" + hashlib.sha256(os.fsencode(Path.home() / alias)).hexdigest()[:12]
+    for folder in folders():
+        # ssh would take ${ for a variable.
+        if len(os.fsencode(folder / name)) <= LONGEST and "${" not in str(folder):
+            return folder / name
+    raise SetupError("no folder with a short path for ssh's control socket: set XDG_RUNTIME_DIR to one of your own")
+
+
+def folders() -> Iterator[Path]:
+    """Offer folders that only you can enter."""
+    yield files.make_private(Path.home() / ".ssh")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if runtime.is_absolute() and is_private(runtime):
+        yield runtime
+    own = Path(f"/tmp/labfab-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        own.mkdir(mode=0o700)
+    if not is_private(own):  # somebody was there first, to listen in
+        raise SetupError(f"{own} is not a folder of yours alone: have it removed")
+    yield own
+
+
+def is_private(folder: Path) -> bool:
+    """Tell whether a folder is a real one, yours, and closed to others."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def option(control: Path) -> list[str]:
+    """Return ssh's option for a socket."""
+    return ["-S", str(control).replace("%", "%%")]
+
+
+def ask(control: Path, word: str) -> str:
+    """Say a control command to the ssh behind a socket and return its answer."""
+    # No configuration is read and no name looked up, so this works whatever has become of the host.
+    argv = ["ssh", "-F", "none", *option(control), "-O", word, "labfab"]
+    return openssh.run(argv, PATIENCE)[1]
+
+
+def pid(control: Path) -> int:
+    """Return the process behind a socket, 0 when none answers."""
+    found = re.search(r"Master running \(pid=(\d+)\)", ask(control, "check")) if control.exists() else None
+    return int(found[1]) if found else 0
+
+
+def end(control: Path, known: int) -> bool:
+    """End the ssh behind a socket, by force if it does not listen; False when there was none."""
+    process = pid(control)
+    if process:
+        ask(control, "exit")
+    elif is_ours(known, control):
+        process = known
+        signal_it(process, signal.SIGTERM)
+    if process and not is_gone(process, control):
+        signal_it(process, signal.SIGKILL)
+    control.unlink(missing_ok=True)
+    return bool(process)
+
+
+def signal_it(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def is_gone(process: int, control: Path) -> bool:
+    """Wait a moment for a process to end."""
+    deadline = time.monotonic() + PATIENCE
+    while is_ours(process, control):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_ours(process: int, control: Path) -> bool:
+    """Tell whether a process is an ssh with this control socket."""
+    if process <= 1:
+        return False
+    try:
+        line = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:  # no /proc on macOS
+        argv = ["ps", "-ww", "-o", "command=", "-p", str(process)]
+        try:
+            line = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        except FileNotFoundError:
+            return False
+    return re.match(r"\S*ssh\b", line) is not None and option(control)[1] in line

@@ -1,0 +1,118 @@
+"""The OpenSSH client: how it is called from here, and what its errors mean.
+
+Constraints:
+- ssh takes the home from the password database, Python from $HOME; where they differ, ssh is told.
+- Nobody is there to answer: no passphrase, no password and no new host key is ever asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SetupError
+from .private_key import is_encrypted
+
+SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
+# What ssh prints, and what it means with what to do; tried in this order.
+MEANINGS = {
+    "HOST IDENTIFICATION HAS CHANGED": "THE HOST KEY HAS CHANGED: somebody may be listening in. "
+    "Only if you set the machine up anew: ssh-keygen -R '{name}'",
+    "Host key verification failed|host key is known": "unknown host key: log in once with fab, which shows it and asks",
+    r"Bad configuration option|Bad owner or permissions|: line \d+: ": "ssh stumbles over your settings: {line}",
+    "Permission denied": "Permission denied ({key}): {hint}",
+    "Connection refused": "nothing listens on port {port}: is it the right port, is sshd running?",
+    "timed out": "no answer{on}: is it switched on, is the address right?",
+    "Could not resolve hostname": "no such host name: check the spelling, or set this alias up first",
+    "No route to host|Network is unreachable": "it cannot be reached: is this machine on the right network?",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom ssh is to call: an alias of the ssh_config alone, or a host told in full."""
+
+    alias: str
+    hostname: str = ""
+    user: str = ""
+    port: int = 0
+    identity: str = ""
+    config: str = ""  # another ssh_config than ~/.ssh/config
+
+
+def command(target: Target, *options: str) -> list[str]:
+    """Return the ssh command that calls a target without ever asking anything."""
+    silent = [part for option in SILENT for part in ("-o", option)]
+    return ["ssh", *home_options(target.config), *silent, *options, *address(target)]
+
+
+def home_options(config: str = "") -> list[str]:
+    """Tell ssh where the home is, if it would look elsewhere, and which ssh_config to read."""
+    home = Path.home()
+    if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
+        return ["-F", config] if config else []
+    own = home / ".ssh" / "config"
+    known = str(home / ".ssh" / "known_hosts").replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return ["-F", config or (str(own) if own.exists() else "none"), "-o", f'UserKnownHostsFile="{known}"']
+
+
+def address(target: Target) -> list[str]:
+    """Return the end of the command, which names the host."""
+    if not target.hostname:
+        return ["--", target.alias]
+    identity = ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"] if target.identity else []
+    port = ["-p", str(target.port)] if target.port else []
+    user = ["-l", target.user] if target.user else []
+    return [*identity, *port, *user, "--", target.hostname]
+
+
+def run(argv: list[str], timeout: float) -> tuple[int, str]:
+    """Run ssh and return its exit code and its errors; none of our secrets goes into its environment."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
+    # A file, since a pipe would stay open for as long as an ssh in the background lives.
+    with tempfile.TemporaryFile() as errors:
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                env=environment, timeout=timeout, check=False,
+            )  # fmt: skip
+            code = done.returncode
+        except FileNotFoundError:
+            raise SetupError(f"the program {argv[0]} is missing: install OpenSSH's client (openssh-client)") from None
+        except subprocess.TimeoutExpired:
+            return 255, "timed out"
+        errors.seek(0)
+        return code, errors.read().decode(errors="replace").replace("\r", "")
+
+
+def explain(target: Target, errors: str) -> SetupError:
+    """Turn what ssh printed into one line: which host, what happened, what to do."""
+    host = target.hostname or target.alias
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["ssh gave up without a word"]
+    values = {
+        "name": f"[{host}]:{target.port}" if target.port not in (0, 22) else host,
+        "key": target.identity or "the keys of your ssh_config and agent",
+        "hint": hint(target),
+        "port": target.port or "that its alias names",
+        "on": f" on port {target.port}" if target.port else "",
+    }
+    for pattern, meaning in MEANINGS.items():
+        line = next((line for line in lines if re.search(pattern, line)), None)
+        if line:
+            return SetupError(f"{host}: " + meaning.format(line=line, **values))
+    return SetupError(f"{host}: ssh says: {lines[-1]}")
+
+
+def hint(target: Target) -> str:
+    """Say what to do when the host refuses the key."""
+    try:
+        if target.identity and is_encrypted(Path(target.identity)):
+            return f"it has a passphrase, so hand it to your agent: ssh-add '{target.identity}'"
+    except SetupError as error:
+        return str(error.message)
+    return "copy the right key there with fab keys.copy, or hand a key with a passphrase to your agent with ssh-add"

@@ -1,0 +1,84 @@
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import control
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path; pytest's own are long."""
+    with tempfile.TemporaryDirectory(prefix="h", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket lies in ~/.ssh, or in the runtime folder when that path is too long; always the same for a lab."""
+    monkeypatch.setenv("HOME", str(folder))
+    one = control.place("homelab")
+    assert one.parent == folder / ".ssh"
+    assert one == control.place("homelab") != control.place("other")
+    monkeypatch.setenv("HOME", str(folder / ("x" * 90)))
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    assert control.place("homelab").parent == runtime
+    runtime.chmod(0o755)
+    assert control.place("homelab").parent == Path(f"/tmp/labfab-{os.getuid()}")
+    assert len(str(control.place("x" * 64))) <= control.LONGEST
+
+
+def test_private(tmp_path: Path, folder: Path) -> None:
+    """A folder counts as private when it is real, yours and closed."""
+    (tmp_path / "link").symlink_to(folder)
+    assert control.is_private(folder)
+    assert not control.is_private(tmp_path / "link")
+    assert not control.is_private(tmp_path / "none")
+    folder.chmod(0o770)
+    assert not control.is_private(folder)
+
+
+def test_somebody_was_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in /tmp that is not yours is not used."""
+    monkeypatch.setenv("HOME", str(folder / ("x" * 90)))
+    monkeypatch.setattr(control, "is_private", lambda _: False)
+    with pytest.raises(SetupError, match="not a folder of yours alone"):
+        control.place("homelab")
+
+
+def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
+    """A recorded number that belongs to another program by now is left alone; our own ssh is ended."""
+    place = tmp_path / "s"
+    argv = [sys.executable, "-c", "import time; time.sleep(30)"]
+    with (
+        subprocess.Popen(argv) as other,
+        subprocess.Popen(["ssh", *argv[1:], "-S", str(place)], executable=argv[0]) as ours,
+    ):
+        try:
+            assert not control.end(place, other.pid)
+            assert not control.end(place, 0)
+            assert not control.end(place, 1)
+            assert not control.end(tmp_path / "another", ours.pid)
+            assert other.poll() is None
+            assert control.end(place, ours.pid)
+            assert ours.wait(5) == -15
+        finally:
+            other.kill()
+            ours.kill()
+
+
+def test_stale_socket(tmp_path: Path) -> None:
+    """A socket with nobody behind it is removed."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert control.pid(path) == 0
+    assert not control.end(path, 0)
+    assert not path.exists()

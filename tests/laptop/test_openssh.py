@@ -1,0 +1,104 @@
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import keypair, openssh
+from labfab.laptop.openssh import Target
+
+LAB = Target("homelab", "203.0.113.5", "lab", 2222, "/keys/id")
+
+
+def test_never_asks() -> None:
+    """Every call is silent: no passphrase, password or host key is asked for."""
+    argv = openssh.command(LAB, "-N")
+    assert argv[0] == "ssh"
+    for option in ("BatchMode=yes", "StrictHostKeyChecking=yes"):
+        assert argv[argv.index(option) - 1] == "-o"
+    assert argv[-2:] == ["--", "203.0.113.5"]
+    assert openssh.command(Target("homelab"))[-2:] == ["--", "homelab"]
+
+
+def test_home_of_its_own(home: Path) -> None:
+    """Where $HOME is not the home of the password database, ssh reads the files in $HOME, and no others."""
+    assert openssh.home_options()[:2] == ["-F", "none"]
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text("Host homelab\n  Port 4711\n")
+    argv = openssh.command(Target("homelab"), "-G")
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert "port 4711" in told
+    assert f"userknownhostsfile {home}/.ssh/known_hosts" in told
+    assert openssh.home_options("/other/config")[:2] == ["-F", "/other/config"]
+
+
+def test_strange_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home with blanks, quotes and percent signs is told to ssh as one path."""
+    home = tmp_path / "a b'\"%h ü"
+    monkeypatch.setenv("HOME", str(home))
+    told = subprocess.run(openssh.command(LAB, "-G"), check=True, capture_output=True, text=True).stdout
+    assert f"userknownhostsfile {home}/.ssh/known_hosts" in told
+
+
+def test_real_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the usual home nothing needs to be said."""
+    monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)
+    assert openssh.home_options() == []
+    assert openssh.home_options("/other/config") == ["-F", "/other/config"]
+
+
+def test_secrets_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child gets none of our secrets, and its errors are returned."""
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "hunter2")
+    script = tmp_path / "child"
+    script.write_text("#!/bin/sh\nenv >&2\nexit 7\n")
+    script.chmod(0o755)
+    code, errors = openssh.run([str(script)], 5)
+    assert code == 7
+    assert "PATH=" in errors and "hunter2" not in errors
+
+
+def test_hanging_child() -> None:
+    """A child that hangs is given up."""
+    assert openssh.run(["sleep", "5"], 0.1) == (255, "timed out")
+
+
+def test_no_client() -> None:
+    """Without OpenSSH's client one line names what to install."""
+    with pytest.raises(SetupError, match="install OpenSSH's client"):
+        openssh.run(["no-such-ssh"], 1)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ("lab@203.0.113.5: Permission denied (publickey).\r\n", "Permission denied (/keys/id)"),
+        ("ssh: connect to host 203.0.113.5 port 2222: Connection refused", "nothing listens on port 2222"),
+        ("ssh: connect to host 203.0.113.5 port 2222: Connection timed out", "no answer on port 2222"),
+        ("ssh: connect to host 203.0.113.5 port 2222: Operation timed out", "no answer on port 2222"),
+        ("timed out", "no answer on port 2222"),
+        ("ssh: connect to host 203.0.113.5 port 2222: No route to host", "right network"),
+        ("ssh: Could not resolve hostname homelab: Name or service not known", "no such host name"),
+        ("@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "'[203.0.113.5]:2222'"),
+        ("No ED25519 host key is known for x and you have requested strict checking.\nHost key", "unknown host key"),
+        ("/h/config: line 3: Bad configuration option: foo\n/h/config: terminating, 1 bad", "line 3: Bad config"),
+        ("first\nkex_exchange: Connection closed by remote host\n", "ssh says: kex_exchange"),
+        ("", "without a word"),
+        ("{0} {name} %s", "ssh says: {0} {name} %s"),
+    ],
+)
+def test_explain(errors: str, message: str) -> None:
+    """Errors of ssh become one line that starts with the host."""
+    error = openssh.explain(LAB, errors)
+    assert error.message.startswith("203.0.113.5: ")
+    assert message in error.message
+    assert "\n" not in error.message
+
+
+def test_explain_passphrase(home: Path) -> None:
+    """A key with a passphrase needs an agent, and that is said."""
+    path = keypair.generate(home / "key", passphrase="secret")
+    error = openssh.explain(Target("homelab", "x", identity=str(path)), "x: Permission denied (publickey).")
+    assert f"ssh-add '{path}'" in error.message

@@ -1,0 +1,300 @@
+"""The tunnel against a real sshd on loopback: it runs as you, on a free port, with keys of its own."""
+
+import getpass
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import control, files, keypair, known_hosts, ssh_config, tunnel
+from labfab.laptop.tunnel import Target
+
+SSHD = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+needs_sshd = pytest.mark.skipif(not SSHD, reason="no sshd here: install openssh-server")
+
+
+@dataclass
+class Server:
+    """A throwaway sshd with the one key that it lets in."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    host_key: paramiko.PKey
+    identity: Path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("sshd")
+    identity, host_key = keypair.generate(folder / "user"), keypair.generate(folder / "host")
+    port = free_port()
+    (folder / "config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\nAuthorizedKeysFile {identity}.pub\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        "KexAlgorithms curve25519-sha256\n"
+    )
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd as root insists on it
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
+    wait_for(lambda: listens(port))
+    yield Server(port, process, paramiko.PKey.from_path(host_key), identity)
+    process.terminate()
+    process.wait(5)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home with a path short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="h", dir="/tmp") as name:
+        monkeypatch.setenv("HOME", name)
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield Path(name)
+        tunnel.close("homelab")
+
+
+@pytest.fixture
+def lab() -> Iterator[int]:
+    """A port that answers /api as Jupyter does."""
+
+    class Api(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api" else 404)
+            self.end_headers()
+            self.wfile.write(b'{"version": "2.21.1"}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture
+def target(home: Path, server: Server) -> Target:
+    """The sshd, met before."""
+    known_hosts.pin(home / ".ssh/known_hosts", "127.0.0.1", server.port, server.host_key)
+    return Target("homelab", "127.0.0.1", getpass.getuser(), server.port, str(server.identity))
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@needs_sshd
+def test_open_use_close(target: Target, lab: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel answers, is used again by the next call, and is gone once closed."""
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "hunter2")
+    port = free_port()
+    assert tunnel.status("homelab") is None
+    opened = tunnel.open(target, port, lab)
+    assert (opened.local_port, opened.remote_port, opened.reused, opened.moved) == (port, lab, False, False)
+    assert tunnel.answers(opened.url) == "2.21.1"
+    again = tunnel.open(target, port, lab)
+    assert again.reused and again.pid == opened.pid
+    assert tunnel.status("homelab") == again
+    state = files.config_folder("homelab") / "tunnel.json"
+    assert state.stat().st_mode & 0o777 == 0o600
+    process = Path(f"/proc/{opened.pid}/environ")
+    if process.exists():
+        assert b"hunter2" not in process.read_bytes()
+    assert tunnel.close("homelab")
+    assert not listens(port) and not state.exists() and not list((home / ".ssh").glob("labfab-*"))
+    assert tunnel.status("homelab") is None and tunnel.answers(opened.url) is None
+    assert not tunnel.close("homelab")
+
+
+@needs_sshd
+def test_by_alias(target: Target, server: Server, lab: int, home: Path) -> None:
+    """The alias block alone is enough."""
+    alias = ssh_config.Alias("homelab", "127.0.0.1", target.user, server.port, target.identity)
+    ssh_config.write(home / ".ssh/config", alias)
+    assert tunnel.answers(tunnel.open(Target("homelab"), free_port(), lab).url) == "2.21.1"
+
+
+@needs_sshd
+def test_busy_port(target: Target, lab: int) -> None:
+    """A busy local port is passed over, and that is said; a changed wish opens the tunnel anew."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        opened = tunnel.open(target, port, lab)
+        assert opened.moved and opened.local_port > port
+        assert tunnel.open(target, port, lab).moved
+        assert tunnel.answers(opened.url) == "2.21.1"
+    other = free_port()
+    assert tunnel.open(target, other, lab).local_port == other
+    assert not listens(opened.local_port)
+
+
+@needs_sshd
+def test_port_taken_at_the_last_moment(target: Target, lab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When ssh finds the port taken after all, the next one is tried."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        monkeypatch.setattr(tunnel, "first_free", lambda port: port)
+        assert tunnel.open(target, busy.getsockname()[1], lab).moved
+
+
+@needs_sshd
+def test_after_a_crash(target: Target, lab: int) -> None:
+    """A killed ssh leaves a socket and a state behind; neither is in the way."""
+    port = free_port()
+    killed = tunnel.open(target, port, lab)
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(lambda: not listens(port))
+    assert control.place("homelab").exists()
+    assert tunnel.status("homelab") is None
+    again = tunnel.open(target, port, lab)
+    assert not again.reused and again.pid != killed.pid
+    (files.config_folder("homelab") / "tunnel.json").write_text("{garbled")
+    assert tunnel.status("homelab") is None
+    assert tunnel.open(target, port, lab).local_port == port
+
+
+@needs_sshd
+def test_close_with_the_host_down(target: Target, server: Server, lab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing needs no host, and not even an ssh that listens."""
+    monkeypatch.setattr(control, "PATIENCE", 0.15)
+    port = free_port()
+    opened = tunnel.open(target, port, lab)
+    server.process.send_signal(signal.SIGSTOP)
+    os.kill(opened.pid, signal.SIGSTOP)
+    try:
+        assert tunnel.status("homelab") is None
+        assert tunnel.close("homelab")
+        wait_for(lambda: not listens(port))
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+@needs_sshd
+def test_two_at_once(target: Target, lab: int) -> None:
+    """Two calls at the same time open one tunnel."""
+    port, found = free_port(), []
+    threads = [threading.Thread(target=lambda: found.append(tunnel.open(target, port, lab))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0].pid == found[1].pid
+    assert sorted(one.reused for one in found) == [False, True]
+
+
+@needs_sshd
+def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
+    """Each way to be refused has its own line, and leaves nothing behind."""
+    stranger = keypair.generate(home / "stranger")
+    locked = keypair.generate(home / "locked", passphrase="secret")
+    known = home / ".ssh/known_hosts"
+    good = known.read_bytes()
+    other = keypair.public_line(stranger).rsplit(" ", 1)[0]
+    cases = [
+        (replace(target, identity=str(stranger)), good, r"Permission denied \(.*stranger\)"),
+        (replace(target, identity=str(locked)), good, "ssh-add"),
+        (replace(target, user="a b; $(x)"), good, "Permission denied|invalid"),
+        (target, b"", "unknown host key"),
+        (target, f"[127.0.0.1]:{server.port} {other}\n".encode(), rf"KEY HAS CHANGED.*\[127.0.0.1\]:{server.port}"),
+        (replace(target, port=free_port()), good, "nothing listens on port"),
+        (replace(target, hostname="no.such.host.invalid"), good, "no such host name"),
+        (Target("homelab"), good, "no such host name"),
+    ]
+    for case, content, message in cases:
+        known.write_bytes(content)
+        with pytest.raises(SetupError, match=message) as caught:
+            tunnel.open(case, free_port(), lab)
+        assert "\n" not in caught.value.message
+        assert tunnel.status("homelab") is None
+
+
+def test_silent_host(home: Path) -> None:
+    """A host that never answers is given up after the time-out."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        with pytest.raises(SetupError, match="no answer on port"):
+            tunnel.open(Target("homelab", "127.0.0.1", "x", silent.getsockname()[1]), free_port(), 1, timeout=1)
+        assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("alias", ["../x", "-n", "a b"])
+def test_alias(alias: str, home: Path) -> None:
+    """A name that is no alias is refused before anything is done."""
+    for act in (lambda: tunnel.open(Target(alias), 1, 1), lambda: tunnel.status(alias), lambda: tunnel.close(alias)):
+        with pytest.raises(SetupError, match="cannot be an alias"):
+            act()
+
+
+def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When every port is taken, the setting to change is named."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 65535))
+        busy.listen()
+        with pytest.raises(SetupError, match="local_port"):
+            tunnel.first_free(65535)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"version": 3}', b"<html>", b"\xff"])
+def test_no_jupyter(body: bytes, home: Path) -> None:
+    """Whatever else answers is no Jupyter."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert tunnel.answers(f"http://127.0.0.1:{server.server_port}/") is None
+
+
+def test_state_is_not_trusted(home: Path) -> None:
+    """A state file that names foreign processes or lacks fields does no harm."""
+    folder = files.make_private(files.config_folder("homelab"))
+    sleeper = subprocess.Popen(["sleep", "30"])
+    state = {"target": {}, "wanted_port": 1, "local_port": 1, "remote_port": 1, "pid": sleeper.pid, "control": "/x"}
+    try:
+        for text in ("", "[]", "{}", '"x"', json.dumps(state)):
+            (folder / "tunnel.json").write_text(text)
+            assert tunnel.status("homelab") is None
+            assert not tunnel.close("homelab")
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
