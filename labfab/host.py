@@ -71,6 +71,7 @@ class Host:
         self.changes: list[Change] = []
         self.stage = ""
         self.depth = 0
+        self.planned: set[Task] = set()
         self.proven: Login | None = None
         self.label = c.original_host if c.original_host != c.host else connection.address(c)
 
@@ -340,6 +341,9 @@ class HostTask(Task):
             raise SetupError(f"{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
         host = Host.of(c)
         share(host.c, c)
+        if host.planning and host.depth and self in host.planned:
+            return None  # a stage that others begin with: nothing was changed, so it would only say the same again
+        host.planned.add(self)
         with self.counted(host):
             host.open()
             return super().__call__(c, *args, **kwargs)

@@ -42,10 +42,10 @@ def copy(c: Connection) -> None:
     """Let your key log in as the sudo user, beside the keys that root or you used before."""
     user.add(c)
     want = Settings.of(c)
-    identity = keypair.ensure(want.identity)
     account = facts(c).accounts.get(want.user)
     if account is None:  # plan mode: it would have been made just now
         return
+    identity = keypair.ensure(want.identity)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):

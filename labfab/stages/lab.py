@@ -42,7 +42,8 @@ def start(c: Connection) -> None:
     refuse(c, want)
     jupyter.configure(c)
     platform(c).install(c, "tmux", "curl")
-    if not facts(c).accounts[want.jupyter_user].linger:
+    account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
+    if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)
     if have.api:
         tell_of_restart(c)

@@ -20,6 +20,9 @@ from ..settings import Settings
 def open_(c: Context) -> str:
     """Open the tunnel to JupyterLab, or find it open."""
     want, target = Settings.of(c), target_of(c)
+    if c.config.run.dry and not tunnel.status(target.alias):
+        screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
+        return ""
     found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
     version = tunnel.answers(found.url)
     if not version and found.reused:  # it may have survived the host's reboot as a mere shell of itself
