@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,9 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
             assert not control.end(place, 1)
             assert not control.end(tmp_path / "another", ours.pid)
             assert other.poll() is None
+            deadline = time.monotonic() + 5
+            while not control.is_ours(ours.pid, place):  # right after its start a process has no command line yet
+                assert time.monotonic() < deadline
             assert control.end(place, ours.pid)
             assert ours.wait(5) == -15
         finally:
