@@ -30,6 +30,7 @@ STOP = """\
 pid=$(cat %(run)s/pid) && tr '\\0' ' ' </proc/$pid/cmdline | grep -qF -- %(data)s || exit 0
 kill $pid
 n=0; while kill -0 $pid 2>/dev/null; do sleep 0.2; n=$((n+1)); [ $n -lt 150 ] || exit 1; done
+umount %(run)s/exec/netns/* 2>/dev/null
 rm -rf %(run)s
 """
 
