@@ -338,7 +338,7 @@ class HostTask(Task):
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
-            raise SetupError(f"{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+            raise SetupError(f"{self.body.__module__.rpartition('.')[2]}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
         host = Host.of(c)
         share(host.c, c)
         if host.planning and host.depth and self in host.planned:

@@ -31,13 +31,13 @@ UBUNTU = (
 
 @host_task(default=True)
 def full(c: Connection) -> None:
-    """Turn a bare machine into your own JupyterLab: every stage, chosen by looking at the host."""
+    """Turn a bare machine into your own JupyterLab."""
     ubuntu(c)
 
 
 @host_task
 def ubuntu(c: Connection) -> None:
-    """Set up a Debian or Ubuntu host, stage by stage."""
+    """Set up Debian or Ubuntu, stage by stage."""
     want = Settings.of(c)
     if not facts(c).system.systemd:
         screen.warn("systemd does not run here: services may not start")

@@ -15,7 +15,7 @@ from ..settings import Settings
 
 @host_task(default=True)
 def enable(c: Connection) -> None:
-    """Let in SSH and published ports, refuse all other incoming traffic."""
+    """Let in SSH and open_ports, refuse the rest."""
     platform(c).install(c, "ufw")
     with guarded(c, "switch the firewall on"):
         have = facts(c).firewall

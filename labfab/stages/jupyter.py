@@ -28,7 +28,7 @@ Config = dict[str, Any]
 
 @host_task(default=True)
 def configure(c: Connection) -> None:
-    """Write Jupyter's configuration: loopback only, your password, your options."""
+    """Configure Jupyter: loopback, password, options."""
     user.add(c)
     want = Settings.of(c)
     old = parsed(c, facts(c).jupyter.config)
@@ -112,7 +112,10 @@ def warn_of_others(c: Connection) -> None:
 
 @host_task
 def password(c: Connection) -> None:
-    """Set JupyterLab's password, asked for on the terminal or taken from LABFAB_JUPYTER_PASSWORD."""
+    """Set JupyterLab's password.
+
+    It is asked for on the terminal, or taken from LABFAB_JUPYTER_PASSWORD.
+    """
     want = Settings.of(c)
     new = ask_password()
     config = parsed(c, facts(c).jupyter.config)
@@ -131,7 +134,10 @@ def password(c: Connection) -> None:
 
 @laptop_task(name="hash")
 def hash_(c: Context) -> None:
-    """Print the argon2 hash of a password that is asked for, never given as an argument."""
+    """Print the argon2 hash of a password.
+
+    The password is asked for, or taken from LABFAB_JUPYTER_PASSWORD; it is never an argument.
+    """
     screen.say(passwords.hash(ask_password().reveal()))
 
 

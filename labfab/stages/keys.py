@@ -22,7 +22,10 @@ from . import user
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
 def generate(c: Context, passphrase: bool = False) -> None:
-    """Make an ed25519 key pair on your laptop; one that is there is kept."""
+    """Make an ed25519 key pair on your laptop.
+
+    A key that is there is kept, and the task says so.
+    """
     path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
     keypair.generate(path, ask_passphrase() if passphrase and sys.stdin.isatty() else "")
     screen.say(f"made {path} and {path}.pub")
@@ -39,7 +42,10 @@ def ask_passphrase() -> str:
 
 @host_task(default=True)
 def copy(c: Connection) -> None:
-    """Let your key log in as the sudo user, beside the keys that root or you used before."""
+    """Let your key log in as the sudo user.
+
+    The keys that root or the present login has are taken over beside it.
+    """
     user.add(c)
     want = Settings.of(c)
     account = facts(c).accounts.get(want.user)

@@ -95,7 +95,7 @@ def stop(c: Connection) -> None:
 
 @host_task(reads=True)
 def status(c: Connection) -> None:
-    """Tell whether JupyterLab runs, since when, and which version answers."""
+    """Tell whether JupyterLab runs and answers."""
     have, want = facts(c).lab, Settings.of(c)
     if have.api:
         screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")

@@ -36,7 +36,7 @@ PROFILE = "\n# labfab: JupyterLab's Python comes first\nPATH=\"$HOME/%s/bin:$PAT
 
 @host_task(default=True)
 def install(c: Connection) -> None:
-    """Install Python and JupyterLab for the account that runs Lab."""
+    """Install Python and JupyterLab."""
     want = Settings.of(c)
     user.add(c)
     if want.python == "venv":

@@ -29,7 +29,7 @@ NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": 
 
 @host_task(name="disable-passwords", default=True)
 def disable_passwords(c: Connection) -> None:
-    """Refuse passwords for every user; only keys log in."""
+    """Refuse passwords; only keys log in."""
     keys.copy(c)
     if not passwords_accepted(c):
         return
@@ -57,7 +57,10 @@ def passwords_offered(c: Connection) -> list[str]:
 
 @host_task(name="disable-root")
 def disable_root(c: Connection) -> None:
-    """Refuse root; the sudo user's login is proven before."""
+    """Refuse logins as root.
+
+    The login of the sudo user is proven before.
+    """
     keys.copy(c)
     if not root_accepted(c):
         return
@@ -91,7 +94,10 @@ def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem:
 
 @host_task(name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"})
 def change_port(c: Connection, port: int = 0) -> None:
-    """Move sshd to another port: first both, then, after a login there, only the new one."""
+    """Move sshd to a port of your own.
+
+    It listens on both ports first, and after a login on the new one only there.
+    """
     new = Settings.of(c, ssh_port=port or None).ssh_port
     have = facts(c).ssh
     if have.ports == {new} and new in have.listening:

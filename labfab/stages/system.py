@@ -24,7 +24,7 @@ RELEASE_UPGRADE = (
 
 @host_task(default=True)
 def update(c: Connection) -> None:
-    """Upgrade all packages, and remove what nothing needs any more."""
+    """Upgrade all packages."""
     host = platform(c)
     host.wait_until_settled(c)
     host.refresh(c, Settings.of(c).update_max_age)
@@ -39,15 +39,15 @@ def update(c: Connection) -> None:
 
 @host_task
 def reboot(c: Connection) -> None:
-    """Reboot the host and wait until it answers again."""
+    """Reboot, and wait until the host answers."""
     platform(c).reboot(c)
 
 
 @host_task(name="release-upgrade", help={"yes": "You have a backup; begin"})
 def release_upgrade(c: Connection, yes: bool = False) -> None:
-    """Move to the next Ubuntu release, detached; never part of setup.full.
+    """Move to the next Ubuntu release.
 
-    Raises SetupError without --yes: a release upgrade can fail half-way, so there must be a backup.
+    It runs on by itself, and is never part of setup.full. Raises SetupError without --yes: a release upgrade can fail half-way, so there must be a backup.
     """
     if facts(c).system.id != "ubuntu":
         raise SetupError(f"{Host.of(c).label}: release upgrades are Ubuntu's; for {facts(c).system.name} see its release notes")

@@ -41,7 +41,7 @@ def open_(c: Context) -> str:
 
 @laptop_task
 def status(c: Context) -> None:
-    """Tell whether the tunnel is open and JupyterLab answers through it."""
+    """Tell whether the tunnel is open and answers."""
     alias = target_of(c).alias
     found = tunnel.status(alias)
     if not found:

@@ -19,7 +19,7 @@ SUDOERS = "/etc/sudoers.d/90-labfab"
 
 @host_task(default=True)
 def add(c: Connection) -> None:
-    """Add the sudo user, and the account that runs JupyterLab if it is another one."""
+    """Add the sudo user, and lab_user if set."""
     want = Settings.of(c)
     platform(c).install(c, "sudo")
     with guarded(c, f"give {want.user} sudo"):
