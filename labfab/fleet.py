@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 import fabric
+from fabric.connection import derive_shorthand
 from fabric.tasks import ConnectionCall
 from invoke import Call, Context, Task
 
@@ -23,10 +24,25 @@ from .settings import Settings
 class Executor(fabric.Executor):
     """Fabric's executor, with the hosts of one task side by side."""
 
+    def normalize_hosts(self, hosts: list[Any] | None) -> list[dict[str, Any]]:
+        """Refuse what is no login before Fabric stumbles over it."""
+        return [checked(given) for given in super().normalize_hosts(hosts)]
+
     def expand_calls(self, calls: list[Call], apply_hosts: bool = True) -> list[Call]:
         """Join the calls of one task that differ in their host only."""
         expanded = super().expand_calls(calls, apply_hosts)
         return [joined(group) for group in grouped(expanded)]
+
+
+def checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what -H named. Raises SetupError for one without a host name or with a port that is none."""
+    try:
+        parts = derive_shorthand(str(given["host"]))
+    except ValueError:
+        parts = {"host": None, "port": None}
+    if not parts["host"] or parts["port"] not in (None, *range(1, 65536)):
+        raise SetupError(f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or root@ADDRESS:PORT, the port from 1 to 65535")
+    return given
 
 
 def grouped(calls: list[Call]) -> Iterator[list[Call]]:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from invoke import Config, Context
@@ -126,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return consistent(cls(**values))
 
 
+IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
 TYPES = {name: hint for name, hint in get_type_hints(Settings, include_extras=True).items()}
 
 
@@ -140,15 +141,22 @@ def convert(key: str, value: Any, place: str) -> Any:
     if key not in TYPES:
         raise SetupError(f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all")
     try:
-        return msgspec.convert(value, TYPES[key], strict=False)
+        found = msgspec.convert(value, TYPES[key], strict=False)
     except (msgspec.ValidationError, TypeError) as error:
         raise SetupError(f"{place}: {key} cannot be {value!r}: {reason(key, error)}") from None
+    if key in ("user", "lab_user") and found in RESERVED:
+        raise SetupError(f"{place}: {key} cannot be {found!r}: choose an account of your own, e.g. lab")
+    return found
 
 
 def reason(key: str, error: Exception) -> str:
-    """Say it in words where a pattern is all that msgspec could tell."""
+    """Say in words what msgspec tells in the names of types and patterns."""
+    choices = get_args(TYPES[key].__origin__)
+    if "enum" in str(error):
+        return f"choose one of {', '.join(choices)}"
     if "regex" not in str(error):
-        return str(error).replace("`", "").lower()
+        words = re.sub(r" - at `\$.*", "", str(error)).replace("`", "").lower()
+        return re.sub(r"\b(array|object|int|bool|str)\b", lambda word: IN_WORDS[word[0]], words.partition(", got")[0])
     if key in ("user", "lab_user"):
         return "an account name has small letters, digits, - and _, at most 32, and begins with a letter"
     return "see docs/settings.md for what is allowed"
@@ -163,9 +171,6 @@ def nearest(key: str) -> str:
 
 def consistent(settings: Settings) -> Settings:
     """Refuse values that are right alone but not together."""
-    for key in ("user", "lab_user"):
-        if getattr(settings, key) in RESERVED:
-            raise SetupError(f"{key} cannot be {getattr(settings, key)!r}: choose an account of your own, e.g. lab")
     if settings.user == settings.lab_user:
         raise SetupError("lab_user must be another account than user: leave it empty to run Lab as user")
     if settings.ssh_port == settings.lab_port or settings.lab_port in settings.open_ports:
@@ -181,6 +186,9 @@ def consistent(settings: Settings) -> Settings:
 def layers(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each place that may hold settings, weakest first."""
     yield from project_file(c)
+    given = getattr(c.config, "_runtime_path", None)
+    if given and not os.path.exists(given):  # Invoke passes over it without a word
+        raise SetupError(f"-f {given}: there is no such file: correct the path")
     # Invoke merges these without telling where a value came from, so each level is read by itself.
     for level in ("collection", "system", "user", "project", "runtime", "overrides"):
         found = getattr(c.config, f"_{level}", None) or {}
