@@ -214,6 +214,7 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
 def parse(out: str) -> dict[str, Values]:
     """Split the script's output into sections of key and value."""
     sections: dict[str, Values] = {}
+    current = ""
     for line in out.splitlines():
         key, sign, value = line.partition("=")
         if sign:
@@ -246,3 +247,8 @@ def account(name: str, v: Values) -> Account:
         name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
         "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"),
     )
+
+
+def as_file(key: str, content: str, mode: str, owner: str) -> Values:
+    """The facts of a file that was just written, for plan mode."""
+    return {f"{key}.stat": f"{mode} {owner}", f"{key}.text": base64.b64encode(content.encode(errors="surrogateescape")).decode()}

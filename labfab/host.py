@@ -13,9 +13,9 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import paramiko
 from fabric import Connection, Task, task
@@ -27,14 +27,16 @@ from .laptop import secrets, ssh_config
 from .settings import Settings
 from .shell import Result, Shell, WrongSudoPassword
 
+if TYPE_CHECKING:
+    from .facts import File
+
 LONG = 1800  # seconds of silence allowed to a download or an unpacking
 # The new file takes the name only when it is whole: `>` would follow a link that the account may have put there.
 PUT = """\
 set -eu; umask 077
-path=%s; mode=%s; owner=%s; check=%s; NEW=$path.labfab-new
+path=%s; mode=%s; check=%s; NEW=$path.labfab-new
 mkdir -p "$(dirname "$path")"; rm -f "$NEW"; trap 'rm -f "$NEW"' EXIT
 cat >"$NEW"; chmod "$mode" "$NEW"
-[ -z "$owner" ] || chown "$owner" "$NEW"
 eval "$check"
 mv -f "$NEW" "$path"
 """
@@ -183,18 +185,22 @@ def change(
     user: str | None = None,
     stdin: str = "",
     long: bool = False,
+    then: Mapping[str, str | None] | None = None,
 ) -> Result | None:
     """Change something.
 
     why: what the user sees. undo: command and values that take it back. user: account to do it as, else root.
-    stdin: secret input, never shown. long: show the output while it runs.
+    stdin: secret input, never shown. long: show the output while it runs. then: the facts that it makes true, for
+    the stages that follow in plan mode; None for a fact that is gone.
     Raises SetupError when the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
     if stdin:
         text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
     line = journal.entry(Host.of(c).stage, why, [fill(undo[0], *undo[1:])] if undo else ())
-    return write(c, text, line, why, undo, shown=fill(command, *args), timeout=LONG if long else 120)
+    if Host.of(c).planning:
+        return plan(c, why, then)
+    return write(c, text, line, why, undo, timeout=LONG if long else 120)
 
 
 def put(
@@ -202,37 +208,52 @@ def put(
     path: str,
     text: str,
     why: str,
+    old: File | None,
     mode: str = "644",
-    owner: str = "",
-    user: str | None = None,
+    owner: str = "root",
     check: str = "true",
     secret: bool = False,
+    then: Mapping[str, str | None] | None = None,
 ) -> Result | None:
-    """Write a file as a whole; call it only where the content differs.
+    """Write a file as a whole, where content, mode or owner differ from *old*.
 
-    mode: octal. owner: user:group. user: account that writes, for files in a home. check: shell text that must
-    succeed before "$NEW" takes the name. secret: show no content in plan mode.
+    mode: octal. owner: an account, which writes the file itself unless it is root. check: shell text that must
+    succeed before "$NEW" takes the name. secret: show no content in plan mode. then: as for change().
     """
-    script = fill("printf %%s %s | ", text) + as_user(fill("sh -c %s", fill(PUT, path, mode, owner, check)), user)
-    line = journal.entry(Host.of(c).stage, why, path=path)
-    return write(c, script, line, why, (), shown="" if secret else text)
+    if old and (old.content, old.mode, old.owner) == (text, mode, owner):
+        return None
+    if Host.of(c).planning:
+        return plan(c, why, then, "" if secret else difference(path, old.content if old else "", text))
+    account = owner if owner != "root" else None
+    script = fill("printf %%s %s | ", text) + as_user(fill("sh -c %s", fill(PUT, path, mode, check)), account)
+    return write(c, script, journal.entry(Host.of(c).stage, why, path=path), why, ())
+
+
+def difference(path: str, old: str, new: str) -> str:
+    """The unified diff of a file's texts."""
+    from difflib import unified_diff
+
+    return "".join(unified_diff(old.splitlines(True), new.splitlines(True), path, path, n=1))
+
+
+def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, diff: str = "") -> None:
+    """Show a change instead of doing it, and take its effect for granted from here on."""
+    host = Host.of(c)
+    host.changes.append(Change(host.stage, why, ()))
+    screen.planned(host.label, why, diff)
+    for name, value in (then or {}).items():
+        section, _, key = name.partition(".")
+        if value is None:
+            host.facts[section].pop(key, None)
+        else:
+            host.facts[section][key] = value
 
 
 def write(
-    c: Connection,
-    script: str,
-    line: dict[str, object],
-    why: str,
-    undo: Sequence[str],
-    shown: str,
-    timeout: float = 120,
-) -> Result | None:
+    c: Connection, script: str, line: dict[str, object], why: str, undo: Sequence[str], timeout: float = 120
+) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
-    if host.planning:
-        host.changes.append(Change(host.stage, why, tuple(undo)))
-        screen.planned(host.label, why, shown)
-        return None
     began = time.monotonic()
     shell = host.open()
     with screen.working(host.label, why) as tell:

@@ -35,7 +35,7 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists when they are older than *max_age* hours."""
     if facts(c).updates.age > max_age * 3600:
-        change(c, UPDATE, why="fetch the package lists", long=True)
+        change(c, UPDATE, why="fetch the package lists", long=True, then={"updates.age": "0"})
 
 
 def upgrade(c: Connection) -> None:
@@ -43,13 +43,13 @@ def upgrade(c: Connection) -> None:
     have = facts(c).updates
     if have.interrupted:
         change(c, "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold", why="finish what dpkg was stopped in", long=True)
-        change(c, APT + "-f install", why="mend broken dependencies", long=True)
+        change(c, APT + "-f install", why="mend broken dependencies", long=True, then={"updates.interrupted": None})
         have = facts(c).updates
     if have.pending is None:
         raise SetupError(f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there")
     if have.pending:
         command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
-        change(c, command, why=f"upgrade the system ({have.pending} packages)", long=True)
+        change(c, command, why=f"upgrade the system ({have.pending} packages)", long=True, then={"updates.pending": "0"})
 
 
 def install(c: Connection, *packages: str) -> None:
@@ -61,29 +61,44 @@ def install(c: Connection, *packages: str) -> None:
     # Set free of suggestions; a missing package stops here with apt's own words.
     command = APT + "install --no-install-recommends" + " %s" * len(missing)
     undo = (APT + "purge" + " %s" * len(missing), *missing)
-    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=undo, long=True)
+    then = {f"system.package.{name}": "yes" for name in missing}
+    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=undo, long=True, then=then)
 
 
 def add_account(c: Connection, name: str) -> None:
     """Make an account with a home and no password."""
+    made = {"uid": "1000", "home": f"/home/{name}", "shell": "/bin/bash", "groups": name, "home_stat": f"755 {name}"}
     change(
         c, "useradd --create-home --shell /bin/bash %s", name,
         why=f"add the account {name}", undo=("userdel %s", name),
-    )
+        then={f"accounts.{name}.{key}": value for key, value in made.items()},
+    )  # fmt: skip
 
 
 def set_password(c: Connection, name: str, password: str) -> None:
     """Set a password, handed over on standard input."""
-    change(c, "chpasswd", stdin=f"{name}:{password}\n", why=f"give {name} a password for sudo", undo=("passwd -q -l %s", name))
+    change(
+        c, "chpasswd", stdin=f"{name}:{password}\n",
+        why=f"give {name} a password for sudo", undo=("passwd -q -l %s", name), then={f"accounts.{name}.password": "P"},
+    )  # fmt: skip
 
 
 def join_group(c: Connection, name: str, group: str) -> None:
-    change(c, "usermod --append --groups %s %s", group, name, why=f"add {name} to the group {group}", undo=("gpasswd --delete %s %s", name, group))
+    groups = " ".join([*facts(c).accounts[name].groups, group])
+    change(
+        c, "usermod --append --groups %s %s", group, name,
+        why=f"add {name} to the group {group}", undo=("gpasswd --delete %s %s", name, group),
+        then={f"accounts.{name}.groups": groups},
+    )  # fmt: skip
 
 
 def keep_running(c: Connection, name: str) -> None:
     """Let an account's processes outlive its logins."""
-    change(c, "loginctl enable-linger %s", name, why=f"let {name}'s programs run on after logout", undo=("loginctl disable-linger %s", name))
+    change(
+        c, "loginctl enable-linger %s", name,
+        why=f"let {name}'s programs run on after logout", undo=("loginctl disable-linger %s", name),
+        then={f"accounts.{name}.linger": "yes"},
+    )  # fmt: skip
 
 
 def restart_sshd(c: Connection) -> None:
@@ -107,11 +122,15 @@ def reload_sshd(c: Connection) -> None:
 
 
 def allow_port(c: Connection, port: int) -> None:
-    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=("ufw delete allow %s/tcp", port))
+    """Let a TCP port through the firewall."""
+    undo = ("ufw delete allow %s/tcp", str(port))
+    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=undo, then={f"firewall.allowed.{port}": "yes"})
 
 
 def close_port(c: Connection, port: int) -> None:
-    change(c, "ufw delete allow %s/tcp", port, why=f"close port {port}", undo=("ufw allow %s/tcp", port))
+    """Take a TCP port out of the firewall's rules."""
+    undo = ("ufw allow %s/tcp", str(port))
+    change(c, "ufw delete allow %s/tcp", port, why=f"close port {port}", undo=undo, then={f"firewall.allowed.{port}": None})
 
 
 def reboot(c: Connection) -> None:

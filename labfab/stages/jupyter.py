@@ -9,6 +9,7 @@ import getpass
 import json
 import secrets as random
 import sys
+from pathlib import PurePosixPath
 from typing import Any
 
 from fabric import Connection
@@ -16,7 +17,7 @@ from invoke import Context
 
 from .. import screen
 from ..errors import SetupError
-from ..facts import File, facts
+from ..facts import File, as_file, facts
 from ..host import Host, alias_of, change, host_task, laptop_task, put
 from ..laptop import password as passwords
 from ..laptop import secrets
@@ -54,11 +55,10 @@ def wanted(c: Connection, want: Settings) -> Config:
 
 def make_root_dir(c: Connection, want: Settings) -> str:
     """Have the folder of the notebooks; give its absolute path."""
-    account = facts(c).accounts.get(want.jupyter_user)
-    home = account.home if account else f"/home/{want.jupyter_user}"
-    path = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
+    account = want.jupyter_user
+    path = str(PurePosixPath(facts(c).accounts[account].home) / want.root_dir)
     if not facts(c).jupyter.root_dir:
-        change(c, "mkdir -p %s", path, user=want.jupyter_user, why=f"make {path}", undo=("rmdir %s", path))
+        change(c, "mkdir -p %s", path, user=account, why=f"make {path}", undo=("rmdir %s", path), then={"jupyter.root_dir": account})
     return path
 
 
@@ -94,14 +94,18 @@ def hashed(c: Connection, want: Settings, old: str) -> str:
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     """Write the configuration where it differs, for its owner only."""
     have, account = facts(c).jupyter, want.jupyter_user
-    path = f"~{account}/.jupyter"
+    folder = f"{facts(c).accounts[account].home}/.jupyter"
     if have.folder_stat != f"700 {account}":
-        change(c, f"mkdir -p {path} && chown {account}: {path} && chmod 700 {path}", why=f"make {path} private")
-    home = facts(c).accounts[account].home if account in facts(c).accounts else f"/home/{account}"
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    old = have.config
-    if old is None or parsed(c, old) != config or (old.mode, old.owner) != ("600", account):
-        put(c, f"{home}/.jupyter/jupyter_server_config.json", text, mode="600", user=account, secret=True, why=why)
+        change(
+            c, "install -d -m 700 -o %s -g $(id -g %s) %s", account, account, folder,
+            why=f"make {folder} private", then={"jupyter.folder_stat": f"700 {account}"},
+        )  # fmt: skip
+    same = have.config and parsed(c, have.config) == config  # another order or indent is no difference
+    text = have.config.content if have.config and same else json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    put(
+        c, f"{folder}/jupyter_server_config.json", text, why=why, old=have.config, mode="600", owner=account,
+        secret=True, then=as_file("jupyter.config", text, "600", account),
+    )  # fmt: skip
 
 
 def warn_of_others(c: Connection) -> None:

@@ -13,7 +13,7 @@ from fabric import Connection
 from invoke import Context
 
 from .. import screen
-from ..facts import Account, facts
+from ..facts import Account, as_file, facts
 from ..host import Host, Login, change, guarded, host_task, laptop_task, put, remember
 from ..laptop import keypair
 from ..settings import Settings
@@ -48,9 +48,7 @@ def copy(c: Connection) -> None:
     """
     user.add(c)
     want = Settings.of(c)
-    account = facts(c).accounts.get(want.user)
-    if account is None:  # plan mode: it would have been made just now
-        return
+    account = facts(c).accounts[want.user]
     identity = keypair.ensure(want.identity)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
@@ -79,24 +77,27 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
     old = account.keys.content if account.keys else ""
     known = {blob(line) for line in old.splitlines()}
     missing = {blob(line): line.strip() for line in lines if blob(line) not in known}
-    if missing:
-        text = old + ("\n" if old and not old.endswith("\n") else "") + "".join(f"{line}\n" for line in missing.values())
-        many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
-        path = f"{account.home}/.ssh/authorized_keys"
-        put(c, path, text, mode="600", user=account.name, why=f"let {many} log in as {account.name}")
+    if not missing:
+        return
+    text = old + ("\n" if old and not old.endswith("\n") else "") + "".join(f"{line}\n" for line in missing.values())
+    many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
+    put(
+        c, f"{account.home}/.ssh/authorized_keys", text, why=f"let {many} log in as {account.name}",
+        old=account.keys, mode="600", owner=account.name, then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
+    )  # fmt: skip
 
 
 def mend_modes(c: Connection, account: Account) -> None:
     """Make home, .ssh and authorized_keys as sshd's StrictModes wants them."""
-    mode, owner = account.home_stat.split()
-    if owner != account.name or int(mode, 8) & 0o022:
-        change(c, "chown %s %s && chmod go-w %s", account.name, account.home, account.home, why=f"make {account.home} safe from others", undo=("chown %s %s && chmod %s %s", owner, account.home, mode, account.home))
-    if account.ssh_stat != f"700 {account.name}":
-        folder = f"{account.home}/.ssh"
-        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", account.name, account.name, folder, why=f"make {folder} private")
-    if account.keys and (account.keys.owner != account.name or int(account.keys.mode, 8) & 0o077):
-        path = f"{account.home}/.ssh/authorized_keys"
-        change(c, "chown %s %s && chmod 600 %s", account.name, path, path, why=f"make {path} private")
+    name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
+    if owner != name or int(mode, 8) & 0o022:
+        undo = ("chown %s %s && chmod %s %s", owner, home, mode, home)
+        change(c, "chown %s %s && chmod go-w %s", name, home, home, why=f"make {home} safe from others", undo=undo, then={f"accounts.{name}.home_stat": f"755 {name}"})
+    if account.ssh_stat != f"700 {name}":
+        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", name, name, f"{home}/.ssh", why=f"make {home}/.ssh private", then={f"accounts.{name}.ssh_stat": f"700 {name}"})
+    if account.keys and (account.keys.owner != name or int(account.keys.mode, 8) & 0o077):
+        path = f"{home}/.ssh/authorized_keys"
+        change(c, "chown %s %s && chmod 600 %s", name, path, path, why=f"make {path} private", then={f"accounts.{name}.keys.stat": f"600 {name}"})
 
 
 def blob(line: str) -> str:

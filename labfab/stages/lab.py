@@ -13,7 +13,7 @@ from ..facts import PREFIXES, facts
 from ..host import Host, ask, change, host_task
 from ..platforms import platform
 from ..settings import Settings
-from . import jupyter, user
+from . import jupyter
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 # tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
@@ -50,7 +50,7 @@ def start(c: Connection) -> None:
         return
     if not have.session:
         folder = PREFIXES[want.python]
-        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("runuser -u %s -- tmux kill-session -t =jupyter", want.jupyter_user))
+        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("runuser -u %s -- tmux kill-session -t =jupyter", want.jupyter_user), then={"lab.session": "yes"})
     wait(c, want)
 
 

@@ -13,7 +13,7 @@ from fabric import Connection
 
 from .. import connection
 from ..errors import SetupError
-from ..facts import facts
+from ..facts import File, Ssh, as_file, facts
 from ..host import Host, guarded, host_task, put, remember
 from ..laptop import known_hosts
 from ..platforms import platform
@@ -22,6 +22,7 @@ from . import keys
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
+CHECK = '/usr/sbin/sshd -t -f "$NEW"'
 HEAD = "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
 NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitEmptyPasswords": "no"}
@@ -143,10 +144,28 @@ def listen(c: Connection, ports: set[int] | frozenset[int], why: str) -> None:
 def write(c: Connection, options: dict[str, str | list[str]], why: str) -> None:
     """Set options in the drop-in, keeping its other lines."""
     have = facts(c).ssh
-    if have.main and INCLUDE.split()[1] not in have.main.content:
-        put(c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{have.main.content}", mode=have.main.mode, why="let sshd read sshd_config.d", check='/usr/sbin/sshd -t -f "$NEW"')
+    include(c, have.main)
     lines = [line for line in (have.drop_in.content if have.drop_in else "").splitlines() if line and not line.startswith("#")]
     lines = [line for line in lines if line.split()[0] not in options]
     for option, value in options.items():
         lines += [f"{option} {one}" for one in ([value] if isinstance(value, str) else value)]
-    put(c, DROP_IN, HEAD + "".join(f"{line}\n" for line in lines), owner="root:root", why=why, check='/usr/sbin/sshd -t -f "$NEW"')
+    text = HEAD + "".join(f"{line}\n" for line in lines)
+    put(c, DROP_IN, text, why=why, old=have.drop_in, check=CHECK, then=as_file("ssh.drop_in", text, "644", "root") | effect(have, options))
+
+
+def include(c: Connection, main: File | None) -> None:
+    """Let sshd read the drop-ins, where its main file was kept from an older release."""
+    if main and INCLUDE.split()[1] not in main.content:
+        put(c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{main.content}", why="let sshd read sshd_config.d", old=main, mode=main.mode, check=CHECK)
+
+
+def effect(have: Ssh, options: dict[str, str | list[str]]) -> dict[str, str | None]:
+    """What sshd will say of itself afterwards, for plan mode."""
+    ports = {f"ssh.port.{port}": None for port in have.ports} if "Port" in options else {}
+    ports |= {f"ssh.{kind}.{port}": "yes" for port in options.get("Port", ()) for kind in ("port", "listening")}
+    return ports | {
+        f"ssh.{user}.{option.lower()}": value
+        for user in have.effective
+        for option, value in options.items()
+        if isinstance(value, str)
+    }

@@ -33,14 +33,17 @@ def add(c: Connection) -> None:
 
 def grant_sudo(c: Connection, want: Settings) -> None:
     """Give the account the right to use sudo, and a password for it where none is set."""
-    have = facts(c).accounts.get(want.user)
-    if have is None or "sudo" not in have.groups:
+    have = facts(c).accounts[want.user]
+    if "sudo" not in have.groups:
         platform(c).join_group(c, want.user, "sudo")
-    rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n" if want.sudo == "nopasswd" else ""
-    if rule and (facts(c).sudoers is None or facts(c).sudoers.content != rule):
-        # A name without a dot: sudo skips the others. visudo looks at the file before sudo can.
-        put(c, SUDOERS, rule, mode="440", owner="root:root", check='visudo -cqf "$NEW"', why=f"let {want.user} use sudo without a password")
-    if not rule and (have is None or have.password != "P"):
+    if want.sudo == "nopasswd":
+        rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+        # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
+        put(
+            c, SUDOERS, rule, why=f"let {want.user} use sudo without a password", old=facts(c).sudoers,
+            mode="440", check='visudo -cqf "$NEW"',
+        )  # fmt: skip
+    elif have.password != "P":
         platform(c).set_password(c, want.user, new_password(c, want))
 
 

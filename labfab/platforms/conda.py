@@ -1,0 +1,75 @@
+"""Conda: have a distribution's installer on the host, verified, and run it.
+
+Owns: ~/.cache/labfab on the host, where the installer waits until it has run.
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from ..errors import SetupError
+from ..facts import PREFIXES, facts
+from ..host import Host, ask, change
+from ..settings import Settings
+from .installers import Installer, checksum_in, installer
+
+# Resumed where it was cut, and never below /tmp, which lies in memory on Debian 13 and Ubuntu 26.04.
+DOWNLOAD = "mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
+CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
+VERIFY = "[ -f ~/.cache/labfab/%s ] && sha256sum ~/.cache/labfab/%s || exit 1"
+# The mark outlives a run that is cut off, so that the next one repairs what the installer left half-made.
+UNPACK = "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
+
+
+def unpack(c: Connection, want: Settings) -> None:
+    """Download, verify and run the installer of the distribution that is wanted."""
+    folder, account, system = PREFIXES[want.python], want.jupyter_user, facts(c).system
+    chosen = installer(want.python, system.kernel, system.machine, want.python_version, want.python_mirror)
+    fetch(c, account, chosen)
+    name = chosen.filename
+    change(
+        c, UNPACK, folder, name, folder, folder, name, user=account, long=True,
+        why=f"unpack {name} to ~/{folder}", undo=("rm -rf ~%s/%s", account, folder),
+        then={"python.conda": "yes", "python.python": "yes", "python.unfinished": None},
+    )  # fmt: skip
+
+
+def fetch(c: Connection, account: str, chosen: Installer) -> None:
+    """Have the verified installer in the account's ~/.cache/labfab."""
+    name = chosen.filename
+    if Host.of(c).planning:
+        change(c, DOWNLOAD, name, chosen.url, name, name, why=f"download {name}")
+        return
+    wanted = chosen.sha256 or published(c, account, chosen)
+    if checksum(c, account, name) == wanted:
+        return
+    try:
+        undo = ("rm -f ~%s/.cache/labfab/%s", account, name)
+        change(c, DOWNLOAD, name, chosen.url, name, name, user=account, why=f"download {name}", undo=undo, long=True)
+    except SetupError as error:
+        hint = f" There is no such file at {chosen.url}: set python_version or python_mirror." if "404" in str(error) else ""
+        raise SetupError(f"{error}{hint}") from None
+    if checksum(c, account, name) != wanted:
+        ask(c, "rm -f ~/.cache/labfab/%s", name, user=account)
+        raise SetupError(
+            f"{Host.of(c).label}: {name} has not the published SHA-256 and was deleted: "
+            "run this again, or set another python_mirror"
+        )
+
+
+def checksum(c: Connection, account: str, name: str) -> str:
+    """The SHA-256 of the downloaded file; empty where there is none."""
+    answer = ask(c, VERIFY, name, name, user=account)
+    return answer.out.split()[0] if answer.ok else ""
+
+
+def published(c: Connection, account: str, chosen: Installer) -> str:
+    """The checksum that the publisher keeps beside the file."""
+    answer = ask(c, CHECKSUM, chosen.checksum_url, user=account)
+    try:
+        return checksum_in(answer.out, chosen.filename)
+    except SetupError:
+        raise SetupError(
+            f"{Host.of(c).label}: {chosen.checksum_url} gives no checksum of {chosen.filename} "
+            f"({answer.last_words}): set python_version or python_mirror"
+        ) from None
