@@ -86,7 +86,8 @@ def end(control: Path, known: int) -> bool:
         signal_it(process, signal.SIGTERM)
     if process and not is_gone(process, control):
         signal_it(process, signal.SIGKILL)
-    control.unlink(missing_ok=True)
+    if control.is_socket():
+        control.unlink(missing_ok=True)
     return bool(process)
 
 

@@ -88,6 +88,10 @@ def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one labfab at a time work in a folder."""
-    with open(make_private(folder) / LOCK, "a") as file:
+    try:
+        file = open(make_private(folder) / LOCK, "a")  # noqa: SIM115
+    except OSError as error:
+        raise SetupError(f"cannot write into {folder}: {error.strerror}") from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -94,8 +94,9 @@ def explain(target: Target, errors: str) -> SetupError:
     """Turn what ssh printed into one line: which host, what happened, what to do."""
     host = target.hostname or target.alias
     lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["ssh gave up without a word"]
+    changed = re.search(r"Host key for (\S+) has changed", errors)
     values = {
-        "name": f"[{host}]:{target.port}" if target.port not in (0, 22) else host,
+        "name": changed[1] if changed else host,
         "key": target.identity or "the keys of your ssh_config and agent",
         "hint": hint(target),
         "port": target.port or "that its alias names",

@@ -23,7 +23,7 @@ from .openssh import Target
 __all__ = ["Target", "Tunnel", "answers", "close", "open", "status"]
 
 TRIES = 5  # ports, should another program take the free one first
-KEYS = {"target", "wanted_port", "remote_port", "local_port", "pid", "control"}
+KEYS = {"target": dict, "wanted_port": int, "remote_port": int, "local_port": int, "pid": int, "control": str}
 KEEP = ("ControlPersist=no", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
@@ -53,7 +53,7 @@ def open(target: Target, local_port: int, remote_port: int, timeout: int = 10) -
             return old
         end(target.alias, state)
         place = control.place(target.alias)
-        place.unlink(missing_ok=True)  # left behind by a crash; ssh would do without a socket then
+        control.end(place, 0)  # one left behind elsewhere; ssh would do without a socket then
         port = start(target, place, local_port, remote_port, timeout)
         pid = control.pid(place)
         if not pid:
@@ -68,12 +68,14 @@ def status(alias: str) -> Tunnel | None:
     pid = control.pid(Path(state["control"])) if state else 0
     if not pid:
         return None
-    port, moved = state["local_port"], state["local_port"] != state["wanted_port"]
-    return Tunnel(alias, port, state["remote_port"], pid, reused=True, moved=moved)
+    moved = state["local_port"] != state["wanted_port"]
+    return Tunnel(alias, state["local_port"], state["remote_port"], pid, reused=True, moved=moved)
 
 
 def close(alias: str) -> bool:
     """Close the tunnel of a lab, also when its host is down; False when none was open."""
+    if not files.config_folder(alias).exists():
+        return False
     with files.locked(files.config_folder(alias)):
         return end(alias, load(alias))
 
@@ -123,13 +125,16 @@ def load(alias: str) -> dict[str, Any]:
     """Read what is known of a lab's tunnel; nothing when the file is missing or garbled."""
     try:
         state = json.loads(state_path(alias).read_bytes())
-        return state if state.keys() >= KEYS else {}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return {}
+    return state if isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in KEYS.items()) else {}
 
 
 def save(alias: str, state: dict[str, Any]) -> None:
-    files.replace(state_path(alias), json.dumps(state, indent=2).encode() + b"\n", 0o600)
+    try:
+        files.replace(state_path(alias), json.dumps(state, indent=2).encode() + b"\n", 0o600)
+    except OSError as error:
+        raise SetupError(f"cannot write {state_path(alias)}: {error.strerror}") from None
 
 
 def answers(url: str) -> str | None:

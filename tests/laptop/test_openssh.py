@@ -81,7 +81,7 @@ def test_no_client() -> None:
         ("timed out", "no answer on port 2222"),
         ("ssh: connect to host 203.0.113.5 port 2222: No route to host", "right network"),
         ("ssh: Could not resolve hostname homelab: Name or service not known", "no such host name"),
-        ("@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "'[203.0.113.5]:2222'"),
+        ("@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for [1.2.3.4]:22 has changed and", "'[1.2.3.4]:22'"),
         ("No ED25519 host key is known for x and you have requested strict checking.\nHost key", "unknown host key"),
         ("/h/config: line 3: Bad configuration option: foo\n/h/config: terminating, 1 bad", "line 3: Bad config"),
         ("first\nkex_exchange: Connection closed by remote host\n", "ssh says: kex_exchange"),

@@ -139,6 +139,11 @@ def test_by_alias(target: Target, server: Server, lab: int, home: Path) -> None:
     alias = ssh_config.Alias("homelab", "127.0.0.1", target.user, server.port, target.identity)
     ssh_config.write(home / ".ssh/config", alias)
     assert tunnel.answers(tunnel.open(Target("homelab"), free_port(), lab).url) == "2.21.1"
+    tunnel.close("homelab")
+    other = keypair.public_line(keypair.generate(home / "other"))
+    (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{server.port} {other}\n")
+    with pytest.raises(SetupError, match=rf"^homelab: .*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"):
+        tunnel.open(Target("homelab"), free_port(), lab)
 
 
 @needs_sshd
@@ -290,7 +295,7 @@ def test_state_is_not_trusted(home: Path) -> None:
     sleeper = subprocess.Popen(["sleep", "30"])
     state = {"target": {}, "wanted_port": 1, "local_port": 1, "remote_port": 1, "pid": sleeper.pid, "control": "/x"}
     try:
-        for text in ("", "[]", "{}", '"x"', json.dumps(state)):
+        for text in ("", "[]", "{}", '"x"', json.dumps(state), json.dumps({**state, "control": 5})):
             (folder / "tunnel.json").write_text(text)
             assert tunnel.status("homelab") is None
             assert not tunnel.close("homelab")
