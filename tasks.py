@@ -52,6 +52,14 @@ def check(c):
 
 
 @task
+def docs(c):
+    """Write docs/settings.md and docs/tasks.md anew from the code."""
+    from docs import reference
+
+    reference.write()
+
+
+@task
 def lock(c):
     """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
     with c.cd(str(ROOT)):

@@ -1,0 +1,121 @@
+"""Writes docs/settings.md and docs/tasks.md from the code; `inv docs` calls it, and a test holds them against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from invoke import Task
+from msgspec import inspect
+
+import labfab
+from labfab.settings import Settings
+
+DOCS = Path(__file__).parent
+MADE = "<!-- Made from the code by `inv docs`: change it there. -->\n"
+SETTINGS = f"""{MADE}
+# Settings
+
+Write them under `lab:` in `invoke.yaml` beside the fabfile, one `name: value` a line. A value found later wins:
+
+1. the defaults below;
+2. `lab:` in `invoke.yaml`;
+3. `lab:` in the files that `fab` itself reads: `/etc/fabric.yaml`, `~/.fabric.yaml`, `fabric.yaml` beside the fabfile,
+   the file given with `fab -f FILE`;
+4. the recipe `config/NAME.yaml` chosen with `LABFAB_RECIPE=NAME`;
+5. the environment variable of the setting;
+6. the flag of a task, where it has one.
+
+In a variable, a list is written with commas (`LABFAB_OPEN_PORTS=80,443`), a mapping as JSON, and yes or no as
+`true` or `false`. A name that is not in the table, or a value that does not fit, stops the run before a host is
+called; the message names the place it came from.
+
+| setting | type | default | variable | meaning |
+|---|---|---|---|---|
+%s
+
+## Variables that are no settings
+
+| variable | meaning |
+|---|---|
+| `LABFAB_RECIPE` | Name of a recipe in `config/` |
+| `LABFAB_LOGIN_PASSWORD` | Password of the login given with `-H` |
+| `LABFAB_SUDO_PASSWORD` | Password for sudo: of the login given with `-H`, and of `user` when it gets its first one |
+| `LABFAB_JUPYTER_PASSWORD` | Password of JupyterLab |
+
+A password variable is taken out of the environment once it has been read. Keep passwords out of the project's files.
+"""
+TASKS = f"""{MADE}
+# Tasks
+
+`fab --list` prints this table, `fab --list -F json` prints it for programs, `fab --help TASK` one task with its flags.
+A task with a star is also called by the name of its group alone: `fab -H homelab lab` is `lab.start`.
+
+| task | what it does | flags |
+|---|---|---|
+%s
+"""
+
+
+def write() -> None:
+    """Write both pages anew."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
+
+
+def pages() -> dict[str, str]:
+    return {
+        "settings.md": SETTINGS % "\n".join(settings_rows()),
+        "tasks.md": TASKS % "\n".join(task_rows()),
+    }
+
+
+def settings_rows() -> Iterator[str]:
+    for field in inspect.type_info(Settings).fields:
+        name, about = field.name, field.type.extra_json_schema["description"]
+        yield row(f"`{name}`", words(field.type.type), default(field), f"`LABFAB_{name.upper()}`", about)
+
+
+def words(kind: inspect.Type) -> str:
+    """Say a type and its limits in words."""
+    match kind:
+        case inspect.Metadata():
+            return words(kind.type)
+        case inspect.LiteralType():
+            return " or ".join(f"`{value}`" for value in kind.values)
+        case inspect.IntType():
+            return f"number from {kind.ge} to {kind.le}" if kind.le else f"number from {kind.ge}"
+        case inspect.ListType():
+            return f"list of: {words(kind.item_type)}"
+        case inspect.DictType():
+            return "mapping"
+        case inspect.BoolType():
+            return "yes or no"
+        case inspect.StrType():
+            return "text"
+    raise TypeError(f"no words for {kind}: add them here")
+
+
+def default(field: inspect.Field) -> str:
+    if field.default in ("", msgspec.NODEFAULT):
+        return "empty"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+def task_rows() -> Iterator[str]:
+    for name, aliases in sorted(labfab.ns.task_names.items()):
+        task = labfab.ns[name]
+        yield row(f"`{name}`{' *' if aliases else ''}", task.__doc__.strip().splitlines()[0], flags(task))
+
+
+def flags(task: Task) -> str:
+    return ", ".join(f"`--{argument.name}`: {argument.help}" for argument in task.get_arguments())
+
+
+def row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    write()
