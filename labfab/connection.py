@@ -8,7 +8,9 @@ Constraints:
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -23,6 +25,8 @@ from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
 from .settings import Settings
 
+# paramiko's threads log a traceback for what is told in one line here.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers forget a silent connection after a minute or more
 
 
@@ -70,7 +74,8 @@ def dial(c: Connection, settings: Settings) -> None:
         except paramiko.PasswordRequiredException:
             answer(c, "passphrase", f"passphrase of your key for {address(c)}", encrypted_key(c), attempt)
         except paramiko.AuthenticationException as error:
-            answer(c, "password", f"password of {address(c)}", refused(c, error), attempt, offers_password(error))
+            ways = allowed(c, error)
+            answer(c, "password", f"password of {address(c)}", refused(c, error, ways), attempt, takes_password(ways))
 
 
 def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True) -> None:
@@ -81,7 +86,7 @@ def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, 
 
 
 def connect(c: Connection, settings: Settings) -> None:
-    """Dial once."""
+    """Dial once. Raises AuthenticationException where somebody could answer, SetupError else."""
     path = known_hosts_path()
     for link in links(c):
         if path.exists():
@@ -91,23 +96,37 @@ def connect(c: Connection, settings: Settings) -> None:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
         c.open()
-    except paramiko.BadHostKeyException as error:
-        raise SetupError(changed_key(c, error)) from None
     except paramiko.AuthenticationException:
         raise
-    except socket.gaierror:
-        raise SetupError(f"{c.host}: no such host name: check the spelling after -H") from None
-    except ConnectionRefusedError:
-        raise SetupError(f"{c.host}: nothing listens on port {c.port}: name the port, fab -H {c.user}@{c.host}:PORT …") from None
-    except TimeoutError:
-        raise SetupError(
-            f"{c.host}: no answer on port {c.port} within {c.connect_timeout} s: is it switched on, is the address right?"
-        ) from None
-    except (OSError, EOFError) as error:
-        raise SetupError(f"{c.host}: cannot be reached on port {c.port}: {error}") from None
-    except paramiko.SSHException as error:
-        raise SetupError(f"{c.host}: no SSH server answers on port {c.port}: {error}") from None
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise meaning(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
+
+
+def meaning(c: Connection, error: Exception) -> Exception:
+    """Say in one line why no login came about."""
+    if isinstance(error, paramiko.BadHostKeyException):
+        return SetupError(changed_key(c, error))
+    transport = c.client.get_transport()
+    if isinstance(error, paramiko.SSHException) and transport and transport.remote_version:
+        return paramiko.AuthenticationException(str(error))  # it is an SSH server, so the trouble is with our keys
+    if isinstance(error, OSError) and error.filename:
+        return SetupError(f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity")
+    return SetupError(f"{c.host}: {wire(c, error)}")
+
+
+def wire(c: Connection, error: Exception) -> str:
+    """Say what is wrong between here and there."""
+    if isinstance(error, socket.gaierror):
+        return "no such host name: check the spelling after -H"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens on port {c.port}: name the port, fab -H {c.user}@{c.host}:PORT …"
+    if isinstance(error, TimeoutError) or "No existing session" in str(error):  # paramiko's word for a silent server
+        return f"no answer on port {c.port} within {c.connect_timeout} s: is it switched on, is the address right?"
+    if isinstance(error, paramiko.SSHException):
+        return f"what listens on port {c.port} is no SSH server: name the port, fab -H {c.user}@{c.host}:PORT …"
+    why = getattr(error, "strerror", "") or "it hung up"
+    return f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
 
 
 def links(c: Connection) -> list[Connection]:
@@ -154,19 +173,28 @@ def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> str:
     )
 
 
-def offers_password(error: paramiko.AuthenticationException) -> bool:
-    allowed = getattr(error, "allowed_types", ["password"])
-    return "password" in allowed or "keyboard-interactive" in allowed
+def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
+    """The ways to log in that the host offers this user."""
+    if isinstance(error, paramiko.BadAuthenticationType):
+        return list(error.allowed_types)
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        return offered(c, c.user, c.port)
+    return ["publickey", "password"]
 
 
-def refused(c: Connection, error: paramiko.AuthenticationException) -> str:
+def takes_password(ways: list[str]) -> bool:
+    return "password" in ways or "keyboard-interactive" in ways
+
+
+def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[str]) -> str:
     """Say what was tried and what the host would take."""
-    if c.connect_kwargs.get("password") and offers_password(error):
+    if c.connect_kwargs.get("password") and takes_password(ways):
         return f"{address(c)}: wrong password (or wrong user name): try again with fab --prompt-for-login-password …"
     tried = ", ".join(keys_tried(c)) or "none, there is no key in ~/.ssh"
-    way = "give a password (fab --prompt-for-login-password) or another key (fab -i KEY)" if offers_password(error) else "give another key: fab -i KEY"
-    allowed = ",".join(getattr(error, "allowed_types", [])) or "publickey"
-    return f"{address(c)}: Permission denied ({allowed}); keys tried: {tried}; {way}"
+    way = "give another key: fab -i KEY" + " or a password: fab --prompt-for-login-password …" * takes_password(ways)
+    known = isinstance(error, paramiko.BadAuthenticationType) or str(error).startswith(("Authentication failed", "No authentication"))
+    why = "" if known else f" ({error})"
+    return f"{address(c)}: Permission denied ({','.join(ways)}); keys tried: {tried}{why}; {way}"
 
 
 def encrypted_key(c: Connection) -> str:
