@@ -56,6 +56,11 @@ class Engine:
         return json.loads(self.run("info", "--format", "{{json .}}", timeout=15))
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is an engine of a labfab clone, which leaves the packet filter to us."""
+        return self.env.get("DOCKER_HOST", "").startswith("unix:///run/labfab-")
+
+    @property
     def is_podman(self) -> bool:
         return os.path.basename(self.command) == "podman"
 

@@ -22,7 +22,7 @@ def ensure(engine: Engine) -> ipaddress.IPv4Network:
     if not engine.ok("network", "inspect", NAME):
         create(engine)
     subnet = subnet_of(engine)
-    if engine.env.get("DOCKER_HOST") == f"unix://{dockerd.SOCKET}":
+    if engine.is_ours:
         allow(subnet)
     return subnet
 
@@ -75,7 +75,7 @@ def remove(engine: Engine) -> None:
         return
     subnet = subnet_of(engine)
     engine.run("network", "rm", NAME)
-    if engine.env.get("DOCKER_HOST") == f"unix://{dockerd.SOCKET}":
+    if engine.is_ours:
         script = ""
         for table, rule in RULES:
             script += f"iptables -w {table} -D {rule.replace('%s', str(subnet))} 2>/dev/null\n"
