@@ -138,7 +138,7 @@ class Shell:
         """Wait for output and add it; False when the host closed or stayed silent."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            select.select([self.channel], [], [], 1)
+            select.select([self.channel], [], [], min(1, timeout))
             got = False
             for name, ready, take in (
                 ("out", self.channel.recv_ready, self.channel.recv),

@@ -1,0 +1,181 @@
+"""The framed shell, against the real `sh` of this machine."""
+
+import time
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.shell import ConnectionLost, Result, WrongSudoPassword
+from tests.local_sh import opened
+
+HOSTILE = ["it's", 'say "hi"', "$HOME `id` $(id)", "back\\slash\\n", "two\nlines\n", "  spaces  ", "Käse €", "-n", "%s%d", "!", "*", ""]
+SUDO = """case $* in *-n*) exit 1 ;; esac
+printf 'labfab-wants-a-password:' >&2; IFS= read -r given
+[ "$given" = "$(cat "$HOME/sudo-password")" ] || { printf 'Sorry, try again.\\nlabfab-wants-a-password:' >&2; read -r again; exit 1; }
+[ "$1" = -S ] && shift 3; exec "$@"
+"""
+
+
+@pytest.fixture
+def sh(tmp_path):
+    with opened(tmp_path) as shell:
+        yield shell
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_values_arrive_as_they_are(sh, text):
+    """What is quoted by shlex comes out unchanged, whatever characters it has."""
+    from labfab.host import fill
+
+    assert sh.run(fill("printf '[%%s]' %s", text)).out == f"[{text}]"
+
+
+def test_outputs_and_exit_code_stay_apart(sh):
+    """stdout, stderr and the exit code are each what the script made of them."""
+    assert sh.run("echo out; echo err >&2; exit 3") == Result(3, "out\n", "err\n")
+
+
+@pytest.mark.parametrize("script", ["if then fi (", "echo 'open", "exit 3", "cd /nowhere", "set -eu; false", "exec false", "trap 'exit 9' EXIT; false"])
+def test_a_broken_script_does_not_reach_the_next_one(sh, script):
+    """A syntax error, an exit, set -e or a trap ends its own frame only."""
+    assert not sh.run(script).ok
+    assert sh.run("echo next; pwd") == Result(0, "next\n/\n", "")
+
+
+def test_nothing_is_left_behind_by_a_script(sh):
+    """Variables, functions and the folder of one script are unknown to the next."""
+    sh.run("mine=1; f() { :; }; cd /tmp; umask 077; set -u")
+    assert sh.run('echo "${mine-none} $(type f >/dev/null 2>&1 || echo none) $(pwd) $(umask)"').out.split() == ["none", "none", "/", "0022"]
+
+
+@pytest.mark.parametrize("text", ["", "no newline at the end", "\n\n", "ends with newline\n", "\n labfab-0123456789abcdef 0\n", "labfab-"])
+def test_output_is_neither_cut_nor_lengthened(sh, text):
+    """Text without a final newline, blank lines and look-alikes of the frame's end come through whole."""
+    from labfab.host import fill
+
+    assert sh.run(fill("printf %%s %s; printf %%s %s >&2", text, text)) == Result(0, text, text)
+
+
+def test_bytes_that_are_no_text_do_no_harm(sh):
+    """Binary output is shown with replacement characters and the frame still ends."""
+    result = sh.run("printf '\\377\\000\\200ok'")
+    assert result.ok and result.out.endswith("ok") and "\ufffd" in result.out
+
+
+def test_five_megabytes_on_both_outputs(sh):
+    """Large output on stdout and stderr at once neither blocks nor takes long."""
+    began = time.monotonic()
+    result = sh.run("head -c 5000000 /dev/zero | tr '\\0' x; head -c 1000000 /dev/zero | tr '\\0' y >&2")
+    assert (len(result.out), len(result.err)) == (5_000_000, 1_000_000)
+    assert time.monotonic() - began < 2
+
+
+def test_a_large_script_is_sent_whole(sh):
+    """A file of 300 kB fits into a frame, though not into an argument list."""
+    from labfab.host import fill
+
+    assert sh.run(fill("printf %%s %s | wc -c", "ü'" * 100_000)).out.strip() == "300000"
+
+
+def test_a_script_cannot_eat_the_next_frame(sh):
+    """A command that reads its input gets nothing, not what follows on the channel."""
+    assert sh.run("cat; echo end").out == "end\n"
+    assert sh.run("echo still here").out == "still here\n"
+
+
+def test_background_output_does_not_end_a_frame_early(sh):
+    """The end of a frame counts only where the token stands on a line of its own."""
+    assert sh.run("printf 'a '; sleep 0.05; printf b").out == "a b"
+
+
+def test_the_script_is_in_no_argument_list(sh):
+    """What travels in a script is not seen by ps on the host."""
+    assert "s3cret" not in sh.run("word=s3cret; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -a 's3cre[t]'; true").out
+
+
+def test_lines_are_told_as_they_come(sh):
+    """Progress shows each line, those that carriage returns rewrite too, and never the frame's token."""
+    told = []
+    sh.run("echo one; printf '10%%\\r20%%\\n'; echo warn >&2", told.append)
+    assert {"one", "10%", "20%", "warn"} <= set(told)
+    assert not [line for line in told if "labfab-" in line]
+
+
+@pytest.mark.parametrize("script", ["kill -9 $$", "echo begun; sleep 0.05; kill $$; sleep 0.1"])
+def test_a_killed_shell_is_a_lost_connection(sh, script):
+    """A shell that dies in the middle is told in one line with what to type, and so is the next use."""
+    for each in (script, "echo again"):
+        with pytest.raises(ConnectionLost, match="box: the connection broke: run the same command again"):
+            sh.run(each, timeout=5)
+
+
+def test_silence_is_a_lost_connection(sh):
+    """A host that says nothing for the allowed time counts as lost."""
+    with pytest.raises(ConnectionLost):
+        sh.run("sleep 5", timeout=0.1)
+
+
+def test_last_words_are_the_end_of_what_was_said():
+    """Errors quote the last three lines that say something, stderr's before stdout's."""
+    assert Result(1, "", "a\n\nb\n c \nd\n").last_words == "b | c | d"
+    assert Result(1, "only out\n", "").last_words == "only out"
+    assert Result(7, "\n", " ").last_words == "exit code 7, no output"
+
+
+@pytest.mark.parametrize("password", ["simple", "it's \"$HOME\" `x` \\n", "  Käse €  "])
+def test_sudo_gets_its_password_on_its_input(tmp_path, password):
+    """A password with any characters reaches sudo byte by byte, and the frames after it are not swallowed."""
+    (tmp_path / "sudo-password").write_text(password)
+    with opened(tmp_path, password, id="echo 1000", sudo=SUDO) as shell:
+        assert shell.run("echo root; echo more").out == "root\nmore\n"
+
+
+@pytest.mark.parametrize("given", ["wrong", None, ""])
+def test_a_wrong_or_missing_sudo_password_is_named(tmp_path, given):
+    """A second question of sudo, or a first one without an answer, is WrongSudoPassword."""
+    (tmp_path / "sudo-password").write_text("right")
+    with pytest.raises(WrongSudoPassword), opened(tmp_path, given, id="echo 1000", sudo=SUDO):
+        pass
+
+
+def test_sudo_without_a_password_is_not_asked_for_one(tmp_path):
+    """Where sudo -n works, no password is sent, even if one is known."""
+    with opened(tmp_path, "unused", id="echo 1000", sudo='shift; exec "$@"') as shell:
+        assert shell.run("cat; echo here").out == "here\n"
+
+
+@pytest.mark.parametrize(
+    "sudo, says",
+    [
+        ("case $* in *-n*) exit 1;; esac; echo 'lab is not in the sudoers file.' >&2; exit 1", "may not use sudo"),
+        ("case $* in *-n*) exit 1;; esac; echo 'Account or password is expired, reset your password' >&2; exit 1", "expired"),
+        ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session at once"),
+        ("case $* in *-n*) exit 1;; esac; echo 'sorry, you must have a tty to run sudo' >&2; exit 1", "must have a tty"),
+    ],
+)
+def test_no_way_to_root_is_told(tmp_path, sudo, says):
+    """Each refusal of sudo is one line that begins with the host."""
+    with pytest.raises(SetupError, match=says) as error, opened(tmp_path, "x", id="echo 1000", sudo=sudo):
+        pass
+    assert str(error.value).startswith("box: ") and "labfab-wants" not in str(error.value)
+
+
+def test_without_sudo_root_is_asked_for(tmp_path):
+    """An account that is not root on a host without sudo is told to log in as root."""
+    with pytest.raises(SetupError, match="sudo is not installed: log in as root"), opened(tmp_path, path="", id="echo 1000"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "said, says",
+    [
+        ('Please login as the user "ubuntu" rather than the user "root".', 'Please login as the user "ubuntu"'),
+        ("WARNING: Your password has expired.\nPassword change required but no TTY available.", "the password has expired"),
+        ("This account is currently not available.", "not available"),
+    ],
+)
+def test_a_forced_command_is_told(tmp_path, said, says):
+    """What a cloud image or an expired password says instead of a shell becomes one line."""
+    quoted = said.replace('"', '\\"')
+    with pytest.raises(SetupError, match=says), opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 1'):
+        pass
