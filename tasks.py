@@ -1,5 +1,6 @@
 """Tasks for your own machine: the demo, the tests, the checks. `inv --list` shows them."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test(c, args=""):
     from tests.hosts import rings
 
     if args:
-        sys.exit(pytest(*args.split()))
+        sys.exit(pytest(*shlex.split(args)))
     quick = pytest("-m", "not host")
     if quick:
         sys.exit(quick)
