@@ -9,10 +9,10 @@ Constraints:
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import os
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -28,6 +28,10 @@ from .settings import Settings
 # paramiko's threads log a traceback for what is told in one line here.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers forget a silent connection after a minute or more
+
+
+class UnreadableKey(paramiko.AuthenticationException):
+    """A private key is damaged, or the passphrase is not the one it was locked with."""
 
 
 def config_path(c: Context) -> Path:
@@ -71,18 +75,25 @@ def dial(c: Connection, settings: Settings) -> None:
     for attempt in range(4):
         try:
             return connect(c, settings)
-        except paramiko.PasswordRequiredException:
-            answer(c, "passphrase", f"passphrase of your key for {address(c)}", encrypted_key(c), attempt)
         except paramiko.AuthenticationException as error:
-            ways = allowed(c, error)
-            answer(c, "password", f"password of {address(c)}", refused(c, error, ways), attempt, takes_password(ways))
+            ask_for_more(c, error, attempt)
+
+
+def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt: int) -> None:
+    """Ask for the passphrase that a key wants, or the password that the host would take."""
+    locked, known = isinstance(error, paramiko.PasswordRequiredException), "passphrase" in c.connect_kwargs
+    if locked or (known and isinstance(error, UnreadableKey)):
+        problem = wrong_passphrase(c) if known else encrypted_key(c)
+        return answer(c, "passphrase", f"passphrase of your key for {address(c)}", problem, attempt)
+    ways = allowed(c, error)
+    return answer(c, "password", f"password of {address(c)}", refused(c, error, ways), attempt, takes_password(ways))
 
 
 def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True) -> None:
     """Ask for a password on a terminal; without one, or after three tries, give up with the problem."""
     if not useful or attempt >= 3 or not sys.stdin.isatty():
         raise SetupError(problem)
-    c.connect_kwargs[kind] = getpass.getpass(f"{question}: ")
+    c.connect_kwargs[kind] = screen.hidden(question)
 
 
 def connect(c: Connection, settings: Settings) -> None:
@@ -98,7 +109,7 @@ def connect(c: Connection, settings: Settings) -> None:
         c.open()
     except paramiko.AuthenticationException:
         raise
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except (paramiko.SSHException, OSError, EOFError, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
         raise meaning(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
 
@@ -108,8 +119,9 @@ def meaning(c: Connection, error: Exception) -> Exception:
     if isinstance(error, paramiko.BadHostKeyException):
         return SetupError(changed_key(c, error))
     transport = c.client.get_transport()
-    if isinstance(error, paramiko.SSHException) and transport and transport.remote_version:
-        return paramiko.AuthenticationException(str(error))  # it is an SSH server, so the trouble is with our keys
+    if not isinstance(error, (OSError, EOFError)) and transport and transport.remote_version:  # it is an SSH server
+        kind = paramiko.AuthenticationException if "No authentication methods" in str(error) else UnreadableKey
+        return kind(str(error))
     if isinstance(error, OSError) and error.filename:
         return SetupError(f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity")
     return SetupError(f"{c.host}: {wire(c, error)}")
@@ -162,7 +174,10 @@ class Ask(paramiko.MissingHostKeyPolicy):
 
 
 def agreed(question: str) -> bool:
-    return input(f"{question} [yes/no] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [yes/no] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> str:
@@ -202,6 +217,10 @@ def encrypted_key(c: Connection) -> str:
         f"{address(c)}: your key ({', '.join(keys_tried(c))}) has a passphrase: "
         "hand it to the agent with ssh-add, or use fab --prompt-for-passphrase"
     )
+
+
+def wrong_passphrase(c: Connection) -> str:
+    return f"{address(c)}: wrong passphrase for your key ({', '.join(keys_tried(c))}): try again, or hand it to the agent with ssh-add"
 
 
 def keys_tried(c: Connection) -> list[str]:

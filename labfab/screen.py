@@ -6,10 +6,13 @@ One line a change, live while it lasts on a terminal, plain otherwise.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+
+from .errors import SetupError
 
 alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
@@ -39,6 +42,14 @@ def live() -> bool:
 def secret(label: str, value: str, path: object) -> str:
     """One line that shows a secret on a terminal and only its place elsewhere."""
     return f"{label}: {value} (kept in {path})" if terminal() else f"{label}: in {path}"
+
+
+def hidden(question: str) -> str:
+    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D)."""
+    try:
+        return getpass.getpass(f"{question}: ")
+    except EOFError:
+        raise SetupError(f"no answer to '{question}': type the command again") from None
 
 
 def duration(seconds: float) -> str:
