@@ -18,7 +18,7 @@ UNREADABLE = re.compile(r"[\"'\\%~\0-\x1f\x7f]|\$\{")
 
 @dataclass(frozen=True)
 class Alias:
-    """One host as ssh knows it; `was` is the login that it was set up with, as root@203.0.113.5:22."""
+    """One host as ssh knows it; `was` has the logins it had before, as root@203.0.113.5:22, with blanks between them."""
 
     name: str
     hostname: str
@@ -38,10 +38,13 @@ def login(user: str, hostname: str, port: int) -> str:
 
 
 def normal(text: str) -> str:
-    """Bring a written login into the fixed form; empty stays empty."""
-    user, _, rest = text.rpartition("@")
-    hostname, _, port = rest.rpartition(":")
-    return login(user, hostname, int(port)) if port.isdigit() else ""
+    """Bring written logins into the fixed form; what is none is left out."""
+    found = []
+    for word in text.split():
+        user, _, rest = word.rpartition("@")
+        hostname, _, port = rest.rpartition(":")
+        found += [login(user, hostname, int(port))] if port.isdigit() else []
+    return " ".join(found)
 
 
 def check(alias: Alias) -> None:
@@ -90,7 +93,7 @@ def parse(name: str, block: str) -> Alias:
     """Read the block of an alias back."""
     options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", block, re.MULTILINE)
     found = {key.lower(): value.strip().strip('"') for key, value in options}
-    was = re.search(r"^# labfab: was (\S+)", block, re.MULTILINE)
+    was = re.search(r"^# labfab: was (.+)$", block, re.MULTILINE)
     port = found.get("port", "22")
     return Alias(
         name=name,
@@ -98,6 +101,6 @@ def parse(name: str, block: str) -> Alias:
         user=found.get("user", ""),
         port=int(port) if port.isdigit() else 22,
         identity=found.get("identityfile", ""),
-        was=was[1] if was else "",
+        was=normal(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),
     )

@@ -33,11 +33,11 @@ def read(path: Path) -> list[Alias]:
 
 
 def find(path: Path, user: str, hostname: str, port: int | None) -> Alias | None:
-    """Return the alias that stands for a login: by its name, by its first login or by its present one."""
+    """Return the alias that stands for a login: by its name, by its present login or by an earlier one."""
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
         present = login(alias.user, alias.hostname, alias.port)
-        if hostname == alias.name or wanted in (present, normal(alias.was)):
+        if hostname == alias.name or wanted in (present, *alias.was.split()):
             return alias
     return None
 
@@ -50,9 +50,16 @@ def write(path: Path, alias: Alias) -> bool:
         old = {one.name: one for one in read(path)}.get(alias.name)
         if old is None:
             refuse_foreign(data, path, alias.name)
-        elif old.was and old.hostname == alias.hostname:
-            alias = replace(alias, was=old.was)  # the first command line, not the one that was followed
+        elif old.hostname == alias.hostname:
+            alias = replace(alias, was=earlier(old, alias))
         return save(path, data, place(data, path, alias))
+
+
+def earlier(old: Alias, new: Alias) -> str:
+    """Join the logins that led to this host before: each may be typed again."""
+    logins = [*normal(old.was).split(), login(old.user, old.hostname, old.port), *normal(new.was).split()]
+    present = login(new.user, new.hostname, new.port)
+    return " ".join(dict.fromkeys(one for one in logins if one != present))
 
 
 def remove(path: Path, name: str) -> bool:

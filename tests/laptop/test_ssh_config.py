@@ -169,12 +169,14 @@ def test_moves_back_to_the_top(config: Path) -> None:
     assert "user lab" in effective(config, "homelab")
 
 
-def test_first_login_stays(config: Path) -> None:
-    """The first command line is remembered for as long as the host stays the same."""
+def test_earlier_logins_stay(config: Path) -> None:
+    """Every command line that led to the host is remembered for as long as the host stays the same."""
     ssh_config.write(config, LAB)
     assert not ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222"))
     ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222", port=2200))
-    assert ssh_config.read(config)[0].was == "root@203.0.113.5:22"
+    assert ssh_config.read(config)[0].was == "root@203.0.113.5:22 lab@203.0.113.5:2222"
+    for user, port in (("root", 22), ("lab", 2222), ("lab", 2200)):
+        assert ssh_config.find(config, user, "203.0.113.5", port).name == LAB.name
     ssh_config.write(config, replace(LAB, hostname="203.0.113.9", was="root@203.0.113.9:22"))
     assert ssh_config.read(config)[0].was == "root@203.0.113.9:22"
 
