@@ -7,19 +7,16 @@ shown instead of done. Stages pass shell text as constants with %s: quoting happ
 from __future__ import annotations
 
 import contextlib
-import functools
 import getpass
 import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import paramiko
-from fabric import Connection, Task, task
-from invoke import Context
+from fabric import Connection
 
 from . import connection, journal, screen
 from .errors import SetupError
@@ -73,7 +70,6 @@ class Host:
         self.changes: list[Change] = []
         self.stage = ""
         self.depth = 0
-        self.planned: set[Task] = set()
         self.proven: Login | None = None
         self.label = c.original_host if c.original_host != c.host else connection.address(c)
 
@@ -282,51 +278,6 @@ def failure(label: str, why: str, result: Result) -> str:
     return f"{label}: could not {why}: {words}"
 
 
-@contextlib.contextmanager
-def guarded(c: Connection, why: str, login: Login | None = None, always: bool = False) -> Iterator[None]:
-    """Keep a change to access only when a fresh login proves it.
-
-    why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
-    when nothing was changed. With nothing changed it costs nothing.
-    On failure every change of the group is taken back over the connection that is still open. Raises SetupError.
-    """
-    host = Host.of(c)
-    first = len(host.changes)
-    try:
-        yield
-        if (always or len(host.changes) > first) and not host.planning:
-            prove(c, login or host.login)
-    except (SetupError, paramiko.SSHException, OSError, EOFError) as error:
-        taken = take_back(host, first)
-        problem = str(error).removeprefix(f"{host.label}: ") or type(error).__name__
-        raise SetupError(f"{host.label}: could not {why}: {problem}{taken}") from None
-
-
-def take_back(host: Host, first: int) -> str:
-    """Undo the changes from number *first* on, newest first."""
-    undone = host.changes[first:]
-    for made in reversed(undone):
-        if made.undo and not host.planning:
-            host.open().run(fill(made.undo[0], *made.undo[1:]))
-    del host.changes[first:]
-    host.facts.clear()
-    return "; what was changed for it has been taken back, the old login works" if undone else ""
-
-
-def prove(c: Connection, login: Login) -> None:
-    """Log in anew, become root, open a forward: what every later run and the tunnel need."""
-    name = f"{login.user}@{c.host}:{login.port}"
-    with screen.working(Host.of(c).label, f"prove the login {name}"):
-        new = connection.fresh(c, *login)
-        try:
-            Shell(new.transport, name, sudo_password(c, login.user)).close()
-            new.transport.open_channel("direct-tcpip", ("127.0.0.1", login.port), ("127.0.0.1", 0), timeout=10).close()
-        except WrongSudoPassword:
-            raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
-        finally:
-            new.close()
-
-
 def remember(c: Connection, settings: Settings) -> None:
     """Write the proven way in to ~/.ssh/config, under the alias."""
     host, path = Host.of(c), connection.config_path(c)
@@ -341,66 +292,3 @@ def remember(c: Connection, settings: Settings) -> None:
     if not host.planning and ssh_config.write(path, block):
         host.changes.append(Change(host.stage, f"remember the host as {block.name}", ()))
         screen.changed(host.label, f"remember the host as {block.name} in {path}", 0)
-
-
-def sudo_password(c: Connection, user: str) -> str | None:
-    """The password that sudo wants from this account, where it is known."""
-    stored = secrets.load(alias_of(c, Settings.of(c)), "sudo-password")
-    return (c.config.sudo.password if user == c.user else None) or (stored.reveal() if stored else None)
-
-
-class HostTask(Task):
-    """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
-
-    def __init__(self, *args: Any, reads: bool = False, **kwargs: Any) -> None:
-        """reads: the task changes nothing by nature, so it does not tell that nothing was changed."""
-        super().__init__(*args, **kwargs)
-        self.reads = reads
-
-    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(c, Connection):
-            raise SetupError(f"{self.body.__module__.rpartition('.')[2]}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
-        host = Host.of(c)
-        share(host.c, c)
-        if host.planning and host.depth and self in host.planned:
-            return None  # a stage that others begin with: nothing was changed, so it would only say the same again
-        host.planned.add(self)
-        with self.counted(host):
-            host.open()
-            return super().__call__(c, *args, **kwargs)
-
-    @contextlib.contextmanager
-    def counted(self, host: Host) -> Iterator[None]:
-        """Journal under this task's stage; the outermost task tells how many changes were made."""
-        outer, host.stage = host.stage, self.body.__module__.rpartition(".")[2]
-        host.depth += 1
-        try:
-            yield
-            if host.depth == 1 and not self.reads:
-                screen.say(f"[{host.label}] {tally(host)}")
-        finally:
-            host.depth -= 1
-            host.stage = outer
-
-
-def tally(host: Host) -> str:
-    """How much was changed, in words."""
-    count = len(host.changes)
-    if count == 0:
-        return "nothing to change"
-    return f"{count} change{'s' * (count > 1)}{' to make' * host.planning}"
-
-
-def share(dialled: Connection, c: Connection) -> None:
-    """Let a second task of the same command line use the connection of the first."""
-    if dialled is not c:
-        for name in ("user", "host", "port", "client", "transport"):
-            setattr(c, name, getattr(dialled, name))
-
-
-class LaptopTask(Task):
-    """A task of your own machine: it takes -H as a name and never dials it by itself."""
-
-
-host_task = functools.partial(task, klass=HostTask)
-laptop_task = functools.partial(task, klass=LaptopTask)

@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["miniforge", "anaconda", "miniconda", "venv"], doc("Where Python and JupyterLab come from")
     ] = "miniforge"
     python_version: Annotated[
-        str, doc("Release of the installer; empty: the tried one", pattern=r"^[A-Za-z0-9._-]*$")
+        str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*$")
     ] = ""
     python_mirror: Annotated[
         str, doc("URL of a folder that holds the installer", pattern=r"^(https?://[^\s'\"]+)?$")
@@ -154,6 +154,8 @@ def reason(key: str, error: Exception) -> str:
     choices = get_args(TYPES[key].__origin__)
     if "enum" in str(error):
         return f"choose one of {', '.join(choices)}"
+    if "Expected `bool`" in str(error):
+        return "write true or false"
     if "regex" not in str(error):
         words = re.sub(r" - at `\$.*", "", str(error)).replace("`", "").lower()
         return re.sub(r"\b(array|object|int|bool|str)\b", lambda word: IN_WORDS[word[0]], words.partition(", got")[0])

@@ -8,10 +8,11 @@ from fabric import Connection
 
 from . import screen
 from .facts import facts
-from .host import Host, alias_of, host_task
+from .host import Host, alias_of
 from .laptop import secrets
 from .settings import Settings
 from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
+from .task import host_task
 
 UBUNTU = (
     ("update", system.update),

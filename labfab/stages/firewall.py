@@ -8,9 +8,11 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..facts import facts
-from ..host import change, guarded, host_task
+from ..guard import guarded
+from ..host import change
 from ..platforms import platform
 from ..settings import Settings
+from ..task import host_task
 
 
 @host_task(default=True)

@@ -18,10 +18,11 @@ from invoke import Context
 from .. import screen
 from ..errors import SetupError
 from ..facts import File, as_file, facts
-from ..host import Host, alias_of, change, host_task, laptop_task, put
+from ..host import Host, alias_of, change, put
 from ..laptop import password as passwords
 from ..laptop import secrets
 from ..settings import Settings
+from ..task import host_task, laptop_task
 from . import user
 
 Config = dict[str, Any]

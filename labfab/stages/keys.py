@@ -14,9 +14,11 @@ from invoke import Context
 
 from .. import screen
 from ..facts import Account, as_file, facts
-from ..host import Host, Login, change, guarded, host_task, laptop_task, put, remember
+from ..guard import guarded
+from ..host import Host, Login, change, put, remember
 from ..laptop import keypair
 from ..settings import Settings
+from ..task import host_task, laptop_task
 from . import user
 
 
@@ -102,7 +104,7 @@ def mend_modes(c: Connection, account: Account) -> None:
 
 def blob(line: str) -> str:
     """The key itself, without options and comment; empty for a line that holds none."""
-    words = line.split()
+    words = [] if line.lstrip().startswith("#") else line.split()
     for kind, data in zip(words, words[1:], strict=False):
         if kind.startswith(("ssh-", "ecdsa-", "sk-")) and data.startswith("AAAA"):
             return data

@@ -10,9 +10,10 @@ from fabric import Connection
 from .. import screen
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, ask, change, host_task
+from ..host import Host, ask, change
 from ..platforms import platform
 from ..settings import Settings
+from ..task import host_task
 from . import jupyter
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12

@@ -13,9 +13,10 @@ from fabric import Connection
 
 from .. import screen
 from ..facts import PREFIXES, facts
-from ..host import change, host_task
+from ..host import change
 from ..platforms import conda, platform
 from ..settings import Settings
+from ..task import host_task
 from . import user
 
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.

@@ -14,10 +14,12 @@ from fabric import Connection
 from .. import connection
 from ..errors import SetupError
 from ..facts import File, Ssh, as_file, facts
-from ..host import Host, guarded, host_task, put, remember
+from ..guard import guarded
+from ..host import Host, put, remember
 from ..laptop import known_hosts
 from ..platforms import platform
 from ..settings import Settings
+from ..task import host_task
 from . import keys
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"

@@ -10,10 +10,11 @@ from fabric import Connection
 from .. import screen
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change, host_task
+from ..host import Host, change
 from ..platforms import platform
 from ..platforms.debian import LEFTOVER
 from ..settings import Settings
+from ..task import host_task
 
 # Guide 001's way, made safe to leave alone: in a tmux of its own, with the second sshd on 1022 reachable.
 RELEASE_UPGRADE = (

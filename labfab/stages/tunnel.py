@@ -11,9 +11,10 @@ from invoke import Context
 
 from .. import connection, screen
 from ..errors import SetupError
-from ..host import alias_of, laptop_task
+from ..host import alias_of
 from ..laptop import ssh_config, tunnel
 from ..settings import Settings
+from ..task import laptop_task
 
 
 @laptop_task(name="open", default=True)

@@ -9,10 +9,12 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, alias_of, guarded, host_task, put
+from ..guard import guarded
+from ..host import Host, alias_of, put
 from ..laptop import password, secrets
 from ..platforms import platform
 from ..settings import Settings
+from ..task import host_task
 
 SUDOERS = "/etc/sudoers.d/90-labfab"
 
@@ -21,6 +23,7 @@ SUDOERS = "/etc/sudoers.d/90-labfab"
 def add(c: Connection) -> None:
     """Add the sudo user, and lab_user if set."""
     want = Settings.of(c)
+    refuse_powers(c, want)
     platform(c).install(c, "sudo")
     with guarded(c, f"give {want.user} sudo"):
         if want.user not in facts(c).accounts:
@@ -28,7 +31,6 @@ def add(c: Connection) -> None:
         grant_sudo(c, want)
     if want.lab_user and want.lab_user not in facts(c).accounts:
         platform(c).add_account(c, want.lab_user)
-    refuse_powers(c, want)
 
 
 def grant_sudo(c: Connection, want: Settings) -> None:

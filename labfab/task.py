@@ -1,0 +1,69 @@
+"""Task: the two kinds of task, those of a host and those of your laptop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from fabric import Connection, Task, task
+from invoke import Context
+
+from . import screen
+from .errors import SetupError
+from .host import Host
+
+
+class HostTask(Task):
+    """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
+
+    def __init__(self, *args: Any, reads: bool = False, **kwargs: Any) -> None:
+        """reads: the task changes nothing by nature, so it does not tell that nothing was changed."""
+        super().__init__(*args, **kwargs)
+        self.reads = reads
+
+    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(c, Connection):
+            raise SetupError(f"{self.body.__module__.rpartition('.')[2]}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+        host = Host.of(c)
+        share(host.c, c)
+        with self.counted(host):
+            host.open()
+            return super().__call__(c, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def counted(self, host: Host) -> Iterator[None]:
+        """Journal under this task's stage; the outermost task tells how many changes were made."""
+        outer, host.stage = host.stage, self.body.__module__.rpartition(".")[2]
+        host.depth += 1
+        try:
+            yield
+            if host.depth == 1 and not self.reads:
+                screen.say(f"[{host.label}] {tally(host)}")
+        finally:
+            host.depth -= 1
+            host.stage = outer
+
+
+def tally(host: Host) -> str:
+    """How much was changed, in words."""
+    count = len(host.changes)
+    if count == 0:
+        return "nothing to change"
+    return f"{count} change{'s' * (count > 1)}{' to make' * host.planning}"
+
+
+def share(dialled: Connection, c: Connection) -> None:
+    """Let a second task of the same command line use the connection of the first."""
+    if dialled is not c:
+        for name in ("user", "host", "port", "client", "transport"):
+            setattr(c, name, getattr(dialled, name))
+
+
+class LaptopTask(Task):
+    """A task of your own machine: it takes -H as a name and never dials it by itself."""
+
+
+host_task = functools.partial(task, klass=HostTask)
+laptop_task = functools.partial(task, klass=LaptopTask)
