@@ -9,7 +9,7 @@ import pytest
 from tests.hosts import Host, RigError
 from tests.hosts.engine import Engine, find
 from tests.hosts.fab import fab_with_home
-from tests.hosts.host import clear_leftovers
+from tests.hosts.leftovers import clear_leftovers
 from tests.hosts.places import CACHE
 
 LOGS = CACHE / "test-log"

@@ -4,13 +4,12 @@ import json
 import os
 import random
 import secrets
-import shlex
-import socket
 import time
 
-from . import image, network
+from . import image, logins, network
 from .engine import Engine, find
 from .places import CLONE, LABEL, RigError
+from .ports import banner, free_port
 
 BOOT_TIMEOUT = 60
 # A boot of a container keeps the kernel's boot_id; a machine's changes, so every boot gets one of its own.
@@ -25,27 +24,6 @@ MACHINE = (
     "--security-opt=apparmor=unconfined",
 )  # fmt: skip
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
-AUTHORIZE = """\
-home=$(getent passwd %(user)s | cut -d: -f6)
-install -d -m 700 -o %(user)s -g %(user)s "$home/.ssh"
-printf '%%s\\n' %(lines)s >>"$home/.ssh/authorized_keys"
-chown %(user)s: "$home/.ssh/authorized_keys" && chmod 600 "$home/.ssh/authorized_keys"
-"""
-# A restart, not a reload: it ends when sshd answers again.
-ALLOW_ROOT_PASSWORD = """\
-sed -i 's/^#*PermitRootLogin .*/PermitRootLogin yes/' /etc/ssh/sshd_config
-systemctl restart ssh.service
-"""
-PASSWORD = "printf '%%s' %(entry)s | chpasswd\n"
-DISTRO_USER = """\
-id %(user)s >/dev/null 2>&1 || useradd -m -s /bin/bash %(user)s
-usermod -aG sudo %(user)s
-"""
-NOPASSWD = "echo %(user)s' ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users\n"
-REFUSAL = (
-    'no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command="echo \'Please login as the user '
-    '\\"%(user)s\\" rather than the user \\"root\\".\';echo;sleep 10;exit 142" '
-)
 # No way out, and a name server beyond it, so that asking fails at once and is counted.
 CUT_OFF = """\
 ip route show default >/run/way-out && cp /etc/resolv.conf /run/resolv.conf.kept
@@ -147,16 +125,7 @@ class Host:
 
     def let_in(self, user: str, key: str | None, password: str | None, nopasswd: bool = True) -> None:
         """Give a user a public key, a password, or both."""
-        words = {"user": shlex.quote(user), "lines": shlex.quote(key or ""), "entry": shlex.quote(f"{user}:{password}")}
-        script = "set -e\n"
-        if user != "root":
-            script += DISTRO_USER % words + (NOPASSWD % words if nopasswd else "")
-            root = {"user": "root", "lines": shlex.quote(REFUSAL % {"user": user} + (key or ""))}
-            script += AUTHORIZE % root if key else ""
-        script += AUTHORIZE % words if key else ""
-        if password is not None:
-            script += PASSWORD % words + (ALLOW_ROOT_PASSWORD if user == "root" else "")
-        self.run("sh -s", input=script)
+        self.run("sh -s", input=logins.script(user, key, password, nopasswd))
 
     def wait_for_ssh(self, port: int | None = None, timeout: float = BOOT_TIMEOUT) -> None:
         """Wait until sshd sends its banner."""
@@ -249,39 +218,3 @@ class Host:
 def bindings(shown: dict) -> dict:
     """Pick the published ports out of what the engine tells of a container."""
     return shown["HostConfig"].get("PortBindings") or {}
-
-
-def banner(where: tuple[str, int]) -> bytes:
-    """Read the first bytes a server sends, nothing if there is none."""
-    try:
-        with socket.create_connection(where, timeout=2) as connection:
-            return connection.recv(16)
-    except OSError:
-        return b""
-
-
-def free_port() -> int:
-    """Find a port of this machine that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def clear_leftovers(engine: Engine) -> None:
-    """Remove hosts of this clone whose process died without stopping them."""
-    rows = engine.run("ps", "-a", "--no-trunc", "--filter", f"label={LABEL}", "--format", '{{.ID}} {{.Label "labfab.owner"}}')
-    for row in rows.splitlines():
-        id, _, owner = row.partition(" ")
-        if owner.isdigit() and not alive(int(owner)):
-            engine.run("rm", "-f", "-v", id)
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
