@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,7 +111,14 @@ def task_rows() -> Iterator[str]:
 
 
 def flags(task: Task) -> str:
-    return ", ".join(f"`--{argument.name}`: {argument.help}" for argument in task.get_arguments())
+    return ", ".join(f"`--{name}`: {about}" for name, about in arguments(task).items())
+
+
+def arguments(task: Task) -> dict[str, str | None]:
+    """The flags of a task and what they mean; Invoke uses up a task's help when it is asked, so a copy is."""
+    task = copy.copy(task)
+    task.help = dict(task.help)
+    return {argument.name: argument.help for argument in task.get_arguments()}
 
 
 def row(*cells: str) -> str:
