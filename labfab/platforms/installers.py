@@ -84,7 +84,7 @@ class Installer:
 def installer(kind: str, system: str, machine: str, version: str = "", mirror: str = "") -> Installer:
     """Return the installer of one kind for a machine, as `uname -s` and `uname -m` name it."""
     if kind not in PREFIXES:
-        raise SetupError(f"There is no installer named {kind!r}; set lab.python to one of {', '.join(PREFIXES)}, venv.")
+        raise SetupError(f"There is no installer named {kind!r}; set python to one of {', '.join(PREFIXES)}, venv.")
     platform = _platform(kind, system, machine)
     pinned, digest = PINS[kind, platform]
     release = _version(version or pinned)
@@ -106,7 +106,7 @@ def checksum_in(text: str, filename: str) -> str:
     row = rf">\s*{name}\s*</a>(?:(?!</tr>|<a\b).)*?>\s*([0-9a-fA-F]{{64}})\s*<"
     found = re.fullmatch(alone, text) or re.search(line, text, re.MULTILINE) or re.search(row, text, re.DOTALL | re.IGNORECASE)
     if not found:
-        raise SetupError(f"No SHA-256 of {filename} is published there; leave lab.python_version empty to use the pinned release.")
+        raise SetupError(f"No SHA-256 of {filename} is published there; leave python_version empty to use the pinned release.")
     return found.group(1).lower()
 
 
@@ -116,7 +116,7 @@ def _platform(kind: str, system: str, machine: str) -> str:
         return PLATFORMS[system.strip().lower(), machine.strip().lower()]
     except KeyError:
         raise SetupError(
-            f"{PREFIXES[kind]} has no installer for {system.strip()} {machine.strip()}; set lab.python to venv to use the machine's own Python."
+            f"{PREFIXES[kind]} has no installer for {system.strip()} {machine.strip()}; set python to venv to use the machine's own Python."
         ) from None
 
 
@@ -124,11 +124,11 @@ def _version(version: str) -> str:
     """Refuse what cannot be a release, since it becomes part of an address and a file name."""
     if VERSION.fullmatch(version):
         return version
-    raise SetupError(f"{version!r} is not an installer release; set lab.python_version to one such as 26.5.3-0, or leave it empty.")
+    raise SetupError(f"{version!r} is not an installer release; set python_version to one such as 26.5.3-0, or leave it empty.")
 
 
 def _mirror(mirror: str) -> str:
     """Refuse a mirror that is no plain web address, and drop its last slash."""
     if not mirror or MIRROR.fullmatch(mirror):
         return mirror.rstrip("/")
-    raise SetupError(f"{mirror!r} is not a mirror; set lab.python_mirror to an address that begins with https://.")
+    raise SetupError(f"{mirror!r} is not a mirror; set python_mirror to an address that begins with https://.")
