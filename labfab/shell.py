@@ -10,6 +10,7 @@ Constraints:
 
 from __future__ import annotations
 
+import re
 import secrets
 import select
 import shlex
@@ -23,6 +24,7 @@ from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
+SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
 START = f"""\
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH
@@ -82,7 +84,8 @@ class Shell:
         seen = {"out": b"", "err": b""}
         asked = 0
         while ROOT.encode() not in seen["out"]:
-            if not self.receive(seen, timeout=30):
+            # A cloud image's root says whom to log in as, then keeps us waiting for ten seconds.
+            if not self.receive(seen, timeout=30) or SEND_AWAY.search(seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen))
             # A second question is the only sign of a wrong password that classic sudo and sudo-rs share.
             if seen["err"].count(PROMPT.encode()) > asked:
@@ -98,11 +101,12 @@ class Shell:
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
             return f"{self.label}: this account is not root and sudo is not installed: log in as root"
-        if "lease login as the user" in words:
-            return f"{self.label}: {words.strip()} Use that name: fab -H NAME@…"
+        name = SEND_AWAY.search(text)
+        if name:
+            return f"{self.label}: this host wants you to log in as {name[1]}: fab -H {name[1]}@…"
         if "password" in words.lower() and ("expired" in words.lower() or "change" in words.lower()):
             return f"{self.label}: the password has expired: log in once with ssh, set a new one, run this again"
-        if "sudoers" in words:
+        if "sudoers" in words or "I'm afraid I can't do that" in words:  # sudo-rs
             return f"{self.label}: this account may not use sudo: log in as root or as an account that may"
         return f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
 
