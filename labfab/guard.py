@@ -63,5 +63,7 @@ def prove(c: Connection, login: Login) -> None:
 
 def sudo_password(c: Connection, user: str) -> str | None:
     """The password that sudo wants from this account, where it is known."""
-    stored = secrets.load(alias_of(c, Settings.of(c)), "sudo-password")
-    return (c.config.sudo.password if user == c.user else None) or (stored.reveal() if stored else None)
+    if user == c.user and c.config.sudo.password:
+        return c.config.sudo.password
+    known = secrets.load(alias_of(c, Settings.of(c)), "sudo-password") or secrets.take_from_environment("sudo-password")
+    return known.reveal() if known else None
