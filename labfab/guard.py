@@ -10,7 +10,7 @@ from fabric import Connection
 
 from . import connection, screen
 from .errors import SetupError
-from .host import Host, Login, alias_of, fill
+from .host import BRING_BACK, Host, Login, alias_of, fill
 from .laptop import secrets
 from .settings import Settings
 from .shell import Shell, WrongSudoPassword
@@ -37,9 +37,9 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
 
 
 def take_back(host: Host, first: int) -> str:
-    """Undo the changes from number *first* on, newest first."""
+    """Undo the changes from number *first* on: the files first, so that the commands after them read the old ones."""
     undone = host.changes[first:]
-    for made in reversed(undone):
+    for made in sorted(reversed(undone), key=lambda made: made.undo[:1] != (BRING_BACK,)):
         if made.undo and not host.planning:
             host.open().run(fill(made.undo[0], *made.undo[1:]))
     del host.changes[first:]
