@@ -11,3 +11,6 @@ class SetupError(Exit):
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(" ".join(message.split()), code)
+
+    def __str__(self) -> str:
+        return self.message

@@ -35,7 +35,10 @@ def test_outputs_and_exit_code_stay_apart(sh):
     assert sh.run("echo out; echo err >&2; exit 3") == Result(3, "out\n", "err\n")
 
 
-@pytest.mark.parametrize("script", ["if then fi (", "echo 'open", "exit 3", "cd /nowhere", "set -eu; false", "exec false", "trap 'exit 9' EXIT; false"])
+@pytest.mark.parametrize(
+    "script",
+    ["if then fi (", "echo 'open", "exit 3", "cd /nowhere", "set -eu; false", "exec false", "trap 'exit 9' EXIT; false"],
+)
 def test_a_broken_script_does_not_reach_the_next_one(sh, script):
     """A syntax error, an exit, set -e or a trap ends its own frame only."""
     assert not sh.run(script).ok

@@ -6,6 +6,7 @@ Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then make sshd read it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import paramiko
@@ -147,18 +148,28 @@ def write(c: Connection, options: dict[str, str | list[str]], why: str) -> None:
     """Set options in the drop-in, keeping its other lines."""
     have = facts(c).ssh
     include(c, have.main)
-    lines = [line for line in (have.drop_in.content if have.drop_in else "").splitlines() if line and not line.startswith("#")]
-    lines = [line for line in lines if line.split()[0] not in options]
-    for option, value in options.items():
-        lines += [f"{option} {one}" for one in ([value] if isinstance(value, str) else value)]
-    text = HEAD + "".join(f"{line}\n" for line in lines)
+    old = have.drop_in.content.splitlines() if have.drop_in else []
+    ours = [f"{option} {one}" for option, value in options.items() for one in ([value] if isinstance(value, str) else value)]
+    names = {option.lower() for option in options}
+    # Ours first: the first value wins, and what follows a Match line holds for that match only.
+    kept = [line for line in old if line != HEAD.rstrip() and keyword(line) not in names]
+    text = HEAD + "".join(f"{line}\n" for line in [*ours, *kept])
     put(c, DROP_IN, text, why=why, old=have.drop_in, check=CHECK, then=as_file("ssh.drop_in", text, "644", "root") | effect(have, options))
+
+
+def keyword(line: str) -> str:
+    """The option that a line of sshd_config sets, which sshd takes in any case and with = too."""
+    return re.split(r"[\s=]", line.strip(), maxsplit=1)[0].lower()
 
 
 def include(c: Connection, main: File | None) -> None:
     """Let sshd read the drop-ins, where its main file was kept from an older release."""
-    if main and INCLUDE.split()[1] not in main.content:
-        put(c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{main.content}", why="let sshd read sshd_config.d", old=main, mode=main.mode, check=CHECK)
+    folder = INCLUDE.split()[1]
+    if main and not any(keyword(line) == "include" and folder in line for line in main.content.splitlines()):
+        put(
+            c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{main.content}", why="let sshd read sshd_config.d",
+            old=main, mode=main.mode, check=CHECK,
+        )  # fmt: skip
 
 
 def effect(have: Ssh, options: dict[str, str | list[str]]) -> dict[str, str | None]:

@@ -1,0 +1,262 @@
+"""A host that is only a model: it answers the facts script from a dict, learns from each command, refuses unknown ones.
+
+Everything of labfab runs for real but the wire: the model stands in for the root shell, for fresh logins and for the
+probe of a stranger. What each command does to the host is in tests/fake_commands.py.
+"""
+
+import base64
+import copy
+import io
+import json
+import re
+import shlex
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import paramiko
+import pytest
+from fabric import Config, Connection
+
+from labfab import connection, facts, guard, journal
+from labfab import host as door
+from labfab.host import Host
+from labfab.laptop import password, secrets
+from labfab.shell import Result, WrongSudoPassword
+from tests import fake_commands
+
+ADDRESS = "203.0.113.5"
+KEY = paramiko.ECDSAKey.generate()
+WORD = r"(?:'[^']*'|\"'\"|[^\s'\"])+"
+NOTE = re.compile(r"printf '%s\\n' (.*?) >>/var/lib/labfab/journal\.jsonl", re.DOTALL)
+SSHD = {
+    "passwordauthentication": "yes", "kbdinteractiveauthentication": "no", "permitemptypasswords": "no",
+    "permitrootlogin": "yes", "pubkeyauthentication": "yes", "allowtcpforwarding": "yes",
+}  # fmt: skip
+SYSTEM = {
+    "kernel": "Linux", "machine": "x86_64", "id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)",
+    "like": "", "boot_id": "boot-1", "systemd": "yes", "login": "root", "package.ca-certificates": "yes",
+}  # fmt: skip
+
+
+def blob(text: str) -> str:
+    return base64.b64encode(text.encode(errors="surrogateescape")).decode()
+
+
+class Write(NamedTuple):
+    """One change as it arrived: what was told of it, who does it, and either a command or a file."""
+
+    why: str
+    stage: str
+    user: str
+    command: str = ""
+    stdin: str = ""
+    path: str = ""
+    text: str = ""
+    mode: str = ""
+    check: str = ""
+
+
+class FakeHost:
+    """The model of one machine, and the connection that a task gets."""
+
+    def __init__(self, login: str, dry: bool, lab: dict) -> None:
+        self.user, self.dry, self.lab = login, dry, lab
+        self.sections = {name: {} for name in facts.SECTIONS}
+        self.sections["system"] |= SYSTEM
+        self.sections["updates"] |= {"age": "10", "pending": "0"}
+        self.sections["ssh"] |= {"socket": "inactive", "port.22": "yes", "listening.22": "sshd"}
+        self.set_file("ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root")
+        self.add_account("root", uid=0, home="/root")
+        self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
+        self.answers: list[tuple[str, Result]] = []  # to questions, newest first
+        self.failing: dict[str, str] = {}  # pattern of a command -> what it says on stderr
+        self.refuses_logins = False
+        self.sudo_passwords: dict[str, str] = {}
+        self.writes: list[Write] = []
+        self.questions: list[str] = []
+        self.logins: list[tuple[str, int]] = []
+        self.undone: list[str] = []
+        self.told: list[str] = []  # every script, as it went over the wire
+        self.c = self.connect()
+
+    def connect(self, user: str | None = None, port: int = 22) -> Connection:
+        """Give the connection of a new command line."""
+        overrides = {"lab": dict(self.lab), "run": {"dry": self.dry}}
+        c = Connection(ADDRESS, user=user or self.user, port=port, config=Config(overrides=overrides))
+        c.transport = SimpleNamespace(active=True, get_remote_server_key=lambda: KEY, is_active=lambda: True)
+        c.transport.user = c.user
+        return c
+
+    def again(self) -> Connection:
+        """Begin a second run with the same command line."""
+        Host.sessions.clear()
+        self.writes.clear(), self.logins.clear(), self.questions.clear(), self.told.clear()
+        self.c = self.connect()
+        return self.c
+
+    @property
+    def whys(self) -> list[str]:
+        return [write.why for write in self.writes]
+
+    @property
+    def planned(self) -> list[str]:
+        """What this run did, or in plan mode would do."""
+        return [made.why for made in Host.of(self.c).changes]
+
+    def wrote(self, why: str) -> Write:
+        """The one change with this why."""
+        found = [write for write in self.writes if write.why == why]
+        assert len(found) == 1, f"{len(found)} changes {why!r} in {self.whys}"
+        return found[0]
+
+    # What is there -------------------------------------------------------------------------------
+
+    def add_account(self, name: str, uid: int = 1000, home: str = "", **more: str) -> None:
+        home = home or f"/home/{name}"
+        have = {"uid": str(uid), "home": home, "shell": "/bin/bash", "groups": name, "password": "L", "home_stat": f"700 {name}"}
+        self.sections["accounts"] |= {f"{name}.{key}": value for key, value in (have | more).items()}
+        self.sections["ssh"] |= {f"{name}.{key}": value for key, value in SSHD.items()}
+
+    def set_file(self, section: str, key: str, text: str, stat: str) -> None:
+        self.sections[section] |= {f"{key}.stat": stat, f"{key}.text": blob(text)}
+
+    def file(self, section: str, key: str) -> str:
+        return base64.b64decode(self.sections[section].get(f"{key}.text", "")).decode()
+
+    def install(self, *packages: str) -> None:
+        self.sections["system"] |= {f"package.{name}": "yes" for name in packages}
+
+    # What arrives --------------------------------------------------------------------------------
+
+    def run(self, script: str, on_line=None, timeout: float = 120) -> Result:
+        """Answer like the root shell."""
+        self.told.append(script)
+        if script.endswith(facts.SCRIPT):
+            return Result(0, self.read(script), "")
+        if NOTE.search(script):
+            return self.write(script)
+        if script in self.ways_back():
+            self.undone.append(script)
+            fake_commands.undo(self, script)
+            return Result(0, "", "")
+        return self.answer(unwrap(script)[1])
+
+    def read(self, script: str) -> str:
+        wanted = re.search(r"^set -- (.*)$", script, re.MULTILINE)[1].split()
+        head = dict(word.split("=", 1) for word in shlex.split(script.split("set -- ")[0]))
+        users = head["USERS"].split()
+        out = ""
+        for section in wanted:
+            known = self.sections[section]
+            if section == "accounts":
+                known = {k: v for k, v in known.items() if k.split(".")[0] in [*users, "sudoers"]}
+            out += f"[{section}]\n" + "".join(f"{key}={value}\n" for key, value in known.items())
+        return out
+
+    def write(self, script: str) -> Result:
+        line = json.loads(shlex.split(NOTE.search(script)[1])[0])
+        made = parsed(line, script.removeprefix(journal.command(line)))
+        assert made.command or made.path, f"neither a command nor a file: {script}"
+        self.writes.append(made)
+        for pattern, says in self.failing.items():
+            if re.search(pattern, made.command or made.path):
+                return Result(100, "", says)
+        fake_commands.do(self, made)
+        return Result(0, "", "")
+
+    def ways_back(self) -> list[str]:
+        changes = Host.of(self.c).changes
+        return [door.fill(made.undo[0], *made.undo[1:]) for made in changes if made.undo]
+
+    def answer(self, command: str) -> Result:
+        self.questions.append(command)
+        for pattern, result in [*self.answers, ("cloud-init", Result(1, "", "")), ("/api >/dev/null", Result(0, "", ""))]:
+            if re.search(pattern, command, re.DOTALL):
+                return result
+        raise AssertionError(f"the model does not know the question: {command}")
+
+    # Other ways in -------------------------------------------------------------------------------
+
+    def fresh(self, c: Connection, user: str, port: int, identity=None) -> Connection:
+        """Log in anew, as far as the model's sshd lets in."""
+        if self.refuses_logins or f"listening.{port}" not in self.sections["ssh"]:
+            raise ConnectionRefusedError(111, "Connection refused")
+        if self.sections["ssh"].get(f"{user}.permitrootlogin") == "no" and user == "root":
+            raise paramiko.AuthenticationException("Authentication failed.")
+        if f"{user}.uid" not in self.sections["accounts"]:
+            raise paramiko.AuthenticationException("Authentication failed.")
+        self.logins.append((user, port))
+        new = self.connect(user, port)
+        new.transport.open_channel = lambda *args, **kwargs: SimpleNamespace(close=lambda: None)
+        return new
+
+    def offered(self, c: Connection, user: str, port: int) -> list[str]:
+        have = self.sections["ssh"].get(f"{user}.passwordauthentication")
+        return ["publickey"] if have == "no" else ["publickey", "password"]
+
+    def shell(self, transport, label: str, given: str | None = None) -> SimpleNamespace:
+        """The root shell of a login; sudo asks where a password is set."""
+        wanted = self.sudo_passwords.get(transport.user)
+        if wanted and given != wanted:
+            raise WrongSudoPassword
+        return SimpleNamespace(run=self.run, close=lambda: None, channel=SimpleNamespace(closed=False))
+
+
+def parsed(line: dict, script: str) -> Write:
+    """Take a change apart again."""
+    found = re.match(rf"printf %s ({WORD}) \| (.*)$", script, re.DOTALL)
+    piped, rest = (shlex.split(found[1])[0], found[2]) if found else ("", script)
+    user, command = unwrap(rest.removeprefix("{ ").removesuffix("\n}"))
+    told = {"why": line["why"], "stage": line["stage"], "user": user}
+    if not line.get("path"):
+        return Write(**told, command=command, stdin=piped)
+    inner = shlex.split(command)[2]
+    head = re.search(rf"^path=({WORD}); mode=({WORD}); check=({WORD}); NEW=", inner, re.MULTILINE)
+    path, mode, check = (shlex.split(word)[0] for word in head.groups())
+    assert path == line["path"]
+    return Write(**told, path=path, text=piped, mode=mode, check=check)
+
+
+def unwrap(script: str) -> tuple[str, str]:
+    """Split "as this account" from the command."""
+    found = re.fullmatch(rf"\(HOME=.* exec runuser -u (\S+) -- sh -c ({WORD})\)", script, re.DOTALL)
+    return (found[1], shlex.split(found[2])[0]) if found else ("root", script)
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An empty home, no LABFAB_*, no terminal, nothing kept from the test before."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "project").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "project")
+    for name in list(__import__("os").environ):
+        if name.startswith(("LABFAB_", "SSH_", "XDG_", "FABRIC_", "INVOKE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(Host, "sessions", {})
+    monkeypatch.setattr(secrets, "TAKEN", {})
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return tmp_path
+
+
+@pytest.fixture
+def fake(alone, monkeypatch):
+    """Make models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
+
+    def make(login: str = "root", dry: bool = False, **lab) -> FakeHost:
+        model = FakeHost(login, dry, lab)
+        monkeypatch.setattr(door, "Shell", model.shell)
+        monkeypatch.setattr(guard, "Shell", model.shell)
+        monkeypatch.setattr(guard, "Shell", model.shell)
+        monkeypatch.setattr(connection, "dial", lambda c, settings: None)
+        monkeypatch.setattr(connection, "fresh", model.fresh)
+        monkeypatch.setattr(connection, "offered", model.offered)
+        # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
+        monkeypatch.setattr(password, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
+        return model
+
+    return make
+
+
+def snapshot(model: FakeHost) -> dict:
+    return copy.deepcopy(model.sections)

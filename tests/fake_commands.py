@@ -1,0 +1,185 @@
+"""What each command of labfab does to the model; a command that is not here is an error."""
+
+import re
+import shlex
+
+
+def do(model, made) -> None:
+    """Let a change have its effect."""
+    if made.path:
+        return put(model, made)
+    for pattern, effect in EFFECTS:
+        found = re.fullmatch(pattern, made.command, re.DOTALL)
+        if found:
+            return effect(model, made, *found.groups())
+    raise AssertionError(f"the model does not know the command: {made.command}")
+
+
+def undo(model, script: str) -> None:
+    """Let the few ways back that matter to a test have their effect."""
+    if found := re.fullmatch(r"ufw delete allow (\d+)/tcp", script):
+        model.sections["firewall"].pop(f"allowed.{found[1]}", None)
+    elif "/00-labfab.conf" in script:
+        for key in ("drop_in.stat", "drop_in.text"):
+            model.sections["ssh"].pop(key, None)
+    elif "systemctl" in script:
+        sshd(model, None)
+
+
+def put(model, made) -> None:
+    place = {
+        "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
+        "/etc/ssh/sshd_config": ("ssh", "main"),
+        "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
+    }.get(made.path)
+    if found := re.fullmatch(r"/(?:home/)?([a-z]+)/.ssh/authorized_keys", made.path):
+        place = ("accounts", f"{found[1]}.keys")
+    elif made.path.endswith("/.jupyter/jupyter_server_config.json"):
+        place = ("jupyter", "config")
+    assert place, f"the model does not know the file: {made.path}"
+    model.set_file(*place, made.text, f"{made.mode} {made.user}")
+
+
+def facts(section: str, **values: str):
+    """An effect that only sets facts."""
+    return lambda model, made, *words: model.sections[section].update(values)
+
+
+def add_account(model, made, name) -> None:
+    model.add_account(name)
+
+
+def join_group(model, made, group, name) -> None:
+    model.sections["accounts"][f"{name}.groups"] += f" {group}"
+
+
+def set_password(model, made) -> None:
+    name, _, value = made.stdin.rstrip("\n").partition(":")
+    model.sections["accounts"][f"{name}.password"] = "P"
+    model.sudo_passwords[name] = value
+
+
+def install(model, made, packages) -> None:
+    model.install(*shlex.split(packages))
+
+
+def private_folder(model, made, name, folder) -> None:
+    section, key = ("accounts", f"{name}.ssh_stat") if folder == ".ssh" else ("jupyter", "folder_stat")
+    model.sections[section][key] = f"700 {name}"
+
+
+def own_home(model, made, name) -> None:
+    model.sections["accounts"][f"{name}.home_stat"] = f"700 {name}"
+
+
+def own_keys(model, made, name) -> None:
+    model.sections["accounts"][f"{name}.keys.stat"] = f"600 {name}"
+
+
+def sshd(model, made) -> None:
+    """Read the drop-in: what comes first wins, but for a Match block."""
+    have = model.sections["ssh"]
+    text = re.split(r"(?im)^\s*match\s", model.file("ssh", "drop_in"))[0]
+    lines = re.findall(r"(?m)^[ \t]*([A-Za-z]+)[ \t=]+(\S+)", text)[::-1]
+    ports = [value for key, value in lines if key.lower() == "port"] or ["22"]
+    for key in [key for key in have if key.startswith(("port.", "listening.")) and (have.get(key) in ("yes", "sshd"))]:
+        del have[key]
+    for port in ports:
+        have |= {f"port.{port}": "yes", f"listening.{port}": "sshd"}
+    for name in {key.split(".")[0] for key in have if key.endswith(".permitrootlogin")}:
+        have |= {f"{name}.{key.lower()}": value for key, value in lines if key.lower() != "port"}
+        have |= {f"{name}.{key}": value for key, value in model.match_users.get(name, {}).items()}
+
+
+def reload(model, made) -> None:
+    listening = {k: v for k, v in model.sections["ssh"].items() if k.startswith(("port.", "listening."))}
+    sshd(model, made)
+    for key in [k for k in model.sections["ssh"] if k.startswith(("port.", "listening."))]:
+        del model.sections["ssh"][key]
+    model.sections["ssh"] |= listening
+
+
+def allow(model, made, port) -> None:
+    model.sections["firewall"][f"allowed.{port}"] = "yes"
+
+
+def close(model, made, port) -> None:
+    model.sections["firewall"].pop(f"allowed.{port}", None)
+
+
+def make_venv(model, made) -> None:
+    home = model.sections["accounts"][f"{made.user}.home"]
+    model.sections["python"] |= {"prefix": f"{home}/jupyter-venv", "python": "yes", "version.uv": "0.9"}
+
+
+def add_packages(model, made, packages) -> None:
+    for name in re.split(r"[\[<>=!~][^ ]*", " ".join(shlex.split(packages))):
+        for one in name.split():
+            model.sections["python"][f"version.{one.replace('-', '_').lower()}"] = "2.21.0"
+    if "jupyterlab" in packages:
+        model.sections["python"]["lab"] = "yes"
+
+
+def unpack(model, made, kind) -> None:
+    home = model.sections["accounts"][f"{made.user}.home"]
+    model.sections["python"] |= {"prefix": f"{home}/{kind}", "python": "yes", "conda": "yes"}
+    model.sections["python"].pop("unfinished", None)
+
+
+def root_dir(model, made, path) -> None:
+    model.sections["jupyter"]["root_dir"] = made.user
+
+
+def linger(model, made, name) -> None:
+    model.sections["accounts"][f"{name}.linger"] = "yes"
+
+
+def start(model, made) -> None:
+    model.sections["lab"] |= {"session": "yes", "owner": made.user, "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"}
+
+
+def stop(model, made, *words) -> None:
+    model.sections["lab"].clear()
+
+
+def reboot(model, made) -> None:
+    model.sections["system"]["boot_id"] += "+"
+    model.sections["system"].pop("reboot_required", None)
+
+
+APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
+EFFECTS = (
+    (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
+    (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
+    (r"chpasswd", set_password),
+    (rf"{APT}--force-confold install --no-install-recommends (.*)", install),
+    (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated", facts("updates", age="0")),
+    (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("updates", pending="0")),
+    (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),
+    (rf"{APT}-f install", lambda model, made: None),
+    (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: None),
+    (r"nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", reboot),
+    (r"install -d -m 700 -o ([a-z]+) -g \$\(id -g [a-z]+\) \S+/(\.ssh|\.jupyter)", private_folder),
+    (r"chown ([a-z]+) \S+ && chmod go-w \S+", own_home),
+    (r"chown ([a-z]+) \S+/authorized_keys && chmod 600 \S+", own_keys),
+    (r"/usr/sbin/sshd -t && systemctl daemon-reload && systemctl restart ssh.socket", sshd),
+    (r"/usr/sbin/sshd -t && systemctl restart ssh", sshd),
+    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl reload ssh; fi", reload),
+    (r"ufw allow (\d+)/tcp", allow),
+    (r"ufw delete allow (\d+)/tcp", close),
+    (r"ufw default deny incoming", facts("firewall", incoming="deny")),
+    (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
+    (r"python3 -m venv ~/jupyter-venv && .* -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?uv", make_venv),
+    (r"~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python (?:--index-url \S+ )?(.*)", add_packages),
+    (r"~/\w+/bin/python -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?(.*)", add_packages),
+    (r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*)", add_packages),
+    (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
+    (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
+    (r"printf %s .* >>~/.profile", facts("python", **{"shell.venv": "yes"})),
+    (r"~/\w+/bin/conda init -q bash", facts("python", **{"shell.conda": "yes"})),
+    (r"mkdir -p (/.*)", root_dir),
+    (r"loginctl enable-linger ([a-z]+)", linger),
+    (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
+    (r"kill \d+; for i in .*", stop),
+    (r"tmux kill-session -t =jupyter", stop),
+)

@@ -1,0 +1,5 @@
+"""Every stage meets a modelled host here; the real ones are booted by the other tests."""
+
+from tests.fake import alone, fake
+
+__all__ = ["alone", "fake"]

@@ -1,0 +1,65 @@
+"""SSH and published ports get in, the rest stays out."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.stages import firewall
+
+ON = "switch the firewall on"
+
+
+def commands(model) -> list[str]:
+    return [write.command for write in model.writes if "ufw" in write.command and "apt-get" not in write.command]
+
+
+def test_ssh_is_let_in_before_the_door_shuts(fake):
+    """On a bare host ufw is installed, every port of sshd opened, then the firewall switched on, and proven."""
+    model = fake(open_ports=[443, 80])
+    model.sections["ssh"] |= {"port.2222": "yes"}
+    firewall.enable(model.c)
+    assert commands(model) == [
+        "ufw allow 22/tcp", "ufw allow 2222/tcp", "ufw allow 443/tcp", "ufw allow 80/tcp",
+        "ufw default deny incoming && ufw --force enable",
+    ]  # fmt: skip
+    assert model.logins == [("root", 22)]
+    firewall.enable(model.again())
+    assert model.whys == []
+
+
+def test_rules_that_are_there_are_kept(fake):
+    """An inactive ufw with rules is only completed and switched on."""
+    model = fake()
+    model.install("ufw")
+    model.sections["firewall"] |= {"allowed.22": "yes", "allowed.8443": "yes"}
+    firewall.enable(model.c)
+    assert model.whys == [ON]
+    assert model.sections["firewall"]["allowed.8443"] == "yes"
+
+
+def test_an_active_firewall_that_lets_everything_in_is_told_not_to(fake):
+    """The default policy is part of being on."""
+    model = fake()
+    model.install("ufw")
+    model.sections["firewall"] |= {"active": "yes", "incoming": "allow", "allowed.22": "yes"}
+    firewall.enable(model.c)
+    assert model.whys == ["refuse other incoming traffic"]
+
+
+def test_a_lockout_is_taken_back(fake):
+    """Without a fresh login the firewall goes off again and the rules are deleted, newest first."""
+    model = fake()
+    model.install("ufw")
+    model.refuses_logins = True
+    with pytest.raises(SetupError, match="could not switch the firewall on"):
+        firewall.enable(model.c)
+    assert model.undone == ["ufw disable", "ufw delete allow 22/tcp"]
+
+
+def test_a_firewall_that_does_not_start_is_told(fake):
+    """iptables' own words arrive, on one line, and the opened port is closed again."""
+    model = fake()
+    model.install("ufw")
+    model.failing = {"--force enable": "ERROR: problem running ufw-init\niptables-restore: line 4 failed"}
+    with pytest.raises(SetupError, match="ufw-init | iptables-restore: line 4 failed") as error:
+        firewall.enable(model.c)
+    assert model.undone == ["ufw delete allow 22/tcp"] and "\n" not in str(error.value)

@@ -1,0 +1,160 @@
+"""Your key opens the host, beside those that opened it before."""
+
+import paramiko
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import keypair, ssh_config
+from labfab.stages import keys
+
+ADD = "let your key log in as lab"
+
+
+def line(comment: str = "old", options: str = "") -> str:
+    key = paramiko.ECDSAKey.generate()
+    return f"{options}{key.get_name()} {key.get_base64()} {comment}"
+
+
+def own(alone) -> str:
+    return keypair.public_line(alone / "home/.ssh/id_ed25519")
+
+
+def ready(model, keys_text: str | None = None, stat: str = "600 lab", **account):
+    """A host where the account is there already."""
+    model.install("sudo")
+    model.add_account("lab", groups="lab sudo", password="P", ssh_stat="700 lab", **account)
+    if keys_text is not None:
+        model.set_file("accounts", "lab.keys", keys_text, stat)
+    return model
+
+
+def test_a_new_key_is_made_and_let_in(fake, alone):
+    """Without a key on the laptop one is made, and only its public half is in what was sent."""
+    model = ready(fake())
+    keys.copy(model.c)
+    made = model.wrote(ADD)
+    assert (made.path, made.user, made.mode) == ("/home/lab/.ssh/authorized_keys", "lab", "600")
+    assert made.text == own(alone) + "\n"
+    private = (alone / "home/.ssh/id_ed25519").read_text().splitlines()[2]
+    assert not any(private in told for told in model.told)
+
+
+def test_the_login_is_proven_and_remembered(fake, alone):
+    """A fresh login as the new user comes before the alias is written, and a second run makes no change."""
+    model = fake()
+    keys.copy(model.c)
+    assert model.logins[-1] == ("lab", 22)
+    block = ssh_config.read(alone / "home/.ssh/config")[0]
+    assert (block.user, block.port, block.was) == ("lab", 22, "root@203.0.113.5:22")
+    keys.copy(model.again())
+    assert model.planned == []
+
+
+def test_the_keys_of_root_come_along(fake, alone):
+    """Guide 003: the keys that opened root open the new account, but for cloud images' forced commands."""
+    forced = line("ubuntu", 'no-port-forwarding,command="echo \'Please login as the user \\"ubuntu\\"\';sleep 10" ')
+    good = [line("one"), line("two words", 'from="203.0.113.0/24" ')]
+    model = ready(fake())
+    model.set_file("accounts", "root.keys", "\n".join(["# comment", "", good[0], forced, good[1]]), "600 root")
+    keys.copy(model.c)
+    assert model.writes[-1].text.splitlines() == [own(alone), *good]
+    assert model.writes[-1].why == "let 3 keys log in as lab"
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n\n"])
+def test_what_is_in_the_file_stays_byte_for_byte(fake, alone, ending):
+    """Comments, CRLF, options and umlauts stay; a missing final newline does not glue two keys together."""
+    forced = line("forced", 'restrict,command="/bin/true" ')
+    old = f"# Schlüssel\r\n{line('Käse')}\n{forced}{ending}"
+    model = ready(fake(), old)
+    keys.copy(model.c)
+    text = model.wrote(ADD).text
+    assert text.startswith(old) and text.removeprefix(old).strip() == own(alone)
+    assert text.count("\n") == len(text.splitlines())
+
+
+def test_a_key_that_is_there_is_not_added_again(fake, alone):
+    """The key decides, not its comment or options."""
+    path = keypair.generate(alone / "home/.ssh/id_ed25519")
+    there = " ".join(keypair.public_line(path).split()[:2])
+    model = ready(fake(), f'from="203.0.113.9" {there} another comment\n')
+    keys.copy(model.c)
+    assert model.whys == []
+
+
+def test_public_keys_of_the_setting(fake, alone):
+    """Files and literal lines are both taken, and hostile comments do no harm."""
+    (alone / "friend.pub").write_text(line("a friend's $(id) `x`") + "\n")
+    literal = line('"quoted" %s ü')
+    model = ready(fake(public_keys=[str(alone / "friend.pub"), literal]))
+    keys.copy(model.c)
+    assert model.writes[-1].text.splitlines()[1:] == [(alone / "friend.pub").read_text().strip(), literal]
+
+
+@pytest.mark.parametrize("value", ["/nowhere.pub", "ssh-ed25519 AAAAgarbled x"])
+def test_a_bad_public_key_changes_nothing(fake, value):
+    """A missing or garbled key stops before authorized_keys is written."""
+    model = ready(fake(public_keys=[value]))
+    with pytest.raises(SetupError):
+        keys.copy(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    "account, stat, whys",
+    [
+        ({"home_stat": "775 lab"}, "600 lab", ["make /home/lab safe from others"]),
+        ({"home_stat": "755 root"}, "600 lab", ["make /home/lab safe from others"]),
+        ({"ssh_stat": "755 lab"}, "600 lab", ["make /home/lab/.ssh private"]),
+        ({"ssh_stat": "700 root"}, "600 lab", ["make /home/lab/.ssh private"]),
+        ({}, "644 lab", ["make /home/lab/.ssh/authorized_keys private"]),
+        ({}, "600 root", ["make /home/lab/.ssh/authorized_keys private"]),
+        ({"home_stat": "755 lab"}, "600 lab", []),
+    ],
+)
+def test_owners_and_modes_are_mended(fake, alone, account, stat, whys):
+    """What sshd's StrictModes would refuse, or others could read, is put right; nothing else is touched."""
+    text = keypair.public_line(keypair.generate(alone / "home/.ssh/id_ed25519")) + "\n"
+    model = fake()
+    ready(model, text, stat)
+    model.sections["accounts"] |= {f"lab.{key}": value for key, value in account.items()}
+    keys.copy(model.c)
+    assert model.whys == whys
+    keys.copy(model.again())
+    assert model.whys == []
+
+
+def test_a_key_that_does_not_open_the_host_is_taken_back(fake, alone):
+    """Where the fresh login fails, the file is as before and no alias is written."""
+    model = ready(fake())
+    model.refuses_logins = True
+    with pytest.raises(SetupError, match="could not let your key log in as lab"):
+        keys.copy(model.c)
+    assert "authorized_keys" in model.undone[0] and "before/" in model.undone[0]
+    assert not (alone / "home/.ssh/config").exists()
+
+
+def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
+    """Two hosts never share an alias."""
+    (alone / "home/.ssh").mkdir(mode=0o700)
+    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222))
+    model = fake()
+    with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7 already"):
+        keys.copy(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    "text, key",
+    [
+        ("ssh-ed25519 AAAAx me@there", "AAAAx"),
+        ('command="ssh-keygen AAAAno" ssh-rsa AAAAyes', "AAAAyes"),
+        ("ecdsa-sha2-nistp256 AAAAz", "AAAAz"),
+        ("# ssh-ed25519 AAAAx", ""),
+        ("", ""),
+        ("ssh-ed25519", ""),
+    ],
+)
+def test_the_key_in_a_line(text, key):
+    """Options that look like a key, comments and cut lines are told apart."""
+    assert keys.blob(text) == key

@@ -1,0 +1,210 @@
+"""Keys only, no root, a port of your own; each proven, or taken back."""
+
+import paramiko
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import known_hosts, ssh_config
+from labfab.stages import keys, ssh
+from tests.fake import ADDRESS
+
+SHUT = ["refuse passwords for every user", "make sshd read it"]
+
+
+@pytest.fixture
+def ready(fake):
+    """A host where the account and its key are in place."""
+
+    def make(**settings):
+        model = fake(**settings)
+        keys.copy(model.c)
+        model.again()
+        return model
+
+    return make
+
+
+def drop_in(model) -> list[str]:
+    return [line for line in model.file("ssh", "drop_in").splitlines() if line and line[0] != "#"]
+
+
+def test_passwords_are_refused_for_everybody(ready):
+    """The drop-in closes all three ways, sshd has checked it, and the second run does nothing."""
+    model = ready()
+    ssh.disable_passwords(model.c)
+    assert model.whys == SHUT
+    assert drop_in(model) == ["PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitEmptyPasswords no"]
+    assert model.writes[0].check == '/usr/sbin/sshd -t -f "$NEW"'
+    assert model.logins == [("lab", 22)]
+    ssh.disable_passwords(model.again())
+    assert model.whys == []
+
+
+def test_a_match_block_that_gives_passwords_back_is_found(ready):
+    """What a Match block undoes for one user is named, and the drop-in is taken back."""
+    model = ready()
+    model.match_users["root"] = {"passwordauthentication": "yes"}
+    with pytest.raises(SetupError, match="a Match block of sshd_config gives passwords back to root"):
+        ssh.disable_passwords(model.c)
+    assert drop_in(model) == [] and "00-labfab.conf" in model.undone[1] and "systemctl" in model.undone[0]
+
+
+def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
+    """Where sshd -T says no but the host still offers a password, the change is taken back."""
+    model = ready()
+    monkeypatch.setattr("labfab.connection.offered", lambda c, user, port: ["publickey", "password"])
+    with pytest.raises(SetupError, match="from outside a password is still asked of (lab, root|root, lab)"):
+        ssh.disable_passwords(model.c)
+    assert drop_in(model) == []
+
+
+def test_root_is_refused_after_the_other_login_is_proven(ready):
+    """Root goes only when the new account got in; afterwards root's own login is tried and must fail."""
+    model = ready()
+    ssh.disable_root(model.c)
+    assert model.whys == ["refuse logins as root", "make sshd read it"]
+    assert drop_in(model) == ["PermitRootLogin no"] and model.logins == [("lab", 22)]
+    ssh.disable_root(model.again())
+    assert model.whys == []
+
+
+def test_root_stays_when_the_account_cannot_log_in(ready):
+    """A failed proof means that root is let in as before."""
+    model = ready()
+    model.refuses_logins = True
+    with pytest.raises(SetupError, match="could not refuse root"):
+        ssh.disable_root(model.c)
+    assert drop_in(model) == []
+
+
+def test_root_that_still_gets_in_is_told(ready):
+    """A Match block that lets root in is named."""
+    model = ready()
+    model.match_users["root"] = {"permitrootlogin": "prohibit-password"}
+    with pytest.raises(SetupError, match="lets in root"):
+        ssh.disable_root(model.c)
+
+
+def test_lines_of_others_in_the_drop_in_are_kept(ready):
+    """A change by hand survives, even comments, odd spelling, blank lines and a Match block at the end."""
+    model = ready()
+    by_hand = "# mine\n   \nMaxAuthTries 3\nallowTcpForwarding yes\nMatch User guest\n    X11Forwarding no\n"
+    model.set_file("ssh", "drop_in", by_hand, "644 root")
+    ssh.disable_root(model.c)
+    lines = model.file("ssh", "drop_in").splitlines()
+    for line in by_hand.splitlines():
+        assert line in lines
+    assert lines.index("PermitRootLogin no") < lines.index("MaxAuthTries 3")
+
+
+@pytest.mark.parametrize("line", ["permitrootlogin yes", "PermitRootLogin=yes", "  PermitRootLogin\tyes"])
+def test_the_own_option_is_replaced_however_it_is_spelled(ready, line):
+    """sshd takes the first value, so an old line in another spelling must not stand before ours."""
+    model = ready()
+    model.set_file("ssh", "drop_in", f"{line}\n", "644 root")
+    ssh.disable_root(model.c)
+    assert drop_in(model)[0] == "PermitRootLogin no"
+
+
+def test_an_sshd_config_without_include_gets_one(ready):
+    """Where sshd would not read the folder, the line that makes it do so is put first; the rest stays."""
+    model = ready()
+    model.set_file("ssh", "main", "PasswordAuthentication yes\n", "600 root")
+    ssh.disable_passwords(model.c)
+    made = model.wrote("let sshd read sshd_config.d")
+    assert made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n" and made.mode == "600"
+
+
+def test_an_include_that_is_commented_out_does_not_count(ready):
+    """A comment includes nothing."""
+    model = ready()
+    model.set_file("ssh", "main", "#Include /etc/ssh/sshd_config.d/*.conf\n", "644 root")
+    ssh.disable_passwords(model.c)
+    assert "let sshd read sshd_config.d" in model.whys
+
+
+def test_the_port_moves_in_two_steps(ready, alone):
+    """Both ports first, a login on the new one, then only the new one; the alias and the host key follow."""
+    model = ready()
+    ssh.change_port(model.c)
+    assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [["Port 22", "Port 2222"], ["Port 2222"]]
+    assert model.logins == [("lab", 2222), ("lab", 2222)]
+    assert ssh_config.read(alone / "home/.ssh/config")[0].port == 2222
+    assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 2222)
+    ssh.change_port(model.again())
+    assert model.planned == []
+
+
+def test_a_flag_wins_over_the_setting(ready):
+    """ssh.change-port --port 2200 listens there."""
+    model = ready()
+    ssh.change_port(model.c, port=2200)
+    assert drop_in(model) == ["Port 2200"]
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 70000])
+def test_an_impossible_port_changes_nothing(ready, port):
+    """A number that is no port is refused with its place."""
+    model = ready()
+    with pytest.raises(SetupError, match="the command line: ssh_port cannot be"):
+        ssh.change_port(model.c, port=port)
+    assert model.writes == []
+
+
+def test_a_taken_port_is_named_with_its_holder(ready):
+    """Another program on the wanted port stops the stage before sshd hears of it."""
+    model = ready()
+    model.sections["ssh"]["listening.2222"] = "nginx"
+    with pytest.raises(SetupError, match="port 2222 is taken by nginx: choose another ssh_port"):
+        ssh.change_port(model.c)
+    assert model.writes == []
+
+
+def test_another_file_that_sets_the_port_is_named(ready):
+    """Port lines add up, so one in another file has to go first."""
+    model = ready()
+    model.set_file("ssh", "other_ports", "/etc/ssh/sshd_config:14:Port 22\n", "")
+    model.sections["ssh"]["other_ports"] = model.sections["ssh"].pop("other_ports.text")
+    with pytest.raises(SetupError, match="/etc/ssh/sshd_config:14 says 'Port 22'"):
+        ssh.change_port(model.c)
+    assert model.writes == []
+
+
+def test_the_firewall_is_opened_first_and_closed_last(ready):
+    """With ufw active the new port is let in before sshd moves, and the old one closed at the end."""
+    model = ready()
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "yes"}
+    ssh.change_port(model.c)
+    assert model.whys[0] == "open port 2222" and model.whys[-1] == "close port 22"
+
+
+@pytest.mark.parametrize("state, command", [("active", "restart ssh.socket"), ("inactive", "restart ssh")])
+def test_who_listens_is_asked_of_the_host(ready, state, command):
+    """ssh.socket or ssh.service is decided by what runs, never by a version."""
+    model = ready()
+    model.sections["ssh"]["socket"] = state
+    ssh.change_port(model.c)
+    assert model.writes[1].command.endswith(command)
+
+
+def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
+    """A cloud firewall in front of the new port leaves everything at the old one."""
+    model = ready()
+    model.refuses_logins = True
+    with pytest.raises(SetupError, match="could not let sshd listen on port 2222 too: .*taken back"):
+        ssh.change_port(model.c)
+    assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
+    assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
+
+
+def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
+    """Whatever paramiko raises while a login is proven ends in one line."""
+    model = ready()
+
+    def broken(*args):
+        raise paramiko.SSHException("Error reading SSH protocol banner\nsecond line")
+
+    monkeypatch.setattr("labfab.connection.fresh", broken)
+    with pytest.raises(SetupError) as error:
+        ssh.disable_passwords(model.c)
+    assert "\n" not in str(error.value) and "could not" in str(error.value)

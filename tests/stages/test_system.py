@@ -1,0 +1,120 @@
+"""Packages up to date, a reboot only where it is needed and allowed."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.host import Host
+from labfab.shell import Result
+from labfab.stages import system
+
+
+def test_an_up_to_date_host_is_left_alone(fake):
+    """Fresh lists and an empty simulation mean that no command is sent, so no mirror is asked."""
+    model = fake()
+    system.update(model.c)
+    assert model.whys == []
+
+
+def test_old_lists_are_fetched_and_upgrades_installed(fake):
+    """Lists older than update_max_age are fetched; then everything pending is installed without a question."""
+    model = fake(update_max_age=1)
+    model.sections["updates"] |= {"age": "3601", "pending": "7"}
+    system.update(model.c)
+    assert model.whys == ["fetch the package lists", "upgrade the system (7 packages)"]
+    assert "noninteractive" in model.writes[1].command and "--force-confold" in model.writes[1].command
+    system.update(model.again())
+    assert model.whys == []
+
+
+def test_lists_of_the_last_day_are_fresh_enough(fake):
+    """The age is compared with the setting, not with the clock of this machine."""
+    model = fake(update_max_age=1)
+    model.sections["updates"]["age"] = "3600"
+    system.update(model.c)
+    assert model.whys == []
+
+
+def test_an_interrupted_dpkg_is_mended_first(fake):
+    """What a cut-off run left half-configured is finished before anything is installed."""
+    model = fake()
+    model.sections["updates"] |= {"interrupted": "yes", "pending": "2"}
+    system.update(model.c)
+    assert model.whys == ["finish what dpkg was stopped in", "mend broken dependencies", "upgrade the system (2 packages)"]
+
+
+def test_a_simulation_that_failed_is_told(fake):
+    """Where apt cannot tell what is pending, nothing is guessed."""
+    model = fake()
+    model.sections["updates"]["pending"] = ""
+    with pytest.raises(SetupError, match="apt cannot tell"):
+        system.update(model.c)
+
+
+def test_a_machine_just_made_is_waited_for(fake):
+    """cloud-init goes first."""
+    model = fake()
+    model.answers = [("cloud-init", Result(0, "", ""))]
+    system.update(model.c)
+    assert model.whys == ["wait for cloud-init"]
+
+
+@pytest.mark.parametrize("allowed, whys", [(False, []), (True, ["reboot"])])
+def test_a_reboot_needs_leave(fake, monkeypatch, capsys, allowed, whys):
+    """A pending reboot is told of, and made only with reboot: true; then another boot_id is waited for."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    model = fake(reboot=allowed)
+    model.sections["system"]["reboot_required"] = "yes"
+    system.update(model.c)
+    assert model.whys == whys
+    assert ("a reboot is pending" in capsys.readouterr().out) is not allowed
+
+
+def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
+    """Ten minutes after a reboot without a new boot_id there is one line, no endless wait."""
+    clock = iter(range(0, 100_000, 60))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    model = fake()
+    monkeypatch.setattr("tests.fake_commands.do", lambda model, made: None)
+    with pytest.raises(SetupError, match="did not come back within 600 s"):
+        system.reboot(model.c)
+
+
+def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
+    """Neither Debian nor a missing --yes begins one."""
+    model = fake()
+    with pytest.raises(SetupError, match="release upgrades are Ubuntu's"):
+        system.release_upgrade(model.c, yes=True)
+    model = fake()
+    model.sections["system"] |= {"id": "ubuntu", "version": "24.04"}
+    Host.sessions.clear()
+    with pytest.raises(SetupError, match="make a backup first"):
+        system.release_upgrade(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize("name", ["fedora", ""])
+def test_another_system_is_named(fake, name):
+    """A system that no platform is for is refused before anything is changed."""
+    model = fake()
+    model.sections["system"] |= {"id": name, "name": name}
+    with pytest.raises(SetupError, match=r"labfab sets up Debian 12, 13; Ubuntu 22\.04"):
+        system.update(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    "says, told",
+    [
+        ("E: Could not get lock", "could not fetch the package lists: E: Could not get lock"),
+        ("E: write (28: No space left on device)", "no space left on the host"),
+    ],
+)
+def test_a_failing_apt_is_one_line(fake, says, told):
+    """apt's last words are passed on, a full disk with what to do about it."""
+    model = fake()
+    model.sections["updates"]["age"] = "999999"
+    model.failing = {"apt-get": says}
+    with pytest.raises(SetupError, match=told) as error:
+        system.update(model.c)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,100 @@
+"""An account with sudo; where wanted, one without for JupyterLab."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import secrets
+from labfab.stages import user
+
+BARE = ["install sudo", "add the account lab", "add lab to the group sudo", "give lab a password for sudo"]
+
+
+def test_a_bare_host_gets_the_account(fake):
+    """Four changes, in this order, and the next run makes none."""
+    model = fake()
+    user.add(model.c)
+    assert model.whys == BARE
+    assert model.logins == [("root", 22)]
+    user.add(model.again())
+    assert model.whys == []
+
+
+def test_the_password_goes_over_standard_input_only(fake, capsys):
+    """The generated password is stored on the laptop, and is neither in a command, nor in the journal, nor shown."""
+    model = fake()
+    user.add(model.c)
+    value = secrets.load("homelab", "sudo-password").reveal()
+    made = model.wrote(BARE[3])
+    assert made.stdin == f"lab:{value}\n" and value not in made.command + made.why
+    assert sum(value in told for told in model.told) == 1
+    assert value not in str(capsys.readouterr())
+
+
+@pytest.mark.parametrize("value", ["it's \"$HOME\" `id` \\n %s", "  Käse € ", "a:b:c"])
+def test_a_given_password_arrives_as_it_is(fake, monkeypatch, value):
+    """Quotes, $, backslash, spaces, umlauts and colons reach chpasswd unchanged."""
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", value)
+    model = fake()
+    user.add(model.c)
+    assert model.sudo_passwords["lab"] == value
+
+
+def test_an_existing_account_is_kept_as_it_is(fake):
+    """Shell, home, groups and password of an account that is there stay; only sudo is added."""
+    model = fake()
+    model.install("sudo")
+    model.add_account("lab", home="/srv/lab", shell="/bin/zsh", groups="lab docker", password="P")
+    before = dict(model.sections["accounts"])
+    user.add(model.c)
+    assert model.whys == ["add lab to the group sudo"]
+    changed = {key for key, value in model.sections["accounts"].items() if before.get(key) != value}
+    assert changed == {"lab.groups"}
+
+
+def test_sudo_without_a_password_is_checked_by_visudo(fake):
+    """The named choice writes one drop-in, read-only, that visudo has seen before sudo does."""
+    model = fake(sudo="nopasswd")
+    user.add(model.c)
+    made = model.wrote("let lab use sudo without a password")
+    assert (made.path, made.mode, made.text) == ("/etc/sudoers.d/90-labfab", "440", "lab ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    assert "visudo -c" in made.check and '"$NEW"' in made.check
+    user.add(model.again())
+    assert model.whys == []
+
+
+def test_an_account_of_its_own_for_lab(fake):
+    """lab_user is added without sudo and without a password."""
+    model = fake(lab_user="jupyter")
+    user.add(model.c)
+    assert model.whys == [*BARE, "add the account jupyter"]
+    assert model.sections["accounts"]["jupyter.groups"] == "jupyter"
+
+
+@pytest.mark.parametrize("group", ["sudo", "admin"])
+def test_a_lab_user_with_sudo_is_refused_before_anything_is_done(fake, group):
+    """An account named by mistake as lab_user stops the stage with the host unchanged."""
+    model = fake(lab_user="boss")
+    model.add_account("boss", groups=f"boss {group}")
+    with pytest.raises(SetupError, match="lab_user boss may use sudo"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def test_a_failed_proof_takes_everything_back(fake):
+    """When no fresh login succeeds, the account is deleted again, newest change first."""
+    model = fake()
+    model.install("sudo")
+    model.refuses_logins = True
+    with pytest.raises(SetupError, match="could not give lab sudo: .*refused; what was changed for it has been taken back"):
+        user.add(model.c)
+    assert model.undone == ["passwd -q -l lab", "gpasswd --delete lab sudo", "userdel lab"]
+
+
+def test_a_failed_command_takes_the_ones_before_back(fake):
+    """A change that fails is not undone itself, those before it are."""
+    model = fake()
+    model.install("sudo")
+    model.failing = {"usermod": "usermod: group 'sudo' does not exist"}
+    with pytest.raises(SetupError, match="could not add lab to the group sudo: usermod: group 'sudo' does not exist"):
+        user.add(model.c)
+    assert model.undone == ["userdel lab"]
