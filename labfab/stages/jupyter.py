@@ -128,13 +128,13 @@ def password(c: Connection) -> None:
         configure(c)
         config = parsed(c, facts(c).jupyter.config)
     identity = config.setdefault("IdentityProvider", {})
-    secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
-    if passwords.verify(identity.get("hashed_password", ""), new.reveal()):
-        return
-    identity["hashed_password"] = passwords.hash(new.reveal())
-    write(c, want, config, why="set JupyterLab's password")
-    if facts(c).lab.api:
-        screen.note("JupyterLab asks for it after a restart: lab.stop, then lab.start")
+    if not passwords.verify(identity.get("hashed_password", ""), new.reveal()):
+        identity["hashed_password"] = passwords.hash(new.reveal())
+        write(c, want, config, why="set JupyterLab's password")
+        if facts(c).lab.api:
+            screen.note("JupyterLab asks for it after a restart: lab.stop, then lab.start")
+    if not Host.of(c).planning:  # kept once the host has it
+        secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
 
 
 @laptop_task(name="hash")
