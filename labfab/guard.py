@@ -1,19 +1,113 @@
-"""Guard: keep a change to access only when a fresh login proves it."""
+"""Guard: a change to access stays only when a fresh login proves it; else the host itself takes it back.
+
+Constraints:
+- The laptop may die at any moment, so the way back is armed on the host before the first change: a timer reverts at
+  the deadline, an enabled unit at the next boot (guard.sh).
+- The login that is proven is dialled anew: a connection that is open says nothing about the next one.
+- What is restored are the files that decide who gets in, byte for byte, not the single steps that changed them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import paramiko
 from fabric import Connection
 
 from . import connection, screen
 from .errors import SetupError
-from .host import BRING_BACK, Host, Login, alias_of, fill
+from .facts import facts
+from .host import Host, Login, alias_of
 from .laptop import secrets
+from .platforms import platform
 from .settings import Settings
-from .shell import Shell, WrongSudoPassword
+from .shell import Result, Shell, WrongSudoPassword
+
+FOLDER = "/var/lib/labfab/guard"
+SCRIPT = (Path(__file__).parent / "guard.sh").read_text()
+LAY_OUT = "rm -rf %s && mkdir -p -m 700 %s && printf %%s %s >%s/guard.sh || exit 73\n"
+PATHS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")
+GRACE = 60  # seconds after the deadline in which the host must answer the old way again
+
+
+class Window:
+    """The time between the first change of a group and the proof of its login."""
+
+    def __init__(self, c: Connection, why: str) -> None:
+        self.c, self.why, self.armed_at = c, why, 0.0
+        self.first = len(Host.of(c).changes)
+
+    def arm(self) -> None:
+        """Have the host take everything back by itself, before the first change of the group."""
+        if self.armed_at:
+            return
+        want, have = Settings.of(self.c), facts(self.c).accounts
+        accounts = [have[name] for name in {self.c.user, want.user} if name in have]
+        given = {
+            "PATHS": " ".join([*PATHS, *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
+            "FOLDERS": " ".join(f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")),
+            "RUN_SSHD": platform(self.c).run_sshd(self.c),
+            "SECONDS_LEFT": want.revert_after,
+            "WHY": self.why,
+        }
+        values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
+        answer = run(self.c, f"{lay_out()}{values} sh {FOLDER}/guard.sh arm")
+        if not answer.ok:
+            raise SetupError(f"the way back cannot be prepared on the host, nothing was changed: {answer.last_words}")
+        self.armed_at = time.monotonic()
+
+    def disarm(self) -> None:
+        """Keep the changes. Raises SetupError when the host has begun to take them back."""
+        if self.armed_at and not run(self.c, f"sh {FOLDER}/guard.sh disarm").ok:
+            raise SetupError("the proof came too late, the host has taken the change back: raise revert_after (seconds)")
+
+    def revert(self) -> str:
+        """See to it that the host is as before, and say how that was found out."""
+        host = Host.of(self.c)
+        del host.changes[self.first :]
+        if not self.armed_at:
+            return ""
+        began = time.monotonic()
+        with screen.working(host.label, "wait until the host has taken the change back"):
+            try:
+                run(self.c, f"sh {FOLDER}/guard.sh revert asked")
+            except SetupError:
+                wait_for_old_way(self.c, self.armed_at + Settings.of(self.c).revert_after + GRACE)
+            prove(self.c, host.login)
+        run(self.c, "rm -f /var/lib/labfab/reverted")  # told right here, so the next run need not
+        took = screen.duration(time.monotonic() - began)
+        return f"; the host has taken everything back, the old login works again ({took})"
+
+
+def lay_out() -> str:
+    """Shell text that puts the host's half in its place."""
+    return LAY_OUT % (FOLDER, FOLDER, shlex.quote(SCRIPT), FOLDER)
+
+
+def run(c: Connection, script: str) -> Result:
+    """Run a part of the guard; it is no change of its own, so nothing is journaled."""
+    host = Host.of(c)
+    host.facts.clear()
+    return host.open().run(script)
+
+
+def wait_for_old_way(c: Connection, until: float) -> None:
+    """Dial the old way until the host answers. until: a time of time.monotonic()."""
+    host = Host.of(c)
+    problem = "no answer"
+    while time.monotonic() < until:
+        host.close()
+        try:
+            host.open()
+            return
+        except SetupError as error:
+            problem = str(error)
+        time.sleep(1)
+    raise SetupError(f"the old login does not answer either ({problem}): look at the host's console")
 
 
 @contextlib.contextmanager
@@ -22,29 +116,26 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
 
     why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
     when nothing was changed. With nothing changed it costs nothing.
-    On failure every change of the group is taken back over the connection that is still open. Raises SetupError.
+    On failure the host is brought back to where it was and SetupError says why. Commit-confirmed changes as network
+    equipment has them; nothing in the block may ask somebody, for the clock is ticking.
     """
     host = Host.of(c)
-    first = len(host.changes)
+    outer, host.window = host.window, Window(c, why)
+    window = host.window
     try:
         yield
-        if (always or len(host.changes) > first) and not host.planning:
+        if (always or window.armed_at) and not host.planning:
             prove(c, login or host.login)
+            window.disarm()
     except (SetupError, paramiko.SSHException, OSError, EOFError) as error:
-        taken = take_back(host, first)
         problem = str(error).removeprefix(f"{host.label}: ") or type(error).__name__
-        raise SetupError(f"{host.label}: could not {why}: {problem}{taken}") from None
-
-
-def take_back(host: Host, first: int) -> str:
-    """Undo the changes from number *first* on: the files first, so that the commands after them read the old ones."""
-    undone = host.changes[first:]
-    for made in sorted(reversed(undone), key=lambda made: made.undo[:1] != (BRING_BACK,)):
-        if made.undo and not host.planning:
-            host.open().run(fill(made.undo[0], *made.undo[1:]))
-    del host.changes[first:]
-    host.facts.clear()
-    return "; what was changed for it has been taken back, the old login works" if undone else ""
+        try:
+            after = window.revert()
+        except (SetupError, paramiko.SSHException, OSError, EOFError) as worse:
+            after = f"; and then: {worse}"
+        raise SetupError(f"{host.label}: could not {why}: {problem}{after}") from None
+    finally:
+        host.window = outer
 
 
 def prove(c: Connection, login: Login) -> None:
@@ -54,7 +145,9 @@ def prove(c: Connection, login: Login) -> None:
         new = connection.fresh(c, *login)
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
-            new.transport.open_channel("direct-tcpip", ("127.0.0.1", login.port), ("127.0.0.1", 0), timeout=10).close()
+            # The host's own port: behind a router the outer one means nothing in there.
+            inside = min(facts(c).ssh.ports, default=22)
+            new.transport.open_channel("direct-tcpip", ("127.0.0.1", inside), ("127.0.0.1", 0), timeout=10).close()
         except WrongSudoPassword:
             raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
         finally:

@@ -68,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
 
+    revert_after: Annotated[
+        int, doc("Seconds after which the host takes a change to its access back, unless a fresh login proves it", ge=5, le=3600)
+    ] = 60
     parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c", ge=1, le=500)] = 10
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True

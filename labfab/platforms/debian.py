@@ -22,6 +22,8 @@ UPDATE = (
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
+# Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
+UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
@@ -101,23 +103,30 @@ def keep_running(c: Connection, name: str) -> None:
     )  # fmt: skip
 
 
-def restart_sshd(c: Connection) -> None:
-    """Make sshd listen as its configuration says; sessions that are open stay open.
+def run_sshd(c: Connection) -> str:
+    """Shell text that makes sshd listen as its configuration says; sessions that are open stay open.
 
     Ubuntu from 22.10 on lets systemd listen: there a generator writes the socket from sshd's configuration at
     daemon-reload, and only the socket's restart makes it listen anew.
     """
+    if not facts(c).system.systemd:
+        return "/usr/sbin/sshd -t && service ssh restart"
     if facts(c).ssh.socket_activated:
-        command = "/usr/sbin/sshd -t && systemctl daemon-reload && systemctl restart ssh.socket"
-    else:
-        command = "/usr/sbin/sshd -t && systemctl restart ssh"
+        return f"/usr/sbin/sshd -t && systemctl daemon-reload && {UNBLOCK}; systemctl restart ssh.socket"
+    return f"/usr/sbin/sshd -t && {UNBLOCK}; systemctl restart ssh"
+
+
+def restart_sshd(c: Connection) -> None:
+    """Make sshd listen as its configuration says."""
+    command = run_sshd(c)
     change(c, command, why="make sshd listen anew", undo=(command,))
 
 
 def reload_sshd(c: Connection) -> None:
     """Make sshd read its configuration, without touching what it listens on."""
-    # Under a socket no sshd need be running; the next connection starts one that reads the new file.
-    command = "mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl reload ssh; fi"
+    # A socket-activated sshd cannot bind anew after SIGHUP (Debian 13), and where none runs the next one reads the file.
+    how = "try-restart" if facts(c).ssh.socket_activated else "reload"
+    command = f"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl {how} ssh; fi"
     change(c, command, why="make sshd read it", undo=(command,))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import paramiko
 from fabric import Connection
 
-from .. import connection
+from .. import connection, guard
 from ..errors import SetupError
 from ..facts import File, Ssh, as_file, facts
 from ..guard import guarded
@@ -109,15 +109,16 @@ def change_port(c: Connection, port: int = 0) -> None:
     refuse(c, new)
     old = have.ports - {new}
     login = Host.of(c).login._replace(port=new)
-    with guarded(c, f"let sshd listen on port {new} too", login):
+    with guarded(c, f"move sshd to port {new}", login):
         open_port(c, new)
         listen(c, old | {new}, why=f"let sshd listen on port {new} too")
-    Host.of(c).proven = login
-    remember(c, Settings.of(c))
-    with guarded(c, f"leave port {', '.join(map(str, sorted(old)))}"):
+        if not Host.of(c).planning:
+            guard.prove(c, login)
         listen(c, {new}, why=f"let sshd listen on port {new} only")
         for port in sorted(old & facts(c).firewall.allowed):
             platform(c).close_port(c, port)
+    Host.of(c).proven = login
+    remember(c, Settings.of(c))
 
 
 def refuse(c: Connection, new: int) -> None:

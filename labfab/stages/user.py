@@ -25,10 +25,9 @@ def add(c: Connection) -> None:
     want = Settings.of(c)
     refuse_powers(c, want)
     platform(c).install(c, "sudo")
-    with guarded(c, f"give {want.user} sudo"):
-        if want.user not in facts(c).accounts:
-            platform(c).add_account(c, want.user)
-        grant_sudo(c, want)
+    if want.user not in facts(c).accounts:
+        platform(c).add_account(c, want.user)
+    grant_sudo(c, want)
     if want.lab_user and want.lab_user not in facts(c).accounts:
         platform(c).add_account(c, want.lab_user)
 
@@ -40,11 +39,10 @@ def grant_sudo(c: Connection, want: Settings) -> None:
         platform(c).join_group(c, want.user, "sudo")
     if want.sudo == "nopasswd":
         rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
-        # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
-        put(
-            c, SUDOERS, rule, why=f"let {want.user} use sudo without a password", old=facts(c).sudoers,
-            mode="440", check='visudo -cqf "$NEW"',
-        )  # fmt: skip
+        why = f"let {want.user} use sudo without a password"
+        with guarded(c, why):
+            # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
+            put(c, SUDOERS, rule, why=why, old=facts(c).sudoers, mode="440", check='visudo -cqf "$NEW"')
     elif have.password != "P":
         platform(c).set_password(c, want.user, new_password(c, want))
 
