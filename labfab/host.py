@@ -26,6 +26,7 @@ from .shell import Result, Shell, WrongSudoPassword
 
 if TYPE_CHECKING:
     from .facts import File
+    from .guard import Window
 
 LONG = 1800  # seconds of silence allowed to a download or an unpacking
 # The new file takes the name only when it is whole: `>` would follow a link that the account may have put there.
@@ -71,6 +72,7 @@ class Host:
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
+        self.window: Window | None = None
         self.label = c.original_host if c.original_host != c.host else connection.address(c)
 
     @classmethod
@@ -250,6 +252,8 @@ def write(
 ) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
+    if host.window:
+        host.window.arm()
     began = time.monotonic()
     shell = host.open()
     with screen.working(host.label, why) as tell:
@@ -273,8 +277,10 @@ def way_back(line: dict[str, object], undo: Sequence[str]) -> tuple[str, ...]:
 def failure(label: str, why: str, result: Result) -> str:
     """One line for a change that failed."""
     words = result.last_words
-    if "No space left" in words or "Disk quota" in words:
+    if result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
         return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
+    if "Read-only file system" in words:
+        return f"{label}: a file system of the host is read-only, could not {why}: a damaged disk? Look at dmesg there, mount it anew"
     return f"{label}: could not {why}: {words}"
 
 

@@ -13,9 +13,10 @@ import time
 from collections.abc import Sequence
 
 FOLDER = "/var/lib/labfab"
+FULL = 73  # exit code for a journal that cannot be written; EX_CANTCREAT of sysexits.h
 # Runs in front of each change, in the same frame, so the journal costs no round trip.
-NOTE = f"mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit 73\n"
-KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit 73; fi
+NOTE = f"mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}\n"
+KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}; fi
 """
 
 
