@@ -10,6 +10,7 @@ import io
 import json
 import re
 import shlex
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -68,14 +69,15 @@ class FakeHost:
         self.set_file("ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root")
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
-        self.answers: list[tuple[str, Result]] = []  # to questions, newest first
+        self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
         self.failing: dict[str, str] = {}  # pattern of a command -> what it says on stderr
-        self.refuses_logins = False
+        self.refused_logins = 0  # how many fresh logins fail from here on
         self.sudo_passwords: dict[str, str] = {}
         self.writes: list[Write] = []
         self.questions: list[str] = []
         self.logins: list[tuple[str, int]] = []
-        self.undone: list[str] = []
+        self.guard: list[str] = []  # arm, disarm, revert
+        self.cannot_arm = self.too_late = False
         self.told: list[str] = []  # every script, as it went over the wire
         self.c = self.connect()
 
@@ -90,7 +92,7 @@ class FakeHost:
     def again(self) -> Connection:
         """Begin a second run with the same command line."""
         Host.sessions.clear()
-        self.writes.clear(), self.logins.clear(), self.questions.clear(), self.told.clear()
+        self.writes.clear(), self.logins.clear(), self.questions.clear(), self.told.clear(), self.guard.clear()
         self.c = self.connect()
         return self.c
 
@@ -135,9 +137,9 @@ class FakeHost:
             return Result(0, self.read(script), "")
         if NOTE.search(script):
             return self.write(script)
-        if script in self.ways_back():
-            self.undone.append(script)
-            fake_commands.undo(self, script)
+        if "/var/lib/labfab/guard" in script:
+            return self.guarded(re.search(r"guard\.sh (arm|disarm|revert)[^/]*$", script)[1])
+        if script == "rm -f /var/lib/labfab/reverted":
             return Result(0, "", "")
         return self.answer(unwrap(script)[1])
 
@@ -164,22 +166,32 @@ class FakeHost:
         fake_commands.do(self, made)
         return Result(0, "", "")
 
-    def ways_back(self) -> list[str]:
-        changes = Host.of(self.c).changes
-        return [door.fill(made.undo[0], *made.undo[1:]) for made in changes if made.undo]
+    def guarded(self, step: str) -> Result:
+        """Keep what the host looked like, and bring that back."""
+        self.guard.append(step)
+        if step == "arm":
+            self.before = copy.deepcopy(self.sections)
+        elif step == "revert":
+            self.sections |= {name: self.before[name] for name in ("ssh", "firewall")}
+            files = {k: v for k, v in self.before["accounts"].items() if fake_commands.GUARDED.search(k)}
+            rest = {k: v for k, v in self.sections["accounts"].items() if not fake_commands.GUARDED.search(k)}
+            self.sections["accounts"] = rest | files
+        failed = self.cannot_arm if step == "arm" else self.too_late if step == "disarm" else False
+        return Result(int(failed), "", "No space left on device" if failed else "")
 
     def answer(self, command: str) -> Result:
         self.questions.append(command)
         for pattern, result in [*self.answers, ("cloud-init", Result(1, "", "")), ("/api >/dev/null", Result(0, "", ""))]:
             if re.search(pattern, command, re.DOTALL):
-                return result
+                return result() if callable(result) else result
         raise AssertionError(f"the model does not know the question: {command}")
 
     # Other ways in -------------------------------------------------------------------------------
 
     def fresh(self, c: Connection, user: str, port: int, identity=None) -> Connection:
         """Log in anew, as far as the model's sshd lets in."""
-        if self.refuses_logins or f"listening.{port}" not in self.sections["ssh"]:
+        self.refused_logins -= 1
+        if self.refused_logins >= 0 or f"listening.{port}" not in self.sections["ssh"]:
             raise ConnectionRefusedError(111, "Connection refused")
         if self.sections["ssh"].get(f"{user}.permitrootlogin") == "no" and user == "root":
             raise paramiko.AuthenticationException("Authentication failed.")
@@ -256,7 +268,3 @@ def fake(alone, monkeypatch):
         return model
 
     return make
-
-
-def snapshot(model: FakeHost) -> dict:
-    return copy.deepcopy(model.sections)

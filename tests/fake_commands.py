@@ -3,6 +3,8 @@
 import re
 import shlex
 
+GUARDED = re.compile(r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)")  # what the guard brings back of the accounts
+
 
 def do(model, made) -> None:
     """Let a change have its effect."""
@@ -13,17 +15,6 @@ def do(model, made) -> None:
         if found:
             return effect(model, made, *found.groups())
     raise AssertionError(f"the model does not know the command: {made.command}")
-
-
-def undo(model, script: str) -> None:
-    """Let the few ways back that matter to a test have their effect."""
-    if found := re.fullmatch(r"ufw delete allow (\d+)/tcp", script):
-        model.sections["firewall"].pop(f"allowed.{found[1]}", None)
-    elif "/00-labfab.conf" in script:
-        for key in ("drop_in.stat", "drop_in.text"):
-            model.sections["ssh"].pop(key, None)
-    elif "systemctl" in script:
-        sshd(model, None)
 
 
 def put(model, made) -> None:
@@ -115,7 +106,7 @@ def make_venv(model, made) -> None:
 def add_packages(model, made, packages) -> None:
     for name in re.split(r"[\[<>=!~][^ ]*", " ".join(shlex.split(packages))):
         for one in name.split():
-            model.sections["python"][f"version.{one.replace('-', '_').lower()}"] = "2.21.0"
+            model.sections["python"]["version." + re.sub(r"[-_.]+", "_", one).lower()] = "2.21.0"
     if "jupyterlab" in packages:
         model.sections["python"]["lab"] = "yes"
 
@@ -147,6 +138,7 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
+MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && ", r" && rm -f \S+"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 EFFECTS = (
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
@@ -162,22 +154,22 @@ EFFECTS = (
     (r"install -d -m 700 -o ([a-z]+) -g \$\(id -g [a-z]+\) \S+/(\.ssh|\.jupyter)", private_folder),
     (r"chown ([a-z]+) \S+ && chmod go-w \S+", own_home),
     (r"chown ([a-z]+) \S+/authorized_keys && chmod 600 \S+", own_keys),
-    (r"/usr/sbin/sshd -t && systemctl daemon-reload && systemctl restart ssh.socket", sshd),
-    (r"/usr/sbin/sshd -t && systemctl restart ssh", sshd),
-    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl reload ssh; fi", reload),
+    (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
+    (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
+    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl (?:reload|try-restart) ssh; fi", reload),
     (r"ufw allow (\d+)/tcp", allow),
     (r"ufw delete allow (\d+)/tcp", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
-    (r"python3 -m venv ~/jupyter-venv && .* -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?uv", make_venv),
-    (r"~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python (?:--index-url \S+ )?(.*)", add_packages),
-    (r"~/\w+/bin/python -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?(.*)", add_packages),
-    (r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*)", add_packages),
+    (rf"{MARK}python3 -m venv(?: --clear)? ~/jupyter-venv && .* -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?uv{UNMARK}", make_venv),
+    (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python (?:--reinstall )?(?:--index-url \S+ )?(.*){UNMARK}", add_packages),
+    (rf"{MARK}~/\w+/bin/python -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?(.*){UNMARK}", add_packages),
+    (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>~/.profile", facts("python", **{"shell.venv": "yes"})),
     (r"~/\w+/bin/conda init -q bash", facts("python", **{"shell.conda": "yes"})),
-    (r"mkdir -p (/.*)", root_dir),
+    (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
     (r"kill \d+; for i in .*", stop),

@@ -127,10 +127,10 @@ def test_owners_and_modes_are_mended(fake, alone, account, stat, whys):
 def test_a_key_that_does_not_open_the_host_is_taken_back(fake, alone):
     """Where the fresh login fails, the file is as before and no alias is written."""
     model = ready(fake())
-    model.refuses_logins = True
+    model.refused_logins = 1
     with pytest.raises(SetupError, match="could not let your key log in as lab"):
         keys.copy(model.c)
-    assert "authorized_keys" in model.undone[0] and "before/" in model.undone[0]
+    assert model.guard == ["arm", "revert"] and "lab.keys.text" not in model.sections["accounts"]
     assert not (alone / "home/.ssh/config").exists()
 
 

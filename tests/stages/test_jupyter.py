@@ -1,0 +1,212 @@
+"""A private server with a password; what is in its configuration stays."""
+
+import json
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import password as passwords
+from labfab.laptop import secrets
+from labfab.stages import jupyter, user
+
+WRITE = "write Jupyter's configuration"
+MADE = ["make /home/lab/notebooks", "make /home/lab/.jupyter private", WRITE]
+
+
+@pytest.fixture
+def ready(fake):
+    """A host with its accounts."""
+
+    def make(config: str | None = None, stat: str = "600 lab", **settings):
+        model = fake(**settings)
+        user.add(model.c)
+        model.again()
+        if config is not None:
+            model.set_file("jupyter", "config", config, stat)
+            model.sections["jupyter"] |= {"folder_stat": "700 lab", "root_dir": "lab"}
+        return model
+
+    return make
+
+
+def config_of(model) -> dict:
+    return json.loads(model.file("jupyter", "config"))
+
+
+def test_a_new_configuration_is_private(ready, capsys):
+    """Loopback, no other port, a hash, a token; the file for its owner only; the password on the laptop only."""
+    model = ready()
+    jupyter.configure(model.c)
+    assert model.whys == MADE
+    made = model.wrote(WRITE)
+    assert (made.mode, made.user) == ("600", "lab")
+    server, identity = config_of(model)["ServerApp"], config_of(model)["IdentityProvider"]
+    assert server == {"ip": "127.0.0.1", "port": 9999, "port_retries": 0, "open_browser": False, "root_dir": "/home/lab/notebooks"}
+    value = secrets.load("homelab", "jupyter-password").reveal()
+    assert passwords.verify(identity["hashed_password"], value) and len(identity["token"]) >= 32
+    assert not any(value in told for told in model.told)
+    said = capsys.readouterr().out
+    assert value not in said and identity["hashed_password"] not in said and identity["token"] not in said
+    jupyter.configure(model.again())
+    assert model.whys == []
+
+
+def test_what_is_there_is_merged(ready):
+    """Keys of the user, other classes, umlauts and a hash that is there stay; ours are corrected."""
+    there = {
+        "ServerApp": {"port": 8888, "ip": "0.0.0.0", "extra": {"a": [1, None]}, "title": "Käse"},
+        "IdentityProvider": {"hashed_password": "argon2:kept", "token": "kept"},
+        "Mine": {"x": 1.5},
+    }
+    model = ready(json.dumps(there))
+    jupyter.configure(model.c)
+    assert model.whys == [WRITE]
+    found = config_of(model)
+    assert found["Mine"] == {"x": 1.5} and found["IdentityProvider"] == there["IdentityProvider"]
+    assert found["ServerApp"] == there["ServerApp"] | {
+        "port": 9999, "ip": "127.0.0.1", "port_retries": 0, "open_browser": False, "root_dir": "/home/lab/notebooks",
+    }  # fmt: skip
+    assert "Käse" in model.file("jupyter", "config")
+
+
+def test_another_order_or_indent_is_no_difference(ready):
+    """A file that says the same is not written again."""
+    model = ready()
+    jupyter.configure(model.c)
+    model.again()
+    same = dict(reversed(config_of(model).items()))
+    model.set_file("jupyter", "config", json.dumps(same, indent=7), "600 lab")
+    jupyter.configure(model.c)
+    assert model.whys == []
+
+
+@pytest.mark.parametrize("stat", ["644 lab", "600 root"])
+def test_a_file_that_others_can_read_is_written_anew(ready, stat):
+    """Wrong mode or owner is a difference, with the text as it was."""
+    model = ready()
+    jupyter.configure(model.c)
+    before = model.file("jupyter", "config")
+    model.again()
+    model.sections["jupyter"]["config.stat"] = stat
+    jupyter.configure(model.c)
+    assert model.whys == [WRITE] and model.file("jupyter", "config") == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", '{"ServerApp": 3}', '{"ServerApp": null}', "c.ServerApp.port = 1", '{"a": {"b": 1},}'])
+def test_a_broken_configuration_is_never_overwritten(ready, text):
+    """What Jupyter could not read either is named and left alone."""
+    model = ready(text)
+    with pytest.raises(SetupError, match="jupyter_server_config.json is not the JSON that Jupyter reads: mend it"):
+        jupyter.configure(model.c)
+    assert model.file("jupyter", "config") == text
+
+
+@pytest.mark.parametrize("value", ["given it's \"$x\" \\", "Käse €"])
+def test_a_given_password_is_hashed_here(ready, monkeypatch, value):
+    """LABFAB_JUPYTER_PASSWORD replaces a hash that does not belong to it, and is kept when it does."""
+    model = ready()
+    jupyter.configure(model.c)
+    old = config_of(model)["IdentityProvider"]
+    for whys in ([WRITE], []):
+        model.again()
+        monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", value)
+        jupyter.configure(model.c)
+        assert model.whys == whys
+    new = config_of(model)["IdentityProvider"]
+    assert passwords.verify(new["hashed_password"], value) and new["token"] == old["token"]
+    assert secrets.load("homelab", "jupyter-password").reveal() == value
+    assert not any(value in told for told in model.told)
+
+
+def test_options_of_the_setting_win(ready):
+    """jupyter_options are merged class by class."""
+    model = ready(jupyter_options={"ServerApp": {"max_body_size": 1}, "LabApp": {"collaborative": True}})
+    jupyter.configure(model.c)
+    found = config_of(model)
+    assert found["ServerApp"]["max_body_size"] == 1 and found["ServerApp"]["ip"] == "127.0.0.1"
+    assert found["LabApp"] == {"collaborative": True}
+
+
+@pytest.mark.parametrize("given, path", [("it's $HOME `x` Käse", "/home/lab/it's $HOME `x` Käse"), ("/srv/note books", "/srv/note books")])
+def test_any_folder_can_hold_the_notebooks(ready, given, path):
+    """Spaces, quotes, $ and umlauts survive; an absolute path is taken as it is."""
+    import shlex
+
+    model = ready(root_dir=given)
+    jupyter.configure(model.c)
+    assert shlex.split(model.wrote(f"make {path}").command) == ["mkdir", "-p", path]
+    assert config_of(model)["ServerApp"]["root_dir"] == path
+
+
+def test_files_that_may_overrule_are_named(ready, capsys):
+    """A jupyter_server_config.py beside ours is warned of."""
+    model = ready()
+    model.sections["jupyter"]["other.jupyter_server_config.py"] = "yes"
+    jupyter.configure(model.c)
+    assert "~/.jupyter/jupyter_server_config.py is there too" in capsys.readouterr().err
+
+
+def test_a_new_password_replaces_the_hash(ready, monkeypatch, capsys):
+    """jupyter.password writes the new hash and tells of the restart; given again it changes nothing."""
+    model = ready()
+    jupyter.configure(model.c)
+    for whys in (["set JupyterLab's password"], []):
+        model.again()
+        model.sections["lab"]["api"] = "2.21.0"
+        monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "brand new")
+        jupyter.password(model.c)
+        assert model.whys == whys
+    assert passwords.verify(config_of(model)["IdentityProvider"]["hashed_password"], "brand new")
+    assert "lab.stop, then lab.start" in capsys.readouterr().out
+
+
+def test_a_password_on_a_host_without_configuration_configures_it(ready, monkeypatch):
+    """jupyter.password alone on a host is enough."""
+    monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "brand new")
+    model = ready()
+    jupyter.password(model.c)
+    assert model.whys == MADE
+    assert passwords.verify(config_of(model)["IdentityProvider"]["hashed_password"], "brand new")
+
+
+def test_a_planned_password_is_not_stored(ready, monkeypatch):
+    """In plan mode the laptop keeps the password that the host still has."""
+    model = ready()
+    jupyter.configure(model.c)
+    old = secrets.load("homelab", "jupyter-password")
+    model.dry = True
+    model.again()
+    monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "only planned")
+    jupyter.password(model.c)
+    assert model.planned == ["set JupyterLab's password"] and secrets.load("homelab", "jupyter-password") == old
+
+
+def test_a_password_that_cannot_be_written_is_not_stored(ready, monkeypatch):
+    """When the host refuses the change, the laptop keeps the password that still holds."""
+    model = ready()
+    jupyter.configure(model.c)
+    old = secrets.load("homelab", "jupyter-password")
+    model.again()
+    model.failing = {"jupyter_server_config": "No space left on device"}
+    monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "never arrived")
+    with pytest.raises(SetupError, match="no space left"):
+        jupyter.password(model.c)
+    assert secrets.load("homelab", "jupyter-password") == old
+
+
+def test_nobody_to_ask_is_told(ready):
+    """Without a terminal and without the variable there is one line that names it."""
+    model = ready()
+    with pytest.raises(SetupError, match="set LABFAB_JUPYTER_PASSWORD"):
+        jupyter.password(model.c)
+
+
+def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
+    """jupyter.hash needs no host, and what it prints is a hash of what was given."""
+    from invoke import Config, Context
+
+    monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
+    monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "given")
+    jupyter.hash_(Context(Config()))
+    said = capsys.readouterr().out.strip()
+    assert passwords.verify(said, "given") and "given" not in said

@@ -1,0 +1,110 @@
+"""JupyterLab in a tmux session: started once, told of, stopped."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.shell import Result
+from labfab.stages import lab, python
+
+START = ["install tmux", "let lab's programs run on after logout", "start JupyterLab"]
+
+
+@pytest.fixture
+def ready(fake):
+    """A host with Python and JupyterLab in place."""
+
+    def make(**settings):
+        model = fake(**({"python": "venv"} | settings))
+        python.install(model.c)
+        model.again()
+        return model
+
+    return make
+
+
+def running(model, owner: str = "lab", **more: str) -> None:
+    model.sections["lab"] |= {"session": "yes", "owner": owner, "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"} | more
+
+
+def test_it_starts_once(ready):
+    """A start configures, lets programs linger and waits for an answer; the next one finds it running."""
+    model = ready()
+    lab.start(model.c)
+    assert model.whys[-3:] == START and model.writes[-1].user == "lab"
+    assert "~/jupyter-venv/bin/jupyter-lab" in model.writes[-1].command
+    assert "http://127.0.0.1:9999/api" in model.questions[-1]
+    lab.start(model.again())
+    assert model.whys == [] and model.questions == []
+
+
+def test_without_python_it_names_the_task(fake):
+    """On a bare host nothing is changed, and one task is named that helps."""
+    model = fake()
+    with pytest.raises(SetupError, match="type python.install first"):
+        lab.start(model.c)
+    assert model.writes == []
+
+
+def test_a_port_of_somebody_else_is_left_alone(ready):
+    """Neither started beside it nor stopped: the holder is named."""
+    model = ready()
+    running(model, "root", holder="nginx")
+    with pytest.raises(SetupError, match="port 9999 is taken by nginx of root: choose another lab_port"):
+        lab.start(model.c)
+    with pytest.raises(SetupError, match="belongs to root, so it is not yours to stop"):
+        lab.stop(model.c)
+    assert model.writes == []
+
+
+def test_a_server_that_does_not_answer_is_told_with_its_log(ready):
+    """The last lines of the log are in the error."""
+    model = ready()
+    model.answers = [("/api >/dev/null", Result(1, "Traceback\nModuleNotFoundError: No module named 'x'\n", ""))]
+    with pytest.raises(SetupError, match="does not answer on port 9999: .*ModuleNotFoundError"):
+        lab.start(model.c)
+
+
+def test_a_session_that_is_still_starting_is_waited_for(ready):
+    """A tmux session without an answer yet is not started twice."""
+    model = ready()
+    model.sections["lab"]["session"] = "yes"
+    lab.start(model.c)
+    assert "start JupyterLab" not in model.whys and model.questions
+
+
+def test_an_older_configuration_in_memory_is_told(ready, capsys):
+    """A running Lab is never restarted by itself; that it should be is said."""
+    model = ready()
+    running(model, stale="yes")
+    lab.start(model.c)
+    assert "lab.stop, then lab.start" in capsys.readouterr().out and "start JupyterLab" not in model.whys
+
+
+@pytest.mark.parametrize(
+    "facts, whys",
+    [({"pid": "4711", "owner": "lab", "session": "yes"}, ["stop JupyterLab"]), ({"session": "yes"}, ["end the tmux session jupyter"]), ({}, [])],
+)
+def test_it_stops_what_there_is(ready, facts, whys):
+    """The process where there is one, else the empty session, else nothing."""
+    model = ready()
+    model.sections["lab"] |= facts
+    lab.stop(model.c)
+    assert model.whys == whys
+
+
+@pytest.mark.parametrize(
+    "facts, says",
+    [
+        ({"owner": "lab", "pid": "7", "since": "Fri", "api": "2.21.0"}, "JupyterLab runs as lab (pid 7) since Fri; jupyter_server 2.21.0"),
+        ({"owner": "root", "holder": "nginx"}, "port 9999 is held by nginx of root, which is no Jupyter server"),
+        ({}, "JupyterLab does not run: lab.start"),
+    ],
+)
+def test_the_state_is_told_and_nothing_else(ready, capsys, facts, says):
+    """lab.status changes nothing and does not count changes."""
+    model = ready()
+    model.sections["lab"] |= facts
+    capsys.readouterr()
+    lab.status(model.c)
+    said = capsys.readouterr().out
+    assert says in said and "nothing to change" not in said and model.writes == []

@@ -1,0 +1,162 @@
+"""Python and JupyterLab, from four sources, never half-made and never unverified."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.platforms.installers import PINS
+from labfab.shell import Result
+from labfab.stages import python, user
+
+RELEASE, DIGEST = PINS["miniforge", "Linux-x86_64"]
+FILE = f"Miniforge3-{RELEASE}-Linux-x86_64.sh"
+VENV = ["install python3-venv", "make the environment ~/jupyter-venv", "install JupyterLab"]
+CONDA = [f"download {FILE}", f"unpack {FILE} to ~/miniforge3", "install JupyterLab"]
+
+
+@pytest.fixture
+def ready(fake):
+    """A host with its accounts, where downloads arrive whole."""
+
+    def make(digests=("", DIGEST), **settings):
+        model = fake(**settings)
+        user.add(model.c)
+        model.again()
+        model.install("curl")
+        answers = iter(digests)
+        model.answers = [("sha256sum", lambda: sum_of(next(answers))), ("rm -f", lambda: Result(0, "", ""))]
+        return model
+
+    return make
+
+
+def sum_of(digest: str) -> Result:
+    return Result(0, f"{digest}  file\n", "") if digest else Result(1, "", "")
+
+
+def test_a_venv_is_made_once(ready):
+    """Everything is done as the account that runs Lab, and the second run makes no change."""
+    model = ready(python="venv")
+    python.install(model.c)
+    assert model.whys == VENV
+    assert [write.user for write in model.writes] == ["root", "lab", "lab"]
+    assert "'jupyter_server>=2.21'" in model.writes[2].command
+    python.install(model.again())
+    assert model.whys == []
+
+
+def test_it_belongs_to_the_account_that_runs_lab(ready):
+    """With a lab_user the environment is in that account's home."""
+    model = ready(python="venv", lab_user="jupyter")
+    python.install(model.c)
+    assert model.writes[1].user == "jupyter"
+
+
+@pytest.mark.parametrize("index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"])
+def test_a_package_index_arrives_as_it_is(ready, index):
+    """A mirror is handed to pip and to uv, and whatever is in its address is never shell text."""
+    import shlex
+
+    model = ready(python="venv", package_index=index)
+    python.install(model.c)
+    for write in model.writes[1:]:
+        words = shlex.split(write.command)
+        assert words[words.index("--index-url") + 1] == index
+
+
+def test_an_old_server_with_holes_is_raised(ready):
+    """jupyter_server below 2.21 is replaced, a newer one kept."""
+    model = ready(python="venv")
+    python.install(model.c)
+    for version, whys in (("2.20.9", ["install JupyterLab"]), ("2.21.0", []), ("3.0.0", []), ("", ["install JupyterLab"])):
+        model.again()
+        model.sections["python"]["version.jupyter_server"] = version
+        python.install(model.c)
+        assert model.whys == whys, version
+
+
+def test_missing_packages_are_added(ready):
+    """Only what is missing is installed, in whatever spelling, and extras and versions stay quoted."""
+    model = ready(python="venv", packages=["pandas", "scikit-learn>=1.5", "PyYAML", "ruamel.yaml", "dask[array]<2027"])
+    python.install(model.c)
+    made = model.wrote("install pandas, scikit-learn>=1.5, PyYAML, ruamel.yaml, dask[array]<2027")
+    assert "'scikit-learn>=1.5'" in made.command and "'dask[array]<2027'" in made.command
+    have = model.sections["python"]
+    # As their .dist-info folders spell them.
+    have["version.PyYAML"], have["version.ruamel.yaml"] = have.pop("version.pyyaml"), have.pop("version.ruamel_yaml")
+    python.install(model.again())
+    assert model.whys == []
+
+
+def test_miniforge_is_verified_before_it_runs(ready):
+    """Download, compare, unpack with -b -u and a mark that outlives a cut; then JupyterLab through conda."""
+    model = ready()
+    python.install(model.c)
+    assert model.whys == CONDA
+    assert "-C -" in model.writes[0].command and f"{FILE}.part" in model.writes[0].command
+    assert model.writes[1].command.startswith("cd ~/.cache/labfab && touch miniforge3.unfinished && bash ")
+    python.install(model.again())
+    assert model.whys == []
+
+
+def test_a_verified_download_is_used_again(ready):
+    """What a cut-off run has fetched already is not fetched twice."""
+    model = ready(digests=[DIGEST])
+    python.install(model.c)
+    assert model.whys == CONDA[1:]
+
+
+def test_a_cut_off_installer_is_repaired(ready):
+    """The mark of an unfinished run makes the installer run again."""
+    model = ready(digests=[DIGEST])
+    model.sections["python"] |= {"python": "yes", "conda": "yes", "unfinished": "yes", "prefix": "/home/lab/miniforge3"}
+    python.install(model.c)
+    assert model.whys == CONDA[1:]
+
+
+def test_a_wrong_checksum_never_runs(ready):
+    """A file that is not the published one is deleted and nothing is unpacked."""
+    model = ready(digests=["", "00" * 32])
+    with pytest.raises(SetupError, match="has not the published SHA-256 and was deleted"):
+        python.install(model.c)
+    assert model.whys == CONDA[:1] and model.questions[-1].startswith("rm -f")
+
+
+def test_a_missing_installer_names_the_settings(ready):
+    """404 tells the address and the two settings to look at."""
+    model = ready()
+    model.failing = {"curl": "curl: (22) The requested URL returned error: 404"}
+    with pytest.raises(SetupError, match="There is no such file at https://.*: set python_version or python_mirror"):
+        python.install(model.c)
+
+
+def test_a_publisher_without_a_checksum_is_not_trusted(ready):
+    """Another release needs its checksum from the publisher, else nothing is downloaded."""
+    model = ready(python_version="27.1.0-0")
+    model.answers = [("27.1.0-0-Linux-x86_64.sh.sha256", Result(1, "", "curl: (22) error: 404"))]
+    with pytest.raises(SetupError, match="gives no checksum of Miniforge3-27.1.0-0"):
+        python.install(model.c)
+    assert model.writes == []
+
+
+def test_anacondas_terms_come_first(fake):
+    """Without the setting that accepts them nothing is done."""
+    model = fake(python="anaconda")
+    with pytest.raises(SetupError, match="accept_anaconda_terms: true"):
+        python.install(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
+def test_login_shells_learn_of_it_once(ready, kind):
+    """init-shell installs what is missing first, and its line is added once."""
+    model = ready(python=kind)
+    python.init_shell(model.c)
+    assert model.whys[-1] in ("put ~/jupyter-venv/bin first in login shells", "let login shells know conda")
+    python.init_shell(model.again())
+    assert model.whys == []
+
+
+@pytest.mark.parametrize("version, safe", [("2.21.0", True), ("2.20.9", False), ("10.0", True), ("2", False), ("", False), ("3.0a1", True)])
+def test_versions_are_compared_as_numbers(version, safe):
+    """2.9 is older than 2.21, and no version at all is not safe."""
+    assert python.is_safe(version) is safe
