@@ -7,6 +7,7 @@ sections that are asked for are read again.
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from functools import cached_property
 from pathlib import Path
@@ -89,7 +90,8 @@ class Python(msgspec.Struct, frozen=True):
     python: bool
     conda: bool
     lab: bool
-    unfinished: bool  # an installer was cut off in the middle
+    unfinished: bool  # its making was cut off in the middle
+    half: bool  # so was the installing of packages
     shells: frozenset[str]  # what login shells know: conda, venv
     versions: Values
 
@@ -177,9 +179,11 @@ class Facts:
     @cached_property
     def python(self) -> Python:
         v = self.raw("python")
+        # Some packages are filed as PyYAML or ruamel.yaml; names are compared as pyyaml and ruamel_yaml.
+        versions = {re.sub(r"[-_.]+", "_", name).lower(): version for name, version in below(v, "version").items()}
         return Python(
-            v.get("prefix", ""), "python" in v, "conda" in v, "lab" in v, "unfinished" in v,
-            frozenset(below(v, "shell")), below(v, "version"),
+            v.get("prefix", ""), "python" in v, "conda" in v, "lab" in v, "unfinished" in v, "half" in v,
+            frozenset(below(v, "shell")), versions,
         )
 
     @cached_property

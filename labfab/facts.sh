@@ -97,6 +97,7 @@ python() {
   home=$(home_of "$LAB_USER")
   [ -n "$home" ] || return 0
   [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
+  [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
   grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
   grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
   [ -d "$home/$PREFIX" ] || return 0

@@ -277,10 +277,10 @@ def way_back(line: dict[str, object], undo: Sequence[str]) -> tuple[str, ...]:
 def failure(label: str, why: str, result: Result) -> str:
     """One line for a change that failed."""
     words = result.last_words
-    if result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
-        return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
     if "Read-only file system" in words:
         return f"{label}: a file system of the host is read-only, could not {why}: a damaged disk? Look at dmesg there, mount it anew"
+    if result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
+        return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
     return f"{label}: could not {why}: {words}"
 
 

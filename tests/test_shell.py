@@ -172,7 +172,7 @@ def test_without_sudo_root_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     "said, says",
     [
-        ('Please login as the user "ubuntu" rather than the user "root".', 'Please login as the user "ubuntu"'),
+        ('Please login as the user "ubuntu" rather than the user "root".', "log in as ubuntu: fab -H ubuntu@"),
         ("WARNING: Your password has expired.\nPassword change required but no TTY available.", "the password has expired"),
         ("This account is currently not available.", "not available"),
     ],

@@ -22,7 +22,9 @@ from . import user
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
 FLOOR = (2, 21)
 JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={FLOOR[0]}.{FLOOR[1]}")
-VENV = "python3 -m venv ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
+# A mark on the host outlives a run that is cut off, so that the next one does not take the half for the whole.
+MARKED = "mkdir -p ~/.cache/labfab && touch ~/.cache/labfab/{mark} && {command} && rm -f ~/.cache/labfab/{mark}"
+VENV = "python3 -m venv{clear} ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge"
@@ -37,7 +39,7 @@ def install(c: Connection) -> None:
     user.add(c)
     platform(c).install(c, "ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else []))
     have = facts(c).python
-    if want.python == "venv" and "uv" not in have.versions:
+    if want.python == "venv" and ("uv" not in have.versions or have.unfinished):
         make_venv(c, want)
     if want.python != "venv" and (not have.conda or not have.python or have.unfinished):
         conda.unpack(c, want)
@@ -47,20 +49,26 @@ def install(c: Connection) -> None:
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
+    command = VENV.format(clear=" --clear" * facts(c).python.unfinished) + INDEX * len(index) + " uv"
     change(
-        c, VENV + INDEX * len(index) + " uv", folder, folder, *index, user=want.jupyter_user, long=True,
+        c, marked(command, f"{folder}.unfinished"), folder, folder, *index, user=want.jupyter_user, long=True,
         why=f"make the environment ~/{folder}", undo=("rm -rf ~%s/%s", want.jupyter_user, folder),
-        then={"python.python": "yes", "python.version.uv": "0"},
+        then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )  # fmt: skip
+
+
+def marked(command: str, mark: str) -> str:
+    return MARKED.format(mark=mark, command=command)
 
 
 def add_packages(c: Connection, want: Settings) -> None:
     """Install JupyterLab where it is missing or too old, and the packages of the setting."""
     have = facts(c).python
-    if not have.lab or not is_safe(have.versions.get("jupyter_server", "")):
+    whole = have.lab and not have.half
+    if not whole or not is_safe(have.versions.get("jupyter_server", "")):
         # A first JupyterLab comes the distribution's own way; an old one is raised by pip, which solves in seconds.
-        add(c, want, JUPYTER, "JupyterLab", by_conda=want.python != "venv" and not have.lab)
-    missing = [name for name in want.packages if plain(name) not in have.versions]
+        add(c, want, JUPYTER, "JupyterLab", by_conda=want.python != "venv" and not whole)
+    missing = [name for name in want.packages if have.half or plain(name) not in have.versions]
     if missing:
         add(c, want, missing, ", ".join(missing))
 
@@ -68,12 +76,15 @@ def add_packages(c: Connection, want: Settings) -> None:
 def add(c: Connection, want: Settings, packages: Sequence[str], what: str, by_conda: bool = False) -> None:
     """Install packages into the environment: uv in a venv, else conda or its pip."""
     command = CONDA if by_conda else UV if want.python == "venv" else PIP
+    if command is UV and facts(c).python.half:
+        command += " --reinstall"
     index = [want.package_index] if want.package_index and not by_conda else []
     names = [PREFIXES[want.python]] * command.count("%s")
     then = {f"python.version.{plain(name)}": "9999" for name in packages}
+    command = marked(command + INDEX * len(index) + " %s" * len(packages), f"{PREFIXES[want.python]}.packages")
     change(
-        c, command + INDEX * len(index) + " %s" * len(packages), *names, *index, *packages,
-        user=want.jupyter_user, why=f"install {what}", long=True, then=then | {"python.lab": "yes"},
+        c, command, *names, *index, *packages,
+        user=want.jupyter_user, why=f"install {what}", long=True, then=then | {"python.lab": "yes", "python.half": None},
     )  # fmt: skip
 
 
