@@ -20,7 +20,7 @@ from .host import Host
 from .settings import Settings
 
 SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
-SECTIONS = ("system", "updates", "accounts", "ssh", "firewall", "python", "jupyter", "lab")
+SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 
 Values = dict[str, str]
@@ -77,6 +77,13 @@ class Ssh(msgspec.Struct, frozen=True):
     main: File | None
     drop_in: File | None
     other_ports: tuple[str, ...]  # lines of other files that set Port
+
+
+class Guard(msgspec.Struct, frozen=True):
+    armed: str  # the change that no fresh login has confirmed yet; empty: none
+    reverted: str  # the change that the host took back with nobody looking
+    reverted_by: str  # deadline, boot or asked
+    reverted_at: str
 
 
 class Firewall(msgspec.Struct, frozen=True):
@@ -170,6 +177,11 @@ class Facts:
             file(v, "drop_in"),
             tuple(text(v.get("other_ports", "")).splitlines()),
         )
+
+    @cached_property
+    def guard(self) -> Guard:
+        v = self.raw("guard")
+        return Guard(*(v.get(key, "") for key in ("armed", "reverted", "reverted_by", "reverted_at")))
 
     @cached_property
     def firewall(self) -> Firewall:

@@ -81,6 +81,16 @@ ssh() {
     -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*/listening.\1=another program/p'
 }
 
+guard() {
+  folder=/var/lib/labfab
+  [ -e $folder/guard/armed ] && say armed "$(sed -n 2p $folder/guard/armed)"
+  [ -e $folder/guard/reverting ] && say armed "$(sed -n 2p $folder/guard/reverting)"
+  [ -e $folder/reverted ] || return 0
+  say reverted "$(sed -n 3p $folder/reverted)"
+  say reverted_by "$(sed -n 2p $folder/reverted)"
+  say reverted_at "$(date -d "@$(sed -n 1p $folder/reverted)" '+%Y-%m-%d %H:%M:%S')"
+}
+
 firewall() {
   command -v ufw >/dev/null || return 0
   status=$(LC_ALL=C ufw status verbose 2>/dev/null)

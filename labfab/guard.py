@@ -28,6 +28,7 @@ from .settings import Settings
 from .shell import Result, Shell, WrongSudoPassword
 
 FOLDER = "/var/lib/labfab/guard"
+REVERTED = "/var/lib/labfab/reverted"
 SCRIPT = (Path(__file__).parent / "guard.sh").read_text()
 LAY_OUT = "rm -rf %s && mkdir -p -m 700 %s && printf %%s %s >%s/guard.sh || exit 73\n"
 PATHS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")
@@ -78,7 +79,7 @@ class Window:
             except SetupError:
                 wait_for_old_way(self.c, self.armed_at + Settings.of(self.c).revert_after + GRACE)
             prove(self.c, host.login)
-        run(self.c, "rm -f /var/lib/labfab/reverted")  # told right here, so the next run need not
+        run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
         took = screen.duration(time.monotonic() - began)
         return f"; the host has taken everything back, the old login works again ({took})"
 
@@ -108,6 +109,19 @@ def wait_for_old_way(c: Connection, until: float) -> None:
             problem = str(error)
         time.sleep(1)
     raise SetupError(f"the old login does not answer either ({problem}): look at the host's console")
+
+
+def settle(c: Connection) -> None:
+    """Report, and bring to its end, what a run that died has left half-done."""
+    have, host = facts(c).guard, Host.of(c)
+    if have.armed:
+        screen.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
+        run(c, f"sh {FOLDER}/guard.sh revert asked")
+    elif have.reverted:
+        when = {"deadline": "because no fresh login proved it", "boot": "when it booted", "asked": "when asked"}
+        screen.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")
+    if have.armed or have.reverted:
+        run(c, f"rm -f {REVERTED}")
 
 
 @contextlib.contextmanager

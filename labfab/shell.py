@@ -24,17 +24,19 @@ from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
+LOCK = "/run/lock/labfab"
 SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
+PATHS = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH\n'
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
 START = f"""\
-PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH
-root='echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
+{PATHS}root='echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
 if [ "$(id -u)" = 0 ]; then eval "$root"
 elif ! command -v sudo >/dev/null; then echo labfab-no-sudo
 elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
+START_PLAIN = f"{PATHS}echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh\n"
 
 
 class ConnectionLost(SetupError):
@@ -66,17 +68,19 @@ class Result(NamedTuple):
 class Shell:
     """A root shell over one channel of an open transport."""
 
-    def __init__(self, transport: paramiko.Transport, label: str, password: str | None = None) -> None:
+    def __init__(self, transport: paramiko.Transport, label: str, password: str | None = None, root: bool = True) -> None:
         """Start the shell.
 
-        label: how to name the host in errors. password: for sudo, where it asks for one.
+        label: how to name the host in errors. password: for sudo, where it asks for one. root: False for a shell
+        with the login's own rights.
         Raises WrongSudoPassword when it is refused or missing, SetupError when there is no way to root.
         """
         self.label = label
         self.token = f"labfab-{secrets.token_hex(8)}"
         self.channel = transport.open_session(timeout=30)
-        self.channel.exec_command(START)
+        self.channel.exec_command(START if root else START_PLAIN)
         self.password = password
+        self.locked = False
         self.become_root()
 
     def become_root(self) -> None:
@@ -118,7 +122,23 @@ class Shell:
         on_line: called with each line as it comes. timeout: seconds of silence that count as a broken connection.
         Raises ConnectionLost.
         """
-        frame = f"(eval {shlex.quote(script)}) </dev/null; printf '\\n%s %d\\n' {self.token} $?; "
+        return self.exchange(f"(eval {shlex.quote(script)}) </dev/null 9>&-", on_line, timeout)
+
+    def lock(self) -> str:
+        """Hold the host's lock against other runs as long as this shell lives; tell who holds it already."""
+        if not self.locked:
+            # Descriptor 9 is closed in each script, else a server that it starts would hold the lock for good.
+            take = f"exec 9>>{LOCK}; if flock -n 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
+            holder = self.exchange(f"if command -v flock >/dev/null; then {take}; fi").out.strip()
+            self.locked = not holder
+            return holder
+        return ""
+
+    def exchange(
+        self, text: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
+    ) -> Result:
+        """Send one line of shell text in a frame and wait until both outputs show its end."""
+        frame = f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
         out_end, err_end = f"\n{self.token} ".encode(), f"\n{self.token}\n".encode()
         seen = {"out": b"", "err": b""}

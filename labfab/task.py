@@ -10,7 +10,7 @@ from typing import Any
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import screen
+from . import guard, screen
 from .errors import SetupError
 from .host import Host
 
@@ -18,10 +18,14 @@ from .host import Host
 class HostTask(Task):
     """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
 
-    def __init__(self, *args: Any, reads: bool = False, **kwargs: Any) -> None:
-        """reads: the task changes nothing by nature, so it does not tell that nothing was changed."""
+    def __init__(self, *args: Any, reads: bool = False, dials: bool = False, **kwargs: Any) -> None:
+        """Make a task.
+
+        reads: it changes nothing by nature, so it does not tell that nothing was changed. dials: it opens the
+        connection by itself.
+        """
         super().__init__(*args, **kwargs)
-        self.reads = reads
+        self.reads, self.dials = reads, dials
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
@@ -29,7 +33,8 @@ class HostTask(Task):
         host = Host.of(c)
         share(host.c, c)
         with self.counted(host):
-            host.open()
+            if not self.dials:
+                host.open()
             return super().__call__(c, *args, **kwargs)
 
     @contextlib.contextmanager
@@ -44,6 +49,16 @@ class HostTask(Task):
         finally:
             host.depth -= 1
             host.stage = outer
+
+
+def refuse_company(host: Host) -> None:
+    """Stop where another run is at work on this host."""
+    holder = host.open().lock()
+    if holder:
+        raise SetupError(
+            f"{host.label}: another run of labfab is at work there ({holder}): wait for its end, "
+            "or end that process there if its laptop is gone"
+        )
 
 
 def tally(host: Host) -> str:
