@@ -27,8 +27,8 @@ CONFIG = next(
 )
 # LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
 NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "RECIPE"}
-# useradd(8) allows more, but these never need quoting and never begin like an option.
-ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}$"
+# \Z and not $, which lets a newline follow. useradd(8) allows more, but these never need quoting and never begin like an option.
+ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
 # systemd, cron or packages own these; taking one over would hand Lab their files.
 RESERVED = {"root", "daemon", "bin", "sys", "nobody", "www-data", "sshd", "mail", "backup", "man", "games", "sync"}
 
@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     user: Annotated[str, doc("Account with sudo that you log in as", pattern=ACCOUNT)] = "lab"
     lab_user: Annotated[
-        str, doc("Account without sudo that runs JupyterLab; empty: `user` runs it", pattern=f"{ACCOUNT}|^$")
+        str, doc("Account without sudo that runs JupyterLab; empty: `user` runs it", pattern=rf"{ACCOUNT}|^\Z")
     ] = ""
     sudo: Annotated[
         Literal["password", "nopasswd"], doc("`password`: sudo asks for one (generated if you give none)")
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         doc(
             "Name of the host in ~/.ssh/config and of its folder in ~/.config/labfab; `{host}` stands for the address",
-            pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]|\{host\})*$|^\{host\}$",
+            pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]|\{host\})*\Z|^\{host\}\Z",
         ),
     ] = "homelab"
     identity: Annotated[
@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         list[str], doc("More public keys that may log in: files or `ssh-ed25519 AAAA…` lines")
     ] = []
     host_key: Annotated[
-        str, doc("Fingerprint the host must show at the first contact", pattern=r"^(SHA256:[A-Za-z0-9+/]{43})?$")
+        str, doc("Fingerprint the host must show at the first contact", pattern=r"^(SHA256:[A-Za-z0-9+/]{43})?\Z")
     ] = ""
     connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
 
@@ -85,16 +85,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["miniforge", "anaconda", "miniconda", "venv"], doc("Where Python and JupyterLab come from")
     ] = "miniforge"
     python_version: Annotated[
-        str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*$")
+        str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*\Z")
     ] = ""
     python_mirror: Annotated[
-        str, doc("URL of a folder that holds the installer", pattern=r"^(https?://[^\s'\"]+)?$")
+        str, doc("URL of a folder that holds the installer", pattern=r"^(https?://[^\s'\"]+)?\Z")
     ] = ""
     package_index: Annotated[
-        str, doc("URL of a PyPI mirror (simple index)", pattern=r"^(https?://[^\s'\"]+)?$")
+        str, doc("URL of a PyPI mirror (simple index)", pattern=r"^(https?://[^\s'\"]+)?\Z")
     ] = ""
     packages: Annotated[
-        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\[\],<>=!~-]*$")]],
+        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\[\],<>=!~-]*\Z")]],
         doc("More Python packages beside JupyterLab"),
     ] = []
     accept_anaconda_terms: Annotated[
@@ -104,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lab_port: Annotated[int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)] = 9999
     local_port: Annotated[int, doc("Port of the tunnel on your laptop", ge=1024, le=65535)] = 9000
     root_dir: Annotated[
-        str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+$")
+        str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z")
     ] = "notebooks"
     jupyter_options: Annotated[
         dict[str, dict[str, Any]], doc("More options for jupyter_server_config.json, e.g. {ServerApp: {…}}")
@@ -170,7 +170,7 @@ def reason(key: str, error: Exception) -> str:
 def nearest(key: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(key, TYPES, n=1)
+    close = get_close_matches(str(key), TYPES, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -1,0 +1,263 @@
+"""What you want: from whichever place, typed, and named with its place when it is wrong."""
+
+import pytest
+from fabric import Config
+from invoke import Context
+
+from labfab import settings
+from labfab.errors import SetupError
+from labfab.settings import Settings
+from tests.fake import alone as alone_
+
+alone = alone_
+
+
+@pytest.fixture
+def given(alone, monkeypatch):
+    """Collect the settings from files, an environment and flags."""
+
+    def collect(invoke="", fabric="", runtime="", env=None, collection=None, **flags) -> Settings:
+        folder = alone / "project"
+        for name, text in (("invoke.yaml", invoke), ("fabric.yaml", fabric), ("recipe.yaml", runtime)):
+            data = text if isinstance(text, bytes) else text.encode()
+            (folder / name).unlink(missing_ok=True)
+            if data:
+                (folder / name).write_bytes(data)
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        config = Config(project_location=str(folder), runtime_path=str(folder / "recipe.yaml") if runtime else None)
+        config.load_project(), config.load_runtime(), config.load_collection(collection or {})
+        return Settings.of(Context(config), **flags)
+
+    return collect
+
+
+def lab(**values) -> str:
+    return "lab:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
+
+
+def test_without_any_file_the_defaults_hold(given):
+    """No file, no variable: what the class says."""
+    assert given() == Settings()
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_later_places_win(given, count):
+    """invoke.yaml < collection < fabric.yaml < -f file < LABFAB_* < flag, each over all before it."""
+    places = [
+        ("invoke", lab(ssh_port=3001)),
+        ("collection", {"lab": {"ssh_port": 3002}}),
+        ("fabric", lab(ssh_port=3003)),
+        ("runtime", lab(ssh_port=3004)),
+        ("env", {"LABFAB_SSH_PORT": "3005"}),
+        ("ssh_port", 3006),
+    ]
+    assert given(**dict(places[:count])).ssh_port == 3000 + count
+
+
+def test_a_recipe_by_name_lies_between_files_and_variables(given, monkeypatch, alone):
+    """LABFAB_RECIPE wins over fabric.yaml and loses to another LABFAB_*."""
+    (alone / "recipes").mkdir()
+    (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001, alias="droplet"))
+    monkeypatch.setattr(settings, "CONFIG", alone / "recipes")
+    found = given(fabric=lab(ssh_port=3003, alias="box"), env={"LABFAB_RECIPE": "droplet", "LABFAB_ALIAS": "mine"})
+    assert (found.ssh_port, found.alias) == (4001, "mine")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../recipes/droplet", "$(id)", "droplet.yaml"])
+def test_an_unknown_recipe_is_told_with_the_known_ones(given, monkeypatch, alone, name):
+    """A misspelled name, or a path, lists what there is."""
+    (alone / "recipes").mkdir()
+    (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001))
+    monkeypatch.setattr(settings, "CONFIG", alone / "recipes")
+    with pytest.raises(SetupError, match="LABFAB_RECIPE: there is no recipe .*; there are: droplet"):
+        given(env={"LABFAB_RECIPE": name})
+
+
+def test_places_are_joined_key_by_key(given):
+    """A file that sets one key leaves the others of the files before it."""
+    found = given(invoke=lab(alias="box", user="ada"), fabric=lab(ssh_port=22), env={"LABFAB_PYTHON": "venv"})
+    assert (found.alias, found.user, found.ssh_port, found.python) == ("box", "ada", 22, "venv")
+
+
+@pytest.mark.parametrize(
+    "where, place",
+    [
+        ({"invoke": lab(sshport=22)}, "invoke.yaml"),
+        ({"fabric": lab(sshport=22)}, "fabric.yaml"),
+        ({"runtime": lab(sshport=22)}, "recipe.yaml"),
+        ({"env": {"LABFAB_SSHPORT": "22"}}, "LABFAB_SSHPORT"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_its_place_and_the_likely_one(given, where, place):
+    """The file or the variable, the key, and what was probably meant."""
+    with pytest.raises(SetupError, match=rf"{place}: unknown setting .*, did you mean .*ssh_port") as error:
+        given(**where)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "where, place",
+    [
+        ({"invoke": lab(ssh_port=0)}, "invoke.yaml"),
+        ({"fabric": lab(ssh_port=70000)}, "fabric.yaml"),
+        ({"runtime": lab(ssh_port="[22]")}, "recipe.yaml"),
+        ({"env": {"LABFAB_SSH_PORT": "twenty"}}, "LABFAB_SSH_PORT"),
+        ({"env": {"LABFAB_SSH_PORT": ""}}, "LABFAB_SSH_PORT"),
+        ({"ssh_port": -1}, "the command line"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place(given, where, place):
+    """The place, the key and the value."""
+    with pytest.raises(SetupError, match=rf"{place}: ssh_port cannot be "):
+        given(**where)
+
+
+HOSTILE = ["a b; rm -rf /", "$(x)", "`x`", "root", "Root", "-rf", "", "ä", "a" * 33, "lab\n", "lab\nroot", "a'b", "a.b", "~", "../x", "1ab", "nobody"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("key", ["user", "lab_user"])
+def test_a_hostile_account_name_is_refused(given, key, name):
+    """Nothing that a shell, useradd or a path could take for more than a name."""
+    if key == "lab_user" and name == "":
+        return
+    with pytest.raises(SetupError, match=f"the command line: {key} cannot be"):
+        given(**{key: name})
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("alias", "a b"), ("alias", "../x"), ("alias", "-oProxyCommand=x"), ("alias", "*"), ("alias", "box\n"), ("alias", ""),
+        ("packages", ["--index-url=http://evil"]), ("packages", ["a; rm -rf /"]), ("packages", ["pandas\n"]), ("packages", [""]),
+        ("python", "conda"), ("python_version", "1;id"), ("python_version", "../x"), ("python_mirror", "ftp://x"),
+        ("python_mirror", "http://x y"), ("package_index", "file:///etc"), ("package_index", "http://x'y"), ("package_index", "http://x\n"),
+        ("host_key", "MD5:aa"), ("host_key", "SHA256:short"), ("sudo", "yes"), ("open_ports", [0]), ("open_ports", ["a"]),
+        ("open_ports", [70000]), ("lab_port", 80), ("local_port", 22), ("connect_timeout", 0), ("update_max_age", -1),
+        ("root_dir", ""), ("root_dir", "a\nb"), ("root_dir", "a\0b"), ("update", "perhaps"), ("jupyter_options", [1]),
+        ("jupyter_options", {"ServerApp": 1}),
+    ],
+)  # fmt: skip
+def test_a_hostile_or_senseless_value_is_refused(given, key, value):
+    """Each setting takes what it is for and nothing else, in one line that a person can read."""
+    with pytest.raises(SetupError, match=f"the command line: {key} cannot be") as error:
+        given(**{key: value})
+    assert "\n" not in str(error.value) and "regex" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["lab", "_x", "ada-1", "a" * 32, "a_b"])
+def test_usual_account_names_are_taken(given, name):
+    """What useradd takes without a question."""
+    assert given(user=name).user == name
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [("false", False), ("0", False), ("no", None), ("true", True), ("1", True), ("", None)],
+)
+def test_true_and_false_from_the_environment(given, text, value):
+    """"false" is false, and what is neither is refused."""
+    if value is None:
+        with pytest.raises(SetupError, match="LABFAB_REBOOT: reboot cannot be .*true or false"):
+            given(env={"LABFAB_REBOOT": text})
+    else:
+        assert given(env={"LABFAB_REBOOT": text}).reboot is value
+
+
+@pytest.mark.parametrize(
+    "variable, text, value",
+    [
+        ("OPEN_PORTS", "80,443", [80, 443]), ("OPEN_PORTS", "[80, 443]", [80, 443]), ("OPEN_PORTS", "", []), ("OPEN_PORTS", " 80 , ", [80]),
+        ("PACKAGES", "pandas, dask[array]<2027", ["pandas", "dask[array]<2027"]),
+        ("PUBLIC_KEYS", '["a,b.pub", "c.pub"]', ["a,b.pub", "c.pub"]),
+        ("JUPYTER_OPTIONS", '{"ServerApp": {"x": [1, null]}}', {"ServerApp": {"x": [1, None]}}),
+        ("ROOT_DIR", "it's $HOME `x` Käse", "it's $HOME `x` Käse"), ("ROOT_DIR", "[a]", "[a]"),
+    ],
+)  # fmt: skip
+def test_lists_and_dicts_from_the_environment(given, variable, text, value):
+    """Commas or JSON for a list, JSON for keys with values, everything else as it is."""
+    assert getattr(given(env={f"LABFAB_{variable}": text}), variable.lower()) == value
+
+
+@pytest.mark.parametrize("variable, text", [("OPEN_PORTS", "[80,"), ("JUPYTER_OPTIONS", "{x}"), ("JUPYTER_OPTIONS", "x"), ("OPEN_PORTS", "80;443")])
+def test_broken_lists_name_the_variable(given, variable, text):
+    """What can be neither read as JSON nor split is told with the variable."""
+    with pytest.raises(SetupError, match=f"LABFAB_{variable}"):
+        given(env={f"LABFAB_{variable}": text})
+
+
+def test_secrets_are_no_settings(given):
+    """Passwords in the environment are neither settings nor errors."""
+    secrets = {f"LABFAB_{name}_PASSWORD": "x" for name in ("LOGIN", "SUDO", "JUPYTER")}
+    assert given(env=secrets) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "other: 1\n", "lab:\n", "lab: {}\n", "lab: null\n"])
+def test_a_file_without_settings_is_no_error(given, text):
+    """Empty files, comments and an empty section change nothing."""
+    assert given(invoke=text) == Settings()
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("lab: [1, 2]\n", "`lab:` must hold settings"),
+        ("lab: text\n", "`lab:` must hold settings"),
+        ("lab:\n\tssh_port: 22\n", "cannot be read"),
+        ("lab: {ssh_port: 22\n", "cannot be read"),
+        ("- a\n- b\n", "must hold settings|cannot be read"),
+        ("just text\n", "must hold settings|cannot be read"),
+        (b"lab:\n  user: \xff\xfe\n", "cannot be read"),
+        (b"lab:\n  user: \x00\n", "cannot be read"),
+        ("lab: !!python/object/apply:os.system [id]\n", "cannot be read"),
+        ("lab:\n  1: 2\n", "unknown setting"),
+        ("lab:\n  open_ports: 80\n", "open_ports cannot be 80"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_named(given, text, says):
+    """Tabs, lists, missing braces, other encodings and objects end in one line with the file's name."""
+    with pytest.raises(SetupError, match=f"invoke.yaml.*({says})") as error:
+        given(invoke=text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_after_f_is_named(alone):
+    """Invoke passes over it in silence; here it is an error."""
+    config = Config(runtime_path="nowhere.yaml", lazy=True)
+    with pytest.raises(SetupError, match="-f nowhere.yaml: there is no such file"):
+        Settings.of(Context(config))
+
+
+@pytest.mark.parametrize(
+    "values, says",
+    [
+        ({"user": "ada", "lab_user": "ada"}, "lab_user must be another account"),
+        ({"ssh_port": 9999}, "must stay private"),
+        ({"open_ports": [9999]}, "must stay private"),
+        ({"python": "anaconda"}, "accept_anaconda_terms: true"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(given, values, says):
+    """Right alone, wrong together."""
+    with pytest.raises(SetupError, match=says):
+        given(**values)
+
+
+def test_a_flag_that_was_not_given_does_not_count(given):
+    """None means not given, False means no."""
+    assert given(invoke=lab(reboot="true"), reboot=None).reboot is True
+    assert given(invoke=lab(reboot="true"), reboot=False).reboot is False
+
+
+def test_every_setting_is_described_and_its_default_is_valid():
+    """Nothing without a sentence for the documentation, and no default that would be refused."""
+    for name, hint in settings.TYPES.items():
+        assert any(getattr(meta, "description", None) for meta in hint.__metadata__), name
+        assert settings.convert(name, getattr(Settings(), name), "default") == getattr(Settings(), name)
+
+
+def test_settings_cannot_be_changed_by_a_stage():
+    """What is wanted stays what was asked for."""
+    with pytest.raises(AttributeError):
+        Settings().user = "other"
