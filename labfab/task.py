@@ -35,6 +35,10 @@ class HostTask(Task):
         with self.counted(host):
             if not self.dials:
                 host.open()
+            if not self.reads and not host.planning:
+                refuse_company(host)
+                if host.depth == 1:
+                    guard.settle(c)
             return super().__call__(c, *args, **kwargs)
 
     @contextlib.contextmanager
