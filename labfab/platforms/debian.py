@@ -24,6 +24,7 @@ UPDATE = (
 )
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
+FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
 CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
@@ -40,13 +41,18 @@ def refresh(c: Connection, max_age: int = 0) -> None:
         change(c, UPDATE, why="fetch the package lists", long=True, then={"updates.age": "0"})
 
 
+def mend(c: Connection) -> None:
+    """Finish what dpkg was stopped in, by a power cut or a lost connection."""
+    if facts(c).updates.interrupted:
+        # It fails where a package still lacks another, which the second command brings, or while another apt works.
+        change(c, FINISH, why="finish what dpkg was stopped in", long=True)
+        change(c, APT + "-f install", why="mend broken dependencies", long=True, then={"updates.interrupted": None})
+
+
 def upgrade(c: Connection) -> None:
     """Install every upgrade and remove what nothing needs any more."""
+    mend(c)
     have = facts(c).updates
-    if have.interrupted:
-        change(c, "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold", why="finish what dpkg was stopped in", long=True)
-        change(c, APT + "-f install", why="mend broken dependencies", long=True, then={"updates.interrupted": None})
-        have = facts(c).updates
     if have.pending is None:
         raise SetupError(f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there")
     if have.pending:
@@ -60,6 +66,7 @@ def install(c: Connection, *packages: str) -> None:
     if not missing:
         return
     refresh(c, Settings.of(c).update_max_age)
+    mend(c)
     # Set free of suggestions; a missing package stops here with apt's own words.
     command = APT + "install --no-install-recommends" + " %s" * len(missing)
     undo = (APT + "purge" + " %s" * len(missing), *missing)
@@ -112,8 +119,8 @@ def run_sshd(c: Connection) -> str:
     if not facts(c).system.systemd:
         return "/usr/sbin/sshd -t && service ssh restart"
     if facts(c).ssh.socket_activated:
-        return f"/usr/sbin/sshd -t && systemctl daemon-reload && {UNBLOCK}; systemctl restart ssh.socket"
-    return f"/usr/sbin/sshd -t && {UNBLOCK}; systemctl restart ssh"
+        return f"/usr/sbin/sshd -t && systemctl daemon-reload && {{ {UNBLOCK}; systemctl restart ssh.socket; }}"
+    return f"/usr/sbin/sshd -t && {{ {UNBLOCK}; systemctl restart ssh; }}"
 
 
 def restart_sshd(c: Connection) -> None:

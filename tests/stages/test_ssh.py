@@ -5,8 +5,10 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.laptop import known_hosts, ssh_config
+from labfab.platforms import debian
 from labfab.stages import keys, ssh
 from tests.fake import ADDRESS
+from tests.local_sh import opened
 
 SHUT = ["refuse passwords for every user", "make sshd read it"]
 
@@ -185,6 +187,20 @@ def test_who_listens_is_asked_of_the_host(ready, state, command):
     model.sections["ssh"]["socket"] = state
     ssh.change_port(model.c)
     assert f"systemctl {command}" in model.writes[1].command
+
+
+@pytest.mark.parametrize("state", ["active", "inactive"])
+@pytest.mark.parametrize("valid", ["true", "false"])
+def test_sshd_is_restarted_only_with_a_valid_configuration(ready, tmp_path, state, valid):
+    """Run for real with a systemctl that only notes: a configuration that sshd refuses restarts nothing."""
+    model = ready()
+    model.sections["ssh"]["socket"] = state
+    script = debian.run_sshd(model.c).replace("/usr/sbin/sshd -t", valid)
+    note = 'echo "$*" >>"$HOME/called"; [ "$1" != reset-failed ]'
+    with opened(tmp_path, systemctl=note) as sh:
+        assert sh.run(script).ok is (valid == "true")
+    called = (tmp_path / "called").read_text() if (tmp_path / "called").exists() else ""
+    assert ("restart" in called) is (valid == "true")
 
 
 def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
