@@ -86,7 +86,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
             move(f"[{where}] {why} … {duration(now - began)}", newest)
         elif now - last >= QUIET:
             last = now
-            say(f"[{where}] {why} … {duration(now - began)}")
+            say(f"[{where}] {why} … {duration(now - began)}  {newest[:100]}".rstrip())
 
     try:
         if live():
