@@ -31,10 +31,27 @@ ip route del default && echo nameserver 198.51.100.1 >/etc/resolv.conf
 """
 RECONNECT = "ip route replace $(cat /run/way-out) && cat /run/resolv.conf.kept >/etc/resolv.conf"
 CHECKSUMS = """\
-cd / && find etc root home -xdev \\( -name __pycache__ -o -name .cache -o -path '*/.local/share/jupyter' \
-    -o -path '*/.local/state' -o -path etc/resolv.conf -o -name .ipython -o -name .ipynb_checkpoints \\) -prune \
-    -o \\( -type f ! -name '*.log' -printf '%m %u:%g %p ' -exec sh -c 'sha256sum <"$1"' - {} \\; \\) \
-    -o \\( -type l -printf '%m %u:%g %p -> %l\\n' \\) -o \\( -type d -printf '%m %u:%g %p/\\n' \\)
+import hashlib, json, os, pwd
+skipped = {"__pycache__", ".cache", ".ipython", ".ipynb_checkpoints"}
+found = {}
+def note(path):
+    stat = os.lstat(path)
+    try:
+        owner = pwd.getpwuid(stat.st_uid).pw_name
+    except KeyError:
+        owner = str(stat.st_uid)
+    text = os.readlink(path) if os.path.islink(path) else ""
+    if os.path.isfile(path) and not text:
+        with open(path, "rb") as data:
+            text = hashlib.sha256(data.read()).hexdigest()
+    found[path] = f"{stat.st_mode:o} {owner}:{stat.st_gid} {text}"
+os.chdir("/")
+for top in ("etc", "root", "home"):
+    for folder, folders, files in os.walk(top):
+        folders[:] = [f for f in folders if f not in skipped and not (folder + "/" + f).endswith((".local/share/jupyter", ".local/state"))]
+        for name in folders + [f for f in files if not f.endswith(".log") and (folder, f) != ("etc", "resolv.conf")]:
+            note(folder + "/" + name)
+print(json.dumps(found))
 """
 
 
@@ -198,8 +215,7 @@ class Host:
 
     def checksums(self) -> dict[str, str]:
         """Fingerprint /etc and the homes, by path: modes, owners, contents; no logs, caches or runtime files."""
-        rows = (line.split(" ", 3) for line in self.run(CHECKSUMS).splitlines())
-        return {row[2]: " ".join([row[0], row[1], *row[3:]]) for row in rows}
+        return json.loads(self.run("python3 -", input=CHECKSUMS))
 
     def cut_off(self) -> None:
         """Leave the host only its own subnet: SSH goes on, no mirror is reached."""
