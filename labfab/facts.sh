@@ -11,6 +11,12 @@ file() {  # key path: what a put needs to know
   [ -f "$2" ] && blob "$1.text" <"$2"
 }
 
+# Where sshd_config has no Match block all accounts are alike; else each that may log in is of interest.
+if grep -qis '^[[:space:]]*Match[[:space:]]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; then
+  USERS="$USERS $(getent passwd | awk -F: '$3 >= 1000 && $3 < 60000 && $7 !~ /(nologin|false)$/ { print $1 }')"
+  USERS=$(printf '%s\n' $USERS | sort -u)
+fi
+
 system() {
   say kernel "$(uname -s)"
   say machine "$(uname -m)"

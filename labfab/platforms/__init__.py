@@ -10,13 +10,13 @@ from ..errors import SetupError
 from ..facts import facts
 from . import debian
 
-TRIED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
 
 
 def platform(c: Connection) -> ModuleType:
     """The module for this host. Raises SetupError for a system that no module is for."""
     system = facts(c).system
-    if system.id in TRIED:
+    if system.version in SUPPORTED.get(system.id, ()):
         return debian
-    known = "; ".join(f"{name.capitalize()} {', '.join(versions)}" for name, versions in TRIED.items())
+    known = "; ".join(f"{name.capitalize()} {', '.join(versions)}" for name, versions in SUPPORTED.items())
     raise SetupError(f"{c.host} runs {system.name or system.id or 'an unknown system'}: labfab sets up {known}")

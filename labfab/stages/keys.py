@@ -29,6 +29,9 @@ def generate(c: Context, passphrase: bool = False) -> None:
     A key that is there is kept, and the task says so.
     """
     path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
+    if path.exists():
+        screen.say(f"{path} is there already and is kept; another one: set identity to its path")
+        return
     keypair.generate(path, ask_passphrase() if passphrase and sys.stdin.isatty() else "")
     screen.say(f"made {path} and {path}.pub")
 
@@ -48,24 +51,28 @@ def copy(c: Connection) -> None:
 
     The keys that root or the present login has are taken over beside it.
     """
-    user.add(c)
     want = Settings.of(c)
+    given = given_lines(want)  # read before the host is touched: one may be wrong
+    user.add(c)
     account = facts(c).accounts[want.user]
     identity = keypair.ensure(want.identity)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
         mend_modes(c, account)
-        add_lines(c, account, wanted_lines(c, want, identity))
+        add_lines(c, account, [keypair.public_line(identity), *given, *present_lines(c, want)])
     Host.of(c).proven = login
     remember(c, want)
 
 
-def wanted_lines(c: Connection, want: Settings, identity: Path) -> list[str]:
-    """Your own key, the keys of the setting, and the keys that log in already."""
-    lines = [keypair.public_line(identity)]
-    for given in want.public_keys:
-        lines += keypair.read_publics(given)
+def given_lines(want: Settings) -> list[str]:
+    """The keys of the setting. Raises SetupError for one that sshd would not take."""
+    return [line for given in want.public_keys for line in keypair.read_publics(given)]
+
+
+def present_lines(c: Connection, want: Settings) -> list[str]:
+    """The keys that log in already."""
+    lines = []
     for name in ("root", c.user):
         account = facts(c).accounts.get(name)
         if account and account.keys and name != want.user:

@@ -10,7 +10,7 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..guard import guarded
-from ..host import Host, alias_of, put
+from ..host import Host, alias_of, change, put
 from ..laptop import password, secrets
 from ..platforms import platform
 from ..settings import Settings
@@ -43,8 +43,13 @@ def grant_sudo(c: Connection, want: Settings) -> None:
         with guarded(c, why):
             # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
             put(c, SUDOERS, rule, why=why, old=facts(c).sudoers, mode="440", check='visudo -cqf "$NEW"')
-    elif have.password != "P":
+        return
+    if have.password != "P":
         platform(c).set_password(c, want.user, new_password(c, want))
+    if facts(c).sudoers:
+        with guarded(c, "let sudo ask for a password again"):
+            undo = ("printf %%s %s >%s && chmod 440 %s", facts(c).sudoers.content, SUDOERS, SUDOERS)
+            change(c, "rm %s", SUDOERS, why="let sudo ask for a password again", undo=undo, then={"accounts.sudoers.stat": None})
 
 
 def new_password(c: Connection, want: Settings) -> str:
