@@ -78,6 +78,7 @@ class FakeHost:
         self.logins: list[tuple[str, int]] = []
         self.guard: list[str] = []  # arm, disarm, revert
         self.cannot_arm = self.too_late = False
+        self.at_work = ""  # the other run that holds the lock
         self.told: list[str] = []  # every script, as it went over the wire
         self.c = self.connect()
 
@@ -211,7 +212,9 @@ class FakeHost:
         wanted = self.sudo_passwords.get(transport.user)
         if wanted and given != wanted:
             raise WrongSudoPassword
-        return SimpleNamespace(run=self.run, close=lambda: None, channel=SimpleNamespace(closed=False))
+        return SimpleNamespace(
+            run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False)
+        )
 
 
 def parsed(line: dict, script: str) -> Write:
