@@ -2,9 +2,9 @@
 
 from invoke import Collection
 
-from . import setup
+from . import check, setup
 from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
 
 __all__ = ["ns"]
 
-ns = Collection(setup, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel)
+ns = Collection(setup, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel, check)

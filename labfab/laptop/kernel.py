@@ -52,7 +52,7 @@ def run_cell(client: httpx.Client, kernel: str, code: str) -> str:
     import websocket
 
     try:
-        channel = connect(client, kernel)
+        channel = connect(client, f"api/kernels/{kernel}/channels")
         try:
             request = execute_request(code)
             channel.send(json.dumps(request))
@@ -63,17 +63,17 @@ def run_cell(client: httpx.Client, kernel: str, code: str) -> str:
         raise SetupError(f"the kernel at {client.base_url} does not answer ({error}); try again, see its log") from error
 
 
-def connect(client: httpx.Client, kernel: str):
-    """Open the kernel's websocket with the client's cookies."""
+def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT):
+    """Open a websocket with the client's cookies."""
     import websocket
 
     base = urlsplit(str(client.base_url))
     return websocket.create_connection(
-        f"{base.scheme.replace('http', 'ws')}://{base.netloc}{base.path}api/kernels/{kernel}/channels",
+        f"{base.scheme.replace('http', 'ws')}://{base.netloc}{base.path}{path}",
         cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar),
         origin=f"{base.scheme}://{base.netloc}",
         http_no_proxy=[base.hostname],
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
 
 

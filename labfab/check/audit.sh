@@ -1,0 +1,46 @@
+# Looks at what a setup does not need to know, and changes nothing. Prints `key=value` lines. Runs as root, or as far
+# as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, ROOT_DIR.
+
+say() { printf '%s=%s\n' "$1" "$2"; }
+number=0
+private() {  # kind path...: what must be closed to others
+  kind=$1; shift
+  for path in "$@"; do
+    [ -e "$path" ] || continue
+    number=$((number + 1))
+    say "private.$number" "$kind $(stat -c '%a %U' "$path") $path"
+  done
+}
+
+echo "[audit]"
+say clock "$(date +%s)"
+[ "$(id -u)" = 0 ] && say root yes
+
+# A shell that says no is none; sync, halt and shutdown cannot log in either.
+getent passwd | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | cut -d: -f1,6 | {
+  while IFS=: read -r user home; do
+    say "login.$user" "$home"
+    private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
+    [ "$(id -u)" = 0 ] || continue
+    say "sshd.$user" "$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null | tr '\n' ';')"
+    [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD && say "nopasswd.$user" yes
+  done
+  private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json" "$LAB_HOME/.jupyter/lab.log" \
+    "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret"
+  private sudo /etc/sudoers /etc/sudoers.d /etc/sudoers.d/*
+  private journal /var/lib/labfab
+  private hostkeys /etc/ssh/ssh_host_*_key
+}
+[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && say "nopasswd.$(id -un)" yes; }
+
+ss -Hltnp 2>/dev/null | while read -r _ _ _ address _ users; do
+  program=$(printf '%s' "$users" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')
+  number=$((number + 1))
+  say "listen.$number" "$address ${program:-unknown}"
+done
+df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null | awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' | sort -u -t ' ' -k 2
+if [ "$(id -u)" = 0 ]; then runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
+elif [ "$(id -un)" = "$LAB_USER" ]; then tmux has-session -t =jupyter 2>/dev/null && say session yes
+else say session unknown
+fi
+true

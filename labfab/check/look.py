@@ -1,0 +1,131 @@
+"""Look: one look at a host, from the login to what the host tells of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fabric import Connection
+
+from .. import connection
+from ..errors import SetupError
+from ..facts import Values, below, facts, parse
+from ..host import Host, alias_of
+from ..laptop import files, forward, ssh_config
+from ..settings import Settings
+from ..shell import Shell
+from .rows import Unseen
+
+SCRIPT = (Path(__file__).parent / "audit.sh").read_text()
+
+
+class Private(NamedTuple):
+    """A path that must be closed to others."""
+
+    kind: str
+    mode: int
+    owner: str
+    path: str
+
+
+class Look:
+    """What is found out once and asked about by many rows."""
+
+    def __init__(self, c: Connection) -> None:
+        self.c, self.host, self.want = c, Host.of(c), Settings.of(c)
+        self.problem = ""  # why there is no login
+        self.powerless = ""  # why there is no root shell
+        self.open = contextlib.ExitStack()
+        self.host.label = connection.follow(c) or self.host.label
+        self.alias = alias_of(c, self.want)
+        self.laptop = list(laptop_files(self.alias, self.identity))  # before anybody repairs a mode by reading
+        self.log_in()
+
+    @property
+    def identity(self) -> Path | None:
+        """The private key that the alias names."""
+        found = ssh_config.find(connection.config_path(self.c), self.c.user, self.c.host, self.c.port)
+        return Path(found.identity).expanduser() if found and found.identity else None
+
+    def log_in(self) -> None:
+        """Dial, and open a root shell, or one with the rights that there are."""
+        try:
+            if not self.c.is_connected:
+                connection.dial(self.c, self.want)
+        except SetupError as error:
+            self.problem = str(error.message)
+            return
+        try:
+            self.host.open()
+        except SetupError as error:
+            self.powerless = str(error.message)
+            self.host.shell = Shell(self.c.transport, self.host.label, root=False)
+        self.host.facts.clear()
+
+    def close(self) -> None:
+        """Close the forward; leave no shell without rights to the tasks that follow."""
+        self.open.close()
+        if self.powerless and self.host.shell:
+            self.host.shell.close()
+            self.host.shell = None
+        self.host.facts.clear()
+
+    @cached_property
+    def facts(self) -> Any:
+        return facts(self.c)
+
+    @cached_property
+    def audit(self) -> Values:
+        """What audit.sh tells, with the laptop's time around it."""
+        account = self.facts.accounts.get(self.want.jupyter_user)
+        home = account.home if account else "/nonexistent"
+        root = self.want.root_dir if self.want.root_dir.startswith("/") else f"{home}/{self.want.root_dir}"
+        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root}
+        head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
+        before = time.time()
+        answer = self.host.open().run(f"{head}{SCRIPT}") if not self.powerless else self.host.shell.run(f"{head}{SCRIPT}")
+        found = parse(answer.out)["audit"]
+        return found | {"before": str(before), "after": str(time.time())}
+
+    @cached_property
+    def url(self) -> str:
+        """Where JupyterLab is reached, through a forward that lives as long as this look."""
+        return f"http://127.0.0.1:{self.open.enter_context(forward.opened(self.c.transport, self.want.lab_port))}"
+
+    @property
+    def logins(self) -> list[str]:
+        """Every account that has a login shell."""
+        return sorted(below(self.audit, "login"))
+
+    def private(self, kind: str) -> Iterator[Private]:
+        """The paths of a kind, with mode and owner."""
+        for line in below(self.audit, "private").values():
+            found, mode, owner, path = line.split(" ", 3)
+            if found.partition(":")[0] == kind:
+                yield Private(found, int(mode, 8), owner, path)
+
+    @property
+    def limits(self) -> str:
+        """What to add where a look without root is not the whole of it."""
+        return "; only what you may see, not being root" if self.powerless else ""
+
+    def needs_root(self) -> None:
+        """Stop a row that only root can answer. Raises Unseen."""
+        if self.powerless:
+            raise Unseen(f"needs root: {self.powerless.removeprefix(f'{self.host.label}: ')}")
+
+
+def laptop_files(alias: str, identity: Path | None) -> Iterator[Private]:
+    """The laptop's own secrets, as they were before this run."""
+    folder = files.config_folder(alias)
+    found = [folder, *folder.glob("*-password"), Path.home() / ".ssh", *([identity] if identity else [])]
+    for path in found:
+        if path.exists():
+            stat = path.stat()
+            kind = "folder" if path.is_dir() else "file"
+            yield Private(kind, stat.st_mode & 0o7777, str(stat.st_uid), str(path))

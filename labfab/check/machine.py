@@ -1,0 +1,71 @@
+"""Machine: what makes a host fail later."""
+
+from __future__ import annotations
+
+from ..facts import below
+from .look import Look
+from .rows import Doubtful, Unseen, Wrong, check
+
+LOW, FULL = 10.0, 1.0  # percent of a disk that are free
+DRIFT = 30  # seconds
+
+
+@check("host-revert", "no change waits to be taken back", needs=["ssh-login"])
+def revert(look: Look) -> str:
+    """A run that died may have left its way back armed."""
+    if "revert" in look.audit:
+        raise Wrong(f"a run that died left it armed: {look.audit['revert']}")
+    return "none is armed"
+
+
+@check("host-sudo", "sudo asks for a password", mend="user.add", needs=["ssh-login"])
+def sudo(look: Look) -> str:
+    free = sorted(below(look.audit, "nopasswd"))
+    if free:
+        raise Doubtful(f"{', '.join(free)}: whoever has the key is root", "setting sudo: password, then user.add")
+    if "root" not in look.audit and look.c.user != look.want.user:
+        raise Unseen(f"needs root to see the rights of {look.want.user}")
+    return f"no account is let off{look.limits}"
+
+
+@check("host-updates", "all upgrades are in", mend="system.update", needs=["ssh-login"])
+def updates(look: Look) -> str:
+    have = look.facts.updates
+    if have.interrupted:
+        raise Wrong("dpkg was stopped in the middle")
+    if have.pending is None:
+        raise Unseen("apt cannot tell what it would upgrade")
+    if have.pending:
+        raise Doubtful(f"{have.pending} packages wait")
+    return f"the lists are {have.age // 3600} h old"
+
+
+@check("host-reboot", "no reboot is pending", mend="system.reboot", needs=["ssh-login"])
+def reboot(look: Look) -> str:
+    if look.facts.system.reboot_required:
+        raise Doubtful("an upgrade wants one")
+    return "none"
+
+
+@check("host-disk", "there is space on the disks", needs=["ssh-login"])
+def disk(look: Look) -> str:
+    free = {path: float(percent) for percent, path in (line.split(" ", 1) for line in below(look.audit, "disk").values())}
+    if not free:
+        raise Unseen("df tells nothing")
+    path = min(free, key=lambda path: free[path])
+    detail = f"{path}: {free[path]:.0f} % free"
+    if free[path] < FULL:
+        raise Wrong(detail, f"free some: ssh HOST sudo du -xh {path} | sort -h | tail")
+    if free[path] < LOW:
+        raise Doubtful(detail, f"free some: ssh HOST sudo du -xh {path} | sort -h | tail")
+    return detail
+
+
+@check("host-clock", "the clock is right", needs=["ssh-login"])
+def clock(look: Look) -> str:
+    """Compare with the laptop's; the time that the question took counts for the host."""
+    there, before, after = (float(look.audit[key]) for key in ("clock", "before", "after"))
+    off = max(before - 1 - there, there - after, 0.0)
+    if off > DRIFT:
+        raise Doubtful(f"{off:.0f} s off from your laptop's", "ssh HOST sudo timedatectl set-ntp true")
+    return "within a second of your laptop's" if off < 1 else f"{off:.0f} s off"

@@ -1,0 +1,91 @@
+"""Ports: what listens on the host, what answers from here, and the firewall between."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+from ..facts import below
+from .look import Look
+from .rows import Doubtful, Unseen, Wrong, check
+
+# What people forget to close; each is tried besides those that listen.
+WELL_KNOWN = (
+    21, 22, 23, 25, 53, 80, 111, 139, 143, 389, 443, 445, 631, 873, 1022, 2049, 2222, 2375, 3306, 3389, 5000, 5432, 5900,
+    6379, 8000, 8080, 8443, 8787, 8888, 9000, 9090, 9999, 11211, 27017,
+)  # fmt: skip
+PATIENCE = 1.5  # seconds; a firewall that drops packets says nothing
+
+
+@check("ports-answering", "only wanted ports answer from here", mend="firewall.enable", needs=["ssh-login"])
+def answering(look: Look) -> str:
+    """Connect to what listens and to the well-known."""
+    if look.c.gateway:
+        raise Unseen("the host is behind a gateway")
+    if is_loopback(socket.gethostbyname(look.c.host)):
+        raise Unseen(f"{look.c.host} is your own machine's address: its own programs would answer")
+    wanted = {look.c.port, *look.want.open_ports}
+    tried = {*WELL_KNOWN, look.want.lab_port, *wanted, *(port for _, port, _ in listening(look))}
+    with ThreadPoolExecutor(64) as pool:
+        found = sorted(filter(None, pool.map(lambda port: port * answers(look.c.host, port), sorted(tried))))
+    if set(found) - wanted:
+        raise Wrong(f"{numbers(set(found) - wanted)}: not in open_ports")
+    return f"{numbers(found)}, of {len(tried)} tried"
+
+
+@check("ports-listening", "only wanted ports listen on the network", mend="firewall.enable", needs=["ports-answering"])
+def open_inside(look: Look) -> str:
+    """Look at every listening socket that is not on loopback; Lab's has a row of its own."""
+    ssh = look.facts.ssh.ports or {look.c.port}
+    wanted = {*ssh, *look.want.open_ports, look.want.lab_port}
+    seen = [(port, program) for address, port, program in listening(look) if not is_loopback(address)]
+    more = sorted({f"{port} ({program})" for port, program in seen if port not in wanted})
+    if more:
+        raise Wrong(f"{', '.join(more)}: stop it there, or add it to open_ports; until then the firewall hides it")
+    return numbers({port for port, _ in seen})
+
+
+@check("ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"])
+def firewall(look: Look) -> str:
+    if not look.want.firewall:
+        return "not wanted (firewall: false)"
+    look.needs_root()
+    have = look.facts.firewall
+    if not have.active or have.incoming != "deny":
+        raise Wrong(f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off")
+    wanted = look.facts.ssh.ports | set(look.want.open_ports)
+    if wanted - have.allowed:
+        raise Wrong(f"it refuses {numbers(wanted - have.allowed)}")
+    if have.allowed - wanted:
+        more = numbers(have.allowed - wanted)
+        raise Doubtful(f"it also lets in {more}", f"ssh HOST sudo ufw delete allow {min(have.allowed - wanted)}/tcp")
+    return f"lets in {numbers(have.allowed)}"
+
+
+def listening(look: Look) -> list[tuple[str, int, str]]:
+    """Address, port and program of each listening TCP socket."""
+    found = []
+    for line in below(look.audit, "listen").values():
+        place, _, program = line.partition(" ")
+        address, _, port = place.rpartition(":")
+        found.append((address, int(port), program))
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    with contextlib.suppress(ValueError):
+        inner = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+        return (getattr(inner, "ipv4_mapped", None) or inner).is_loopback
+    return False
+
+
+def answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=PATIENCE):
+        return True
+    return False
+
+
+def numbers(ports: set[int] | frozenset[int] | list[int]) -> str:
+    return ", ".join(map(str, sorted(ports))) or "none"
