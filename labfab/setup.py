@@ -10,6 +10,7 @@ from . import screen
 from .facts import facts
 from .host import Host, alias_of
 from .laptop import secrets
+from .platforms import platform
 from .settings import Settings
 from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
 from .task import host_task
@@ -42,6 +43,7 @@ def ubuntu(c: Connection) -> None:
     want = Settings.of(c)
     if not facts(c).system.systemd:
         screen.warn("systemd does not run here: services may not start")
+    look_ahead(c, want)
     times = []
     for name, stage in UBUNTU:
         if skipped(name, want):
@@ -50,6 +52,14 @@ def ubuntu(c: Connection) -> None:
         stage(c)
         times.append((name, time.monotonic() - began))
     summary(c, want, times)
+
+
+def look_ahead(c: Connection, want: Settings) -> None:
+    """Refuse, before the host is touched, what would stop a later stage."""
+    platform(c)
+    keys.given_lines(want)
+    if facts(c).ssh.ports != {want.ssh_port}:
+        ssh.refuse(c, want.ssh_port)
 
 
 def skipped(name: str, want: Settings) -> bool:

@@ -97,12 +97,12 @@ def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem:
 
 
 @host_task(name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"})
-def change_port(c: Connection, port: int = 0) -> None:
+def change_port(c: Connection, port: int | str = "") -> None:
     """Move sshd to a port of your own.
 
     It listens on both ports first, and after a login on the new one only there.
     """
-    new = Settings.of(c, ssh_port=port or None).ssh_port
+    new = Settings.of(c, ssh_port=None if port == "" else port).ssh_port
     have = facts(c).ssh
     if have.ports == {new} and new in have.listening:
         return
