@@ -212,9 +212,7 @@ class FakeHost:
         wanted = self.sudo_passwords.get(transport.user)
         if wanted and given != wanted:
             raise WrongSudoPassword
-        return SimpleNamespace(
-            run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False)
-        )
+        return SimpleNamespace(run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False))
 
 
 def parsed(line: dict, script: str) -> Write:

@@ -113,7 +113,25 @@ def test_a_bad_value_is_named_with_its_place(given, where, place):
         given(**where)
 
 
-HOSTILE = ["a b; rm -rf /", "$(x)", "`x`", "root", "Root", "-rf", "", "ä", "a" * 33, "lab\n", "lab\nroot", "a'b", "a.b", "~", "../x", "1ab", "nobody"]
+HOSTILE = [
+    "a b; rm -rf /",
+    "$(x)",
+    "`x`",
+    "root",
+    "Root",
+    "-rf",
+    "",
+    "ä",
+    "a" * 33,
+    "lab\n",
+    "lab\nroot",
+    "a'b",
+    "a.b",
+    "~",
+    "../x",
+    "1ab",
+    "nobody",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -157,7 +175,7 @@ def test_usual_account_names_are_taken(given, name):
     [("false", False), ("0", False), ("no", None), ("true", True), ("1", True), ("", None)],
 )
 def test_true_and_false_from_the_environment(given, text, value):
-    """"false" is false, and what is neither is refused."""
+    """ "false" is false, and what is neither is refused."""
     if value is None:
         with pytest.raises(SetupError, match="LABFAB_REBOOT: reboot cannot be .*true or false"):
             given(env={"LABFAB_REBOOT": text})
@@ -180,7 +198,9 @@ def test_lists_and_dicts_from_the_environment(given, variable, text, value):
     assert getattr(given(env={f"LABFAB_{variable}": text}), variable.lower()) == value
 
 
-@pytest.mark.parametrize("variable, text", [("OPEN_PORTS", "[80,"), ("JUPYTER_OPTIONS", "{x}"), ("JUPYTER_OPTIONS", "x"), ("OPEN_PORTS", "80;443")])
+@pytest.mark.parametrize(
+    "variable, text", [("OPEN_PORTS", "[80,"), ("JUPYTER_OPTIONS", "{x}"), ("JUPYTER_OPTIONS", "x"), ("OPEN_PORTS", "80;443")]
+)
 def test_broken_lists_name_the_variable(given, variable, text):
     """What can be neither read as JSON nor split is told with the variable."""
     with pytest.raises(SetupError, match=f"LABFAB_{variable}"):

@@ -125,7 +125,7 @@ def test_last_words_are_the_end_of_what_was_said():
     assert Result(7, "\n", " ").last_words == "exit code 7, no output"
 
 
-@pytest.mark.parametrize("password", ["simple", "it's \"$HOME\" `x` \\n", "  Käse €  "])
+@pytest.mark.parametrize("password", ["simple", 'it\'s "$HOME" `x` \\n', "  Käse €  "])
 def test_sudo_gets_its_password_on_its_input(tmp_path, password):
     """A password with any characters reaches sudo byte by byte, and the frames after it are not swallowed."""
     (tmp_path / "sudo-password").write_text(password)

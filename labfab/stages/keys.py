@@ -55,14 +55,24 @@ def copy(c: Connection) -> None:
     given = given_lines(want)  # read before the host is touched: one may be wrong
     user.add(c)
     account = facts(c).accounts[want.user]
-    identity = keypair.ensure(want.identity)
+    identity, own = own_key(c, want)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
         mend_modes(c, account)
-        add_lines(c, account, [keypair.public_line(identity), *given, *present_lines(c, want)])
+        add_lines(c, account, [own, *given, *present_lines(c, want)])
     Host.of(c).proven = login
     remember(c, want)
+
+
+def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
+    """Your private key and its public line; a plan makes no key, and has a stand-in where there is none."""
+    there = want.identity or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
+    if Host.of(c).planning and not there:
+        screen.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
+        return None, "ssh-ed25519 AAAA… (your new key)"
+    identity = keypair.ensure(want.identity)
+    return identity, keypair.public_line(identity)
 
 
 def given_lines(want: Settings) -> list[str]:

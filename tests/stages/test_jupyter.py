@@ -92,7 +92,9 @@ def test_a_file_that_others_can_read_is_written_anew(ready, stat):
     assert model.whys == [WRITE] and model.file("jupyter", "config") == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", '{"ServerApp": 3}', '{"ServerApp": null}', "c.ServerApp.port = 1", '{"a": {"b": 1},}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"text"', "null", '{"ServerApp": 3}', '{"ServerApp": null}', "c.ServerApp.port = 1", '{"a": {"b": 1},}']
+)
 def test_a_broken_configuration_is_never_overwritten(ready, text):
     """What Jupyter could not read either is named and left alone."""
     model = ready(text)
@@ -101,7 +103,7 @@ def test_a_broken_configuration_is_never_overwritten(ready, text):
     assert model.file("jupyter", "config") == text
 
 
-@pytest.mark.parametrize("value", ["given it's \"$x\" \\", "Käse €"])
+@pytest.mark.parametrize("value", ['given it\'s "$x" \\', "Käse €"])
 def test_a_given_password_is_hashed_here(ready, monkeypatch, value):
     """LABFAB_JUPYTER_PASSWORD replaces a hash that does not belong to it, and is kept when it does."""
     model = ready()

@@ -82,7 +82,11 @@ def test_an_older_configuration_in_memory_is_told(ready, capsys):
 
 @pytest.mark.parametrize(
     "facts, whys",
-    [({"pid": "4711", "owner": "lab", "session": "yes"}, ["stop JupyterLab"]), ({"session": "yes"}, ["end the tmux session jupyter"]), ({}, [])],
+    [
+        ({"pid": "4711", "owner": "lab", "session": "yes"}, ["stop JupyterLab"]),
+        ({"session": "yes"}, ["end the tmux session jupyter"]),
+        ({}, []),
+    ],
 )
 def test_it_stops_what_there_is(ready, facts, whys):
     """The process where there is one, else the empty session, else nothing."""

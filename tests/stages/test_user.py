@@ -29,7 +29,7 @@ def test_the_password_goes_over_standard_input_only(fake, capsys):
     assert value not in str(capsys.readouterr())
 
 
-@pytest.mark.parametrize("value", ["it's \"$HOME\" `id` \\n %s", "  Käse € ", "a:b:c"])
+@pytest.mark.parametrize("value", ['it\'s "$HOME" `id` \\n %s', "  Käse € ", "a:b:c"])
 def test_a_given_password_arrives_as_it_is(fake, monkeypatch, value):
     """Quotes, $, backslash, spaces, umlauts and colons reach chpasswd unchanged."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", value)

@@ -1,0 +1,391 @@
+"""The only door: quoting, putting files, undoing, telling errors, planning."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from invoke import Config, Context
+
+from labfab import guard, journal, setup
+from labfab import host as door
+from labfab.errors import SetupError
+from labfab.host import Host, ask, change, fill, put
+from labfab.laptop import keypair, secrets
+from labfab.shell import Result, WrongSudoPassword
+from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
+from tests import fake as models
+
+alone, fake = models.alone, models.fake
+HOSTILE = [
+    "it's",
+    'say "hi"',
+    "$HOME `id` $(id)",
+    "back\\slash\\n",
+    "two\nlines\n",
+    "  spaces  ",
+    "Käse €",
+    "-n",
+    "%s %d %%",
+    "",
+    "a;b&c|d>e",
+    "\t",
+]
+STAGES = [
+    system.update, system.reboot, user.add, keys.copy, ssh.disable_passwords, ssh.disable_root, ssh.change_port,
+    firewall.enable, python.install, python.init_shell, jupyter.configure, lab.start, lab.stop,
+]  # fmt: skip
+
+
+def sh(script: str, folder, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["sh", "-c", script], capture_output=True, cwd=folder, env={"PATH": os.environ["PATH"]} | environment)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_value_is_one_word_for_the_shell(tmp_path, value):
+    """Whatever it has in it, a value reaches the command unchanged and runs nothing."""
+    assert sh(fill("printf '[%%s]' %s %s", value, "next"), tmp_path).stdout.decode() == f"[{value}][next]"
+
+
+def as_root(model, script: str) -> str:
+    """A script without what only root could do."""
+    return script.replace(journal.FOLDER, "lib").replace("runuser -u lab -- ", "").replace("~lab", "$PWD")
+
+
+@pytest.mark.parametrize("owner", ["root", "lab"])
+@pytest.mark.parametrize("text", [*HOSTILE, "x" * 200_000, "\udcff"])
+def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
+    """The script of a put, run for real: content, mode, and nothing else left in the folder."""
+    model, path = fake(), tmp_path / "new folder" / "it's $1 file"
+    monkeypatch.setattr(model, "write", lambda script: Result(0, "", ""))
+    user.refuse_powers(model.c, user.Settings.of(model.c))
+    put(model.c, str(path), text, why="write it", old=None, mode="640", owner=owner)
+    script = as_root(model, model.told[-1])
+    if len(script) < 100_000:
+        done = sh(script, tmp_path)
+        assert done.returncode == 0, done.stderr
+    else:  # too long for an argument, as it may be on the wire
+        subprocess.run(["sh"], input=script.encode(errors="surrogateescape"), cwd=tmp_path, check=True)
+    assert path.read_bytes() == text.encode(errors="surrogateescape")
+    assert path.stat().st_mode & 0o777 == 0o640 and os.listdir(path.parent) == [path.name]
+
+
+@pytest.fixture
+def really(fake, tmp_path, monkeypatch):
+    """A model whose writes run for real in a temporary folder."""
+
+    def run(script: str) -> Result:
+        done = sh(as_root(None, script), tmp_path)
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    model = fake()
+    monkeypatch.setattr(model, "write", run)
+    return model
+
+
+def test_a_file_that_fails_its_check_changes_nothing(really, tmp_path):
+    """The old file stays as it was, and no half-written one beside it."""
+    (tmp_path / "f").write_text("old")
+    with pytest.raises(SetupError, match="could not write it: bad new"):
+        put(really.c, str(tmp_path / "f"), "new", why="write it", old=None, check='echo "bad $(cat "$NEW")" >&2; false')
+    assert (tmp_path / "f").read_text() == "old" and not (tmp_path / "f.labfab-new").exists()
+
+
+def test_a_link_is_replaced_and_not_followed(really, tmp_path):
+    """A link that an account has put there does not make root write elsewhere."""
+    (tmp_path / "elsewhere").write_text("untouched")
+    (tmp_path / "f").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "f.labfab-new").symlink_to(tmp_path / "elsewhere")
+    put(really.c, str(tmp_path / "f"), "new", why="write it", old=None)
+    assert (tmp_path / "elsewhere").read_text() == "untouched"
+    assert (tmp_path / "f").read_text() == "new" and not (tmp_path / "f").is_symlink()
+
+
+def test_the_way_back_of_a_file_is_the_file_itself(really, tmp_path):
+    """What a change remembers as its undo brings old content and mode back, or deletes a new file."""
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old").chmod(0o640)
+    for name in ("old", "new"):
+        put(really.c, str(tmp_path / name), "changed", why="write it", old=None)
+        made = Host.of(really.c).changes[-1]
+        assert sh(as_root(None, fill(made.undo[0], *made.undo[1:])), tmp_path).returncode == 0
+    assert (tmp_path / "old").read_text() == "old" and (tmp_path / "old").stat().st_mode & 0o777 == 0o640
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_is_right_is_not_written(fake):
+    """Same text, mode and owner: no change; a difference in any of the three is one."""
+    from labfab.facts import File
+
+    model = fake()
+    for old, count in (
+        (File("644", "root", "text"), 0),
+        (File("600", "root", "text"), 1),
+        (File("644", "lab", "text"), 2),
+        (File("644", "root", "t"), 3),
+    ):
+        put(model.c, "/etc/sudoers.d/90-labfab", "text", why="write it", old=old)
+        assert len(model.writes) == count
+
+
+def test_a_secret_goes_in_by_standard_input(really, tmp_path):
+    """It reaches the command whole, and is neither in the journal nor in the way back."""
+    secret = 'it\'s "s3cret" $x\\n %s\nline two '
+    change(really.c, "cat >got", why="take it", stdin=secret, undo=("rm %s", "got"))
+    assert (tmp_path / "got").read_text() == secret
+    assert "s3cret" not in (tmp_path / "lib" / "journal.jsonl").read_text()
+    assert "s3cret" not in repr(Host.of(really.c).changes)
+
+
+def test_a_change_is_journaled_before_it_is_made(really, tmp_path):
+    """A run that is cut off in the middle has left its line, with stage and way back."""
+    with pytest.raises(SetupError):
+        change(really.c, "exit 9", why="fail", undo=("undo %s", "it's"))
+    import json
+
+    line = json.loads((tmp_path / "lib" / "journal.jsonl").read_text())
+    assert (line["why"], line["undo"]) == ("fail", ["undo 'it'\"'\"'s'"])
+    assert Host.of(really.c).changes == []
+
+
+@pytest.mark.parametrize("code, yes", [(0, True), (1, False)])
+def test_a_question_has_two_answers(fake, code, yes):
+    """Exit code 0 is yes and 1 is no."""
+    model = fake()
+    model.answers = [("test -e", Result(code, "", ""))]
+    assert ask(model.c, "test -e %s", "/a b").ok is yes
+    assert model.questions == ["test -e '/a b'"]
+
+
+def test_a_question_that_fails_is_an_error(fake):
+    """Anything else is told with the host's own words, and is never taken for a no."""
+    model = fake()
+    model.answers = [("test", Result(127, "", "sh: 1: test: not found\n"))]
+    with pytest.raises(SetupError, match=r"root@203\.0\.113\.5: cannot find out \(test\): sh: 1: test: not found"):
+        ask(model.c, "test -e %s", "/x")
+
+
+def test_errors_are_one_line(fake):
+    """Whatever a command says on however many lines."""
+    model = fake()
+    model.failing = {"ufw": "first\nsecond\nthird\nfourth\n"}
+    with pytest.raises(SetupError) as error:
+        change(model.c, "ufw allow %s/tcp", 1, why="open port 1")
+    assert str(error.value) == "root@203.0.113.5: could not open port 1: second | third | fourth"
+
+
+@pytest.mark.parametrize(
+    "says, told", [("write error: No space left on device", "df -h"), ("Disk quota exceeded", "df -h"), ("Read-only file system", "dmesg")]
+)
+def test_a_disk_in_trouble_says_what_to_look_at(fake, says, told):
+    """A full, a rationed and a read-only disk are told apart from other failures."""
+    model = fake()
+    model.failing = {"ufw": says}
+    with pytest.raises(SetupError, match=told):
+        change(model.c, "ufw allow %s/tcp", 1, why="open port 1")
+
+
+def test_facts_are_read_anew_after_a_change(fake):
+    """What was known before a change is not believed after it."""
+    model = fake()
+    platform_before = dict(model.sections["firewall"])
+    firewall.enable(model.c)
+    assert platform_before == {} and Host.of(model.c).planning is False
+    assert door.Host.of(model.c).facts == {} or "allowed.22" in Host.of(model.c).facts["firewall"]
+
+
+# The guard -------------------------------------------------------------------------------------------
+
+
+def open_22(model) -> None:
+    change(model.c, "ufw allow %s/tcp", 22, why="open port 22")
+
+
+def test_nothing_changed_costs_nothing(fake):
+    """A guarded block without a change neither arms nor dials."""
+    model = fake()
+    with guard.guarded(model.c, "try"):
+        pass
+    assert (model.guard, model.logins, model.told) == ([], [], [])
+
+
+def test_the_way_back_is_armed_before_the_first_change(fake):
+    """Arm, change, prove, disarm, in this order and once."""
+    model = fake()
+    with guard.guarded(model.c, "try"):
+        open_22(model)
+        open_22(model)
+    scripts = [
+        "arm" if "guard.sh arm" in told else "change" if "ufw allow" in told else "disarm"
+        for told in model.told
+        if "[ -e" not in told or "guard.sh" in told
+    ]
+    assert [word for word in scripts if word != "disarm"][:2] == ["arm", "change"]
+    assert model.guard == ["arm", "disarm"] and model.logins == [("root", 22)]
+
+
+@pytest.mark.parametrize("error", [SetupError("it broke"), OSError("it broke"), EOFError("it broke")])
+def test_a_failure_inside_is_taken_back_and_told(fake, error):
+    """The first error is what the user reads, on one line, with what became of the host."""
+    model = fake()
+    with (
+        pytest.raises(SetupError, match="could not try: it broke; the host has taken everything back") as told,
+        guard.guarded(model.c, "try"),
+    ):
+        open_22(model)
+        raise error
+    assert model.guard == ["arm", "revert"] and model.sections["firewall"] == {} and "\n" not in str(told.value)
+    assert Host.of(model.c).changes == []
+
+
+def test_a_proof_that_fails_is_taken_back(fake):
+    """Without the fresh login nothing stays."""
+    model = fake()
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="could not try: .*refused"), guard.guarded(model.c, "try"):
+        open_22(model)
+    assert model.guard == ["arm", "revert"]
+
+
+def test_a_host_that_cannot_be_armed_is_not_changed(fake):
+    """Where the way back cannot be prepared, the change is not begun."""
+    model = fake()
+    model.cannot_arm = True
+    with (
+        pytest.raises(SetupError, match="the way back cannot be prepared on the host, nothing was changed: No space left"),
+        guard.guarded(model.c, "try"),
+    ):
+        open_22(model)
+    assert model.writes == []
+
+
+def test_a_proof_that_comes_too_late_is_no_success(fake):
+    """When the host has begun to take it back, the task fails."""
+    model = fake()
+    model.too_late = True
+    with pytest.raises(SetupError, match="the proof came too late"), guard.guarded(model.c, "try"):
+        open_22(model)
+
+
+def test_a_wrong_sudo_password_in_the_proof_is_told(fake, monkeypatch):
+    """sudo that refuses the new account is a failed proof, named as such."""
+    model = fake()
+
+    def refuse(*args):
+        raise WrongSudoPassword
+
+    with pytest.raises(SetupError, match="sudo refuses the password of root"), guard.guarded(model.c, "try"):
+        open_22(model)
+        monkeypatch.setattr(guard, "Shell", refuse)
+        model.guard.clear()
+
+
+# Plan mode -------------------------------------------------------------------------------------------
+
+
+def everything(folder) -> dict:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.body.__module__.rpartition('.')[2]}.{stage.name}")
+def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypatch, stage, kind):
+    """No exception, nothing sent but reads, nothing written on the laptop, no secret shown."""
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "s3cret-sudo")
+    monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "s3cret-jupyter")
+    model = fake(dry=True, python=kind, lab_user="jupyter")
+    stage(model.c)
+    assert model.writes == [] and model.guard == [] and model.logins == []
+    assert everything(alone / "home") == {}
+    said = capsys.readouterr()
+    assert "s3cret" not in said.out + said.err and "argon2:" not in said.out
+
+
+def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch):
+    """The whole recipe, planned and then made: the same changes in the same order."""
+    monkeypatch.setattr("labfab.stages.tunnel.open_", lambda c: "")
+    keypair.generate(alone / "home/.ssh/id_ed25519")
+    stages = [stage for name, stage in setup.UBUNTU if name != "tunnel"]
+    whys = []
+    for dry in (True, False):
+        Host.sessions.clear()
+        model = fake(dry=dry, python="venv")
+        model.sections["updates"] |= {"age": "999999", "pending": "3"}
+        for stage in stages:
+            stage(model.c)
+        whys.append([why for why in model.planned if not why.startswith("remember")])
+    assert whys[0] == whys[1] and len(whys[0]) > 20
+
+
+def test_a_second_run_of_everything_changes_nothing(fake, alone):
+    """From the same command line: no change, no question, one reading, followed to the new login."""
+    model = fake(python="venv")
+    stages = [stage for name, stage in setup.UBUNTU if name != "tunnel"]
+    for stage in stages:
+        stage(model.c)
+    first, model.sections["updates"]["pending"] = dict(model.sections["ssh"]), "0"
+    model.again()
+    for stage in stages:
+        stage(model.c)
+    assert model.planned == [] and model.writes == [] and model.guard == [] and model.logins == []
+    assert model.sections["ssh"] == first
+    assert len([told for told in model.told if "set -- " in told]) == 1
+    assert (model.c.user, model.c.port) == ("lab", 2222)
+
+
+# Tasks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_without_a_host_nothing_runs_on_the_laptop(alone, stage):
+    """Fabric would run it here; instead the user is told what to type."""
+    with pytest.raises(SetupError, match="needs a host: fab -H root@ADDRESS"):
+        stage(Context(Config()))
+
+
+def test_a_second_run_at_the_same_time_is_refused(fake):
+    """Whoever holds the lock is named, and nothing is changed."""
+    model = fake()
+    model.at_work = "pid 4711"
+    with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid 4711\)"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def test_the_end_tells_how_much_was_changed(fake, capsys):
+    """Once, by the outermost task, in words."""
+    model = fake()
+    ssh.disable_root(model.c)
+    said = capsys.readouterr().out
+    assert said.count("changes") == 1 and said.rstrip().endswith(f"{len(model.planned)} changes")
+    ssh.disable_root(model.again())
+    assert capsys.readouterr().out.rstrip().endswith("nothing to change")
+
+
+def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
+    """The one of the environment, the stored one; a wrong one is told with what to set."""
+    secrets.store("homelab", "sudo-password", "right")
+    model = fake("ada")
+    model.sudo_passwords["ada"] = "right"
+    assert Host.of(model.c).open() and model.c.config.sudo.password == "right"
+    model.sudo_passwords["ada"] = "changed meanwhile"
+    with pytest.raises(SetupError, match="wrong sudo password for ada: set LABFAB_SUDO_PASSWORD"):
+        Host.of(model.again()).open()
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "changed meanwhile")
+    assert Host.of(model.again()).open()
+    assert "LABFAB_SUDO_PASSWORD" not in os.environ
+
+
+def test_without_any_sudo_password_it_is_asked_for(fake):
+    """Without a terminal that is one line, not an endless wait."""
+    model = fake("ada")
+    model.sudo_passwords["ada"] = "x"
+    with pytest.raises(SetupError, match="sudo asks for a password for ada"):
+        Host.of(model.c).open()
+
+
+def test_another_account_works_in_its_own_home(tmp_path):
+    """HOME, USER and the folder are those of the account; the command keeps its quoting."""
+    script = door.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("runuser -u root -- ", "")
+    home = os.path.expanduser("~root")
+    assert sh(script, tmp_path).stdout.decode() == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"

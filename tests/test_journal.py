@@ -1,0 +1,80 @@
+"""What was done is on the host, line by line, without a secret; files as they were lie beside it."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from labfab import journal
+
+WHY = 'it\'s a "test" of $HOME, `id` and Käse\\n'
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the journal's shell text for real, with its folder in a temporary place."""
+
+    def go(line: dict, then: str = "true") -> subprocess.CompletedProcess:
+        script = journal.command(line).replace(journal.FOLDER, str(tmp_path / "lib"))
+        return subprocess.run(["sh", "-c", script + then], capture_output=True, text=True, cwd=tmp_path)
+
+    go.folder = tmp_path / "lib"
+    return go
+
+
+def test_each_line_is_json_whatever_it_says(run):
+    """Quotes, $, backslashes, umlauts and line breaks come back as they were."""
+    for number in range(3):
+        assert run(journal.entry("ssh", WHY + "\nsecond", ["ufw delete allow 22/tcp"], number=str(number))).returncode == 0
+    lines = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == ["0", "1", "2"]
+    assert lines[0] | {"time": 0} == {
+        "number": "0",
+        "time": 0,
+        "stage": "ssh",
+        "why": WHY + "\nsecond",
+        "undo": ["ufw delete allow 22/tcp"],
+    }
+
+
+def test_only_root_reads_it(run):
+    """Folder and kept files are for their owner."""
+    run(journal.entry("ssh", WHY))
+    assert os.stat(run.folder).st_mode & 0o777 == 0o700 and os.stat(run.folder / "before").st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "it's", "$HOME `id`", "Käse", "-n"])
+def test_a_file_is_kept_as_it_was(run, tmp_path, name):
+    """Content and mode, under the number of its line."""
+    path = tmp_path / name
+    path.write_bytes(b"\x00bytes\n")
+    path.chmod(0o640)
+    assert run(journal.entry("ssh", WHY, path=str(path), number="7"), f"printf new >'{tmp_path}/other'").returncode == 0
+    kept = run.folder / "before" / "7"
+    assert kept.read_bytes() == b"\x00bytes\n" and kept.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_is_kept_as_a_link(run, tmp_path):
+    """What a link points to is not copied in its place, even when there is nothing."""
+    (tmp_path / "link").symlink_to("/nowhere")
+    run(journal.entry("ssh", WHY, path=str(tmp_path / "link"), number="7"))
+    assert os.readlink(run.folder / "before" / "7") == "/nowhere"
+
+
+def test_a_file_that_is_not_there_leaves_nothing(run, tmp_path):
+    """Then the way back is to delete it."""
+    assert run(journal.entry("ssh", WHY, path=str(tmp_path / "none"), number="7")).returncode == 0
+    assert list((run.folder / "before").iterdir()) == []
+
+
+def test_nothing_is_changed_without_a_line(run, tmp_path):
+    """Where the journal cannot be written, the change does not begin."""
+    run.folder.write_text("a file where the folder should be")
+    assert run(journal.entry("ssh", WHY), f"touch '{tmp_path}/changed'").returncode == journal.FULL
+    assert not (tmp_path / "changed").exists()
+
+
+def test_numbers_never_repeat():
+    """Two runs in the same second do not share one."""
+    assert len({journal.new_number() for _ in range(1000)}) == 1000
