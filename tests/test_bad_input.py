@@ -1,0 +1,152 @@
+"""Bad input that no host is needed for: one line on stderr that says what to type next, and nobody is dialled."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from labfab.host import Host
+from labfab.laptop import secrets
+
+REPO = Path(__file__).parent.parent
+SETUP = ("-H", "root@192.0.2.1", "setup.full")
+ACCOUNT = "an account name has small letters"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the project's own fabfile, and a home without keys."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("fabfile.py", "fabric.yaml", "invoke.yaml"):
+        shutil.copy(REPO / name, folder)
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(secrets, "TAKEN", {})
+    monkeypatch.setattr(Host, "sessions", {})
+    for name in ("LABFAB_USER", "LABFAB_RECIPE", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def refused(project, monkeypatch, capfd):
+    """Run fab; it must end with one line that has these words, before anything is dialled."""
+    from fabric.main import program
+
+    def dial(*_, **__):
+        pytest.fail("a host was dialled")
+
+    monkeypatch.setattr(socket, "create_connection", dial)
+
+    def run(words, *says, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            program.run(["fab", *words])
+        out, err = capfd.readouterr()
+        assert end.value.code == 1 and out == ""
+        assert err.count("\n") == 1 and "Traceback" not in err, err
+        assert [word for word in says if word not in err] == [], err
+
+    return run
+
+
+@pytest.mark.parametrize("task", ["setup.full", "user.add", "lab.start", "ssh.change-port"])
+def test_no_host(refused, task):
+    refused([task], "needs a host: fab -H root@ADDRESS")
+
+
+def test_no_host_for_the_tunnel(refused):
+    refused(["tunnel.open"], "no host is known as homelab: name one with -H")
+
+
+@pytest.mark.parametrize("login", ["root@", "@", "a,,b", "192.0.2.1:0", "192.0.2.1:70000", "192.0.2.1:ssh", ":22"])
+def test_a_login_that_is_none(refused, login):
+    refused(["-H", login, "setup.full"], "that is no login: type it as root@ADDRESS or root@ADDRESS:PORT")
+
+
+@pytest.mark.parametrize(
+    "variable, value, says",
+    [
+        ("SSH_PORT", "0", "a whole number >= 1"),
+        ("SSH_PORT", "70000", "a whole number <= 65535"),
+        ("SSH_PORT", "ssh", "a whole number"),
+        ("LAB_PORT", "80", "a whole number >= 1024"),
+        ("USER", "a b; rm -rf /", ACCOUNT),
+        ("USER", "$(x)", ACCOUNT),
+        ("USER", "a" * 40, ACCOUNT),
+        ("USER", "-rf", ACCOUNT),
+        ("USER", "", ACCOUNT),
+        ("USER", "root", "choose an account of your own"),
+        ("LAB_USER", "www-data", "choose an account of your own"),
+        ("PYTHON", "conda", "choose one of miniforge, anaconda, miniconda, venv"),
+        ("SUDO", "none", "choose one of password, nopasswd"),
+        ("REBOOT", "maybe", "write true or false"),
+        ("OPEN_PORTS", "80,http", "a whole number"),
+        ("OPEN_PORTS", "80,70000", "a whole number <= 65535"),
+        ("JUPYTER_OPTIONS", "{", "is no JSON"),
+        ("JUPYTER_OPTIONS", '{"ServerApp": 3}', "expected keys with values"),
+        ("CONNECT_TIMEOUT", "0", "a whole number >= 1"),
+        ("HOST_KEY", "md5:1", "host_key cannot be"),
+        ("ALIAS", "../x", "alias cannot be"),
+        ("PYTHON_MIRROR", "file:///etc", "python_mirror cannot be"),
+        ("PACKAGES", "numpy;reboot", "packages cannot be"),
+        ("SSHPORT", "22", "unknown setting 'sshport', did you mean 'ssh_port'?"),
+        ("RECIPE", "../secret", "there is no recipe"),
+    ],
+)
+def test_a_bad_variable(refused, variable, value, says):
+    refused(SETUP, f"LABFAB_{variable}", says, **{f"LABFAB_{variable}": value})
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("lab: {sshport: 22}", "unknown setting 'sshport', did you mean 'ssh_port'?"),
+        ("lab: {ssh_port: 70000}", "ssh_port cannot be 70000"),
+        ("lab: {user: root}", "user cannot be 'root'"),
+        ("lab: {public_keys: ~/.ssh/id.pub}", "expected a list"),
+        ("lab: 3", "`lab:` must hold settings"),
+    ],
+)
+@pytest.mark.parametrize("file", ["invoke.yaml", "fabric.yaml", "recipe.yaml"])
+def test_a_bad_file_is_named(refused, project, file, text, says):
+    kept = (REPO / file).read_text() if file == "fabric.yaml" else ""
+    (project / file).write_text(f"{kept}\n{text}\n")
+    refused([*(["-f", file] if file == "recipe.yaml" else []), *SETUP], file, says)
+
+
+def test_a_garbled_file_is_named(refused, project):
+    (project / "invoke.yaml").write_text("lab: {user: [\n")
+    refused(SETUP, "invoke.yaml cannot be read")
+
+
+def test_a_missing_file_is_not_passed_over(refused):
+    refused(["-f", "absent.yaml", *SETUP], "-f absent.yaml: there is no such file")
+
+
+def test_values_that_do_not_go_together(refused):
+    refused(SETUP, "lab_port 9999 must stay private", LABFAB_SSH_PORT="9999")
+
+
+def test_same_account_twice(refused):
+    refused(SETUP, "lab_user must be another account", LABFAB_LAB_USER="lab")
+
+
+def test_anaconda_asks_for_its_terms(refused):
+    refused(SETUP, "accept_anaconda_terms: true", LABFAB_PYTHON="anaconda")
+
+
+def test_nobody_to_ask_for_a_password(refused):
+    refused(["jupyter.hash"], "set LABFAB_JUPYTER_PASSWORD")
+
+
+def test_a_password_of_two_lines(refused):
+    refused(["jupyter.hash"], "a password is one line of text", LABFAB_JUPYTER_PASSWORD="one\ntwo")
+
+
+def test_an_unknown_task(refused):
+    refused(["-H", "root@192.0.2.1", "setup.all"], "setup.all")
