@@ -7,4 +7,4 @@ from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, u
 
 __all__ = ["ns"]
 
-ns = Collection(setup, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel, check)
+ns = Collection(setup, check, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel)

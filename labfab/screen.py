@@ -39,19 +39,6 @@ def live() -> bool:
     return alone and terminal()
 
 
-def secret(label: str, value: str, path: object) -> str:
-    """One line that shows a secret on a terminal and only its place elsewhere."""
-    return f"{label}: {value} (kept in {path})" if terminal() else f"{label}: in {path}"
-
-
-def hidden(question: str) -> str:
-    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D)."""
-    try:
-        return getpass.getpass(f"{question}: ")
-    except EOFError:
-        raise SetupError(f"no answer to '{question}': type the command again") from None
-
-
 def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from fabric import Connection
 
@@ -75,16 +76,19 @@ def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> No
         screen.say()
         screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
     screen.say()
-    screen.say(f"JupyterLab:  {tunnel.url(alias) or 'no tunnel is open: tunnel.open'}")
-    for name, label in (("jupyter-password", "password"), ("sudo-password", f"sudo password of {want.user}")):
-        value = secrets.load(alias, name)
-        if value:
-            screen.say(screen.secret(f"{label}", value.reveal(), secrets.place(alias, name)))
-    screen.say(f"shell:       ssh {alias}     tasks: fab -H {alias} …")
+    for label, text in [("JupyterLab", tunnel.url(alias) or "no tunnel is open: tunnel.open"), *kept(alias, want)]:
+        screen.say(f"{label:<14}{text}")
+    screen.say(f"{'shell':<14}ssh {alias}")
+    screen.say(f"{'tasks':<14}fab -H {alias} …")
     if host.changes:
-        login = host.login
-        screen.say(f"left to you: a router or cloud firewall in front of the host must let in TCP port {login.port}")
+        screen.say(f"{'left to you':<14}let TCP port {host.login.port} through, if a router or cloud firewall stands before the host")
     if facts(c).system.reboot_required:
-        screen.say(f"             a reboot is pending: fab -H {alias} system.reboot")
+        screen.say(f"{'left to you':<14}a reboot is pending: fab -H {alias} system.reboot")
 
 
+def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
+    """The secrets of this lab: themselves on a terminal, elsewhere only their place."""
+    for name, label in (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}")):
+        value, place = secrets.load(alias, name), secrets.place(alias, name)
+        if value:
+            yield label, f"{value.reveal()}  (kept in {place})" if screen.terminal() else f"in {place}"
