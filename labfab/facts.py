@@ -144,7 +144,7 @@ class Facts:
         if v["kernel"] != "Linux":
             raise SetupError(f"{self.c.host} runs {v['kernel']}: this release sets up Debian and Ubuntu only")
         return System(
-            v["kernel"], v["machine"], v["id"], v["version"], v["name"], v["boot_id"], "reboot_required" in v,
+            v["kernel"], v["machine"], *(v.get(key, "") for key in ("id", "version", "name")), v["boot_id"], "reboot_required" in v,
             "systemd" in v, v["login"], frozenset(below(v, "package")),
         )
 
@@ -233,7 +233,7 @@ def parse(out: str) -> dict[str, Values]:
     current = ""
     for line in out.splitlines():
         key, sign, value = line.partition("=")
-        if sign:
+        if sign and current:
             sections[current][key] = value
         elif line.startswith("["):
             current = line[1:-1]

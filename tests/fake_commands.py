@@ -139,6 +139,8 @@ def reboot(model, made) -> None:
 
 
 MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && ", r" && rm -f \S+"
+INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
+PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 EFFECTS = (
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
@@ -161,9 +163,9 @@ EFFECTS = (
     (r"ufw delete allow (\d+)/tcp", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
-    (rf"{MARK}python3 -m venv(?: --clear)? ~/jupyter-venv && .* -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?uv{UNMARK}", make_venv),
-    (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python (?:--reinstall )?(?:--index-url \S+ )?(.*){UNMARK}", add_packages),
-    (rf"{MARK}~/\w+/bin/python -m pip install -q --disable-pip-version-check (?:--index-url \S+ )?(.*){UNMARK}", add_packages),
+    (rf"{MARK}python3 -m venv(?: --clear)? ~/jupyter-venv && .* -m pip {PIP}uv{UNMARK}", make_venv),
+    (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}", add_packages),
+    (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
     (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),

@@ -180,5 +180,5 @@ def test_without_sudo_root_is_asked_for(tmp_path):
 def test_a_forced_command_is_told(tmp_path, said, says):
     """What a cloud image or an expired password says instead of a shell becomes one line."""
     quoted = said.replace('"', '\\"')
-    with pytest.raises(SetupError, match=says), opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 1'):
+    with pytest.raises(SetupError, match=says), opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 0.1'):
         pass

@@ -1,0 +1,254 @@
+"""What is there: the script is read-only POSIX shell, and its answer is parsed whatever the host looks like."""
+
+import base64
+import os
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+from labfab import facts
+from labfab.errors import SetupError
+from labfab.host import Host
+from tests import fake as models
+
+alone, fake = models.alone, models.fake
+ME = pwd.getpwuid(os.getuid())
+
+
+def blob(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Run the script for real on this machine, with what it may write kept in a temporary folder."""
+
+    def run(*sections: str, path: str = "", **values: str) -> dict:
+        given = {
+            "USERS": f"{ME.pw_name} no-such-account",
+            "LAB_USER": ME.pw_name,
+            "PREFIX": "jupyter-venv",
+            "LAB_PORT": "9",
+            "ROOT_DIR": "x",
+        }
+        head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
+        # HOME of the account is what getent says, so that is stood in for.
+        head += f"home_of() {{ echo '{tmp_path}'; }}\n"
+        script = facts.SCRIPT.replace("home_of() { getent", "unused() { getent").replace("/var/cache/labfab", f"{tmp_path}/cache")
+        script = script.replace("mkdir -p -m 755 /run/sshd", "true")
+        done = subprocess.run(
+            ["sh", "-c", f"{head}set -- {' '.join(sections)}\n{script}"],
+            capture_output=True,
+            text=True,
+            env={"PATH": path + os.environ["PATH"], "HOME": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stderr
+        return facts.parse(done.stdout)
+
+    return run
+
+
+def stand_in(folder, name: str, text: str) -> str:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "bin" / name).chmod(0o755)
+    return f"{folder}/bin:"
+
+
+# The script ------------------------------------------------------------------------------------------
+
+
+def test_the_script_is_posix_shell(tmp_path):
+    """Every sh reads it, and shellcheck, where there is one, finds no error."""
+    (tmp_path / "facts.sh").write_text(facts.SCRIPT)
+    assert subprocess.run(["sh", "-n", tmp_path / "facts.sh"], check=False).returncode == 0
+    if shutil.which("shellcheck"):
+        command = ["shellcheck", "-s", "sh", "-S", "error", tmp_path / "facts.sh"]
+        assert subprocess.run(command, stdout=subprocess.PIPE, check=False).returncode == 0
+
+
+def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
+    """Root or not, whatever is installed here: every section that was asked for is there, with sane values."""
+    path = stand_in(tmp_path, "apt-get", "echo 'Inst a'; echo 'Remv b'; echo 'Conf a'")
+    found = read(*facts.SECTIONS, path=path)
+    assert tuple(found) == facts.SECTIONS
+    assert found["system"]["kernel"] == os.uname().sysname and found["system"]["machine"] == os.uname().machine
+    assert found["accounts"][f"{ME.pw_name}.uid"] == str(ME.pw_uid)
+    assert not [key for key in found["accounts"] if key.startswith("no-such")]
+    assert found["updates"]["pending"] == "2" if shutil.which("dpkg") else True
+
+
+def test_only_what_is_asked_for_is_read(read):
+    """A later question costs no more than its section."""
+    assert tuple(read("firewall", "python")) == ("firewall", "python")
+
+
+@pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
+def test_the_verdict_of_a_simulation_is_kept(read, tmp_path):
+    """The second reading does not simulate, and says the same."""
+    path = stand_in(tmp_path, "apt-get", f"echo called >>{tmp_path}/calls; echo 'Inst a'")
+    assert [read("updates", path=path)["updates"]["pending"] for _ in range(2)] == ["1", "1"]
+    assert (tmp_path / "calls").read_text() == "called\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
+def test_a_simulation_that_fails_is_no_verdict(read, tmp_path):
+    """Where apt stumbles, nothing pending is said, so nobody takes it for none."""
+    assert "pending" not in read("updates", path=stand_in(tmp_path, "apt-get", "exit 100"))["updates"]
+
+
+def test_an_environment_with_python_is_recognised(read, tmp_path):
+    """Programs and versions are found by their files, without starting anything."""
+    binaries, packages = tmp_path / "jupyter-venv/bin", tmp_path / "jupyter-venv/lib/python3.12/site-packages"
+    binaries.mkdir(parents=True)
+    for name in ("python", "jupyter-lab"):
+        (binaries / name).touch(mode=0o755)
+    for name in ("jupyter_server-2.21.0", "PyYAML-6.0.2", "ruamel.yaml-0.18.6", "uv-0.9.1"):
+        (packages / f"{name}.dist-info").mkdir(parents=True)
+    (tmp_path / ".profile").write_text('PATH="$HOME/jupyter-venv/bin:$PATH"\n')
+    found = read("python")["python"]
+    assert found["prefix"] == f"{tmp_path}/jupyter-venv" and {"python", "lab", "shell.venv"} <= set(found)
+    assert "conda" not in found and "unfinished" not in found
+    versions = {"jupyter_server": "2.21.0", "PyYAML": "6.0.2", "ruamel.yaml": "0.18.6", "uv": "0.9.1"}
+    assert facts.below(found, "version") == versions
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"a": "Käse €"}\n', "no newline", "a=b\n[ssh]\nx=y\n", "\0\n"])
+def test_any_text_of_a_file_comes_through(read, tmp_path, text):
+    """Not even a file that looks like the script's own answer confuses it."""
+    (tmp_path / ".jupyter").mkdir(mode=0o700)
+    path = tmp_path / ".jupyter/jupyter_server_config.json"
+    path.write_text(text)
+    path.chmod(0o640)
+    found = read("jupyter", "lab")
+    assert set(found) == {"jupyter", "lab"}
+    file = facts.file(found["jupyter"], "config")
+    assert (file.content, file.mode, file.owner) == (text, "640", ME.pw_name)
+
+
+@pytest.mark.parametrize("name", ["note books", "it's", "$HOME"])
+def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
+    """Spaces and quotes in root_dir do no harm."""
+    (tmp_path / name).mkdir()
+    assert read("jupyter", ROOT_DIR=name.replace("'", "'\\''"))["jupyter"]["root_dir"] == ME.pw_name
+
+
+def test_the_rules_of_ufw_are_read_by_its_status(read, tmp_path):
+    """Active and default policy come from ufw itself, in English whatever the host speaks."""
+    said = "Status: active\\nLogging: on (low)\\nDefault: deny (incoming), allow (outgoing), disabled (routed)\\n"
+    found = read("firewall", path=stand_in(tmp_path, "ufw", f'[ "$LC_ALL" = C ] && printf "{said}"'))["firewall"]
+    assert (found["active"], found["incoming"]) == ("yes", "deny")
+
+
+def test_an_inactive_ufw_is_not_active(read, tmp_path):
+    """'inactive' is not 'active'."""
+    assert "active" not in read("firewall", path=stand_in(tmp_path, "ufw", "echo Status: inactive"))["firewall"]
+
+
+SS = """\
+LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=7,fd=3))
+LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=7,fd=4))
+LISTEN 0 4096 *:2222 *:* users:(("systemd",pid=1,fd=44))
+LISTEN 0 511 127.0.0.1:8080 0.0.0.0:*
+LISTEN 0 511 [::ffff:127.0.0.1]:9999 *:* users:(("jupyter-lab",pid=9,fd=6))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/sshd"), reason="needs an sshd")
+def test_who_listens_is_told_for_every_port(read, tmp_path):
+    """IPv4, IPv6, both, and a program that hides."""
+    found = read("ssh", path=stand_in(tmp_path, "ss", f"cat <<'END'\n{SS}END"))["ssh"]
+    listening = facts.below(found, "listening")
+    assert listening == {"22": "sshd", "2222": "systemd", "8080": "another program", "9999": "jupyter-lab"}
+
+
+# The answer ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_split_at_the_first_sign():
+    """Values keep their equal signs, brackets and spaces; what belongs nowhere is passed over."""
+    out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"
+    assert facts.parse(out) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
+
+
+@pytest.mark.parametrize("line", ["stray=1", "a = b"])
+def test_a_stray_line_in_front_is_no_traceback(line):
+    """Something that a shell start-up file prints before the first section does no harm."""
+    assert facts.parse(f"{line}\n[system]\nkernel=Linux\n")["system"] == {"kernel": "Linux"}
+
+
+def test_every_section_of_an_empty_host_can_be_asked(fake):
+    """A bare system without ssh, ufw, Python or accounts has facts too: nothing."""
+    model = fake()
+    model.sections |= {name: {} for name in facts.SECTIONS if name != "system"}
+    found = facts.facts(model.c)
+    assert found.accounts == {} and found.sudoers is None
+    assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (frozenset(), {}, None, ())
+    assert found.firewall == facts.Firewall(False, "", frozenset())
+    assert found.python.versions == {} and not found.python.lab
+    assert found.jupyter.config is None and found.lab.api == ""
+    assert found.updates.pending is None
+
+
+def test_a_host_without_os_release_is_no_traceback(fake):
+    """An unknown system is named in one line by whoever needs to know it."""
+    from labfab.platforms import platform
+
+    model = fake()
+    for key in ("id", "version", "name", "like"):
+        del model.sections["system"][key]
+    with pytest.raises(SetupError, match="runs an unknown system: labfab sets up Debian"):
+        platform(model.c)
+
+
+def test_another_kernel_is_named(fake):
+    """macOS and the BSDs are not for this release."""
+    model = fake()
+    model.sections["system"] = {"kernel": "Darwin", "machine": "arm64"}
+    with pytest.raises(SetupError, match="runs Darwin: this release sets up Debian and Ubuntu only"):
+        facts.facts(model.c).system  # noqa: B018
+
+
+def test_the_first_question_reads_everything_and_later_ones_what_changed(fake):
+    """One round trip for a run without changes."""
+    model = fake()
+    for _ in range(2):
+        assert facts.facts(model.c).firewall.active is False and facts.facts(model.c).python.lab is False
+    assert len(model.told) == 1
+    Host.of(model.c).changes.append("one")
+    Host.of(model.c).facts.clear()
+    assert facts.facts(model.c).lab.api == ""
+    assert "set -- lab\n" in model.told[-1]
+
+
+def test_a_script_that_fails_is_told(fake, monkeypatch):
+    """A host that cannot be read is named with its own words."""
+    from labfab.shell import Result
+
+    model = fake()
+    monkeypatch.setattr(model, "run", lambda *args, **more: Result(2, "", "sh: 3: Syntax error"))
+    with pytest.raises(SetupError, match="cannot be read: sh: 3: Syntax error"):
+        facts.facts(model.c).system  # noqa: B018
+
+
+def test_values_of_the_settings_are_quoted(fake):
+    """A folder with a quote in its name reaches the script as one word."""
+    model = fake(root_dir="it's $(id)")
+    assert facts.facts(model.c).jupyter.root_dir == ""
+    assert """ROOT_DIR='it'"'"'s $(id)'\n""" in model.told[0]
+
+
+def test_the_text_of_a_file_does_not_show():
+    """A configuration with a hash or a token is in no traceback."""
+    file = facts.File("600", "lab", "argon2:secret")
+    assert "secret" not in repr(file) and "secret" not in f"{[file]}"
+
+
+def test_a_file_that_is_no_utf8_survives():
+    """Bytes that are no text are kept, so that they can be written back."""
+    raw = base64.b64encode(b"key \xff comment\n").decode()
+    assert facts.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
+    written = facts.as_file("ssh.drop_in", facts.text(raw), "644", "root")
+    assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
