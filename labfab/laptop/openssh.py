@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SetupError
+from .keypair import NAMES
 from .private_key import is_encrypted
 
 SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
@@ -61,11 +62,17 @@ def home_options(config: str = "") -> list[str]:
     return ["-F", config or (str(own) if own.exists() else "none"), "-o", f'UserKnownHostsFile="{known}"']
 
 
+def home_keys() -> list[str]:
+    """Name the keys in the home, if ssh would look for its usual ones elsewhere."""
+    paths = [Path.home() / ".ssh" / name for name in NAMES] if home_options() else []
+    return [part for path in paths if path.exists() for part in ("-i", str(path).replace("%", "%%"))]
+
+
 def address(target: Target) -> list[str]:
     """Return the end of the command, which names the host."""
     if not target.hostname:
         return ["--", target.alias]
-    identity = ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"] if target.identity else []
+    identity = ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"] if target.identity else home_keys()
     port = ["-p", str(target.port)] if target.port else []
     user = ["-l", target.user] if target.user else []
     return [*identity, *port, *user, "--", target.hostname]

@@ -34,6 +34,15 @@ def test_home_of_its_own(home: Path) -> None:
     assert openssh.home_options("/other/config")[:2] == ["-F", "/other/config"]
 
 
+def test_keys_of_the_home(home: Path) -> None:
+    """A host told without a key is offered the keys in $HOME."""
+    bare = Target("homelab", "203.0.113.5", "root", 22)
+    assert "-i" not in openssh.command(bare)
+    key = keypair.ensure()
+    argv = openssh.command(bare)
+    assert argv[argv.index("-i") + 1] == str(key)
+
+
 def test_strange_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home with blanks, quotes and percent signs is told to ssh as one path."""
     home = tmp_path / "a b'\"%h ü"
