@@ -92,6 +92,7 @@ def lab(request, engine, fab_log):
         with probes.watching(lab.host) as lab.seen:
             lab.bare = lab.host.checksums()
             lab.runs["dry"] = lab.run("--dry", "setup.full")
+            lab.runs["too early"] = lab.run("tunnel.open")
             lab.planned = lab.host.checksums()
             lab.runs["first"] = lab.run("setup.full").ok()
         yield lab
@@ -100,6 +101,13 @@ def lab(request, engine, fab_log):
 def test_one_command_sets_everything_up(lab):
     said = lab.runs["first"].out
     assert "JupyterLab:  http://127.0.0.1:" in said and re.search(r"\b\d\d changes", said)
+
+
+def test_before_it_the_tunnel_named_this_very_command(lab):
+    early = lab.runs["too early"].fails()
+    if "LABFAB_LOGIN_PASSWORD" in lab.env:
+        return  # ssh asks nobody, so there is no way in without a key
+    assert probes.task_named(early.text) == "setup.full"
 
 
 def test_the_same_command_again_changes_nothing(lab):
