@@ -1,0 +1,80 @@
+"""What the user sees: a line a change, signs of life, nothing that moves where nothing can move."""
+
+import pytest
+
+from labfab import screen
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(screen, "terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by hand."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_quick_change_is_one_line_without_a_time(capsys):
+    """Below a second the time says nothing."""
+    screen.changed("box", "open port 22", 0.4)
+    screen.changed("box", "install ufw", 12.34)
+    assert capsys.readouterr().out == "[box] open port 22\n[box] install ufw  12.3 s\n"
+
+
+@pytest.mark.parametrize("seconds, text", [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3661, "61 min 01 s")])
+def test_durations_are_read_at_a_glance(seconds, text):
+    """Seconds below a minute, then minutes."""
+    assert screen.duration(seconds) == text
+
+
+def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
+    """A line every 15 seconds, no control characters, nothing for quick work."""
+    with screen.working("box", "install ufw") as tell:
+        for second in range(0, 46, 5):
+            clock[0] = second
+            tell(f"line {second}")
+    said = capsys.readouterr().out
+    assert [line.partition(" … ")[2][:6] for line in said.splitlines()] == ["15.0 s", "30.0 s", "45.0 s"]
+    assert "\r" not in said and "\x1b" not in said
+
+
+def test_on_a_terminal_one_line_moves_and_vanishes(capsys, clock, terminal):
+    """Never wider than the terminal, and gone at the end."""
+    with screen.working("box", "install ufw") as tell:
+        tell("x" * 500)
+    said = capsys.readouterr().out
+    assert "\n" not in said and said.endswith("\r\x1b[K")
+    assert max(len(part) for part in said.split("\r\x1b[K")) < 60
+
+
+def test_the_line_vanishes_when_the_work_fails(capsys, terminal):
+    """The error begins on a clean line."""
+    with pytest.raises(RuntimeError), screen.working("box", "install ufw"):
+        raise RuntimeError
+    assert capsys.readouterr().out.endswith("\r\x1b[K")
+
+
+def test_several_hosts_at_once_do_not_move_a_line(capsys, terminal, monkeypatch):
+    """Lines of two hosts would overwrite each other."""
+    monkeypatch.setattr(screen, "alone", False)
+    with screen.working("box", "install ufw") as tell:
+        tell("line")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_plan_is_indented_below_its_why(capsys):
+    """The diff belongs to the change above it."""
+    screen.planned("box", "refuse passwords", "-a\n+b\n")
+    assert capsys.readouterr().out == "[box] would refuse passwords\n    -a\n    +b\n"
+
+
+def test_warnings_go_to_stderr(capsys):
+    """So that the output can be used."""
+    screen.warn("careful")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "  ! careful\n")
