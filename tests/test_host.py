@@ -1,5 +1,6 @@
 """The only door: quoting, putting files, undoing, telling errors, planning."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -100,16 +101,17 @@ def test_a_link_is_replaced_and_not_followed(really, tmp_path):
     assert (tmp_path / "f").read_text() == "new" and not (tmp_path / "f").is_symlink()
 
 
-def test_the_way_back_of_a_file_is_the_file_itself(really, tmp_path):
-    """What a change remembers as its undo brings old content and mode back, or deletes a new file."""
+def test_a_file_is_kept_before_it_is_replaced(really, tmp_path):
+    """Old content and mode lie beside the journal under the number of the line; a new file leaves none."""
     (tmp_path / "old").write_text("old")
     (tmp_path / "old").chmod(0o640)
     for name in ("old", "new"):
         put(really.c, str(tmp_path / name), "changed", why="write it", old=None)
-        made = Host.of(really.c).changes[-1]
-        assert sh(as_root(None, fill(made.undo[0], *made.undo[1:])), tmp_path).returncode == 0
-    assert (tmp_path / "old").read_text() == "old" and (tmp_path / "old").stat().st_mode & 0o777 == 0o640
-    assert not (tmp_path / "new").exists()
+    lines = [json.loads(line) for line in (tmp_path / "lib/journal.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines] == [str(tmp_path / "old"), str(tmp_path / "new")]
+    kept = tmp_path / "lib/before" / lines[0]["number"]
+    assert kept.read_text() == "old" and kept.stat().st_mode & 0o777 == 0o640
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_a_file_that_is_right_is_not_written(fake):
@@ -140,8 +142,6 @@ def test_a_change_is_journaled_before_it_is_made(really, tmp_path):
     """A run that is cut off in the middle has left its line, with stage and way back."""
     with pytest.raises(SetupError):
         change(really.c, "exit 9", why="fail", undo=("undo %s", "it's"))
-    import json
-
     line = json.loads((tmp_path / "lib" / "journal.jsonl").read_text())
     assert (line["why"], line["undo"]) == ("fail", ["undo 'it'\"'\"'s'"])
     assert Host.of(really.c).changes == []

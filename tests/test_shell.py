@@ -1,5 +1,9 @@
 """The framed shell, against the real `sh` of this machine."""
 
+import os
+import re
+import shutil
+import signal
 import time
 
 import pytest
@@ -78,6 +82,19 @@ def test_a_large_script_is_sent_whole(sh):
     from labfab.host import fill
 
     assert sh.run(fill("printf %%s %s | wc -c", "ü'" * 100_000)).out.strip() == "300000"
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
+def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
+    """The second shell learns who is at work, until the first one ends; what a script starts does not hold it."""
+    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "lock"))
+    with opened(tmp_path) as first, opened(tmp_path) as second:
+        assert first.lock() == first.lock() == ""
+        assert re.fullmatch(r"pid \d+", second.lock())
+        first.run(f"sleep 3 >/dev/null 2>&1 & echo $! >'{tmp_path}/pid'")
+        first.close()
+        assert second.lock() == ""
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
 def test_a_script_cannot_eat_the_next_frame(sh):

@@ -1,0 +1,160 @@
+"""The rules of the house, read off the source: one door, constant shell text, arrows one way, quick to start."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "labfab").rglob("*.py"))
+TREES = {path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES}
+STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
+
+
+def calls(tree: ast.AST):
+    """Every call with the name that is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] = ()) -> list[str]:
+    """What in a piece of shell text is no constant: anything but literals, CONSTANTS and names made of those."""
+    if isinstance(node, ast.Constant):
+        return []
+    if isinstance(node, ast.Name):
+        if node.id.isupper() or node.id in seen:
+            return []
+        return [
+            word
+            for value in scope.get(node.id, [node])
+            for word in (loose(value, scope, (*seen, node.id)) if value is not node else [node.id])
+        ]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # " %s" * len(names): the count is no text
+        sides = [side for side in (node.left, node.right) if isinstance(side, (ast.Constant, ast.Name, ast.JoinedStr))]
+        return [] if any(not loose(side, scope, seen) for side in sides) else [ast.unparse(node)]
+    if isinstance(node, (ast.BinOp, ast.IfExp, ast.JoinedStr, ast.FormattedValue)):
+        parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else list(ast.iter_child_nodes(node))
+        return [word for part in parts if not isinstance(part, ast.operator) for word in loose(part, scope, seen)]
+    return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
+
+
+# Text made by a function of ours from constants alone, or of what settings.py lets through as a plain word.
+ALLOWED = {
+    "run_sshd(c)",
+    "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
+    "marked(command, f'{folder}.unfinished')",
+    "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_shell_text_is_a_constant(name):
+    """No stage builds a command of values: they go in through %s, which host.py quotes."""
+    for function in [node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef)]:
+        scope: dict[str, list[ast.AST]] = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                scope.setdefault(node.targets[0].id, []).append(node.value)
+            elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                scope.setdefault(node.target.id, []).append(node.value)
+        for call, called in calls(function):
+            if called in ("change", "ask", "fill") and len(call.args) > 1:
+                assert not loose(call.args[1], scope), f"labfab/{name}:{call.lineno}: {ast.unparse(call.args[1])}"
+
+
+def test_the_rule_finds_what_it_forbids():
+    """An f-string, a + and a % with a value are each seen."""
+    for text in ("f'rm {name}'", "'rm ' + name", "'rm %s' % name", "'rm {}'.format(name)", "COMMAND + want.user"):
+        assert loose(ast.parse(text, mode="eval").body, {}), text
+    assert not loose(ast.parse("f'{APT} x' + 'y' + ' %s' * len(names)", mode="eval").body, {})
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("laptop/")])
+def test_only_the_door_touches_the_wire(name):
+    """c.run, c.sudo, c.put and channels belong to host.py, shell.py, connection.py; other modules ask or change."""
+    forbidden = {"sudo", "put", "get", "local", "exec_command", "open_session", "invoke_shell", "sftp"}
+    if name in ("host.py", "shell.py", "connection.py", "guard.py") or name.startswith("check/"):
+        return
+    for call, called in calls(TREES[name]):
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id == "c":
+            assert called not in forbidden | {"run"}, f"labfab/{name}:{call.lineno}: c.{called}"
+
+
+ARROWS = {
+    "laptop/": ("stages", "platforms", "host", "facts", "setup", "guard", "connection", "task", "check", "fleet"),
+    "stages/": ("setup", "check", "fleet"),
+    "platforms/": ("setup", "check", "stages", "fleet", "task", "guard"),
+    "settings.py": ("host", "facts", "stages", "laptop", "connection", "setup"),
+    "errors.py": ("host", "facts", "stages", "laptop", "connection", "setup", "settings"),
+    "facts.py": ("stages", "platforms", "setup", "check"),
+    "host.py": ("stages", "platforms", "setup", "check"),
+    "shell.py": ("host", "facts", "stages", "platforms", "setup", "settings"),
+}
+
+
+@pytest.mark.parametrize("start", ARROWS)
+def test_arrows_run_one_way(start):
+    """setup -> stages -> platforms -> host -> facts, settings; the laptop knows no stage."""
+    for name in [name for name in TREES if name.startswith(start)]:
+        typing_only = {
+            id(node)
+            for block in ast.walk(TREES[name])
+            if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(TREES[name]):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and id(node) not in typing_only
+                and (node.level or (node.module or "").startswith("labfab"))
+            ):
+                words = [*(node.module or "").removeprefix("labfab.").split("."), *(alias.name for alias in node.names)]
+                own = name.split("/")[0] if "/" in name and node.level == 1 else ""
+                met = set() if own else set(words) & set(ARROWS[start])
+                assert not met, f"labfab/{name}:{node.lineno} imports {', '.join(met)}"
+
+
+def test_the_source_names_no_secret_in_a_repr_or_print():
+    """reveal() is for libraries and for the host's input; only the summary of a recipe shows one, on a terminal."""
+    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup.py"]:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FormattedValue):
+                assert ".reveal(" not in ast.unparse(node), f"labfab/{name}:{node.lineno}"
+
+
+def test_nothing_is_left_to_a_local_shell():
+    """No shell=True, no os.system: the laptop's programs get their arguments as a list."""
+    for path in FILES:
+        assert not re.search(r"shell=True|os\.system|os\.popen", path.read_text()), path
+
+
+def test_listing_the_tasks_loads_nothing_heavy():
+    """What only some tasks need is imported there (argon2, httpx, rich, jinja2, websocket)."""
+    heavy = ("rich", "jinja2", "argon2", "httpx", "websocket")
+    code = f"import sys, labfab; print(sorted(set(sys.modules) & set({heavy!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_function_of_a_stage_is_short():
+    """A stage that needs more than 25 lines in a function hides something that belongs elsewhere."""
+    for name in STAGES:
+        for node in ast.walk(TREES[name]):
+            if isinstance(node, ast.FunctionDef):
+                doc = len(ast.get_docstring(node) or "") > 0
+                body = node.body[doc:]
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 25, f"labfab/{name}: {node.name} has {lines} lines"
+
+
+def test_every_module_and_task_says_what_it_is_for():
+    """One sentence at the top of each module and of each public function of a stage."""
+    for name, tree in TREES.items():
+        assert ast.get_docstring(tree), name
+        for node in tree.body:
+            if name.startswith("stages/") and isinstance(node, ast.FunctionDef) and node.decorator_list:
+                assert ast.get_docstring(node), f"{name}: {node.name}"
