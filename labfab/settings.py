@@ -7,26 +7,17 @@ environment, flags of a task. Unknown keys and bad values are named together wit
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from invoke import Config, Context
+from invoke import Context
 from msgspec import Meta
 
 from .errors import SetupError
+from .sources import layers
 
-# In a wheel the folder lies inside the package, in a checkout beside it.
-CONFIG = next(
-    (d for d in (Path(__file__).parent / "config", Path(__file__).parent.parent / "config") if d.is_dir()),
-    Path(__file__).parent,
-)
-# LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
-NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "RECIPE"}
 # \Z and not $, which lets a newline follow. useradd(8) allows more, but these never need quoting and never begin like an option.
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
 # systemd, cron or packages own these; taking one over would hand Lab their files.
@@ -123,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises SetupError for an unknown key or a bad value, with the place it came from.
         """
         values: dict[str, Any] = {}
-        for place, layer in layers(c):
+        for place, layer in layers(c, STRUCTURED):
             values.update(checked(layer, place))
         values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
         return consistent(cls(**values))
@@ -131,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
 TYPES = {name: hint for name, hint in get_type_hints(Settings, include_extras=True).items()}
+STRUCTURED = {name for name, hint in TYPES.items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
 
 
 def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -186,67 +178,3 @@ def consistent(settings: Settings) -> Settings:
             "(organisations over 200 people need a licence), or leave python at miniforge"
         )
     return settings
-
-
-def layers(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each place that may hold settings, weakest first."""
-    yield from project_file(c)
-    given = getattr(c.config, "_runtime_path", None)
-    if given and not os.path.exists(given):  # Invoke passes over it without a word
-        raise SetupError(f"-f {given}: there is no such file: correct the path")
-    # Invoke merges these without telling where a value came from, so each level is read by itself.
-    for level in ("collection", "system", "user", "project", "runtime", "overrides"):
-        found = getattr(c.config, f"_{level}", None) or {}
-        if found.get("lab") is not None:
-            yield getattr(c.config, f"_{level}_path", None) or f"the {level} configuration", found["lab"]
-    yield from recipe()
-    yield from environment()
-
-
-def project_file(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Read `lab:` from invoke.yaml beside the fabfile, which `fab` itself ignores."""
-    folder = getattr(c.config, "_project_prefix", None) or os.getcwd()
-    yield from yaml_file(Config(project_location=folder, lazy=True), "load_project", "_project", "invoke.yaml")
-
-
-def recipe() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    name = os.environ.get("LABFAB_RECIPE")
-    if not name:
-        return
-    path = CONFIG / f"{name}.yaml"
-    if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in CONFIG.glob("*.yaml"))) or "none"
-        raise SetupError(f"LABFAB_RECIPE: there is no recipe {name!r}; there are: {known}")
-    yield from yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path))
-
-
-def yaml_file(config: Config, load: str, level: str, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        getattr(config, load)()
-    except Exception as error:  # yaml's own errors have no common base within invoke
-        problem = " ".join(str(error).split())
-        raise SetupError(f"{place} cannot be read: {problem}") from None
-    found = getattr(config, level) or {}
-    if found.get("lab") is not None:
-        yield getattr(config, f"{level}_path") or place, found["lab"]
-
-
-def environment() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield LABFAB_<KEY> settings, each as a layer of its own so that errors name the variable."""
-    for variable, text in sorted(os.environ.items()):
-        key = variable.removeprefix("LABFAB_")
-        if key != variable and key not in NOT_SETTINGS:
-            yield variable, {key.lower(): parsed(key.lower(), text, variable)}
-
-
-def parsed(key: str, text: str, variable: str) -> Any:
-    """Split a list at commas; read JSON where it is given."""
-    kind = get_origin(getattr(TYPES.get(key), "__origin__", None))
-    if kind not in (list, dict):
-        return text
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SetupError(f"{variable} is no JSON: {error}") from None
-    return [item.strip() for item in text.split(",") if item.strip()]

@@ -13,7 +13,8 @@ import pytest
 
 import labfab
 from docs import reference
-from labfab.settings import NOT_SETTINGS, TYPES, checked
+from labfab.settings import TYPES, checked
+from labfab.sources import NOT_SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -4,7 +4,7 @@ import pytest
 from fabric import Config
 from invoke import Context
 
-from labfab import settings
+from labfab import settings, sources
 from labfab.errors import SetupError
 from labfab.settings import Settings
 from tests.fake import alone as alone_
@@ -59,7 +59,7 @@ def test_a_recipe_by_name_lies_between_files_and_variables(given, monkeypatch, a
     """LABFAB_RECIPE wins over fabric.yaml and loses to another LABFAB_*."""
     (alone / "recipes").mkdir()
     (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001, alias="droplet"))
-    monkeypatch.setattr(settings, "CONFIG", alone / "recipes")
+    monkeypatch.setattr(sources, "CONFIG", alone / "recipes")
     found = given(fabric=lab(ssh_port=3003, alias="box"), env={"LABFAB_RECIPE": "droplet", "LABFAB_ALIAS": "mine"})
     assert (found.ssh_port, found.alias) == (4001, "mine")
 
@@ -69,7 +69,7 @@ def test_an_unknown_recipe_is_told_with_the_known_ones(given, monkeypatch, alone
     """A misspelled name, or a path, lists what there is."""
     (alone / "recipes").mkdir()
     (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001))
-    monkeypatch.setattr(settings, "CONFIG", alone / "recipes")
+    monkeypatch.setattr(sources, "CONFIG", alone / "recipes")
     with pytest.raises(SetupError, match="LABFAB_RECIPE: there is no recipe .*; there are: droplet"):
         given(env={"LABFAB_RECIPE": name})
 
