@@ -7,7 +7,7 @@ shown instead of done. Stages pass shell text as constants with %s: quoting happ
 from __future__ import annotations
 
 import contextlib
-import getpass
+import hashlib
 import shlex
 import sys
 import threading
@@ -114,7 +114,7 @@ class Host:
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         for _ in range(3 if sys.stdin.isatty() else 0):
-            password = getpass.getpass(f"sudo password of {connection.address(self.c)}: ")
+            password = screen.hidden(f"sudo password of {connection.address(self.c)}")
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         raise SetupError(

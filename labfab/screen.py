@@ -39,6 +39,14 @@ def live() -> bool:
     return alone and terminal()
 
 
+def hidden(question: str) -> str:
+    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D)."""
+    try:
+        return getpass.getpass(f"{question}: ")
+    except EOFError:
+        raise SetupError(f"no answer to '{question}': type the command again") from None
+
+
 def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 

@@ -5,7 +5,6 @@ Owns: its keys in ~/.jupyter/jupyter_server_config.json; all others stay.  Undo:
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets as random
 import sys
@@ -153,7 +152,7 @@ def ask_password() -> secrets.Secret:
         return given
     if not sys.stdin.isatty():
         raise SetupError("no password given and nobody to ask: set LABFAB_JUPYTER_PASSWORD")
-    first, second = getpass.getpass("password for JupyterLab: "), getpass.getpass("again: ")
+    first, second = screen.hidden("password for JupyterLab"), screen.hidden("again")
     if not first or first != second:
         raise SetupError("the two differ, or are empty: nothing was changed, try again")
     return secrets.Secret(first)

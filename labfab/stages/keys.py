@@ -5,7 +5,6 @@ Owns: the lines it adds to authorized_keys.  Undo: delete those lines
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def generate(c: Context, passphrase: bool = False) -> None:
 def ask_passphrase() -> str:
     """Ask twice, until both answers agree."""
     while True:
-        first, second = getpass.getpass("passphrase (empty: none): "), getpass.getpass("again: ")
+        first, second = screen.hidden("passphrase (empty: none)"), screen.hidden("again")
         if first == second:
             return first
         screen.warn("these differ")
@@ -100,9 +99,11 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
         return
     text = old + ("\n" if old and not old.endswith("\n") else "") + "".join(f"{line}\n" for line in missing.values())
     many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
+    path = f"{account.home}/.ssh/authorized_keys"
     put(
-        c, f"{account.home}/.ssh/authorized_keys", text, why=f"let {many} log in as {account.name}",
-        old=account.keys, mode="600", owner=account.name, then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
+        c, path, text, why=f"let {many} log in as {account.name}",
+        old=account.keys, mode="600", owner=account.name,
+        undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()), then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
     )  # fmt: skip
 
 
@@ -110,13 +111,12 @@ def mend_modes(c: Connection, account: Account) -> None:
     """Make home, .ssh and authorized_keys as sshd's StrictModes wants them."""
     name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
     if owner != name or int(mode, 8) & 0o022:
-        undo = ("chown %s %s && chmod %s %s", owner, home, mode, home)
-        change(c, "chown %s %s && chmod go-w %s", name, home, home, why=f"make {home} safe from others", undo=undo, then={f"accounts.{name}.home_stat": f"755 {name}"})
+        change(c, "chown %s %s && chmod go-w %s", name, home, home, why=f"make {home} safe from others", undo=("mode %s", home), keep=[home], then={f"accounts.{name}.home_stat": f"755 {name}"})
     if account.ssh_stat != f"700 {name}":
-        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", name, name, f"{home}/.ssh", why=f"make {home}/.ssh private", then={f"accounts.{name}.ssh_stat": f"700 {name}"})
+        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", name, name, f"{home}/.ssh", why=f"make {home}/.ssh private", undo=("folder %s", f"{home}/.ssh"), keep=[f"{home}/.ssh"], then={f"accounts.{name}.ssh_stat": f"700 {name}"})
     if account.keys and (account.keys.owner != name or int(account.keys.mode, 8) & 0o077):
         path = f"{home}/.ssh/authorized_keys"
-        change(c, "chown %s %s && chmod 600 %s", name, path, path, why=f"make {path} private", then={f"accounts.{name}.keys.stat": f"600 {name}"})
+        change(c, "chown %s %s && chmod 600 %s", name, path, path, why=f"make {path} private", undo=("mode %s", path), keep=[path], then={f"accounts.{name}.keys.stat": f"600 {name}"})
 
 
 def blob(line: str) -> str:
