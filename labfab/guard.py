@@ -21,7 +21,7 @@ from fabric import Connection
 from . import connection, screen
 from .errors import SetupError
 from .facts import facts
-from .host import Host, Login, alias_of
+from .host import Host, Login, alias_of, failure
 from .laptop import secrets
 from .platforms import platform
 from .settings import Settings
@@ -58,7 +58,7 @@ class Window:
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         answer = run(self.c, f"{lay_out()}{values} sh {FOLDER}/guard.sh arm")
         if not answer.ok:
-            raise SetupError(f"the way back cannot be prepared on the host, nothing was changed: {answer.last_words}")
+            raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
         self.armed_at = time.monotonic()
 
     def disarm(self) -> None:

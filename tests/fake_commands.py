@@ -138,7 +138,7 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && ", r" && rm -f \S+"
+MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ ", r" \|\| \{ .* \}; \} && rm -f \S+"
 INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
 PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
@@ -146,7 +146,7 @@ EFFECTS = (
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
-    (rf"{APT}--force-confold install --no-install-recommends (.*)", install),
+    (rf'dpkg-query [^;]*; {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
     (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated", facts("updates", age="0")),
     (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("updates", pending="0")),
     (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),

@@ -23,7 +23,12 @@ from . import user
 FLOOR = (2, 21)
 JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={FLOOR[0]}.{FLOOR[1]}")
 # A mark on the host outlives a run that is cut off, so that the next one does not take the half for the whole.
-MARKED = "mkdir -p ~/.cache/labfab && touch ~/.cache/labfab/{mark} && {command} && rm -f ~/.cache/labfab/{mark}"
+# venv and uv swallow the words of what they run, so a full disk is looked for.
+MARKED = (
+    "mkdir -p ~/.cache/labfab && touch ~/.cache/labfab/{mark} && {{ {command} || {{ "
+    "[ \"$(df -Pk ~ | awk 'NR == 2 {{ print $4 }}')\" -gt 51200 ] || echo No space left on device >&2; exit 1; }}; }} "
+    "&& rm -f ~/.cache/labfab/{mark}"
+)
 VENV = "python3 -m venv{clear} ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
@@ -49,10 +54,11 @@ def install(c: Connection) -> None:
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
+    place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
     command = VENV.format(clear=" --clear" * facts(c).python.unfinished) + INDEX * len(index) + " uv"
     change(
         c, marked(command, f"{folder}.unfinished"), folder, folder, *index, user=want.jupyter_user, long=True,
-        why=f"make the environment ~/{folder}", undo=("rm -rf ~%s/%s", want.jupyter_user, folder),
+        why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )  # fmt: skip
 
@@ -107,10 +113,15 @@ def init_shell(c: Connection) -> None:
     folder, kind = PREFIXES[want.python], "venv" if want.python == "venv" else "conda"
     if kind in facts(c).python.shells:
         return
-    then = {f"python.shell.{kind}": "yes"}
+    home, then = facts(c).accounts[want.jupyter_user].home, {f"python.shell.{kind}": "yes"}
     if kind == "venv":
         line = PROFILE % folder
-        change(c, "printf %%s %s >>~/.profile", line, user=want.jupyter_user, why=f"put ~/{folder}/bin first in login shells", then=then)
+        undo, keep = ("lines %s" + " %s" * 2, f"{home}/.profile", *line.split("\n")[1:3]), [f"{home}/.profile"]
+        why = f"put ~/{folder}/bin first in login shells"
+        change(c, "printf %%s %s >>~/.profile", line, user=want.jupyter_user, why=why, undo=undo, keep=keep, then=then)
     else:
-        change(c, "~/%s/bin/conda init -q bash", folder, user=want.jupyter_user, why="let login shells know conda", then=then)
+        change(
+            c, "~/%s/bin/conda init -q bash", folder, user=want.jupyter_user, why="let login shells know conda",
+            undo=("conda_shell %s %s", want.jupyter_user, folder), keep=[f"{home}/.bashrc"], then=then,
+        )  # fmt: skip
     screen.note("open a new login shell to see it")
