@@ -170,7 +170,7 @@ EFFECTS = (
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>~/.profile", facts("python", **{"shell.venv": "yes"})),
-    (r"~/\w+/bin/conda init -q bash", facts("python", **{"shell.conda": "yes"})),
+    (r"~/\w+/bin/conda init bash", facts("python", **{"shell.conda": "yes"})),
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),

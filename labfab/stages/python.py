@@ -121,7 +121,7 @@ def init_shell(c: Connection) -> None:
         change(c, "printf %%s %s >>~/.profile", line, user=want.jupyter_user, why=why, undo=undo, keep=keep, then=then)
     else:
         change(
-            c, "~/%s/bin/conda init -q bash", folder, user=want.jupyter_user, why="let login shells know conda",
+            c, "~/%s/bin/conda init bash", folder, user=want.jupyter_user, why="let login shells know conda",
             undo=("conda_shell %s %s", want.jupyter_user, folder), keep=[f"{home}/.bashrc"], then=then,
         )  # fmt: skip
     screen.note("open a new login shell to see it")
