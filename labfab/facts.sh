@@ -12,7 +12,10 @@ file() {  # key path: what a put needs to know
 }
 
 # Where sshd_config has no Match block all accounts are alike; else each that may log in is of interest.
-if grep -qis '^[[:space:]]*Match[[:space:]]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; then
+# An Include of another folder may bring one in.
+MATCH=$(grep -ishE '^[[:space:]]*(Match|Include)[[:space:]]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf |
+  grep -v 'Include /etc/ssh/sshd_config.d/\*.conf$')
+if [ -n "$MATCH" ]; then
   USERS="$USERS $(getent passwd | awk -F: '$3 >= 1000 && $3 < 60000 && $7 !~ /(nologin|false)$/ { print $1 }')"
   USERS=$(printf '%s\n' $USERS | sort -u)
 fi
@@ -69,15 +72,19 @@ accounts() {
   file sudoers /etc/sudoers.d/90-labfab
 }
 
+SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding'
+
 ssh() {
   [ -x /usr/sbin/sshd ] || return 0
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
-  /usr/sbin/sshd -T 2>/dev/null | sed -n 's/^port /port./p' | while read -r line; do say "$line" yes; done
+  every=$(/usr/sbin/sshd -T 2>/dev/null)
+  printf '%s\n' "$every" | sed -n 's/^port \(.*\)/port.\1=yes/p'
   for user in $USERS; do
-    /usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null |
-      grep -E '^(passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding) ' |
-      while read -r key value; do say "$user.$key" "$value"; done
+    # Each call costs 80 ms; without a Match block they would all say the same.
+    own=$every
+    [ -z "$MATCH" ] || own=$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null)
+    printf '%s\n' "$own" | sed -nE "s/^($SSHD_OPTIONS) (.*)/$user.\1=\2/p"
   done
   file main /etc/ssh/sshd_config
   file drop_in /etc/ssh/sshd_config.d/00-labfab.conf
