@@ -8,6 +8,7 @@ import base64
 import copy
 import io
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -243,12 +244,13 @@ def alone(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "project")
-    for name in list(__import__("os").environ):
+    for name in list(os.environ):
         if name.startswith(("LABFAB_", "SSH_", "XDG_", "FABRIC_", "INVOKE_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(Host, "sessions", {})
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut
     return tmp_path
 
 
