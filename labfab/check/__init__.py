@@ -58,14 +58,21 @@ def host_(c: Connection, json: bool = False) -> None:
 def check(c: Connection, area: str, json: bool) -> None:
     """Ask the rows of an area and show them. Raises SetupError when one fails."""
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        look = Look(c)
-        try:
-            with screen.working(look.host.label, "look") if not json else contextlib.nullcontext():
-                found = rows.answers(look, rows.chosen(area))
-        finally:
-            look.close()
-    screen.say(table.as_json(look.host.label, found)) if json else table.show(look.host.label, found)
+        label, found = ask(c, area, quietly=json)
+    screen.say(table.as_json(label, found)) if json else table.show(label, found)
     failed = [row.check.id for row in found if row.state == rows.FAIL]
     if failed:
         many = f"{len(failed)} checks fail" if len(failed) > 1 else "1 check fails"
-        raise SetupError(f"{look.host.label}: {many}: {', '.join(failed)}")
+        raise SetupError(f"{label}: {many}: {', '.join(failed)}")
+
+
+def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
+    """Look at the host; give its name and the answers."""
+    look = Look(c)
+    try:
+        with contextlib.nullcontext() if quietly else screen.working(look.host.label, "look"):
+            if area in ("", "ports") and not look.problem and not c.gateway:
+                ports.knock(look, ports.WELL_KNOWN)
+            return look.host.label, rows.answers(look, rows.chosen(area))
+    finally:
+        look.close()

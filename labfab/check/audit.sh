@@ -8,7 +8,7 @@ private() {  # kind path...: what must be closed to others
   for path in "$@"; do
     [ -e "$path" ] || continue
     number=$((number + 1))
-    say "private.$number" "$kind $(stat -c '%a %U' "$path") $path"
+    say "private.$number" "$kind $(stat -L -c '%a %U' "$path") $path"
   done
 }
 
@@ -25,8 +25,8 @@ getent passwd | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | cut -d: 
     say "sshd.$user" "$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null | tr '\n' ';')"
     [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD && say "nopasswd.$user" yes
   done
-  private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json" "$LAB_HOME/.jupyter/lab.log" \
-    "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret"
+  private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
+  private jupyter-files "$LAB_HOME/.jupyter/lab.log" "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret"
   private sudo /etc/sudoers /etc/sudoers.d /etc/sudoers.d/*
   private journal /var/lib/labfab
   private hostkeys /etc/ssh/ssh_host_*_key

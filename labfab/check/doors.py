@@ -143,6 +143,7 @@ def stranger(look: Look, kinds: list[str] | None = None) -> Iterator[paramiko.Tr
         with paramiko.Transport(sock) as transport:
             prefer(transport, kinds or [])
             transport.start_client(timeout=look.c.connect_timeout)
+            transport.get_remote_server_key()  # start_client says nothing when its time is over
             yield transport
     except (paramiko.SSHException, EOFError, OSError) as error:
         if look.problem:

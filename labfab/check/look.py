@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,8 @@ class Look:
         self.problem = ""  # why there is no login
         self.powerless = ""  # why there is no root shell
         self.open = contextlib.ExitStack()
+        self.pool = self.open.enter_context(ThreadPoolExecutor(64))
+        self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
         self.host.label = connection.follow(c) or self.host.label
         self.alias = alias_of(c, self.want)
         self.laptop = list(laptop_files(self.alias, self.identity))  # before anybody repairs a mode by reading
@@ -106,13 +109,19 @@ class Look:
         """The paths of a kind, with mode and owner."""
         for line in below(self.audit, "private").values():
             found, mode, owner, path = line.split(" ", 3)
-            if found.partition(":")[0] == kind:
+            if found == kind:
                 yield Private(found, int(mode, 8), owner, path)
 
     @property
     def limits(self) -> str:
         """What to add where a look without root is not the whole of it."""
         return "; only what you may see, not being root" if self.powerless else ""
+
+    def by_hand(self, command: str) -> str:
+        """The command line for what no task mends."""
+        named = ssh_config.find(connection.config_path(self.c), self.c.user, self.c.host, self.c.port)
+        login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
+        return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 
     def needs_root(self) -> None:
         """Stop a row that only root can answer. Raises Unseen."""

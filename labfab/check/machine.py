@@ -10,19 +10,25 @@ LOW, FULL = 10.0, 1.0  # percent of a disk that are free
 DRIFT = 30  # seconds
 
 
-@check("host-revert", "no change waits to be taken back", needs=["ssh-login"])
+@check("host-revert", "no change waits to be taken back", mend="setup.full", needs=["ssh-login"])
 def revert(look: Look) -> str:
-    """A run that died may have left its way back armed."""
-    if "revert" in look.audit:
-        raise Wrong(f"a run that died left it armed: {look.audit['revert']}")
-    return "none is armed"
+    """A run that died may have left a change that the host is to take back, or has taken back unseen."""
+    look.needs_root()
+    have = look.facts.guard
+    if have.armed:
+        raise Wrong(f"not confirmed yet, unless another run is at work: {have.armed}")
+    if have.reverted:
+        raise Doubtful(f"the host took one back, {have.reverted_at}: {have.reverted}")
+    return "none"
 
 
 @check("host-sudo", "sudo asks for a password", mend="user.add", needs=["ssh-login"])
 def sudo(look: Look) -> str:
     free = sorted(below(look.audit, "nopasswd"))
     if free:
-        raise Doubtful(f"{', '.join(free)}: whoever has the key is root", "setting sudo: password, then user.add")
+        ours = free == [look.want.user] and look.facts.sudoers
+        mend = "user.add, after setting sudo: password" if ours else look.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
+        raise Doubtful(f"{', '.join(free)}: whoever has the key is root", mend)
     if "root" not in look.audit and look.c.user != look.want.user:
         raise Unseen(f"needs root to see the rights of {look.want.user}")
     return f"no account is let off{look.limits}"
@@ -55,9 +61,9 @@ def disk(look: Look) -> str:
     path = min(free, key=lambda path: free[path])
     detail = f"{path}: {free[path]:.0f} % free"
     if free[path] < FULL:
-        raise Wrong(detail, f"free some: ssh HOST sudo du -xh {path} | sort -h | tail")
+        raise Wrong(detail, look.by_hand(f"du -xh -d 2 -t 100M {path}"))
     if free[path] < LOW:
-        raise Doubtful(detail, f"free some: ssh HOST sudo du -xh {path} | sort -h | tail")
+        raise Doubtful(detail, look.by_hand(f"du -xh -d 2 -t 100M {path}"))
     return detail
 
 
@@ -67,5 +73,5 @@ def clock(look: Look) -> str:
     there, before, after = (float(look.audit[key]) for key in ("clock", "before", "after"))
     off = max(before - 1 - there, there - after, 0.0)
     if off > DRIFT:
-        raise Doubtful(f"{off:.0f} s off from your laptop's", "ssh HOST sudo timedatectl set-ntp true")
+        raise Doubtful(f"{off:.0f} s off from your laptop's", look.by_hand("timedatectl set-ntp true"))
     return "within a second of your laptop's" if off < 1 else f"{off:.0f} s off"

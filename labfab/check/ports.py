@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 
 from ..facts import below
 from .look import Look
@@ -16,7 +16,14 @@ WELL_KNOWN = (
     21, 22, 23, 25, 53, 80, 111, 139, 143, 389, 443, 445, 631, 873, 1022, 2049, 2222, 2375, 3306, 3389, 5000, 5432, 5900,
     6379, 8000, 8080, 8443, 8787, 8888, 9000, 9090, 9999, 11211, 27017,
 )  # fmt: skip
-PATIENCE = 1.5  # seconds; a firewall that drops packets says nothing
+PATIENCE = 2  # seconds; a firewall that drops packets says nothing
+
+
+def knock(look: Look, ports: Iterable[int]) -> None:
+    """Begin to try ports, each once; a firewall's silence is waited out while other rows are asked."""
+    for port in ports:
+        if port not in look.knocks and port != look.c.port:  # that one has answered
+            look.knocks[port] = look.pool.submit(answers, look.c.host, port)
 
 
 @check("ports-answering", "only wanted ports answer from here", mend="firewall.enable", needs=["ssh-login"])
@@ -27,12 +34,12 @@ def answering(look: Look) -> str:
     if is_loopback(socket.gethostbyname(look.c.host)):
         raise Unseen(f"{look.c.host} is your own machine's address: its own programs would answer")
     wanted = {look.c.port, *look.want.open_ports}
-    tried = {*WELL_KNOWN, look.want.lab_port, *wanted, *(port for _, port, _ in listening(look))}
-    with ThreadPoolExecutor(64) as pool:
-        found = sorted(filter(None, pool.map(lambda port: port * answers(look.c.host, port), sorted(tried))))
-    if set(found) - wanted:
-        raise Wrong(f"{numbers(set(found) - wanted)}: not in open_ports")
-    return f"{numbers(found)}, of {len(tried)} tried"
+    more = {port for address, port, _ in listening(look) if not is_loopback(address)}
+    knock(look, {*WELL_KNOWN, *more, look.want.lab_port, *wanted})
+    found = {look.c.port, *(port for port, knocked in look.knocks.items() if knocked.result())}
+    if found - wanted:
+        raise Wrong(f"{numbers(found - wanted)}: not in open_ports")
+    return f"{numbers(found)}, of {len(look.knocks) + 1} tried"
 
 
 @check("ports-listening", "only wanted ports listen on the network", mend="firewall.enable", needs=["ports-answering"])
@@ -59,8 +66,8 @@ def firewall(look: Look) -> str:
     if wanted - have.allowed:
         raise Wrong(f"it refuses {numbers(wanted - have.allowed)}")
     if have.allowed - wanted:
-        more = numbers(have.allowed - wanted)
-        raise Doubtful(f"it also lets in {more}", f"ssh HOST sudo ufw delete allow {min(have.allowed - wanted)}/tcp")
+        more = have.allowed - wanted
+        raise Doubtful(f"it also lets in {numbers(more)}", look.by_hand(f"ufw delete allow {min(more)}/tcp"))
     return f"lets in {numbers(have.allowed)}"
 
 
@@ -87,5 +94,5 @@ def answers(host: str, port: int) -> bool:
     return False
 
 
-def numbers(ports: set[int] | frozenset[int] | list[int]) -> str:
+def numbers(ports: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(ports))) or "none"

@@ -12,7 +12,7 @@ from ..errors import SetupError
 if TYPE_CHECKING:
     from .look import Look
 
-AREAS = ("ssh", "ports", "secrets", "lab", "host")
+AREAS = ("ssh", "secrets", "lab", "ports", "host")
 OK, WARN, FAIL, UNCHECKED = "ok", "warn", "fail", "not checked"
 STATES = (OK, WARN, FAIL, UNCHECKED)
 

@@ -1,0 +1,191 @@
+"""Rows are asked only when what they need is right, and are shown the same way to eyes and programs."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from labfab.check import ports, table
+from labfab.check.rows import AREAS, CHECKS, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
+from labfab.errors import SetupError
+from labfab.facts import Firewall, Updates
+from labfab.settings import Settings
+
+
+def row(id: str, needs=(), raises=None) -> Check:
+    def look(_):
+        if raises:
+            raise raises
+        return "as it should be"
+
+    return Check(id, f"{id} is right", "ssh.change-port", tuple(needs), look)
+
+
+def test_what_a_row_needs_comes_before_it():
+    ids = [check.id for check in chosen("")]
+    assert len(ids) == len(set(ids)) == len(CHECKS)
+    for check in CHECKS:
+        assert check.area in AREAS
+        assert all(ids.index(need) < ids.index(check.id) for need in check.needs), check.id
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_an_area_brings_what_it_needs(area):
+    found = chosen(area)
+    ids = {check.id for check in found}
+    assert all(set(check.needs) <= ids for check in found)
+    assert {check.id for check in CHECKS if check.area == area} <= ids
+
+
+def test_a_row_that_needs_a_failed_one_names_the_first_cause():
+    found = answers(None, [row("ssh-a", raises=Wrong("broken")), row("ssh-b", ["ssh-a"]), row("ssh-c", ["ssh-b"]), row("ssh-d")])
+    assert [(one.state, one.detail) for one in found] == [
+        ("fail", "broken"), ("not checked", "needs ssh-a"), ("not checked", "needs ssh-a"), ("ok", "as it should be"),
+    ]  # fmt: skip
+
+
+def test_a_warning_keeps_nothing_from_being_asked():
+    found = answers(None, [row("ssh-a", raises=Doubtful("odd")), row("ssh-b", ["ssh-a"])])
+    assert [one.state for one in found] == ["warn", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "detail", "mend"),
+    [
+        (Wrong("broken"), "fail", "broken", "ssh.change-port"),
+        (Wrong("broken", "chmod 600 x"), "fail", "broken", "chmod 600 x"),
+        (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
+        (Unseen("needs root"), "not checked", "needs root", ""),
+        (ConnectionResetError("reset"), "not checked", "the line to the host failed: reset", ""),
+    ],
+)
+def test_what_becomes_of_a_finding(error, state, detail, mend):
+    (found,) = answers(None, [row("ssh-a", raises=error)])
+    assert (found.state, found.detail, found.mend) == (state, detail, mend)
+
+
+def test_the_json_is_what_the_page_says():
+    found = answers(None, [row("ssh-a", raises=Wrong("broken")), row("lab-b", ["ssh-a"])])
+    told = json.loads(table.as_json("homelab", found))
+    assert told == {
+        "schema": 1,
+        "host": "homelab",
+        "checks": [
+            {
+                "id": "ssh-a", "area": "ssh", "title": "ssh-a is right", "state": "fail", "detail": "broken", "needs": [],
+                "mend": "ssh.change-port",
+            },
+            {
+                "id": "lab-b", "area": "lab", "title": "lab-b is right", "state": "not checked", "detail": "needs ssh-a",
+                "needs": ["ssh-a"], "mend": "",
+            },
+        ],
+        "summary": {"ok": 0, "warn": 0, "fail": 1, "not checked": 1},
+    }  # fmt: skip
+
+
+def test_plain_text_is_aligned_and_names_the_task(capsys):
+    table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("broken")), row("lab-bcd", ["ssh-a"])]))
+    assert capsys.readouterr().out.splitlines() == [
+        "fail         ssh-a    ssh-a is right: broken  → ssh.change-port",
+        "not checked  lab-bcd  lab-bcd is right: needs ssh-a",
+        "[homelab] 1 fail, 1 not checked",
+    ]
+
+
+def test_a_terminal_gets_a_table(capsys, monkeypatch):
+    monkeypatch.setattr("labfab.screen.terminal", lambda: True)
+    table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("[red] is no markup"))]))
+    said = capsys.readouterr().out
+    assert "[red] is no markup" in said and "mend with" in said
+
+
+def test_states_are_those_of_the_schema():
+    assert STATES == ("ok", "warn", "fail", "not checked")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True), ("127.0.0.53%lo", True), ("[::1]", True), ("[::ffff:127.0.0.1]", True),
+        ("0.0.0.0", False), ("*", False), ("[::]", False), ("192.0.2.1%eth0", False),
+    ],
+)  # fmt: skip
+def test_what_counts_as_loopback(address, expected):
+    assert ports.is_loopback(address) is expected
+
+
+def seen(audit=None, **facts) -> SimpleNamespace:
+    """A look that has found these things."""
+    have = {
+        "updates": Updates(0, 0, False), "firewall": Firewall(True, "deny", frozenset({2222})), "sudoers": None,
+        "ssh": SimpleNamespace(ports=frozenset({2222})),
+    }  # fmt: skip
+    return SimpleNamespace(
+        audit=audit or {}, facts=SimpleNamespace(**have | facts), want=Settings(), limits="", needs_root=lambda: None,
+        by_hand=lambda command: f"ssh box {command}", c=SimpleNamespace(user="lab", port=2222), logins=["lab", "root"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("percent", "state"), [("50", "ok"), ("10", "ok"), ("9.99", "warn"), ("1", "warn"), ("0.99", "fail"), ("0", "fail")]
+)
+def test_the_fullest_disk_counts(percent, state):
+    assert asked("host-disk", seen({"disk.2": "80 /", "disk.3": f"{percent} /home dir"})).state == state
+
+
+@pytest.mark.parametrize(
+    ("there", "state"), [("1000", "ok"), ("1003", "ok"), ("1032", "ok"), ("1034", "warn"), ("970", "ok"), ("968", "warn")]
+)
+def test_the_time_that_the_question_took_is_no_drift(there, state):
+    assert asked("host-clock", seen({"before": "1000", "after": "1003", "clock": there})).state == state
+
+
+@pytest.mark.parametrize(
+    ("firewall", "state", "detail"),
+    [
+        (Firewall(True, "deny", frozenset({2222})), "ok", "lets in 2222"),
+        (Firewall(False, "deny", frozenset({2222})), "fail", "it is off"),
+        (Firewall(True, "allow", frozenset({2222})), "fail", "incoming by default: allow"),
+        (Firewall(True, "deny", frozenset()), "fail", "it refuses 2222"),
+        (Firewall(True, "deny", frozenset({22, 2222})), "warn", "it also lets in 22"),
+    ],
+)
+def test_what_the_firewall_must_be(firewall, state, detail):
+    found = asked("ports-firewall", seen(firewall=firewall))
+    assert (found.state, found.detail) == (state, detail)
+
+
+def test_sshd_is_judged_login_by_login():
+    """What counts for root alone is asked of root alone; a fault that disable-root mends names it."""
+    good = "passwordauthentication no;kbdinteractiveauthentication no;permitemptypasswords no;pubkeyauthentication yes;"
+    both = {"sshd.lab": f"{good}permitrootlogin yes;", "sshd.root": f"{good}permitrootlogin no;"}
+    assert asked("ssh-config", seen(both)).state == "ok"
+    found = asked("ssh-config", seen(both | {"sshd.root": f"{good}permitrootlogin yes;"}))
+    assert (found.detail, found.mend) == ("root: permitrootlogin yes", "ssh.disable-root")
+    found = asked("ssh-config", seen(both | {"sshd.a.b": good.replace("passwordauthentication no", "passwordauthentication yes")}))
+    assert (found.detail, found.mend) == ("a.b: passwordauthentication yes", "ssh.disable-passwords")
+    assert "see `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
+
+
+def test_a_port_on_loopback_is_nobodys_business_but_labs():
+    listen = {"listen.1": "0.0.0.0:2222 sshd", "listen.2": "127.0.0.53%lo:53 systemd-resolve", "listen.3": "127.0.0.1:9999 jupyter-lab"}
+    assert asked("ports-listening", seen(listen)).detail == "2222"
+    assert asked("lab-loopback", seen(listen)).detail == "127.0.0.1"
+    found = asked("ports-listening", seen(listen | {"listen.4": "*:5432 postgres"}))
+    assert found.state == "fail" and found.detail.startswith("5432 (postgres): stop it there, or add it to open_ports")
+    found = asked("lab-loopback", seen(listen | {"listen.4": "[::]:9999 jupyter-lab"}))
+    assert (found.state, found.detail) == ("fail", "port 9999 listens on [::]")
+
+
+def asked(id: str, look) -> Row:
+    """The answer of one real row to a look."""
+    return answer(look, next(check for check in CHECKS if check.id == id)._replace(needs=()), {})
+
+
+def test_the_page_has_every_row_and_the_task_that_mends_it():
+    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    told = dict(re.findall(r"^\| `([a-z]+-[a-z-]+)` \|.*\| (?:`([^`]+)` )?\|$", page, re.MULTILINE))
+    assert told == {check.id: check.mend for check in CHECKS}
