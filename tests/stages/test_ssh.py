@@ -131,7 +131,8 @@ def test_the_port_moves_in_two_steps(ready, alone):
     ssh.change_port(model.c)
     assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [["Port 22", "Port 2222"], ["Port 2222"]]
     assert model.logins == [("lab", 2222), ("lab", 2222)]
-    assert ssh_config.read(alone / "home/.ssh/config")[0].port == 2222
+    block = ssh_config.read(alone / "home/.ssh/config")[0]
+    assert (block.port, block.identity) == (2222, str(alone / "home/.ssh/id_ed25519"))
     assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 2222)
     ssh.change_port(model.again())
     assert model.planned == []
