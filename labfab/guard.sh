@@ -13,6 +13,8 @@ systemd() { [ -d /run/systemd/system ]; }
 
 arm() {
   set -e
+  # A way back that is half-made, on a full or read-only disk, would look like a run that died.
+  trap '[ $? -eq 0 ] || { stand_down || true; rm -rf "$GUARD"; }' EXIT
   # Room for the copies of a revert, should the disk fill up meanwhile.
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
