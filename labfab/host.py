@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric import Connection
 
-from . import connection, journal, screen
+from . import connection, journal, refusal, screen
 from .errors import SetupError
 from .laptop import secrets, ssh_config
 from .settings import Settings
@@ -38,16 +38,16 @@ cat >"$NEW"; chmod "$mode" "$NEW"
 eval "$check"
 mv -f "$NEW" "$path"
 """
-BRING_BACK = "if [ -e %s ]; then cp -a %s %s; else rm -f %s; fi"
 AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; exec runuser -u %s -- sh -c %s)"
 
 
 class Change(NamedTuple):
-    """One write that was made, with the command that takes it back."""
+    """One write that was made, or in plan mode would be; path and diff are those of a file, empty for a secret one."""
 
     stage: str
     why: str
-    undo: tuple[str, ...]
+    path: str = ""
+    diff: str = ""
 
 
 class Login(NamedTuple):
@@ -73,7 +73,7 @@ class Host:
         self.depth = 0
         self.proven: Login | None = None
         self.window: Window | None = None
-        self.label = c.original_host if c.original_host != c.host else connection.address(c)
+        self.label = c.original_host if c.original_host != c.host else refusal.address(c)
 
     @classmethod
     def of(cls, c: Connection) -> Host:
@@ -114,7 +114,7 @@ class Host:
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         for _ in range(3 if sys.stdin.isatty() else 0):
-            password = screen.hidden(f"sudo password of {connection.address(self.c)}")
+            password = screen.hidden(f"sudo password of {refusal.address(self.c)}")
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         raise SetupError(
@@ -180,6 +180,7 @@ def change(
     *args: object,
     why: str,
     undo: Sequence[str] = (),
+    keep: Sequence[str] = (),
     user: str | None = None,
     stdin: str = "",
     long: bool = False,
@@ -187,18 +188,19 @@ def change(
 ) -> Result | None:
     """Change something.
 
-    why: what the user sees. undo: command and values that take it back. user: account to do it as, else root.
-    stdin: secret input, never shown. long: show the output while it runs. then: the facts that it makes true, for
-    the stages that follow in plan mode; None for a fact that is gone.
+    why: what the user sees. undo: command of undo.sh and values that take it back, none: it stays. keep: files and
+    folders that this command wants to know as they were. user: account to do it as, else root. stdin: secret input,
+    never shown. long: show the output while it runs. then: the facts that it makes true, for the stages that follow in
+    plan mode; None for a fact that is gone.
     Raises SetupError when the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
     if stdin:
         text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
-    line = journal.entry(Host.of(c).stage, why, [fill(undo[0], *undo[1:])] if undo else ())
+    line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep)
     if Host.of(c).planning:
         return plan(c, why, then)
-    return write(c, text, line, why, undo, timeout=LONG if long else 120)
+    return write(c, text, line, why, timeout=LONG if long else 120)
 
 
 def put(
@@ -211,20 +213,28 @@ def put(
     owner: str = "root",
     check: str = "true",
     secret: bool = False,
+    undo: Sequence[str] = (),
     then: Mapping[str, str | None] | None = None,
 ) -> Result | None:
     """Write a file as a whole, where content, mode or owner differ from *old*.
 
     mode: octal. owner: an account, which writes the file itself unless it is root. check: shell text that must
-    succeed before "$NEW" takes the name. secret: show no content in plan mode. then: as for change().
+    succeed before "$NEW" takes the name. secret: show no content in plan mode. undo: what to do instead of bringing the
+    file back as it was, where somebody changed it since. then: as for change().
     """
     if old and (old.content, old.mode, old.owner) == (text, mode, owner):
         return None
     if Host.of(c).planning:
-        return plan(c, why, then, "" if secret else difference(path, old.content if old else "", text))
+        return plan(c, why, then, path, "" if secret else difference(path, old.content if old else "", text))
     account = owner if owner != "root" else None
     script = fill("printf %%s %s | ", text) + as_user(fill("sh -c %s", fill(PUT, path, mode, check)), account)
-    return write(c, script, journal.entry(Host.of(c).stage, why, path=path), why, ())
+    sha256 = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return write(c, script, journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256), why)
+
+
+def filled(undo: Sequence[str]) -> list[str]:
+    """The command that takes a change back, as the journal keeps it."""
+    return [fill(undo[0], *undo[1:])] if undo else []
 
 
 def difference(path: str, old: str, new: str) -> str:
@@ -234,10 +244,10 @@ def difference(path: str, old: str, new: str) -> str:
     return "".join(unified_diff(old.splitlines(True), new.splitlines(True), path, path, n=1))
 
 
-def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, diff: str = "") -> None:
+def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = "") -> None:
     """Show a change instead of doing it, and take its effect for granted from here on."""
     host = Host.of(c)
-    host.changes.append(Change(host.stage, why, ()))
+    host.changes.append(Change(host.stage, why, path, diff))
     screen.planned(host.label, why, diff)
     for name, value in (then or {}).items():
         section, _, key = name.partition(".")
@@ -247,9 +257,7 @@ def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, diff: s
             host.facts[section][key] = value
 
 
-def write(
-    c: Connection, script: str, line: dict[str, object], why: str, undo: Sequence[str], timeout: float = 120
-) -> Result:
+def write(c: Connection, script: str, line: dict[str, object], why: str, timeout: float = 120) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
     if host.window:
@@ -261,17 +269,9 @@ def write(
     host.facts.clear()
     if not result.ok:
         raise SetupError(failure(host.label, why, result))
-    host.changes.append(Change(host.stage, why, way_back(line, undo)))
+    host.changes.append(Change(host.stage, why, str(line.get("path", ""))))
     screen.changed(host.label, why, time.monotonic() - began)
     return result
-
-
-def way_back(line: dict[str, object], undo: Sequence[str]) -> tuple[str, ...]:
-    """The command that takes a change back: the file as it was, or the undo that was given."""
-    if "path" not in line:
-        return tuple(undo)
-    kept = f"{journal.FOLDER}/before/{line['number']}"
-    return (BRING_BACK, kept, kept, str(line["path"]), str(line["path"]))
 
 
 def failure(label: str, why: str, result: Result) -> str:
@@ -287,14 +287,15 @@ def failure(label: str, why: str, result: Result) -> str:
 def remember(c: Connection, settings: Settings) -> None:
     """Write the proven way in to ~/.ssh/config, under the alias."""
     host, path = Host.of(c), connection.config_path(c)
+    known = ssh_config.find(path, c.user, c.host, c.port)  # a stage alone proves no key of its own
     block = ssh_config.Alias(
         name=alias_of(c, settings),
         hostname=c.host,
         user=host.login.user,
         port=host.login.port,
-        identity=str(host.login.identity or ""),
+        identity=str(host.login.identity or (known.identity if known else "")),
         was=f"{c.user}@{c.host}:{c.port}",
     )
     if not host.planning and ssh_config.write(path, block):
-        host.changes.append(Change(host.stage, f"remember the host as {block.name}", ()))
+        host.changes.append(Change(host.stage, f"remember the host as {block.name}"))
         screen.changed(host.label, f"remember the host as {block.name} in {path}", 0)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
 
-from .. import connection
+from .. import connection, refusal
 from ..facts import below
 from ..laptop import known_hosts
 from ..stages.ssh import NO_PASSWORDS
@@ -51,11 +51,11 @@ def shown_key(look: Look, pinned: list[paramiko.PKey]) -> paramiko.PKey:
         return transport.get_remote_server_key()
 
 
-@check("ssh-login", "your key logs in", mend="keys.copy", needs=["ssh-host-key"])
+@check("ssh-login", "your login works", mend="keys.copy", needs=["ssh-host-key"])
 def login(look: Look) -> str:
     if look.problem:
         raise Wrong(look.problem)
-    return connection.address(look.c)
+    return refusal.address(look.c)
 
 
 @check("ssh-password", "a password is refused", mend="ssh.disable-passwords", needs=["ssh-login"])
@@ -92,7 +92,7 @@ def root(look: Look) -> str:
         return "tried with your key"
     except (paramiko.SSHException, EOFError, OSError):
         raise Unseen(TIRED) from None
-    raise Wrong("your key opens root")
+    raise Wrong("root is let in")
 
 
 @check("ssh-offered", "every login is offered a key and nothing else", mend="ssh.disable-passwords", needs=["ssh-password"])

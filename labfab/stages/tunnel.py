@@ -9,7 +9,7 @@ from __future__ import annotations
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, screen
+from .. import connection, refusal, screen
 from ..errors import SetupError
 from ..host import alias_of
 from ..laptop import ssh_config, tunnel
@@ -87,4 +87,4 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
 
 
 def login(c: Context) -> str:
-    return connection.address(c) if isinstance(c, Connection) else Settings.of(c).alias
+    return refusal.address(c) if isinstance(c, Connection) else Settings.of(c).alias
