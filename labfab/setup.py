@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fabric import Connection
 
-from . import screen
+from . import history, plan, screen
 from .facts import facts
 from .host import Host, alias_of
 from .laptop import secrets
@@ -49,8 +49,12 @@ def ubuntu(c: Connection) -> None:
     for name, stage in UBUNTU:
         if skipped(name, want):
             continue
-        began = time.monotonic()
+        began, before = time.monotonic(), len(Host.of(c).changes)
+        if Host.of(c).planning:
+            screen.say(f"{name}:")
         stage(c)
+        if Host.of(c).planning and len(Host.of(c).changes) == before and name != "tunnel":
+            screen.note("nothing to do")
         times.append((name, time.monotonic() - began))
     summary(c, want, times)
 
@@ -61,6 +65,30 @@ def look_ahead(c: Connection, want: Settings) -> None:
     keys.given_lines(want)
     if facts(c).ssh.ports != {want.ssh_port}:
         ssh.refuse(c, want.ssh_port)
+
+
+@host_task(name="plan", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
+def plan_(c: Connection, json: bool = False) -> None:
+    """Show what setup.full would change; change nothing.
+
+    Ends with 0 when there is nothing to do, and with 2 when there is.
+    """
+    plan.plan(c, ubuntu, json)
+
+
+@host_task(name="journal", reads=True, help={"json": "Print JSON, as docs/undo.md describes it"})
+def journal_(c: Connection, json: bool = False) -> None:
+    """Show what labfab has done to the host."""
+    history.show(c, json)
+
+
+@host_task(
+    reads=True, dials=True,
+    help={"to": "Oldest stage to take back, with all that came after it", "force": "Also what was changed by hand since"},
+)  # fmt: skip
+def undo(c: Connection, to: str = "", force: bool = False) -> None:
+    """Take back what labfab did, newest first."""
+    history.undo(c, to, force)
 
 
 def skipped(name: str, want: Settings) -> bool:

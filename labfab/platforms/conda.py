@@ -26,10 +26,10 @@ def unpack(c: Connection, want: Settings) -> None:
     folder, account, system = PREFIXES[want.python], want.jupyter_user, facts(c).system
     chosen = installer(want.python, system.kernel, system.machine, want.python_version, want.python_mirror)
     fetch(c, account, chosen)
-    name = chosen.filename
+    name, place = chosen.filename, f"{facts(c).accounts[account].home}/{folder}"
     change(
         c, UNPACK, folder, name, folder, folder, name, user=account, long=True,
-        why=f"unpack {name} to ~/{folder}", undo=("rm -rf ~%s/%s", account, folder),
+        why=f"unpack {name} to ~/{folder}", undo=("tree %s", place), keep=[place],
         then={"python.conda": "yes", "python.python": "yes", "python.unfinished": None},
     )  # fmt: skip
 
@@ -44,7 +44,7 @@ def fetch(c: Connection, account: str, chosen: Installer) -> None:
     if checksum(c, account, name) == wanted:
         return
     try:
-        undo = ("rm -f ~%s/.cache/labfab/%s", account, name)
+        undo = ("tree %s", f"{facts(c).accounts[account].home}/.cache/labfab/{name}")
         change(c, DOWNLOAD, name, chosen.url, name, name, user=account, why=f"download {name}", undo=undo, long=True)
     except SetupError as error:
         hint = f" There is no such file at {chosen.url}: set python_version or python_mirror." if "404" in str(error) else ""

@@ -6,6 +6,7 @@ import time
 
 from fabric import Connection
 
+from .. import journal, screen
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, ask, change
@@ -25,6 +26,12 @@ UPDATE = (
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
+# For the way back: what is installed already, and what apt hands to dpkg.
+NOTE_PACKAGES = "dpkg-query -W -f '${Package}\\n' >\"$KEPT.packages\"; "
+HOOK = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
+# useradd and its kin keep a copy of each of their files beside it.
+ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")]
+FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
 CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
@@ -38,7 +45,9 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists when they are older than *max_age* hours."""
     if facts(c).updates.age > max_age * 3600:
-        change(c, UPDATE, why="fetch the package lists", long=True, then={"updates.age": "0"})
+        change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
+        if Host.of(c).planning:
+            screen.note(LATER)
 
 
 def mend(c: Connection) -> None:
@@ -68,10 +77,9 @@ def install(c: Connection, *packages: str) -> None:
     refresh(c, Settings.of(c).update_max_age)
     mend(c)
     # Set free of suggestions; a missing package stops here with apt's own words.
-    command = APT + "install --no-install-recommends" + " %s" * len(missing)
-    undo = (APT + "purge" + " %s" * len(missing), *missing)
+    command = NOTE_PACKAGES + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
     then = {f"system.package.{name}": "yes" for name in missing}
-    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=undo, long=True, then=then)
+    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=("packages",), long=True, then=then)
 
 
 def add_account(c: Connection, name: str) -> None:
@@ -79,7 +87,7 @@ def add_account(c: Connection, name: str) -> None:
     made = {"uid": "1000", "home": f"/home/{name}", "shell": "/bin/bash", "groups": name, "home_stat": f"755 {name}"}
     change(
         c, "useradd --create-home --shell /bin/bash %s", name,
-        why=f"add the account {name}", undo=("userdel %s", name),
+        why=f"add the account {name}", undo=("account %s", name), keep=[*ACCOUNTS, f"/home/{name}"],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
     )  # fmt: skip
 
@@ -88,7 +96,8 @@ def set_password(c: Connection, name: str, password: str) -> None:
     """Set a password, handed over on standard input."""
     change(
         c, "chpasswd", stdin=f"{name}:{password}\n",
-        why=f"give {name} a password for sudo", undo=("passwd -q -l %s", name), then={f"accounts.{name}.password": "P"},
+        why=f"give {name} a password for sudo", undo=("password %s", name), keep=["/etc/shadow", *ACCOUNTS],
+        then={f"accounts.{name}.password": "P"},
     )  # fmt: skip
 
 
@@ -96,7 +105,7 @@ def join_group(c: Connection, name: str, group: str) -> None:
     groups = " ".join([*facts(c).accounts[name].groups, group])
     change(
         c, "usermod --append --groups %s %s", group, name,
-        why=f"add {name} to the group {group}", undo=("gpasswd --delete %s %s", name, group),
+        why=f"add {name} to the group {group}", undo=("group %s %s", name, group), keep=ACCOUNTS,
         then={f"accounts.{name}.groups": groups},
     )  # fmt: skip
 
@@ -105,7 +114,7 @@ def keep_running(c: Connection, name: str) -> None:
     """Let an account's processes outlive its logins."""
     change(
         c, "loginctl enable-linger %s", name,
-        why=f"let {name}'s programs run on after logout", undo=("loginctl disable-linger %s", name),
+        why=f"let {name}'s programs run on after logout", undo=("linger %s", name),
         then={f"accounts.{name}.linger": "yes"},
     )  # fmt: skip
 
@@ -126,7 +135,7 @@ def run_sshd(c: Connection) -> str:
 def restart_sshd(c: Connection) -> None:
     """Make sshd listen as its configuration says."""
     command = run_sshd(c)
-    change(c, command, why="make sshd listen anew", undo=(command,))
+    change(c, command, why="make sshd listen anew", undo=(journal.SSHD_READS,))
 
 
 def reload_sshd(c: Connection) -> None:
@@ -134,18 +143,18 @@ def reload_sshd(c: Connection) -> None:
     # A socket-activated sshd cannot bind anew after SIGHUP (Debian 13), and where none runs the next one reads the file.
     how = "try-restart" if facts(c).ssh.socket_activated else "reload"
     command = f"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl {how} ssh; fi"
-    change(c, command, why="make sshd read it", undo=(command,))
+    change(c, command, why="make sshd read it", undo=(journal.SSHD_READS,))
 
 
 def allow_port(c: Connection, port: int) -> None:
     """Let a TCP port through the firewall."""
-    undo = ("ufw delete allow %s/tcp", str(port))
+    undo = ("firewall delete allow %s/tcp", str(port))
     change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=undo, then={f"firewall.allowed.{port}": "yes"})
 
 
 def close_port(c: Connection, port: int) -> None:
     """Take a TCP port out of the firewall's rules."""
-    undo = ("ufw allow %s/tcp", str(port))
+    undo = ("firewall allow %s/tcp", str(port))
     change(c, "ufw delete allow %s/tcp", port, why=f"close port {port}", undo=undo, then={f"firewall.allowed.{port}": None})
 
 

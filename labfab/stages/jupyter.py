@@ -58,7 +58,7 @@ def make_root_dir(c: Connection, want: Settings) -> str:
     account = want.jupyter_user
     path = str(PurePosixPath(facts(c).accounts[account].home) / want.root_dir)
     if not facts(c).jupyter.root_dir:
-        change(c, "mkdir -p %s", path, user=account, why=f"make {path}", undo=("rmdir %s", path), then={"jupyter.root_dir": account})
+        change(c, "mkdir -p %s", path, user=account, why=f"make {path}", undo=("folder %s", path), then={"jupyter.root_dir": account})
     return path
 
 
@@ -98,7 +98,7 @@ def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     if have.folder_stat != f"700 {account}":
         change(
             c, "install -d -m 700 -o %s -g $(id -g %s) %s", account, account, folder,
-            why=f"make {folder} private", then={"jupyter.folder_stat": f"700 {account}"},
+            why=f"make {folder} private", undo=("folder %s", folder), keep=[folder], then={"jupyter.folder_stat": f"700 {account}"},
         )  # fmt: skip
     same = have.config and parsed(c, have.config) == config  # another order or indent is no difference
     text = have.config.content if have.config and same else json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -50,8 +50,8 @@ def start(c: Connection) -> None:
         tell_of_restart(c)
         return
     if not have.session:
-        folder = PREFIXES[want.python]
-        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("runuser -u %s -- tmux kill-session -t =jupyter", want.jupyter_user), then={"lab.session": "yes"})
+        folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
+        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("session %s %s", want.jupyter_user, log), keep=[log], then={"lab.session": "yes"})
     wait(c, want)
 
 

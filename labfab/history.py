@@ -1,0 +1,85 @@
+"""History: what was done to a host, shown and taken back: the tasks setup.journal and setup.undo."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from fabric import Connection
+
+from . import guard, journal, screen
+from .errors import SetupError
+from .host import Host, alias_of
+from .journal import Entry
+from .settings import Settings
+from .task import refuse_company
+from .undo import CLEAN, Undo, chosen, forget, reach
+
+
+def read(c: Connection) -> list[Entry]:
+    """The journal of a host, oldest entry first."""
+    return journal.parse(Host.of(c).open().run(journal.READ).out)
+
+
+def show(c: Connection, as_json: bool) -> None:
+    """Print the journal, as a table or as JSON."""
+    entries = read(c)
+    if as_json:
+        screen.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        return
+    for entry in entries:
+        screen.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
+    if not entries:
+        screen.say(f"[{Host.of(c).label}] the journal is empty")
+
+
+def row(entry: Entry) -> dict[str, object]:
+    return {
+        "number": entry.number, "time": entry.time, "stage": entry.stage, "why": entry.why, "state": entry.state,
+        "path": entry.path or None, "undo": entry.undo[0] if entry.undo else None,
+    }  # fmt: skip
+
+
+def clock(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def undo(c: Connection, to: str, force: bool) -> None:
+    """Take back everything, or what was done since a stage. Raises SetupError when something stays."""
+    reach(c)
+    host = Host.of(c)
+    alias, label = alias_of(c, Settings.of(c)), host.label
+    if not host.planning:
+        refuse_company(host)
+        guard.settle(c)
+    entries = read(c)
+    wanted = chosen(entries, to)
+    if host.planning:
+        return foretell(label, wanted)
+    walk = Undo(c, wanted, force)
+    walk.walk()
+    for reason in walk.stays:
+        screen.warn(f"[{label}] stays: {reason}")
+    if walk.stays:
+        raise SetupError(f"{label}: {walk.count} changes taken back, {len(walk.stays)} of them stay: see above; then type setup.undo again")
+    finish(walk, entries, to, alias)
+
+
+def finish(walk: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
+    """Forget the host where nothing of labfab is left there, and say how it ended."""
+    if not to:
+        walk.run(CLEAN)
+        forget(walk.c, alias)
+    done = f"{walk.count} change{'s' * (walk.count != 1)} taken back" if walk.count else "nothing to undo"
+    screen.say(f"[{walk.label}] {done}")
+    upgraded = [entry.why for entry in entries if entry.stage == "system" and entry.why.startswith("upgrade")]
+    if upgraded and not to:
+        screen.note(f"what stays: {'; '.join(upgraded)}")
+
+
+def foretell(label: str, wanted: Sequence[Entry]) -> None:
+    """Show what would be taken back."""
+    for entry in reversed(wanted):
+        screen.planned(label, f"take back: {entry.why}")
+    screen.say(f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo")

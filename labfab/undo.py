@@ -1,0 +1,201 @@
+"""Undo: take back what the journal tells of, newest first.
+
+Constraints:
+- The way of before has to be open and proven before the account that we came in by is taken away, so the last part
+  runs over another login than the first.
+- Each change is marked as undone in the moment it is, so an undo that was cut off goes on where it stopped.
+- How a single change is taken back is in undo.sh; what somebody changed by hand since, stays.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fabric import Connection
+
+from . import connection, guard, journal, screen
+from .errors import SetupError
+from .facts import facts
+from .guard import guarded
+from .host import LONG, Host, Login, alias_of, fill
+from .journal import Entry
+from .laptop import secrets, ssh_config, tunnel
+from .platforms import platform
+from .settings import Settings
+from .shell import Shell
+from .stages import lab
+from .task import refuse_company
+
+SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
+STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab")
+ACCESS = ("ssh", "keys")  # taken back in one window, which ends with the proof of the original login
+CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
+
+
+class Undo:
+    """One walk through the journal: over which login it goes now, and what could not be taken back."""
+
+    def __init__(self, c: Connection, entries: Sequence[Entry], force: bool) -> None:
+        self.c, self.entries, self.force = c, entries, force
+        self.block = ssh_config.find(connection.config_path(c), c.user, c.host, c.port)
+        self.label = Host.of(c).label
+        self.count = 0
+        self.stays: list[str] = []
+
+    def walk(self) -> None:
+        """Take everything back: first what gives no access, then what does, over the original login the account."""
+        self.stop_lab()
+        last = [entry for entry in self.entries if entry.stage == "user"]
+        access = [entry for entry in self.entries if entry.stage in ACCESS]
+        for entry in reversed(self.entries):
+            if entry not in last and entry not in access:
+                self.take_back(entry)
+        made = made_accounts(last)
+        if (access or self.c.user in made) and not self.restore_login(access, made):
+            return
+        for entry in reversed(last):
+            self.take_back(entry)
+
+    def take_back(self, entry: Entry, marked: bool = True) -> bool:
+        """Take one change back; False where it stays. marked: note that in the journal at once."""
+        if entry.undo == [journal.SSHD_READS]:
+            return not marked or self.run(journal.mark([entry.number])).ok
+        script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{SCRIPT}\n{way_back(entry)}"
+        with screen.working(self.label, f"take back: {entry.why}") as tell:
+            done = self.run(f"{script} && {journal.mark([entry.number]) if marked else ':'}", tell)
+        reasons = [line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("labfab-stays: ")]
+        if not reasons and not done.ok:
+            reasons = [f"could not take back: {entry.why}: {done.last_words}"]
+        for line in done.out.splitlines():
+            if line.startswith("labfab-note: "):
+                screen.note(line.partition(" ")[2])
+        self.stays += reasons
+        if not reasons:
+            self.count += 1
+            screen.changed(self.label, f"took back: {entry.why}", 0)
+        return not reasons
+
+    def run(self, script: str, tell=None):
+        host = Host.of(self.c)
+        host.facts.clear()
+        return host.open().run(script, on_line=tell, timeout=LONG)
+
+    def stop_lab(self) -> None:
+        """Close the tunnel and end JupyterLab with its kernels, before the ground goes from under them."""
+        if not any(entry.stage == "lab" for entry in self.entries):
+            return
+        tunnel.close(alias_of(self.c, Settings.of(self.c)))
+        have = facts(self.c).lab
+        if have.pid and have.owner == Settings.of(self.c).jupyter_user:
+            self.run(fill(lab.STOP, have.pid, have.pid))
+
+    def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
+        """Take back what decides who gets in, prove the login of before and go on over it; False where that fails."""
+        login = original(self.c, self.block, made)
+        try:
+            if login is None:
+                raise SetupError(f"no login but {self.c.user} is known for this host")
+            with guarded(self.c, f"restore the login {login.user}@{self.c.host}:{login.port}", login, always=True):
+                Host.of(self.c).window.arm()
+                taken = [entry.number for entry in reversed(access) if self.take_back(entry, marked=False)]
+                self.sshd_reads()
+        except SetupError as error:
+            names = ", ".join(dict.fromkeys(entry.stage for entry in reversed(self.entries) if entry.stage in (*ACCESS, "user")))
+            words = str(error).removeprefix(f"{self.label}: ")
+            self.stays.append(f"{names}: {words}; if that login has a password, set LABFAB_LOGIN_PASSWORD")
+            return False
+        if taken:
+            self.run(journal.mark(taken))
+        self.go_over(login)
+        return True
+
+    def sshd_reads(self) -> None:
+        done = self.run(platform(self.c).run_sshd(self.c))
+        if not done.ok:
+            raise SetupError(f"sshd does not take its files: {done.last_words}")
+
+    def go_over(self, login: Login) -> None:
+        """Continue over a login that was proven, and let the alias lead there, should this run be cut off."""
+        if self.block:
+            remember(self.c, self.block, login.user, login.port)
+        if (login.user, login.port) == (self.c.user, self.c.port):
+            return
+        old, new = Host.of(self.c), connection.fresh(self.c, *login)
+        host = Host.of(new)
+        host.label, host.shell = self.label, Shell(new.transport, self.label, guard.sudo_password(self.c, login.user))
+        old.close()
+        self.c = new
+        for _ in range(20):  # the lock is free when the host has seen the old connection end
+            if not host.shell.lock():
+                return
+            time.sleep(0.25)
+        refuse_company(host)
+
+
+def way_back(entry: Entry) -> str:
+    """The shell text that takes an entry back."""
+    if entry.path:
+        return " ".join([fill("file %s %s", entry.path, entry.sha256), *entry.undo])
+    return " && ".join(entry.undo)
+
+
+def made_accounts(entries: Sequence[Entry]) -> list[str]:
+    """The accounts that these changes have made."""
+    words = [shlex.split(text) for entry in entries for text in entry.undo]
+    return [word[1] for word in words if word[0] == "account"]
+
+
+def original(c: Connection, block: ssh_config.Alias | None, made: Sequence[str]) -> Login | None:
+    """The first login that this host had: not that of an account which labfab made."""
+    logins = [parsed(text) for text in (block.was.split() if block else [])] + [(c.user, c.port)]
+    return next((Login(user, port, None) for user, port in logins if user not in made), None)
+
+
+def parsed(login: str) -> tuple[str, int]:
+    """User and port of root@203.0.113.5:22."""
+    user, _, rest = login.rpartition("@")
+    return user, int(rest.rpartition(":")[2])
+
+
+def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
+    ssh_config.write(connection.config_path(c), ssh_config.Alias(block.name, block.hostname, user, port, block.identity))
+
+
+def reach(c: Connection) -> None:
+    """Open the connection; where an undo was cut off between the host and the alias, by a login of before."""
+    host, want = Host.of(c), Settings.of(c)
+    try:
+        host.open()
+        return
+    except SetupError as error:
+        problem = error
+    block = ssh_config.find(connection.config_path(c), c.user, c.host, c.port)
+    for login in block.was.split() if block else []:
+        c.user, c.port = parsed(login)
+        try:
+            connection.dial(c, want)
+            host.shell = host.root_shell(want)
+        except SetupError:
+            continue
+        return remember(c, block, c.user, c.port)
+    raise problem
+
+
+def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
+    """What is to be taken back: all that can be, or what came since a stage, with that stage. Raises SetupError."""
+    if to and to not in STAGES:
+        raise SetupError(f"--to {to}: there is no such stage: one of {', '.join(STAGES)}")
+    pending = [entry for entry in entries if entry.state == "done"]
+    first = next((place for place, entry in enumerate(pending) if entry.stage == to), len(pending)) if to else 0
+    return pending[first:]
+
+
+def forget(c: Connection, alias: str) -> None:
+    """Take from the laptop what belonged to this host: its tunnel, its alias, its secrets."""
+    tunnel.close(alias)
+    if ssh_config.remove(connection.config_path(c), alias):
+        screen.changed(alias, f"took the alias {alias} out of {connection.config_path(c)}", 0)
+    secrets.forget(alias)

@@ -1,0 +1,163 @@
+# The ways back of single changes, as the journal names them. Called with KEPT (what the journal kept for this change:
+# the file itself, or KEPT.kept/ with / as % in the names) and FORCE (yes: also what was changed by hand since).
+# `labfab-stays: …` tells why something is left as it is, `labfab-note: …` what one should know.
+
+BACKUPS=/var/backups/labfab
+
+stays() { echo "labfab-stays: $*"; exit 0; }
+note() { echo "labfab-note: $*"; }
+kept() { printf '%s.kept/%s' "$KEPT" "$(printf %s "$1" | tr / %)"; }
+like() { chmod --reference "$1" "$2" && chown --reference "$1" "$2"; }
+
+sum() {  # file: what tells one content from another
+  if [ -L "$1" ]; then readlink "$1"
+  elif [ -f "$1" ]; then sha256sum <"$1" | cut -d' ' -f1
+  else echo none; fi
+}
+
+save() { mkdir -p -m 700 "$BACKUPS" && cp -a "$1" "$BACKUPS/$(basename "$1")-$(date +%Y%m%dT%H%M%S)"; }
+
+# An account's file is written by that account: root could be led elsewhere by a link.
+bring() {  # copy file: the copy takes the file's place
+  owner=$(stat -c %U "$1")
+  if [ "$owner" = root ] || [ "$owner" = UNKNOWN ] || [ -L "$1" ]; then
+    rm -f "$2.labfab-new" && cp -a "$1" "$2.labfab-new" && mv -fT "$2.labfab-new" "$2"
+  else
+    runuser -u "$owner" -- sh -c 'umask 077; rm -f "$1.labfab-new"; cat >"$1.labfab-new" && chmod "$2" "$1.labfab-new" &&
+      mv -fT "$1.labfab-new" "$1"' sh "$2" "$(stat -c %a "$1")" <"$1"
+  fi
+}
+
+file() {  # path sha256 command...: as it was; where somebody changed it since, the command instead
+  path=$1 written=$2 now=$(sum "$1"); shift 2
+  if [ "$now" = "$(sum "$KEPT")" ]; then
+    [ ! -f "$KEPT" ] || like "$KEPT" "$path"
+    return
+  fi
+  if [ "$now" != "$written" ]; then
+    if [ -n "$*" ]; then "$@"; return; fi
+    [ -n "$FORCE" ] || stays "$path was changed by hand since, so it is kept (--force takes it back all the same)"
+    [ "$now" = none ] || { save "$path" && note "$path as you changed it is in $BACKUPS"; }
+  fi
+  if [ -e "$KEPT" ] || [ -L "$KEPT" ]; then bring "$KEPT" "$path"; else rm -f "$path"; fi
+}
+
+lines() {  # file line...: without these lines; exactly as it was where nothing else differs
+  file=$1; shift
+  [ -f "$file" ] || return 0
+  before=$KEPT; [ -e "$before" ] || before=$(kept "$file")
+  cp -a "$file" "$KEPT.new" && printf '%s\n' "$@" >"$KEPT.lines"
+  grep -vxFf "$KEPT.lines" "$file" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
+  if [ -e "$before" ] && diff -qB "$before" "$KEPT.new" >/dev/null; then bring "$before" "$file"
+  elif [ ! -e "$before" ] && [ ! -s "$KEPT.new" ]; then rm -f "$file"
+  else bring "$KEPT.new" "$file"; fi
+  rm -f "$KEPT.new" "$KEPT.lines"
+}
+
+mode() { [ ! -e "$1" ] || like "$(kept "$1")" "$1"; }
+
+folder() {  # path: gone if it was not there and is empty, else with its mode and owner of before
+  [ -d "$1" ] || return 0
+  if [ -d "$(kept "$1")" ]; then like "$(kept "$1")" "$1"
+  else rmdir "$1" 2>/dev/null || note "$1 stays, for something is in it"; fi
+}
+
+tree() {  # path: gone with all that is in it, unless it was there before
+  if [ -e "$(kept "$1")" ]; then note "$1 was there before and stays"; else rm -rf "$1"; fi
+}
+
+conda_shell() {  # account folder
+  [ ! -x "$(home_of "$1")/$2/bin/conda" ] || runuser -u "$1" -- "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
+  was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
+  [ ! -e "$was" ] || ! diff -qB "$was" "$now" >/dev/null || bring "$was" "$now"
+}
+
+# Packages ---------------------------------------------------------------------------------------
+
+packages() {  # purge those that the installation added, as far as nothing else needs them
+  [ -e "$KEPT.packages" ] && [ -e "$KEPT.debs" ] || return 0
+  added=$(sed 's,.*/,,; s,_.*,,' "$KEPT.debs" | sort -u | grep -vxFf "$KEPT.packages" | while read -r name; do
+    dpkg-query -W -f '${Package}\n' "$name" 2>/dev/null | head -n 1; done)
+  [ -n "$added" ] || return 0
+  tries=60
+  while said=$(DEBIAN_FRONTEND=noninteractive SUDO_FORCE_REMOVE=yes dpkg --purge $added 2>&1); code=$?
+    [ $code -ne 0 ] && [ $tries -gt 0 ] && printf '%s' "$said" | grep -q 'lock'; do tries=$((tries - 1)); sleep 5; done
+  left=$(for name in $added; do dpkg-query -W -f '${Package} ' "$name" 2>/dev/null; done)
+  [ -z "$left" ] || stays "the packages ${left% }: other packages need them"
+  [ $code -eq 0 ] || { printf '%s\n' "$said" >&2; return 1; }
+}
+
+firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
+
+firewall_off() {
+  firewall --force disable
+  [ ! -e "$(kept /etc/default/ufw)" ] || ! command -v ufw >/dev/null || bring "$(kept /etc/default/ufw)" /etc/default/ufw
+}
+
+# Accounts ---------------------------------------------------------------------------------------
+
+there() { getent passwd "$1" >/dev/null; }
+home_of() { getent passwd "$1" | cut -d: -f6; }
+
+old_backups() {  # useradd and its kin keep a copy of each of their files
+  for name in passwd shadow group gshadow subuid subgid; do
+    if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"; else rm -f "/etc/$name-"; fi
+  done
+}
+
+group() { ! there "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1; old_backups; }
+
+password() {  # account: the field of before, be it locked or empty
+  line=$(grep "^$1:" "$(kept /etc/shadow)")
+  if there "$1" && [ -n "$line" ]; then
+    changed=$(printf %s "$line" | cut -d: -f3)
+    printf '%s:%s\n' "$1" "$(printf %s "$line" | cut -d: -f2)" | chpasswd -e && chage -d "${changed:--1}" "$1" || return 1
+  fi
+  old_backups
+}
+
+linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"; }
+
+session() {  # account log: end JupyterLab's session
+  ! there "$1" || ! command -v tmux >/dev/null || runuser -u "$1" -- tmux kill-session -t =jupyter 2>/dev/null
+  [ -e "$(kept "$2")" ] || rm -f "$2"
+}
+
+works() {  # account: its programs but for those that a login brings along
+  ps -o comm= -u "$1" | grep -vxE 'systemd|\(sd-pam\)|dbus-daemon|dbus-broker.*|sshd.*|sftp-server|(ssh|gpg)-agent' | sort -u
+}
+
+wait_for_end() { for _ in $(seq 25); do [ -n "$("$@")" ] || return 0; sleep 0.2; done; }
+
+elsewhere() {  # account home: a file of it that is not in its home, nor where things do not last
+  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/lib/labfab \
+    -o -path "$BACKUPS" -o -path "$2" \) -prune -o -user "$1" -print -quit 2>/dev/null
+}
+
+holds_data() {  # home: whether there is more than came with the account and programs write by themselves
+  [ -d "$1" ] && cd "$1" && find . \( -path ./.cache -o -path ./.local/state -o -path ./.local/share/jupyter/runtime \
+    -o -path ./.local/share/jupyter/nbsignatures.db -o -path ./.local/share/jupyter/notebook_secret -o -path ./.jupyter/lab.log \
+    -o -path ./.jupyter/migrated -o -path ./.sudo_as_admin_successful \) -prune -o ! -type d -print |
+    while read -r name; do cmp -s "$name" "/etc/skel/$name" || echo "$name"; done | grep -q .
+}
+
+account() {  # name: gone when nothing of it is left; a home with data is moved, never deleted
+  if there "$1"; then
+    home=$(home_of "$1") uid=$(id -u "$1")
+    wait_for_end works "$1"
+    busy=$(works "$1" | tr '\n' ' ')
+    [ -z "$busy" ] || [ -n "$FORCE" ] || stays "the account $1 still runs ${busy% }: end that, or --force"
+    other=$(elsewhere "$1" "$home")
+    [ -z "$other" ] || stays "the account $1 owns $other: move such files or give them to somebody else"
+    loginctl terminate-user "$1" 2>/dev/null; pkill -KILL -u "$1"
+    wait_for_end ps -o pid= -u "$1"
+    if [ -d "$(kept "$home")" ]; then note "$home was there before and stays"
+    elif holds_data "$home"; then
+      place=$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)
+      mkdir -p -m 700 "$BACKUPS" && mv "$home" "$place" && note "$home is now $place on the host" || return 1
+    else rm -rf "$home"; fi
+    rm -rf "/tmp/tmux-$uid"
+    userdel "$1" || return 1
+  fi
+  old_backups
+}
