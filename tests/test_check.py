@@ -144,6 +144,15 @@ def test_the_time_that_the_question_took_is_no_drift(there, state):
 
 
 @pytest.mark.parametrize(
+    ("age", "pending", "interrupted", "state"),
+    [(3600, 0, False, "ok"), (3600, 4, False, "warn"), (8 * 86400, 0, False, "warn"), (1795000000, 0, False, "warn"),
+     (3600, None, False, "not checked"), (3600, 0, True, "fail")],
+)  # fmt: skip
+def test_old_lists_know_no_upgrades(age, pending, interrupted, state):
+    assert asked("host-updates", seen(updates=Updates(age, pending, interrupted))).state == state
+
+
+@pytest.mark.parametrize(
     ("firewall", "state", "detail"),
     [
         (Firewall(True, "deny", frozenset({2222})), "ok", "lets in 2222"),

@@ -8,6 +8,7 @@ from .rows import Doubtful, Unseen, Wrong, check
 
 LOW, FULL = 10.0, 1.0  # percent of a disk that are free
 DRIFT = 30  # seconds
+OLD, EVER = 7 * 86400, 20 * 365 * 86400  # seconds; of the package lists
 
 
 @check("host-revert", "no change waits to be taken back", mend="setup.full", needs=["ssh-login"])
@@ -43,6 +44,8 @@ def updates(look: Look) -> str:
         raise Unseen("apt cannot tell what it would upgrade")
     if have.pending:
         raise Doubtful(f"{have.pending} packages wait")
+    if have.age > OLD:
+        raise Doubtful(f"the package lists are {have.age // 86400} days old" if have.age < EVER else "the package lists were never fetched")
     return f"the lists are {have.age // 3600} h old"
 
 

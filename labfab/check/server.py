@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import SetupError
-from ..laptop import kernel, secrets
+from ..laptop import kernel, secrets, tunnel
 from ..stages.python import FLOOR, is_safe
 from .look import Look
 from .ports import is_loopback, listening
@@ -25,17 +25,11 @@ RESTART = "lab.stop lab.start"
 
 @check("lab-api", "JupyterLab answers", mend="lab.start", needs=["ssh-login"])
 def api(look: Look) -> str:
-    import httpx
-
-    try:
-        with client(look) as http:
-            answer = http.get("api", timeout=5)
-    except httpx.HTTPError:
-        raise Wrong(f"nothing answers on the host's port {look.want.lab_port}") from None
-    version = answer.json().get("version") if answer.status_code == 200 and "json" in answer.headers.get("content-type", "") else None
-    if not version:
-        raise Wrong(f"port {look.want.lab_port} answers {answer.status_code}, as no Jupyter server does", "")
-    return f"jupyter_server {version}"
+    found = tunnel.answers(look.url)
+    if found:
+        return f"jupyter_server {found}"
+    holder = look.facts.lab.holder if not look.facts.lab.api else ""
+    raise Wrong(f"no Jupyter server answers on the host's port {look.want.lab_port}" + f", which {holder} holds" * bool(holder))
 
 
 @check("lab-loopback", "JupyterLab listens on loopback only", mend="jupyter.configure lab.stop lab.start", needs=["ssh-login"])
@@ -177,23 +171,21 @@ def token_of(look: Look) -> str:
 
 @contextlib.contextmanager
 def client(look: Look, token: str = "") -> Iterator[httpx.Client]:
-    """Call the server through our own forward."""
+    """Call the server through our own forward. Raises Wrong when it does not answer."""
     import httpx
 
     headers = {"Authorization": f"token {token}"} if token else {}
-    with httpx.Client(base_url=f"{look.url}/", headers=headers, timeout=PATIENCE, trust_env=False) as http:
-        yield http
+    try:
+        with httpx.Client(base_url=f"{look.url}/", headers=headers, timeout=PATIENCE, trust_env=False) as http:
+            yield http
+    except (httpx.HTTPError, ValueError) as error:  # the latter for what should have been JSON
+        raise Wrong(f"it does not answer: {error or type(error).__name__}") from None
 
 
 @contextlib.contextmanager
 def entered(look: Look) -> Iterator[httpx.Client]:
     """Call it with the cookies of somebody who is logged in."""
-    import httpx
-
-    try:
-        with client(look, token_of(look)) as http:
-            http.get("login")
-            http.get("api/status")  # lays the cookie that a websocket needs
-            yield http
-    except httpx.HTTPError as error:
-        raise Wrong(f"it does not answer: {error or type(error).__name__}") from None
+    with client(look, token_of(look)) as http:
+        http.get("login")
+        http.get("api/status")  # lays the cookie that a websocket needs
+        yield http
