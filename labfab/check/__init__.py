@@ -33,7 +33,7 @@ def ssh_(c: Connection, json: bool = False) -> None:
 
 @host_task(name="ports", reads=True, dials=True, help=JSON)
 def ports_(c: Connection, json: bool = False) -> None:
-    """Check what listens and answers, and the firewall."""
+    """Check ports and the firewall."""
     check(c, "ports", json)
 
 
