@@ -116,6 +116,8 @@ def open_socket(c: Connection) -> socket.socket:
     """Connect a socket that sends at once."""
     sock = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; else a lost network is noticed after many minutes only
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
     return sock
 
 
@@ -132,7 +134,7 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     """Log in anew: pinned host key, this user and port, and with an identity that key only.
 
     Without an identity the way of the present login is used again.
-    Raises paramiko's and socket's own errors; guarded() tells what they mean.
+    Raises paramiko's and socket's own errors; why_not() tells what they mean.
     """
     new = Connection(c.host, user=user, port=port, config=c.config, connect_timeout=c.connect_timeout, gateway=c.gateway)
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}

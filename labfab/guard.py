@@ -14,6 +14,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import paramiko
 from fabric import Connection
@@ -24,22 +25,31 @@ from .facts import facts
 from .host import Host, Login, alias_of, failure
 from .laptop import secrets
 from .platforms import platform
+from .refusal import why_not
 from .settings import Settings
 from .shell import Result, Shell, WrongSudoPassword
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
 SCRIPT = (Path(__file__).parent / "guard.sh").read_text()
-LAY_OUT = "rm -rf %s && mkdir -p -m 700 %s && printf %%s %s >%s/guard.sh || exit 73\n"
+# What an earlier window left in there is the way back of its change, which is not to be lost.
+LAY_OUT = """\
+[ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
+rm -rf %s; mkdir -p -m 700 %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
+"""
 PATHS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")
 GRACE = 60  # seconds after the deadline in which the host must answer the old way again
+ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
+BROKEN = (SetupError, paramiko.SSHException, OSError, EOFError)
+KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
 
 
 class Window:
     """The time between the first change of a group and the proof of its login."""
 
     def __init__(self, c: Connection, why: str) -> None:
-        self.c, self.why, self.armed_at = c, why, 0.0
+        self.c, self.why, self.armed_at, self.confirming = c, why, 0.0, False
+        self.id = token_hex(8)
         self.first = len(Host.of(c).changes)
 
     def arm(self) -> None:
@@ -56,59 +66,61 @@ class Window:
             "WHY": self.why,
         }
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
-        answer = run(self.c, f"{lay_out()}{values} sh {FOLDER}/guard.sh arm")
-        if not answer.ok:
-            raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
         self.armed_at = time.monotonic()
+        answer = run(self.c, f"{lay_out()}{values} sh {FOLDER}/guard.sh arm {self.id}")
+        if not answer.ok:
+            self.armed_at = 0.0
+            raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
 
     def disarm(self) -> None:
         """Keep the changes. Raises SetupError when the host has begun to take them back."""
-        if self.armed_at and not run(self.c, f"sh {FOLDER}/guard.sh disarm").ok:
+        if not self.armed_at:
+            return
+        self.confirming = True
+        if not run(self.c, f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
             raise SetupError("the proof came too late, the host has taken the change back: raise revert_after (seconds)")
 
     def revert(self) -> str:
         """See to it that the host is as before, and say how that was found out."""
         host = Host.of(self.c)
-        del host.changes[self.first :]
         if not self.armed_at:
+            del host.changes[self.first :]
             return ""
         began = time.monotonic()
         with screen.working(host.label, "wait until the host has taken the change back"):
-            try:
-                run(self.c, f"sh {FOLDER}/guard.sh revert asked")
-            except SetupError:
-                wait_for_old_way(self.c, self.armed_at + Settings.of(self.c).revert_after + GRACE)
+            answer = self.insist()
+            if answer.code == KEPT and self.confirming:
+                return "; the line broke at the end only: the host has kept the change, it was proven"
+            del host.changes[self.first :]
             prove(self.c, host.login)
         run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
         took = screen.duration(time.monotonic() - began)
         return f"; the host has taken everything back, the old login works again ({took})"
 
+    def insist(self) -> Result:
+        """Have the host take the change back now; where no line is left, dial the old way until it has done so."""
+        until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
+        while True:
+            try:
+                # Sent whole: on the host it may be gone by now.
+                return run(self.c, f"sh -c {shlex.quote(SCRIPT)} guard.sh revert asked {self.id}", ANSWER)
+            except BROKEN as error:
+                if time.monotonic() > until:
+                    raise SetupError(f"the old login does not answer either ({error}): look at the host's console") from None
+            Host.of(self.c).close()
+            time.sleep(1)
+
 
 def lay_out() -> str:
     """Shell text that puts the host's half in its place."""
-    return LAY_OUT % (FOLDER, FOLDER, shlex.quote(SCRIPT), FOLDER)
+    return LAY_OUT % (FOLDER, FOLDER, FOLDER, FOLDER, shlex.quote(SCRIPT), FOLDER, FOLDER)
 
 
-def run(c: Connection, script: str) -> Result:
+def run(c: Connection, script: str, timeout: float = 120) -> Result:
     """Run a part of the guard; it is no change of its own, so nothing is journaled."""
     host = Host.of(c)
     host.facts.clear()
-    return host.open().run(script)
-
-
-def wait_for_old_way(c: Connection, until: float) -> None:
-    """Dial the old way until the host answers. until: a time of time.monotonic()."""
-    host = Host.of(c)
-    problem = "no answer"
-    while time.monotonic() < until:
-        host.close()
-        try:
-            host.open()
-            return
-        except SetupError as error:
-            problem = str(error)
-        time.sleep(1)
-    raise SetupError(f"the old login does not answer either ({problem}): look at the host's console")
+    return host.open().run(script, timeout=timeout)
 
 
 def settle(c: Connection) -> None:
@@ -141,13 +153,17 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
         if (always or window.armed_at) and not host.planning:
             prove(c, login or host.login)
             window.disarm()
-    except (SetupError, paramiko.SSHException, OSError, EOFError) as error:
+    except BROKEN as error:
         problem = str(error).removeprefix(f"{host.label}: ") or type(error).__name__
         try:
             after = window.revert()
-        except (SetupError, paramiko.SSHException, OSError, EOFError) as worse:
+        except BROKEN as worse:
             after = f"; and then: {worse}"
         raise SetupError(f"{host.label}: could not {why}: {problem}{after}") from None
+    except KeyboardInterrupt:
+        if window.armed_at:
+            screen.warn(f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most")
+        raise
     finally:
         host.window = outer
 
@@ -156,12 +172,19 @@ def prove(c: Connection, login: Login) -> None:
     """Log in anew, become root, open a forward: what every later run and the tunnel need."""
     name = f"{login.user}@{c.host}:{login.port}"
     with screen.working(Host.of(c).label, f"prove the login {name}"):
-        new = connection.fresh(c, *login)
+        try:
+            new = connection.fresh(c, *login)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
             # The host's own port: behind a router the outer one means nothing in there.
             inside = min(facts(c).ssh.ports, default=22)
             new.transport.open_channel("direct-tcpip", ("127.0.0.1", inside), ("127.0.0.1", 0), timeout=10).close()
+        except SetupError as error:
+            raise SetupError(f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
         except WrongSudoPassword:
             raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
         finally:

@@ -2,35 +2,42 @@
 #
 # A revert puts the files below back byte for byte and makes sshd and ufw read them. It runs at the deadline, at the
 # next boot, or when labfab asks for it; whoever moves `armed` away first wins, under one lock, so a revert and a
-# disarm never meet. arm wants: PATHS (files and folders) and FOLDERS (whose mode and owner count) without spaces,
-# RUN_SSHD (a command that makes sshd listen as its files say), SECONDS_LEFT and WHY.
+# disarm never meet. Each window has an id, so that what is late from one window leaves the next one alone.
+# arm ID wants: PATHS (files and folders) and FOLDERS (whose mode and owner count) without spaces, RUN_SSHD (a command
+# that makes sshd listen as its files say), SECONDS_LEFT and WHY.
 
 GUARD=${GUARD:-/var/lib/labfab/guard}
+REVERTED=${GUARD%/*}/reverted
 UNIT=/etc/systemd/system/labfab-revert.service
 WANTS=/etc/systemd/system/multi-user.target.wants
+KEPT=3 # exit code of a revert that comes after the change was confirmed
 
 systemd() { [ -d /run/systemd/system ]; }
 
-arm() {
+arm() {  # id
   set -e
   # A way back that is half-made, on a full or read-only disk, would look like a run that died.
   trap '[ $? -eq 0 ] || { stand_down || true; rm -rf "$GUARD"; }' EXIT
-  # Room for the copies of a revert, should the disk fill up meanwhile.
+  # Room for what a revert writes, should the disk fill up meanwhile.
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
   printf '%s\n' $PATHS >"$GUARD/paths"
   for path in $PATHS; do
-    [ -e "$path" ] || continue
+    [ -e "$path" ] || [ -L "$path" ] || continue
     mkdir -p "$GUARD/before${path%/*}"
     cp -a "$path" "$GUARD/before$path"
   done
   for folder in $FOLDERS; do
     [ ! -d "$folder" ] || stat -c '%a %u:%g %n' "$folder" >>"$GUARD/modes"
   done
-  if command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Status: active'; then touch "$GUARD/ufw-active"; fi
+  if ufw_active; then touch "$GUARD/ufw-active"; fi
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
-  printf '%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" >"$GUARD/armed"
+  printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
   sync -f "$GUARD/armed"
+  start_clock "$1"
+}
+
+start_clock() {  # id
   if systemd; then
     mkdir -p "$WANTS"
     cat >"$UNIT" <<UNIT
@@ -47,9 +54,9 @@ UNIT
     sync -f "$UNIT"
     # By default a timer may be a minute late.
     systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" --timer-property=AccuracySec=100ms \
-      /bin/sh "$GUARD/guard.sh" revert deadline
+      /bin/sh "$GUARD/guard.sh" revert deadline "$1"
   else
-    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline" >/dev/null 2>&1 9>&- &
+    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" >/dev/null 2>&1 &
   fi
 }
 
@@ -61,49 +68,89 @@ stand_down() {
   return 0
 }
 
-disarm() {
-  exec 8>"$GUARD/lock" && flock 8
-  mv "$GUARD/armed" "$GUARD/disarmed" 2>/dev/null || { echo "the revert has begun already" >&2; exit 1; }
+disarm() {  # id
+  lock
+  { mine "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null || { echo "the revert has begun already" >&2; exit 1; }
+  # A power cut from here on must not bring back what was confirmed, nor lose it.
+  sync -f /etc
+  sync -f "$GUARD"
+  systemd && systemctl stop labfab-deadline.service 2>/dev/null # one that waits for the lock
   stand_down
   rm -rf "$GUARD"
-  ! systemctl is-active -q labfab-deadline.timer 2>/dev/null
 }
 
-put_back() {  # path: as it was, or gone
-  if [ ! -e "$GUARD/before$1" ]; then
-    rm -rf "$1"
-  elif [ -d "$GUARD/before$1" ]; then
-    diff -r --no-dereference "$GUARD/before$1" "$1" >/dev/null 2>&1 && [ -z "$(changed_modes "$1")" ] && return 0
-    rm -rf "$1.labfab-old" "$1.labfab-new"
-    cp -a "$GUARD/before$1" "$1.labfab-new" || { rm -rf "$1.labfab-new"; mv "$GUARD/before$1" "$1.labfab-new"; }
-    mv "$1" "$1.labfab-old"; mv "$1.labfab-new" "$1"; rm -rf "$1.labfab-old"
-  else
-    cp -a "$GUARD/before$1" "$1.labfab-new" || { rm -f "$1.labfab-new"; mv "$GUARD/before$1" "$1.labfab-new"; }
-    mv -f "$1.labfab-new" "$1"
+lock() { command exec 8<"$GUARD" && flock 8; } 2>/dev/null
+
+mine() { [ -z "$1" ] || grep -qsx "$1" "$GUARD/armed" "$GUARD/reverting"; }  # id
+
+outcome() {  # id: end, and tell whether this window was taken back, when there is nothing left to do
+  [ -z "$1" ] || [ "$(sed -n 4p "$REVERTED" 2>/dev/null)" = "$1" ] || exit $KEPT
+  exit 0
+}
+
+ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Status: active'; }
+
+changed() { ! diff -r --no-dereference "$GUARD/before$1" "$1" >/dev/null 2>&1; }  # path
+
+put_back() {  # path: as it was, or gone; fails where that cannot be done
+  # What came since goes first, which makes room.
+  failed=$(find "$1" -depth 2>/dev/null | while IFS= read -r now; do
+    [ -e "$GUARD/before$now" ] || [ -L "$GUARD/before$now" ] || rm -rf "$now" || echo "$now"
+  done)
+  failed=$failed$(find "$GUARD/before$1" 2>/dev/null | while IFS= read -r was; do
+    put_one "$was" "${was#"$GUARD/before"}" || echo "$was"
+  done)
+  [ -z "$failed" ]
+}
+
+put_one() {  # copy, original: touched only where they differ, so that a full disk or a mount in between does no harm
+  same "$1" "$2" && return
+  if [ -d "$1" ] && [ ! -L "$1" ]; then
+    [ -d "$2" ] && [ ! -L "$2" ] || { rm -rf "$2" && mkdir -p "$2"; } || return
+  elif [ -L "$1" ] || [ -L "$2" ] || ! cmp -s "$1" "$2"; then
+    [ ! -d "$2" ] || [ -L "$2" ] || rm -rf "$2"
+    cp -a --remove-destination "$1" "$2.labfab-new" && mv -fT "$2.labfab-new" "$2" && return
+    rm -f "$2.labfab-new" "$2"  # no room for two
+    cp -a "$1" "$2"
+    return
+  fi
+  chown --reference="$1" "$2" && chmod --reference="$1" "$2"
+}
+
+same() {  # copy, original: kind, mode, owner and content
+  [ "$(stat -c '%f %u:%g' "$1")" = "$(stat -c '%f %u:%g' "$2" 2>/dev/null)" ] || return
+  if [ -L "$1" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]
+  elif [ ! -d "$1" ]; then cmp -s "$1" "$2"
   fi
 }
 
-changed_modes() {  # folder: whether anything in it has another mode or owner than before
-  list() { ( cd "$1" && find . -exec stat -c '%n %a %u:%g' {} + | sort ); }
-  [ "$(list "$1" 2>&1)" = "$(list "$GUARD/before$1")" ] || echo yes
+revert() {  # cause, id where only that window is meant
+  [ -d "$GUARD" ] || outcome "$2"
+  lock
+  mine "$2" || outcome "$2"
+  # A revert that was cut off, by a power cut or a full disk, is begun again.
+  mv "$GUARD/armed" "$GUARD/reverting" 2>/dev/null || [ -e "$GUARD/reverting" ] || { clear_up; outcome "$2"; }
+  rm -f "$GUARD/ballast"
+  broken= reload=
+  if [ -e "$GUARD/ufw-active" ]; then
+    if changed /etc/ufw || ! ufw_active; then reload=yes; fi
+  elif changed /etc/ufw || ufw_active; then
+    ufw --force disable >/dev/null 2>&1
+  fi
+  [ ! -e "$GUARD/modes" ] || while read -r mode owner folder; do
+    mkdir -p "$folder" && chown "$owner" "$folder" && chmod "$mode" "$folder" || broken=yes
+  done <"$GUARD/modes"
+  while read -r path; do put_back "$path" || broken=yes; done <"$GUARD/paths"
+  [ -z "$reload" ] || ufw reload >/dev/null 2>&1
+  install -d -m 755 -o root -g root /run/sshd  # sshd -t wants it, and with ssh.socket it comes with the first login
+  sh "$GUARD/run-sshd" >/dev/null 2>&1
+  [ -z "$broken" ] || { echo "not everything could be put back, it is tried again at the next boot" >&2; exit 1; }
+  printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
+  sync -f /etc
+  clear_up
+  if [ "$1" = boot ]; then systemctl daemon-reload; fi # else the unit that is gone stays in systemd's list
 }
 
-revert() {
-  [ -d "$GUARD" ] || exit 0
-  exec 8>"$GUARD/lock" && flock 8
-  # A revert that was cut off by a power cut is begun again at boot.
-  mv "$GUARD/armed" "$GUARD/reverting" 2>/dev/null || [ -e "$GUARD/reverting" ] || exit 0
-  rm -f "$GUARD/ballast"
-  command -v ufw >/dev/null && [ ! -e "$GUARD/ufw-active" ] && ufw --force disable >/dev/null 2>&1
-  while read -r path; do put_back "$path"; done <"$GUARD/paths"
-  [ -e "$GUARD/modes" ] && while read -r mode owner folder; do
-    [ -d "$folder" ] && chmod "$mode" "$folder" && chown "$owner" "$folder"
-  done <"$GUARD/modes"
-  [ -e "$GUARD/ufw-active" ] && ufw reload >/dev/null 2>&1
-  sh "$GUARD/run-sshd" >/dev/null 2>&1
-  printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2p "$GUARD/reverting")" >/var/lib/labfab/reverted
-  stand_down
-  rm -rf "$GUARD"
-}
+clear_up() { stand_down; rm -rf "$GUARD"; }
 
 case $1 in arm | disarm | revert) "$@" ;; esac

@@ -49,6 +49,19 @@ def wire(c: Connection, error: Exception) -> str:
     return f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
 
 
+def why_not(c: Connection, error: Exception) -> str:
+    """Say why a second login failed where the first one works."""
+    if isinstance(error, paramiko.BadHostKeyException):
+        return "it shows another host key than the one you know"
+    if isinstance(error, paramiko.AuthenticationException):
+        return "the host refuses the key (its log tells why: journalctl -u ssh)"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {c.connect_timeout} s: does a firewall in between, a router or your provider, let that port in?"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there, the connection is refused"
+    return f"it hung up ({str(error) or type(error).__name__})"
+
+
 def takes_password(ways: list[str]) -> bool:
     return "password" in ways or "keyboard-interactive" in ways
 
