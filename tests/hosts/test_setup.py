@@ -100,7 +100,7 @@ def lab(request, engine, fab_log):
 
 def test_one_command_sets_everything_up(lab):
     said = lab.runs["first"].out
-    assert "JupyterLab:  http://127.0.0.1:" in said and re.search(r"\b\d\d changes", said)
+    assert re.search(r"JupyterLab\W+http://127\.0\.0\.1:\d+/lab", said) and re.search(r"\b\d\d changes", said)
 
 
 def test_before_it_the_tunnel_named_this_very_command(lab):
