@@ -62,7 +62,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     for reason in walk.stays:
         screen.warn(f"[{label}] stays: {reason}")
     if walk.stays:
-        raise SetupError(f"{label}: {walk.count} changes taken back, {len(walk.stays)} of them stay: see above; then type setup.undo again")
+        raise SetupError(f"{label}: {walk.count} changes taken back, {len(walk.stays)} stay, named above: mend that, then setup.undo again")
     finish(walk, entries, to, alias)
 
 

@@ -124,7 +124,7 @@ class Undo:
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
-        host = Host.of(new)
+        host = vars(new)["_labfab"] = Host(new)  # not the session of this login's name, which is the one we leave
         host.label, host.shell = self.label, Shell(new.transport, self.label, guard.sudo_password(self.c, login.user))
         old.close()
         self.c = new

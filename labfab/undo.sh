@@ -48,12 +48,13 @@ lines() {  # file line...: without these lines; exactly as it was where nothing 
   before=$KEPT; [ -e "$before" ] || before=$(kept "$file")
   cp -a "$file" "$KEPT.new" && printf '%s\n' "$@" >"$KEPT.lines"
   grep -vxFf "$KEPT.lines" "$file" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
-  if [ -e "$before" ] && diff -qB "$before" "$KEPT.new" >/dev/null; then bring "$before" "$file"
+  if [ -e "$before" ] && [ "$(cat "$before")" = "$(cat "$KEPT.new")" ]; then bring "$before" "$file"
   elif [ ! -e "$before" ] && [ ! -s "$KEPT.new" ]; then rm -f "$file"
   else bring "$KEPT.new" "$file"; fi
   rm -f "$KEPT.new" "$KEPT.lines"
 }
 
+restore() { bring "$(kept "$1")" "$1"; }
 mode() { [ ! -e "$1" ] || like "$(kept "$1")" "$1"; }
 
 folder() {  # path: gone if it was not there and is empty, else with its mode and owner of before
@@ -69,22 +70,34 @@ tree() {  # path: gone with all that is in it, unless it was there before
 conda_shell() {  # account folder
   [ ! -x "$(home_of "$1")/$2/bin/conda" ] || runuser -u "$1" -- "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
   was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
-  [ ! -e "$was" ] || ! diff -qB "$was" "$now" >/dev/null || bring "$was" "$now"
+  [ ! -e "$was" ] || [ "$(cat "$was")" != "$(cat "$now")" ] || bring "$was" "$now"
 }
 
 # Packages ---------------------------------------------------------------------------------------
 
-packages() {  # purge those that the installation added, as far as nothing else needs them
+status() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1; }
+
+dpkg_now() {  # option package...: waits while another apt works
+  for _ in $(seq 60); do
+    said=$(DEBIAN_FRONTEND=noninteractive SUDO_FORCE_REMOVE=yes dpkg "$@" 2>&1) && return
+    printf '%s' "$said" | grep -q 'lock' || break
+    sleep 5
+  done
+  printf '%s\n' "$said" | tail -n 3 >&2
+}
+
+packages() {  # remove those that the installation added, as far as nothing else needs them
   [ -e "$KEPT.packages" ] && [ -e "$KEPT.debs" ] || return 0
-  added=$(sed 's,.*/,,; s,_.*,,' "$KEPT.debs" | sort -u | grep -vxFf "$KEPT.packages" | while read -r name; do
-    dpkg-query -W -f '${Package}\n' "$name" 2>/dev/null | head -n 1; done)
-  [ -n "$added" ] || return 0
-  tries=60
-  while said=$(DEBIAN_FRONTEND=noninteractive SUDO_FORCE_REMOVE=yes dpkg --purge $added 2>&1); code=$?
-    [ $code -ne 0 ] && [ $tries -gt 0 ] && printf '%s' "$said" | grep -q 'lock'; do tries=$((tries - 1)); sleep 5; done
-  left=$(for name in $added; do dpkg-query -W -f '${Package} ' "$name" 2>/dev/null; done)
-  [ -z "$left" ] || stays "the packages ${left% }: other packages need them"
-  [ $code -eq 0 ] || { printf '%s\n' "$said" >&2; return 1; }
+  new='' old=''  # old ones had been removed before, but for their configuration
+  for name in $(sed 's,.*/,,; s,_.*,,' "$KEPT.debs" | sort -u); do
+    case $(status "$name") in not-installed | '') continue ;; esac
+    if grep -qxF "config-files $name" "$KEPT.packages"; then old="$old $name"
+    elif ! grep -qxF "installed $name" "$KEPT.packages"; then new="$new $name"; fi
+  done
+  [ -z "$old" ] || dpkg_now --remove $old
+  [ -z "$new" ] || dpkg_now --purge $new
+  left=$(for name in $new $old; do [ "$(status "$name")" != installed ] || printf ' %s' "$name"; done)
+  [ -z "$left" ] || stays "the packages$left: other packages need them"
 }
 
 firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }

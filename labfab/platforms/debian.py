@@ -27,7 +27,7 @@ UPDATE = (
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
 # For the way back: what is installed already, and what apt hands to dpkg.
-NOTE_PACKAGES = "dpkg-query -W -f '${Package}\\n' >\"$KEPT.packages\"; "
+NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 HOOK = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
 # useradd and its kin keep a copy of each of their files beside it.
 ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")]

@@ -1,0 +1,175 @@
+"""The ways back of single changes, run for real in a temporary folder; and which changes an undo chooses."""
+
+import hashlib
+import json
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from labfab import journal, undo
+from labfab.errors import SetupError
+from labfab.host import fill
+from labfab.journal import Entry
+from labfab.laptop.ssh_config import Alias
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def back(tmp_path):
+    """Take something back: back("folder %s", path, keep=[path], then="mkdir …") keeps, changes and runs the way back."""
+
+    def go(command: str, *values: object, path: str = "", keep=(), change: str = "true", force: bool = False) -> str:
+        line = journal.entry("ssh", "why", path=path, keep=[str(name) for name in keep], number="7")
+        lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
+        first = journal.command(line).replace(journal.FOLDER, lib)
+        way = undo.SCRIPT.replace("/var/backups/labfab", backups).replace('runuser -u "$owner" -- ', "")
+        script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
+        done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return go
+
+
+@pytest.mark.parametrize("old", ["old\n", ""])
+def test_a_file_is_as_it_was(back, tmp_path, old):
+    """Content and mode come back, and what was not there goes."""
+    path = tmp_path / "it's $a file"
+    if old:
+        path.write_text(old)
+        path.chmod(0o640)
+    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf new >%s; chmod 600 %s", path, path))
+    assert said == ""
+    assert (path.read_text(), path.stat().st_mode & 0o777) == (old, 0o640) if old else not path.exists()
+
+
+def test_a_file_that_was_changed_by_hand_is_kept_and_named(back, tmp_path):
+    path = tmp_path / "f"
+    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf mine >%s", path))
+    assert said.startswith("labfab-stays: ") and "changed by hand" in said and path.read_text() == "mine"
+
+
+def test_with_force_it_goes_but_is_not_lost(back, tmp_path):
+    path = tmp_path / "f"
+    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf mine >%s", path), force=True)
+    assert not path.exists() and said.startswith("labfab-note: ")
+    assert [kept.read_text() for kept in (tmp_path / "backups").iterdir()] == ["mine"]
+
+
+def test_a_file_that_is_back_already_is_no_change_by_hand(back, tmp_path):
+    """The guard may have brought it back."""
+    path = tmp_path / "f"
+    path.write_text("old")
+    assert back("file %s %s", path, sha256("new"), path=str(path)) == "" and path.read_text() == "old"
+
+
+OURS, MINE = "ssh-ed25519 AAAA labfab", "ssh-ed25519 BBBB mine"
+
+
+@pytest.mark.parametrize(
+    "before, after, wanted",
+    [
+        (None, f"{OURS}\n", None),
+        (None, f"{OURS}\n{MINE}\n", f"{MINE}\n"),
+        (f"{MINE}\n", f"{MINE}\n{OURS}\n", f"{MINE}\n"),
+        (f"{MINE}", f"{MINE}\n{OURS}\n", f"{MINE}"),
+        (f"{MINE}\n", f"# note\n{MINE}\n{OURS}\n", f"# note\n{MINE}\n"),
+    ],
+)
+def test_only_our_lines_go(back, tmp_path, before, after, wanted):
+    """The keys that somebody added stay, and a file that was not there goes when nothing else is in it."""
+    path = tmp_path / "authorized_keys"
+    if before is not None:
+        path.write_text(before)
+    assert back("lines %s %s", path, OURS, path=str(path), change=fill("printf %%s %s >%s", after, path)) == ""
+    assert (path.read_text() if path.exists() else None) == wanted
+
+
+@pytest.mark.parametrize("there, filled, stays", [(True, False, True), (False, False, False), (False, True, True)])
+def test_a_folder_goes_if_it_was_not_there_and_is_empty(back, tmp_path, there, filled, stays):
+    folder = tmp_path / "folder"
+    if there:
+        folder.mkdir(mode=0o750)
+    change = fill("mkdir -p %s; chmod 700 %s", folder, folder) + f"; touch '{folder}/f'" * filled
+    said = back("folder %s", folder, keep=[folder], change=change)
+    assert folder.exists() == stays and ("stays" in said) == filled
+    assert not there or folder.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_tree_of_before_is_never_deleted(back, tmp_path):
+    ours, mine = tmp_path / "ours", tmp_path / "mine"
+    mine.mkdir()
+    for tree in (ours, mine):
+        back("tree %s", tree, keep=[tree], change=fill("mkdir -p %s/bin", tree))
+        subprocess.run(["rm", "-rf", tmp_path / "lib"], check=True)
+    assert mine.exists() and not ours.exists()
+
+
+@pytest.mark.parametrize(
+    "names, data",
+    [
+        ([], False), (["empty/folder/"], False), ([".cache/uv/a", ".jupyter/lab.log", ".local/share/jupyter/runtime/x.json"], False),
+        (["notebooks/a.ipynb"], True), ([".ssh/authorized_keys"], True), ([".jupyter/custom.css"], True), (["a b\tc"], True),
+    ],
+)  # fmt: skip
+def test_a_home_holds_data_when_in_doubt(back, tmp_path, names, data):
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in names:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).mkdir() if name.endswith("/") else (home / name).write_text("x")
+    assert back("if holds_data %s; then echo data; fi", home) == "data\n" * data
+
+
+# Which -------------------------------------------------------------------------------------------
+
+
+def entries(*stages: str) -> list[Entry]:
+    return [Entry(str(number), number, stage, f"do {stage}", ["folder /x"]) for number, stage in enumerate(stages)]
+
+
+def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
+    made = entries("user", "ssh", "lab", "ssh", "jupyter")
+    assert undo.chosen(made, "") == made
+    assert undo.chosen(made, "ssh") == made[1:]
+    assert undo.chosen(made, "jupyter") == made[4:]
+    assert undo.chosen(made, "python") == []
+    with pytest.raises(SetupError, match="--to sshd: there is no such stage: one of system, user"):
+        undo.chosen(made, "sshd")
+
+
+def test_what_is_undone_or_has_no_way_back_is_not_chosen():
+    lines = [journal.entry("system", "upgrade"), journal.entry("ssh", "a", ["x"], number="1"), journal.entry("ssh", "b", ["x"], number="2")]
+    text = "\n".join(map(json.dumps, [*lines, {"undone": "1", "time": 1}])) + '\n{"number": "hal'
+    read = journal.parse(text)
+    assert [entry.state for entry in read] == ["stays", "undone", "done"]
+    assert [entry.why for entry in undo.chosen(read, "")] == ["b"]
+
+
+def test_the_original_login_is_the_first_that_labfab_did_not_make():
+    c = SimpleNamespace(user="lab", port=2222)
+    block = Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22")
+    assert undo.original(c, block, ["lab"])[:2] == ("root", 22)
+    turned = Alias("homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222")
+    assert undo.original(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == ("root", 22)
+    assert undo.original(c, None, ["lab"]) is None
+
+
+def test_the_accounts_that_were_made_are_read_from_their_ways_back():
+    made = [Entry("1", 1, "user", "add", ["account lab"]), Entry("2", 1, "user", "join", ["group lab sudo"])]
+    assert undo.made_accounts(made) == ["lab"]
+
+
+def test_every_way_back_in_the_code_exists():
+    """A name in an undo= that undo.sh does not know would be found out too late."""
+    import re
+    from pathlib import Path
+
+    known = set(re.findall(r"^([a-z_]+)\(\) ", undo.SCRIPT, re.MULTILINE)) | {journal.SSHD_READS}
+    sources = [path.read_text() for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
+    named = {word for text in sources for word in re.findall(r"undo(?:, keep)? ?= ?\(+\"([a-z_]+)", text)}
+    assert {"account", "packages", "folder", "lines", "tree"} <= named <= known
