@@ -40,11 +40,11 @@ class Any(PasswordIdentityProvider):
 c.ServerApp.identity_provider_class = Any
 """
 NO_PASSWORD = """
-from jupyter_server.auth.identity import IdentityProvider
-class Open(IdentityProvider):
+from jupyter_server.auth.identity import PasswordIdentityProvider
+class Open(PasswordIdentityProvider):
     pass
 c.ServerApp.identity_provider_class = Open
-c.Open.token = ""
+c.Open.token = c.Open.hashed_password = ""
 """
 SLOW_DATE = """
 printf '#!/bin/sh\\n[ "$*" = +%%s ] && exec /bin/date -d "now + 90 seconds" +%%s; exec /bin/date "$@"\\n' >/usr/local/bin/date
