@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 
@@ -24,7 +26,8 @@ def read(c: Connection) -> list[Entry]:
 
 def show(c: Connection, as_json: bool) -> None:
     """Print the journal, as a table or as JSON."""
-    entries = read(c)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        entries = read(c)
     if as_json:
         screen.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return

@@ -76,7 +76,7 @@ def plan_(c: Connection, json: bool = False) -> None:
     plan.plan(c, ubuntu, json)
 
 
-@host_task(name="journal", reads=True, help={"json": "Print JSON, as docs/undo.md describes it"})
+@host_task(name="journal", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
 def journal_(c: Connection, json: bool = False) -> None:
     """Show what labfab has done to the host."""
     history.show(c, json)
