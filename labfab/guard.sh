@@ -65,6 +65,8 @@ stand_down() {
   systemd || return 0
   systemctl stop labfab-deadline.timer 2>/dev/null
   systemctl reset-failed labfab-deadline.service labfab-deadline.timer 2>/dev/null
+  # A boot, or a reload meanwhile, has made systemd keep the unit in mind.
+  systemctl list-units --all --plain --no-legend "${UNIT##*/}" | grep -q . && systemctl daemon-reload
   return 0
 }
 
@@ -148,7 +150,6 @@ revert() {  # cause, id where only that window is meant
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
   sync -f /etc
   clear_up
-  if [ "$1" = boot ]; then systemctl daemon-reload; fi # else the unit that is gone stays in systemd's list
 }
 
 clear_up() { stand_down; rm -rf "$GUARD"; }
