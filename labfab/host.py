@@ -20,7 +20,7 @@ from fabric import Connection
 
 from . import connection, journal, refusal, screen
 from .errors import SetupError
-from .laptop import secrets, ssh_config
+from .laptop import known_hosts, secrets, ssh_config
 from .settings import Settings
 from .shell import Result, Shell, WrongSudoPassword
 
@@ -99,9 +99,21 @@ class Host:
             settings = Settings.of(self.c)
             self.label = connection.follow(self.c) or self.label
             if not self.c.is_connected:
-                connection.dial(self.c, settings)
+                self.dial(settings)
             self.shell = self.root_shell(settings)
         return self.shell
+
+    def dial(self, settings: Settings) -> None:
+        """Open the connection; where a run died after sshd had moved and before the alias did, on the port it moved to."""
+        try:
+            connection.dial(self.c, settings)
+        except refusal.NobodyListens:
+            port = settings.ssh_port
+            if self.c.port == port or not known_hosts.pinned(connection.known_hosts_path(), self.c.host, port):
+                raise
+            screen.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
+            self.c.port = port
+            connection.dial(self.c, settings)
 
     def root_shell(self, settings: Settings) -> Shell:
         """Start the shell, finding sudo's password where it asks for one."""

@@ -13,6 +13,10 @@ from .errors import SetupError
 from .hostkey import changed_key
 
 
+class NobodyListens(SetupError):
+    """The host answers, but not on this port."""
+
+
 class UnreadableKey(paramiko.AuthenticationException):
     """A private key is damaged, or the passphrase is not the one it was locked with."""
 
@@ -32,7 +36,8 @@ def meaning(c: Connection, error: Exception) -> Exception:
         return kind(str(error))
     if isinstance(error, OSError) and error.filename:
         return SetupError(f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity")
-    return SetupError(f"{c.host}: {wire(c, error)}")
+    kind = NobodyListens if isinstance(error, ConnectionRefusedError) else SetupError
+    return kind(f"{c.host}: {wire(c, error)}")
 
 
 def wire(c: Connection, error: Exception) -> str:
