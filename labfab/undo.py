@@ -31,7 +31,7 @@ from .task import refuse_company
 
 SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
 STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab")
-ACCESS = ("ssh", "keys")  # taken back in one window, which ends with the proof of the original login
+LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
 
 
@@ -48,8 +48,9 @@ class Undo:
     def walk(self) -> None:
         """Take everything back: first what gives no access, then what does, over the original login the account."""
         self.stop_lab()
-        last = [entry for entry in self.entries if entry.stage == "user"]
-        access = [entry for entry in self.entries if entry.stage in ACCESS]
+        # The guard brings files back but no folder, so ~/.ssh goes after the proof.
+        access = [entry for entry in self.entries if entry.stage == "ssh" or (entry.stage == "keys" and entry.path)]
+        last = [entry for entry in self.entries if entry.stage in LAST and entry not in access]
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.take_back(entry)
@@ -94,7 +95,7 @@ class Undo:
 
     def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
         """Take back what decides who gets in, prove the login of before and go on over it; False where that fails."""
-        login = original(self.c, self.block, made)
+        login, count = original(self.c, self.block, made), self.count
         try:
             if login is None:
                 raise SetupError(f"no login but {self.c.user} is known for this host")
@@ -103,7 +104,8 @@ class Undo:
                 taken = [entry.number for entry in reversed(access) if self.take_back(entry, marked=False)]
                 self.sshd_reads()
         except SetupError as error:
-            names = ", ".join(dict.fromkeys(entry.stage for entry in reversed(self.entries) if entry.stage in (*ACCESS, "user")))
+            self.count = count
+            names = ", ".join(dict.fromkeys(entry.stage for entry in reversed(self.entries) if entry.stage in ("ssh", *LAST)))
             words = str(error).removeprefix(f"{self.label}: ")
             self.stays.append(f"{names}: {words}; if that login has a password, set LABFAB_LOGIN_PASSWORD")
             return False

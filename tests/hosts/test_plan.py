@@ -25,7 +25,7 @@ def test_a_plan_changes_nothing_and_says_what_setup_full_does(fab, host):
     box = host("debian12", "plan")
     (fab.home / ".ssh" / "id_ed25519").unlink(), (fab.home / ".ssh" / "id_ed25519.pub").unlink()
     env = ENV | {"LABFAB_LOGIN_PASSWORD": "pass-word", "LABFAB_JUPYTER_PASSWORD": "lab-password"}
-    box.run("echo root:pass-word | chpasswd; printf 'PermitRootLogin yes\\n' >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh")
+    box.run("echo root:pass-word | chpasswd; echo PermitRootLogin yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh")
     before, files = snapshot(box), laptop(fab.home)
     told = fab.on(box, "setup.plan", env=env)
     assert told.rc == 2, told.text
