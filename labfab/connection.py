@@ -42,9 +42,16 @@ def known_hosts_path() -> Path:
     return Path.home() / ".ssh" / "known_hosts"
 
 
+def jump(c: Connection) -> str:
+    """The hosts that the connection goes through, as ProxyJump names them."""
+    written = (getattr(c, "ssh_config", None) or {}).get("proxyjump", "")
+    chain = [f"{link.user}@{link.host}:{link.port}" for link in links(c)[1:]]
+    return "" if written == "none" else written or ",".join(reversed(chain))
+
+
 def follow(c: Connection) -> str:
     """Point the connection to where setup moved this login, and say so; give the alias, if there is one."""
-    alias = ssh_config.find(config_path(c), c.user, c.host, c.port)
+    alias = ssh_config.find(config_path(c), c.user, c.host, c.port, jump(c))
     if alias is None:
         return ""
     if alias.identity and not c.connect_kwargs.get("key_filename"):

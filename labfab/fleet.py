@@ -14,7 +14,7 @@ from typing import Any
 import fabric
 from fabric.connection import derive_shorthand
 from fabric.tasks import ConnectionCall
-from invoke import Call, Context, Task
+from invoke import Call, Context, Exit, Task
 
 from . import screen
 from .errors import SetupError
@@ -73,6 +73,9 @@ def everywhere(calls: list[Call]) -> Callable[[Context], None]:
             problems = list(pool.map(lambda call: problem(c, call), calls))
         failed = [host_of(call) for call, problem in zip(calls, problems, strict=True) if problem]
         screen.say(f"{len(calls) - len(failed)} of {len(calls)} hosts done")
+        later = [error for error in problems if isinstance(error, Exit) and not error.message]  # a code that means something
+        if later and len(later) == len(failed):
+            raise later[0]
         if failed:
             raise SetupError(f"failed on {', '.join(failed)}: see above; type it again for them: fab -H {','.join(failed)} …")
 
@@ -83,6 +86,10 @@ def problem(c: Context, call: Call) -> Any:
     """Run one call in a configuration of its own; give what went wrong."""
     try:
         call.task(call.make_context(c.config.clone()), *call.args, **call.kwargs)
+    except Exit as error:
+        if error.message:
+            screen.warn(f"[{host_of(call)}] {error.message}")
+        return error
     except Exception as error:  # of any task library: named with its host, for nobody else would
         screen.warn(f"[{host_of(call)}] {error or type(error).__name__}")
         return error

@@ -193,7 +193,7 @@ def prove(c: Connection, login: Login) -> None:
 
 def sudo_password(c: Connection, user: str) -> str | None:
     """The password that sudo wants from this account, where it is known."""
-    if user == c.user and c.config.sudo.password:
-        return c.config.sudo.password
-    known = secrets.load(alias_of(c, Settings.of(c)), "sudo-password") or secrets.take_from_environment("sudo-password")
+    if user == c.user and Host.of(c).sudo_password:
+        return Host.of(c).sudo_password
+    known = secrets.take_from_environment("sudo-password") or secrets.load(alias_of(c, Settings.of(c)), "sudo-password")
     return known.reveal() if known else None

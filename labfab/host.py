@@ -61,7 +61,8 @@ class Login(NamedTuple):
 class Host:
     """What a run knows of one machine: its settings, its root shell, its facts, the changes so far."""
 
-    sessions: dict[tuple[str, str, int], Host] = {}
+    sessions: dict[tuple[str, str, int, str], Host] = {}
+    names: dict[str, tuple[str, int]] = {}  # aliases that hosts of this run are about to take
     lock = threading.Lock()
 
     def __init__(self, c: Connection) -> None:
@@ -73,6 +74,7 @@ class Host:
         self.depth = 0
         self.proven: Login | None = None
         self.window: Window | None = None
+        self.sudo_password: str | None = None
         self.label = c.original_host if c.original_host != c.host else refusal.address(c)
 
     @classmethod
@@ -80,7 +82,7 @@ class Host:
         """The one session of this login; tasks of the same command line share it."""
         if "_labfab" not in vars(c):
             with cls.lock:
-                key = (c.user, c.host, c.port)
+                key = (c.user, c.host, c.port, connection.jump(c))
                 vars(c)["_labfab"] = cls.sessions.setdefault(key, cls(c))
         return vars(c)["_labfab"]
 
@@ -107,10 +109,12 @@ class Host:
         """Open the connection; where a run died after sshd had moved and before the alias did, on the port it moved to."""
         try:
             connection.dial(self.c, settings)
-        except refusal.NobodyListens:
+        except refusal.NobodyListens as error:
+            known = block_of(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(connection.known_hosts_path(), self.c.host, port):
-                raise
+                where = f"; {connection.config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
+                raise SetupError(f"{error}{where if known else ''}") from None
             screen.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
             self.c.port = port
             connection.dial(self.c, settings)
@@ -119,7 +123,7 @@ class Host:
         """Start the shell, finding sudo's password where it asks for one."""
         given = secrets.take_from_environment("sudo-password")
         stored = secrets.load(alias_of(self.c, settings), "sudo-password")
-        candidates = [self.c.config.sudo.password, given and given.reveal(), stored and stored.reveal()]
+        candidates = [self.sudo_password, self.c.config.sudo.password, given and given.reveal(), stored and stored.reveal()]
         candidates += [self.c.connect_kwargs.get("password")]
         known = list(dict.fromkeys(p for p in candidates if p))
         for password in known or [None]:
@@ -135,7 +139,7 @@ class Host:
         )
 
     def remember(self, shell: Shell, password: str | None) -> Shell:
-        self.c.config.sudo.password = password
+        self.sudo_password = password
         return shell
 
     def close(self) -> None:
@@ -152,15 +156,34 @@ def alias_of(c: Connection, settings: Settings) -> str:
 
     Raises SetupError when the setting's name stands for another machine already.
     """
-    path = connection.config_path(c)
-    found = ssh_config.find(path, c.user, c.host, c.port)
+    found = block_of(c)
     if found:
         return found.name
     name = settings.alias.replace("{host}", c.host.replace(":", "-"))
-    for other in ssh_config.read(path):
-        if other.name == name and other.hostname != c.host:
-            raise SetupError(f"{c.host}: the alias {name} stands for {other.hostname} already: set another, LABFAB_ALIAS=NAME")
+    with Host.lock:
+        holder = Host.names.setdefault(name, (c.host, c.port))
+    others = [(block.hostname, block.port) for block in ssh_config.read(connection.config_path(c)) if block.name == name]
+    for other in [holder, *others]:
+        if not same_machine(c, *other):
+            raise SetupError(
+                f"{c.host}: the alias {name} stands for {other[0]}:{other[1]} already: set another, LABFAB_ALIAS=NAME; "
+                "for several hosts at once LABFAB_ALIAS='lab-{host}'"
+            )
     return name
+
+
+def block_of(c: Connection) -> ssh_config.Alias | None:
+    """The block that setup wrote for this login."""
+    return ssh_config.find(connection.config_path(c), c.user, c.host, c.port, connection.jump(c))
+
+
+def same_machine(c: Connection, hostname: str, port: int) -> bool:
+    """Whether another address is this machine: by its host key, for one address may lead to several machines."""
+    if (hostname, port) == (c.host, c.port):
+        return True
+    path = connection.known_hosts_path()
+    here, there = (known_hosts.pinned(path, *place) for place in ((c.host, c.port), (hostname, port)))
+    return hostname == c.host and bool({key.asbytes() for key in here} & {key.asbytes() for key in there})
 
 
 def fill(command: str, *args: object) -> str:
@@ -299,7 +322,7 @@ def failure(label: str, why: str, result: Result) -> str:
 def remember(c: Connection, settings: Settings) -> None:
     """Write the proven way in to ~/.ssh/config, under the alias."""
     host, path = Host.of(c), connection.config_path(c)
-    known = ssh_config.find(path, c.user, c.host, c.port)  # a stage alone proves no key of its own
+    known = block_of(c)  # a stage alone proves no key of its own
     block = ssh_config.Alias(
         name=alias_of(c, settings),
         hostname=c.host,
@@ -307,6 +330,7 @@ def remember(c: Connection, settings: Settings) -> None:
         port=host.login.port,
         identity=str(host.login.identity or (known.identity if known else "")),
         was=f"{c.user}@{c.host}:{c.port}",
+        proxy_jump=connection.jump(c),
     )
     if not host.planning and ssh_config.write(path, block):
         host.changes.append(Change(host.stage, f"remember the host as {block.name}"))

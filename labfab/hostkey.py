@@ -8,6 +8,7 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
+from . import screen
 from .errors import SetupError
 from .laptop import known_hosts
 from .settings import Settings
@@ -36,7 +37,8 @@ class Ask(paramiko.MissingHostKeyPolicy):
 
 def agreed(question: str) -> bool:
     try:
-        return input(f"{question} [yes/no] ").strip().lower() in ("y", "yes")
+        with screen.asking:
+            return input(f"{question} [yes/no] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

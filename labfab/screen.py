@@ -9,11 +9,13 @@ import contextlib
 import getpass
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 from .errors import SetupError
 
+asking = threading.Lock()  # hosts at work side by side ask one after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
 
@@ -42,7 +44,8 @@ def live() -> bool:
 def hidden(question: str) -> str:
     """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D)."""
     try:
-        return getpass.getpass(f"{question}: ")
+        with asking:
+            return getpass.getpass(f"{question}: ")
     except EOFError:
         raise SetupError(f"no answer to '{question}': type the command again") from None
 

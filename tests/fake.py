@@ -248,6 +248,7 @@ def alone(tmp_path, monkeypatch):
         if name.startswith(("LABFAB_", "SSH_", "XDG_", "FABRIC_", "INVOKE_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(Host, "sessions", {})
+    monkeypatch.setattr(Host, "names", {})
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut

@@ -366,7 +366,7 @@ def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
     secrets.store("homelab", "sudo-password", "right")
     model = fake("ada")
     model.sudo_passwords["ada"] = "right"
-    assert Host.of(model.c).open() and model.c.config.sudo.password == "right"
+    assert Host.of(model.c).open() and Host.of(model.c).sudo_password == "right"
     model.sudo_passwords["ada"] = "changed meanwhile"
     with pytest.raises(SetupError, match="wrong sudo password for ada: set LABFAB_SUDO_PASSWORD"):
         Host.of(model.again()).open()

@@ -32,12 +32,16 @@ def read(path: Path) -> list[Alias]:
     return [parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path)]
 
 
-def find(path: Path, user: str, hostname: str, port: int | None) -> Alias | None:
-    """Return the alias that stands for a login: by its name, by its present login or by an earlier one."""
+def find(path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None) -> Alias | None:
+    """Return the alias that stands for a login: by its name, by its present login or by an earlier one.
+
+    proxy_jump: the way there, where it counts; behind two gateways the same private address is two machines.
+    """
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
         present = login(alias.user, alias.hostname, alias.port)
-        if hostname == alias.name or wanted in (present, *alias.was.split()):
+        way = proxy_jump is None or proxy_jump == alias.proxy_jump
+        if hostname == alias.name or (way and wanted in (present, *alias.was.split())):
             return alias
     return None
 

@@ -21,8 +21,9 @@ from ..task import laptop_task
 def open_(c: Context) -> str:
     """Open the tunnel to JupyterLab, or find it open."""
     want, target = Settings.of(c), target_of(c)
-    if c.config.run.dry and not tunnel.status(target.alias):
-        screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
+    if c.config.run.dry:
+        if not tunnel.status(target.alias):
+            screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
         return ""
     found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
     version = tunnel.answers(found.url)
@@ -82,7 +83,7 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
     """The block that setup wrote for this host; without -H, the one of the setting `alias`."""
     path = connection.config_path(c)
     if isinstance(c, Connection):
-        return ssh_config.find(path, c.user, c.host, c.port)
+        return ssh_config.find(path, c.user, c.host, c.port, connection.jump(c))
     return next((block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None)
 
 

@@ -139,7 +139,17 @@ def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
     (alone / "home/.ssh").mkdir(mode=0o700)
     ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222))
     model = fake()
-    with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7 already"):
+    with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7:2222 already"):
+        keys.copy(model.c)
+    assert model.writes == []
+
+
+def test_two_machines_behind_one_address_are_two(fake, alone):
+    """A port of its own with a host key of its own is another machine; the first one's alias is not for it."""
+    (alone / "home/.ssh").mkdir(mode=0o700)
+    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"))
+    model = fake()
+    with pytest.raises(SetupError, match="the alias homelab stands for 203.0.113.5:2201 already"):
         keys.copy(model.c)
     assert model.writes == []
 
