@@ -24,7 +24,8 @@ from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
-LOCK = "/run/lock/labfab"
+# Not in /run/lock, where everybody may write: whoever has the name first could keep us out.
+LOCK = "/run/labfab/lock"
 SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
 PATHS = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH\n'
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
@@ -128,8 +129,13 @@ class Shell:
         """Hold the host's lock against other runs as long as this shell lives; tell who holds it already."""
         if not self.locked:
             # Descriptor 9 is closed in each script, else a server that it starts would hold the lock for good.
-            take = f"exec 9>>{LOCK}; if flock -n 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
-            holder = self.exchange(f"if command -v flock >/dev/null; then {take}; fi").out.strip()
+            # `command` keeps dash alive where the file cannot be opened.
+            take = f"mkdir -p -m 700 {LOCK.rpartition('/')[0]} && command exec 9>>{LOCK} && "
+            take += f"if flock -n 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
+            answer = self.exchange(f"if command -v flock >/dev/null; then {take}; fi")
+            if not answer.ok:
+                raise SetupError(f"{self.label}: cannot hold {LOCK} on the host: {answer.last_words}")
+            holder = answer.out.strip()
             self.locked = not holder
             return holder
         return ""

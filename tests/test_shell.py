@@ -97,6 +97,19 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
+def test_the_lock_is_where_only_root_writes(tmp_path, monkeypatch):
+    """Its folder is made for its owner only; one that cannot be had is one line, and the shell lives on."""
+    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "new/lock"))
+    with opened(tmp_path, flock="exit 0") as shell:
+        assert shell.lock() == "" and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "taken/lock").mkdir(parents=True)
+    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "taken/lock"))
+    with opened(tmp_path, flock="exit 0") as shell:
+        with pytest.raises(SetupError, match="box: cannot hold .*/taken/lock on the host: "):
+            shell.lock()
+        assert shell.run("echo on").out.strip() == "on"
+
+
 def test_a_script_cannot_eat_the_next_frame(sh):
     """A command that reads its input gets nothing, not what follows on the channel."""
     assert sh.run("cat; echo end").out == "end\n"

@@ -426,7 +426,7 @@ def test_two_runs_at_once(box):
     run = box.start("user.add").end().fails("another run of labfab is at work there")
     attempt.signal(signal.SIGKILL)
     attempt.end()
-    box.wait_until("flock -n /run/lock/labfab true")
+    box.wait_until("flock -n /run/labfab/lock true")
     box.start("user.add").end().ok()
     box.heals("a second run while one is at work", "the second one stopped and said so")
     one_line(run, "another run")
