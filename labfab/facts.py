@@ -167,7 +167,7 @@ class Facts:
     @cached_property
     def ssh(self) -> Ssh:
         v = self.raw("ssh")
-        users = {key.split(".")[0] for key in v if key.endswith(".permitrootlogin")}
+        users = {key.removesuffix(".permitrootlogin") for key in v if key.endswith(".permitrootlogin")}
         return Ssh(
             v.get("socket") == "active",
             frozenset(map(int, below(v, "port"))),

@@ -252,3 +252,18 @@ def test_a_file_that_is_no_utf8_survives():
     assert facts.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
     written = facts.as_file("ssh.drop_in", facts.text(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
+
+
+def test_a_dot_in_a_name_is_part_of_it(fake):
+    """john and john.doe are two accounts, each with its own values."""
+    model = fake()
+    model.add_account("john", uid=1001)
+    model.add_account("john.doe", uid=1002, groups="john.doe sudo")
+    model.set_file("accounts", "john.doe.keys", "a key", "600 john.doe")
+    model.sections["ssh"]["john.doe.permitrootlogin"] = "no"
+    Host.of(model.c).facts |= model.sections
+    accounts, effective = facts.facts(model.c).accounts, facts.facts(model.c).ssh.effective
+    assert (accounts["john"].uid, accounts["john"].keys, accounts["john.doe"].uid) == (1001, None, 1002)
+    assert accounts["john.doe"].keys.content == "a key" and "sudo" in accounts["john.doe"].groups
+    assert set(effective) == {"root", "john", "john.doe"}
+    assert effective["john.doe"]["permitrootlogin"] == "no" and effective["john"]["permitrootlogin"] == "yes"
