@@ -35,12 +35,13 @@ SCRIPT = (Path(__file__).parent / "guard.sh").read_text()
 # What an earlier window left in there is the way back of its change, which is not to be lost.
 LAY_OUT = """\
 [ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
-rm -rf %s; mkdir -p -m 700 %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
+rm -rf %s; install -d -m 700 %s %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
 """
 PATHS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")
 GRACE = 60  # seconds after the deadline in which the host must answer the old way again
 ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
 BROKEN = (SetupError, paramiko.SSHException, OSError, EOFError)
+CONNECT_FAILED = 2  # RFC 4254, 5.1: allowed, but nobody answered there
 KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
 
 
@@ -71,6 +72,11 @@ class Window:
         if not answer.ok:
             self.armed_at = 0.0
             raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
+
+    @property
+    def patience(self) -> int:
+        """Seconds of silence after which a change in the window counts as failed."""
+        return Settings.of(self.c).revert_after
 
     def disarm(self) -> None:
         """Keep the changes. Raises SetupError when the host has begun to take them back."""
@@ -113,7 +119,7 @@ class Window:
 
 def lay_out() -> str:
     """Shell text that puts the host's half in its place."""
-    return LAY_OUT % (FOLDER, FOLDER, FOLDER, FOLDER, shlex.quote(SCRIPT), FOLDER, FOLDER)
+    return LAY_OUT % (FOLDER, FOLDER, FOLDER, str(Path(FOLDER).parent), FOLDER, shlex.quote(SCRIPT), FOLDER, FOLDER)
 
 
 def run(c: Connection, script: str, timeout: float = 120) -> Result:
@@ -128,7 +134,9 @@ def settle(c: Connection) -> None:
     have, host = facts(c).guard, Host.of(c)
     if have.armed:
         screen.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
-        run(c, f"sh {FOLDER}/guard.sh revert asked")
+        done = run(c, f"sh {FOLDER}/guard.sh revert asked")
+        if not done.ok:
+            raise SetupError(f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there")
     elif have.reverted:
         when = {"deadline": "because no fresh login proved it", "boot": "when it booted", "asked": "when asked"}
         screen.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")
@@ -180,7 +188,7 @@ def prove(c: Connection, login: Login) -> None:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
             # The host's own port: behind a router the outer one means nothing in there.
             inside = min(facts(c).ssh.ports, default=22)
-            new.transport.open_channel("direct-tcpip", ("127.0.0.1", inside), ("127.0.0.1", 0), timeout=10).close()
+            open_forward(new.transport, inside)
         except SetupError as error:
             raise SetupError(f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -189,6 +197,15 @@ def prove(c: Connection, login: Login) -> None:
             raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
         finally:
             new.close()
+
+
+def open_forward(transport: paramiko.Transport, port: int) -> None:
+    """See that sshd lets a forward be opened; that nothing may listen on loopback there is another matter."""
+    try:
+        transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10).close()
+    except paramiko.ChannelException as error:
+        if error.code != CONNECT_FAILED:
+            raise
 
 
 def sudo_password(c: Connection, user: str) -> str | None:

@@ -8,6 +8,7 @@
 
 GUARD=${GUARD:-/var/lib/labfab/guard}
 REVERTED=${GUARD%/*}/reverted
+JOURNAL=${GUARD%/*}/journal.jsonl
 UNIT=/etc/systemd/system/labfab-revert.service
 WANTS=/etc/systemd/system/multi-user.target.wants
 KEPT=3 # exit code of a revert that comes after the change was confirmed
@@ -21,16 +22,18 @@ arm() {  # id
   # Room for what a revert writes, should the disk fill up meanwhile.
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
-  printf '%s\n' $PATHS >"$GUARD/paths"
-  for path in $PATHS; do
+  # A home or a ~/.ssh may be a link: what counts, and is put back, is where it led when the window opened.
+  for path in $PATHS; do printf '%s/%s\n' "$(readlink -f "${path%/*}")" "${path##*/}"; done >"$GUARD/paths"
+  for path in $(cat "$GUARD/paths"); do
     [ -e "$path" ] || [ -L "$path" ] || continue
     mkdir -p "$GUARD/before${path%/*}"
     cp -a "$path" "$GUARD/before$path"
   done
   for folder in $FOLDERS; do
-    [ ! -d "$folder" ] || stat -c '%a %u:%g %n' "$folder" >>"$GUARD/modes"
+    [ ! -d "$folder" ] || stat -c '%a %u:%g %n' "$(readlink -f "$folder")" >>"$GUARD/modes"
   done
   if ufw_active; then touch "$GUARD/ufw-active"; fi
+  cat "$JOURNAL" 2>/dev/null | wc -l >"$GUARD/journal-lines"
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
   printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
   sync -f "$GUARD/armed"
@@ -74,12 +77,14 @@ disarm() {  # id
   lock
   { mine "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null || { echo "the revert has begun already" >&2; exit 1; }
   # A power cut from here on must not bring back what was confirmed, nor lose it.
-  sync -f /etc
+  sync_paths
   sync -f "$GUARD"
   systemd && systemctl stop labfab-deadline.service 2>/dev/null # one that waits for the lock
   stand_down
   rm -rf "$GUARD"
 }
+
+sync_paths() { while read -r path; do [ ! -e "$path" ] || sync -f "$path"; done <"$GUARD/paths"; }
 
 lock() { command exec 8<"$GUARD" && flock 8; } 2>/dev/null
 
@@ -95,6 +100,7 @@ ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Statu
 changed() { ! diff -r --no-dereference "$GUARD/before$1" "$1" >/dev/null 2>&1; }  # path
 
 put_back() {  # path: as it was, or gone; fails where that cannot be done
+  [ "$(readlink -f "${1%/*}")" = "${1%/*}" ] || return 1 # somebody has put a link in the way
   # What came since goes first, which makes room.
   failed=$(find "$1" -depth 2>/dev/null | while IFS= read -r now; do
     [ -e "$GUARD/before$now" ] || [ -L "$GUARD/before$now" ] || rm -rf "$now" || echo "$now"
@@ -140,16 +146,30 @@ revert() {  # cause, id where only that window is meant
     ufw --force disable >/dev/null 2>&1
   fi
   [ ! -e "$GUARD/modes" ] || while read -r mode owner folder; do
-    mkdir -p "$folder" && chown "$owner" "$folder" && chmod "$mode" "$folder" || broken=yes
+    [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$owner" "$folder" && chmod "$mode" "$folder" || broken=yes
   done <"$GUARD/modes"
-  while read -r path; do put_back "$path" || broken=yes; done <"$GUARD/paths"
+  # Only what could not be put back is tried again: the rest may be changed by then, and rightly.
+  while read -r path; do put_back "$path" || { broken=yes; echo "$path"; }; done <"$GUARD/paths" >"$GUARD/left"
+  sync_paths
+  mv "$GUARD/left" "$GUARD/paths"
   [ -z "$reload" ] || ufw reload >/dev/null 2>&1
   install -d -m 755 -o root -g root /run/sshd  # sshd -t wants it, and with ssh.socket it comes with the first login
   sh "$GUARD/run-sshd" >/dev/null 2>&1
-  [ -z "$broken" ] || { echo "not everything could be put back, it is tried again at the next boot" >&2; exit 1; }
+  if [ -n "$broken" ] && [ "$1" != boot ]; then
+    echo "not everything could be put back, it is tried again at the next boot" >&2
+    exit 1
+  fi
+  [ -z "$broken" ] || { rm -rf "$GUARD.left" && cp -a "$GUARD" "$GUARD.left"; } # for a person to look at
+  strike_out
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
   sync -f /etc
   clear_up
+}
+
+strike_out() {  # the changes of this window from the journal
+  numbers=$(tail -n "+$(( $(cat "$GUARD/journal-lines" 2>/dev/null || echo 0) + 1 ))" "$JOURNAL" 2>/dev/null |
+    sed -nE 's/.*"number": "([^"]+)".*/\1/p')
+  for number in $numbers; do printf '{"undone": "%s", "time": %s}\n' "$number" "$(date +%s)" >>"$JOURNAL"; done
 }
 
 clear_up() { stand_down; rm -rf "$GUARD"; }

@@ -297,6 +297,7 @@ def write(c: Connection, script: str, line: dict[str, object], why: str, timeout
     host = Host.of(c)
     if host.window:
         host.window.arm()
+        timeout = min(timeout, host.window.patience)
     began = time.monotonic()
     shell = host.open()
     with screen.working(host.label, why) as tell:
