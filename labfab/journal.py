@@ -21,12 +21,15 @@ FULL = 73  # exit code for a journal that cannot be written; EX_CANTCREAT of sys
 NOTE = f"""KEPT={FOLDER}/before/{{number}}
 mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
+# Of a link that leads to a file both are kept, the content beside it.
 KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}; fi
+if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}; fi
 """
 # Of a folder only mode and owner are kept. The copies lie side by side, so / reads % in their names.
 ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
   mkdir {{copy}} && chmod --reference {{path}} {{copy}} && chown --reference {{path}} {{copy}}
-elif [ -e {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
+elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
+if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
 SSHD_READS = "sshd_reads"  # as an undo: nothing to do by itself, sshd reads its files once all are back

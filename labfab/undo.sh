@@ -7,7 +7,14 @@ BACKUPS=/var/backups/labfab
 stays() { echo "labfab-stays: $*"; exit 0; }
 note() { echo "labfab-note: $*"; }
 kept() { printf '%s.kept/%s' "$KEPT" "$(printf %s "$1" | tr / %)"; }
-like() { chmod --reference "$1" "$2" && chown --reference "$1" "$2"; }
+content() { if [ -L "$1" ]; then echo "$1.content"; else echo "$1"; fi; }
+as_owner() { if [ "$owner" = root ] || [ "$owner" = UNKNOWN ]; then "$@"; else runuser -u "$owner" -- "$@"; fi; }
+
+like() {  # copy path: with its mode and owner; a link could have been put there to lead root elsewhere
+  if [ -L "$1" ] || [ -L "$2" ]; then return 0; fi
+  owner=$(stat -c %U "$2")
+  as_owner chmod "$(stat -c %a "$1")" "$2" && chown -h --reference "$1" "$2"
+}
 
 sum() {  # file: what tells one content from another
   if [ -L "$1" ]; then readlink "$1"
@@ -18,12 +25,14 @@ sum() {  # file: what tells one content from another
 save() { mkdir -p -m 700 "$BACKUPS" && cp -a "$1" "$BACKUPS/$(basename "$1")-$(date +%Y%m%dT%H%M%S)"; }
 
 # An account's file is written by that account: root could be led elsewhere by a link.
-bring() {  # copy file: the copy takes the file's place
-  owner=$(stat -c %U "$1")
-  if [ "$owner" = root ] || [ "$owner" = UNKNOWN ] || [ -L "$1" ]; then
+bring() {  # copy file [owner]: the copy takes the file's place
+  owner=${3:-$(stat -c %U "$1")}
+  if [ "$owner" = root ] || [ "$owner" = UNKNOWN ]; then
     rm -f "$2.labfab-new" && cp -a "$1" "$2.labfab-new" && mv -fT "$2.labfab-new" "$2"
+  elif [ -L "$1" ]; then
+    as_owner sh -c 'rm -f "$1.labfab-new"; ln -s "$2" "$1.labfab-new" && mv -fT "$1.labfab-new" "$1"' sh "$2" "$(readlink "$1")"
   else
-    runuser -u "$owner" -- sh -c 'umask 077; rm -f "$1.labfab-new"; cat >"$1.labfab-new" && chmod "$2" "$1.labfab-new" &&
+    as_owner sh -c 'umask 077; rm -f "$1.labfab-new"; cat >"$1.labfab-new" && chmod "$2" "$1.labfab-new" &&
       mv -fT "$1.labfab-new" "$1"' sh "$2" "$(stat -c %a "$1")" <"$1"
   fi
 }
@@ -43,15 +52,34 @@ file() {  # path sha256 command...: as it was; where somebody changed it since, 
 }
 
 lines() {  # file line...: without these lines; exactly as it was where nothing else differs
-  file=$1; shift
+  file=$1 real=$1; shift
   [ -f "$file" ] || return 0
-  before=$KEPT; [ -e "$before" ] || before=$(kept "$file")
-  cp -a "$file" "$KEPT.new" && printf '%s\n' "$@" >"$KEPT.lines"
-  grep -vxFf "$KEPT.lines" "$file" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
-  if [ -e "$before" ] && [ "$(cat "$before")" = "$(cat "$KEPT.new")" ]; then bring "$before" "$file"
-  elif [ ! -e "$before" ] && [ ! -s "$KEPT.new" ]; then rm -f "$file"
-  else bring "$KEPT.new" "$file"; fi
-  rm -f "$KEPT.new" "$KEPT.lines"
+  owner=$(stat -c %U "$file")
+  if [ -L "$file" ]; then  # a dotfile that is kept elsewhere: that is what changes, and the link stays
+    real=$(readlink -f "$file") owner=$(stat -c %U "$(dirname "$file")")
+    [ "$(stat -c %U "$real")" = "$owner" ] || stays "$file leads to $real, which is not of $owner: take the lines of labfab out there"
+  fi
+  before=$KEPT; [ -e "$before" ] || [ -L "$before" ] || before=$(kept "$file")
+  without "$real" "$@" && put_back "$before" "$file" "$real" "$owner"
+  code=$?
+  rm -f "$KEPT.new" "$KEPT.lines" "$KEPT.now"
+  return $code
+}
+
+without() {  # file line...: KEPT.new is the file without them, read with no more rights than its account has
+  from=$1; shift
+  rm -f "$KEPT.new" "$KEPT.now" && printf '%s\n' "$@" >"$KEPT.lines" && as_owner cat "$from" >"$KEPT.now" || return 1
+  grep -vxFf "$KEPT.lines" "$KEPT.now" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
+  chmod "$(stat -c %a "$from")" "$KEPT.new" && chown "$(stat -c %u:%g "$from")" "$KEPT.new"
+}
+
+put_back() {  # before file real owner: what KEPT.new holds, or the file of before where that says the same
+  same=$(content "$1")
+  if [ -e "$same" ] && [ "$(cat "$same")" = "$(cat "$KEPT.new")" ]; then
+    [ "$2" != "$3" ] || same=$1
+    bring "$same" "$3" "$4"
+  elif [ "$2" = "$3" ] && [ ! -e "$same" ] && [ ! -s "$KEPT.new" ]; then as_owner rm -f "$2"
+  else bring "$KEPT.new" "$3" "$4"; fi
 }
 
 restore() { bring "$(kept "$1")" "$1"; }
@@ -70,7 +98,7 @@ tree() {  # path: gone with all that is in it, unless it was there before
 conda_shell() {  # account folder
   [ ! -x "$(home_of "$1")/$2/bin/conda" ] || runuser -u "$1" -- "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
   was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
-  [ ! -e "$was" ] || [ "$(cat "$was")" != "$(cat "$now")" ] || bring "$was" "$now"
+  [ -L "$now" ] || [ -L "$was" ] || [ ! -e "$was" ] || [ "$(cat "$was")" != "$(cat "$now")" ] || bring "$was" "$now"
 }
 
 # Packages ---------------------------------------------------------------------------------------

@@ -62,6 +62,20 @@ def test_a_link_is_kept_as_a_link(run, tmp_path):
     assert os.readlink(run.folder / "before" / "7") == "/nowhere"
 
 
+def test_beside_a_link_is_what_it_leads_to(run, tmp_path):
+    """A change may go through the link, so the content is kept as well; a link to a folder is no content."""
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "other").symlink_to(".")
+    run(journal.entry("ssh", WHY, path=str(tmp_path / "link"), keep=[str(tmp_path / "link")], number="7"))
+    run(journal.entry("ssh", WHY, path=str(tmp_path / "other"), number="8"))
+    before = run.folder / "before"
+    aside = before / "7.kept" / str(tmp_path / "link").replace("/", "%")
+    assert os.readlink(before / "7") == os.readlink(aside) == "real"
+    assert (before / "7.content").read_text() == aside.with_name(f"{aside.name}.content").read_text() == "old"
+    assert not (before / "8.content").exists()
+
+
 def test_a_file_that_is_not_there_leaves_nothing(run, tmp_path):
     """Then the way back is to delete it."""
     assert run(journal.entry("ssh", WHY, path=str(tmp_path / "none"), number="7")).returncode == 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from types import SimpleNamespace
 
@@ -87,6 +88,52 @@ def test_only_our_lines_go(back, tmp_path, before, after, wanted):
         path.write_text(before)
     assert back("lines %s %s", path, OURS, path=str(path), change=fill("printf %%s %s >%s", after, path)) == ""
     assert (path.read_text() if path.exists() else None) == wanted
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("more", ["", "mine\n"])
+def test_a_linked_file_stays_a_link_and_keeps_its_content(back, tmp_path, aside, more):
+    """~/.profile -> dotfiles/profile: what changes is the file behind the link, be it kept by its path or aside."""
+    link, real = tmp_path / ".profile", tmp_path / "dotfiles" / "profile"
+    real.parent.mkdir()
+    real.write_text("old\n")
+    real.chmod(0o640)
+    link.symlink_to("dotfiles/profile")
+    change = fill("printf 'ours\\n'%s >>%s", more, link)
+    assert back("lines %s %s", link, "ours", path="" if aside else str(link), keep=[link] * aside, change=change) == ""
+    assert link.is_symlink() and real.read_text() == f"old\n{more}" and real.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in real.parent.iterdir()) == ["profile"]
+
+
+def test_a_link_that_a_written_file_replaced_comes_back(back, tmp_path):
+    link, real = tmp_path / "authorized_keys", tmp_path / "real"
+    real.write_text(f"{MINE}\n")
+    link.symlink_to("real")
+    change = fill("printf %%s %s >%s.new; mv %s.new %s", f"{MINE}\n{OURS}\n", link, link, link)
+    assert back("lines %s %s", link, OURS, path=str(link), change=change) == ""
+    assert link.is_symlink() and real.read_text() == f"{MINE}\n"
+
+
+def test_a_link_to_what_is_somebody_elses_is_left_alone_and_named(back, tmp_path):
+    link = tmp_path / ".profile"
+    link.symlink_to("/etc/passwd") if os.getuid() else link.symlink_to(foreign(tmp_path / "foreign"))
+    before = link.read_text()
+    said = back("lines %s %s", link, before.splitlines()[0])
+    assert said.startswith(f"labfab-stays: {link} leads to ") and link.is_symlink() and link.read_text() == before
+
+
+def foreign(path):
+    path.write_text("ours\n")
+    os.chown(path, 65534, 65534)
+    return path
+
+
+def test_a_mode_is_never_changed_through_a_link(back, tmp_path):
+    link, real = tmp_path / "f", tmp_path / "real"
+    real.write_text("x"), link.write_text("x")
+    link.chmod(0o644), real.chmod(0o600)
+    assert back("mode %s", link, keep=[link], change=fill("ln -sf real %s", link)) == ""
+    assert real.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("there, filled, stays", [(True, False, True), (False, False, False), (False, True, True)])
