@@ -91,8 +91,19 @@ folder() {  # path: gone if it was not there and is empty, else with its mode an
   else rmdir "$1" 2>/dev/null || note "$1 stays, for something is in it"; fi
 }
 
-tree() {  # path: gone with all that is in it, unless it was there before
-  if [ -e "$(kept "$1")" ]; then note "$1 was there before and stays"; else rm -rf "$1"; fi
+added() {  # folder: what somebody made in it, for an installation alone has neither
+  [ -d "$1" ] && [ ! -L "$1" ] || return 0
+  if [ -n "$(find "$1/envs" -mindepth 1 -maxdepth 1 ! -name '.conda_envs_dir_test' 2>/dev/null)" ]; then echo environments
+  elif find "$1" \( -name '*.egg-link' -o -name '__editable__*' \) -print | grep -q . ||
+    find "$1" -name direct_url.json -exec grep -lE '"editable": *true' {} + | grep -q .; then echo 'editable installs'; fi
+}
+
+tree() {  # path: gone with all that is in it, unless it was there before; moved where somebody made something in it
+  if [ -e "$(kept "$1")" ] || [ -L "$(kept "$1")" ]; then note "$1 was there before and stays"; return; fi
+  found=$(added "$1")
+  if [ -z "$found" ]; then rm -rf "$1"; return; fi
+  place=$BACKUPS/$(basename "$1")-$(date +%Y%m%dT%H%M%S)
+  mkdir -p -m 700 "$BACKUPS" && mv -T "$1" "$place" && note "$1 has $found that labfab did not make: it is now $place on the host"
 }
 
 conda_shell() {  # account folder

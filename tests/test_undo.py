@@ -157,6 +157,25 @@ def test_a_tree_of_before_is_never_deleted(back, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name, text, moved",
+    [
+        ("envs/mine/bin/python", "x", True), ("lib/site-packages/mine.egg-link", "x", True),
+        ("lib/site-packages/__editable__.mine-1.pth", "x", True),
+        ("lib/site-packages/mine-1.dist-info/direct_url.json", '{"dir_info": {"editable": true}}', True),
+        ("lib/site-packages/mine-1.dist-info/direct_url.json", '{"dir_info": {}}', False),
+        ("envs/.conda_envs_dir_test", "", False), ("lib/site-packages/ours.py", "x", False),
+    ],
+)  # fmt: skip
+def test_a_tree_with_work_in_it_is_moved_instead_of_deleted(back, tmp_path, name, text, moved):
+    tree = tmp_path / "miniforge3"
+    (tree / name).parent.mkdir(parents=True)
+    (tree / name).write_text(text)
+    said = back("tree %s", tree)
+    kept = list((tmp_path / "backups").glob(f"miniforge3-*/{name}"))
+    assert not tree.exists() and len(kept) == moved and said.startswith("labfab-note: ") == moved
+
+
+@pytest.mark.parametrize(
     "names, data",
     [
         ([], False), (["empty/folder/"], False), ([".cache/uv/a", ".jupyter/lab.log", ".local/share/jupyter/runtime/x.json"], False),
