@@ -72,7 +72,8 @@ def everywhere(calls: list[Call]) -> Callable[[Context], None]:
         with ThreadPoolExecutor(Settings.of(c).parallel) as pool:
             problems = list(pool.map(lambda call: problem(c, call), calls))
         failed = [host_of(call) for call, problem in zip(calls, problems, strict=True) if problem]
-        screen.say(f"{len(calls) - len(failed)} of {len(calls)} hosts done")
+        with screen.aside(bool(calls[0].kwargs.get("json"))):
+            screen.say(f"{len(calls) - len(failed)} of {len(calls)} hosts done")
         later = [error for error in problems if isinstance(error, Exit) and not error.message]  # a code that means something
         if later and len(later) == len(failed):
             raise later[0]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 
@@ -26,7 +24,7 @@ def read(c: Connection) -> list[Entry]:
 
 def show(c: Connection, as_json: bool) -> None:
     """Print the journal, as a table or as JSON."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with screen.aside(as_json):
         entries = read(c)
     if as_json:
         screen.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from collections.abc import Callable
 
 from fabric import Connection
@@ -21,7 +19,7 @@ def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> 
     """Show the changes that a recipe would make. Raises Exit with 2 when there are any."""
     before, c.config.run.dry = c.config.run.dry, True
     try:
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with screen.aside(as_json):
             host = Host.of(c)
             host.open()
             first = len(host.changes)

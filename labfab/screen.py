@@ -12,16 +12,35 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from .errors import SetupError
 
 asking = threading.Lock()  # hosts at work side by side ask one after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
+speaking = threading.Lock()  # what is said at once stays in one piece
+thread = threading.local()
+
+
+def stream() -> TextIO:
+    """Where this thread speaks: stdout, unless aside."""
+    return getattr(thread, "out", None) or sys.stdout
+
+
+@contextlib.contextmanager
+def aside(wanted: bool = True) -> Iterator[None]:
+    """Let this thread, one host's, speak on stderr: stdout is for a document. Others go on as they were."""
+    before, thread.out = getattr(thread, "out", None), sys.stderr if wanted else getattr(thread, "out", None)
+    try:
+        yield
+    finally:
+        thread.out = before
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)
+    with speaking:
+        print(text, file=stream(), flush=True)
 
 
 def note(text: str) -> None:
@@ -34,7 +53,7 @@ def warn(text: str) -> None:
 
 
 def terminal() -> bool:
-    return sys.stdout.isatty()
+    return stream().isatty()
 
 
 def live() -> bool:
@@ -99,5 +118,6 @@ def move(head: str, tail: str) -> None:
     """Rewrite the last line of the terminal."""
     room = shutil.get_terminal_size().columns - 1
     text = f"{head}  {tail}".rstrip()[:room]
-    sys.stdout.write(f"\r\x1b[K{text}")
-    sys.stdout.flush()
+    out = stream()
+    out.write(f"\r\x1b[K{text}")
+    out.flush()

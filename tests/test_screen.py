@@ -1,5 +1,8 @@
 """What the user sees: a line a change, signs of life, nothing that moves where nothing can move."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from labfab import screen
@@ -78,3 +81,29 @@ def test_warnings_go_to_stderr(capsys):
     screen.warn("careful")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "  ! careful\n")
+
+
+def test_one_thread_speaks_aside_while_another_does_not(capsys):
+    """Each host's document stays whole: what one thread sends to stderr, and when, is no business of the others."""
+    both = threading.Barrier(2, timeout=5)
+
+    def work(name: str) -> None:
+        with screen.aside(name == "a"):
+            both.wait()
+            screen.say(f"work {name}")
+            both.wait()
+        both.wait()
+        screen.say(f"document {name}")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, "ab"))
+    said = capsys.readouterr()
+    assert sorted(said.out.splitlines()) == ["document a", "document b", "work b"] and said.err == "work a\n"
+
+
+def test_speaking_aside_can_be_nested(capsys):
+    with screen.aside(), screen.aside(False):
+        screen.say("aside")
+    screen.say("aloud")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("aloud\n", "aside\n")

@@ -6,7 +6,6 @@ One row, one question: rows.py says how they are asked, look.py what they ask of
 from __future__ import annotations
 
 import contextlib
-import sys
 
 from fabric import Connection
 
@@ -57,7 +56,7 @@ def host_(c: Connection, json: bool = False) -> None:
 
 def check(c: Connection, area: str, json: bool) -> None:
     """Ask the rows of an area and show them. Raises SetupError when one fails."""
-    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+    with screen.aside(json):
         label, found = ask(c, area, quietly=json)
     screen.say(table.as_json(label, found)) if json else table.show(label, found)
     failed = [row.check.id for row in found if row.state == rows.FAIL]
