@@ -67,6 +67,7 @@ class Account(msgspec.Struct, frozen=True):
     home_stat: str
     ssh_stat: str
     keys: File | None
+    link: str = ""  # where its ~/.ssh or authorized_keys leads, if that is not its own
 
 
 class Ssh(msgspec.Struct, frozen=True):
@@ -108,6 +109,7 @@ class Jupyter(msgspec.Struct, frozen=True):
     folder_stat: str
     others: tuple[str, ...]
     root_dir: str  # its owner; empty: missing
+    link: str = ""  # where ~/.jupyter or the configuration leads, if that is not the account's
 
 
 class Lab(msgspec.Struct, frozen=True):
@@ -201,7 +203,10 @@ class Facts:
     @cached_property
     def jupyter(self) -> Jupyter:
         v = self.raw("jupyter")
-        return Jupyter(file(v, "config"), v.get("folder_stat", ""), tuple(below(v, "other")), v.get("root_dir", ""))
+        return Jupyter(
+            file(v, "config"), v.get("folder_stat", ""), tuple(below(v, "other")), v.get("root_dir", ""),
+            link(v, "folder_link", "config.link"),
+        )
 
     @cached_property
     def lab(self) -> Lab:
@@ -258,10 +263,15 @@ def file(values: Values, key: str) -> File | None:
     return File(mode, owner, text(values.get(f"{key}.text", "")))
 
 
+def link(v: Values, *keys: str) -> str:
+    """Where the first of these links leads that leads away."""
+    return next((v[key] for key in keys if key in v), "")
+
+
 def account(name: str, v: Values) -> Account:
     return Account(
         name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
-        "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"),
+        "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"), link(v, "ssh_link", "keys.link"),
     )
 
 

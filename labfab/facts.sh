@@ -11,6 +11,26 @@ file() {  # key path: what a put needs to know
   [ -f "$2" ] && blob "$1.text" <"$2"
 }
 
+# What lies below a home is read by its account: a link there could lead root to what the account may not see.
+as_account() {  # account command...
+  name=$1; shift
+  if [ "$name" != root ] && [ "$(id -u)" = 0 ]; then runuser -u "$name" -- "$@"; else "$@"; fi
+}
+leads_away() {  # key home path account: tell of a link that leads to what is not the account's
+  real=$(readlink -f "$2/$3")
+  [ "$real" != "$(readlink -f "$2")/$3" ] && [ "$(stat -c %U "$real")" != "$4" ] && say "$1" "$real"
+}
+own_file() {  # key home path account
+  [ -e "$2/$3" ] || return 0
+  leads_away "$1.link" "$2" "$3" "$4" && return 0
+  say "$1.stat" "$(stat -L -c '%a %U' "$2/$3")"
+  [ -f "$2/$3" ] && as_account "$4" cat "$2/$3" 2>/dev/null | blob "$1.text"
+}
+own_folder() {  # key home path account
+  [ -d "$2/$3" ] || return 0
+  leads_away "$1_link" "$2" "$3" "$4" || say "$1_stat" "$(stat -L -c '%a %U' "$2/$3")"
+}
+
 # Where sshd_config has no Match block all accounts are alike; else each that may log in is of interest.
 # An Include of another folder may bring one in.
 MATCH=$(grep -ishE '^[[:space:]]*(Match|Include)[[:space:]]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf |
@@ -64,10 +84,9 @@ accounts() {
     say "$user.groups" "$(id -Gn "$user")"
     say "$user.password" "$(passwd -S "$user" 2>/dev/null | cut -d' ' -f2)"
     [ -e "/var/lib/systemd/linger/$user" ] && say "$user.linger" yes
-    [ -d "$home" ] && say "$user.home_stat" "$(stat -c '%a %U' "$home")"
-    [ -d "$home/.ssh" ] && say "$user.ssh_stat" "$(stat -c '%a %U' "$home/.ssh")"
-    file "$user.keys" "$home/.ssh/authorized_keys"
-    file "$user.profile" "$home/.profile"
+    [ -d "$home" ] && say "$user.home_stat" "$(stat -L -c '%a %U' "$home")"
+    own_folder "$user.ssh" "$home" .ssh "$user"
+    own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
   done
   file sudoers /etc/sudoers.d/90-labfab
 }
@@ -138,8 +157,8 @@ python() {
 jupyter() {
   home=$(home_of "$LAB_USER")
   [ -n "$home" ] || return 0
-  file config "$home/.jupyter/jupyter_server_config.json"
-  [ -d "$home/.jupyter" ] && say folder_stat "$(stat -c '%a %U' "$home/.jupyter")"
+  own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
+  own_folder folder "$home" .jupyter "$LAB_USER"
   for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json jupyter_lab_config.py; do
     [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
   done

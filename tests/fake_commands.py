@@ -54,17 +54,31 @@ def install(model, made, packages) -> None:
     model.install(*shlex.split(packages))
 
 
-def private_folder(model, made, name, folder) -> None:
-    section, key = ("accounts", f"{name}.ssh_stat") if folder == ".ssh" else ("jupyter", "folder_stat")
-    model.sections[section][key] = f"700 {name}"
+def private_folder(model, made, folder) -> None:
+    section, key = ("accounts", f"{made.user}.ssh_stat") if folder == ".ssh" else ("jupyter", "folder_stat")
+    assert model.sections[section].get(key, made.user).endswith(made.user), "it is not the account's"
+    model.sections[section][key] = f"700 {made.user}"
+
+
+def own(model, made, path, name) -> None:
+    section, key = {".ssh": ("accounts", f"{name}.ssh_stat"), ".jupyter": ("jupyter", "folder_stat")}.get(
+        path, ("accounts", f"{name}.keys.stat")
+    )
+    mode = model.sections[section][key].split()[0]
+    model.sections[section][key] = f"{mode} {name}"
 
 
 def own_home(model, made, name) -> None:
-    model.sections["accounts"][f"{name}.home_stat"] = f"700 {name}"
+    mode = model.sections["accounts"][f"{name}.home_stat"].split()[0]
+    model.sections["accounts"][f"{name}.home_stat"] = f"{mode} {name}"
 
 
-def own_keys(model, made, name) -> None:
-    model.sections["accounts"][f"{name}.keys.stat"] = f"600 {name}"
+def close_home(model, made) -> None:
+    model.sections["accounts"][f"{made.user}.home_stat"] = f"755 {made.user}"
+
+
+def close_keys(model, made) -> None:
+    model.sections["accounts"][f"{made.user}.keys.stat"] = f"600 {made.user}"
 
 
 def sshd(model, made) -> None:
@@ -153,9 +167,11 @@ EFFECTS = (
     (rf"{APT}-f install", lambda model, made: None),
     (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: None),
     (r"nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", reboot),
-    (r"install -d -m 700 -o ([a-z]+) -g \$\(id -g [a-z]+\) \S+/(\.ssh|\.jupyter)", private_folder),
-    (r"chown ([a-z]+) \S+ && chmod go-w \S+", own_home),
-    (r"chown ([a-z]+) \S+/authorized_keys && chmod 600 \S+", own_keys),
+    (r"mkdir -p \S+/(\.ssh|\.jupyter) && chmod 700 \S+", private_folder),
+    (r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n", own),
+    (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
+    (r"chmod go-w \S+", close_home),
+    (r"chmod 600 \S+/authorized_keys", close_keys),
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
     (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
     (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl (?:reload|try-restart) ssh; fi", reload),

@@ -17,6 +17,7 @@ from invoke import Context
 from .. import screen
 from ..errors import SetupError
 from ..facts import File, as_file, facts
+from ..home import private_folder, refuse_link
 from ..host import Host, alias_of, change, put
 from ..laptop import password as passwords
 from ..laptop import secrets
@@ -32,6 +33,7 @@ def configure(c: Connection) -> None:
     """Configure Jupyter: loopback, password, options."""
     user.add(c)
     want = Settings.of(c)
+    refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
     old = parsed(c, facts(c).jupyter.config)
     config = merged(old, wanted(c, want))
     identity = config.setdefault("IdentityProvider", {})
@@ -94,16 +96,12 @@ def hashed(c: Connection, want: Settings, old: str) -> str:
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     """Write the configuration where it differs, for its owner only."""
     have, account = facts(c).jupyter, want.jupyter_user
-    folder = f"{facts(c).accounts[account].home}/.jupyter"
-    if have.folder_stat != f"700 {account}":
-        change(
-            c, "install -d -m 700 -o %s -g $(id -g %s) %s", account, account, folder,
-            why=f"make {folder} private", undo=("folder %s", folder), keep=[folder], then={"jupyter.folder_stat": f"700 {account}"},
-        )  # fmt: skip
+    home = facts(c).accounts[account].home
+    private_folder(c, account, home, ".jupyter", have.folder_stat, "jupyter.folder_stat")
     same = have.config and parsed(c, have.config) == config  # another order or indent is no difference
     text = have.config.content if have.config and same else json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     put(
-        c, f"{folder}/jupyter_server_config.json", text, why=why, old=have.config, mode="600", owner=account,
+        c, f"{home}/.jupyter/jupyter_server_config.json", text, why=why, old=have.config, mode="600", owner=account,
         secret=True, then=as_file("jupyter.config", text, "600", account),
     )  # fmt: skip
 

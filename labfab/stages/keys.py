@@ -14,6 +14,7 @@ from invoke import Context
 from .. import screen
 from ..facts import Account, as_file, facts
 from ..guard import guarded
+from ..home import own, private_folder, refuse_link
 from ..host import Host, Login, change, put, remember
 from ..laptop import keypair
 from ..settings import Settings
@@ -53,13 +54,13 @@ def copy(c: Connection) -> None:
     want = Settings.of(c)
     given = given_lines(want)  # read before the host is touched: one may be wrong
     user.add(c)
-    account = facts(c).accounts[want.user]
-    identity, own = own_key(c, want)
+    refuse_links(c, want)
+    identity, mine = own_key(c, want)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
-        mend_modes(c, account)
-        add_lines(c, account, [own, *given, *present_lines(c, want)])
+        mend_modes(c, want.user)
+        add_lines(c, facts(c).accounts[want.user], [mine, *given, *present_lines(c, want)])
     Host.of(c).proven = login
     remember(c, want)
 
@@ -107,16 +108,37 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
     )  # fmt: skip
 
 
-def mend_modes(c: Connection, account: Account) -> None:
+def refuse_links(c: Connection, want: Settings) -> None:
+    """Stop where the way to the keys leads out of the account's own; tell of others, whose keys are not read."""
+    refuse_link(c, want.user, facts(c).accounts[want.user].link)
+    for account in facts(c).accounts.values():
+        if account.link and Host.of(c).proven is None:  # other stages come by here again
+            screen.warn(f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed")
+
+
+def mend_modes(c: Connection, name: str) -> None:
     """Make home, .ssh and authorized_keys as sshd's StrictModes wants them."""
-    name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
-    if owner != name or int(mode, 8) & 0o022:
-        change(c, "chown %s %s && chmod go-w %s", name, home, home, why=f"make {home} safe from others", undo=("mode %s", home), keep=[home], then={f"accounts.{name}.home_stat": f"755 {name}"})
-    if account.ssh_stat != f"700 {name}":
-        change(c, "install -d -m 700 -o %s -g $(id -g %s) %s", name, name, f"{home}/.ssh", why=f"make {home}/.ssh private", undo=("folder %s", f"{home}/.ssh"), keep=[f"{home}/.ssh"], then={f"accounts.{name}.ssh_stat": f"700 {name}"})
-    if account.keys and (account.keys.owner != name or int(account.keys.mode, 8) & 0o077):
-        path = f"{home}/.ssh/authorized_keys"
-        change(c, "chown %s %s && chmod 600 %s", name, path, path, why=f"make {path} private", undo=("mode %s", path), keep=[path], then={f"accounts.{name}.keys.stat": f"600 {name}"})
+    account = facts(c).accounts[name]
+    home, (mode, owner) = account.home, account.home_stat.split()
+    key, why, undo = f"accounts.{name}", f"make {home} safe from others", ("mode %s", home)
+    if owner != name:
+        then = {f"{key}.home_stat": f"{mode} {name}"}
+        change(c, "[ ! -L %s ] && chown -h %s %s", home, name, home, why=why, undo=undo, keep=[home], then=then)
+    if int(mode, 8) & 0o022:
+        then = {f"{key}.home_stat": f"755 {name}"}
+        change(c, "chmod go-w %s", home, user=name, why=why, undo=undo, keep=[home], then=then)
+    private_folder(c, name, home, ".ssh", account.ssh_stat, f"{key}.ssh_stat")
+    mend_keys(c, facts(c).accounts[name])
+
+
+def mend_keys(c: Connection, account: Account) -> None:
+    """Make authorized_keys the account's alone."""
+    name, path, key = account.name, f"{account.home}/.ssh/authorized_keys", f"accounts.{account.name}.keys.stat"
+    why = f"make {path} private"
+    if account.keys and account.keys.owner != name:
+        own(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
+    if account.keys and int(account.keys.mode, 8) & 0o077:
+        change(c, "chmod 600 %s", path, user=name, why=why, undo=("mode %s", path), keep=[path], then={key: f"600 {name}"})
 
 
 def blob(line: str) -> str:
