@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import paramiko
 import pytest
 
 from labfab.check import ports, table
@@ -177,6 +178,38 @@ def test_sshd_is_judged_login_by_login():
     found = asked("ssh-config", seen(both | {"sshd.a.b": good.replace("passwordauthentication no", "passwordauthentication yes")}))
     assert (found.detail, found.mend) == ("a.b: passwordauthentication yes", "ssh.disable-passwords")
     assert "see `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
+
+
+def tried_as_root(monkeypatch, error, sshd="no", powerless="", key="AAAA", held="ssh-ed25519 AAAA me") -> Row:
+    """The answer of ssh-root where the login as root ends with an error."""
+
+    def fresh(*_):
+        raise error
+
+    monkeypatch.setattr("labfab.check.doors.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.check.doors.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
+    look = seen({"sshd.root": f"port 22;permitrootlogin {sshd};"}, accounts={"root": SimpleNamespace(keys=SimpleNamespace(content=held))})
+    return asked("ssh-root", SimpleNamespace(**vars(look) | {"powerless": powerless, "identity": Path("key")}))
+
+
+def test_a_key_that_could_not_be_read_proves_nothing(monkeypatch):
+    found = tried_as_root(monkeypatch, paramiko.PasswordRequiredException("locked"))
+    assert found.state == "not checked" and "passphrase" in found.detail and "ssh-add" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "detail"),
+    [
+        ({}, "ok", "root's file holds it, and sshd's files say PermitRootLogin no"),
+        ({"key": "BBBB"}, "ok", "root's file does not hold it, and sshd's files say PermitRootLogin no"),
+        ({"powerless": "no sudo"}, "ok", "not being root you cannot see whether another key would be"),
+        ({"sshd": "prohibit-password", "key": "BBBB"}, "fail", "but sshd's files say PermitRootLogin prohibit-password"),
+    ],
+)
+def test_a_refusal_of_root_tells_what_stands_behind_it(monkeypatch, given, state, detail):
+    """A key that root's file does not hold is refused wherever root may log in."""
+    found = tried_as_root(monkeypatch, paramiko.AuthenticationException("Authentication failed."), **given)
+    assert found.state == state and found.detail.startswith("your key is refused for root") and found.detail.endswith(detail)
 
 
 def test_a_port_on_loopback_is_nobodys_business_but_labs():

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import paramiko
 
 from .. import connection, refusal
+from ..errors import SetupError
 from ..facts import below
-from ..laptop import known_hosts
+from ..laptop import keypair, known_hosts
 from ..stages.ssh import NO_PASSWORDS
 from .look import Look
 from .rows import Unseen, Wrong, check
@@ -85,14 +86,39 @@ def asked_for(give: Callable[[], object]) -> bool:
 
 @check("ssh-root", "root is refused", mend="ssh.disable-root", needs=["ssh-login"])
 def root(look: Look) -> str:
-    """Try the key that opens this login."""
+    """Try the key that opens this login, and where the rights reach ask sshd's files: a refusal alone may have other reasons."""
     try:
         connection.fresh(look.c, "root", look.c.port, look.identity).close()
+    except paramiko.PasswordRequiredException:
+        raise Unseen("your key has a passphrase, so it could not be tried: hand it to the agent with ssh-add") from None
     except paramiko.AuthenticationException:
-        return "tried with your key"
+        return f"your key is refused for root; {behind_the_refusal(look)}"
     except (paramiko.SSHException, EOFError, OSError):
         raise Unseen(TIRED) from None
     raise Wrong("root is let in")
+
+
+def behind_the_refusal(look: Look) -> str:
+    """What stands behind it, as far as it can be seen. Raises Wrong where sshd would let another key in."""
+    if look.powerless:
+        return "not being root you cannot see whether another key would be"
+    line = below(look.audit, "sshd").get("root")
+    if line is None:
+        return "root has no login shell"
+    allowed = options(line).get("permitrootlogin")
+    if allowed != "no":
+        raise Wrong(f"your key is refused for root, but sshd's files say PermitRootLogin {allowed}")
+    return f"root's file {'holds' if roots_file_holds_it(look) else 'does not hold'} it, and sshd's files say PermitRootLogin no"
+
+
+def roots_file_holds_it(look: Look) -> bool:
+    """Tell whether the key that was tried is one of root's."""
+    account = look.facts.accounts.get("root")
+    try:
+        blob = keypair.public_line(look.identity).split()[1] if look.identity else ""
+    except (SetupError, OSError):
+        return False
+    return bool(blob and account and account.keys and blob in account.keys.content.split())
 
 
 @check("ssh-offered", "every login is offered a key and nothing else", mend="ssh.disable-passwords", needs=["ssh-password"])
@@ -122,15 +148,21 @@ def config(look: Look) -> str:
     wanted |= {"pubkeyauthentication": "yes"}
     differing = []
     for user, line in sorted(below(look.audit, "sshd").items()):
-        said = dict(pair.split(" ", 1) for pair in line.split(";") if " " in pair)
-        if not said:
-            raise Wrong("sshd finds a fault in its files: see `sshd -t` there")
+        said = options(line)
         expected = wanted | ({"permitrootlogin": "no"} if user == "root" else {})
         differing += [f"{user}: {key} {said.get(key)}" for key, value in expected.items() if said.get(key) != value]
     if differing:
         mend = "ssh.disable-root" if all("permitrootlogin" in one for one in differing) else None
         raise Wrong("; ".join(differing), mend)
     return ", ".join(look.logins)
+
+
+def options(line: str) -> dict[str, str]:
+    """What sshd -T said of one account. Raises Wrong where it said nothing."""
+    said = dict(pair.split(" ", 1) for pair in line.split(";") if " " in pair)
+    if not said:
+        raise Wrong("sshd finds a fault in its files: see `sshd -t` there")
+    return said
 
 
 @contextlib.contextmanager
