@@ -90,7 +90,8 @@ class Guard(msgspec.Struct, frozen=True):
 class Firewall(msgspec.Struct, frozen=True):
     active: bool
     incoming: str
-    allowed: frozenset[int]
+    allowed: frozenset[int]  # TCP ports that are open to everybody
+    rules: dict[int, list[tuple[str, ...]]] = {}  # port -> ufw's words for each rule that opens it alone
 
 
 class Python(msgspec.Struct, frozen=True):
@@ -188,7 +189,8 @@ class Facts:
     @cached_property
     def firewall(self) -> Firewall:
         v = self.raw("firewall")
-        return Firewall("active" in v, v.get("incoming", ""), frozenset(map(int, below(v, "allowed"))))
+        rules = {int(port): [words(rule) for rule in said.split(";") if rule] for port, said in below(v, "allowed").items()}
+        return Firewall("active" in v, v.get("incoming", ""), frozenset(rules), rules)
 
     @cached_property
     def python(self) -> Python:
@@ -261,6 +263,13 @@ def file(values: Values, key: str) -> File | None:
         return None
     mode, owner = values[f"{key}.stat"].split()
     return File(mode, owner, text(values.get(f"{key}.text", "")))
+
+
+def words(rule: str) -> tuple[str, ...]:
+    """A rule as ufw takes it on its command line; it keeps the comment in hex, and a space in a profile's name as %20."""
+    rule, _, comment = rule.strip().partition(" comment=")
+    said = (*(word.replace("%20", " ") for word in rule.split()),)
+    return (*said, "comment", bytes.fromhex(comment).decode(errors="replace")) if comment else said
 
 
 def link(v: Values, *keys: str) -> str:

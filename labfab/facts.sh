@@ -123,15 +123,26 @@ guard() {
   say reverted_at "$(date -d "@$(sed -n 1p $folder/reverted)" '+%Y-%m-%d %H:%M:%S')"
 }
 
+# Which TCP ports each rule of ufw opens to everybody, as the words that delete it; where it opens several at once: none.
+# A rule reads: ### tuple ### action protocol port to port from [profile -] in [comment=hex]
+RULES='
+$2 == "tuple" && $4 ~ /^(allow|limit)(_|$)/ && $5 ~ /^(tcp|any)$/ && $6 ~ /^[0-9,]+$/ && $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" {
+  end = $11 == "-" ? 12 : 10
+  if ($end != "in") next
+  action = $4; sub(/_/, " ", action)
+  what = $11 == "-" ? $10 : $6 ($5 == "any" ? "" : "/" $5)
+  count = split($6, ports, ",")
+  for (i = 1; i <= count; i++) rules[ports[i]] = rules[ports[i]] ";" (count > 1 ? "" : action " " what " " $(end + 1))
+}
+END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
+
 firewall() {
   command -v ufw >/dev/null || return 0
   status=$(LC_ALL=C ufw status verbose 2>/dev/null)
   case $status in *"Status: active"*) say active yes ;; esac
   say incoming "$(printf '%s\n' "$status" | sed -nE 's/^Default: ([a-z]+) \(incoming\).*/\1/p')"
   # While ufw is off it shows no rules, so they are read where it keeps them.
-  sed -nE 's/^### tuple ### (allow|limit) tcp ([0-9]+) .* in$/allowed.\2=yes/p' /etc/ufw/user.rules 2>/dev/null
-  sed -nE 's/^### tuple ### (allow|limit) any ([0-9]+) .* in$/allowed.\2=yes/p' /etc/ufw/user.rules 2>/dev/null
-  grep -q '^### tuple ### \(allow\|limit\) tcp 22 .* OpenSSH - in' /etc/ufw/user.rules 2>/dev/null && say profile.OpenSSH yes
+  awk "$RULES" /etc/ufw/user.rules 2>/dev/null
   return 0
 }
 

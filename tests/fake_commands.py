@@ -105,11 +105,14 @@ def reload(model, made) -> None:
 
 
 def allow(model, made, port) -> None:
-    model.sections["firewall"][f"allowed.{port}"] = "yes"
+    model.sections["firewall"][f"allowed.{port}"] = f"allow {port}/tcp"
 
 
-def close(model, made, port) -> None:
-    model.sections["firewall"].pop(f"allowed.{port}", None)
+def close(model, made, rule) -> None:
+    rules = model.sections["firewall"]
+    for key in [key for key in rules if key.startswith("allowed.")]:
+        left = [one for one in rules.pop(key).split(";") if one.partition(" comment=")[0].strip() != rule]
+        rules |= {key: ";".join(left)} if left else {}
 
 
 def make_venv(model, made) -> None:
@@ -176,7 +179,7 @@ EFFECTS = (
     (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
     (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl (?:reload|try-restart) ssh; fi", reload),
     (r"ufw allow (\d+)/tcp", allow),
-    (r"ufw delete allow (\d+)/tcp", close),
+    (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
     (rf"{MARK}python3 -m venv(?: --clear)? ~/jupyter-venv && .* -m pip {PIP}uv{UNMARK}", make_venv),

@@ -32,6 +32,8 @@ HOOK = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
 # useradd and its kin keep a copy of each of their files beside it.
 ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")]
 FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
+# ufw says so, and succeeds, where there is no such rule.
+DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
 CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
@@ -149,13 +151,19 @@ def reload_sshd(c: Connection) -> None:
 def allow_port(c: Connection, port: int) -> None:
     """Let a TCP port through the firewall."""
     undo = ("firewall delete allow %s/tcp", str(port))
-    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=undo, then={f"firewall.allowed.{port}": "yes"})
+    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=undo, then={f"firewall.allowed.{port}": f"allow {port}/tcp"})
 
 
 def close_port(c: Connection, port: int) -> None:
-    """Take a TCP port out of the firewall's rules."""
-    undo = ("firewall allow %s/tcp", str(port))
-    change(c, "ufw delete allow %s/tcp", port, why=f"close port {port}", undo=undo, then={f"firewall.allowed.{port}": None})
+    """Take a TCP port out of the firewall's rules, as far as they are for this port alone."""
+    have = facts(c).firewall.rules[port]
+    for rule in have:
+        bare = rule[: rule.index("comment")] if "comment" in rule else rule
+        why = f"close port {port}" + f" ({' '.join(bare)})" * (len(have) > 1)
+        undo = ("firewall" + " %s" * len(rule), *rule)
+        change(c, DELETE_RULE + " %s" * len(bare) + DELETED, *bare, why=why, undo=undo, then={f"firewall.allowed.{port}": None})
+    if not have:
+        screen.note(f"port {port} stays open in the firewall: the rule that opens it is for other ports too")
 
 
 def reboot(c: Connection) -> None:

@@ -176,7 +176,7 @@ def test_another_file_that_sets_the_port_is_named(ready):
 def test_the_firewall_is_opened_first_and_closed_last(ready):
     """With ufw active the new port is let in before sshd moves, and the old one closed at the end."""
     model = ready()
-    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "yes"}
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
     ssh.change_port(model.c)
     assert model.whys[0] == "open port 2222" and model.whys[-1] == "close port 22"
 

@@ -1,0 +1,105 @@
+"""The rules of ufw, as /etc/ufw/user.rules keeps them: which open a port to everybody, and how each is taken away."""
+
+import pytest
+
+from labfab import facts
+from labfab.platforms import debian
+from tests import fake as models
+from tests.test_facts import read, stand_in
+
+alone, fake = models.alone, models.fake
+__all__ = ["read"]
+# As ufw 0.36.2 writes them.
+OPEN = {
+    "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in": "allow 22/tcp",
+    "allow any 22 0.0.0.0/0 any 0.0.0.0/0 in": "allow 22",
+    "limit tcp 22 0.0.0.0/0 any 0.0.0.0/0 in": "limit 22/tcp",
+    "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in comment=6d7920706f7274": "allow 22/tcp comment my port",
+    "limit any 22 0.0.0.0/0 any 0.0.0.0/0 in comment=7a776569": "limit 22 comment zwei",
+    "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 OpenSSH - in": "allow OpenSSH",
+    "limit tcp 22 0.0.0.0/0 any 0.0.0.0/0 My%20SSH - in comment=78": "limit My SSH comment x",
+    "allow_log tcp 22 0.0.0.0/0 any 0.0.0.0/0 in": "allow log 22/tcp",
+    "limit_log-all tcp 22 0.0.0.0/0 any 0.0.0.0/0 in": "limit log-all 22/tcp",
+}
+CLOSED = [
+    "allow any 22 0.0.0.0/0 any 198.51.100.7 in",
+    "allow tcp 22 0.0.0.0/0 any 198.51.100.0/24 in",
+    "allow any 22 10.1.2.3 any 0.0.0.0/0 in",
+    "allow any 22 0.0.0.0/0 any 0.0.0.0/0 in_eth0",
+    "allow udp 22 0.0.0.0/0 any 0.0.0.0/0 in",
+    "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 out",
+    "allow tcp 22 0.0.0.0/0 555 0.0.0.0/0 in",
+    "allow tcp any 0.0.0.0/0 22 0.0.0.0/0 - OpenSSH in",
+    "route:allow any 22 0.0.0.0/0 any 0.0.0.0/0 in",
+    "deny tcp 22 0.0.0.0/0 any 0.0.0.0/0 in",
+]
+
+
+@pytest.fixture
+def firewall(read, fake, tmp_path, monkeypatch):
+    """What is known of a host whose ufw has these rules."""
+
+    def give(*tuples: str) -> facts.Firewall:
+        (tmp_path / "user.rules").write_text("*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples))
+        with monkeypatch.context() as patch:
+            patch.setattr(facts, "SCRIPT", facts.SCRIPT.replace("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
+            found = read("firewall", path=stand_in(tmp_path, "ufw", "echo Status: active"))
+        model = fake()
+        model.sections |= found
+        return facts.facts(model.c).firewall
+
+    return give
+
+
+@pytest.mark.parametrize("rule, words", OPEN.items())
+def test_a_rule_for_everybody_opens_the_port(firewall, rule, words):
+    """With its action, protocol, profile, log and comment, so that the same rule can be deleted and brought back."""
+    have = firewall(rule)
+    assert have.allowed == {22} and [" ".join(one) for one in have.rules[22]] == [words]
+
+
+@pytest.mark.parametrize("rule", CLOSED)
+def test_a_rule_for_somebody_does_not(firewall, rule):
+    """A source, an interface, an address of the host, another direction or protocol: not open to everybody."""
+    assert firewall(rule).allowed == set()
+
+
+def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
+    """Both count; a rule for more than one port is nobody's to delete."""
+    rest = "0.0.0.0/0 any 0.0.0.0/0"
+    have = firewall(f"limit tcp 22 {rest} in", f"allow tcp 22 {rest} OpenSSH - in", f"allow tcp 80,443 {rest} in")
+    assert have.allowed == {22, 80, 443}
+    assert have.rules == {22: [("limit", "22/tcp"), ("allow", "OpenSSH")], 80: [], 443: []}
+
+
+def test_closing_a_port_deletes_each_of_its_rules(fake):
+    """By the action it has, and the way back is that same rule with its comment."""
+    model = fake()
+    model.sections["firewall"]["allowed.22"] = "limit 22/tcp comment=6d79 ;allow OpenSSH"
+    debian.close_port(model.c, 22)
+    assert [write.command.split(");")[0] for write in model.writes] == [
+        "said=$(LC_ALL=C ufw delete limit 22/tcp", "said=$(LC_ALL=C ufw delete allow OpenSSH",
+    ]  # fmt: skip
+    assert model.whys == ["close port 22 (limit 22/tcp)", "close port 22 (allow OpenSSH)"]
+    told = [script for script in model.told if "journal.jsonl" in script]
+    assert '"undo": ["firewall limit 22/tcp comment my"]' in told[0] and '"undo": ["firewall allow OpenSSH"]' in told[1]
+    assert model.sections["firewall"] == {}
+
+
+def test_nothing_says_closed_where_nothing_was_deleted(fake, capsys):
+    """A rule that other ports need stays, and that is said."""
+    model = fake()
+    model.sections["firewall"] |= {"allowed.22": "", "allowed.80": ""}
+    debian.close_port(model.c, 22)
+    assert model.whys == [] and "port 22 stays open in the firewall" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("said, code", [("Rule deleted", 0), ("Rules updated", 0), ("Could not delete non-existent rule", 1)])
+def test_ufws_own_words_decide(tmp_path, said, code):
+    """It succeeds, too, where there is no such rule."""
+    import os
+    import subprocess
+
+    path = stand_in(tmp_path, "ufw", f"echo {said}") + os.environ["PATH"]
+    done = subprocess.run(["sh", "-c", debian.DELETE_RULE + " x" + debian.DELETED], env={"PATH": path}, capture_output=True)
+    assert done.returncode == code
