@@ -1,5 +1,6 @@
 """Packages up to date, a reboot only where it is needed and allowed."""
 
+import paramiko
 import pytest
 
 from labfab.errors import SetupError
@@ -78,6 +79,33 @@ def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
     monkeypatch.setattr("tests.fake_commands.do", lambda model, made: None)
     with pytest.raises(SetupError, match="did not come back within 600 s"):
         system.reboot(model.c)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        paramiko.SSHException("Error reading SSH protocol banner"), paramiko.AuthenticationException("Authentication failed."),
+        paramiko.PasswordRequiredException("encrypted"), EOFError(), ConnectionResetError(104, "reset"), SetupError("no answer"),
+    ],
+)  # fmt: skip
+def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
+    """However the old sshd hangs up, or refuses while it goes down, nobody is asked and the next try may work."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("labfab.screen.hidden", lambda question: pytest.fail(question))
+    model = fake()
+    tries = []
+
+    def fresh(*login):
+        tries.append(login)
+        if len(tries) < 3:
+            raise error
+        return model.fresh(*login)
+
+    monkeypatch.setattr("labfab.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.connection.dial", lambda c, settings: pytest.fail("this may ask"))
+    system.reboot(model.c)
+    assert model.whys == ["reboot"] and len(tries) == 3
 
 
 def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
