@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..errors import SetupError
 from . import files
-from .private_key import derive, is_encrypted
+from .private_key import derive, is_encrypted, opens
 from .public_key import read_publics
 
-__all__ = ["ensure", "generate", "is_encrypted", "public_line", "read_publics"]
+__all__ = ["ensure", "generate", "is_encrypted", "opens", "public_line", "read_publics"]
 
 NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 

@@ -20,6 +20,20 @@ def is_encrypted(path: Path) -> bool:
     return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
 
 
+def opens(path: Path, passphrase: str) -> bool:
+    """Tell whether this passphrase opens an encrypted key."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as form
+
+    data = read(path)
+    load = form.load_ssh_private_key if unwrap(data) else form.load_pem_private_key
+    try:
+        load(data, passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def derive(path: Path) -> str:
     """Work out type and blob of the public half; empty where that would need the passphrase."""
     data = read(path)

@@ -11,7 +11,8 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
-from .. import screen
+from .. import connection, refusal, screen
+from ..errors import SetupError
 from ..facts import Account, as_file, facts
 from ..guard import guarded
 from ..home import own, private_folder, refuse_link
@@ -56,6 +57,7 @@ def copy(c: Connection) -> None:
     user.add(c)
     refuse_links(c, want)
     identity, mine = own_key(c, want)
+    unlock(c, identity)
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
@@ -63,6 +65,21 @@ def copy(c: Connection) -> None:
         add_lines(c, facts(c).accounts[want.user], [mine, *given, *present_lines(c, want)])
     Host.of(c).proven = login
     remember(c, want)
+
+
+def unlock(c: Connection, identity: Path | None) -> None:
+    """Have the passphrase of your key before the guarded change: its proof uses that key, and nobody is asked then."""
+    if identity is None or Host.of(c).planning or not keypair.is_encrypted(identity):
+        return
+    if c.connect_kwargs.get("passphrase") or connection.held_by_agent(identity):
+        return
+    for _ in range(3 if sys.stdin.isatty() else 0):
+        given = screen.hidden(f"passphrase of {identity}")
+        if keypair.opens(identity, given):
+            c.connect_kwargs["passphrase"] = given
+            return
+        screen.warn("that is not its passphrase")
+    raise SetupError(refusal.encrypted_key(c))
 
 
 def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
