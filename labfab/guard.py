@@ -136,7 +136,9 @@ def settle(c: Connection) -> None:
         screen.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
         done = run(c, f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
-            raise SetupError(f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there")
+            raise SetupError(
+                f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there"
+            )
     elif have.reverted:
         when = {"deadline": "because no fresh login proved it", "boot": "when it booted", "asked": "when asked"}
         screen.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")

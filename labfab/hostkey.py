@@ -28,7 +28,8 @@ class Ask(paramiko.MissingHostKeyPolicy):
                 raise SetupError(f"{self.c.host} shows {shown}, not the host_key {self.settings.host_key}: this is another machine")
         elif not sys.stdin.isatty():
             raise SetupError(
-                f"{self.c.host}: unknown host key {shown} ({key.get_name()}); if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
+                f"{self.c.host}: unknown host key {shown} ({key.get_name()}); "
+                f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
             )
         elif not agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?"):
             raise SetupError(f"{self.c.host}: host key not accepted, nothing was done")

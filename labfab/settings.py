@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
-TYPES = {name: hint for name, hint in get_type_hints(Settings, include_extras=True).items()}
+TYPES = dict(get_type_hints(Settings, include_extras=True))
 STRUCTURED = {name for name, hint in TYPES.items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
 
 

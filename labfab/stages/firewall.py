@@ -25,6 +25,12 @@ def enable(c: Connection) -> None:
             if port not in have.allowed:
                 platform(c).allow_port(c, port)
         if have.active and have.incoming != "deny":
-            change(c, "ufw default deny incoming", why="refuse other incoming traffic", undo=("firewall default %s incoming", have.incoming), then={"firewall.incoming": "deny"})
+            change(
+                c, "ufw default deny incoming", why="refuse other incoming traffic",
+                undo=("firewall default %s incoming", have.incoming), then={"firewall.incoming": "deny"},
+            )  # fmt: skip
         if not have.active:
-            change(c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on", undo=("firewall_off",), keep=["/etc/default/ufw"], then={"firewall.active": "yes"})
+            change(
+                c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on",
+                undo=("firewall_off",), keep=["/etc/default/ufw"], then={"firewall.active": "yes"},
+            )  # fmt: skip

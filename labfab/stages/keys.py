@@ -121,7 +121,8 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
     put(
         c, path, text, why=f"let {many} log in as {account.name}",
         old=account.keys, mode="600", owner=account.name,
-        undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()), then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
+        undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()),
+        then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
     )  # fmt: skip
 
 

@@ -51,7 +51,10 @@ def start(c: Connection) -> None:
         return
     if not have.session:
         folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
-        change(c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab", undo=("session %s %s", want.jupyter_user, log), keep=[log], then={"lab.session": "yes"})
+        change(
+            c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab",
+            undo=("session %s %s", want.jupyter_user, log), keep=[log], then={"lab.session": "yes"},
+        )  # fmt: skip
     wait(c, want)
 
 
@@ -99,7 +102,8 @@ def status(c: Connection) -> None:
     """Tell whether JupyterLab runs and answers."""
     have, want = facts(c).lab, Settings.of(c)
     if have.api:
-        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")
+        where = f"jupyter_server {have.api} answers on port {want.lab_port}"
+        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; {where}")
     elif have.owner:
         screen.say(f"port {want.lab_port} is held by {have.holder or 'a program'} of {have.owner}, which is no Jupyter server")
     else:

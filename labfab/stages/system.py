@@ -48,7 +48,8 @@ def reboot(c: Connection) -> None:
 def release_upgrade(c: Connection, yes: bool = False) -> None:
     """Move to the next Ubuntu release.
 
-    It runs on by itself, and is never part of setup.full. Raises SetupError without --yes: a release upgrade can fail half-way, so there must be a backup.
+    It runs on by itself, and is never part of setup.full. Raises SetupError without --yes: a release upgrade can fail
+    half-way, so there must be a backup.
     """
     if facts(c).system.id != "ubuntu":
         raise SetupError(f"{Host.of(c).label}: release upgrades are Ubuntu's; for {facts(c).system.name} see its release notes")

@@ -48,7 +48,10 @@ def grant_sudo(c: Connection, want: Settings) -> None:
         platform(c).set_password(c, want.user, new_password(c, want))
     if facts(c).sudoers:
         with guarded(c, "let sudo ask for a password again"):
-            change(c, "rm %s", SUDOERS, why="let sudo ask for a password again", undo=("restore %s", SUDOERS), keep=[SUDOERS], then={"accounts.sudoers.stat": None})
+            change(
+                c, "rm %s", SUDOERS, why="let sudo ask for a password again",
+                undo=("restore %s", SUDOERS), keep=[SUDOERS], then={"accounts.sudoers.stat": None},
+            )  # fmt: skip
 
 
 def new_password(c: Connection, want: Settings) -> str:
