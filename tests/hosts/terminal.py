@@ -81,5 +81,13 @@ def own_terminal() -> None:
     import fcntl
     import termios
 
+    heed_ctrl_c()
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to a test run in the background: it ignores Ctrl-C, and so would its children."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

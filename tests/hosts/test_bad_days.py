@@ -18,7 +18,7 @@ import pytest
 from . import Host, installer, network
 from .fab import BIN, Fab, Run, fab_with_home
 from .places import REPO
-from .terminal import terminal
+from .terminal import heed_ctrl_c, terminal
 
 pytestmark = pytest.mark.host
 
@@ -498,7 +498,7 @@ def begin(fab: Fab, host: Host, env: dict[str, str], out) -> subprocess.Popen:
     words = [str(BIN / "fab"), "-H", address(host), "setup.full"]
     return subprocess.Popen(
         words, cwd=REPO, env=fab.environment(trust | env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
 
 
