@@ -62,7 +62,8 @@ def refuse(c: Connection, want: Settings) -> None:
     """Stop where JupyterLab cannot run: no Python, or somebody else on its port."""
     have, label = facts(c).lab, Host.of(c).label
     if not facts(c).python.lab and not Host.of(c).planning:
-        raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user}: type python.install first")
+        where = f"~/{PREFIXES[want.python]} (python: {want.python})"
+        raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user} in {where}: type python.install first")
     if have.owner and have.owner != want.jupyter_user:
         holder = have.holder or "a program"
         raise SetupError(f"{label}: port {want.lab_port} is taken by {holder} of {have.owner}: choose another lab_port")
