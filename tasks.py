@@ -34,11 +34,11 @@ def test(c, args=""):
 
     if args:
         sys.exit(pytest(*shlex.split(args)))
-    quick = pytest("-m", "not host")
+    quick = pytest("-m", "not host and not local", "-n", "2")
     if quick:
         sys.exit(quick)
     with rings.engine():
-        sys.exit(pytest("-m", "host", "-n", "2", "--dist", "loadfile"))
+        sys.exit(pytest("-m", "host or local", "-n", "2", "--dist", "loadfile"))
 
 
 def pytest(*words: str) -> int:

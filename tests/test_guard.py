@@ -11,7 +11,10 @@ SCRIPT = Path(__file__).parent.parent / "labfab" / "guard.sh"
 # No systemd, no ufw, no boot: those are proven on machines, in tests/hosts/test_guard.py.
 ROOTLESS = {"systemctl": "exit 0", "systemd-run": "exit 1", "setsid": "exit 0", "install": "exit 0", "sync": "exit 0", "ufw": "exit 1"}
 
-pytestmark = pytest.mark.skipif(shutil.which("flock") is None or os.uname().sysname != "Linux", reason="the guard runs on Linux hosts")
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.skipif(shutil.which("flock") is None or os.uname().sysname != "Linux", reason="the guard runs on Linux hosts"),
+]
 
 
 class Box:

@@ -14,6 +14,8 @@ from labfab.host import fill
 from labfab.journal import Entry
 from labfab.laptop.ssh_config import Alias
 
+pytestmark = pytest.mark.local
+
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

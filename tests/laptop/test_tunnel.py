@@ -22,6 +22,8 @@ from labfab.errors import SetupError
 from labfab.laptop import control, files, keypair, known_hosts, ssh_config, tunnel
 from labfab.laptop.tunnel import Target
 
+pytestmark = pytest.mark.local
+
 SSHD = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
 needs_sshd = pytest.mark.skipif(not SSHD, reason="no sshd here: install openssh-server")
 

@@ -6,6 +6,8 @@ from labfab.errors import SetupError
 from labfab.laptop import keypair
 from labfab.stages import keys
 
+pytestmark = pytest.mark.local  # a passphrase is made slow to try
+
 
 @pytest.fixture
 def locked(fake, alone):
