@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from invoke import Context
 from . import guard, screen
 from .errors import SetupError
 from .host import Host
+
+COMPANY = 20  # seconds to wait for the end of another run
 
 
 class HostTask(Task):
@@ -56,8 +59,14 @@ class HostTask(Task):
 
 
 def refuse_company(host: Host) -> None:
-    """Stop where another run is at work on this host."""
-    holder = host.open().lock()
+    """Stop where another run is at work on this host; the session of one that died ends within seconds."""
+    holder, until = host.open().lock(), time.monotonic() + COMPANY
+    if holder:
+        with screen.working(host.label, f"wait for another run ({holder})") as tell:
+            while holder and time.monotonic() < until:
+                tell("")
+                time.sleep(0.5)
+                holder = host.open().lock()
     if holder:
         raise SetupError(
             f"{host.label}: another run of labfab is at work there ({holder}): wait for its end, "

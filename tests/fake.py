@@ -19,7 +19,7 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import connection, facts, guard, journal
+from labfab import connection, facts, guard, journal, task
 from labfab import host as door
 from labfab.host import Host
 from labfab.laptop import password, secrets
@@ -251,6 +251,7 @@ def alone(tmp_path, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setattr(Host, "sessions", {})
     monkeypatch.setattr(Host, "names", {})
+    monkeypatch.setattr(task, "COMPANY", 0)
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut

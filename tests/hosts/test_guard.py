@@ -156,7 +156,7 @@ def each(request, module_host, module_fab):
 
 def prepared(host: Host, fab: Fab, flavour: str) -> Machine:
     """Give the machine what no case is about: the account and, where wanted, ufw."""
-    fab.on(host, "keys.copy", env={"LABFAB_SUDO_PASSWORD": "sudo-password"}).ok()
+    fab.on(host, "keys.copy", env={"LABFAB_SUDO_PASSWORD": "Dachs-9-Hain"}).ok()
     for path in (".config/labfab", ".ssh/config"):
         place = fab.home / path
         shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -307,7 +307,7 @@ def test_the_disk_is_full_before_anything_is_changed(box):
 @pytest.mark.parametrize("deed", ["echo 'Defaults nonsense !!! =' >/etc/sudoers", "chmod 666 /etc/sudoers"])
 def test_sudo_breaks_behind_our_back(box, deed):
     with box.behind_our_back("[ -e /etc/sudoers.d/90-labfab ]", deed):
-        attempt = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="sudo-password")
+        attempt = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="Dachs-9-Hain")
         box.wait_until(ARMED)
         run = attempt.end().fails("could not let lab use sudo without a password", "cannot become root", "the old login works again")
     box.heals("the rules of sudo break", "the proof failed, the change was taken back")
@@ -319,7 +319,7 @@ def test_visudo_refuses_the_rule(box):
     refuse = "printf '#!/bin/sh\necho no good; exit 1\n' >/usr/sbin/visudo; chmod +x /usr/sbin/visudo"
     box.host.run(f"mv /usr/sbin/visudo /usr/sbin/visudo.kept; {refuse}")
     box.fault = time.monotonic()
-    run = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="sudo-password").end()
+    run = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="Dachs-9-Hain").end()
     box.host.run("mv /usr/sbin/visudo.kept /usr/sbin/visudo")
     run.fails("could not let lab use sudo without a password", "no good", "the old login works again")
     box.heals("visudo refuses the rule", "the change failed, it was taken back")

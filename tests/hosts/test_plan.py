@@ -24,8 +24,8 @@ def whys(plan) -> list[str]:
 def test_a_plan_changes_nothing_and_says_what_setup_full_does(fab, host):
     box = host("debian12", "plan")
     (fab.home / ".ssh" / "id_ed25519").unlink(), (fab.home / ".ssh" / "id_ed25519.pub").unlink()
-    env = ENV | {"LABFAB_LOGIN_PASSWORD": "pass-word", "LABFAB_JUPYTER_PASSWORD": "lab-password"}
-    box.run("echo root:pass-word | chpasswd; echo PermitRootLogin yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh")
+    env = ENV | {"LABFAB_LOGIN_PASSWORD": "Biber-5-Teich", "LABFAB_JUPYTER_PASSWORD": "Kranich-7-Moor"}
+    box.run("echo root:Biber-5-Teich | chpasswd; echo PermitRootLogin yes >/etc/ssh/sshd_config.d/50-cloud-init.conf; systemctl reload ssh")
     before, files = snapshot(box), laptop(fab.home)
     told = fab.on(box, "setup.plan", env=env)
     assert told.rc == 2, told.text
