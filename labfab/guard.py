@@ -164,7 +164,7 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
             prove(c, login or host.login)
             window.disarm()
     except BROKEN as error:
-        problem = str(error).removeprefix(f"{host.label}: ") or type(error).__name__
+        problem = str(error).removeprefix(f"{host.label}: ").removeprefix(f"could not {why}: ") or type(error).__name__
         try:
             after = window.revert()
         except BROKEN as worse:

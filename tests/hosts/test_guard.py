@@ -311,7 +311,7 @@ def test_sudo_breaks_behind_our_back(box, deed):
         box.wait_until(ARMED)
         run = attempt.end().fails("could not let lab use sudo without a password", "cannot become root", "the old login works again")
     box.heals("the rules of sudo break", "the proof failed, the change was taken back")
-    assert box.host.run("runuser -u lab -- sudo -S -p '' id -u", input="sudo-password\n") == "0"
+    assert box.host.run("runuser -u lab -- sudo -S -p '' id -u", input="Dachs-9-Hain\n") == "0"
     one_line(run)
 
 
