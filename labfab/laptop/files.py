@@ -44,6 +44,16 @@ def make_private(folder: Path) -> Path:
     return folder
 
 
+def load(path: Path) -> bytes:
+    """Read the file; one that is not there is empty."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}") from None
+
+
 def create(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a new file; raise FileExistsError rather than overwrite one."""
     with temporary(path, data, mode) as name:

@@ -66,7 +66,7 @@ def forget(path: Path, hostname: str, port: int) -> bool:
     """Remove the lines that pin() wrote for a host; lines of the user's own stay."""
     wanted = name(hostname, port)
     ours = re.compile(rb"%b \S+ \S+ %b\r?\n?" % (re.escape(wanted).encode(), OURS.encode()))
-    old = load(path).splitlines(keepends=True)
+    old = files.load(path).splitlines(keepends=True)
     new = [line for line in old if not ours.fullmatch(line)]
     if new == old:
         return False
@@ -80,7 +80,7 @@ def forget(path: Path, hostname: str, port: int) -> bool:
 def append(path: Path, line: bytes) -> None:
     """Add a line, after ending the last one if need be."""
     files.make_private(path.parent)
-    old = load(path)
+    old = files.load(path)
     try:
         path.touch(mode=0o600)
         with open(path, "ab") as file:
@@ -89,19 +89,9 @@ def append(path: Path, line: bytes) -> None:
         raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
 
-def load(path: Path) -> bytes:
-    """Read the file; one that is not there is empty."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise SetupError(f"cannot read {path}: {error.strerror}") from None
-
-
 def entries(path: Path) -> Iterator[tuple[str, str, str]]:
     """Read names, type and blob of every line; lines with @revoked or @cert-authority pin no key."""
-    for line in load(path).decode(errors="replace").split("\n"):
+    for line in files.load(path).decode(errors="replace").split("\n"):
         words = line.split()
         if len(words) >= 3 and words[0][0] not in "#@":
             yield words[0], words[1], words[2]

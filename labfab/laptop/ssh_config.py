@@ -28,7 +28,7 @@ HOST = re.compile(rb"^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.MULTILINE | r
 
 def read(path: Path) -> list[Alias]:
     """Return the aliases that labfab wrote into a file, in their order."""
-    data = load(path)
+    data = files.load(path)
     return [parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path)]
 
 
@@ -50,7 +50,7 @@ def write(path: Path, alias: Alias) -> bool:
     """Put the block of an alias first in the file; False when it is there already."""
     check(alias)
     with files.locked(files.config_folder(alias.name).parent):
-        data = load(path)
+        data = files.load(path)
         old = {one.name: one for one in read(path)}.get(alias.name)
         if old is None:
             refuse_foreign(data, path, alias.name)
@@ -69,7 +69,7 @@ def earlier(old: Alias, new: Alias) -> str:
 def remove(path: Path, name: str) -> bool:
     """Take the block of an alias out; False when there is none."""
     with files.locked(files.config_folder(name).parent):
-        data = load(path)
+        data = files.load(path)
         return save(path, data, cut(data, path, name))
 
 
@@ -114,16 +114,6 @@ def refuse_foreign(data: bytes, path: Path, name: str) -> None:
     for entry in HOST.finditer(data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
             raise SetupError(f"{path} has a Host {name} of your own: choose another name with the setting alias")
-
-
-def load(path: Path) -> bytes:
-    """Read the file; one that is not there is empty."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise SetupError(f"cannot read {path}: {error.strerror}") from None
 
 
 def save(path: Path, old: bytes, new: bytes) -> bool:
