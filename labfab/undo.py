@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fabric import Connection
@@ -19,7 +20,7 @@ from . import connection, guard, journal, screen
 from .errors import SetupError
 from .facts import facts
 from .guard import guarded
-from .host import LONG, Host, Login, alias_of, fill
+from .host import LONG, Host, Login, alias_of, block_of, fill
 from .journal import Entry
 from .laptop import secrets, ssh_config, tunnel
 from .platforms import platform
@@ -39,7 +40,7 @@ class Undo:
 
     def __init__(self, c: Connection, entries: Sequence[Entry], force: bool) -> None:
         self.c, self.entries, self.force = c, entries, force
-        self.block = ssh_config.find(connection.config_path(c), c.user, c.host, c.port)
+        self.block = block_of(c)
         self.label = Host.of(c).label
         self.count = 0
         self.stays: list[str] = []
@@ -158,7 +159,7 @@ def parsed(login: str) -> tuple[str, int]:
 
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
-    ssh_config.write(connection.config_path(c), ssh_config.Alias(block.name, block.hostname, user, port, block.identity))
+    ssh_config.write(connection.config_path(c), replace(block, user=user, port=port, was=""))
 
 
 def reach(c: Connection) -> None:
@@ -169,7 +170,7 @@ def reach(c: Connection) -> None:
         return
     except SetupError as error:
         problem = error
-    block = ssh_config.find(connection.config_path(c), c.user, c.host, c.port)
+    block = block_of(c)
     for login in block.was.split() if block else []:
         c.user, c.port = parsed(login)
         try:

@@ -16,8 +16,8 @@ from fabric import Connection
 from .. import connection
 from ..errors import SetupError
 from ..facts import Values, below, facts, parse
-from ..host import Host, alias_of
-from ..laptop import files, forward, ssh_config
+from ..host import Host, alias_of, block_of
+from ..laptop import files, forward
 from ..settings import Settings
 from ..shell import Shell
 from .rows import Unseen
@@ -52,7 +52,7 @@ class Look:
     @property
     def identity(self) -> Path | None:
         """The private key that the alias names."""
-        found = ssh_config.find(connection.config_path(self.c), self.c.user, self.c.host, self.c.port, connection.jump(self.c))
+        found = block_of(self.c)
         return Path(found.identity).expanduser() if found and found.identity else None
 
     def log_in(self) -> None:
@@ -119,7 +119,7 @@ class Look:
 
     def by_hand(self, command: str) -> str:
         """The command line for what no task mends."""
-        named = ssh_config.find(connection.config_path(self.c), self.c.user, self.c.host, self.c.port, connection.jump(self.c))
+        named = block_of(self.c)
         login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 
