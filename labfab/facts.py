@@ -225,7 +225,7 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     users = dict.fromkeys([want.user, *([want.lab_user] if want.lab_user else []), c.user, "root"])
     given = {
         "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
-        "LAB_PORT": want.lab_port, "ROOT_DIR": want.root_dir,
+        "LAB_PORT": want.lab_port, "LAB_URL": want.lab_url(want.lab_port), "ROOT_DIR": want.root_dir,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
     answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{SCRIPT}")

@@ -1,6 +1,6 @@
 # Reads a Debian or Ubuntu host and changes nothing of it. Each section is a function that prints `key=value`
 # lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
-# of Python's folder in LAB_USER's home), LAB_PORT, then the names of the sections.
+# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, ROOT_DIR, then the names of the sections.
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
@@ -178,11 +178,18 @@ jupyter() {
   return 0
 }
 
+newer_than() { [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]; }
+
 lab() {
   getent passwd "$LAB_USER" >/dev/null || return 0
   command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
   socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
-  [ -n "$socket" ] || return 0
+  config=$(home_of "$LAB_USER")/.jupyter/jupyter_server_config.json
+  if [ -z "$socket" ]; then  # it may listen elsewhere, by a configuration of before
+    pid=$(runuser -u "$LAB_USER" -- tmux list-panes -t =jupyter -F '#{pane_pid}' 2>/dev/null | head -n 1)
+    newer_than "$config" "$pid" && say stale yes
+    return 0
+  fi
   # The kernel tells whose a socket is even where it hides the process; root's carries no uid.
   uid=$(printf '%s' "$socket" | sed -nE 's/.* uid:([0-9]+).*/\1/p')
   say owner "$(getent passwd "${uid:-0}" | cut -d: -f1)"
@@ -190,9 +197,8 @@ lab() {
   say pid "$pid"
   say holder "$(printf '%s' "$socket" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')"
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
-  config=$(home_of "$LAB_USER")/.jupyter/jupyter_server_config.json
-  [ -n "$pid" ] && [ -n "$(find "$config" -newer "/proc/$pid/cmdline" 2>/dev/null)" ] && say stale yes
-  say api "$(curl -s -m 5 "http://127.0.0.1:$LAB_PORT/api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+  newer_than "$config" "$pid" && say stale yes
+  say api "$(curl -sk -m 5 "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
 }
 
 for section in "$@"; do

@@ -7,6 +7,7 @@ environment, flags of a task. Unknown keys and bad values are named together wit
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -22,6 +23,9 @@ from .sources import layers
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
 # systemd, cron or packages own these; taking one over would hand Lab their files.
 RESERVED = {"root", "daemon", "bin", "sys", "nobody", "www-data", "sshd", "mail", "backup", "man", "games", "sync"}
+
+# A DNS name or an address, as it stands in a URL's host and in a certificate.
+NAME = r"^(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.|\Z))+(?<!\.)\Z|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z"
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -97,14 +101,64 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     root_dir: Annotated[
         str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z")
     ] = "notebooks"
+    base_url: Annotated[
+        str, doc("Path that JupyterLab lives under, with / at both ends", pattern=r"^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*\Z")
+    ] = "/"
+    start_command: Annotated[
+        str, doc("Command for the host's shell that starts JupyterLab; empty: none", pattern=r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z")
+    ] = ""
     jupyter_options: Annotated[
         dict[str, dict[str, Any]], doc("More options for jupyter_server_config.json, e.g. {ServerApp: {…}}")
     ] = {}
+
+    publish: Annotated[
+        Literal["tunnel", "https", "apache"],
+        doc("`tunnel`: reached through SSH only; `https`: JupyterLab serves TLS at `lab_port` to everybody; `apache`: Apache does at 443"),
+    ] = "tunnel"
+    names: Annotated[
+        list[Annotated[str, Meta(pattern=NAME)]],
+        doc("DNS names and addresses that browsers reach a published JupyterLab by; empty: the address you connect to"),
+    ] = []
+    certificate: Annotated[
+        Literal["self-signed", "letsencrypt"], doc("Who vouches for a published JupyterLab: a CA of its own, or Let's Encrypt")
+    ] = "self-signed"
+    email: Annotated[str, doc("Where Let's Encrypt writes to", pattern=r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z")] = ""
+    acme_server: Annotated[
+        str, doc("Another ACME server than Let's Encrypt: `staging`, or the URL of its directory", pattern=r"^(staging|https://[^\s'\"]+)?\Z")
+    ] = ""
+    webroot: Annotated[
+        str, doc("Folder that the host's web server serves at port 80, for Let's Encrypt's check, if it is not Apache", pattern=r"^(/[^\x00-\x1f]*)?\Z")
+    ] = ""
 
     @property
     def jupyter_user(self) -> str:
         """The account that owns Python, the notebooks and the Lab process."""
         return self.lab_user or self.user
+
+    @property
+    def published(self) -> bool:
+        """Whether JupyterLab is to be reached without SSH."""
+        return self.publish != "tunnel"
+
+    @property
+    def public_port(self) -> int:
+        """The port that browsers reach a published JupyterLab at."""
+        return 443 if self.publish == "apache" else self.lab_port
+
+    @property
+    def public_ports(self) -> list[int]:
+        """The TCP ports that a published JupyterLab needs; Let's Encrypt asks at port 80."""
+        ports = {"tunnel": set(), "https": {self.lab_port}, "apache": {80, 443}}[self.publish]
+        return sorted(ports | ({80} if self.published and self.certificate == "letsencrypt" else set()))
+
+    def reached_by(self, address: str) -> list[str]:
+        """The names and addresses that a certificate must have, the main one first; *address* is the one you connect to."""
+        return list(dict.fromkeys(self.names)) or [address]
+
+    def lab_url(self, port: int) -> str:
+        """Where JupyterLab answers at a port of this machine, or of the host's loopback; ends with /."""
+        scheme = "https" if self.publish == "https" else "http"
+        return f"{scheme}://127.0.0.1:{port}{self.base_url}"
 
     @classmethod
     def of(cls, c: Context, **flags: Any) -> Settings:
@@ -118,6 +172,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             values.update(checked(layer, place))
         values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
         return consistent(cls(**values))
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
@@ -170,8 +233,17 @@ def consistent(settings: Settings) -> Settings:
     """Refuse values that are right alone but not together."""
     if settings.user == settings.lab_user:
         raise SetupError("lab_user must be another account than user: leave it empty to run Lab as user")
-    if settings.ssh_port == settings.lab_port or settings.lab_port in settings.open_ports:
+    if settings.ssh_port == settings.lab_port or (settings.lab_port in settings.open_ports and settings.publish != "https"):
         raise SetupError(f"lab_port {settings.lab_port} must stay private: give ssh_port or open_ports another number")
+    if settings.published and settings.sudo == "nopasswd":
+        raise SetupError(
+            f"publish: {settings.publish} with sudo: nopasswd would give root to whoever gets into JupyterLab: leave sudo at password"
+        )
+    for name in settings.names:
+        if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):
+            raise SetupError(f"names: {name} looks like an address and is none: correct it")
+    if settings.ssh_port in settings.public_ports:
+        raise SetupError(f"ssh_port {settings.ssh_port} is what browsers come in by (publish: {settings.publish}): choose another")
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read https://www.anaconda.com/legal first "

@@ -104,7 +104,7 @@ def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> No
         screen.say()
         screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
     screen.say()
-    for label, text in [("JupyterLab", tunnel.url(alias) or "no tunnel is open: tunnel.open"), *kept(alias, want)]:
+    for label, text in [("JupyterLab", tunnel.url(alias, want) or "no tunnel is open: tunnel.open"), *kept(alias, want)]:
         screen.say(f"{label:<14}{text}")
     screen.say(f"{'shell':<14}ssh {alias}")
     screen.say(f"{'tasks':<14}fab -H {alias} …")

@@ -54,11 +54,17 @@ def recipe() -> Iterator[tuple[str, Mapping[str, Any]]]:
     name = os.environ.get("LABFAB_RECIPE")
     if not name:
         return
+    path = recipe_path(name, "LABFAB_RECIPE")
+    yield from yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path))
+
+
+def recipe_path(name: str, place: str) -> Path:
+    """Where a ready recipe lies. Raises SetupError when there is none of this name."""
     path = CONFIG / f"{name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
         known = ", ".join(sorted(p.stem for p in CONFIG.glob("*.yaml"))) or "none"
-        raise SetupError(f"LABFAB_RECIPE: there is no recipe {name!r}; there are: {known}")
-    yield from yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path))
+        raise SetupError(f"{place}: there is no recipe {name!r}; there are: {known}")
+    return path
 
 
 def yaml_file(config: Config, load: str, level: str, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

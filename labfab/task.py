@@ -11,7 +11,7 @@ from typing import Any
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import guard, screen
+from . import guard, recipe, screen
 from .errors import SetupError
 from .host import Host
 
@@ -33,6 +33,7 @@ class HostTask(Task):
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
             raise SetupError(f"{self.body.__module__.rpartition('.')[2]}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+        recipe.choose(c, kwargs.get("recipe", ""))
         host = Host.of(c)
         share(host.c, c)
         with self.counted(host):
@@ -91,6 +92,10 @@ def share(dialled: Connection, c: Connection) -> None:
 
 class LaptopTask(Task):
     """A task of your own machine: it takes -H as a name and never dials it by itself."""
+
+    def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        recipe.choose(c, "")
+        return super().__call__(c, *args, **kwargs)
 
 
 host_task = functools.partial(task, klass=HostTask)

@@ -98,7 +98,7 @@ class Look:
     @cached_property
     def url(self) -> str:
         """Where JupyterLab is reached, through a forward that lives as long as this look."""
-        return f"http://127.0.0.1:{self.open.enter_context(forward.opened(self.c.transport, self.want.lab_port))}"
+        return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, self.want.lab_port)))
 
     @property
     def logins(self) -> list[str]:

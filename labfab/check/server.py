@@ -176,7 +176,7 @@ def client(look: Look, token: str = "") -> Iterator[httpx.Client]:
 
     headers = {"Authorization": f"token {token}"} if token else {}
     try:
-        with httpx.Client(base_url=f"{look.url}/", headers=headers, timeout=PATIENCE, trust_env=False) as http:
+        with httpx.Client(base_url=look.url, headers=headers, timeout=PATIENCE, trust_env=False, verify=kernel.trust(look.url)) as http:
             yield http
     except (httpx.HTTPError, ValueError) as error:  # the latter for what should have been JSON
         raise Wrong(f"it does not answer: {error or type(error).__name__}") from None

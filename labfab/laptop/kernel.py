@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,12 +16,26 @@ if TYPE_CHECKING:
 TIMEOUT = 60  # the first kernel on a small host takes its time
 
 
-def login(url: str, password: str) -> httpx.Client:
-    """Log in with the password and return a client that carries the session's cookies."""
+def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
+    """Say whom to trust at an address; through a tunnel SSH has vouched for the far end already."""
+    at = urlsplit(url)
+    if tls or at.scheme != "https" or at.hostname != "127.0.0.1":
+        return tls or True
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def login(url: str, password: str, tls: ssl.SSLContext | None = None) -> httpx.Client:
+    """Log in with the password and return a client that carries the session's cookies.
+
+    tls: whom to trust, for an address that the system's authorities do not vouch for.
+    """
     import httpx
 
     base = url.split("?")[0].rstrip("/") + "/"
-    client = httpx.Client(base_url=base, timeout=TIMEOUT, trust_env=False)  # a proxy cannot reach our loopback
+    # A proxy cannot reach our loopback.
+    client = httpx.Client(base_url=base, timeout=TIMEOUT, trust_env=False, verify=trust(base, tls))
     try:
         client.get("login")
         client.post("login", data={"_xsrf": client.cookies.get("_xsrf", ""), "password": password})
@@ -34,7 +49,7 @@ def login(url: str, password: str) -> httpx.Client:
     return client
 
 
-def execute(client: httpx.Client, code: str) -> str:
+def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None) -> str:
     """Run a cell in a kernel of its own and return what it prints or evaluates to."""
     headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
     answer = client.post("api/kernels", headers=headers)
@@ -42,17 +57,17 @@ def execute(client: httpx.Client, code: str) -> str:
         raise SetupError(f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); see its log")
     kernel = answer.json()["id"]
     try:
-        return run_cell(client, kernel, code)
+        return run_cell(client, kernel, code, tls)
     finally:
         client.delete(f"api/kernels/{kernel}", headers=headers)
 
 
-def run_cell(client: httpx.Client, kernel: str, code: str) -> str:
+def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext | None = None) -> str:
     """Send a cell over the kernel's websocket and collect its output."""
     import websocket
 
     try:
-        channel = connect(client, f"api/kernels/{kernel}/channels")
+        channel = connect(client, f"api/kernels/{kernel}/channels", tls=tls)
         try:
             request = execute_request(code)
             channel.send(json.dumps(request))
@@ -63,17 +78,18 @@ def run_cell(client: httpx.Client, kernel: str, code: str) -> str:
         raise SetupError(f"the kernel at {client.base_url} does not answer ({error}); try again, see its log") from error
 
 
-def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT):
+def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None):
     """Open a websocket with the client's cookies."""
     import websocket
 
-    base = urlsplit(str(client.base_url))
+    base, context = urlsplit(str(client.base_url)), trust(str(client.base_url), tls)
     return websocket.create_connection(
         f"{base.scheme.replace('http', 'ws')}://{base.netloc}{base.path}{path}",
         cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar),
         origin=f"{base.scheme}://{base.netloc}",
         http_no_proxy=[base.hostname],
         timeout=timeout,
+        sslopt={} if context is True else {"context": context},
     )
 
 

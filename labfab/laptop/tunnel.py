@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import SetupError
 from . import control, files, openssh
+from .kernel import trust
 from .openssh import Target
 
 __all__ = ["Target", "Tunnel", "answers", "close", "open", "status"]
@@ -142,7 +143,7 @@ def answers(url: str) -> str | None:
     import httpx
 
     try:
-        found = httpx.get(f"{url.rstrip('/')}/api", timeout=3, trust_env=False).raise_for_status().json()
+        found = httpx.get(f"{url.rstrip('/')}/api", timeout=3, trust_env=False, verify=trust(url)).raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
     version = found.get("version") if isinstance(found, dict) else None

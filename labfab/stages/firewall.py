@@ -17,11 +17,12 @@ from ..task import host_task
 
 @host_task(default=True)
 def enable(c: Connection) -> None:
-    """Let in SSH and open_ports, refuse the rest."""
+    """Let in SSH and what you publish, refuse the rest."""
     platform(c).install(c, "ufw")
     with guarded(c, "switch the firewall on"):
-        have = facts(c).firewall
-        for port in [*sorted(facts(c).ssh.ports), *Settings.of(c).open_ports]:  # SSH first: never shut the door you came in by
+        have, want = facts(c).firewall, Settings.of(c)
+        # SSH first: never shut the door you came in by.
+        for port in dict.fromkeys([*sorted(facts(c).ssh.ports), *want.public_ports, *want.open_ports]):
             if port not in have.allowed:
                 platform(c).allow_port(c, port)
         if have.active and have.incoming != "deny":

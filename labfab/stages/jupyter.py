@@ -21,11 +21,13 @@ from ..home import private_folder, refuse_link
 from ..host import Host, alias_of, change, put
 from ..laptop import password as passwords
 from ..laptop import secrets
-from ..settings import Settings
+from ..settings import Settings, is_address
 from ..task import host_task, laptop_task
 from . import user
 
 Config = dict[str, Any]
+
+STRONG = 14  # letters that a password needs where everybody may try one
 
 
 @host_task(default=True)
@@ -36,8 +38,11 @@ def configure(c: Connection) -> None:
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
     old = parsed(c, facts(c).jupyter.config)
     config = merged(old, wanted(c, want))
+    if want.publish != "https":
+        withdraw(c, want, config["ServerApp"])
     identity = config.setdefault("IdentityProvider", {})
-    identity["hashed_password"] = hashed(c, want, identity.get("hashed_password", ""))
+    already = "local_hostnames" in old.get("ServerApp", {})  # then its password was looked at when it was published
+    identity["hashed_password"] = hashed(c, want, identity.get("hashed_password", ""), already)
     identity.setdefault("token", random.token_hex(24))
     write(c, want, config, why="write Jupyter's configuration")
     warn_of_others(c)
@@ -46,13 +51,38 @@ def configure(c: Connection) -> None:
 def wanted(c: Connection, want: Settings) -> Config:
     """What the configuration must say, whatever else it says."""
     server = {
-        "ip": "127.0.0.1",
+        "ip": "*" if want.publish == "https" else "127.0.0.1",
         "port": want.lab_port,
         "port_retries": 0,  # another port would break the tunnel without a word
         "open_browser": False,
+        "base_url": want.base_url,
         "root_dir": make_root_dir(c, want),
     }
-    return merged({"ServerApp": server}, want.jupyter_options)
+    return merged({"ServerApp": {**server, **published(c, want)}}, want.jupyter_options)
+
+
+def published(c: Connection, want: Settings) -> Config:
+    """What it must say besides when browsers come without SSH."""
+    if not want.published:
+        return {}
+    names = want.reached_by(c.host)
+    # Jupyter looks for the Host of a request in local_hostnames, but never for an address.
+    server: Config = {"local_hostnames": ["localhost", *names], "allow_remote_access": any(map(is_address, names))}
+    if want.publish == "apache":
+        return server | {"trust_xheaders": True}  # nobody but Apache reaches it, so what Apache says of the caller is true
+    return server | tls(c, want)
+
+
+def tls(c: Connection, want: Settings) -> Config:
+    """Where JupyterLab finds its certificate; the stage https puts it there."""
+    folder = f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls"
+    return {"certfile": f"{folder}/cert.pem", "keyfile": f"{folder}/key.pem"}
+
+
+def withdraw(c: Connection, want: Settings, server: Config) -> None:
+    """Take our certificate out of a configuration that served it; one of somebody else stays."""
+    if tls(c, want).items() <= server.items():
+        del server["certfile"], server["keyfile"]
 
 
 def make_root_dir(c: Connection, want: Settings) -> str:
@@ -81,16 +111,36 @@ def parsed(c: Connection, file: File | None) -> Config:
     return config
 
 
-def hashed(c: Connection, want: Settings, old: str) -> str:
+def hashed(c: Connection, want: Settings, old: str, already: bool) -> str:
     """The hash to write: the old one where it is still right, else that of the password given or generated."""
     alias = alias_of(c, want)
     given = secrets.take_from_environment("jupyter-password")
+    if want.published and given:
+        refuse_short(c, want, given)
+    elif want.published and old and not already:
+        refuse_short(c, want, known(alias, old))
     if old and (given is None or passwords.verify(old, given.reveal())):
         return old
     value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
     if not Host.of(c).planning:
         secrets.store(alias, "jupyter-password", value, replace=True)
     return passwords.hash(value.reveal())
+
+
+def known(alias: str, hash: str) -> secrets.Secret | None:
+    """The password that made this hash, if it is kept on this laptop."""
+    value = secrets.load(alias, "jupyter-password")
+    return value if value and passwords.verify(hash, value.reveal()) else None
+
+
+def refuse_short(c: Connection, want: Settings, password: secrets.Secret | None) -> None:
+    """Stop where everybody could try a password that is short, or that nobody here knows."""
+    if password is None or len(password.reveal()) < STRONG:
+        how = "is shorter" if password else "is not known here"
+        raise SetupError(
+            f"{Host.of(c).label}: publish: {want.publish} needs a password of at least {STRONG} letters, and JupyterLab's {how}: "
+            "give one in LABFAB_JUPYTER_PASSWORD"
+        )
 
 
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
@@ -120,6 +170,8 @@ def password(c: Connection) -> None:
     """
     want = Settings.of(c)
     new = ask_password()
+    if want.published:
+        refuse_short(c, want, new)
     config = parsed(c, facts(c).jupyter.config)
     if not config:
         configure(c)

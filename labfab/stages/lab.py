@@ -26,7 +26,7 @@ tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | te
 WAIT = """\
 end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
-  curl -s -m 5 http://127.0.0.1:%s/api >/dev/null && exit 0
+  curl -fsk -m 5 %s >/dev/null && exit 0
   runuser -u %s -- tmux has-session -t =jupyter 2>/dev/null || break
   sleep 0.3
 done
@@ -49,6 +49,11 @@ def start(c: Connection) -> None:
     if have.api:
         tell_of_restart(c)
         return
+    if have.session and have.stale:
+        raise SetupError(
+            f"{Host.of(c).label}: JupyterLab runs with the configuration of before and does not answer on port {want.lab_port}: "
+            "when no kernel is busy, lab.stop, then the same again"
+        )
     if not have.session:
         folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
         change(
@@ -80,7 +85,7 @@ def wait(c: Connection, want: Settings) -> None:
     if host.planning:
         return
     with screen.working(host.label, "wait for JupyterLab"):
-        answer = ask(c, WAIT, PATIENCE, want.lab_port, want.jupyter_user, want.jupyter_user)
+        answer = ask(c, WAIT, PATIENCE, f"{want.lab_url(want.lab_port)}api", want.jupyter_user, want.jupyter_user)
     host.facts.clear()
     if not answer.ok:
         raise SetupError(f"{host.label}: JupyterLab does not answer on port {want.lab_port}: {answer.last_words}")

@@ -26,32 +26,32 @@ def open_(c: Context) -> str:
             screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
         return ""
     found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
-    version = tunnel.answers(found.url)
+    version = tunnel.answers(want.lab_url(found.local_port))
     if not version and found.reused:  # it may have survived the host's reboot as a mere shell of itself
         tunnel.close(target.alias)
         found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
-        version = tunnel.answers(found.url)
+        version = tunnel.answers(want.lab_url(found.local_port))
     if not version:
         tunnel.close(target.alias)
         name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
         raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
     how = "is open already" if found.reused else "is open"
     why = f" (port {want.local_port} is busy here)" if found.moved else ""
-    screen.say(f"[{target.alias}] the tunnel {how}: {found.url}/lab{why}")
-    return found.url
+    screen.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{why}")
+    return want.lab_url(found.local_port)
 
 
 @laptop_task
 def status(c: Context) -> None:
     """Tell whether the tunnel is open and answers."""
-    alias = target_of(c).alias
+    want, alias = Settings.of(c), target_of(c).alias
     found = tunnel.status(alias)
     if not found:
         screen.say(f"[{alias}] no tunnel is open: tunnel.open")
         return
-    version = tunnel.answers(found.url)
+    version = tunnel.answers(want.lab_url(found.local_port))
     lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
-    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}): {found.url}/lab; {lab}")
+    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}): {want.lab_url(found.local_port)}lab; {lab}")
 
 
 @laptop_task
@@ -61,10 +61,10 @@ def close(c: Context) -> None:
     screen.say(f"[{alias}] the tunnel is closed" if tunnel.close(alias) else f"[{alias}] no tunnel was open")
 
 
-def url(alias: str) -> str:
+def url(alias: str, want: Settings) -> str:
     """Where JupyterLab is reached from this laptop; empty while no tunnel is open."""
     found = tunnel.status(alias)
-    return f"{found.url}/lab" if found else ""
+    return f"{want.lab_url(found.local_port)}lab" if found else ""
 
 
 def target_of(c: Context) -> tunnel.Target:

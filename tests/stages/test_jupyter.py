@@ -41,7 +41,9 @@ def test_a_new_configuration_is_private(ready, capsys):
     made = model.wrote(WRITE)
     assert (made.mode, made.user) == ("600", "lab")
     server, identity = config_of(model)["ServerApp"], config_of(model)["IdentityProvider"]
-    assert server == {"ip": "127.0.0.1", "port": 9999, "port_retries": 0, "open_browser": False, "root_dir": "/home/lab/notebooks"}
+    assert server == {
+        "ip": "127.0.0.1", "port": 9999, "port_retries": 0, "open_browser": False, "base_url": "/", "root_dir": "/home/lab/notebooks",
+    }  # fmt: skip
     value = secrets.load("homelab", "jupyter-password").reveal()
     assert passwords.verify(identity["hashed_password"], value) and len(identity["token"]) >= 32
     assert not any(value in told for told in model.told)
@@ -64,7 +66,7 @@ def test_what_is_there_is_merged(ready):
     found = config_of(model)
     assert found["Mine"] == {"x": 1.5} and found["IdentityProvider"] == there["IdentityProvider"]
     assert found["ServerApp"] == there["ServerApp"] | {
-        "port": 9999, "ip": "127.0.0.1", "port_retries": 0, "open_browser": False, "root_dir": "/home/lab/notebooks",
+        "port": 9999, "ip": "127.0.0.1", "port_retries": 0, "open_browser": False, "base_url": "/", "root_dir": "/home/lab/notebooks",
     }  # fmt: skip
     assert "Käse" in model.file("jupyter", "config")
 

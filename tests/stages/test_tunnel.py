@@ -45,7 +45,7 @@ def known(alone, name: str = "homelab") -> None:
 
 def test_it_opens_by_the_login_where_there_is_no_alias(fake, ssh, capsys):
     """Before setup, ssh gets what -H said, and the ports of the settings."""
-    assert tunnel.open_(fake(local_port=9005).c) == "http://127.0.0.1:9005"
+    assert tunnel.open_(fake(local_port=9005).c) == "http://127.0.0.1:9005/"
     assert ssh.calls == [("open", Target("homelab", "203.0.113.5", "root", 22, "", ""), 9005, 9999)]
     assert capsys.readouterr().out == "[homelab] the tunnel is open: http://127.0.0.1:9005/lab\n"
 

@@ -1,0 +1,77 @@
+"""Recipe: the file of settings that a host is set up with.
+
+Given with `fab -f`, `--recipe` or LABFAB_RECIPE; setup.full notes it, so that later commands find the same settings.
+
+Owns: ~/.config/labfab/<alias>/recipe.  Undo: delete it
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fabric import Connection
+from invoke import Context
+
+from . import sources
+from .errors import SetupError
+from .host import block_of
+from .laptop import files
+from .settings import Settings
+
+
+def choose(c: Context, name: str) -> None:
+    """Take the settings of a recipe, named or remembered, as if it were given with -f."""
+    if name:
+        load(c, sources.recipe_path(name, "--recipe"))
+    elif not given(c):
+        recall(c)
+
+
+def given(c: Context) -> str:
+    """The recipe of this command line: its name where it is one of ours, else its path."""
+    path = getattr(c.config, "_runtime_path", None)
+    if not path:
+        return os.environ.get("LABFAB_RECIPE", "")
+    found = Path(path).resolve()
+    return found.stem if found.parent == sources.CONFIG.resolve() else str(found)
+
+
+def recall(c: Context) -> None:
+    """Take the recipe that this host was set up with."""
+    alias = known_as(c)
+    note = place(alias) if alias else None
+    if note is None or not note.is_file():
+        return
+    name = note.read_text().strip()
+    path = sources.CONFIG / f"{name}.yaml" if "/" not in name else Path(name)
+    if not path.is_file():
+        raise SetupError(f"{alias}: was set up with the recipe {name}, which is gone: give one with -f, or delete {note}")
+    load(c, path)
+
+
+def known_as(c: Context) -> str:
+    """The alias that setup gave to this host; without -H, the setting."""
+    if not isinstance(c, Connection):
+        return Settings.of(c).alias
+    block = block_of(c)
+    return block.name if block else ""
+
+
+def load(c: Context, path: Path) -> None:
+    c.config.set_runtime_path(str(path))
+    c.config.load_runtime()
+
+
+def remember(c: Context, alias: str) -> None:
+    """Note the recipe of this run for the tasks to come."""
+    name = given(c)
+    if name:
+        files.make_private(place(alias).parent)
+        files.replace(place(alias), f"{name}\n".encode(), 0o600)
+    else:
+        place(alias).unlink(missing_ok=True)
+
+
+def place(alias: str) -> Path:
+    return files.config_folder(alias) / "recipe"
