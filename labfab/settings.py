@@ -127,7 +127,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, doc("Another ACME server than Let's Encrypt: `staging`, or the URL of its directory", pattern=r"^(staging|https://[^\s'\"]+)?\Z")
     ] = ""
     webroot: Annotated[
-        str, doc("Folder that the host's web server serves at port 80, for Let's Encrypt's check, if it is not Apache", pattern=r"^(/[^\x00-\x1f]*)?\Z")
+        str,
+        doc("Folder that the host's web server serves at port 80, for Let's Encrypt, if it is not Apache", pattern=r"^(/[^\x00-\x1f]*)?\Z"),
     ] = ""
 
     @property
