@@ -20,7 +20,7 @@ from .host import Host
 from .settings import Settings
 
 SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
-SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab")
+SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 
 Values = dict[str, str]
@@ -123,6 +123,17 @@ class Lab(msgspec.Struct, frozen=True):
     api: str  # version that answers; empty: nothing does
 
 
+class Https(msgspec.Struct, frozen=True):
+    """The certificate that is served; its private key stays on the host."""
+
+    folder_stat: str
+    key_stat: str  # mode and owner of the key; empty: there is none
+    cert: File | None
+    ca: File | None
+    pair: bool  # key and certificate belong together
+    link: str = ""  # where the folder or a file of it leads, if that is not its account's
+
+
 def facts(c: Connection) -> Facts:
     """What is known of the host, read as far as it is needed."""
     return Facts(c)
@@ -218,6 +229,14 @@ class Facts:
             "stale" in v, v.get("api", ""),
         )
 
+    @cached_property
+    def https(self) -> Https:
+        v = self.raw("https")
+        return Https(
+            v.get("folder_stat", ""), v.get("key", ""), file(v, "cert"), file(v, "ca"), "pair" in v,
+            link(v, "folder_link", "cert.link", "ca.link"),
+        )
+
 
 def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     """Run the script and split its answer."""
@@ -226,6 +245,7 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     given = {
         "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
         "LAB_PORT": want.lab_port, "LAB_URL": want.lab_url(want.lab_port), "ROOT_DIR": want.root_dir,
+        "PUBLISH": want.publish,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
     answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{SCRIPT}")

@@ -1,6 +1,6 @@
 # Reads a Debian or Ubuntu host and changes nothing of it. Each section is a function that prints `key=value`
 # lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
-# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, ROOT_DIR, then the names of the sections.
+# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, ROOT_DIR, PUBLISH, then the names of the sections.
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
@@ -49,7 +49,7 @@ system() {
   [ -d /run/systemd/system ] && say systemd yes
   say login "${SUDO_USER:-$(id -un)}"
   command -v dpkg-query >/dev/null &&
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl python3-venv ca-certificates rsync 2>/dev/null |
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl python3-venv ca-certificates rsync 2>/dev/null |
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 
@@ -199,6 +199,24 @@ lab() {
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   newer_than "$config" "$pid" && say stale yes
   say api "$(curl -sk -m 5 "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+}
+
+# The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.
+https() {
+  case $PUBLISH in
+    https) base=$(home_of "$LAB_USER") tls=.jupyter/tls account=$LAB_USER ;;
+    apache) base=/etc/labfab tls=tls account=root ;;
+    *) return 0 ;;
+  esac
+  [ -n "$base" ] && [ -d "$base/$tls" ] || return 0
+  own_folder folder "$base" "$tls" "$account"
+  own_file cert "$base" "$tls/cert.pem" "$account"
+  own_file ca "$base" "$tls/ca.pem" "$account"
+  [ -e "$base/$tls/key.pem" ] || return 0
+  say key "$(stat -c '%a %U' "$base/$tls/key.pem")"
+  public=$(as_account "$account" openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
+  [ -n "$public" ] && [ "$public" = "$(as_account "$account" openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)" ] &&
+    say pair yes
 }
 
 for section in "$@"; do
