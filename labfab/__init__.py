@@ -1,5 +1,7 @@
 """labfab: your own JupyterLab on a machine you reach over SSH, as a Fabric task library."""
 
+from types import ModuleType
+
 from invoke import Collection
 
 from . import check, setup
@@ -7,4 +9,14 @@ from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, u
 
 __all__ = ["ns"]
 
-ns = Collection(setup, check, system, user, keys, ssh, firewall, python, jupyter, lab, tunnel)
+
+def joined(first: ModuleType, *more: ModuleType) -> Collection:
+    """One namespace, called like the first module, for the tasks of several."""
+    namespace = Collection.from_module(first)
+    for module in more:
+        for task in Collection.from_module(module).tasks.values():
+            namespace.add_task(task)
+    return namespace
+
+
+ns = Collection(setup, check, system, user, keys, ssh, firewall, python, jupyter, joined(lab), tunnel)
