@@ -20,7 +20,7 @@ from .host import Host
 from .settings import Settings
 
 SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
-SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https")
+SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 
 Values = dict[str, str]
@@ -134,6 +134,18 @@ class Https(msgspec.Struct, frozen=True):
     link: str = ""  # where the folder or a file of it leads, if that is not its account's
 
 
+class Acme(msgspec.Struct, frozen=True):
+    """The program, and what it keeps for us under the name labfab; no private key is read."""
+
+    program: str  # its path; empty: none
+    snap: bool  # snap could bring one
+    hook: File | None
+    renewal: File | None  # how the certificate is renewed
+    lineage: File | None  # the certificate with its chain
+    timer: File | None  # ours, for a certbot that came without one
+    timers: frozenset[str]  # that are enabled and run some certbot
+
+
 def facts(c: Connection) -> Facts:
     """What is known of the host, read as far as it is needed."""
     return Facts(c)
@@ -236,6 +248,12 @@ class Facts:
             v.get("folder_stat", ""), v.get("key", ""), file(v, "cert"), file(v, "ca"), "pair" in v,
             link(v, "folder_link", "cert.link", "ca.link"),
         )
+
+    @cached_property
+    def acme(self) -> Acme:
+        v = self.raw("acme")
+        kept = (file(v, key) for key in ("hook", "renewal", "lineage", "timer"))
+        return Acme(v.get("program", ""), "snap" in v, *kept, frozenset(below(v, "renews")))
 
 
 def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:

@@ -49,7 +49,7 @@ system() {
   [ -d /run/systemd/system ] && say systemd yes
   say login "${SUDO_USER:-$(id -un)}"
   command -v dpkg-query >/dev/null &&
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl python3-venv ca-certificates rsync 2>/dev/null |
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache python3-venv ca-certificates rsync 2>/dev/null |
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 
@@ -217,6 +217,20 @@ https() {
   public=$(as_account "$account" openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
   [ -n "$public" ] && [ "$public" = "$(as_account "$account" openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)" ] &&
     say pair yes
+}
+
+# Which certbot is there, and what it keeps under the name labfab. Root's PATH over SSH need not have /snap/bin.
+acme() {
+  program=$(PATH=$PATH:/snap/bin command -v certbot) && say program "$program"
+  command -v snap >/dev/null && say snap yes
+  file hook /etc/letsencrypt/renewal-hooks/deploy/labfab
+  file renewal /etc/letsencrypt/renewal/labfab.conf
+  file lineage /etc/letsencrypt/live/labfab/fullchain.pem
+  file timer /etc/systemd/system/labfab-certbot.timer
+  for unit in /etc/systemd/system/timers.target.wants/*certbot*.timer; do
+    [ -e "$unit" ] && say "renews.${unit##*/}" yes
+  done
+  return 0
 }
 
 for section in "$@"; do

@@ -75,8 +75,8 @@ def upgrade(c: Connection) -> None:
         change(c, command, why=f"upgrade the system ({have.pending} packages)", long=True, then={"updates.pending": "0"})
 
 
-def install(c: Connection, *packages: str) -> None:
-    """Install the packages that are missing."""
+def install(c: Connection, *packages: str, undo: str = "packages") -> None:
+    """Install the packages that are missing. undo: command of undo.sh that takes them away again."""
     missing = [name for name in packages if name not in facts(c).system.packages]
     if not missing:
         return
@@ -85,7 +85,7 @@ def install(c: Connection, *packages: str) -> None:
     # Set free of suggestions; a missing package stops here with apt's own words.
     command = NOTE_PACKAGES + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
     then = {f"system.package.{name}": "yes" for name in missing}
-    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=("packages",), long=True, then=then)
+    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=(undo,), long=True, then=then)
 
 
 def add_account(c: Connection, name: str) -> None:
