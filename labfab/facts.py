@@ -142,7 +142,6 @@ class Acme(msgspec.Struct, frozen=True):
     hook: File | None
     renewal: File | None  # how the certificate is renewed
     lineage: File | None  # the certificate with its chain
-    timer: File | None  # ours, for a certbot that came without one
     timers: frozenset[str]  # that are enabled and run some certbot
 
 
@@ -252,7 +251,7 @@ class Facts:
     @cached_property
     def acme(self) -> Acme:
         v = self.raw("acme")
-        kept = (file(v, key) for key in ("hook", "renewal", "lineage", "timer"))
+        kept = (file(v, key) for key in ("hook", "renewal", "lineage"))
         return Acme(v.get("program", ""), "snap" in v, *kept, frozenset(below(v, "renews")))
 
 

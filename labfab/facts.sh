@@ -226,7 +226,6 @@ acme() {
   file hook /etc/letsencrypt/renewal-hooks/deploy/labfab
   file renewal /etc/letsencrypt/renewal/labfab.conf
   file lineage /etc/letsencrypt/live/labfab/fullchain.pem
-  file timer /etc/systemd/system/labfab-certbot.timer
   for unit in /etc/systemd/system/timers.target.wants/*certbot*.timer; do
     [ -e "$unit" ] && say "renews.${unit##*/}" yes
   done

@@ -12,7 +12,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -220,13 +220,14 @@ def change(
     stdin: str = "",
     long: bool = False,
     then: Mapping[str, str | None] | None = None,
+    explain: Callable[[str], str] | None = None,
 ) -> Result | None:
     """Change something.
 
     why: what the user sees. undo: command of undo.sh and values that take it back, none: it stays. keep: files and
     folders that this command wants to know as they were. user: account to do it as, else root. stdin: secret input,
     never shown. long: show the output while it runs. then: the facts that it makes true, for the stages that follow in
-    plan mode; None for a fact that is gone.
+    plan mode; None for a fact that is gone. explain: says in one line what a failed command said in many.
     Raises SetupError when the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
@@ -235,7 +236,7 @@ def change(
     line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep)
     if Host.of(c).planning:
         return plan(c, why, then)
-    return write(c, text, line, why, timeout=LONG if long else 120)
+    return write(c, text, line, why, LONG if long else 120, explain)
 
 
 def put(
@@ -292,7 +293,9 @@ def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, path: s
             host.facts[section][key] = value
 
 
-def write(c: Connection, script: str, line: dict[str, object], why: str, timeout: float = 120) -> Result:
+def write(
+    c: Connection, script: str, line: dict[str, object], why: str, timeout: float = 120, explain: Callable[[str], str] | None = None
+) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
     if host.window:
@@ -304,20 +307,20 @@ def write(c: Connection, script: str, line: dict[str, object], why: str, timeout
         result = shell.run(journal.command(line) + script, on_line=tell, timeout=timeout)
     host.facts.clear()
     if not result.ok:
-        raise SetupError(failure(host.label, why, result))
+        raise SetupError(failure(host.label, why, result, explain))
     host.changes.append(Change(host.stage, why, str(line.get("path", ""))))
     screen.changed(host.label, why, time.monotonic() - began)
     return result
 
 
-def failure(label: str, why: str, result: Result) -> str:
+def failure(label: str, why: str, result: Result, explain: Callable[[str], str] | None = None) -> str:
     """One line for a change that failed."""
     words = result.last_words
     if "Read-only file system" in words:
         return f"{label}: a file system of the host is read-only, could not {why}: a damaged disk? Look at dmesg there, mount it anew"
     if result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
         return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
-    return f"{label}: could not {why}: {words}"
+    return f"{label}: could not {why}: {explain(result.out + result.err) if explain else words}"
 
 
 def remember(c: Connection, settings: Settings) -> None:
