@@ -44,6 +44,7 @@ called; the message names the place it came from.
 | `LABFAB_LOGIN_PASSWORD` | Password of the login given with `-H` |
 | `LABFAB_SUDO_PASSWORD` | Password for sudo: of the login given with `-H`, and of `user` when it gets its first one |
 | `LABFAB_JUPYTER_PASSWORD` | Password of JupyterLab |
+| `LABFAB_CA_PASSPHRASE` | Locks the lab's own CA, which is then kept; without one it signs once and is gone |
 
 A password variable is taken out of the environment once it has been read. Keep passwords out of the project's files.
 """

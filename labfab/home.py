@@ -15,7 +15,7 @@ from .host import Host, change
 # In the folder itself, so that it cannot be exchanged for a link meanwhile; -h never follows a link.
 OWN = """\
 home=$(cd %s && pwd -P) && cd -P %s || exit
-case $PWD in "$home" | "$home"/.ssh) ;; *) echo "$PWD is not in $home: a link leads there" >&2; exit 1 ;; esac
+case $PWD in "$home" | "$home"/.ssh | "$home"/.jupyter) ;; *) echo "$PWD is not in $home: a link leads there" >&2; exit 1 ;; esac
 if [ -L %s ]; then echo "it is a link" >&2; exit 1; fi
 chown -h %s: %s
 """
@@ -31,7 +31,7 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
 
 
 def own(c: Connection, account: str, home: str, path: str, why: str, undo: str, then: Mapping[str, str | None]) -> None:
-    """Give the account a path right below its home or its ~/.ssh that belongs to somebody else."""
+    """Give the account a path right below its home, its ~/.ssh or its ~/.jupyter that belongs to somebody else."""
     folder, _, name = path.rpartition("/")
     change(c, OWN, home, folder, name, account, name, why=why, undo=(undo, path), keep=[path], then=then)
 

@@ -23,7 +23,7 @@ CONFIG = next(
     Path(__file__).parent,
 )
 # LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
-NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "RECIPE"}
+NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "CA_PASSPHRASE", "RECIPE"}
 
 
 def layers(c: Context, structured: Collection[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -106,6 +106,30 @@ tree() {  # path: gone with all that is in it, unless it was there before; moved
   mkdir -p -m 700 "$BACKUPS" && mv -T "$1" "$place" && note "$1 has $found that labfab did not make: it is now $place on the host"
 }
 
+# Certificates -----------------------------------------------------------------------------------
+
+next_key() {  # folder: what was made there and not used
+  [ -d "$1" ] || return 0
+  owner=$(stat -c %U "$1")
+  as_owner rm -f "$1/next-key.pem" "$1/next-cert.pem" "$1/next-ca.pem"
+}
+
+certificate() {  # folder sha256: key, certificate and CA of before; with the certificate, its key was replaced
+  [ -d "$1" ] || return 0
+  now=$(sum "$1/cert.pem")
+  if [ "$now" != "$2" ] && [ "$now" != "$(sum "$(kept "$1/cert.pem")")" ]; then
+    [ -n "$FORCE" ] || stays "$1/cert.pem was changed by hand since, so it is kept (--force takes it back all the same)"
+    for name in key cert ca; do [ ! -e "$1/$name.pem" ] || save "$1/$name.pem"; done
+    note "the files in $1 as you changed them are in $BACKUPS"
+  fi
+  for name in key cert ca; do
+    owner=$(stat -c %U "$1")
+    if [ -e "$(kept "$1/$name.pem")" ]; then bring "$(kept "$1/$name.pem")" "$1/$name.pem"; else as_owner rm -f "$1/$name.pem"; fi
+  done
+  [ "$1" != /etc/labfab/tls ] || ! systemctl -q is-active apache2 || systemctl reload apache2 ||
+    note "Apache did not take the certificate of before: see systemctl status apache2"
+}
+
 conda_shell() {  # account folder
   [ ! -x "$(home_of "$1")/$2/bin/conda" ] || runuser -u "$1" -- "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
   was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
@@ -173,6 +197,11 @@ linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"
 session() {  # account log: end JupyterLab's session
   ! there "$1" || ! command -v tmux >/dev/null || runuser -u "$1" -- tmux kill-session -t =jupyter 2>/dev/null
   [ -e "$(kept "$2")" ] || rm -f "$2"
+}
+
+jobs() {  # account: end its notebooks that run; what they wrote is the account's, and stays
+  ! there "$1" || pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
+  wait_for_end pgrep -u "$(id -u "$1" 2>/dev/null || echo 0)" -f '/\.local/share/labfab/job\.py [0-9]+$'
 }
 
 works() {  # account: its programs but for those that a login brings along

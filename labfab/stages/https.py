@@ -1,0 +1,94 @@
+"""Https: the certificate of a published JupyterLab, and its renewal.
+
+Owns: key.pem, cert.pem, ca.pem in ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish: apache).  Undo: https.delete
+"""
+
+from __future__ import annotations
+
+import time
+from json import dumps
+from typing import Any
+
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import facts
+from ..host import Host, change
+from ..laptop import certificate
+from ..platforms import own_ca
+from ..served import names, place, published
+from ..settings import Settings
+from ..task import host_task
+from . import user
+
+__all__ = ["delete", "issue", "names", "place", "published", "renew", "self_signed", "status"]
+
+
+@host_task(default=True)
+def issue(c: Connection) -> None:
+    """Have a certificate, as `certificate` says."""
+    self_signed(c)
+
+
+@host_task(name="self-signed")
+def self_signed(c: Connection) -> None:
+    """Have a certificate of the lab's own CA."""
+    published(c)
+    user.add(c)
+    own_ca.ensure(c)
+
+
+@host_task
+def renew(c: Connection) -> None:
+    """Issue the certificate anew, now."""
+    published(c)
+    user.add(c)
+    own_ca.sign(c, "renewed")
+
+
+@host_task(reads=True, help={"json": "Print JSON, as docs/https.md describes it"})
+def status(c: Connection, json: bool = False) -> None:
+    """Tell whose certificate is served, and for how long."""
+    found = described(c)
+    if json:
+        screen.say(dumps(found, indent=2, ensure_ascii=False))
+    elif not found["names"]:
+        screen.say("there is no certificate: https.issue" if found["published"] else "nothing is published, so there is no certificate")
+    else:
+        screen.say(f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}")
+        screen.say(f"{found['days_left']} days left, until {found['ends']}; {found['renewal']}")
+
+
+def described(c: Connection) -> dict[str, Any]:
+    """What there is to know of the certificate on the host."""
+    want, have = Settings.of(c), facts(c).https
+    found = certificate.read(have.cert.content) if have.cert else None
+    if found is None:
+        return {"published": want.published, "names": []}
+    own = bool(have.ca and certificate.signed_by(have.cert.content, have.ca.content))
+    return {
+        "published": want.published,
+        "names": list(found.names),
+        "kind": "self-signed" if own else "foreign",
+        "issuer": found.issuer,
+        "serial": found.serial,
+        "ends": time.strftime("%Y-%m-%d", time.gmtime(found.ends)),
+        "days_left": found.days_left,
+        "renewal": f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once" if own else "not by labfab",
+    }
+
+
+@host_task
+def delete(c: Connection) -> None:
+    """Delete the certificate and its key from the host."""
+    want, have, at = published(c), facts(c).https, place(c)
+    if not (have.key_stat or have.cert or have.ca):
+        return
+    if want.publish == "https" and facts(c).lab.api:
+        raise SetupError(f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop")
+    change(
+        c, "rm -f %s %s %s", *at.files, user=at.login, why=f"delete the certificate in {at.folder}",
+        undo=("certificate %s none", at.folder), keep=at.files,
+        then={"https.key": None, "https.cert.stat": None, "https.ca.stat": None},
+    )  # fmt: skip
