@@ -15,12 +15,14 @@ from pathlib import Path
 import msgspec
 from fabric import Connection
 
+from . import websites
 from .errors import SetupError
 from .host import Host
 from .settings import Settings
 
 SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
-SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme")
+APACHE = (Path(__file__).parent / "apache.sh").read_text()
+SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme", "proxy")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 
 Values = dict[str, str]
@@ -121,6 +123,8 @@ class Lab(msgspec.Struct, frozen=True):
     since: str
     stale: bool  # its configuration is newer than the process
     api: str  # version that answers; empty: nothing does
+    service: bool = False  # systemd starts it
+    unit: File | None = None
 
 
 class Https(msgspec.Struct, frozen=True):
@@ -143,6 +147,22 @@ class Acme(msgspec.Struct, frozen=True):
     renewal: File | None  # how the certificate is renewed
     lineage: File | None  # the certificate with its chain
     timers: frozenset[str]  # that are enabled and run some certbot
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """What Apache serves, and what of it is ours."""
+
+    version: str  # empty: it is not there
+    fault: str  # what it says of its configuration; empty: all is well
+    modules: frozenset[str]
+    sites: tuple[websites.Site, ...]  # ours among them
+    listens: bool  # there is a line that tells it to listen on 443
+    hands_on: str  # file:line of somebody else that hands requests to lab_port
+    site: File | None
+    enabled: bool
+    serves: bool  # it shows the certificate that is there now, and has read our site
+    running: bool
+    boots: bool
 
 
 def facts(c: Connection) -> Facts:
@@ -237,7 +257,7 @@ class Facts:
         v = self.raw("lab")
         return Lab(
             "session" in v, v.get("owner", ""), v.get("pid", ""), v.get("holder", ""), v.get("since", ""),
-            "stale" in v, v.get("api", ""),
+            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"),
         )
 
     @cached_property
@@ -254,6 +274,14 @@ class Facts:
         kept = (file(v, key) for key in ("hook", "renewal", "lineage"))
         return Acme(v.get("program", ""), "snap" in v, *kept, frozenset(below(v, "renews")))
 
+    @cached_property
+    def proxy(self) -> Proxy:
+        v = self.raw("proxy")
+        return Proxy(
+            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), websites.parsed(below(v, "site")),
+            "listens" in v, v.get("hands_on", ""), file(v, "site"), "enabled" in v, "serves" in v, "running" in v, "boots" in v,
+        )
+
 
 def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     """Run the script and split its answer."""
@@ -265,7 +293,7 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
         "PUBLISH": want.publish,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
-    answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{SCRIPT}")
+    answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{APACHE * (want.publish == 'apache')}{SCRIPT}")
     if not answer.ok:
         raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
     return parse(answer.out)

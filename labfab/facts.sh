@@ -49,7 +49,7 @@ system() {
   [ -d /run/systemd/system ] && say systemd yes
   say login "${SUDO_USER:-$(id -un)}"
   command -v dpkg-query >/dev/null &&
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache python3-venv ca-certificates rsync 2>/dev/null |
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3-venv ca-certificates rsync 2>/dev/null |
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 
@@ -182,9 +182,12 @@ newer_than() { [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev
 
 lab() {
   getent passwd "$LAB_USER" >/dev/null || return 0
+  home=$(home_of "$LAB_USER")
+  own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
+  [ -e "$home/.config/systemd/user/default.target.wants/jupyter.service" ] && say service yes
   command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
   socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
-  config=$(home_of "$LAB_USER")/.jupyter/jupyter_server_config.json
+  config=$home/.jupyter/jupyter_server_config.json
   if [ -z "$socket" ]; then  # it may listen elsewhere, by a configuration of before
     pid=$(runuser -u "$LAB_USER" -- tmux list-panes -t =jupyter -F '#{pane_pid}' 2>/dev/null | head -n 1)
     newer_than "$config" "$pid" && say stale yes
@@ -231,6 +234,9 @@ acme() {
   done
   return 0
 }
+
+# What Apache serves: apache.sh is sent along only where Apache is to publish JupyterLab.
+proxy() { [ "$PUBLISH" != apache ] || apache_facts; }
 
 for section in "$@"; do
   echo "[$section]"
