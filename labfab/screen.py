@@ -69,6 +69,15 @@ def hidden(question: str) -> str:
         raise SetupError(f"no answer to '{question}': type the command again") from None
 
 
+def agreed(question: str) -> bool:
+    """Ask on the terminal for a yes; anything else is a no."""
+    try:
+        with asking:
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 

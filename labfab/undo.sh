@@ -130,6 +130,49 @@ certificate() {  # folder sha256: key, certificate and CA of before; with the ce
     note "Apache did not take the certificate of before: see systemctl status apache2"
 }
 
+handed() {  # folder: key, certificate and CA of before, as the account writes them
+  [ -d "$1" ] || return 0
+  for name in key cert ca; do
+    owner=$(stat -c %U "$1")
+    if [ -e "$(kept "$1/$name.pem")" ]; then bring "$(kept "$1/$name.pem")" "$1/$name.pem"; else as_owner rm -f "$1/$name.pem"; fi
+  done
+}
+
+LETSENCRYPT=/etc/letsencrypt
+
+lineage() {  # certbot's certificate for us, and what else it made on the way, unless others came to use it
+  if [ -e $LETSENCRYPT/renewal/labfab.conf ] && command -v certbot >/dev/null; then
+    said=$(certbot delete -n --cert-name labfab 2>&1) || { echo "$said" >&2; return 1; }
+  fi
+  rm -rf $LETSENCRYPT/live/labfab $LETSENCRYPT/archive/labfab $LETSENCRYPT/renewal/labfab.conf
+  [ -e "$KEPT.letsencrypt" ] || return 0
+  for conf in $LETSENCRYPT/renewal/*.conf; do
+    [ ! -e "$conf" ] || grep -qxF "$conf" "$KEPT.letsencrypt" || return 0
+  done
+  find $LETSENCRYPT -depth 2>/dev/null | grep -vxFf "$KEPT.letsencrypt" | while read -r path; do
+    if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; continue; fi
+    case $path in
+      $LETSENCRYPT/accounts/* | $LETSENCRYPT/csr/* | $LETSENCRYPT/keys/* | $LETSENCRYPT/live/README) rm -f "$path" ;;
+      $LETSENCRYPT/options-ssl-apache.conf | $LETSENCRYPT/ssl-dhparams.pem | $LETSENCRYPT/.updated-*) rm -f "$path" ;;
+    esac
+  done
+}
+
+certbot_packages() {  # to purge certbot is to lose all of /etc/letsencrypt, so what is not ours is put back
+  for conf in $LETSENCRYPT/renewal/*.conf; do
+    [ ! -e "$conf" ] || grep -qx "installed certbot" "$KEPT.packages" || stays "the package certbot: it renews $(basename "$conf" .conf)"
+  done
+  rm -rf "$KEPT.aside" && { [ ! -d $LETSENCRYPT ] || cp -a $LETSENCRYPT "$KEPT.aside"; } || return 1
+  rm -f "$KEPT.aside/cli.ini"
+  find "$KEPT.aside" -depth -type d -empty -delete 2>/dev/null
+  trap put_letsencrypt_back EXIT
+  packages
+}
+
+put_letsencrypt_back() { [ ! -d "$KEPT.aside" ] || { mkdir -p $LETSENCRYPT && cp -an "$KEPT.aside/." $LETSENCRYPT/; rm -rf "$KEPT.aside"; }; }
+certbot_snap() { ! command -v snap >/dev/null || snap remove --purge certbot; }
+timer_off() { [ ! -e "/etc/systemd/system/timers.target.wants/$1" ] || systemctl disable -q --now "$1"; }
+
 conda_shell() {  # account folder
   [ ! -x "$(home_of "$1")/$2/bin/conda" ] || runuser -u "$1" -- "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
   was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
@@ -200,8 +243,13 @@ session() {  # account log: end JupyterLab's session
 }
 
 jobs() {  # account: end its notebooks that run; what they wrote is the account's, and stays
-  ! there "$1" || pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
-  wait_for_end pgrep -u "$(id -u "$1" 2>/dev/null || echo 0)" -f '/\.local/share/labfab/job\.py [0-9]+$'
+  there "$1" || return 0
+  pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
+  wait_for_end pgrep -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
+}
+
+service() {  # verb account: of JupyterLab's unit
+  ! there "$2" || runuser -u "$2" -- env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" systemctl --user "$1" jupyter.service || :
 }
 
 works() {  # account: its programs but for those that a login brings along

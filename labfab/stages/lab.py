@@ -27,11 +27,12 @@ WAIT = """\
 end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
   curl -fsk -m 5 %s >/dev/null && exit 0
-  runuser -u %s -- tmux has-session -t =jupyter 2>/dev/null || break
+  pgrep -u %s -f bin/jupyter-lab >/dev/null || break
   sleep 0.3
 done
 tail -n 3 ~%s/.jupyter/lab.log; exit 1
 """
+SERVICE = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
 
 
@@ -39,13 +40,13 @@ STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep
 def start(c: Connection) -> None:
     """Start JupyterLab unless it answers already."""
     want = Settings.of(c)
-    have = facts(c).lab
     refuse(c, want)
     jupyter.configure(c)
     platform(c).install(c, "tmux", "curl")
     account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)
+    have = facts(c).lab
     if have.api:
         tell_of_restart(c)
         return
@@ -54,7 +55,9 @@ def start(c: Connection) -> None:
             f"{Host.of(c).label}: JupyterLab runs with the configuration of before and does not answer on port {want.lab_port}: "
             "when no kernel is busy, lab.stop, then the same again"
         )
-    if not have.session:
+    if have.service:
+        change(c, SERVICE, "start", user=want.jupyter_user, why="start JupyterLab", undo=("service stop %s", want.jupyter_user))
+    elif not have.session:
         folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
         change(
             c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab",
@@ -97,20 +100,9 @@ def stop(c: Connection) -> None:
     have, want = facts(c).lab, Settings.of(c)
     if have.owner and have.owner != want.jupyter_user:
         raise SetupError(f"{Host.of(c).label}: port {want.lab_port} belongs to {have.owner}, so it is not yours to stop")
-    if have.pid:
+    if have.pid and have.service:
+        change(c, SERVICE, "stop", user=want.jupyter_user, why="stop JupyterLab")
+    elif have.pid:
         change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
     elif have.session:
         change(c, "tmux kill-session -t =jupyter", user=want.jupyter_user, why="end the tmux session jupyter")
-
-
-@host_task(reads=True)
-def status(c: Connection) -> None:
-    """Tell whether JupyterLab runs and answers."""
-    have, want = facts(c).lab, Settings.of(c)
-    if have.api:
-        where = f"jupyter_server {have.api} answers on port {want.lab_port}"
-        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}) since {have.since}; {where}")
-    elif have.owner:
-        screen.say(f"port {want.lab_port} is held by {have.holder or 'a program'} of {have.owner}, which is no Jupyter server")
-    else:
-        screen.say("JupyterLab does not run: lab.start")

@@ -94,21 +94,3 @@ def test_it_stops_what_there_is(ready, facts, whys):
     model.sections["lab"] |= facts
     lab.stop(model.c)
     assert model.whys == whys
-
-
-@pytest.mark.parametrize(
-    "facts, says",
-    [
-        ({"owner": "lab", "pid": "7", "since": "Fri", "api": "2.21.0"}, "JupyterLab runs as lab (pid 7) since Fri; jupyter_server 2.21.0"),
-        ({"owner": "root", "holder": "nginx"}, "port 9999 is held by nginx of root, which is no Jupyter server"),
-        ({}, "JupyterLab does not run: lab.start"),
-    ],
-)
-def test_the_state_is_told_and_nothing_else(ready, capsys, facts, says):
-    """lab.status changes nothing and does not count changes."""
-    model = ready()
-    model.sections["lab"] |= facts
-    capsys.readouterr()
-    lab.status(model.c)
-    said = capsys.readouterr().out
-    assert says in said and "nothing to change" not in said and model.writes == []

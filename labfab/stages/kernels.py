@@ -1,0 +1,239 @@
+"""Kernels: what computes on the host, what it costs, and what may be ended for a restart.
+
+Owns: nothing; it looks, and stops and starts through lab.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json as to_json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import below, facts, parse
+from ..host import Host, ask
+from ..settings import Settings
+from ..task import host_task
+from . import lab
+
+GROUP = "lab"
+# The token goes from file to curl by a pipe: an argument would show in `ps`.
+ACTIVITY = r"""
+url=%s user=%s root=%s
+token=$(tr -d '\n' <%s | sed -nE 's/.*"token": *"([^"]+)".*/\1/p')
+get() { printf 'header = "Authorization: token %%s"\n' "$token" | curl -fsk -m 20 -K - "$url$1" | base64 | tr -d '\n'; }
+echo '[activity]'
+echo "kernels=$(get api/kernels)"
+echo "sessions=$(get api/sessions)"
+ps -u "$user" -o pid=,rss=,pcpu=,args= |
+  sed -nE 's,^ *([0-9]+) +([0-9]+) +([0-9.]+) .*kernel-([0-9a-f-]{36})\.json.*,process.\4=\1 \2 \3,p'
+command -v nvidia-smi >/dev/null && nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2>/dev/null |
+  sed -nE 's/^([0-9]+), *([0-9]+).*/gpu.\1=\2/p'
+df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print "disk=" $4 " " $3 + $4 " " $6 }'
+true
+"""
+LOG = r"tail -n %s ~%s/.jupyter/lab.log 2>/dev/null | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
+# Asked each second: a `tail -f` would outlive a connection that breaks.
+MORE = r"""
+log=~%s/.jupyter/lab.log; from=%s; size=$(stat -c %%s "$log" 2>/dev/null || echo 0)
+echo "$size"; [ "$from" -le "$size" ] || from=0
+tail -c "+$((from + 1))" "$log" 2>/dev/null | head -c "$((size - from))" | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'
+"""
+DAY = 24 * 3600
+
+
+class Kernel(msgspec.Struct, frozen=True):
+    """A kernel: what it runs for and what it takes; None where that cannot be known."""
+
+    id: str
+    name: str
+    notebook: str
+    state: str
+    idle_seconds: int
+    pid: int | None = None
+    cpu_percent: float | None = None
+    ram_bytes: int | None = None
+    gpu_bytes: int | None = None
+
+    @property
+    def label(self) -> str:
+        return self.notebook or self.name
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """The kernels of a host and the disk below the notebooks."""
+
+    kernels: list[Kernel]
+    disk_free: int | None
+    disk_size: int | None
+    disk: str
+
+    @property
+    def busy(self) -> list[str]:
+        return [kernel.label for kernel in self.kernels if kernel.state == "busy"]
+
+
+def activity(c: Connection) -> Activity:
+    """Ask JupyterLab and the host what computes there."""
+    want = Settings.of(c)
+    home = facts(c).accounts[want.jupyter_user].home
+    root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
+    config = f"{home}/.jupyter/jupyter_server_config.json"
+    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, config).out)["activity"]
+    free, size, disk = said["disk"].split(" ", 2) if "disk" in said else ("", "", "")
+    return Activity(list(kernels(said)), int(free) * 1024 if free else None, int(size) * 1024 if size else None, disk)
+
+
+def kernels(said: dict[str, str]) -> Iterator[Kernel]:
+    """Join what JupyterLab tells of its kernels with what ps and nvidia-smi tell of their processes."""
+    sessions = {one["kernel"]["id"]: one for one in documents(said, "sessions") if one.get("kernel")}
+    processes, cards = below(said, "process"), below(said, "gpu")
+    for one in documents(said, "kernels"):
+        pid, rss, cpu = (processes.get(one["id"], "").split() + [""] * 3)[:3]
+        yield Kernel(
+            one["id"], one["name"], sessions.get(one["id"], {}).get("path", ""), one["execution_state"], idle(one.get("last_activity")),
+            int(pid) if pid else None, float(cpu) if cpu else None, int(rss) * 1024 if rss else None,
+            int(cards[pid]) * 2**20 if pid in cards else None,
+        )  # fmt: skip
+
+
+def documents(said: dict[str, str], key: str) -> list[dict[str, Any]]:
+    """A list that JupyterLab answered with; empty where it did not."""
+    try:
+        found = to_json.loads(base64.b64decode(said.get(key, "")) or b"[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def idle(last: str | None) -> int:
+    """Seconds since a time that JupyterLab wrote."""
+    if not last:
+        return 0
+    then = datetime.fromisoformat(last.replace("Z", "+00:00")).astimezone(timezone.utc)
+    return max(0, int(time.time() - then.timestamp()))
+
+
+@host_task(reads=True, help={"json": "Print JSON"})
+def status(c: Connection, json: bool = False) -> None:
+    """Tell what runs, since when, and what it takes."""
+    with screen.aside(json):
+        have, want = facts(c).lab, Settings.of(c)
+        found = activity(c) if have.api and have.owner == want.jupyter_user else None
+        days = certificate_days(c, want)
+    if json:
+        screen.say(to_json.dumps(document(c, found, days), indent=2, ensure_ascii=False))
+    elif found is None and have.owner:
+        screen.say(f"port {want.lab_port} is held by {have.holder or 'a program'} of {have.owner}, which is no Jupyter server of {want.jupyter_user}")
+    elif found is None:
+        screen.say("JupyterLab does not run: lab.start")
+    else:
+        how = "as a service" if have.service else "in tmux"
+        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}, {how}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")
+        show(found, days)
+
+
+def show(found: Activity, days: int | None) -> None:
+    """Print the kernels, one a line, then disk and certificate."""
+    for kernel in found.kernels:
+        state = kernel.state if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
+        cpu = f"{kernel.cpu_percent:.0f} % CPU" if kernel.cpu_percent is not None else ""
+        costs = [cpu, size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
+        screen.say(f"  {kernel.label:<30}  {kernel.name:<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
+    if not found.kernels:
+        screen.say("  no kernel runs")
+    if found.disk_free is not None and found.disk_size:
+        screen.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
+    if days is not None:
+        screen.say(f"  certificate: {days} days left")
+
+
+def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
+    """The state for programs."""
+    have = facts(c).lab
+    shown = msgspec.to_builtins(found) if found else {"kernels": [], "disk_free": None, "disk_size": None, "disk": ""}
+    return {
+        "host": Host.of(c).label, "running": found is not None, "version": have.api, "since": have.since, "pid": have.pid,
+        "service": have.service, "certificate_days": days, **shown,
+    }  # fmt: skip
+
+
+def certificate_days(c: Connection, want: Settings) -> int | None:
+    """Days until the certificate of a published JupyterLab ends."""
+    file = facts(c).https.cert if want.published else None
+    if not file:
+        return None
+    from cryptography import x509
+
+    end = x509.load_pem_x509_certificate(file.content.encode()).not_valid_after_utc
+    return int((end.timestamp() - time.time()) // DAY)
+
+
+def span(seconds: int) -> str:
+    """A time in its largest unit."""
+    for length, unit in ((DAY, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def size(count: int | None, what: str = "") -> str:
+    """Bytes in GB or MB; empty where unknown."""
+    if count is None:
+        return ""
+    text = f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
+    return f"{text} {what}".rstrip()
+
+
+@host_task(reads=True, help={"follow": "Go on as it grows, until Ctrl-C", "lines": "How many of the last lines"})
+def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
+    """Show JupyterLab's log."""
+    account = Settings.of(c).jupyter_user
+    size, _ = more(c, account, 0) if follow else (0, "")
+    screen.say(ask(c, LOG, lines, account).out.rstrip() or "the log is empty: lab.start")
+    with contextlib.suppress(KeyboardInterrupt):
+        while follow:
+            time.sleep(1)
+            size, text = more(c, account, size)
+            if text:
+                screen.say(text.removesuffix("\n"))
+
+
+def more(c: Connection, account: str, start: int) -> tuple[int, str]:
+    """The log's size, and what came after this many bytes."""
+    size, _, text = ask(c, MORE, account, start).out.partition("\n")
+    return int(size), text
+
+
+@host_task(help={"yes": "Also when kernels are busy"})
+def restart(c: Connection, yes: bool = False) -> None:
+    """Restart JupyterLab; asks when kernels are busy."""
+    consent(c, yes, "restart")
+    lab.stop(c)
+    lab.start(c)
+
+
+def consent(c: Connection, yes: bool, what: str) -> None:
+    """Ask whether kernels at work may be ended. Raises SetupError for a no, and where nobody can be asked."""
+    have = facts(c).lab
+    if not have.api or have.owner != Settings.of(c).jupyter_user:
+        return
+    found = activity(c)
+    if found.kernels and not found.busy:
+        screen.note(f"{len(found.kernels)} idle kernels lose their variables")
+    if not found.busy or yes or Host.of(c).planning:
+        return
+    working = f"{Host.of(c).label}: {', '.join(found.busy)} computes right now"
+    if not sys.stdin.isatty():
+        raise SetupError(f"{working}, and a {what} would end that: wait, or add --yes")
+    if not screen.agreed(f"{working}; {what} all the same?"):
+        raise SetupError(f"{Host.of(c).label}: left as it is")
