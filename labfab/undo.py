@@ -18,7 +18,7 @@ from fabric import Connection
 
 from . import connection, guard, journal, screen
 from .errors import SetupError
-from .facts import facts
+from .facts import APACHE, facts
 from .guard import guarded
 from .host import LONG, Host, Login, alias_of, block_of, fill
 from .journal import Entry
@@ -30,7 +30,7 @@ from .stages import lab
 from .task import refuse_company
 
 SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
-STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab")
+STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy")
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
 
@@ -64,7 +64,8 @@ class Undo:
         """Take one change back; False where it stays. marked: note that in the journal at once."""
         if entry.undo == [journal.SSHD_READS]:
             return not marked or self.run(journal.mark([entry.number])).ok
-        script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{SCRIPT}\n{way_back(entry)}"
+        commands = SCRIPT + APACHE * (entry.stage == "proxy")
+        script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{commands}\n{way_back(entry)}"
         with screen.working(self.label, f"take back: {entry.why}") as tell:
             done = self.run(f"{script} && {journal.mark([entry.number]) if marked else ':'}", tell)
         reasons = [line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("labfab-stays: ")]
