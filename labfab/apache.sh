@@ -18,7 +18,7 @@ function tell(address, name, place,  file, from, line, n, words, i, names) {
     for (; i > 1; i--) names = names " " words[i]
   }
   close(file)
-  printf "site.%d=%s\t%s\t%s\t%s\n", count++, address, name, place, names
+  printf "vhost.%d=%s\t%s\t%s\t%s\n", count++, address, name, place, names
 }
 / is a NameVirtualHost$/ { at = $1; next }
 /^[^ ]+:[0-9*]+ +[^ ]+ \(.*:[0-9]+\)$/ { address = $1; name = $2; sub(/^[^(]*/, ""); tell(address, name, $0); next }

@@ -278,7 +278,7 @@ class Facts:
     def proxy(self) -> Proxy:
         v = self.raw("proxy")
         return Proxy(
-            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), websites.parsed(below(v, "site")),
+            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), websites.parsed(below(v, "vhost")),
             "listens" in v, v.get("hands_on", ""), file(v, "site"), "enabled" in v, "serves" in v, "running" in v, "boots" in v,
         )
 

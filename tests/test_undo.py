@@ -233,11 +233,11 @@ def test_the_accounts_that_were_made_are_read_from_their_ways_back():
 
 
 def test_every_way_back_in_the_code_exists():
-    """A name in an undo= that undo.sh does not know would be found out too late."""
+    """A name in an undo= that undo.sh and apache.sh do not know would be found out too late."""
     import re
     from pathlib import Path
 
-    known = set(re.findall(r"^([a-z_]+)\(\) ", undo.SCRIPT, re.MULTILINE)) | {journal.SSHD_READS}
+    known = set(re.findall(r"^([a-z_]+)\(\) ", undo.SCRIPT + undo.APACHE, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [path.read_text() for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
     named = {word for text in sources for word in re.findall(r"undo(?:, keep)? ?= ?\(+\"([a-z_]+)", text)}
     assert {"account", "packages", "folder", "lines", "tree"} <= named <= known
