@@ -63,7 +63,8 @@ def test_shell_text_is_a_constant(name):
                 scope.setdefault(node.target.id, []).append(node.value)
         for call, called in calls(function):
             if called in ("change", "ask", "fill") and len(call.args) > 1:
-                assert not loose(call.args[1], scope), f"labfab/{name}:{call.lineno}: {ast.unparse(call.args[1])}"
+                text = call.args[0] if called == "fill" else call.args[1]
+                assert not loose(text, scope), f"labfab/{name}:{call.lineno}: {ast.unparse(text)}"
 
 
 def test_the_rule_finds_what_it_forbids():

@@ -16,19 +16,22 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
 from ..laptop import certificate
-from ..platforms import own_ca
+from ..platforms import certbot, own_ca, renewal
 from ..served import names, place, published
 from ..settings import Settings
 from ..task import host_task
 from . import user
 
-__all__ = ["delete", "issue", "names", "place", "published", "renew", "self_signed", "status"]
+__all__ = ["delete", "issue", "letsencrypt", "names", "place", "published", "renew", "self_signed", "status"]
 
 
 @host_task(default=True)
 def issue(c: Connection) -> None:
     """Have a certificate, as `certificate` says."""
-    self_signed(c)
+    if Settings.of(c).certificate == "letsencrypt":
+        letsencrypt(c)
+    else:
+        self_signed(c)
 
 
 @host_task(name="self-signed")
@@ -36,15 +39,27 @@ def self_signed(c: Connection) -> None:
     """Have a certificate of the lab's own CA."""
     published(c)
     user.add(c)
+    certbot.delete(c)
     own_ca.ensure(c)
+
+
+@host_task(help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"})
+def letsencrypt(c: Connection, staging: bool = False) -> None:
+    """Have a certificate of Let's Encrypt that renews itself."""
+    published(c)
+    user.add(c)
+    certbot.ensure(c, Settings.of(c, acme_server="staging" if staging else None))
 
 
 @host_task
 def renew(c: Connection) -> None:
     """Issue the certificate anew, now."""
-    published(c)
+    want = published(c)
     user.add(c)
-    own_ca.sign(c, "renewed")
+    if want.certificate == "letsencrypt":
+        certbot.renew(c, want)
+    else:
+        own_ca.sign(c, "renewed")
 
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/https.md describes it"})
@@ -67,15 +82,17 @@ def described(c: Connection) -> dict[str, Any]:
     if found is None:
         return {"published": want.published, "names": []}
     own = bool(have.ca and certificate.signed_by(have.cert.content, have.ca.content))
+    kind = "self-signed" if own else "letsencrypt" if facts(c).acme.hook else "foreign"
+    by_hand = f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once"
     return {
         "published": want.published,
         "names": list(found.names),
-        "kind": "self-signed" if own else "foreign",
+        "kind": kind,
         "issuer": found.issuer,
         "serial": found.serial,
         "ends": time.strftime("%Y-%m-%d", time.gmtime(found.ends)),
         "days_left": found.days_left,
-        "renewal": f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once" if own else "not by labfab",
+        "renewal": by_hand if own else renewal.described(c) if kind == "letsencrypt" else "not by labfab",
     }
 
 
@@ -87,6 +104,7 @@ def delete(c: Connection) -> None:
         return
     if want.publish == "https" and facts(c).lab.api:
         raise SetupError(f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop")
+    certbot.delete(c)
     change(
         c, "rm -f %s %s %s", *at.files, user=at.login, why=f"delete the certificate in {at.folder}",
         undo=("certificate %s none", at.folder), keep=at.files,
