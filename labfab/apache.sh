@@ -32,7 +32,7 @@ apache_facts() {  # the section proxy of facts.sh
   systemctl is-enabled -q apache2 2>/dev/null && say boots yes
   say version "$(/usr/sbin/apache2 -v | sed -nE 's,.*Apache/([0-9.]+).*,\1,p')"
   if ! found=$(LC_ALL=C apache2ctl -t -D DUMP_MODULES -D DUMP_VHOSTS -D DUMP_INCLUDES 2>&1); then
-    printf '%s\n' "$found" | words | blob fault
+    LC_ALL=C apache2ctl -t 2>&1 | words | blob fault
     return 0
   fi
   printf '%s\n' "$found" | sed -nE 's/^ ([a-z0-9_]+)_module \((shared|static)\)$/module.\1=yes/p'
@@ -47,7 +47,7 @@ apache_facts() {  # the section proxy of facts.sh
 
 in_files() { printf '%s\n' "$files" | tr '\n' '\0' | xargs -0 grep -siE "$@" /dev/null; }
 
-words() {  # what Apache says, without what it always says, and when
+words() {  # what Apache says, but for when, and for what it always says
   grep -vE '^(AH00558|Action |The Apache error log|Syntax OK)' | sed -E 's/^(\[[^]]*\] )+//'
 }
 
