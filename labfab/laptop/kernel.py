@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import uuid
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from labfab.errors import SetupError
 
@@ -26,16 +27,37 @@ def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
     return context
 
 
-def login(url: str, password: str, tls: ssl.SSLContext | None = None) -> httpx.Client:
+class Refused(SetupError):
+    """The password was heard, and is not the one."""
+
+
+def visitor(url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT) -> httpx.Client:
+    """Make a client for a server; the parameters are those of login()."""
+    import httpx
+
+    class Direct(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            there, extensions = request.url.copy_with(host=address), {**request.extensions, "sni_hostname": request.url.host}
+            return super().handle_request(
+                httpx.Request(request.method, there, headers=request.headers, stream=request.stream, extensions=extensions)
+            )
+
+    base = url.split("?")[0].rstrip("/") + "/"
+    transport = (Direct if address else httpx.HTTPTransport)(verify=trust(base, tls), trust_env=False)
+    # A proxy cannot reach our loopback.
+    return httpx.Client(base_url=base, timeout=timeout, trust_env=False, transport=transport)
+
+
+def login(url: str, password: str, tls: ssl.SSLContext | None = None, address: str = "") -> httpx.Client:
     """Log in with the password and return a client that carries the session's cookies.
 
-    tls: whom to trust, for an address that the system's authorities do not vouch for.
+    tls: whom to trust, for an address that the system's authorities do not vouch for. address: whom to call, where the
+    name servers are not to be asked for the URL's host.
     """
     import httpx
 
-    base = url.split("?")[0].rstrip("/") + "/"
-    # A proxy cannot reach our loopback.
-    client = httpx.Client(base_url=base, timeout=TIMEOUT, trust_env=False, verify=trust(base, tls))
+    client = visitor(url, tls, address)
+    base = str(client.base_url)
     try:
         client.get("login")
         client.post("login", data={"_xsrf": client.cookies.get("_xsrf", ""), "password": password})
@@ -45,11 +67,11 @@ def login(url: str, password: str, tls: ssl.SSLContext | None = None) -> httpx.C
         raise SetupError(f"JupyterLab does not answer at {base} ({error}); see lab.status and tunnel.status") from error
     if status != 200:
         client.close()
-        raise SetupError(f"JupyterLab at {base} refuses the password; set it again with jupyter.password")
+        raise Refused(f"JupyterLab at {base} refuses the password; set it again with jupyter.password")
     return client
 
 
-def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None) -> str:
+def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, address: str = "") -> str:
     """Run a cell in a kernel of its own and return what it prints or evaluates to."""
     headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
     answer = client.post("api/kernels", headers=headers)
@@ -57,17 +79,17 @@ def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None) 
         raise SetupError(f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); see its log")
     kernel = answer.json()["id"]
     try:
-        return run_cell(client, kernel, code, tls)
+        return run_cell(client, kernel, code, tls, address)
     finally:
         client.delete(f"api/kernels/{kernel}", headers=headers)
 
 
-def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext | None = None) -> str:
+def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext | None = None, address: str = "") -> str:
     """Send a cell over the kernel's websocket and collect its output."""
     import websocket
 
     try:
-        channel = connect(client, f"api/kernels/{kernel}/channels", tls=tls)
+        channel = connect(client, f"api/kernels/{kernel}/channels", tls=tls, address=address)
         try:
             request = execute_request(code)
             channel.send(json.dumps(request))
@@ -78,11 +100,12 @@ def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext |
         raise SetupError(f"the kernel at {client.base_url} does not answer ({error}); try again, see its log") from error
 
 
-def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None):
+def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None, address: str = ""):
     """Open a websocket with the client's cookies."""
     import websocket
 
     base, context = urlsplit(str(client.base_url)), trust(str(client.base_url), tls)
+    line = {"socket": opened(base, address, timeout, context)} if address else {}
     return websocket.create_connection(
         f"{base.scheme.replace('http', 'ws')}://{base.netloc}{base.path}{path}",
         cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar),
@@ -90,7 +113,17 @@ def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.
         http_no_proxy=[base.hostname],
         timeout=timeout,
         sslopt={} if context is True else {"context": context},
+        **line,
     )
+
+
+def opened(base: SplitResult, address: str, timeout: float, tls: ssl.SSLContext | bool) -> socket.socket:
+    """Open a line to an address, for a URL whose host may lead elsewhere."""
+    line = socket.create_connection((address, base.port or {"http": 80, "https": 443}[base.scheme]), timeout)
+    if base.scheme == "http":
+        return line
+    context = ssl.create_default_context() if tls is True else tls
+    return context.wrap_socket(line, server_hostname=base.hostname)
 
 
 def execute_request(code: str) -> dict:
