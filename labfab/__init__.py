@@ -5,7 +5,7 @@ from types import ModuleType
 from invoke import Collection
 
 from . import check, setup
-from .stages import firewall, jobs, jupyter, kernels, keys, lab, python, service, ssh, system, tunnel, user
+from .stages import browse, firewall, jobs, jupyter, kernels, keys, lab, password, python, rotate, service, ssh, system, tunnel, update, user
 
 __all__ = ["ns"]
 
@@ -19,4 +19,4 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
     return namespace
 
 
-ns = Collection(setup, check, system, user, keys, ssh, firewall, python, jupyter, joined(lab, kernels, service, jobs), tunnel)
+ns = Collection(setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password), joined(lab, kernels, service, update, jobs, browse), tunnel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -30,9 +31,15 @@ class HostTask(Task):
         super().__init__(*args, **kwargs)
         self.reads, self.dials = reads, dials
 
+    @property
+    def group(self) -> str:
+        """The namespace that it is called by and journaled under: its module's name, or the one that its module gives as GROUP."""
+        module = sys.modules[self.body.__module__]
+        return getattr(module, "GROUP", module.__name__.rpartition(".")[2])
+
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
-            raise SetupError(f"{self.body.__module__.rpartition('.')[2]}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+            raise SetupError(f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
         recipe.choose(c, kwargs.get("recipe", ""))
         host = Host.of(c)
         share(host.c, c)
@@ -48,7 +55,7 @@ class HostTask(Task):
     @contextlib.contextmanager
     def counted(self, host: Host) -> Iterator[None]:
         """Journal under this task's stage; the outermost task tells how many changes were made."""
-        outer, host.stage = host.stage, self.body.__module__.rpartition(".")[2]
+        outer, host.stage = host.stage, self.group
         host.depth += 1
         try:
             yield
