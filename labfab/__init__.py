@@ -19,4 +19,7 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
     return namespace
 
 
-ns = Collection(setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password), joined(lab, kernels, service, update, jobs, browse), tunnel)
+ns = Collection(
+    setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
+    joined(lab, kernels, service, update, jobs, browse), tunnel,
+)  # fmt: skip

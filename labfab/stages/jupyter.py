@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import secrets as random
-import sys
 from pathlib import PurePosixPath
 from typing import Any
 
 from fabric import Connection
-from invoke import Context
 
 from .. import screen
 from ..errors import SetupError
@@ -22,7 +20,7 @@ from ..host import Host, alias_of, change, put
 from ..laptop import password as passwords
 from ..laptop import secrets
 from ..settings import Settings, is_address
-from ..task import host_task, laptop_task
+from ..task import host_task
 from . import user
 
 Config = dict[str, Any]
@@ -160,49 +158,3 @@ def warn_of_others(c: Connection) -> None:
     """Name the files that may overrule or confuse what was written."""
     for name in facts(c).jupyter.others:
         screen.warn(f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave")
-
-
-@host_task
-def password(c: Connection) -> None:
-    """Set JupyterLab's password.
-
-    It is asked for on the terminal, or taken from LABFAB_JUPYTER_PASSWORD.
-    """
-    want = Settings.of(c)
-    new = ask_password()
-    if want.published:
-        refuse_short(c, want, new)
-    config = parsed(c, facts(c).jupyter.config)
-    if not config:
-        configure(c)
-        config = parsed(c, facts(c).jupyter.config)
-    identity = config.setdefault("IdentityProvider", {})
-    if not passwords.verify(identity.get("hashed_password", ""), new.reveal()):
-        identity["hashed_password"] = passwords.hash(new.reveal())
-        write(c, want, config, why="set JupyterLab's password")
-        if facts(c).lab.api:
-            screen.note("JupyterLab asks for it after a restart: lab.stop, then lab.start")
-    if not Host.of(c).planning:  # kept once the host has it
-        secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
-
-
-@laptop_task(name="hash")
-def hash_(c: Context) -> None:
-    """Print the argon2 hash of a password.
-
-    The password is asked for, or taken from LABFAB_JUPYTER_PASSWORD; it is never an argument.
-    """
-    screen.say(passwords.hash(ask_password().reveal()))
-
-
-def ask_password() -> secrets.Secret:
-    """The password from the environment or from the terminal, typed twice."""
-    given = secrets.take_from_environment("jupyter-password")
-    if given:
-        return given
-    if not sys.stdin.isatty():
-        raise SetupError("no password given and nobody to ask: set LABFAB_JUPYTER_PASSWORD")
-    first, second = screen.hidden("password for JupyterLab"), screen.hidden("again")
-    if not first or first != second:
-        raise SetupError("the two differ, or are empty: nothing was changed, try again")
-    return secrets.Secret(first)

@@ -133,12 +133,14 @@ def status(c: Connection, json: bool = False) -> None:
     if json:
         screen.say(to_json.dumps(document(c, found, days), indent=2, ensure_ascii=False))
     elif found is None and have.owner:
-        screen.say(f"port {want.lab_port} is held by {have.holder or 'a program'} of {have.owner}, which is no Jupyter server of {want.jupyter_user}")
+        holder = f"{have.holder or 'a program'} of {have.owner}"
+        screen.say(f"port {want.lab_port} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
     elif found is None:
         screen.say("JupyterLab does not run: lab.start")
     else:
-        how = "as a service" if have.service else "in tmux"
-        screen.say(f"JupyterLab runs as {have.owner} (pid {have.pid}, {how}) since {have.since}; jupyter_server {have.api} answers on port {want.lab_port}")
+        how = f"pid {have.pid}, {'by systemd' if have.service else 'in tmux'}"
+        where = f"jupyter_server {have.api} answers on port {want.lab_port}"
+        screen.say(f"JupyterLab runs as {have.owner} ({how}) since {have.since}; {where}")
         show(found, days)
 
 

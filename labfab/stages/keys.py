@@ -16,7 +16,7 @@ from ..errors import SetupError
 from ..facts import Account, as_file, facts
 from ..guard import guarded
 from ..home import own, private_folder, refuse_link
-from ..host import Host, Login, change, put, remember
+from ..host import Host, Login, block_of, change, put, remember
 from ..laptop import keypair
 from ..settings import Settings
 from ..task import host_task, laptop_task
@@ -84,11 +84,13 @@ def unlock(c: Connection, identity: Path | None) -> None:
 
 def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
     """Your private key and its public line; a plan makes no key, and has a stand-in where there is none."""
-    there = want.identity or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
+    known = block_of(c)
+    named = want.identity or (known.identity if known and Path(known.identity).expanduser().is_file() else "")
+    there = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
     if Host.of(c).planning and not there:
         screen.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
         return None, "ssh-ed25519 AAAA… (your new key)"
-    identity = keypair.ensure(want.identity)
+    identity = keypair.ensure(named)
     return identity, keypair.public_line(identity)
 
 
@@ -157,6 +159,11 @@ def mend_keys(c: Connection, account: Account) -> None:
         own(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
     if account.keys and int(account.keys.mode, 8) & 0o077:
         change(c, "chmod 600 %s", path, user=name, why=why, undo=("mode %s", path), keep=[path], then={key: f"600 {name}"})
+
+
+def has(account: Account, line: str) -> bool:
+    """Whether a key may log in to an account."""
+    return bool(account.keys) and blob(line) in {blob(one) for one in account.keys.content.splitlines()}
 
 
 def blob(line: str) -> str:

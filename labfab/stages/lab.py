@@ -79,7 +79,7 @@ def refuse(c: Connection, want: Settings) -> None:
 
 def tell_of_restart(c: Connection) -> None:
     if facts(c).lab.stale:
-        screen.note("JupyterLab still runs with the configuration of before: when no kernel is busy, lab.stop, then lab.start")
+        screen.note("JupyterLab still runs with the configuration of before: lab.restart")
 
 
 def wait(c: Connection, want: Settings) -> None:

@@ -35,7 +35,10 @@ RestartSec=2
 WantedBy=default.target
 """
 SYSTEMCTL = "export XDG_RUNTIME_DIR=/run/user/$(id -u); systemctl --user daemon-reload && systemctl --user %s jupyter.service"
-REMOVE = "export XDG_RUNTIME_DIR=/run/user/$(id -u); systemctl --user disable --now jupyter.service; rm -f ~/.config/systemd/user/jupyter.service"
+REMOVE = """\
+export XDG_RUNTIME_DIR=/run/user/$(id -u)
+systemctl --user disable --now jupyter.service; rm -f ~/.config/systemd/user/jupyter.service
+"""
 
 
 @host_task(help={"yes": "Also when kernels are busy", "remove": "Go back to tmux"})

@@ -7,7 +7,7 @@ import pytest
 from labfab.errors import SetupError
 from labfab.laptop import password as passwords
 from labfab.laptop import secrets
-from labfab.stages import jupyter, user
+from labfab.stages import jupyter, password, user
 
 WRITE = "write Jupyter's configuration"
 MADE = ["make /home/lab/notebooks", "make /home/lab/.jupyter private", WRITE]
@@ -158,17 +158,17 @@ def test_a_new_password_replaces_the_hash(ready, monkeypatch, capsys):
         model.again()
         model.sections["lab"]["api"] = "2.21.0"
         monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "brand new")
-        jupyter.password(model.c)
+        password.password(model.c)
         assert model.whys == whys
     assert passwords.verify(config_of(model)["IdentityProvider"]["hashed_password"], "brand new")
-    assert "lab.stop, then lab.start" in capsys.readouterr().out
+    assert "lab.restart" in capsys.readouterr().out
 
 
 def test_a_password_on_a_host_without_configuration_configures_it(ready, monkeypatch):
     """jupyter.password alone on a host is enough."""
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "brand new")
     model = ready()
-    jupyter.password(model.c)
+    password.password(model.c)
     assert model.whys == MADE
     assert passwords.verify(config_of(model)["IdentityProvider"]["hashed_password"], "brand new")
 
@@ -181,7 +181,7 @@ def test_a_planned_password_is_not_stored(ready, monkeypatch):
     model.dry = True
     model.again()
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "only planned")
-    jupyter.password(model.c)
+    password.password(model.c)
     assert model.planned == ["set JupyterLab's password"] and secrets.load("homelab", "jupyter-password") == old
 
 
@@ -194,7 +194,7 @@ def test_a_password_that_cannot_be_written_is_not_stored(ready, monkeypatch):
     model.failing = {"jupyter_server_config": "No space left on device"}
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "never arrived")
     with pytest.raises(SetupError, match="no space left"):
-        jupyter.password(model.c)
+        password.password(model.c)
     assert secrets.load("homelab", "jupyter-password") == old
 
 
@@ -202,7 +202,7 @@ def test_nobody_to_ask_is_told(ready):
     """Without a terminal and without the variable there is one line that names it."""
     model = ready()
     with pytest.raises(SetupError, match="set LABFAB_JUPYTER_PASSWORD"):
-        jupyter.password(model.c)
+        password.password(model.c)
 
 
 def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
@@ -211,6 +211,6 @@ def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
 
     monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "given")
-    jupyter.hash_(Context(Config()))
+    password.hash_(Context(Config()))
     said = capsys.readouterr().out.strip()
     assert passwords.verify(said, "given") and "given" not in said

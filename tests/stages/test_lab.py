@@ -77,7 +77,7 @@ def test_an_older_configuration_in_memory_is_told(ready, capsys):
     model = ready()
     running(model, stale="yes")
     lab.start(model.c)
-    assert "lab.stop, then lab.start" in capsys.readouterr().out and "start JupyterLab" not in model.whys
+    assert "lab.restart" in capsys.readouterr().out and "start JupyterLab" not in model.whys
 
 
 @pytest.mark.parametrize(

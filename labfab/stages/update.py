@@ -1,0 +1,92 @@
+"""Update: a newer JupyterLab, with the way back to the one before.
+
+Owns: ~/.local/share/labfab/packages-*, what was installed before each update.  Undo: lab.update goes back by itself
+when JupyterLab does not answer afterwards; by hand: install what that list says
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import PREFIXES, facts
+from ..host import Host, ask, change
+from ..settings import Settings
+from ..task import host_task
+from . import kernels, lab
+from .python import INDEX, JUPYTER
+
+GROUP = "lab"
+
+
+class Commands(NamedTuple):
+    """How one kind of environment is updated, each for the shell variable `prefix`."""
+
+    newer: str  # says with + or --> which packages would change
+    update: str
+    listed: str
+    back: str  # from the list of before
+
+
+UV = '"$prefix/bin/uv" pip %s --python "$prefix/bin/python"'
+VENV = Commands(UV % "install --dry-run -U", UV % "install -q -U", UV % "freeze", UV % "install -q" + ' -r "$list"')
+# conda keeps a history of its own, where a number leads back.
+FORGE = '"$prefix/bin/conda" update -n base --override-channels -c conda-forge'
+CONDA = Commands(
+    f"{FORGE} --dry-run", f"{FORGE} -y -q",
+    "\"$prefix/bin/conda\" list -n base --revisions | sed -nE 's/.*\\(rev ([0-9]+)\\).*/\\1/p' | tail -n 1",
+    '"$prefix/bin/conda" install -y -q -n base --revision "$(cat "$list")"',
+)  # fmt: skip
+PREFIX = "prefix=~/%s; "
+LIST = (
+    "umask 077; mkdir -p ~/.local/share/labfab; list=~/.local/share/labfab/packages-$(date +%%Y%%m%%dT%%H%%M%%S); "
+    '{listed} >"$list" && echo "$list"'
+)
+
+
+@host_task(help={"yes": "Also when kernels are busy"})
+def update(c: Connection, yes: bool = False) -> None:
+    """Upgrade JupyterLab; go back if it does not answer.
+
+    What was installed before is kept as a list on the host.
+    """
+    want = Settings.of(c)
+    lab.refuse(c, want)
+    commands, before = (VENV if want.python == "venv" else CONDA), version(c)
+    index = [want.package_index] if want.package_index and want.python == "venv" else []
+    given = [PREFIXES[want.python], *index, *JUPYTER]
+    options = INDEX * len(index) + " %s" * len(JUPYTER)
+    if not ask(c, PREFIX + commands.newer + options + " 2>&1 | grep -E '^ +[+] |-->'", *given, user=want.jupyter_user).ok:
+        return
+    kernels.consent(c, yes, "update")
+    said = change(
+        c, PREFIX + LIST.format(listed=commands.listed) + " && " + commands.update + options, *given,
+        user=want.jupyter_user, why="upgrade JupyterLab", long=True,
+    )  # fmt: skip
+    if said is None:  # only planned
+        return
+    kept = said.out.split()[0]
+    try:
+        lab.stop(c)
+        lab.start(c)
+    except SetupError as error:
+        go_back(c, want, commands, kept, before, error)
+    screen.note(f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host")
+
+
+def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError) -> None:
+    """Bring back what was installed before, and say why."""
+    change(
+        c, PREFIX + "list=%s; " + commands.back, PREFIXES[want.python], kept,
+        user=want.jupyter_user, why=f"go back to JupyterLab {before}", long=True,
+    )  # fmt: skip
+    lab.stop(c)
+    lab.start(c)
+    raise SetupError(f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}")
+
+
+def version(c: Connection) -> str:
+    return facts(c).python.versions.get("jupyterlab", "")
