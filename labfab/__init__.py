@@ -5,7 +5,24 @@ from types import ModuleType
 from invoke import Collection
 
 from . import check, setup
-from .stages import browse, firewall, jobs, jupyter, kernels, keys, lab, password, python, rotate, service, ssh, system, tunnel, update, user
+from .stages import (
+    browse,
+    firewall,
+    jobs,
+    jupyter,
+    kernels,
+    keys,
+    lab,
+    password,
+    python,
+    rotate,
+    service,
+    ssh,
+    system,
+    tunnel,
+    update,
+    user,
+)
 
 __all__ = ["ns"]
 

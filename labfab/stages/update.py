@@ -56,7 +56,7 @@ def update(c: Connection, yes: bool = False) -> None:
     want = Settings.of(c)
     lab.refuse(c, want)
     commands, before = (VENV if want.python == "venv" else CONDA), version(c)
-    index = [want.package_index] if want.package_index and want.python == "venv" else []
+    index = index_of(want)
     given = [PREFIXES[want.python], *index, *JUPYTER]
     options = INDEX * len(index) + " %s" * len(JUPYTER)
     if not ask(c, PREFIX + commands.newer + options + " 2>&1 | grep -E '^ +[+] |-->'", *given, user=want.jupyter_user).ok:
@@ -79,13 +79,19 @@ def update(c: Connection, yes: bool = False) -> None:
 
 def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError) -> None:
     """Bring back what was installed before, and say why."""
+    index = index_of(want)
     change(
-        c, PREFIX + "list=%s; " + commands.back, PREFIXES[want.python], kept,
+        c, PREFIX + "list=%s; " + commands.back + INDEX * len(index), PREFIXES[want.python], kept, *index,
         user=want.jupyter_user, why=f"go back to JupyterLab {before}", long=True,
     )  # fmt: skip
     lab.stop(c)
     lab.start(c)
     raise SetupError(f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}")
+
+
+def index_of(want: Settings) -> list[str]:
+    """The PyPI mirror of the settings, for what it is good for."""
+    return [want.package_index] if want.package_index and want.python == "venv" else []
 
 
 def version(c: Connection) -> str:
