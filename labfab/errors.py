@@ -14,3 +14,7 @@ class SetupError(Exit):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Unreachable(SetupError):
+    """There is no way to the host, or none that ends there."""

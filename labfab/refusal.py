@@ -9,11 +9,11 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from .errors import SetupError
+from .errors import SetupError, Unreachable
 from .hostkey import changed_key
 
 
-class NobodyListens(SetupError):
+class NobodyListens(Unreachable):
     """The host answers, but not on this port."""
 
 
@@ -36,7 +36,7 @@ def meaning(c: Connection, error: Exception) -> Exception:
         return kind(str(error))
     if isinstance(error, OSError) and error.filename:
         return SetupError(f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity")
-    kind = NobodyListens if isinstance(error, ConnectionRefusedError) else SetupError
+    kind = NobodyListens if isinstance(error, ConnectionRefusedError) else Unreachable
     return kind(f"{c.host}: {wire(c, error)}")
 
 

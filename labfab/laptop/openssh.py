@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SetupError
+from ..errors import SetupError, Unreachable
 from .keypair import NAMES
 from .private_key import is_encrypted
 
@@ -32,6 +32,7 @@ MEANINGS = {
     "Could not resolve hostname": "no such host name: check the spelling, or set this alias up first",
     "No route to host|Network is unreachable": "it cannot be reached: is this machine on the right network?",
 }
+UNREACHABLE = tuple(MEANINGS)[-4:]
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def explain(target: Target, errors: str) -> SetupError:
     for pattern, meaning in MEANINGS.items():
         line = next((line for line in lines if re.search(pattern, line)), None)
         if line:
-            return SetupError(f"{host}: " + meaning.format(line=line, **values))
+            kind = Unreachable if pattern in UNREACHABLE else SetupError
+            return kind(f"{host}: " + meaning.format(line=line, **values))
     return SetupError(f"{host}: ssh says: {lines[-1]}")
 
 

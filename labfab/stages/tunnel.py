@@ -6,6 +6,9 @@ These tasks take -H as a name: the host may be down.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from fabric import Connection
 from invoke import Context
 
@@ -16,6 +19,8 @@ from ..laptop import ssh_config, tunnel
 from ..settings import Settings
 from ..task import laptop_task
 
+Answer = TypeVar("Answer")
+
 
 @laptop_task(name="open", default=True)
 def open_(c: Context) -> str:
@@ -25,19 +30,9 @@ def open_(c: Context) -> str:
         if not tunnel.status(target.alias):
             screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
         return ""
-    found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
-    version = tunnel.answers(want.lab_url(found.local_port))
-    if not version and found.reused:  # it may have survived the host's reboot as a mere shell of itself
-        tunnel.close(target.alias)
-        found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
-        version = tunnel.answers(want.lab_url(found.local_port))
-    if not version:
-        tunnel.close(target.alias)
-        name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
-        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
+    found = opened(c, want)
     how = "is open already" if found.reused else "is open"
-    why = f" (port {want.local_port} is busy here)" if found.moved else ""
-    screen.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{why}")
+    screen.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
     return want.lab_url(found.local_port)
 
 
@@ -59,6 +54,32 @@ def close(c: Context) -> None:
     """Close the tunnel; works with the host down."""
     alias = target_of(c).alias
     screen.say(f"[{alias}] the tunnel is closed" if tunnel.close(alias) else f"[{alias}] no tunnel was open")
+
+
+def opened(c: Context, want: Settings) -> tunnel.Tunnel:
+    """Have the tunnel open, and JupyterLab answer behind it."""
+    target = target_of(c)
+    found, version = reach(target, want, tunnel.answers)
+    if not version:
+        tunnel.close(target.alias)
+        name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
+        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
+    return found
+
+
+def reach(target: tunnel.Target, want: Settings, answer: Callable[[str], Answer]) -> tuple[tunnel.Tunnel, Answer]:
+    """Open the tunnel, or find it open; give what the far end answers to a question, asked with the URL."""
+    found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+    said = answer(want.lab_url(found.local_port))
+    if not said and found.reused:  # it may have survived the host's reboot as a mere shell of itself
+        tunnel.close(target.alias)
+        found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+        said = answer(want.lab_url(found.local_port))
+    return found, said
+
+
+def moved(found: tunnel.Tunnel, want: Settings) -> str:
+    return f" (port {want.local_port} is busy here)" if found.moved else ""
 
 
 def url(alias: str, want: Settings) -> str:

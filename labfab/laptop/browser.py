@@ -1,0 +1,101 @@
+"""The browser: opened where you are logged in already.
+
+Owns: for a minute at most, a page in a folder that only you can enter.  Undo: it is removed once it was read
+
+Constraints:
+- The token is in no argument, address, history or log: a page that only you can read posts it to Jupyter's login.
+- A browser that came as a snap reads no hidden folder, so its page lies in the folder that is its own.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from ..errors import SetupError
+from . import files, secrets, usher
+
+NAME = "labfab-open-"
+# Jupyter heeds a form from elsewhere when it carries the token, and logs in by it as by the password.
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>JupyterLab</title></head>
+<body onload="document.forms[0].submit()">
+<form method="post" action="%s">
+<input type="hidden" name="token" value="%s"><input type="hidden" name="password" value="%s">
+<noscript><button>Open JupyterLab</button></noscript>
+</form>
+</body>
+</html>
+"""
+
+
+def there() -> bool:
+    """Tell whether a browser can be opened here."""
+    if os.environ.get("BROWSER"):
+        return True
+    if sys.platform == "darwin":
+        return not os.environ.get("SSH_CONNECTION")
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    import webbrowser
+
+    try:
+        return bool(webbrowser.get())
+    except webbrowser.Error:
+        return False
+
+
+def log_in(alias: str, url: str, token: str) -> None:
+    """Open JupyterLab at an address in the browser, logged in by its token."""
+    for name in secrets.NAMES:  # the browser inherits the environment
+        secrets.take_from_environment(name)
+    page = write(folder(alias), rendered(url, token))
+    command = [sys.executable, "-I", usher.__file__, str(page)]
+    nowhere = subprocess.DEVNULL
+    subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+
+def rendered(url: str, token: str) -> str:
+    """Write the page that logs in at *url*, the root of the server, and goes on to the Lab."""
+    after = quote(urlsplit(url).path + "lab", safe="")
+    secret = html.escape(token)
+    return PAGE % (html.escape(f"{url}login?next={after}"), secret, secret)
+
+
+def write(base: Path, text: str) -> Path:
+    """Keep a page in a folder of its own; sweep away what a crash has left there."""
+    try:
+        for left in base.glob(f"{NAME}*/*.html"):
+            if time.time() - left.stat().st_mtime > usher.PATIENCE:
+                usher.remove(left)
+        page = Path(tempfile.mkdtemp(prefix=NAME, dir=base)) / "login.html"
+        files.create(page, text.encode())
+    except OSError as error:
+        raise SetupError(f"cannot write into {base}: {error.strerror}") from None
+    return page
+
+
+def folder(alias: str) -> Path:
+    """Choose where the page lies: beside what else is kept of this lab, or where the browser's snap can read."""
+    name = default().partition("_")[0]
+    own = Path.home() / "snap" / name / "common"
+    return own if name and own.is_dir() else files.make_private(files.config_folder(alias))
+
+
+def default() -> str:
+    """Name the desktop's browser, as firefox_firefox.desktop; empty where that cannot be told."""
+    if os.environ.get("BROWSER") or not (Path.home() / "snap").is_dir():
+        return ""
+    argv = ["xdg-settings", "get", "default-web-browser"]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

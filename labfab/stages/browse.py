@@ -1,0 +1,133 @@
+"""Browse: from your laptop into the JupyterLab that runs, logged in.
+
+Owns: ~/.config/labfab/<alias>/jupyter-token, which spares the next call the way to the host.  Undo: lab.close, setup.undo
+These tasks take -H as a name: the host is called only where the tunnel does not answer yet.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from fabric import Connection
+from invoke import Context
+
+from .. import connection, screen
+from ..errors import SetupError, Unreachable
+from ..facts import facts
+from ..host import Host, remember
+from ..laptop import browser, secrets
+from ..laptop import tunnel as process
+from ..laptop.secrets import Secret
+from ..settings import Settings
+from ..task import laptop_task
+from . import lab, tunnel
+
+GROUP = "lab"
+
+
+class Place(NamedTuple):
+    """A JupyterLab within reach: the address of its root, and what opens it."""
+
+    alias: str
+    url: str
+    token: Secret
+    note: str = ""
+
+
+@laptop_task(name="open")
+def open_(c: Context) -> None:
+    """Open JupyterLab in the browser, logged in.
+
+    Finds the server that runs, starts it where none does, and opens the tunnel unless it is open.
+    """
+    want = Settings.of(c)
+    if c.config.run.dry:
+        screen.planned(want.alias, "start JupyterLab where it does not run, open the tunnel and the browser")
+        return
+    there = reach(c, want)
+    if not browser.there():
+        how = "log in with the password, or type lab.url --with-token"
+        screen.say(f"[{there.alias}] no browser can be opened here; JupyterLab is at {there.url}lab: {how}")
+        return
+    browser.log_in(there.alias, there.url, there.token.reveal())
+    screen.say(f"[{there.alias}] in your browser: {there.url}lab{there.note}")
+
+
+@laptop_task(help={"with-token": "Also its token, which opens it without a password: for VS Code's existing Jupyter server"})
+def url(c: Context, with_token: bool = False) -> None:
+    """Print the address of JupyterLab."""
+    want = Settings.of(c)
+    with screen.aside():
+        alias = tunnel.target_of(c).alias
+        if not with_token:
+            root = published(dialled(c), want) if want.published else tunnel.url(alias, want).removesuffix("lab")
+            if not root:
+                raise SetupError(f"{alias}: no tunnel is open: lab.open")
+        else:
+            there = reach(c, want)
+            root = there.url
+    screen.say(f"{root}?token={there.token.reveal()}" if with_token else f"{root}lab")
+
+
+@laptop_task
+def close(c: Context) -> None:
+    """Close the tunnel; works with the host down."""
+    tunnel.close(c)
+
+
+def reach(c: Context, want: Settings) -> Place:
+    """Find JupyterLab, by the tunnel alone where it and the token of before still serve."""
+    target = tunnel.target_of(c)
+    try:
+        token = secrets.load(target.alias, "jupyter-token")
+        if token and not want.published:
+            found, code = tunnel.reach(target, want, lambda root: process.code(root, token.reveal()))
+            if code == 200:
+                return Place(target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+        return from_host(dialled(c), want)
+    except Unreachable as error:
+        block = tunnel.found_in_config(c)
+        where = f"correct HostName of {block.name} in {connection.config_path(c)}" if block else "give -H its new address"
+        raise SetupError(f"{error.message.rstrip('?')}? If it sleeps, wake it; if it moved, {where}") from None
+
+
+def from_host(c: Connection, want: Settings) -> Place:
+    """Have JupyterLab run, read its token there and open the tunnel."""
+    have = facts(c).lab
+    if not have.api or have.owner != want.jupyter_user:
+        lab.start(c)
+    if tunnel.found_in_config(c) is None and c.user == want.user:
+        remember(c, want)  # a second laptop
+    target, token = tunnel.target_of(c), token_of(c)
+    secrets.store(target.alias, "jupyter-token", token, replace=True)
+    if want.published:
+        return Place(target.alias, published(c, want), token)
+    found = tunnel.opened(c, want)
+    return Place(target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+
+
+def token_of(c: Connection) -> Secret:
+    """The token in the configuration that the server reads."""
+    file = facts(c).jupyter.config
+    try:
+        token = json.loads(file.content)["IdentityProvider"]["token"] if file else ""
+    except (ValueError, KeyError, TypeError):
+        token = ""
+    if not token or not isinstance(token, str):
+        raise SetupError(f"{Host.of(c).label}: JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start")
+    return Secret(token)
+
+
+def published(c: Connection, want: Settings) -> str:
+    """Where browsers reach a published JupyterLab."""
+    name = want.reached_by(c.host)[0]
+    port = "" if want.public_port == 443 else f":{want.public_port}"
+    return f"https://{f'[{name}]' if ':' in name else name}{port}{want.base_url}"
+
+
+def dialled(c: Context) -> Connection:
+    """The connection to the host, which need not be open yet; without -H, to the one of the setting `alias`."""
+    if isinstance(c, Connection):
+        return c
+    return Connection(tunnel.target_of(c).alias, config=c.config)
