@@ -22,6 +22,7 @@ def put(model, made) -> None:
         "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
         "/etc/ssh/sshd_config": ("ssh", "main"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
+        "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
     }.get(made.path)
     if found := re.fullmatch(r"/(?:home/)?([a-z]+)/.ssh/authorized_keys", made.path):
         place = ("accounts", f"{found[1]}.keys")
@@ -52,6 +53,16 @@ def set_password(model, made) -> None:
 
 def install(model, made, packages) -> None:
     model.install(*shlex.split(packages))
+    if "apache2" in shlex.split(packages):
+        model.sections["proxy"] |= APACHE
+
+
+def run_apache(model, made) -> None:
+    model.sections["proxy"] |= {"running": "yes", "boots": "yes"}
+
+
+def serve(model, made, modules) -> None:
+    model.sections["proxy"] |= {f"module.{name}": "yes" for name in modules.split()} | {"enabled": "yes", "serves": "yes"}
 
 
 def private_folder(model, made, folder) -> None:
@@ -159,6 +170,10 @@ MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ ", r" \|\| \{ .* \}
 INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
 PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
+APACHE = {  # as Debian brings it
+    "version": "2.4.66", "running": "yes", "boots": "yes", "listens": "yes", "module.alias": "yes", "module.authz_core": "yes",
+    "module.mime": "yes", "module.setenvif": "yes", "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
+}  # fmt: skip
 EFFECTS = (
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
@@ -195,4 +210,6 @@ EFFECTS = (
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
     (r"kill \d+; for i in .*", stop),
     (r"tmux kill-session -t =jupyter", stop),
+    (r"systemctl enable -q --now apache2", run_apache),
+    (r"# Apache on the host: .*\nsite_on(.*)", serve),
 )

@@ -1,0 +1,234 @@
+"""Apache publishes JupyterLab where no other site suffers from it; else one line says why not."""
+
+import json
+import re
+import shlex
+import subprocess
+
+import jinja2
+import pytest
+
+from labfab import facts, websites
+from labfab.errors import SetupError
+from labfab.host import Host
+from labfab.stages import proxy
+from tests import fake_commands
+from tests.fake import NOTE
+
+WRITE, SERVE = "write Apache's site for JupyterLab", "serve JupyterLab through Apache"
+MINE = ["headers", "proxy", "proxy_http", "socache_shmcb", "ssl"]
+DUMP = """\
+AH00558: apache2: Could not reliably determine the server's fully qualified domain name, using 10.0.0.5.
+VirtualHost configuration:
+[2001:db8::1]:443      six.example (FOLDER/six.conf:2)
+*:443                  is a NameVirtualHost
+         default server shop.example (FOLDER/shop.conf:1)
+         port 443 namevhost shop.example (FOLDER/shop.conf:1)
+                 alias www.shop.example
+         port 443 namevhost box.lan (FOLDER/a b.conf:1)
+*:80                   box.lan (FOLDER/plain.conf:1)
+Loaded Modules:
+ core_module (static)
+"""
+FILES = {
+    "six.conf": "# ServerName no.example\n<VirtualHost [::1]:443>\n ServerName https://Six.example:443\n</VirtualHost>\nServerName x",
+    "shop.conf": "<VirtualHost *:443>\n\tServerName shop.example\n  serveralias www.shop.example \"*.shop.example\"\n</VirtualHost>\n",
+    "a b.conf": "<VirtualHost *:443>\n</VirtualHost>\n<VirtualHost *:80>\nServerName later.example\n</VirtualHost>\n",
+    "plain.conf": "<VirtualHost *:80>\n</VirtualHost>\n",
+}
+
+
+@pytest.fixture
+def apache(fake):
+    """A host with a certificate, and with Apache unless it is told otherwise."""
+
+    def make(bare: bool = False, **lab):
+        given = {"publish": "apache", "base_url": "/jupyter/", "lab_port": 8888, "names": ["lab.example.org"]}
+        Host.sessions.clear()  # a host of its own each time
+        model = fake(**given | lab)
+        model.sections["https"] |= {"pair": "yes", "key": "600 root"}
+        if not bare:
+            model.install("apache2")
+            model.sections["proxy"] |= fake_commands.APACHE
+        return model
+
+    return make
+
+
+def way_back(model, why: str) -> list[str]:
+    """How the journal says that a change is taken back."""
+    lines = [json.loads(shlex.split(found[1])[0]) for script in model.told if (found := NOTE.search(script))]
+    return next(line["undo"] for line in lines if line["why"] == why)
+
+
+def vhost(address: str, names: str, taken: str = "box.lan") -> str:
+    return f"{address}\t{taken}\t/etc/apache2/sites-enabled/shop.conf:3\t{names}"
+
+
+def test_a_bare_host_gets_apache_and_a_second_run_changes_nothing(apache):
+    """Package, site, then modules and site switched on at once; all known from one reading afterwards."""
+    model = apache(bare=True)
+    proxy.apache(model.c)
+    assert model.whys == ["install apache2", WRITE, SERVE]
+    assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
+    assert "Include $NEW" in model.wrote(WRITE).check
+    proxy.apache(model.again())
+    assert model.whys == [] and len(model.told) == 1
+
+
+def test_only_the_modules_that_lack_are_enabled_and_only_those_taken_back(apache):
+    """What was there before is not ours to switch off."""
+    model = apache()
+    model.sections["proxy"] |= {"module.ssl": "yes", "module.socache_shmcb": "yes"}
+    proxy.apache(model.c)
+    assert model.wrote(SERVE).command.endswith("\nsite_on headers proxy proxy_http")
+    assert way_back(model, SERVE) == ["apache_site proxy_http proxy headers"]
+
+
+def test_an_apache_that_rests_is_started_and_will_rest_again(apache):
+    """Undo knows whether it ran and whether it started at boot."""
+    model = apache()
+    del model.sections["proxy"]["running"]
+    proxy.apache(model.c)
+    assert model.whys[0] == "run Apache"
+    assert way_back(model, "run Apache") == ["apache_service '' yes"]
+
+
+@pytest.mark.parametrize("gone", ["enabled", "serves"])
+def test_what_apache_does_not_serve_is_switched_on_again(apache, gone):
+    """A site that was disabled, or a certificate that Apache has not read."""
+    model = apache()
+    proxy.apache(model.c)
+    del model.sections["proxy"][gone]
+    proxy.apache(model.again())
+    assert model.whys == [SERVE]
+
+
+def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
+    """Also on a host without Apache and without a certificate; a changed site means a reload in the plan too."""
+    model = fake(dry=True, publish="apache", names=["lab.example.org"])
+    proxy.apache(model.c)
+    assert model.planned == ["install apache2", WRITE, SERVE] and model.writes == []
+    model = apache()
+    proxy.apache(model.c)
+    model.dry, model.lab["names"] = True, ["lab.example.org", "lab2.example.org"]
+    proxy.apache(model.again())
+    assert model.planned == [WRITE, SERVE] and model.writes == []
+
+
+FAULTS = {
+    "nothing to publish": ({"publish": "https"}, {}, "set publish: apache"),
+    "nginx at 80": ({}, {"ssh": {"listening.80": "nginx"}}, "port 80 is held by nginx"),
+    "nobody knows at 443": ({}, {"ssh": {"listening.443": "another program"}}, "port 443 is held by another program"),
+    "a fault of before": ({}, {"proxy": {"fault": "QUgwMTogU3ludGF4IGVycm9y"}}, "AH01: Syntax error"),
+    "the lines of the guide": ({}, {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}}, "conf:230 hands requests to port 8888"),
+    "no Listen": ({}, {"proxy": {"listens": None}}, "Listen 443"),
+    "our name": ({}, {"proxy": {"vhost.1": vhost("*:443", "a.example lab.example.org")}}, "shop.conf:3 serves lab.example.org at 443"),
+    "our name in a pattern": ({}, {"proxy": {"vhost.1": vhost("*:443", "*.example.org")}}, "shop.conf:3 serves lab.example.org"),
+    "our name as the machine's": ({"names": ["Box.lan"]}, {"proxy": {"vhost.1": vhost("*:443", "")}}, "shop.conf:3 serves Box.lan"),
+    "an address": ({"names": ["lab.example.org", "10.0.0.5"]}, {"proxy": {"vhost.1": vhost("*:443", "a.example")}}, "10.0.0.5, meet"),
+    "an address of its own": ({}, {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}}, "shop.conf:3 has 10.0.0.5:443 for itself"),
+    "the whole of a site": ({"base_url": "/"}, {"proxy": {"vhost.1": vhost("*:80", "lab.example.org")}}, "give the lab a base_url"),
+    "no certificate": ({}, {"https": {"pair": None}}, "https.issue"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_what_would_not_work_is_refused_before_anything_is_touched(apache, case):
+    """One line with what to do, and no change."""
+    lab, sections, words = FAULTS[case]
+    model = apache(**lab)
+    for section, values in sections.items():
+        model.sections[section] |= {key: value for key, value in values.items() if value is not None}
+        for key in [key for key, value in values.items() if value is None]:
+            del model.sections[section][key]
+    with pytest.raises(SetupError, match=re.escape(words)) as error:
+        proxy.apache(model.c)
+    assert model.writes == [] and "\n" not in str(error.value)
+
+
+def test_sites_that_are_no_hindrance(apache):
+    """Another name at 443, our name at 80 beside /jupyter/, an address while nobody else is at 443; and our own site."""
+    model = apache(names=["lab.example.org"])
+    own = "*:443\tlab.example.org\t/etc/apache2/sites-enabled/zz-labfab.conf:4\tlab.example.org"
+    model.sections["proxy"] |= {"vhost.1": vhost("*:443", "shop.example"), "vhost.2": vhost("*:80", "lab.example.org"), "vhost.3": own}
+    proxy.apache(model.c)
+    model = apache(names=[])
+    model.sections["proxy"]["vhost.1"] = vhost("*:80", "shop.example")
+    proxy.apache(model.c)
+    assert "ServerName 203.0.113.5\n" in model.wrote(WRITE).text
+
+
+def site(apache, **lab) -> str:
+    model = apache(**lab)
+    proxy.apache(model.c)
+    return model.wrote(WRITE).text
+
+
+def test_the_site_publishes_one_path_under_tls_and_nothing_at_80(apache):
+    """One virtual host, at 443; outside of it only a redirect for our names."""
+    text = site(apache, names=["lab.example.org", "2001:db8::7", "10.0.0.5"])
+    assert re.findall(r"<VirtualHost (.*)>", text) == ["*:443"]
+    inside, outside = text.split("</VirtualHost>")
+    assert re.findall(r"Server(?:Name|Alias) (.*)", inside) == ["lab.example.org", "[2001:db8::7]", "10.0.0.5"]
+    assert 'ProxyPass "/jupyter/" "http://127.0.0.1:8888/jupyter/" upgrade=websocket' in inside
+    assert "Proxy" not in outside and "Rewrite" not in text and "Strict-Transport" not in text
+    assert re.findall(r"=~ m#\^(.*)\(:", outside) == [r"lab\.example\.org", r"10\.0\.0\.5"]
+    assert '<LocationMatch "^/jupyter(/|$)">' in outside
+    assert "{" not in text.replace("%{", "").replace("${", "")
+
+
+def test_a_lab_at_the_root_of_its_name(apache):
+    """It has all paths but those of certificate authorities; an address at 80 stays with the site that is there."""
+    text = site(apache, base_url="/", names=["lab.example.org", "10.0.0.5"])
+    assert 'ProxyPass "/" "http://127.0.0.1:8888/"' in text and "404" not in text
+    assert r'<LocationMatch "^/(?!\.well-known/acme-challenge/)">' in text
+    assert re.findall(r"=~ m#\^(.*)\(:", text) == [r"lab\.example\.org"]
+    assert "<LocationMatch" not in site(apache, base_url="/", names=[])
+
+
+def test_browsers_are_bound_to_https_only_where_that_harms_nobody(apache):
+    """A name that is the lab's alone, and a certificate that no browser will ever doubt."""
+    public = {"certificate": "letsencrypt", "email": "me@example.org"}
+    assert "Strict-Transport-Security" in site(apache, base_url="/", **public)
+    assert "Strict-Transport-Security" not in site(apache, **public)
+    assert "Strict-Transport-Security" not in site(apache, base_url="/")
+
+
+def test_an_apache_before_2_4_47_gets_websockets_its_own_way(apache):
+    """Two more modules and a rule in the place of upgrade=."""
+    model = apache(base_url="/a.b/")
+    model.sections["proxy"]["version"] = "2.4.41"
+    proxy.apache(model.c)
+    assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join([*MINE, "rewrite", "proxy_wstunnel"]))
+    text = model.wrote(WRITE).text
+    assert 'RewriteRule "^/a\\.b/(.*)$" "ws://127.0.0.1:8888/a.b/$1" [P,L]' in text and "upgrade=" not in text
+
+
+def test_a_hole_in_the_template_is_an_error():
+    """Not an empty place in the configuration of a web server."""
+    with pytest.raises(jinja2.UndefinedError):
+        proxy.template(names=["lab.example.org"])
+
+
+def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
+    """Alone at an address or one of many, with a scheme or a pattern, from a file with a space in its name."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "dump").write_text(DUMP.replace("FOLDER", str(tmp_path)))
+    script = f'{facts.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    values = facts.below(facts.parse("[proxy]\n" + done.stdout)["proxy"], "vhost")
+    six, shop, default, plain = websites.parsed(values)
+    assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
+    assert (shop.place, shop.names) == (f"{tmp_path}/shop.conf:1", {"shop.example", "www.shop.example", "*.shop.example"})
+    assert (default.names, default.taken, default.place) == (set(), "box.lan", f"{tmp_path}/a b.conf:1")
+    assert (plain.address, plain.port, plain.taken) == ("*", "80", "box.lan")
+    assert shop.answers("Deep.shop.example") and not shop.answers("example")
+    assert plain.answers("box.lan") and not plain.names_it("box.lan")
+
+
+def test_the_script_is_posix_shell(tmp_path):
+    """Every sh reads it."""
+    (tmp_path / "apache.sh").write_text(facts.APACHE)
+    subprocess.run(["sh", "-n", tmp_path / "apache.sh"], check=True)
