@@ -102,5 +102,5 @@ def place(alias: str, name: str = "ca.pem") -> Path:
 
 def forget(alias: str) -> None:
     """Delete the CA of a lab."""
-    for name in ("ca.pem", "ca-key.pem"):
+    for name in ("ca.pem", "ca-key.pem", "trusted.pem"):
         place(alias, name).unlink(missing_ok=True)
