@@ -7,6 +7,7 @@ from invoke import Collection
 from . import check, setup
 from .stages import (
     browse,
+    files,
     firewall,
     jobs,
     jupyter,
@@ -38,5 +39,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), tunnel,
+    joined(lab, kernels, service, update, jobs, browse), tunnel, files,
 )  # fmt: skip

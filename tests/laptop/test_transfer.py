@@ -1,0 +1,128 @@
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import patchwork, rsync, transfer
+from labfab.laptop.openssh import Target
+from labfab.laptop.transfer import Errand, Far
+
+LAB = Target("homelab")
+# ssh as far as rsync sees it: options first, then the login and the host, then what that host's shell shall do.
+SSH = """\
+#!/bin/sh
+printf '%s\\n' "$@" >"$LOG"
+env | grep -c ^LABFAB_ >>"$LOG"
+while [ "$1" != homelab ]; do shift; done; shift
+exec sh -c "$*"
+"""
+NAMES = ("two words", "it's \"$HOME\" `id`", "new\nline", "-dash", "ü", "a:b")
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a stand-in for ssh first in the path; what it was called with is in the file returned."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(SSH)
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/local/bin:/usr/bin:/bin")
+    monkeypatch.setenv("LOG", str(tmp_path / "called"))
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "secret")
+    return tmp_path / "called"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("pull", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_arrive_as_they_are(called, tmp_path, name, pull) -> None:
+    """A folder of any name goes both ways, and so does what ssh needs to know."""
+    source, place = tmp_path / name, tmp_path / f"{name} there"
+    source.mkdir()
+    (source / name).write_text(name)
+    far = Far(Target("homelab", config="/it's a/\"config\""), "lab", 2222)
+    errand = Errand(far, str(source) + "/", str(place) + "/", pull)
+    assert transfer.look(errand).files == 1
+    transfer.carry(errand, lambda line: None)
+    assert contents(place) == contents(source)
+    assert not transfer.look(errand)
+    words = called.read_text().splitlines()
+    assert words[words.index("-F") + 1] == "/it's a/\"config\"" and words[words.index("-p") + 1] == "2222"
+    assert "BatchMode=yes" in words and words[-1] == "0"
+
+
+def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
+    """What appears after the question is not deleted with the rest."""
+    source, place = tmp_path / "a", tmp_path / "b"
+    source.mkdir(), place.mkdir()
+    for name in ("one", "two"):
+        (place / name).touch()
+    errand = Errand(Far(LAB, "lab", 22), f"{source}/", f"{place}/")
+    assert sorted(transfer.look(errand, delete=True).deleted) == ["one", "two"]
+    with pytest.raises(SetupError, match="more files would be deleted"):
+        transfer.carry(errand, lambda line: None, delete=1)
+    assert len(list(place.iterdir())) == 1
+    transfer.carry(errand, lambda line: None, delete=1)
+    assert not list(place.iterdir())
+
+
+def test_survey_is_read() -> None:
+    said = "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\ncL+++++++++ 7 src/link\n.d..t...... 4096 x/\n"
+    found = transfer.parse(said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n")
+    assert found == (("src/a b", "src/link"), ("src/old",), 2, ("gone", "src/dir/"), 49)
+    assert not transfer.parse("created directory /x\n")
+
+
+def test_progress_is_the_newest_state() -> None:
+    text = "\r         32,768   0%    0.00kB/s    0:00:00\r      3,400,000  45%   10.51MB/s    0:00:12 (xfr#1, to-chk=3/9)"
+    assert rsync.progress(text) == "3,400,000 45% 10.51MB/s 0:00:12"
+    assert rsync.progress("\r") == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "message"),
+    [
+        (255, "ssh: connect to host 203.0.113.5 port 2222: Connection refused\nrsync: connection unexpectedly closed", "nothing listens"),
+        (12, "lab@x: Permission denied (publickey).\nrsync: connection unexpectedly closed", "Permission denied"),
+        (12, "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol", "goes on where this stopped"),
+        (20, "", "goes on where this stopped"),
+        (127, "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed", "apt install rsync on the host"),
+        (25, "Deletions stopped due to --max-delete limit", "more files would be deleted"),
+        (11, 'rsync: [receiver] write failed on "/x": No space left on device (28)', "no space left"),
+        (23, 'rsync: [sender] link_stat "/x y" failed: No such file or directory (2)\nrsync error: some', "there is no /x y"),
+        (23, 'rsync: [sender] opendir "/x" failed: Permission denied (13)\nrsync error: some', 'not all could be copied: opendir "/x"'),
+    ],
+)
+def test_errors_are_one_line(code, errors, message) -> None:
+    with pytest.raises(SetupError) as caught:
+        rsync.judge(LAB, code, errors)
+    assert caught.value.message.startswith("homelab: ") and message in caught.value.message
+
+
+def test_files_that_vanished_are_no_error() -> None:
+    rsync.judge(LAB, 24, "file has vanished: x")
+    rsync.judge(LAB, 0, "")
+
+
+@pytest.mark.parametrize("name", ["patchwork", "six"])
+def test_what_is_missing_is_named_with_the_command(monkeypatch, name) -> None:
+    """A wheel brings neither."""
+    for module in [module for module in sys.modules if module.split(".")[0] == "patchwork"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SetupError, match=f"{name} is missing on this machine.*pip install --no-deps patchwork==1.0.1 six"):
+        patchwork.rsync()
+
+
+@pytest.mark.parametrize("version", ["echo 'openrsync: protocol version 29'", "echo 'rsync  version 2.6.9  protocol version 29'", ""])
+def test_another_rsync_is_refused(tmp_path, monkeypatch, version) -> None:
+    if version:
+        (tmp_path / "rsync").write_text(f"#!/bin/sh\n{version}\n")
+        (tmp_path / "rsync").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="brew install rsync"):
+        rsync.require()
