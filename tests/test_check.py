@@ -9,7 +9,7 @@ import paramiko
 import pytest
 
 from labfab.check import ports, table
-from labfab.check.rows import AREAS, CHECKS, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
+from labfab.check.rows import ALWAYS, AREAS, CHECKS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
 from labfab.errors import SetupError
 from labfab.facts import Firewall, Updates
 from labfab.settings import Settings
@@ -25,19 +25,30 @@ def row(id: str, needs=(), raises=None) -> Check:
 
 
 def test_what_a_row_needs_comes_before_it():
-    ids = [check.id for check in chosen("")]
+    ids = [check.id for check in chosen("", "apache")]
     assert len(ids) == len(set(ids)) == len(CHECKS)
     for check in CHECKS:
         assert check.area in AREAS
         assert all(ids.index(need) < ids.index(check.id) for need in check.needs), check.id
 
 
+@pytest.mark.parametrize("publish", ALWAYS)
 @pytest.mark.parametrize("area", AREAS)
-def test_an_area_brings_what_it_needs(area):
-    found = chosen(area)
+def test_an_area_brings_what_it_needs(area, publish):
+    found = chosen(area, publish)
     ids = {check.id for check in found}
     assert all(set(check.needs) <= ids for check in found)
-    assert {check.id for check in CHECKS if check.area == area} <= ids
+    assert {check.id for check in CHECKS if check.area == area and publish in check.publish} <= ids
+
+
+def test_rows_about_browsers_appear_where_something_is_published():
+    """Nothing but the redirect is Apache's alone; without anything published nothing of this is asked."""
+    asked = {publish: {check.id for check in chosen("", publish)} for publish in ALWAYS}
+    more = {check.id for check in CHECKS if check.publish != ALWAYS}
+    assert more == {check.id for check in CHECKS if check.area == "https"} | {"secrets-tls"}
+    assert not asked["tunnel"] & more and asked["apache"] == asked["tunnel"] | more
+    assert asked["apache"] - asked["https"] == {"https-redirect"}
+    assert chosen("https", "tunnel") == [] and {check.publish for check in CHECKS} == {ALWAYS, PUBLISHED, ("apache",)}
 
 
 def test_a_row_that_needs_a_failed_one_names_the_first_cause():

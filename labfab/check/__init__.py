@@ -12,7 +12,7 @@ from fabric import Connection
 from .. import screen
 from ..errors import SetupError
 from ..task import host_task
-from . import doors, machine, modes, ports, rows, server, table  # noqa: F401  they are the rows
+from . import doors, machine, modes, ports, published, rows, server, table, tls  # noqa: F401  they are the rows
 from .look import Look
 
 JSON = {"json": "Print JSON, as docs/check.md describes it"}
@@ -48,6 +48,12 @@ def lab_(c: Connection, json: bool = False) -> None:
     check(c, "lab", json)
 
 
+@host_task(name="https", reads=True, dials=True, help=JSON)
+def https_(c: Connection, json: bool = False) -> None:
+    """Check what a published JupyterLab shows to everybody."""
+    check(c, "https", json)
+
+
 @host_task(name="host", reads=True, dials=True, help=JSON)
 def host_(c: Connection, json: bool = False) -> None:
     """Check updates, disks, clock and sudo."""
@@ -70,8 +76,9 @@ def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
     look = Look(c)
     try:
         with contextlib.nullcontext() if quietly else screen.working(look.host.label, "look"):
-            if area in ("", "ports") and not look.problem and not c.gateway:
+            wanted = rows.chosen(area, look.want.publish)
+            if {check.area for check in wanted} & {"ports", "https"} and not look.problem and not c.gateway:
                 ports.knock(look, ports.WELL_KNOWN)
-            return look.host.label, rows.answers(look, rows.chosen(area))
+            return look.host.label, rows.answers(look, wanted)
     finally:
         look.close()

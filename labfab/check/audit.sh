@@ -1,5 +1,5 @@
 # Looks at what a setup does not need to know, and changes nothing. Prints `key=value` lines. Runs as root, or as far
-# as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, ROOT_DIR.
+# as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, ROOT_DIR, PUBLISH.
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 number=0
@@ -27,6 +27,14 @@ getent passwd | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | cut -d: 
   done
   private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
   private jupyter-files "$LAB_HOME/.jupyter/lab.log" "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret"
+  case $PUBLISH in
+    https) tls=$LAB_HOME/.jupyter/tls ;;
+    apache) tls=/etc/labfab/tls ;;
+    *) tls= ;;
+  esac
+  [ -z "$tls" ] || private tls "$tls/key.pem"
+  [ -z "$tls" ] || private tls-folder "$tls"
+  [ -z "$tls" ] || private tls-certbot /etc/letsencrypt/archive/*/privkey*.pem
   private sudo /etc/sudoers /etc/sudoers.d /etc/sudoers.d/*
   private journal /var/lib/labfab
   private hostkeys /etc/ssh/ssh_host_*_key
@@ -38,6 +46,7 @@ ss -Hltnp 2>/dev/null | while read -r _ _ _ address _ users; do
   number=$((number + 1))
   say "listen.$number" "$address ${program:-unknown}"
 done
+systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null | while read -r unit _; do say "timer.$unit" active; done
 df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null | awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' | sort -u -t ' ' -k 2
 if [ "$(id -u)" = 0 ]; then runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
 elif [ "$(id -un)" = "$LAB_USER" ]; then tmux has-session -t =jupyter 2>/dev/null && say session yes

@@ -88,7 +88,7 @@ class Look:
         account = self.facts.accounts.get(self.want.jupyter_user)
         home = account.home if account else "/nonexistent"
         root = self.want.root_dir if self.want.root_dir.startswith("/") else f"{home}/{self.want.root_dir}"
-        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root}
+        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root, "PUBLISH": self.want.publish}
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
         answer = self.host.open().run(f"{head}{SCRIPT}") if not self.powerless else self.host.shell.run(f"{head}{SCRIPT}")
@@ -132,7 +132,7 @@ class Look:
 def laptop_files(alias: str, identity: Path | None) -> Iterator[Private]:
     """The laptop's own secrets, as they were before this run."""
     folder = files.config_folder(alias)
-    found = [folder, *folder.glob("*-password"), Path.home() / ".ssh", *([identity] if identity else [])]
+    found = [folder, *folder.glob("*-password"), *folder.glob("ca-key.pem"), Path.home() / ".ssh", *([identity] if identity else [])]
     for path in found:
         if path.exists():
             stat = path.stat()

@@ -29,6 +29,8 @@ def sudo(look: Look) -> str:
     if free:
         ours = free == [look.want.user] and look.facts.sudoers
         mend = "user.add, after setting sudo: password" if ours else look.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
+        if look.want.published:
+            raise Wrong(f"{', '.join(free)}: whoever gets into JupyterLab may get to be root", mend)
         raise Doubtful(f"{', '.join(free)}: whoever has the key is root", mend)
     if "root" not in look.audit and look.c.user != look.want.user:
         raise Unseen(f"needs root to see the rights of {look.want.user}")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from .look import Look, Private
-from .rows import Unseen, Wrong, check
+from .rows import PUBLISHED, Unseen, Wrong, check
 
 READ, WRITE = 0o077, 0o022  # what others must not be able to do
 
@@ -27,6 +27,14 @@ def jupyter(look: Look) -> str:
     owner = look.want.jupyter_user
     found = [*closed(look, "jupyter", owner, READ, by_task=True), *closed(look, "jupyter-files", owner, READ)]
     return counted(look, found)
+
+
+@check("secrets-tls", "the certificate's key is its owner's alone", mend="https.issue", needs=["ssh-login"], publish=PUBLISHED)
+def tls(look: Look) -> str:
+    """Look at the key that is served, and at those that certbot keeps, the old ones as well."""
+    owner = look.want.jupyter_user if look.want.publish == "https" else "root"
+    found = closed(look, "tls", owner, READ, by_task=True) + closed(look, "tls-folder", owner, WRITE)
+    return counted(look, found + closed(look, "tls-certbot", "root", READ))
 
 
 @check("secrets-sudo", "only root can change who may use sudo", needs=["ssh-login"])

@@ -29,13 +29,9 @@ def knock(look: Look, ports: Iterable[int]) -> None:
 @check("ports-answering", "only wanted ports answer from here", mend="firewall.enable", needs=["ssh-login"])
 def answering(look: Look) -> str:
     """Connect to what listens and to the well-known."""
-    if look.c.gateway:
-        raise Unseen("the host is behind a gateway")
-    if is_loopback(socket.gethostbyname(look.c.host)):
-        raise Unseen(f"{look.c.host} is your own machine's address: its own programs would answer")
-    wanted = {look.c.port, *look.want.open_ports}
-    more = {port for address, port, _ in listening(look) if not is_loopback(address)}
-    knock(look, {*WELL_KNOWN, *more, look.want.lab_port, *wanted})
+    outside(look)
+    wanted = {look.c.port, *look.want.open_ports, *look.want.public_ports}
+    knock(look, {*WELL_KNOWN, *reachable(look), look.want.lab_port, *wanted})
     found = {look.c.port, *(port for port, knocked in look.knocks.items() if knocked.result())}
     if found - wanted:
         raise Wrong(f"{numbers(found - wanted)}: not in open_ports")
@@ -46,7 +42,7 @@ def answering(look: Look) -> str:
 def open_inside(look: Look) -> str:
     """Look at every listening socket that is not on loopback; Lab's has a row of its own."""
     ssh = look.facts.ssh.ports or {look.c.port}
-    wanted = {*ssh, *look.want.open_ports, look.want.lab_port}
+    wanted = {*ssh, *look.want.open_ports, *look.want.public_ports, look.want.lab_port}
     seen = [(port, program) for address, port, program in listening(look) if not is_loopback(address)]
     more = sorted({f"{port} ({program})" for port, program in seen if port not in wanted})
     if more:
@@ -62,13 +58,26 @@ def firewall(look: Look) -> str:
     have = look.facts.firewall
     if not have.active or have.incoming != "deny":
         raise Wrong(f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off")
-    wanted = look.facts.ssh.ports | set(look.want.open_ports)
+    wanted = look.facts.ssh.ports | {*look.want.open_ports, *look.want.public_ports}
     if wanted - have.allowed:
         raise Wrong(f"it refuses {numbers(wanted - have.allowed)}")
     if have.allowed - wanted:
         more = have.allowed - wanted
         raise Doubtful(f"it also lets in {numbers(more)}", look.by_hand(f"ufw delete allow {min(more)}/tcp"))
     return f"lets in {numbers(have.allowed)}"
+
+
+def outside(look: Look) -> None:
+    """Stop a row that only a stranger's eyes can answer. Raises Unseen."""
+    if look.c.gateway:
+        raise Unseen("the host is behind a gateway")
+    if is_loopback(socket.getaddrinfo(look.c.host, None)[0][4][0]):
+        raise Unseen(f"{look.c.host} is your own machine's address: its own programs would answer")
+
+
+def reachable(look: Look) -> set[int]:
+    """The ports that listen on another address than loopback."""
+    return {port for address, port, _ in listening(look) if not is_loopback(address)}
 
 
 def listening(look: Look) -> list[tuple[str, int, str]]:

@@ -12,7 +12,9 @@ from ..errors import SetupError
 if TYPE_CHECKING:
     from .look import Look
 
-AREAS = ("ssh", "secrets", "lab", "ports", "host")
+AREAS = ("ssh", "secrets", "lab", "https", "ports", "host")
+PUBLISHED = ("https", "apache")  # values of the setting publish
+ALWAYS = ("tunnel", *PUBLISHED)
 OK, WARN, FAIL, UNCHECKED = "ok", "warn", "fail", "not checked"
 STATES = (OK, WARN, FAIL, UNCHECKED)
 
@@ -51,6 +53,7 @@ class Check(NamedTuple):
     mend: str  # the task that mends it
     needs: tuple[str, ...]  # ids of the rows that must be right before this one can be asked
     look: Callable[[Look], str]
+    publish: tuple[str, ...] = ALWAYS  # it is asked where the setting has one of these values
 
     @property
     def area(self) -> str:
@@ -70,21 +73,23 @@ class Row(NamedTuple):
 CHECKS: list[Check] = []
 
 
-def check(id: str, title: str, mend: str = "", needs: Iterable[str] = ()) -> Callable[[Callable[[Look], str]], Callable[[Look], str]]:
+def check(
+    id: str, title: str, mend: str = "", needs: Iterable[str] = (), publish: tuple[str, ...] = ALWAYS,
+) -> Callable[[Callable[[Look], str]], Callable[[Look], str]]:  # fmt: skip
     """Make a function a row; within an area they are asked in the order in which they are written."""
 
     def keep(look: Callable[[Look], str]) -> Callable[[Look], str]:
-        CHECKS.append(Check(id, title, mend, tuple(needs), look))
+        CHECKS.append(Check(id, title, mend, tuple(needs), look, publish))
         return look
 
     return keep
 
 
-def chosen(area: str) -> list[Check]:
-    """The rows of an area with those that they need; all without one."""
-    known = {check.id: check for check in CHECKS}
+def chosen(area: str, publish: str) -> list[Check]:
+    """The rows of an area with those that they need, all without one, as far as they fit the setting publish."""
+    known = {check.id: check for check in CHECKS if publish in check.publish}
     wanted: set[str] = set()
-    left = [check.id for check in CHECKS if area in ("", check.area)]
+    left = [check.id for check in known.values() if area in ("", check.area)]
     while left:
         one = left.pop()
         left += [need for need in known[one].needs if need not in wanted]

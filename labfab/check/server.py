@@ -9,7 +9,6 @@ import secrets as entropy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import SetupError
 from ..laptop import kernel, secrets, tunnel
 from ..stages.python import FLOOR, is_safe
 from .look import Look
@@ -32,15 +31,17 @@ def api(look: Look) -> str:
     raise Wrong(f"no Jupyter server answers on the host's port {look.want.lab_port}" + f", which {holder} holds" * bool(holder))
 
 
-@check("lab-loopback", "JupyterLab listens on loopback only", mend="jupyter.configure lab.stop lab.start", needs=["ssh-login"])
+@check("lab-loopback", "JupyterLab listens only where it should", mend="jupyter.configure lab.stop lab.start", needs=["ssh-login"])
 def loopback(look: Look) -> str:
-    found = [address for address, port, _ in listening(look) if port == look.want.lab_port]
-    wide = sorted(address for address in found if not is_loopback(address))
-    if wide:
+    found = sorted(address for address, port, _ in listening(look) if port == look.want.lab_port)
+    wide = [address for address in found if not is_loopback(address)]
+    if wide and look.want.publish != "https":
         raise Wrong(f"port {look.want.lab_port} listens on {', '.join(wide)}")
     if not found:
         raise Unseen(f"nothing listens on port {look.want.lab_port}")
-    return ", ".join(sorted(found))
+    if not wide and look.want.publish == "https":
+        raise Wrong(f"port {look.want.lab_port} listens on loopback alone, and is to be published")
+    return ", ".join(found) + ", as published" * bool(wide)
 
 
 @check("lab-version", "jupyter_server has no hole that is known", mend="python.install lab.stop lab.start", needs=["ssh-login"])
@@ -152,7 +153,7 @@ def echo(http: httpx.Client, name: str) -> None:
 def enters(look: Look, password: str) -> bool:
     try:
         kernel.login(look.url, password).close()
-    except SetupError:
+    except kernel.Refused:
         return False
     return True
 

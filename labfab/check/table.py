@@ -15,6 +15,9 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not checked": "
 
 def show(host: str, rows: list[Row]) -> None:
     """Print a table on a terminal, aligned text elsewhere."""
+    if not rows:
+        screen.say(f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at")
+        return
     coloured(host, rows) if screen.terminal() else plain(host, rows)
     counted = tally(rows)
     screen.say(f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state]))
