@@ -167,8 +167,8 @@ class FakeHost:
         for pattern, says in self.failing.items():
             if re.search(pattern, made.command or made.path):
                 return Result(100, "", says)
-        fake_commands.do(self, made)
-        return Result(0, "", "")
+        said = fake_commands.do(self, made)
+        return Result(0, said if isinstance(said, str) else "", "")
 
     def guarded(self, step: str) -> Result:
         """Keep what the host looked like, and bring that back."""

@@ -6,8 +6,8 @@ import shlex
 GUARDED = re.compile(r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)")  # what the guard brings back of the accounts
 
 
-def do(model, made) -> None:
-    """Let a change have its effect."""
+def do(model, made) -> str | None:
+    """Let a change have its effect, and tell what it prints, where that matters."""
     if made.path:
         return put(model, made)
     for pattern, effect in EFFECTS:
@@ -28,6 +28,8 @@ def put(model, made) -> None:
         place = ("accounts", f"{found[1]}.keys")
     elif made.path.endswith("/.jupyter/jupyter_server_config.json"):
         place = ("jupyter", "config")
+    elif found := re.fullmatch(r"\S+/tls/(cert|ca)\.pem", made.path):
+        place = ("https", found[1])
     assert place, f"the model does not know the file: {made.path}"
     model.set_file(*place, made.text, f"{made.mode} {made.user}")
 
@@ -66,7 +68,8 @@ def serve(model, made, modules) -> None:
 
 
 def private_folder(model, made, folder) -> None:
-    section, key = ("accounts", f"{made.user}.ssh_stat") if folder == ".ssh" else ("jupyter", "folder_stat")
+    ssh = ("accounts", f"{made.user}.ssh_stat")
+    section, key = {".ssh": ssh, ".jupyter": ("jupyter", "folder_stat"), ".jupyter/tls": ("https", "folder_stat")}[folder]
     assert model.sections[section].get(key, made.user).endswith(made.user), "it is not the account's"
     model.sections[section][key] = f"700 {made.user}"
 
@@ -161,6 +164,28 @@ def stop(model, made, *words) -> None:
     model.sections["lab"].clear()
 
 
+def new_key(model, made, folder) -> str:
+    """Make a key and a request for it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def certificate(model, made, folder, cert, ca, apache) -> None:
+    assert bool(apache) == (made.user == "root") == (folder == "/etc/labfab/tls")
+    for name, text in (("cert", cert), ("ca", ca)):
+        model.set_file("https", name, shlex.split(text)[0], f"644 {made.user}")
+    model.sections["https"] |= {"key": f"600 {made.user}", "pair": "yes"}
+
+
+def no_certificate(model, made) -> None:
+    model.sections["https"] = {"folder_stat": model.sections["https"]["folder_stat"]}
+
+
 def reboot(model, made) -> None:
     model.sections["system"]["boot_id"] += "+"
     model.sections["system"].pop("reboot_required", None)
@@ -185,7 +210,14 @@ EFFECTS = (
     (rf"{APT}-f install", lambda model, made: None),
     (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: None),
     (r"nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", reboot),
-    (r"mkdir -p \S+/(\.ssh|\.jupyter) && chmod 700 \S+", private_folder),
+    (r"mkdir -p \S+/(\.ssh|\.jupyter|\.jupyter/tls) && chmod 700 \S+", private_folder),
+    (r"mkdir -p /etc/labfab /etc/labfab/tls && chmod 755 /etc/labfab/tls", facts("https", folder_stat="755 root")),
+    (r"set -eu; umask 077; cd -P (\S+); .*openssl req -new -key next-key.pem -subj /CN=labfab\n", new_key),
+    (
+        r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
+        r"key=.* \[ .* \]\nmv -fT .*ca.pem\n(if systemctl -q is-active apache2; .*; fi)?", certificate,
+    ),
+    (r"rm -f \S+/tls/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n", own),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
     (r"chmod go-w \S+", close_home),

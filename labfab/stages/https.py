@@ -39,8 +39,8 @@ def self_signed(c: Connection) -> None:
     """Have a certificate of the lab's own CA."""
     published(c)
     user.add(c)
-    certbot.delete(c)
     own_ca.ensure(c)
+    certbot.delete(c)
 
 
 @host_task(help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"})
@@ -104,6 +104,8 @@ def delete(c: Connection) -> None:
         return
     if want.publish == "https" and facts(c).lab.api:
         raise SetupError(f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop")
+    if want.publish == "apache" and facts(c).proxy.enabled:
+        raise SetupError(f"{Host.of(c).label}: Apache serves this certificate: take its site away first, setup.undo --to proxy")
     certbot.delete(c)
     change(
         c, "rm -f %s %s %s", *at.files, user=at.login, why=f"delete the certificate in {at.folder}",
