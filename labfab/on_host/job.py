@@ -78,6 +78,7 @@ class Job:
         self.folder, self.state = folder, read(folder)
         self.notebook = parsed((folder / "notebook.ipynb").read_text(), "notebook.ipynb")
         self.news, self.cost, self.saved, self.problem = False, 0.0, 0.0, ""
+        self.stopped = False
 
     def tell(self, **news: object) -> None:
         self.state |= news
@@ -120,8 +121,9 @@ def run(number: str) -> None:
     job.tell(state="running", started=time.time(), pid=os.getpid(), boot=boot())
     error = asyncio.run(execute(job))
     job.save()
-    state = "cancelled" if (folder / "cancelled").exists() else "failed" if error or job.problem else "done"
-    job.tell(state=state, ended=time.time(), error="" if state == "cancelled" else error or job.problem)
+    if job.stopped:
+        return  # jobs.py tells why: cancelled, a reboot, or somebody else
+    job.tell(state="failed" if error or job.problem else "done", ended=time.time(), error=error or job.problem)
 
 
 async def execute(job: Job) -> str:
@@ -134,8 +136,12 @@ async def execute(job: Job) -> str:
             job.news = True
             return super().process_message(*args, **kwargs)
 
+    def stop() -> None:
+        job.stopped = True
+        task.cancel()
+
     def begun(**_) -> None:  # nbclient's own handler would leave it waiting for a kernel that is gone
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 
     def next_cell(**_) -> None:
         job.tell(cell=job.state["cell"] + 1)
@@ -153,7 +159,7 @@ async def execute(job: Job) -> str:
     except DeadKernelError:
         return "the kernel died: out of memory?"
     except asyncio.CancelledError:
-        return "it was ended from outside"
+        return "stopped"
     except Exception as error:  # whatever a kernel of somebody else may raise: the job's state has to tell
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
