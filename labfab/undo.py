@@ -22,7 +22,7 @@ from .facts import APACHE, facts
 from .guard import guarded
 from .host import LONG, Host, Login, alias_of, block_of, fill
 from .journal import Entry
-from .laptop import secrets, ssh_config, tunnel
+from .laptop import secrets, ssh_config, trust, tunnel, vault
 from .platforms import platform
 from .settings import Settings
 from .shell import Shell
@@ -193,8 +193,15 @@ def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
 
 
 def forget(c: Connection, alias: str) -> None:
-    """Take from the laptop what belonged to this host: its tunnel, its alias, its secrets."""
+    """Take from the laptop what belonged to this host: its tunnel, its alias, its CA and who trusts it, its secrets."""
     tunnel.close(alias)
+    try:
+        for where in trust.remove(alias):
+            screen.changed(alias, f"let {where} trust this lab no more", 0)
+    except SetupError as error:
+        screen.warn(f"{error}; by hand: fab -H {alias} https.untrust")
+    else:
+        vault.forget(alias)
     if ssh_config.remove(connection.config_path(c), alias):
         screen.changed(alias, f"took the alias {alias} out of {connection.config_path(c)}", 0)
     secrets.forget(alias)

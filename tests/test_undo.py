@@ -218,6 +218,37 @@ def test_what_is_undone_or_has_no_way_back_is_not_chosen():
     assert [entry.why for entry in undo.chosen(read, "")] == ["b"]
 
 
+PEMS = ("key.pem", "cert.pem", "ca.pem")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_certificate_goes_with_its_key_and_its_ca(back, tmp_path, before):
+    """Those of before come back with their modes; where there were none, none are left."""
+    files = [tmp_path / name for name in PEMS]
+    for path in files if before else []:
+        path.write_text(f"old {path.name}")
+        path.chmod(0o600 if path.name == "key.pem" else 0o644)
+    write = "".join(fill("rm -f %s; printf %s >%s; ", path, f"new {path.name}", path) for path in files)
+    assert back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write) == ""
+    if before:
+        assert [path.read_text() for path in files] == [f"old {name}" for name in PEMS]
+        assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o644, 0o644]
+    else:
+        assert not any(path.exists() for path in files)
+
+
+def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
+    """With its key, for neither is of use alone; with force both go, and are not lost."""
+    files = [tmp_path / name for name in PEMS]
+    write = "".join(fill("printf mine >%s; ", path) for path in files)
+    said = back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write)
+    assert said.startswith("labfab-stays: ") and [path.read_text() for path in files] == ["mine"] * 3
+    for path in files:
+        path.unlink()
+    back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write, force=True)
+    assert not any(path.exists() for path in files) and len(list((tmp_path / "backups").iterdir())) == 3
+
+
 def test_the_original_login_is_the_first_that_labfab_did_not_make():
     c = SimpleNamespace(user="lab", port=2222)
     block = Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22")
