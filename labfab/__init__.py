@@ -9,6 +9,7 @@ from .stages import (
     browse,
     files,
     firewall,
+    https,
     jobs,
     jupyter,
     kernels,
@@ -20,6 +21,7 @@ from .stages import (
     service,
     ssh,
     system,
+    trust,
     tunnel,
     update,
     user,
@@ -39,5 +41,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), tunnel, files,
+    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), tunnel, files,
 )  # fmt: skip
