@@ -56,8 +56,10 @@ def version(look: Look) -> str:
     return f"{have}, at least {floor}"
 
 
-@check("lab-session", "it runs in the tmux session jupyter", mend=RESTART, needs=["lab-api"])
+@check("lab-session", "it runs in the tmux session jupyter, or by systemd", mend=RESTART, needs=["lab-api"])
 def session(look: Look) -> str:
+    if look.facts.lab.service:
+        return f"by systemd, as {look.want.jupyter_user}"
     if look.audit.get("session") == "unknown":
         look.needs_root()
     if "session" not in look.audit:

@@ -103,7 +103,7 @@ def door(c: Connection, want: Settings) -> Iterator[str]:
 @contextlib.contextmanager
 def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[httpx.Client]:
     """A browser that has logged in before the change."""
-    with door(c, want) as url, kernel.login(url, old.reveal()) as client:
+    with door(c, want) as url, contextlib.closing(kernel.login(url, old.reveal())) as client:
         yield client
 
 
