@@ -45,7 +45,3 @@ def plain(name: str) -> str:
 def host(name: str) -> str:
     """A name as it stands in a URL and in the Host header: an IPv6 address in brackets."""
     return f"[{name}]" if ":" in name else name
-
-
-def is_address(name: str) -> bool:
-    return ":" in name or bool(re.fullmatch(r"[0-9.]+", name))

@@ -16,7 +16,7 @@ from ..errors import SetupError
 from ..facts import APACHE, Proxy, as_file, facts
 from ..host import Host, change, put
 from ..platforms import platform
-from ..settings import Settings
+from ..settings import Settings, is_address
 from ..task import host_task
 from . import https
 
@@ -100,7 +100,7 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
         taken = [name for name in names if site.port == "443" and site.answers(websites.host(name))]
         if taken:
             yield f"{site.place} serves {taken[0]} at 443 already: give the lab a name of its own under `names:`"
-        addresses = [name for name in names if websites.is_address(name)]
+        addresses = [name for name in names if is_address(name)]
         if site.port == "443" and addresses:  # a browser that comes by address does not say which, so the first site answers
             yield f"browsers that come by address, as {addresses[0]}, meet {site.place} at 443: give the lab a DNS name under `names:`"
         if site.port == "443" and site.address != "*":
@@ -124,7 +124,7 @@ def rendered(c: Connection) -> str:
     want, names = Settings.of(c), [websites.host(name.lower()) for name in https.names(c)]
     # Apache writes no IPv6 address into a redirect as browsers read it; and where JupyterLab has all paths of an address,
     # the site that is there at 80 would lose them.
-    kept = [name for name in names if ":" not in name and not (want.base_url == "/" and websites.is_address(name))]
+    kept = [name for name in names if ":" not in name and not (want.base_url == "/" and is_address(name))]
     return template(
         names=names, redirected=kept, folder=https.place(c).folder, port=want.lab_port, base_url=want.base_url,
         base_re=re.escape(want.base_url), bare_re=re.escape(want.base_url.rstrip("/")), upgrade=upgrades(facts(c).proxy.version),
