@@ -1,0 +1,64 @@
+"""Notebooks on the laptop: what may be submitted, and what a fetched one may overwrite."""
+
+import json
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import notebooks
+
+CELL = {"cell_type": "code", "source": "1", "outputs": [{"output_type": "stream", "text": "x" * 1000}]}
+
+
+def test_it_is_read_without_its_outputs(tmp_path):
+    """They are made anew, so they do not travel."""
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "cells": [CELL]}))
+    assert json.loads(notebooks.load(path))["cells"][0] == {"cell_type": "code", "source": "1", "outputs": []}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{\"nbformat\": \"4\"}", "print(1)", "\udcff"])
+def test_anything_else_is_refused(tmp_path, text):
+    """In one line that names the file, whatever it is called."""
+    path = tmp_path / "a\nb.py"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SetupError, match=r"a\?b.py is not a notebook"):
+        notebooks.load(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    """The first may be one of the host."""
+    with pytest.raises(SetupError, match="there is no .*lab.submit --there"):
+        notebooks.load(tmp_path / "a.ipynb")
+    with pytest.raises(SetupError, match="cannot read .*: Is a directory"):
+        notebooks.load(tmp_path)
+
+
+def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
+    """Each fetch of a job that runs brings more; a file of the user's needs --force."""
+    place = notebooks.save("box", tmp_path / "new", "a.ipynb", b"1", force=False)
+    assert place == tmp_path / "new" / "a.executed.ipynb"
+    notebooks.save("box", tmp_path / "new", "a.ipynb", b"2", force=False)
+    assert place.read_bytes() == b"2"
+    place.write_bytes(b"mine")
+    with pytest.raises(SetupError, match="is there already and differs: --force"):
+        notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=False)
+    notebooks.save("box", tmp_path / "new", "a.ipynb", b"mine", force=False)
+    notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=True)
+    assert place.read_bytes() == b"3"
+
+
+@pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "..", "", "a\x1b[2J\n.ipynb", "..\\x"])
+def test_a_name_from_the_host_stays_in_its_folder(tmp_path, name):
+    """Wherever it points to, and whatever a terminal would make of it."""
+    place = notebooks.save("box", tmp_path / "in", name, b"1", force=False)
+    assert place.parent == tmp_path / "in" and place.name.endswith(".executed.ipynb") and place.name.isprintable()
+    assert [path.name for path in (tmp_path / "in").iterdir()] == [place.name]
+
+
+def test_a_garbled_note_is_no_obstacle(tmp_path, home):
+    """Then every file that differs counts as the user's."""
+    notebooks.save("box", tmp_path, "a.ipynb", b"1", force=False)
+    (home / ".config/labfab/box/fetched.json").write_text("[")
+    with pytest.raises(SetupError, match="differs"):
+        notebooks.save("box", tmp_path, "a.ipynb", b"2", force=False)

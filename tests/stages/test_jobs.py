@@ -1,0 +1,118 @@
+"""Jobs: what is put on the host once, and what is told of it; that they run is proven on a booted host."""
+
+import base64
+import json
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.shell import Result
+from labfab.stages import jobs, python
+
+STATE = {
+    "job": "3", "notebook": "a\x1b[2J.ipynb", "state": "failed", "kernel": "python3", "folder": "/home/lab/notebooks", "cell": 2,
+    "cells": 5, "submitted": 100.0, "started": 101.0, "ended": 171.5, "error": "ValueError: no", "boot": "b", "pid": 7,
+}  # fmt: skip
+
+
+@pytest.fixture
+def ready(fake):
+    """A host with Python and JupyterLab in place, and nothing of jobs."""
+    model = fake(python="venv")
+    python.install(model.c)
+    model.again()
+    model.answers = [("echo folder", Result(1, "", "")), ("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE]}), ""))]
+    return model
+
+
+@pytest.fixture
+def notebook(alone):
+    path = alone / "it's $(a).ipynb"
+    path.write_text('{"nbformat": 4, "cells": []}')
+    return str(path)
+
+
+def test_a_plan_tells_what_would_be_put_there(fake, notebook):
+    """Also on a bare host, where there is no account yet."""
+    model = fake(python="venv", dry=True)
+    python.install(model.c)
+    model.answers = [("echo folder", Result(1, "", ""))]
+    jobs.submit(model.c, notebook)
+    assert model.planned[-5:] == [
+        "let lab's programs run on after logout", "make /home/lab/.local/share/labfab", "put job.py there, for jobs",
+        "put jobs.py there, for jobs", "submit it's $(a).ipynb",
+    ]  # fmt: skip
+    assert model.writes == []
+
+
+def test_what_is_there_already_is_not_put_again(fake, notebook):
+    """Only a program that differs is."""
+    model = fake(python="venv", dry=True)
+    python.install(model.c)
+    same = base64.b64encode((jobs.CODE / "job.py").read_bytes()).decode()
+    model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
+    jobs.submit(model.c, notebook)
+    assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == ["put jobs.py there, for jobs"]
+
+
+def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alone):
+    """And without JupyterLab on the host the next step is named."""
+    with pytest.raises(SetupError, match="there is no"):
+        jobs.submit(ready.c, str(alone / "none.ipynb"))
+    assert ready.questions == [] and ready.writes == []
+
+
+def test_without_jupyterlab_the_task_is_named(fake, notebook):
+    """Nothing is put on such a host."""
+    model = fake()
+    with pytest.raises(SetupError, match="JupyterLab is not installed for lab .*: type python.install first"):
+        jobs.submit(model.c, notebook)
+    assert model.writes == []
+
+
+def test_states_are_told_in_a_line_each(ready, capsys):
+    """With nothing in it that a terminal would obey."""
+    capsys.readouterr()
+    jobs.jobs(ready.c)
+    assert capsys.readouterr().out == "   3  failed     cell 2/5      1 min 10 s  a?[2J.ipynb  ValueError: no\n"
+
+
+def test_states_are_told_to_programs(ready, capsys):
+    """Without what is the runner's own business."""
+    capsys.readouterr()
+    jobs.jobs(ready.c, json=True)
+    told = json.loads(capsys.readouterr().out)["jobs"]
+    assert told == [{key: value for key, value in STATE.items() if key not in ("boot", "pid")}]
+
+
+def test_only_the_newest_are_told(ready, capsys):
+    """A long history stays a few lines."""
+    ready.answers = [("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE] * 13}), ""))]
+    capsys.readouterr()
+    jobs.jobs(ready.c)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == jobs.SHOWN + 1 and "3 older" in told[-1]
+
+
+def test_none_at_all_is_no_error_to_list_but_to_fetch(ready, capsys):
+    """What to type first is named both times."""
+    ready.answers = [("jobs.py", Result(0, '{"jobs": []}', ""))]
+    jobs.jobs(ready.c)
+    assert "there are no jobs yet: lab.submit NOTEBOOK" in capsys.readouterr().out
+    with pytest.raises(SetupError, match="no jobs yet: lab.submit"):
+        jobs.fetch(ready.c)
+
+
+def test_only_what_runs_is_ended(ready):
+    """Number 3 has failed already."""
+    for job in ("3", "4"):
+        with pytest.raises(SetupError, match=f"no job {job} is running: lab.jobs"):
+            jobs.cancel(ready.c, job)
+    assert ready.writes == []
+
+
+def test_what_the_host_says_is_told(ready):
+    """Its last words are the error."""
+    ready.answers = [("jobs.py fetch", Result(1, "", "there is no job 9: lab.jobs lists them\n"))]
+    with pytest.raises(SetupError, match="there is no job 9: lab.jobs"):
+        jobs.fetch(ready.c, job="9")
