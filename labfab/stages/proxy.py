@@ -46,7 +46,8 @@ def apache(c: Connection) -> None:
     platform(c).install(c, "apache2")
     run(c)
     text, have, before = rendered(c), facts(c).proxy, len(host.changes)
-    put(c, SITE, text, why="write Apache's site for JupyterLab", old=have.site, check=CHECK, then=as_file("proxy.site", text, "644", "root"))
+    then = as_file("proxy.site", text, "644", "root")
+    put(c, SITE, text, why="write Apache's site for JupyterLab", old=have.site, check=CHECK, then=then)
     missing = [name for name in needed(have) if name not in have.modules]
     if missing or not have.enabled or not have.serves or len(host.changes) > before:
         switch_on(c, missing)
