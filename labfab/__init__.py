@@ -16,6 +16,7 @@ from .stages import (
     keys,
     lab,
     password,
+    proxy,
     python,
     rotate,
     service,
@@ -41,5 +42,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), tunnel, files,
+    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, files,
 )  # fmt: skip
