@@ -61,6 +61,21 @@ def docs(c):
 
 
 @task
+def screenshots(c):
+    """Take the pictures of docs/ anew, by the tests that use a real browser."""
+    import shutil
+
+    from tests.hosts import browser, rings
+
+    with rings.engine():
+        failed = pytest("tests/hosts/test_browser.py", "-k", "through")
+    if failed:
+        sys.exit(failed)
+    for name in ("tunnel.png", "https.png"):
+        shutil.copy(browser.PICTURES / name, ROOT / "docs" / name)
+
+
+@task
 def lock(c):
     """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
     with c.cd(str(ROOT)):

@@ -134,6 +134,12 @@ def test_nothing_is_left_to_a_local_shell():
         assert not re.search(r"shell=True|os\.system|os\.popen", path.read_text()), path
 
 
+def test_no_browser_is_told_to_overlook_a_certificate():
+    """What a real browser shows proves something only while it looks itself."""
+    for path in [ROOT / "tasks.py", *FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]:
+        assert not re.search(r"ignore[-_](certificate|https|ssl)|bypass[-_]csp", path.read_text(), re.IGNORECASE), path
+
+
 def test_listing_the_tasks_loads_nothing_heavy():
     """What only some tasks need is imported there (argon2, httpx, rich, jinja2, websocket)."""
     heavy = ("rich", "jinja2", "argon2", "httpx", "websocket")
