@@ -112,7 +112,16 @@ def beginning(answer: httpx.Response) -> str:
     return read.decode(errors="replace")
 
 
-@check("https-login", "the login page answers at every name", mend="lab.start", needs=["https-names"], publish=PUBLISHED)
+@check("https-closed", "without a password it is closed there too", mend=RESTART, needs=["https-names"], publish=PUBLISHED)
+def closed(look: Look) -> str:
+    with front.told("it"), front.visitor(look) as http:
+        code = http.get("api/status").status_code
+    if code < 400:
+        raise Wrong(f"/api/status answers {code}, not 403", server(look))
+    return f"/api/status answers {code}"
+
+
+@check("https-login", "the login page answers at every name", mend="lab.start", needs=["https-closed"], publish=PUBLISHED)
 def page(look: Look) -> str:
     for name in front.names(look):
         place = front.url(look, name) + "login"
@@ -127,16 +136,7 @@ def page(look: Look) -> str:
     return front.url(look, front.names(look)[0]) + "login"
 
 
-@check("https-closed", "without a password it is closed there too", mend=RESTART, needs=["https-login"], publish=PUBLISHED)
-def closed(look: Look) -> str:
-    with front.told("it"), front.visitor(look) as http:
-        code = http.get("api/status").status_code
-    if code != 403:
-        raise Wrong(f"/api/status answers {code}, not 403", server(look))
-    return "/api/status answers 403"
-
-
-@check("https-wrong-password", "a wrong password is refused there too", mend=RESTART, needs=["https-closed"], publish=PUBLISHED)
+@check("https-wrong-password", "a wrong password is refused there too", mend=RESTART, needs=["https-login"], publish=PUBLISHED)
 def wrong(look: Look) -> str:
     with contextlib.suppress(kernel.Refused), entered(look, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
@@ -144,7 +144,7 @@ def wrong(look: Look) -> str:
 
 
 @check("https-password", "the password on your laptop opens it there too", mend="jupyter.password lab.stop lab.start",
-       needs=["https-closed"], publish=PUBLISHED)  # fmt: skip
+       needs=["https-login"], publish=PUBLISHED)  # fmt: skip
 def right(look: Look) -> str:
     try:
         with entered(look, known(look)):

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .fab import Fab
@@ -58,6 +58,7 @@ class Place:
 
     host: Host
     fab: Fab
+    env: dict[str, str]  # the settings it was set up with
 
     @property
     def home(self) -> Path:
@@ -69,12 +70,14 @@ Act = str | Callable[[Place], None]  # a command for root on the host, or someth
 
 @dataclass
 class Case:
-    """What breaks one row, what mends it, and the state that it turns to."""
+    """What breaks one row, what mends it, the state that it turns to and what it says then."""
 
     row: str
     breaks: Act
     mends: Act
     state: str = "fail"
+    says: str = ""
+    also: dict[str, str] = field(default_factory=dict)  # other rows that ask the same, and their states
 
 
 def do(place: Place, act: Act) -> None:

@@ -1,6 +1,5 @@
 """check.all sees what is wrong: one sabotage turns one row, and mending turns it back."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,14 +9,12 @@ import pytest
 from labfab.check.rows import ALWAYS, CHECKS
 from tests.conftest import booter, lent_fab
 
-from .fab import Run
-from .sabotages import CASES, PACKAGES, Place, do, token
+from .sabotages import CASES, PACKAGES, Place, token
+from .verdicts import checked, rows_of, states, turns_one_row
 
 pytestmark = pytest.mark.host
 
 VENV = {"LABFAB_PYTHON": "venv"}
-# Their sabotages touch what more than one area looks at: ports, the firewall, /etc/sudoers.d, /var/lib/labfab.
-SEEN_ELSEWHERE = ("ports-", "lab-api", "lab-loopback", "secrets-sudo", "secrets-journal", "host-sudo", "host-revert")
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +22,13 @@ def place(engine, fab_log) -> Iterator[Place]:
     """Set up one machine, with an account beside ours; all is well before the first sabotage and after the last."""
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(fab_log))
-        place = Place(booter(engine, fab, stack)("debian12", "check", key=fab.key), fab)
+        place = Place(booter(engine, fab, stack)("debian12", "check", key=fab.key), fab, VENV)
         place.host.run("useradd -m -s /bin/bash side")
         fab.on(place.host, "setup.full", env=VENV).ok()
         place.host.run(f"cd {PACKAGES}; ls -d jupyter_server-2.*-info >/run/version")
         assert states(place) == {}
         yield place
         assert states(place) == {}
-
-
-def checked(place: Place, *words: str, env: dict[str, str] | None = None) -> tuple[Run, dict]:
-    """Run a task of check and read its JSON."""
-    done = place.fab("-H", "homelab", *words, "--json", env=VENV | (env or {}), timeout=60)
-    assert "Traceback" not in done.text, done.text
-    found = json.loads(done.out)
-    assert done.rc == (1 if found["summary"]["fail"] else 0), done.text
-    return done, found
-
-
-def states(place: Place, task: str = "check.all") -> dict[str, tuple[str, str]]:
-    """Each row that is not ok, with its state and, where it was not checked, why."""
-    rows = [row for row in checked(place, task)[1]["checks"] if row["state"] != "ok"]
-    return {row["id"]: (row["state"], row["detail"] * (row["state"] == "not checked")) for row in rows}
 
 
 def test_every_row_is_sabotaged():
@@ -56,37 +38,14 @@ def test_every_row_is_sabotaged():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.state}")
 def test_one_sabotage_turns_one_row(place, case):
-    """A row left over from the case before would show here, or at the latest when all is asked again at the end."""
-    do(place, case.breaks)
-    try:
-        found = states(place, task_for(case.row))
-    finally:
-        do(place, case.mends)
-    assert found.pop(case.row, None) == (case.state, ""), found
-    blocked = dependants(case.row) if case.state == "fail" else set()
-    assert found == dict.fromkeys(blocked, ("not checked", f"needs {case.row}"))
-
-
-def task_for(row: str) -> str:
-    """The task that asks every row which this one's sabotage could turn: its own area's where no other could see it."""
-    areas = {one.partition("-")[0] for one in {row} | dependants(row)}
-    return "check.all" if len(areas) > 1 or row.startswith(SEEN_ELSEWHERE) else f"check.{areas.pop()}"
-
-
-def dependants(row: str) -> set[str]:
-    """The rows that cannot be asked while this one fails."""
-    found = {row}
-    for check in CHECKS * 2:
-        if found & set(check.needs):
-            found.add(check.id)
-    return found - {row}
+    turns_one_row(place, case)
 
 
 def test_all_is_well_nothing_is_changed_by_looking_and_no_secret_is_shown(place):
     before = place.host.checksums()
     done, found = checked(place, "check.all")
     assert found["schema"] == 1 and found["host"] == "homelab"
-    assert found["summary"] == {"ok": len([check for check in CHECKS if check.publish == ALWAYS]), "warn": 0, "fail": 0, "not checked": 0}
+    assert found["summary"] == {"ok": len(rows_of(place)), "warn": 0, "fail": 0, "not checked": 0}
     said = done.text + place.fab("-H", "homelab", "check.all", env=VENV).ok().text
     assert place.host.checksums() == before
     assert not [secret for secret in {token(place), *place.fab.all_secrets()} if secret in said]
