@@ -156,6 +156,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The names and addresses that a certificate must have, the main one first; *address* is the one you connect to."""
         return list(dict.fromkeys(self.names)) or [address]
 
+    def public_url(self, address: str) -> str:
+        """Where browsers reach a published JupyterLab; *address* is the one you connect to."""
+        name = self.reached_by(address)[0]
+        port = "" if self.public_port == 443 else f":{self.public_port}"
+        return f"https://{f'[{name}]' if ':' in name else name}{port}{self.base_url}"
+
     def lab_url(self, port: int) -> str:
         """Where JupyterLab answers at a port of this machine, or of the host's loopback; ends with /."""
         scheme = "https" if self.publish == "https" else "http"

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from fabric import Connection
 
 from . import history, plan, screen
+from . import recipe as recipes
 from .facts import facts
 from .host import Host, alias_of
 from .laptop import secrets
-from .platforms import platform
+from .platforms import acme, platform
 from .settings import Settings
-from .stages import firewall, jupyter, keys, lab, python, ssh, system, tunnel, user
+from .stages import firewall, https, jupyter, keys, lab, proxy, python, ssh, system, tunnel, user
 from .task import host_task
 
 UBUNTU = (
@@ -27,19 +28,22 @@ UBUNTU = (
     ("Python", python.install),
     ("login shells", python.init_shell),
     ("Jupyter", jupyter.configure),
+    ("certificate", https.issue),
     ("Lab", lab.start),
+    ("Apache", proxy.apache),
     ("tunnel", tunnel.open_),
 )
+RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
 
-@host_task(default=True)
-def full(c: Connection) -> None:
+@host_task(default=True, help=RECIPE)
+def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
-    ubuntu(c)
+    ubuntu(c, recipe)
 
 
-@host_task
-def ubuntu(c: Connection) -> None:
+@host_task(help=RECIPE)
+def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
     want = Settings.of(c)
     if not facts(c).system.systemd:
@@ -56,6 +60,8 @@ def ubuntu(c: Connection) -> None:
         if Host.of(c).planning and len(Host.of(c).changes) == before and name != "tunnel":
             screen.note("nothing to do")
         times.append((name, time.monotonic() - began))
+    if not Host.of(c).planning:
+        recipes.remember(c, alias_of(c, want))
     summary(c, want, times)
 
 
@@ -63,12 +69,16 @@ def look_ahead(c: Connection, want: Settings) -> None:
     """Refuse, before the host is touched, what would stop a later stage."""
     platform(c)
     keys.given_lines(want)
+    if want.published and want.certificate == "letsencrypt":
+        acme.refuse(c, want)
+    if want.publish == "apache":
+        proxy.refuse(c)
     if facts(c).ssh.ports != {want.ssh_port}:
         ssh.refuse(c, want.ssh_port)
 
 
-@host_task(name="plan", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
-def plan_(c: Connection, json: bool = False) -> None:
+@host_task(name="plan", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it", **RECIPE})
+def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     """Show what setup.full would change; change nothing.
 
     Ends with 0 when there is nothing to do, and with 2 when there is.
@@ -92,7 +102,11 @@ def undo(c: Connection, to: str = "", force: bool = False) -> None:
 
 
 def skipped(name: str, want: Settings) -> bool:
-    return (name == "update" and not want.update) or (name == "firewall" and not want.firewall)
+    """Whether the settings leave a stage out; where JupyterLab itself is published, there is no need of a tunnel."""
+    return not {
+        "update": want.update, "firewall": want.firewall, "certificate": want.published, "Apache": want.publish == "apache",
+        "tunnel": want.publish != "https",
+    }.get(name, True)  # fmt: skip
 
 
 def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> None:
@@ -104,14 +118,26 @@ def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> No
         screen.say()
         screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
     screen.say()
-    for label, text in [("JupyterLab", tunnel.url(alias, want) or "no tunnel is open: tunnel.open"), *kept(alias, want)]:
+    for label, text in [*doors(c, alias, want), *kept(alias, want)]:
         screen.say(f"{label:<14}{text}")
     screen.say(f"{'shell':<14}ssh {alias}")
     screen.say(f"{'tasks':<14}fab -H {alias} …")
     if host.changes:
-        screen.say(f"{'left to you':<14}let TCP port {host.login.port} through, if a router or cloud firewall stands before the host")
+        ports = ", ".join(map(str, [host.login.port, *want.public_ports]))
+        many = "s" * bool(want.public_ports)
+        screen.say(f"{'left to you':<14}let TCP port{many} {ports} through, if a router or cloud firewall stands before the host")
+        if want.published and want.certificate == "self-signed":
+            screen.say(f"{'left to you':<14}let your browsers trust this lab: fab -H {alias} https.trust")
     if facts(c).system.reboot_required:
         screen.say(f"{'left to you':<14}a reboot is pending: fab -H {alias} system.reboot")
+
+
+def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]]:
+    """Where JupyterLab is reached."""
+    if want.published:
+        yield "JupyterLab", f"{want.public_url(c.host)}lab"
+    if want.publish != "https":
+        yield "by tunnel" if want.published else "JupyterLab", tunnel.url(alias, want) or "no tunnel is open: tunnel.open"
 
 
 def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,9 @@ These tasks take -H as a name: the host is called only where the tunnel does not
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fabric import Connection
@@ -20,6 +22,7 @@ from ..laptop import browser, secrets
 from ..laptop import tunnel as process
 from ..laptop.secrets import Secret
 from ..settings import Settings
+from ..shell import Shell
 from ..task import laptop_task
 from . import lab, tunnel
 
@@ -61,7 +64,7 @@ def url(c: Context, with_token: bool = False) -> None:
     with screen.aside():
         alias = tunnel.target_of(c).alias
         if not with_token:
-            root = published(dialled(c), want) if want.published else tunnel.url(alias, want).removesuffix("lab")
+            root = want.public_url(dialled(c).host) if want.published else tunnel.url(alias, want).removesuffix("lab")
             if not root:
                 raise SetupError(f"{alias}: no tunnel is open: lab.open")
         else:
@@ -94,17 +97,40 @@ def reach(c: Context, want: Settings) -> Place:
 
 def from_host(c: Connection, want: Settings) -> Place:
     """Have JupyterLab run, read its token there and open the tunnel."""
-    have = facts(c).lab
-    if not have.api or have.owner != want.jupyter_user:
+    with own_rights(c, want):
+        have = facts(c).lab
+        token = token_of(c) if have.api and have.owner == want.jupyter_user else None
+    if token is None:
         lab.start(c)
+        token = token_of(c)
     if tunnel.found_in_config(c) is None and c.user == want.user:
         remember(c, want)  # a second laptop
-    target, token = tunnel.target_of(c), token_of(c)
-    secrets.store(target.alias, "jupyter-token", token, replace=True)
+    alias = tunnel.target_of(c).alias
+    secrets.store(alias, "jupyter-token", token, replace=True)
     if want.published:
-        return Place(target.alias, published(c, want), token)
+        return Place(alias, want.public_url(c.host), token)
     found = tunnel.opened(c, want)
-    return Place(target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+    return Place(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+
+
+@contextlib.contextmanager
+def own_rights(c: Connection, want: Settings) -> Iterator[None]:
+    """Look with the rights of the login, where they are enough: a second laptop need not know sudo's password."""
+    host = Host.of(c)
+    if host.shell is None:
+        host.label = connection.follow(c) or host.label
+        if not c.is_connected:
+            host.dial(want)
+    if host.shell or c.user != want.jupyter_user:
+        yield
+        return
+    host.shell = Shell(c.transport, host.label, root=False)
+    try:
+        yield
+    finally:
+        host.shell.close()
+        host.shell = None
+        host.facts.clear()
 
 
 def token_of(c: Connection) -> Secret:
@@ -117,13 +143,6 @@ def token_of(c: Connection) -> Secret:
     if not token or not isinstance(token, str):
         raise SetupError(f"{Host.of(c).label}: JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start")
     return Secret(token)
-
-
-def published(c: Connection, want: Settings) -> str:
-    """Where browsers reach a published JupyterLab."""
-    name = want.reached_by(c.host)[0]
-    port = "" if want.public_port == 443 else f":{want.public_port}"
-    return f"https://{f'[{name}]' if ':' in name else name}{port}{want.base_url}"
 
 
 def dialled(c: Context) -> Connection:
