@@ -14,15 +14,9 @@ from ..host import Host, ask, change
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
-from . import jupyter
+from . import jupyter, launch
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
-# tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
-START = """\
-umask 077
-export PATH=~/%s/bin:/usr/local/bin:/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/$(id -u)
-tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log'
-"""
 WAIT = """\
 end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
@@ -60,7 +54,7 @@ def start(c: Connection) -> None:
     elif not have.session:
         folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
         change(
-            c, START, folder, folder, user=want.jupyter_user, why="start JupyterLab",
+            c, launch.START, folder, folder, user=want.jupyter_user, why="start JupyterLab",
             undo=("session %s %s", want.jupyter_user, log), keep=[log], then={"lab.session": "yes"},
         )  # fmt: skip
     wait(c, want)

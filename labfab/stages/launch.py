@@ -1,0 +1,103 @@
+"""Launch: how JupyterLab is started in tmux, by lab.start and by a command in ~/.local/bin that works without labfab.
+
+Owns: ~/.local/bin/launchlab on the host, or the command that the setting start_command names.  Undo: shortcuts.remove
+"""
+
+from __future__ import annotations
+
+import base64
+
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import PREFIXES, File, facts
+from ..host import Host, ask, change, fill, put
+from ..settings import Settings
+from ..task import host_task
+
+GROUP = "shortcuts"
+NAME = "launchlab"
+MARK = "# labfab: starts JupyterLab"
+# tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
+START = """\
+umask 077
+export PATH=~/%s/bin:/usr/local/bin:/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/$(id -u)
+tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log'
+"""
+COMMAND = f"""\
+#!/bin/sh
+{MARK} in the tmux session `jupyter`, unless it runs, and says where. Changes of yours are overwritten.
+user=%s url=%s
+[ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
+answers() {{ curl -fsk -m 5 "${{url}}api" >/dev/null; }}
+
+cd
+if answers; then
+    echo "JupyterLab runs already: ${{url}}lab on this host"
+    exit
+fi
+if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service 2>/dev/null; then
+    XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start jupyter.service
+elif ! tmux has-session -t =jupyter 2>/dev/null; then
+{START}fi
+end=$(($(date +%%s) + 120))
+while tmux has-session -t =jupyter 2>/dev/null || pgrep -u "$user" -f bin/jupyter-lab >/dev/null; do
+    if answers; then
+        echo "JupyterLab runs: ${{url}}lab on this host"
+        exit
+    fi
+    [ "$(date +%%s)" -lt "$end" ] || break
+    sleep 0.3
+done
+tail -n 3 ~/.jupyter/lab.log
+echo "JupyterLab does not answer at $url"
+exit 1
+"""
+LOOK = "cd ~/.local/bin 2>/dev/null || exit 1; [ -e %s ] || [ -L %s ] || exit 1; stat -L -c '%%a %%U' ./%s; base64 -w0 ./%s"
+FOUND = "runuser -l %s -c %s 2>/dev/null | grep -qx %s"
+PROFILE = '\n# labfab: commands of your own\nPATH="$HOME/.local/bin:$PATH"\n'
+
+
+def text(want: Settings) -> str:
+    """The command: the same tmux session as lab.start's."""
+    prefix = PREFIXES[want.python]
+    return fill(COMMAND, want.jupyter_user, want.lab_url(want.lab_port), prefix, prefix)
+
+
+def there(c: Connection, account: str, name: str) -> File | None:
+    """The command that an account has under this name. Raises SetupError when it is not ours."""
+    answer = ask(c, LOOK, name, name, name, name, user=account)
+    if not answer.ok:
+        return None
+    stat, _, blob = answer.out.partition("\n")
+    mode, _, owner = stat.partition(" ")
+    content = base64.b64decode(blob).decode(errors="surrogateescape")
+    if f"\n{MARK}" not in content:
+        raise SetupError(f"{Host.of(c).label}: ~{account}/.local/bin/{name} is there already and not ours: move it away, then the same again")
+    return File(mode, owner, content)
+
+
+def install(c: Connection, account: str, name: str) -> None:
+    """Have the command in an account's ~/.local/bin, where its login shells find it."""
+    want, path = Settings.of(c), f"{facts(c).accounts[account].home}/.local/bin/{name}"
+    old = there(c, account, name)
+    put(c, path, text(want), why=f"write {path}", old=old, mode="755", owner=account)
+    if old and (old.content, old.mode) == (text(want), "755"):
+        return
+    if Host.of(c).planning or ask(c, FOUND, account, f"command -v {name}", path).ok:
+        return
+    profile = f"{facts(c).accounts[account].home}/.profile"
+    change(
+        c, "printf %%s %s >>~/.profile", PROFILE, user=account, why="let login shells look into ~/.local/bin",
+        undo=("lines %s %s %s", profile, *PROFILE.split("\n")[1:3]), keep=[profile],
+    )  # fmt: skip
+    if not ask(c, FOUND, account, f"command -v {name}", path).ok:
+        screen.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
+
+
+@host_task
+def take_away(c: Connection) -> None:
+    """Remove the command from the account that logs in."""
+    if there(c, c.user, NAME):
+        change(c, "rm -f ~/.local/bin/%s", NAME, user=c.user, why=f"remove ~/.local/bin/{NAME}")
