@@ -20,6 +20,7 @@ from .stages import (
     python,
     rotate,
     service,
+    shortcuts,
     ssh,
     system,
     trust,
@@ -42,5 +43,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, files,
+    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, shortcuts, files,
 )  # fmt: skip

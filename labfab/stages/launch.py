@@ -74,7 +74,7 @@ def there(c: Connection, account: str, name: str) -> File | None:
     mode, _, owner = stat.partition(" ")
     content = base64.b64decode(blob).decode(errors="surrogateescape")
     if f"\n{MARK}" not in content:
-        raise SetupError(f"{Host.of(c).label}: ~{account}/.local/bin/{name} is there already and not ours: move it away, then the same again")
+        raise SetupError(f"{Host.of(c).label}: ~{account}/.local/bin/{name} is there and not ours: move it away, then the same again")
     return File(mode, owner, content)
 
 

@@ -1,0 +1,54 @@
+"""Shortcuts: callhome, connectlab, closelab and launchlab on your laptop, launchlab on the host.
+
+Owns: those names in ~/.local/bin on both sides.  Undo: shortcuts.remove
+What they do is in labfab/laptop/shortcuts.py and launch.py; they work without labfab.
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+from invoke import Context
+
+from .. import screen
+from ..errors import SetupError
+from ..host import Change, Host, block_of
+from ..laptop import shortcuts
+from ..settings import Settings
+from ..task import host_task, laptop_task
+from . import launch, tunnel
+
+
+@host_task(default=True)
+def install(c: Connection) -> None:
+    """Write callhome, connectlab, closelab, launchlab."""
+    host, want = Host.of(c), Settings.of(c)
+    if not block_of(c):
+        raise SetupError(f"{host.label}: the shortcuts call it by its alias, which it does not have yet: setup.full makes it")
+    target = tunnel.target_of(c)
+    wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, want.lab_port, tty=c.user != want.jupyter_user)
+    missing = shortcuts.differing(wanted, target.alias)
+    launch.install(c, c.user, launch.NAME)
+    for path in missing:
+        host.changes.append(Change(host.stage, f"write {path}", str(path)))
+        if host.planning:
+            screen.planned(host.label, f"write {path}", wanted[path])
+        else:
+            shortcuts.write(path, wanted[path])
+            screen.changed(host.label, f"write {path}", 0)
+    for obstacle in [] if host.planning else shortcuts.obstacles(wanted):
+        screen.warn(obstacle)
+
+
+@laptop_task
+def remove(c: Context) -> None:
+    """Remove the shortcuts, here and on the host."""
+    alias = tunnel.target_of(c).alias
+    if c.config.run.dry:
+        return screen.planned(alias, "remove the shortcuts")
+    gone = shortcuts.remove(alias)
+    for path in gone:
+        screen.changed(alias, f"remove {path}", 0)
+    if not gone:
+        screen.say(f"[{alias}] there are no shortcuts here")
+    if isinstance(c, Connection):
+        launch.take_away(c)
