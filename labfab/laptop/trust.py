@@ -40,26 +40,30 @@ def lacking(alias: str, ca: Path) -> list[stores.Store]:
 def add(alias: str, ca: Path) -> Iterator[str]:
     """Let each store trust the CA, and the one of before no more; tell where that was done."""
     old, problems = vault.place(alias, "trusted.pem"), []
-    for store in lacking(alias, ca):
-        try:
-            if old.exists():
-                store.remove(called(alias), old)
-            store.add(called(alias), ca)
-            yield store.where
-        except SetupError as error:
-            problems.append(str(error))
-    files.replace(old, ca.read_bytes(), 0o600)
+    with files.locked(old.parent.parent):  # two labs at once would be in each other's way
+        for store in lacking(alias, ca):
+            try:
+                if old.exists():
+                    store.remove(called(alias), old)
+                store.add(called(alias), ca)
+                yield store.where
+            except SetupError as error:
+                problems.append(str(error))
+        files.replace(old, ca.read_bytes(), 0o600)
     if problems:
         raise SetupError("; ".join(problems))
 
 
 def remove(alias: str) -> Iterator[str]:
     """Let no store trust a CA of this lab any more; tell where that was done."""
-    for store in holding(alias):
-        for ca in noted(alias):
-            store.remove(called(alias), ca)
-        yield store.where
-    vault.place(alias, "trusted.pem").unlink(missing_ok=True)
+    if not noted(alias):
+        return
+    with files.locked(vault.place(alias).parent.parent):
+        for store in holding(alias):
+            for ca in noted(alias):
+                store.remove(called(alias), ca)
+            yield store.where
+        vault.place(alias, "trusted.pem").unlink(missing_ok=True)
 
 
 def holding(alias: str) -> list[stores.Store]:

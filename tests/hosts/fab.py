@@ -65,7 +65,7 @@ class Fab:
     ) -> Run:  # fmt: skip
         """Run fab with these words; kill it after the timeout."""
         env = env or {}
-        self.secrets |= {value for name, value in env.items() if name.endswith("_PASSWORD") and value}
+        self.secrets |= {value for name, value in env.items() if name.endswith(("_PASSWORD", "_PASSPHRASE")) and value}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             # Files, not pipes: a tunnel that stays behind would hold a pipe open.
             process = subprocess.Popen(
