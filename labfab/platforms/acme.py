@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from fabric import Connection
 
-from .. import screen
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host
@@ -27,9 +26,9 @@ TITLES = {SERVERS[""]: "Let's Encrypt", SERVERS["staging"]: "Let's Encrypt's sta
 PROBLEM = re.compile(r"^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+)$", re.MULTILINE)
 # What certbot says -> what it means; {said} is the sentence itself, {server} who said it.
 MEANINGS = (
-    (r"rateLimited|too many requests|[Rr]ate limit", "{server} gives no more for now ({said}): wait; acme_server: staging is for trying"),
+    (r"rateLimited|too many|[Rr]ate limit", "{server} gives no more for now ({said}): wait; acme_server: staging is for trying"),
     (r"invalidContact|[Ii]nvalid email|parse contact|unsupportedContact", "{server} does not take the mail address: correct email"),
-    (r"rejectedIdentifier|policy forbids|public suffix", "{server} gives none for this name ({said}): correct names"),
+    (r"rejectedIdentifier|by policy|public suffix", "{server} gives none for this name ({said}): correct names"),
     (r"externalAccountRequired|external account", "{server} wants an account opened elsewhere: `certbot register` for it there first"),
     (r"userActionRequired|[Tt]erms of [Ss]ervice", "the terms of {server} have changed: agree to them there with `certbot register`"),
     (r"bind TCP port 80|port 80 because", "another program has taken port 80: set webroot to the folder that it serves there"),
@@ -83,15 +82,16 @@ def refuse_closed(c: Connection) -> None:
 
 
 def leads(c: Connection, own: list[str], found: dict[str, list[str]]) -> Leads:
-    """Look at where the names lead. Raises SetupError for one that leads nowhere, and warns of one that leads elsewhere."""
+    """Look at where the names lead. Raises SetupError for one that leads nowhere.
+
+    One that leads elsewhere may be right, behind a router or a proxy: the server finds that out.
+    """
     # /etc/hosts of a cloud machine often gives its own name a loopback address, which tells nothing of the DNS.
     known = {name: [one for one in places if not ipaddress.ip_address(one).is_loopback] for name, places in found.items()}
     lead = Leads(known, [*own, c.host])
     for name, places in found.items():
         if not places:
             raise SetupError(f"{Host.of(c).label}: {name} has no address in the DNS: add a record for it that leads to {c.host}")
-        if lead.elsewhere(name):
-            screen.warn(f"{name} leads to {lead.elsewhere(name)}, and the host is {', '.join(own)}: right only behind a router or proxy")
     return lead
 
 
@@ -101,7 +101,7 @@ def words(said: str, url: str, lead: Leads, webroot: str) -> str:
     if problem:
         return of_name(*problem.groups(), lead, webroot)
     told = [line.strip() for line in said.splitlines() if not NOISE.match(line)]
-    last = re.sub(r"^(?:[\w.]+(?:Error|Exception): )?(?:urn:ietf:params:acme:error:\w+ :: )?", "", told[-1]) if told else "it said nothing"
+    last = re.sub(r"^(?:[\w.]+(?:Error|Exception): )?(?:.* :: )?", "", told[-1]) if told else "it said nothing"
     for pattern, meaning in MEANINGS:
         if re.search(pattern, said):
             return meaning.format(server=title(url), url=url, said=shortened(last), webroot=webroot)

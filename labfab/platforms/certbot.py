@@ -40,7 +40,7 @@ def ensure(c: Connection, want: Settings) -> None:
     acme.refuse(c, want)
     reason = lacking(c, want)
     how = method(c, want) if reason else kept(c, "authenticator")
-    program = provide(c, want, how)
+    program = provide(c, want, how, bool(reason))
     if reason:
         obtain(c, want, program, how, reason)
     renewal.write_hook(c)
@@ -119,10 +119,10 @@ def method(c: Connection, want: Settings) -> str:
     return "apache"
 
 
-def provide(c: Connection, want: Settings, how: str) -> str:
-    """Have a certbot that can do what is wanted; give its path."""
+def provide(c: Connection, want: Settings, how: str, needed: bool) -> str:
+    """Have a certbot that can do what is wanted; give its path. needed: it is about to run."""
     program = facts(c).acme.program
-    if any(map(is_address, names(c))):
+    if any(map(is_address, names(c))) and (needed or not program):
         return with_addresses(c, want, program)
     packages = ["openssl"] + ["certbot"] * (not program) + ["apache2"] * (want.publish == "apache")
     if how == "apache" and (not program or "certbot" in facts(c).system.packages):
@@ -135,12 +135,10 @@ def with_addresses(c: Connection, want: Settings, program: str) -> str:
     """Have a certbot that gets certificates for addresses."""
     label, least = Host.of(c).label, (5, 4) if want.webroot else (5, 3)
     wanted = f"a certificate for an address needs certbot {least[0]}.{least[1]} or newer"
-    if program and facts(c).acme.renewal:
-        return program
     if program:
         version = tuple(map(int, ask(c, VERSION, program).out.split()))
         if version < least:
-            older = ".".join(map(str, version))
+            older = ".".join(map(str, version)) or "broken"
             raise SetupError(f"{label}: {wanted}, and {program} is {older}: put its snap in its place, or give a DNS name in `names`")
         return program
     if not facts(c).acme.snap:

@@ -16,7 +16,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
 from ..laptop import certificate
-from ..platforms import certbot, own_ca, renewal
+from ..platforms import acme, certbot, own_ca, renewal
 from ..served import names, place, published
 from ..settings import Settings
 from ..task import host_task
@@ -47,8 +47,10 @@ def self_signed(c: Connection) -> None:
 def letsencrypt(c: Connection, staging: bool = False) -> None:
     """Have a certificate of Let's Encrypt that renews itself."""
     published(c)
+    want = Settings.of(c, acme_server="staging" if staging else None)
+    acme.refuse(c, want)
     user.add(c)
-    certbot.ensure(c, Settings.of(c, acme_server="staging" if staging else None))
+    certbot.ensure(c, want)
 
 
 @host_task
