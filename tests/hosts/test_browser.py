@@ -49,10 +49,11 @@ def box(module_host, module_fab) -> Host:
 
 @pytest.fixture(scope="module")
 def published(box, module_fab) -> str:
-    """The same machine, published through Apache: its address."""
+    """The same machine, published through Apache from now on: its address."""
     if box.port != 22:
         pytest.skip("this engine shows the published ports only")
     module_fab.secrets.add(PASSPHRASE)
+    module_fab("-H", "homelab", "lab.stop", env=VENV).ok()
     module_fab("-H", "homelab", "setup.full", env=VENV | APACHE).ok()
     return f"https://{NAME}/jupyter/lab"
 
