@@ -36,7 +36,6 @@ CONNECTLAB = """\
 %(mark)s
 # Opens the tunnel to JupyterLab and says where it leads; `%(name)s 9100` takes another port of this machine.
 known=%(known)s
-socket=%(socket)s
 tunnel() { %(ssh)s -S %(control)s "$@" %(alias)s; }
 pid() { tunnel -O check 2>&1 | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'; }
 tell() { echo "the tunnel $1: %(scheme)s://127.0.0.1:$port%(path)slab"; }
@@ -48,7 +47,7 @@ if [ -n "$(pid)" ] || grep -qs '"keeper"' "$known"; then
     exit
 fi
 port=${1:-%(local)d}
-rm -f "$socket"
+rm -f %(socket)s  # one left behind would be in the way
 tunnel -f -N -M %(options)s -L "127.0.0.1:$port:127.0.0.1:%(remote)d" >/dev/null || {
     echo "no tunnel; if it is port $port of this machine that is taken, name another: %(name)s 9100" >&2
     exit 1
