@@ -9,18 +9,18 @@ Constraints:
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..errors import SetupError
-from . import control, files, openssh
-from .kernel import trust
+from . import control, files, launchd, openssh, systemd
+from .api import answers, code
 from .openssh import Target
+from .ports import first_free, listens
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
@@ -31,7 +31,7 @@ KEEP = ("ControlPersist=no", "ExitOnForwardFailure=yes", "ServerAliveInterval=15
 
 @dataclass(frozen=True)
 class Tunnel:
-    """An open tunnel; `reused` if it was open already, `moved` if the wanted port was busy."""
+    """An open tunnel; `reused` if it was open already, `moved` if the wanted port was busy, `kept` by whom, if it is."""
 
     alias: str
     local_port: int
@@ -39,6 +39,7 @@ class Tunnel:
     pid: int
     reused: bool = False
     moved: bool = False
+    kept: str = ""
 
     @property
     def url(self) -> str:
@@ -53,6 +54,8 @@ def open(target: Target, local_port: int, remote_port: int, timeout: int = 10) -
         old = status(target.alias)
         if old and wanted.items() <= state.items():
             return old
+        if state.get("keeper"):
+            return wake(target, state, wanted, timeout)
         end(target.alias, state)
         place = control.place(target.alias)
         control.end(place, 0)  # one left behind elsewhere; ssh would do without a socket then
@@ -67,11 +70,24 @@ def open(target: Target, local_port: int, remote_port: int, timeout: int = 10) -
 def status(alias: str) -> Tunnel | None:
     """Return the tunnel of a lab if it is open."""
     state = load(alias)
-    pid = control.pid(Path(state["control"])) if state else 0
+    pid = process(alias, state) if state else 0
     if not pid:
         return None
     moved = state["local_port"] != state["wanted_port"]
-    return Tunnel(alias, state["local_port"], state["remote_port"], pid, reused=True, moved=moved)
+    return Tunnel(alias, state["local_port"], state["remote_port"], pid, reused=True, moved=moved, kept=state.get("keeper", ""))
+
+
+def process(alias: str, state: dict[str, Any]) -> int:
+    """The ssh of an open tunnel, 0 when it is not open."""
+    keeper = kept_by(state)
+    if keeper:
+        return keeper.pid(alias) if listens(state["local_port"]) else 0
+    return control.pid(Path(state["control"]))
+
+
+def kept_by(state: dict[str, Any]) -> ModuleType | None:
+    """What keeps this tunnel alive, if anything does."""
+    return {keeper.NAME: keeper for keeper in (systemd, launchd)}.get(str(state.get("keeper", "")))
 
 
 def close(alias: str) -> bool:
@@ -82,13 +98,37 @@ def close(alias: str) -> bool:
         return end(alias, load(alias))
 
 
+def wake(target: Target, state: dict[str, Any], wanted: dict[str, Any], timeout: int) -> Tunnel:
+    """Start the tunnel that is kept, if it is the wanted one."""
+    keeper = kept_by(state)
+    if not wanted.items() <= state.items() or keeper is None:
+        raise SetupError(f"{target.alias}: the tunnel is kept with other settings: tunnel.keep makes it anew, tunnel.forget ends it")
+    errors_path(target.alias).unlink(missing_ok=True)
+    keeper.start(target.alias)
+    return wait(target, timeout)
+
+
+def wait(target: Target, timeout: int) -> Tunnel:
+    """Wait until a tunnel that was just started by its keeper is open. Raises what its ssh says."""
+    until = time.monotonic() + timeout + 5
+    said = ""
+    while time.monotonic() < until:
+        found = status(target.alias)
+        if found:
+            return replace(found, reused=False)
+        said = errors_path(target.alias).read_text(errors="replace") if errors_path(target.alias).exists() else ""
+        if said.strip():
+            break
+        time.sleep(0.1)
+    raise openssh.explain(target, said or "timed out")
+
+
 def start(target: Target, place: Path, local_port: int, remote_port: int, timeout: int) -> int:
     """Start ssh in the background and return the local port that it took."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
     for _ in range(TRIES):
         local_port = first_free(local_port)
-        forward = f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}"
-        argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", forward)
+        argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", forwarding(local_port, remote_port))
         code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
             return local_port
@@ -98,21 +138,15 @@ def start(target: Target, place: Path, local_port: int, remote_port: int, timeou
     raise SetupError(f"no free port near {local_port}: name another one in the setting local_port")
 
 
-def first_free(port: int) -> int:
-    """Return the first port from this one on where nobody listens on this machine."""
-    for candidate in range(port, min(port + 1000, 65536)):
-        with socket.socket() as caller, socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                # macOS lets us bind where another listens on all addresses, so call there as well.
-                if caller.connect_ex(("127.0.0.1", candidate)) != 0:
-                    listener.bind(("127.0.0.1", candidate))
-                    return candidate
-    raise SetupError(f"no free port from {port} on: name another one in the setting local_port")
+def forwarding(local_port: int, remote_port: int) -> str:
+    return f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}"
 
 
 def end(alias: str, state: dict[str, Any]) -> bool:
-    """End the ssh of a lab and forget it."""
+    """End the ssh of a lab and forget it; one that is kept is only stopped."""
+    keeper = kept_by(state)
+    if keeper:
+        return keeper.stop(alias)
     place = Path(state["control"]) if state else control.place(alias)
     ended = control.end(place, state["pid"] if state else 0)
     state_path(alias).unlink(missing_ok=True)
@@ -121,6 +155,11 @@ def end(alias: str, state: dict[str, Any]) -> bool:
 
 def state_path(alias: str) -> Path:
     return files.config_folder(alias) / "tunnel.json"
+
+
+def errors_path(alias: str) -> Path:
+    """Where the ssh of a tunnel that is kept writes its errors."""
+    return files.config_folder(alias) / "tunnel.log"
 
 
 def load(alias: str) -> dict[str, Any]:
@@ -137,31 +176,3 @@ def save(alias: str, state: dict[str, Any]) -> None:
         files.replace(state_path(alias), json.dumps(state, indent=2).encode() + b"\n", 0o600)
     except OSError as error:
         raise SetupError(f"cannot write {state_path(alias)}: {error.strerror}") from None
-
-
-def code(url: str, token: str) -> int:
-    """Return the HTTP status with which Jupyter greets a token, 0 when nothing answers; loads little, for it is on every way."""
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection
-
-    at = urlsplit(url)
-    secure = {"context": trust(url)} if at.scheme == "https" else {}
-    caller = (HTTPSConnection if secure else HTTPConnection)(at.hostname, at.port, timeout=3, **secure)
-    try:
-        caller.request("GET", f"{at.path}api/status", headers={"Authorization": f"token {token}"})
-        return caller.getresponse().status
-    except (OSError, HTTPException):
-        return 0
-    finally:
-        caller.close()
-
-
-def answers(url: str) -> str | None:
-    """Return the version of the Jupyter server behind an address, None when none answers."""
-    import httpx
-
-    try:
-        found = httpx.get(f"{url.rstrip('/')}/api", timeout=3, trust_env=False, verify=trust(url)).raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-        return None
-    version = found.get("version") if isinstance(found, dict) else None
-    return version if isinstance(version, str) else None

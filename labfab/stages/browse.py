@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from fabric import Connection
 from invoke import Context
@@ -17,8 +19,8 @@ from invoke import Context
 from .. import connection, screen
 from ..errors import SetupError, Unreachable
 from ..facts import facts
-from ..host import Host, remember
-from ..laptop import browser, secrets
+from ..host import Host, Login, remember
+from ..laptop import browser, keypair, secrets
 from ..laptop import tunnel as process
 from ..laptop.secrets import Secret
 from ..settings import Settings
@@ -70,7 +72,7 @@ def url(c: Context, with_token: bool = False) -> None:
         else:
             there = reach(c, want)
             root = there.url
-    screen.say(f"{root}?token={there.token.reveal()}" if with_token else f"{root}lab")
+    screen.say(root + "?token=" + quote(there.token.reveal(), safe="") if with_token else f"{root}lab")
 
 
 @laptop_task
@@ -100,10 +102,12 @@ def from_host(c: Connection, want: Settings) -> Place:
     with own_rights(c, want):
         have = facts(c).lab
         token = token_of(c) if have.api and have.owner == want.jupyter_user else None
+        identity = own_key(c)
     if token is None:
         lab.start(c)
         token = token_of(c)
     if tunnel.found_in_config(c) is None and c.user == want.user:
+        Host.of(c).proven = Login(c.user, c.port, identity)
         remember(c, want)  # a second laptop
     alias = tunnel.target_of(c).alias
     secrets.store(alias, "jupyter-token", token, replace=True)
@@ -131,6 +135,18 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
         host.shell.close()
         host.shell = None
         host.facts.clear()
+
+
+def own_key(c: Connection) -> Path | None:
+    """The private key of this laptop that the account lets in; none where only the agent has it."""
+    account = facts(c).accounts.get(c.user)
+    allowed = account.keys.content if account and account.keys else ""
+    given = [Path(name) for name in c.connect_kwargs.get("key_filename") or []]
+    for path in given or [Path.home() / ".ssh" / name for name in keypair.NAMES]:
+        with contextlib.suppress(SetupError):
+            if path.exists() and keypair.public_line(path).split()[1] in allowed:
+                return path
+    return None
 
 
 def token_of(c: Connection) -> Secret:

@@ -1,6 +1,7 @@
 """Tunnel: a local port of your laptop that leads to JupyterLab's loopback port.
 
-Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json.  Undo: tunnel.close
+Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json; with tunnel.keep, what
+starts that ssh again.  Undo: tunnel.close, tunnel.forget
 These tasks take -H as a name: the host may be down.
 """
 
@@ -15,7 +16,7 @@ from invoke import Context
 from .. import connection, refusal, screen
 from ..errors import SetupError
 from ..host import alias_of
-from ..laptop import ssh_config, tunnel
+from ..laptop import keeper, ssh_config, tunnel
 from ..settings import Settings
 from ..task import laptop_task
 
@@ -41,19 +42,49 @@ def status(c: Context) -> None:
     """Tell whether the tunnel is open and answers."""
     want, alias = Settings.of(c), target_of(c).alias
     found = tunnel.status(alias)
+    by = tunnel.kept_by(tunnel.load(alias))
     if not found:
-        screen.say(f"[{alias}] no tunnel is open: tunnel.open")
+        away = f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open" if by else ""
+        screen.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
         return
     version = tunnel.answers(want.lab_url(found.local_port))
     lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
-    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}): {want.lab_url(found.local_port)}lab; {lab}")
+    kept = f", kept by {found.kept}" if found.kept else ""
+    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}")
 
 
 @laptop_task
 def close(c: Context) -> None:
     """Close the tunnel; works with the host down."""
     alias = target_of(c).alias
-    screen.say(f"[{alias}] the tunnel is closed" if tunnel.close(alias) else f"[{alias}] no tunnel was open")
+    closed, by = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
+    later = f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
+    screen.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
+
+
+@laptop_task
+def keep(c: Context) -> None:
+    """Keep the tunnel open: after sleep, reboots, other networks.
+
+    systemd (Linux) or launchd (macOS) starts its ssh again whenever it ends, and when you log in.
+    """
+    want, target = Settings.of(c), target_of(c)
+    if c.config.run.dry:
+        screen.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's port {want.lab_port}")
+        return
+    block = found_in_config(c)
+    if block is None:
+        raise SetupError(f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first")
+    found = keeper.keep(target, want.local_port, want.lab_port, want.connect_timeout, block.identity)
+    how = "is kept already" if found.reused else "is kept"
+    screen.say(f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
+
+
+@laptop_task
+def forget(c: Context) -> None:
+    """Keep the tunnel no longer; works with the host down."""
+    alias = target_of(c).alias
+    screen.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
 
 
 def opened(c: Context, want: Settings) -> tunnel.Tunnel:
@@ -61,7 +92,8 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
     target = target_of(c)
     found, version = reach(target, want, tunnel.answers)
     if not version:
-        tunnel.close(target.alias)
+        if not found.kept:
+            tunnel.close(target.alias)
         name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
         raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from . import probes
+from . import probes, wheels
 from .places import REPO
 
 pytestmark = pytest.mark.host
@@ -49,11 +49,7 @@ FABRIC = "tasks:\n  executor_class: labfab.fleet.Executor\n"
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
     """Build the wheel with what is installed, nothing fetched."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPO)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return next(folder.glob("labfab-*.whl"))
+    return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

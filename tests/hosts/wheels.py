@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .places import CACHE, RigError, locked, say
+from .places import CACHE, REPO, RigError, locked, say
 
 NEW = ("jupyterlab", "jupyter_server>=2.21", "pip", "uv", "humanize")  # humanize: a small package for the setting lab.packages
 OLD = ("jupyterlab==4.4.10", "jupyter_server==2.17.0")  # what Anaconda3 brings: below the floor, so that raising it is tested
@@ -37,3 +37,12 @@ def _download(python: str, wanted: tuple, folder: Path) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or ["no word from pip"]
         raise RigError(f"the package index has no wheels for Python {python}: {lines[-1]}")
+
+
+def build(folder: Path) -> Path:
+    """Build the wheel of labfab with what is installed, nothing fetched."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPO)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise RigError(f"the wheel cannot be built: {done.stdout}{done.stderr}")
+    return next(folder.glob("labfab-*.whl"))
