@@ -1,15 +1,15 @@
-"""The ring of tests that boots machines: it gets an engine before it starts."""
+"""The ring of tests that boots machines: it gets an engine and a browser before it starts."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from . import dockerd, network
+from . import browser, dockerd, network
 from .engine import find, running
 from .places import RigError
 
 
 @contextmanager
 def engine():
-    """Have an engine running, saying aloud what that takes; one of our own ends with the tests.
+    """Have an engine running, and a browser, saying aloud what that takes; an engine of our own ends with the tests.
 
     Without any, the tests themselves decide: they are skipped on a laptop and fail in CI.
     """
@@ -18,6 +18,8 @@ def engine():
         found = before or find()
     except RigError:
         found = None
+    with suppress(RigError):
+        browser.need_tools()
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hosts import RigError, dockerd, engine, machine
+from tests.hosts import RigError, browser, dockerd, engine, machine
 
 
 @pytest.fixture
@@ -39,3 +39,11 @@ def test_only_addresses_that_mean_the_same_inside_are_taken_over():
     assert machine.usable("https://index.example.org/simple")
     assert not machine.usable("http://127.0.0.1:3141/simple")
     assert not machine.usable("file:///srv/simple")
+
+
+def test_no_browser_and_no_root_is_one_line(monkeypatch):
+    monkeypatch.setattr(browser.shutil, "which", lambda name: None)
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
+    with pytest.raises(RigError, match="apt-get install chromium libnss3-tools") as caught:
+        browser.need_tools()
+    assert "\n" not in str(caught.value)
