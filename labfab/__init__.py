@@ -6,6 +6,7 @@ from invoke import Collection
 
 from . import check, setup
 from .stages import (
+    backup,
     browse,
     files,
     firewall,
@@ -43,5 +44,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, shortcuts, files,
+    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, shortcuts, files, backup,
 )  # fmt: skip

@@ -105,7 +105,7 @@ def parse(out: str) -> Survey:
             deleted.append(gone["name"])
         elif found := LOOKED.fullmatch(line):
             sent = found["kind"][0] in "<>" or found["kind"] == "cL"
-            other += not sent
+            other += not sent and (found["kind"], found["how"].strip(".")) != (".d", "t")  # a folder's time alone is no reason
             if sent:
                 (new if set(found["how"]) == {"+"} else replaced).append(found["name"])
                 size += int(found["size"])

@@ -18,7 +18,6 @@ from .. import bridge, screen
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
-from ..hostkey import agreed
 from ..laptop import patchwork, rsync, transfer
 from ..laptop.transfer import Errand, Far, Survey
 from ..platforms import platform
@@ -143,7 +142,7 @@ def confirmed(c: Connection, found: Survey | None, yes: bool, where: str) -> int
         return len(doomed)
     if not sys.stdin.isatty():
         raise SetupError(f"{many} would be deleted on {where} ({names}): if that is right, add --yes")
-    if not agreed(f"Delete {many} on {where}?"):
+    if not screen.agreed(f"Delete {many} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
 

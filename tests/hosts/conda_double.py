@@ -108,6 +108,24 @@ def install(options) -> None:
     print(done.stderr if versions() != before else "\n# All requested packages already installed.\n")
 
 
+def export(options) -> None:
+    """Print the environment as environment.yml has it; here all came from wheels, there numpy and the like from a channel."""
+    mine = {"jupyterlab", "jupyter_server", "jupyter-server", "pip"}
+    found = sorted(versions().items())
+    lines = [f"  - {name}={version}" for name, version in found if name in mine]
+    lines += ["  - pip:", *(f"      - {name}=={version}" for name, version in found if name not in mine)]
+    print("\n".join(["name: base", "channels:", "  - conda-forge", "dependencies:", *lines, f"prefix: {PREFIX}"]))
+
+
+def apply(options) -> None:
+    """Install what an environment.yml names."""
+    text = Path(options.file).read_text()
+    pins = re.findall(r"^ *- ([\w.-]+)==?([^=\s]+)", text.partition("dependencies:")[2], re.MULTILINE)
+    done = subprocess.run([*INSTALL, *(f"{name}=={version}" for name, version in pins)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        fail("CondaEnvException: Pip failed\n" + done.stderr)
+
+
 def init(options) -> None:
     """Write the marked block into the start-up file of each shell."""
     files = {"bash": ".bash_profile" if sys.platform == "darwin" else ".bashrc", "zsh": ".zshrc"}
@@ -186,6 +204,14 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(flag, action="store_true")
         sub.set_defaults(run=run)
     commands.choices["list"].add_argument("regex", nargs="?")
+    env = commands.add_parser("env").add_subparsers(required=True)
+    for name, run in (("export", export), ("update", apply)):
+        sub = env.add_parser(name)
+        sub.add_argument("-n", "--name", choices=["base"])
+        sub.add_argument("-q", "--quiet", action="store_true")
+        sub.add_argument("--no-builds", action="store_true")
+        sub.add_argument("-f", "--file")
+        sub.set_defaults(run=run)
     sub = commands.add_parser("config")
     sub.add_argument("--set", nargs=2, required=True)
     sub.set_defaults(run=config)

@@ -132,3 +132,16 @@ def test_login_shells_find_conda(box, fab_on):
     fab_on("miniforge", "python.init-shell").ok()
     assert box.run("runuser -l lab -c 'bash -ic \"command -v jupyter\" 2>/dev/null'") == "/home/lab/miniforge3/bin/jupyter"
     assert "nothing to change" in fab_on("miniforge", "python.init-shell").ok().out
+
+
+def test_a_backup_brings_the_packages_of_a_conda_back(box, fab_on, module_fab):
+    fab_on("miniforge", "python.install", "keys.copy", "jupyter.configure", LABFAB_PACKAGES="humanize").ok()
+    fab_on("miniforge", "backup.create").ok()
+    assert "humanize==" in next((module_fab.home / "labfab-backups").rglob("environment.yml")).read_text()
+    box.run("runuser -u lab -- /home/lab/miniforge3/bin/python -m pip uninstall -q -y humanize")
+    try:
+        assert "are as in" in fab_on("miniforge", "backup.restore").ok().out
+        assert box.run("/home/lab/miniforge3/bin/python -c 'import humanize; print(humanize.naturalsize(3000))'") == "3.0 kB"
+        assert "nothing to change" in fab_on("miniforge", "backup.restore").ok().out
+    finally:
+        fab_on("miniforge", "lab.stop").ok()

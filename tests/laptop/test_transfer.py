@@ -71,10 +71,10 @@ def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
 
 
 def test_survey_is_read() -> None:
-    said = "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\ncL+++++++++ 7 src/link\n.d..t...... 4096 x/\n"
+    said = "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\ncL+++++++++ 7 src/link\n.f...p..... 3 x\n"
     found = transfer.parse(said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n")
     assert found == (("src/a b", "src/link"), ("src/old",), 2, ("gone", "src/dir/"), 49)
-    assert not transfer.parse("created directory /x\n")
+    assert not transfer.parse("created directory /x\n.d..t...... 4096 x/\n")
 
 
 def test_progress_is_the_newest_state() -> None:

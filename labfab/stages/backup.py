@@ -1,0 +1,124 @@
+"""Backup: a lab on your laptop, and from there on another host.
+
+Owns: ~/labfab-backups on the laptop (laptop/archive.py).  Undo: delete the folder of a backup
+Kept: notebooks, Jupyter's configuration and kernelspecs, the exact packages, the settings. Every file has its SHA-256.
+"""
+
+from __future__ import annotations
+
+import json as to_json
+import posixpath
+from pathlib import Path
+
+import msgspec
+from fabric import Connection
+from invoke import Context
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import PREFIXES, facts
+from ..host import Host, alias_of, ask
+from ..laptop import archive
+from ..laptop import files as local_files
+from ..settings import Settings
+from ..task import host_task, laptop_task
+from . import files, lock, restoring
+
+SETTINGS = "settings.json"
+THERE = "for folder in %s %s %s; do if [ -d \"$folder\" ]; then echo yes; else echo no; fi; done"
+# Of the account, but no notebooks: left out where their folder is the home itself.
+PRIVATE = (".cache", ".config", ".jupyter", ".local", ".ssh", *PREFIXES.values())
+LEFT_OUT = ("/lab.log", "/migrated", "/tls")  # of Jupyter's folder: what belongs to its host alone
+
+
+@host_task(reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"})
+def create(c: Connection, to: str = "") -> None:
+    """Back the lab up to a folder of your laptop.
+
+    It goes to ~/labfab-backups, below the alias and the present time, and is compared by checksums afterwards.
+    """
+    want, host = Settings.of(c), Host.of(c)
+    if not facts(c).jupyter.config:
+        raise SetupError(f"{host.label}: there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first")
+    files.need_rsync(c)
+    if host.planning:
+        screen.planned(host.label, f"back up to {to or archive.root()}")
+        return
+    alias = alias_of(c, want)
+    folder = archive.unfinished(alias, to)
+    with local_files.locked(folder.parent):
+        for name, place in existing(c, want).items():
+            copy(c, want, folder, name, place)
+        write(folder / lock.name(want), lock.taken(c, want))
+        write(folder / SETTINGS, to_json.dumps(msgspec.to_builtins(want), indent=2) + "\n")
+        about = {"alias": alias, "host": c.host, "account": want.jupyter_user, "python": want.python}
+        done = archive.finish(folder, about | {"python_version": lock.version(c, want)})
+    screen.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
+    for line in lock.others((done / lock.name(want)).read_text()):
+        screen.warn(f"a package that is on no index, keep its source too: {line}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of the backup for you alone."""
+    local_files.replace(path, text.encode(), 0o600)
+
+
+def existing(c: Connection, want: Settings) -> dict[str, str]:
+    """The folders of the lab that are there."""
+    places = restoring.places(c, want)
+    answers = ask(c, THERE, *places.values()).out.split()
+    return {name: place for (name, place), answer in zip(places.items(), answers, strict=True) if answer == "yes"}
+
+
+def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> None:
+    """Pull one folder and compare it by checksums; what changed meanwhile is pulled again, once."""
+    options = tuple(f"--exclude={path}" for path in left_out(c, want, name, place))
+    source, target = f"{place}/", f"{folder}/{name}/"
+    files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
+    for last in (False, True):
+        found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
+        changed = (*found.new, *found.replaced, *found.deleted)
+        if not changed:
+            return
+        if last:
+            screen.warn(f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}")
+        else:
+            files.fetch(c, source, target, f"copy {len(changed)} again, changed meanwhile", delete=None, options=(*options, "-c"))
+
+
+def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
+    """What of a folder is no part of the backup, as paths below it."""
+    if name == "jupyter":
+        return list(LEFT_OUT)
+    home = facts(c).accounts[want.jupyter_user].home
+    private = [posixpath.join(home, path) for path in PRIVATE] if name == "notebooks" else []
+    return [path.removeprefix(place) for path in private if path.startswith(f"{place}/")]
+
+
+@host_task(
+    help={
+        "from_": "Folder of the backup, or its name in backup.list; without it the newest of this alias",
+        "force": "Replace files that differ; the old ones are kept beside as NAME.before-restore",
+        "yes": "Restart JupyterLab also when kernels are busy",
+    }
+)
+def restore(c: Connection, from_: str = "", force: bool = False, yes: bool = False) -> None:
+    """Bring a backup to this host: files, packages, password.
+
+    What is missing is installed first. Files of the host that differ are never replaced without --force.
+    """
+    restoring.restore(c, archive.find(from_, alias_of(c, Settings.of(c))), force, yes)
+
+
+@laptop_task(name="list", help={"json": "Print JSON"})
+def list_(c: Context, json: bool = False) -> None:
+    """Show the backups on this laptop."""
+    rows = [archive.row(folder) for folder in archive.found()]
+    if json:
+        screen.say(to_json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        about = f"{row['files']} files of {row['host']}, python: {row['python']}" if row["whole"] else "damaged"
+        screen.say(f"{row['name']}  {about}")
+    if not rows:
+        screen.say(f"there is no backup in {archive.root()}: backup.create")
