@@ -22,7 +22,7 @@ from .facts import APACHE, facts
 from .guard import guarded
 from .host import LONG, Host, Login, alias_of, block_of, fill
 from .journal import Entry
-from .laptop import secrets, ssh_config, trust, tunnel, vault
+from .laptop import keeper, secrets, shortcuts, ssh_config, trust, tunnel, vault
 from .platforms import platform
 from .settings import Settings
 from .shell import Shell
@@ -30,7 +30,7 @@ from .stages import lab
 from .task import refuse_company
 
 SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
-STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy")
+STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy", "shortcuts")
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
 
@@ -193,8 +193,11 @@ def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
 
 
 def forget(c: Connection, alias: str) -> None:
-    """Take from the laptop what belonged to this host: its tunnel, its alias, its CA and who trusts it, its secrets."""
+    """Take from the laptop what belonged to this host: its tunnel and shortcuts, its alias, its CA and who trusts it, its secrets."""
     tunnel.close(alias)
+    keeper.forget(alias)
+    for path in shortcuts.remove(alias):
+        screen.changed(alias, f"remove {path}", 0)
     try:
         for where in trust.remove(alias):
             screen.changed(alias, f"let {where} trust this lab no more", 0)
