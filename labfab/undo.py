@@ -30,7 +30,7 @@ from .stages import lab
 from .task import refuse_company
 
 SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
-STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy", "shortcuts")
+STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy", "shortcuts", "files", "backup")
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
 
