@@ -18,9 +18,10 @@ from . import jupyter, launch
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 WAIT = """\
+sock=%s
 end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
-  curl -fsk -m 5 %s >/dev/null && exit 0
+  curl -fsk -m 5 ${sock:+--unix-socket "$sock"} %s >/dev/null && exit 0
   pgrep -u %s -f bin/jupyter-lab >/dev/null || break
   sleep 0.3
 done
@@ -40,13 +41,15 @@ def start(c: Connection) -> None:
     account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)
+    if want.start_command:
+        launch.install(c, want.user, want.start_command)
     have = facts(c).lab
     if have.api:
         tell_of_restart(c)
         return
     if have.session and have.stale:
         raise SetupError(
-            f"{Host.of(c).label}: JupyterLab runs with the configuration of before and does not answer on port {want.lab_port}: "
+            f"{Host.of(c).label}: JupyterLab runs with the configuration of before and does not answer on {want.lab_place}: "
             "when no kernel is busy, lab.stop, then the same again"
         )
     if have.service:
@@ -68,7 +71,7 @@ def refuse(c: Connection, want: Settings) -> None:
         raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user} in {where}: type python.install first")
     if have.owner and have.owner != want.jupyter_user:
         holder = have.holder or "a program"
-        raise SetupError(f"{label}: port {want.lab_port} is taken by {holder} of {have.owner}: choose another lab_port")
+        raise SetupError(f"{label}: {want.lab_place} is taken by {holder} of {have.owner}: choose another lab_port")
 
 
 def tell_of_restart(c: Connection) -> None:
@@ -82,10 +85,10 @@ def wait(c: Connection, want: Settings) -> None:
     if host.planning:
         return
     with screen.working(host.label, "wait for JupyterLab"):
-        answer = ask(c, WAIT, PATIENCE, f"{want.lab_url(want.lab_port)}api", want.jupyter_user, want.jupyter_user)
+        answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", want.jupyter_user, want.jupyter_user)
     host.facts.clear()
     if not answer.ok:
-        raise SetupError(f"{host.label}: JupyterLab does not answer on port {want.lab_port}: {answer.last_words}")
+        raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {answer.last_words}")
 
 
 @host_task
@@ -93,7 +96,7 @@ def stop(c: Connection) -> None:
     """Stop JupyterLab and its kernels."""
     have, want = facts(c).lab, Settings.of(c)
     if have.owner and have.owner != want.jupyter_user:
-        raise SetupError(f"{Host.of(c).label}: port {want.lab_port} belongs to {have.owner}, so it is not yours to stop")
+        raise SetupError(f"{Host.of(c).label}: {want.lab_place} belongs to {have.owner}, so it is not yours to stop")
     if have.pid and have.service:
         change(c, SERVICE, "stop", user=want.jupyter_user, why="stop JupyterLab")
     elif have.pid:
