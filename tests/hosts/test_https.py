@@ -118,6 +118,15 @@ def test_a_second_run_changes_nothing(lab):
     assert (lab.box.checksums(), lab.served().serial) == (before, serial)
 
 
+def test_a_second_laptop_learns_the_ca_from_the_host(lab):
+    """As long as that CA can vouch for this lab alone."""
+    ca, serial = lab.ca.read_text(), lab.served().serial
+    lab.ca.unlink()
+    lab("https.trust").fails("https.issue")
+    assert "nothing to change" in lab("https.issue").ok().out
+    assert (lab.ca.read_text(), lab.served().serial) == (ca, serial)
+
+
 def test_a_plan_of_a_renewal_touches_neither_side(lab):
     before, ca = lab.box.checksums(), lab.ca.read_text()
     said = lab("--dry", "https.renew").ok().out
