@@ -52,6 +52,8 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 )
 def pull(c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False) -> None:
     """Copy files of the host to your laptop."""
+    if not screen.alone:
+        raise SetupError(f"{Host.of(c).label}: the files of several hosts would mix: pull from one at a time, each with its own --to")
     source, place = there(c, remote), here(to).rstrip("/") + "/"
     found = survey(c, source, place, delete=delete, pull=True) if need_rsync(c) else None
     if found is not None and not found:
