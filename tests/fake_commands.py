@@ -23,6 +23,9 @@ def put(model, made) -> None:
         "/etc/ssh/sshd_config": ("ssh", "main"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
         "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
+        "/etc/letsencrypt/renewal-hooks/deploy/labfab": ("acme", "hook"),
+        "/etc/systemd/system/labfab-certbot.service": ("acme", "own_service"),
+        "/etc/systemd/system/labfab-certbot.timer": ("acme", "own_timer"),
     }.get(made.path)
     if found := re.fullmatch(r"/(?:home/)?([a-z]+)/.ssh/authorized_keys", made.path):
         place = ("accounts", f"{found[1]}.keys")
@@ -57,6 +60,8 @@ def install(model, made, packages) -> None:
     model.install(*shlex.split(packages))
     if "apache2" in shlex.split(packages):
         model.sections["proxy"] |= APACHE
+    if "certbot" in shlex.split(packages):
+        model.sections["acme"] |= {"program": "/usr/bin/certbot", "renews.certbot.timer": "yes"}
 
 
 def run_apache(model, made) -> None:
@@ -186,6 +191,50 @@ def no_certificate(model, made) -> None:
     model.sections["https"] = {"folder_stat": model.sections["https"]["folder_stat"]}
 
 
+def lineage(model, made, program, server, email, words) -> None:
+    """Give what certbot was asked for, and let it note how."""
+    from labfab.laptop import authority
+
+    assert model.sections["acme"].get("program") == program or "snap" in program
+    asked = shlex.split(words)
+    names = [name for option, name in zip(asked, asked[1:], strict=False) if option in ("-d", "--ip-address")]
+    ca = authority.make("acme", names)
+    request = new_key(model, made, "")
+    how = next(word.removeprefix("--") for word in asked if word in ("--standalone", "--apache", "--webroot"))
+    more = f"webroot_path = {asked[asked.index('-w') + 1]},\n" if "-w" in asked else ""
+    model.set_file("acme", "lineage", authority.sign(ca, request, names) + ca.pem, "777 root")
+    model.set_file("acme", "renewal", f"[renewalparams]\nserver = {server}\nauthenticator = {how}\n{more}", "644 root")
+    model.sections["acme"]["program"] = program
+
+
+def renewed(model, made, program) -> None:
+    from labfab.laptop import authority, certificate
+
+    names = certificate.read(model.file("acme", "lineage")).names
+    ca = authority.make("acme", names)
+    model.set_file("acme", "lineage", authority.sign(ca, new_key(model, made, ""), names), "777 root")
+    handed(model, made)  # certbot runs the hook
+
+
+def handed(model, made) -> None:
+    assert model.file("acme", "hook"), "there is no hook"
+    owner = "root" if "account=root" in model.file("acme", "hook") else model.lab.get("user", "lab")
+    model.set_file("https", "cert", model.file("acme", "lineage"), f"644 {owner}")
+    model.sections["https"] |= {"key": f"600 {owner}", "pair": "yes"}
+    for key in ("ca.stat", "ca.text"):
+        model.sections["https"].pop(key, None)
+
+
+def forget(model, made, *words) -> None:
+    have = model.sections["acme"]
+    for key in [key for key in have if key.split(".")[0] in ("hook", "renewal", "lineage")]:
+        del have[key]
+
+
+def renews(model, made, unit) -> None:
+    model.sections["acme"][f"renews.{unit}"] = "yes"
+
+
 def reboot(model, made) -> None:
     model.sections["system"]["boot_id"] += "+"
     model.sections["system"].pop("reboot_required", None)
@@ -243,5 +292,15 @@ EFFECTS = (
     (r"kill \d+; for i in .*", stop),
     (r"tmux kill-session -t =jupyter", stop),
     (r"systemctl enable -q --now apache2", run_apache),
+    (r"a2dissite -q zz-labfab", lambda model, made: model.sections.update(proxy=dict(APACHE))),
+    (
+        r'find /etc/letsencrypt >"\$KEPT.letsencrypt" 2>/dev/null; (\S+) certonly -n --agree-tos --cert-name labfab '
+        r"--renew-with-new-domains --server (\S+) -m (\S+) (--.*) 2>&1", lineage,
+    ),
+    (r"(\S+) renew -n --cert-name labfab --force-renewal --no-random-sleep-on-renew 2>&1", renewed),
+    (r"RENEWED_LINEAGE=/etc/letsencrypt/live/labfab /etc/letsencrypt/renewal-hooks/deploy/labfab", handed),
+    (r"rm -f /etc/letsencrypt/renewal-hooks/deploy/labfab; .*(?:certbot) delete -n --cert-name labfab 2>&1", forget),
+    (r"snap install --classic certbot", lambda model, made: None),
+    (r"systemctl daemon-reload; systemctl enable -q --now (\S+)", renews),
     (r"# Apache on the host: .*\nsite_on(.*)", serve),
 )

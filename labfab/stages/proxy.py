@@ -41,6 +41,9 @@ def apache(c: Connection) -> None:
     """Publish JupyterLab through Apache, with TLS."""
     refuse(c)
     host, place = Host.of(c), https.place(c).folder
+    if ours(facts(c).proxy.fault):  # then Apache tells of nothing else
+        change(c, "a2dissite -q zz-labfab", why="disable our site, which Apache cannot read", undo=("apache_site",), keep=FOLDERS)
+        refuse(c)
     if not facts(c).https.pair and not host.planning:
         raise SetupError(f"{host.label}: there is no certificate with its key in {place}: type https.issue first")
     platform(c).install(c, "apache2")
@@ -86,6 +89,8 @@ def reasons(c: Connection) -> Iterator[str]:
         holder = facts(c).ssh.listening.get(port, "apache2")
         if holder != "apache2":
             yield f"port {port} is held by {holder}, so Apache cannot have it: stop {holder} there, or set publish: https or tunnel"
+    if ours(have.fault):
+        return
     if have.fault:
         yield f"Apache's configuration has a fault already, so nothing was touched: {have.fault}"
     if have.hands_on:
@@ -93,6 +98,11 @@ def reasons(c: Connection) -> Iterator[str]:
     if have.version and not have.listens:
         yield "Apache is told nowhere to listen on port 443: add the line `Listen 443` to /etc/apache2/ports.conf"
     yield from clashes(have, https.names(c), want.base_url)
+
+
+def ours(fault: str) -> bool:
+    """Whether it is our site that Apache cannot read: somebody changed it, or took its certificate away."""
+    return "/zz-labfab.conf" in fault
 
 
 def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:

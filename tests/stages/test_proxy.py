@@ -116,6 +116,17 @@ def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
     assert model.planned == [WRITE, SERVE] and model.writes == []
 
 
+def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
+    """It is in the way of nothing but itself: disabled first, for Apache tells of no other site before."""
+    model = apache()
+    fault = facts.as_file("f", "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command", "", "")["f.text"]
+    model.sections["proxy"] = {"version": "2.4.66", "running": "yes", "boots": "yes", "enabled": "yes", "fault": fault}
+    proxy.refuse(model.c)
+    proxy.apache(model.c)
+    assert model.whys == ["disable our site, which Apache cannot read", WRITE, SERVE]
+    assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
+
+
 FAULTS = {
     "nothing to publish": ({"publish": "https"}, {}, "set publish: apache"),
     "nginx at 80": ({}, {"ssh": {"listening.80": "nginx"}}, "port 80 is held by nginx"),
