@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from invoke import Task
+from invoke.parser.context import to_flag
 from msgspec import inspect
 
 import labfab
@@ -112,7 +113,7 @@ def task_rows() -> Iterator[str]:
 
 
 def flags(task: Task) -> str:
-    return ", ".join(f"`--{name}`: {about}" for name, about in arguments(task).items())
+    return ", ".join(f"`{to_flag(name)}`: {about}" for name, about in arguments(task).items())
 
 
 def arguments(task: Task) -> dict[str, str | None]:

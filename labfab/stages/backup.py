@@ -28,7 +28,7 @@ SETTINGS = "settings.json"
 THERE = "for folder in %s %s %s; do if [ -d \"$folder\" ]; then echo yes; else echo no; fi; done"
 # Of the account, but no notebooks: left out where their folder is the home itself.
 PRIVATE = (".cache", ".config", ".jupyter", ".local", ".ssh", *PREFIXES.values())
-LEFT_OUT = ("/lab.log", "/migrated", "/tls")  # of Jupyter's folder: what belongs to its host alone
+LEFT_OUT = ("/lab.log", "/migrated", "/tls", "/lab/workspaces")  # of Jupyter's folder: what belongs to its host and moment
 
 
 @host_task(reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"})
@@ -98,7 +98,7 @@ def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
 @host_task(
     help={
         "from_": "Folder of the backup, or its name in backup.list; without it the newest of this alias",
-        "force": "Replace files that differ; the old ones are kept beside as NAME.before-restore",
+        "force": "Replace files that differ; the old ones stay beside, as NAME.before-TIME",
         "yes": "Restart JupyterLab also when kernels are busy",
     }
 )

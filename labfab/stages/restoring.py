@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import time
 from pathlib import Path
 
 from fabric import Connection
@@ -26,7 +27,7 @@ CONFIG = "jupyter_server_config.json"
 # What an address, a certificate or a setting of the other host says has no place on this one.
 OF_ITS_HOST = ("ip", "port", "base_url", "root_dir", "local_hostnames", "allow_remote_access", "trust_xheaders", "certfile", "keyfile")
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}  # that one is merged
-BESIDE = ("-c", "--backup", "--suffix=.before-restore")
+BESIDE = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")  # what is replaced stays beside, under the time
 
 
 def places(c: Connection, want: Settings) -> dict[str, str]:
@@ -138,7 +139,7 @@ def send(c: Connection, want: Settings, folder: Path, name: str, found: dict[str
     if found is None or found[name]:
         place = places(c, want)[name]
         why = f"restore {files.told(found and found[name])} to {place}"
-        files.send(c, f"{folder}/{name}/", place, why, options=(*BESIDE, *OPTIONS.get(name, ())))
+        files.send(c, f"{folder}/{name}/", place, why, options=(*map(time.strftime, BESIDE), *OPTIONS.get(name, ())))
 
 
 def prove(c: Connection, want: Settings, folder: Path, packages: str) -> None:
