@@ -144,6 +144,12 @@ def test_every_link_and_path_exists(page):
             assert (ROOT / span).exists(), f"{span} is missing"
 
 
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.name)
+def test_every_picture_is_shown_and_small(picture):
+    assert picture.stat().st_size < 150_000
+    assert any(picture.name in page.read_text() for page in PAGES)
+
+
 @pytest.mark.parametrize("name", reference.pages())
 def test_generated_pages_are_fresh(name):
     assert (ROOT / "docs" / name).read_text() == reference.pages()[name], f"docs/{name} is stale: inv docs"
