@@ -13,6 +13,7 @@ from labfab import host as door
 from labfab.errors import SetupError
 from labfab.host import Host, ask, change, fill, put
 from labfab.laptop import keypair, secrets
+from labfab.settings import Settings
 from labfab.shell import Result, WrongSudoPassword
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
 from tests import fake as models
@@ -300,15 +301,22 @@ def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypa
     assert "s3cret" not in said.out + said.err and "argon2:" not in said.out
 
 
-def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch):
+def chosen(publish: str) -> list:
+    """The stages of a whole setup but for the tunnel, which is of the laptop."""
+    want = Settings(publish=publish)
+    return [stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)]
+
+
+@pytest.mark.parametrize("publish", ["tunnel", "https"])
+def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish):
     """The whole recipe, planned and then made: the same changes in the same order."""
     monkeypatch.setattr("labfab.stages.tunnel.open_", lambda c: "")
     keypair.generate(alone / "home/.ssh/id_ed25519")
-    stages = [stage for name, stage in setup.UBUNTU if name != "tunnel"]
+    stages = chosen(publish)
     whys = []
     for dry in (True, False):
         Host.sessions.clear()
-        model = fake(dry=dry, python="venv")
+        model = fake(dry=dry, python="venv", publish=publish)
         model.sections["updates"] |= {"age": "999999", "pending": "3"}
         for stage in stages:
             stage(model.c)
@@ -316,10 +324,11 @@ def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch):
     assert whys[0] == whys[1] and len(whys[0]) > 20
 
 
-def test_a_second_run_of_everything_changes_nothing(fake, alone):
+@pytest.mark.parametrize("publish", ["tunnel", "https"])
+def test_a_second_run_of_everything_changes_nothing(fake, alone, publish):
     """From the same command line: no change, no question, one reading, followed to the new login."""
-    model = fake(python="venv")
-    stages = [stage for name, stage in setup.UBUNTU if name != "tunnel"]
+    model = fake(python="venv", publish=publish)
+    stages = chosen(publish)
     for stage in stages:
         stage(model.c)
     first, model.sections["updates"]["pending"] = dict(model.sections["ssh"]), "0"
