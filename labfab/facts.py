@@ -125,6 +125,7 @@ class Lab(msgspec.Struct, frozen=True):
     api: str  # version that answers; empty: nothing does
     service: bool = False  # systemd starts it
     unit: File | None = None
+    socket_mode: str = ""  # of the Unix socket, where it listens on one
 
 
 class Https(msgspec.Struct, frozen=True):
@@ -257,7 +258,7 @@ class Facts:
         v = self.raw("lab")
         return Lab(
             "session" in v, v.get("owner", ""), v.get("pid", ""), v.get("holder", ""), v.get("since", ""),
-            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"),
+            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"), v.get("socket_mode", ""),
         )
 
     @cached_property
@@ -290,6 +291,7 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     given = {
         "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
         "LAB_PORT": want.lab_port, "LAB_URL": want.lab_url(want.lab_port), "ROOT_DIR": want.root_dir,
+        "LAB_SOCKET": want.lab_socket,
         "PUBLISH": want.publish,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())

@@ -1,6 +1,6 @@
 # Reads a Debian or Ubuntu host and changes nothing of it. Each section is a function that prints `key=value`
 # lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
-# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, ROOT_DIR, PUBLISH, then the names of the sections.
+# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET, ROOT_DIR, PUBLISH, then the names of the sections.
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
@@ -186,7 +186,13 @@ lab() {
   own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
   [ -e "$home/.config/systemd/user/default.target.wants/jupyter.service" ] && say service yes
   command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
-  socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
+  if [ -n "$LAB_SOCKET" ]; then
+    path=$home/$LAB_SOCKET
+    socket=$(ss -Hlxpe 2>/dev/null | awk -v path="$path" '$5 == path' | head -n 1)
+    [ -n "$socket" ] && say socket_mode "$(stat -c %a "$path")" && socket="$socket uid:$(stat -c %u "$path")"
+  else
+    socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
+  fi
   config=$home/.jupyter/jupyter_server_config.json
   if [ -z "$socket" ]; then  # it may listen elsewhere, by a configuration of before
     pid=$(runuser -u "$LAB_USER" -- tmux list-panes -t =jupyter -F '#{pane_pid}' 2>/dev/null | head -n 1)
@@ -201,7 +207,7 @@ lab() {
   say holder "$(printf '%s' "$socket" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')"
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   newer_than "$config" "$pid" && say stale yes
-  say api "$(curl -sk -m 5 "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+  say api "$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$path"} "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
 }
 
 # The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.

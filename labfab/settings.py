@@ -97,6 +97,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
 
     lab_port: Annotated[int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)] = 9999
+    listen: Annotated[
+        Literal["tcp", "socket"],
+        doc("`tcp`: JupyterLab listens at `lab_port`; `socket`: on a Unix socket that only its account can open, and at no port"),
+    ] = "tcp"
     local_port: Annotated[int, doc("Port of the tunnel on your laptop", ge=1024, le=65535)] = 9000
     root_dir: Annotated[
         str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z")
@@ -135,6 +139,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def jupyter_user(self) -> str:
         """The account that owns Python, the notebooks and the Lab process."""
         return self.lab_user or self.user
+
+    @property
+    def lab_socket(self) -> str:
+        """JupyterLab's socket, from its account's home on; empty where it listens on TCP."""
+        return ".jupyter/lab.sock" if self.listen == "socket" else ""
+
+    @property
+    def lab_place(self) -> str:
+        """Where JupyterLab listens, in words."""
+        return f"~/{self.lab_socket}" if self.lab_socket else f"port {self.lab_port}"
 
     @property
     def published(self) -> bool:
@@ -246,6 +260,10 @@ def consistent(settings: Settings) -> Settings:
         raise SetupError(
             f"publish: {settings.publish} with sudo: nopasswd would give root to whoever gets into JupyterLab: leave sudo at password"
         )
+    if settings.lab_socket and settings.published:
+        raise SetupError(f"listen: socket keeps JupyterLab to the tunnel: leave listen at tcp, or publish ({settings.publish}) at tunnel")
+    if settings.lab_socket and settings.lab_user:
+        raise SetupError("listen: socket lets in the account that runs JupyterLab alone, and you log in as another: leave lab_user empty")
     for name in settings.names:
         if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):
             raise SetupError(f"names: {name} looks like an address and is none: correct it")

@@ -20,6 +20,7 @@ from ..host import Host, alias_of, block_of
 from ..laptop import files, forward
 from ..settings import Settings
 from ..shell import Shell
+from ..stages import jupyter
 from .rows import Unseen
 
 SCRIPT = (Path(__file__).parent / "audit.sh").read_text()
@@ -98,7 +99,8 @@ class Look:
     @cached_property
     def url(self) -> str:
         """Where JupyterLab is reached, through a forward that lives as long as this look."""
-        return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, self.want.lab_port)))
+        place = jupyter.socket(self.c, self.want) or self.want.lab_port
+        return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
 
     @property
     def logins(self) -> list[str]:

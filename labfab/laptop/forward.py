@@ -6,15 +6,17 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import paramiko
+from paramiko.common import cMSG_CHANNEL_OPEN
 
 
 @contextlib.contextmanager
-def opened(transport: paramiko.Transport, port: int) -> Iterator[int]:
-    """Lead a free local port to *port* of the host's loopback; yield its number."""
+def opened(transport: paramiko.Transport, place: int | str) -> Iterator[int]:
+    """Lead a free local port to a port of the host's loopback, or to a Unix socket there; yield its number."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=serve, args=(server, transport, port), daemon=True).start()
+        threading.Thread(target=serve, args=(server, transport, place), daemon=True).start()
         try:
             yield server.getsockname()[1]
         finally:
@@ -22,21 +24,21 @@ def opened(transport: paramiko.Transport, port: int) -> Iterator[int]:
                 server.shutdown(socket.SHUT_RDWR)  # wakes accept()
 
 
-def serve(server: socket.socket, transport: paramiko.Transport, port: int) -> None:
+def serve(server: socket.socket, transport: paramiko.Transport, place: int | str) -> None:
     """Take callers until the server is closed."""
     while True:
         try:
             caller, origin = server.accept()
         except OSError:
             return
-        threading.Thread(target=join, args=(caller, origin, transport, port), daemon=True).start()
+        threading.Thread(target=join, args=(caller, origin, transport, place), daemon=True).start()
 
 
-def join(caller: socket.socket, origin: tuple[str, int], transport: paramiko.Transport, port: int) -> None:
+def join(caller: socket.socket, origin: tuple[str, int], transport: paramiko.Transport, place: int | str) -> None:
     """Carry bytes both ways until both sides have ended."""
     with caller:
         try:
-            channel = transport.open_channel("direct-tcpip", ("127.0.0.1", port), origin, timeout=10)
+            channel = open_channel(transport, place, origin)
         except (paramiko.SSHException, EOFError):
             return  # the caller sees the line closed
         with contextlib.closing(channel):
@@ -44,6 +46,29 @@ def join(caller: socket.socket, origin: tuple[str, int], transport: paramiko.Tra
             back.start()
             carry(caller, channel)
             back.join()
+
+
+def open_channel(transport: paramiko.Transport, place: int | str, origin: tuple[str, int]) -> paramiko.Channel:
+    if isinstance(place, int):
+        return transport.open_channel("direct-tcpip", ("127.0.0.1", place), origin, timeout=10)
+    return paramiko.Transport.open_channel(ToSocket(transport, place), "direct-streamlocal@openssh.com", timeout=10)  # type: ignore[arg-type]
+
+
+class ToSocket:
+    """A transport that adds to the question for a channel which Unix socket is meant; paramiko has no words for that."""
+
+    def __init__(self, transport: paramiko.Transport, path: str) -> None:
+        self.transport, self.path = transport, path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        if message.asbytes()[:1] == cMSG_CHANNEL_OPEN:
+            for part in (self.path, ""):
+                message.add_string(part)
+            message.add_int(0)
+        self.transport._send_user_message(message)
 
 
 def carry(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:

@@ -27,7 +27,7 @@ def here() -> ModuleType:
     return launchd if sys.platform == "darwin" else systemd
 
 
-def keep(target: Target, local_port: int, remote_port: int, timeout: int = 10, identity: str = "") -> Tunnel:
+def keep(target: Target, local_port: int, remote_port: int | str, timeout: int = 10, identity: str = "") -> Tunnel:
     """Hand the tunnel of a lab to the keeper, once it is seen to come up; one that is kept alike stays as it is."""
     here().refuse()
     wanted = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
@@ -47,10 +47,10 @@ def keep(target: Target, local_port: int, remote_port: int, timeout: int = 10, i
             raise explain(error, identity) from None
 
 
-def argv(target: Target, local_port: int, remote_port: int, timeout: int) -> list[str]:
+def argv(target: Target, local_port: int, remote_port: int | str, timeout: int) -> list[str]:
     """The command that the keeper runs."""
     options = [part for option in (*ALIVE, f"ConnectTimeout={timeout}") for part in ("-o", option)]
-    command = openssh.command(target, "-N", *options, "-L", tunnel.forwarding(local_port, remote_port))
+    command = openssh.command(target, "-N", *options, "-L", f"127.0.0.1:{local_port}:{tunnel.far_end(target, remote_port, timeout)}")
     return [shutil.which(command[0]) or command[0], *command[1:]]
 
 

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..errors import SetupError, Unreachable
 from .keypair import NAMES
@@ -79,14 +80,14 @@ def address(target: Target) -> list[str]:
     return [*identity, *port, *user, "--", target.hostname]
 
 
-def run(argv: list[str], timeout: float) -> tuple[int, str]:
+def run(argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL) -> tuple[int, str]:
     """Run ssh and return its exit code and its errors; none of our secrets goes into its environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
     # A file, since a pipe would stay open for as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
                 env=environment, timeout=timeout, check=False,
             )  # fmt: skip
             code = done.returncode
@@ -96,6 +97,18 @@ def run(argv: list[str], timeout: float) -> tuple[int, str]:
             return 255, "timed out"
         errors.seek(0)
         return code, errors.read().decode(errors="replace").replace("\r", "")
+
+
+def ask(target: Target, words: str, timeout: int) -> str:
+    """Run a command on the host and return the last line that it prints. Raises SetupError when ssh fails."""
+    with tempfile.TemporaryFile() as out:
+        argv = [*command(target, "-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"), words]
+        code, errors = run(argv, 3 * timeout, out)
+        out.seek(0)
+        lines = out.read().decode(errors="replace").splitlines()
+    if code == 255:
+        raise explain(target, errors)
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def explain(target: Target, errors: str) -> SetupError:

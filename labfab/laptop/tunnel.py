@@ -25,7 +25,7 @@ from .ports import first_free, listens
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
 TRIES = 5  # ports, should another program take the free one first
-KEYS = {"target": dict, "wanted_port": int, "remote_port": int, "local_port": int, "pid": int, "control": str}
+KEYS = {"target": dict, "wanted_port": int, "remote_port": (int, str), "local_port": int, "pid": int, "control": str}
 KEEP = ("ControlPersist=no", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
@@ -35,7 +35,7 @@ class Tunnel:
 
     alias: str
     local_port: int
-    remote_port: int
+    remote_port: int | str  # or the path of a Unix socket, from the home on
     pid: int
     reused: bool = False
     moved: bool = False
@@ -46,7 +46,7 @@ class Tunnel:
         return f"http://127.0.0.1:{self.local_port}"
 
 
-def open(target: Target, local_port: int, remote_port: int, timeout: int = 10) -> Tunnel:
+def open(target: Target, local_port: int, remote_port: int | str, timeout: int = 10) -> Tunnel:
     """Open the tunnel of a lab on the wanted local port or the next free one; an open one is used again."""
     wanted = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
     with files.locked(files.config_folder(target.alias)):
@@ -123,12 +123,13 @@ def wait(target: Target, timeout: int) -> Tunnel:
     raise openssh.explain(target, said or "timed out")
 
 
-def start(target: Target, place: Path, local_port: int, remote_port: int, timeout: int) -> int:
+def start(target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int) -> int:
     """Start ssh in the background and return the local port that it took."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
+    far = far_end(target, remote_port, timeout)
     for _ in range(TRIES):
         local_port = first_free(local_port)
-        argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", forwarding(local_port, remote_port))
+        argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", f"127.0.0.1:{local_port}:{far}")
         code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
             return local_port
@@ -138,8 +139,14 @@ def start(target: Target, place: Path, local_port: int, remote_port: int, timeou
     raise SetupError(f"no free port near {local_port}: name another one in the setting local_port")
 
 
-def forwarding(local_port: int, remote_port: int) -> str:
-    return f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}"
+def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
+    """Where the tunnel leads, as ssh wants it; only the host knows where its home is."""
+    if isinstance(remote_port, int):
+        return f"127.0.0.1:{remote_port}"
+    home = openssh.ask(target, "pwd", timeout)
+    if not home.startswith("/"):
+        raise SetupError(f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?")
+    return f"{home}/{remote_port}"
 
 
 def end(alias: str, state: dict[str, Any]) -> bool:

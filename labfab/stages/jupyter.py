@@ -25,6 +25,7 @@ from . import user
 
 Config = dict[str, Any]
 
+SECURE = {"xsrf_cookie_kwargs": {"secure": True}}  # its other cookies are so by themselves
 STRONG = 14  # letters that a password needs where everybody may try one
 
 
@@ -36,8 +37,11 @@ def configure(c: Connection) -> None:
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
     old = parsed(c, facts(c).jupyter.config)
     config = merged(old, wanted(c, want))
-    if want.publish != "https":
+    if want.publish == "https":
+        config["ServerApp"]["tornado_settings"] = {**SECURE, **config["ServerApp"].get("tornado_settings", {})}
+    else:
         withdraw(c, want, config["ServerApp"])
+    forsake(config, want)
     identity = config.setdefault("IdentityProvider", {})
     already = "local_hostnames" in old.get("ServerApp", {})  # then its password was looked at when it was published
     identity["hashed_password"] = hashed(c, want, identity.get("hashed_password", ""), already)
@@ -49,14 +53,33 @@ def configure(c: Connection) -> None:
 def wanted(c: Connection, want: Settings) -> Config:
     """What the configuration must say, whatever else it says."""
     server = {
-        "ip": "*" if want.publish == "https" else "127.0.0.1",
-        "port": want.lab_port,
         "port_retries": 0,  # another port would break the tunnel without a word
         "open_browser": False,
         "base_url": want.base_url,
         "root_dir": make_root_dir(c, want),
     }
-    return merged({"ServerApp": {**server, **published(c, want)}}, want.jupyter_options)
+    return merged(merged({"ServerApp": server | published(c, want)}, listening(c, want)), want.jupyter_options)
+
+
+def listening(c: Connection, want: Settings) -> Config:
+    """Where it is to listen; on a socket even its kernels need no port."""
+    if want.lab_socket:
+        return {"ServerApp": {"sock": socket(c, want), "sock_mode": "0600"}, "KernelManager": {"transport": "ipc"}}
+    return {"ServerApp": {"ip": "*" if want.publish == "https" else "127.0.0.1", "port": want.lab_port}}
+
+
+def socket(c: Connection, want: Settings) -> str:
+    """The path of JupyterLab's socket; empty where it listens on TCP."""
+    account = facts(c).accounts.get(want.jupyter_user)
+    return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
+
+
+def forsake(config: Config, want: Settings) -> None:
+    """Take out where it listened under the other `listen`; Jupyter refuses to start with both."""
+    for name in ("ip", "port") if want.lab_socket else ("sock", "sock_mode"):
+        config["ServerApp"].pop(name, None)
+    if not want.lab_socket and config.get("KernelManager") == {"transport": "ipc"}:
+        del config["KernelManager"]
 
 
 def published(c: Connection, want: Settings) -> Config:
@@ -81,6 +104,8 @@ def withdraw(c: Connection, want: Settings, server: Config) -> None:
     """Take our certificate out of a configuration that served it; one of somebody else stays."""
     if tls(c, want).items() <= server.items():
         del server["certfile"], server["keyfile"]
+        if server.get("tornado_settings") == SECURE:
+            del server["tornado_settings"]
 
 
 def make_root_dir(c: Connection, want: Settings) -> str:

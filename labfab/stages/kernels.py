@@ -23,14 +23,15 @@ from ..facts import below, facts, parse
 from ..host import Host, ask
 from ..settings import Settings
 from ..task import host_task
-from . import lab
+from . import jupyter, lab
 
 GROUP = "lab"
 # The token goes from file to curl by a pipe: an argument would show in `ps`.
 ACTIVITY = r"""
-url=%s user=%s root=%s
+url=%s user=%s root=%s sock=%s
 token=$(tr -d '\n' <%s | sed -nE 's/.*"token": *"([^"]+)".*/\1/p')
-get() { printf 'header = "Authorization: token %%s"\n' "$token" | curl -fsk -m 20 -K - "$url$1" | base64 | tr -d '\n'; }
+call() { curl -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'; }
+get() { printf 'header = "Authorization: token %%s"\n' "$token" | call "$1"; }
 echo '[activity]'
 echo "kernels=$(get api/kernels)"
 echo "sessions=$(get api/sessions)"
@@ -88,7 +89,7 @@ def activity(c: Connection) -> Activity:
     home = facts(c).accounts[want.jupyter_user].home
     root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
     config = f"{home}/.jupyter/jupyter_server_config.json"
-    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, config).out)["activity"]
+    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, jupyter.socket(c, want), config).out)["activity"]
     free, size, disk = said["disk"].split(" ", 2) if "disk" in said else ("", "", "")
     return Activity(list(kernels(said)), int(free) * 1024 if free else None, int(size) * 1024 if size else None, disk)
 
@@ -134,12 +135,12 @@ def status(c: Connection, json: bool = False) -> None:
         screen.say(to_json.dumps(document(c, found, days), indent=2, ensure_ascii=False))
     elif found is None and have.owner:
         holder = f"{have.holder or 'a program'} of {have.owner}"
-        screen.say(f"port {want.lab_port} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
+        screen.say(f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
     elif found is None:
         screen.say("JupyterLab does not run: lab.start")
     else:
         how = f"pid {have.pid}, {'by systemd' if have.service else 'in tmux'}"
-        where = f"jupyter_server {have.api} answers on port {want.lab_port}"
+        where = f"jupyter_server {have.api} answers on {want.lab_place}"
         screen.say(f"JupyterLab runs as {have.owner} ({how}) since {have.since}; {where}")
         show(found, days)
 

@@ -28,9 +28,9 @@ tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | te
 COMMAND = f"""\
 #!/bin/sh
 {MARK} in the tmux session `jupyter`, unless it runs, and says where. Changes of yours are overwritten.
-user=%s url=%s
+user=%s url=%s socket=%s
 [ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
-answers() {{ curl -fsk -m 5 "${{url}}api" >/dev/null; }}
+answers() {{ curl -fsk -m 5 ${{socket:+--unix-socket "$HOME/$socket"}} "${{url}}api" >/dev/null; }}
 
 cd
 if answers; then
@@ -62,7 +62,7 @@ PROFILE = '\n# labfab: commands of your own\nPATH="$HOME/.local/bin:$PATH"\n'
 def text(want: Settings) -> str:
     """The command: the same tmux session as lab.start's."""
     prefix = PREFIXES[want.python]
-    return fill(COMMAND, want.jupyter_user, want.lab_url(want.lab_port), prefix, prefix)
+    return fill(COMMAND, want.jupyter_user, want.lab_url(want.lab_port), want.lab_socket, prefix, prefix)
 
 
 def there(c: Connection, account: str, name: str) -> File | None:

@@ -96,7 +96,7 @@ def renew(c: Connection, yes: bool) -> None:
 @contextlib.contextmanager
 def door(c: Connection, want: Settings) -> Iterator[str]:
     """Lead a local port to JupyterLab for a while; yield its URL there."""
-    with forward.opened(Host.of(c).c.transport, want.lab_port) as port:
+    with forward.opened(Host.of(c).c.transport, jupyter.socket(c, want) or want.lab_port) as port:
         yield want.lab_url(port)
 
 

@@ -29,7 +29,7 @@ def open_(c: Context) -> str:
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
         if not tunnel.status(target.alias):
-            screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's port {want.lab_port}")
+            screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's {want.lab_place}")
         return ""
     found = opened(c, want)
     how = "is open already" if found.reused else "is open"
@@ -70,12 +70,12 @@ def keep(c: Context) -> None:
     """
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
-        screen.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's port {want.lab_port}")
+        screen.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's {want.lab_place}")
         return
     block = found_in_config(c)
     if block is None:
         raise SetupError(f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first")
-    found = keeper.keep(target, want.local_port, want.lab_port, want.connect_timeout, block.identity)
+    found = keeper.keep(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout, block.identity)
     how = "is kept already" if found.reused else "is kept"
     screen.say(f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
 
@@ -95,17 +95,17 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
         if not found.kept:
             tunnel.close(target.alias)
         name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
-        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's port {want.lab_port}: fab -H {name} {task}")
+        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's {want.lab_place}: fab -H {name} {task}")
     return found
 
 
 def reach(target: tunnel.Target, want: Settings, answer: Callable[[str], Answer]) -> tuple[tunnel.Tunnel, Answer]:
     """Open the tunnel, or find it open; give what the far end answers to a question, asked with the URL."""
-    found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+    found = tunnel.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
     said = answer(want.lab_url(found.local_port))
     if not said and found.reused:  # it may have survived the host's reboot as a mere shell of itself
         tunnel.close(target.alias)
-        found = tunnel.open(target, want.local_port, want.lab_port, want.connect_timeout)
+        found = tunnel.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
         said = answer(want.lab_url(found.local_port))
     return found, said
 
