@@ -11,7 +11,7 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import sources, websites
+from .. import screen, sources, websites
 from ..errors import SetupError
 from ..facts import APACHE, Proxy, as_file, facts
 from ..host import Host, change, put
@@ -46,6 +46,7 @@ def apache(c: Connection) -> None:
         refuse(c)
     if not facts(c).https.pair and not host.planning:
         raise SetupError(f"{host.label}: there is no certificate with its key in {place}: type https.issue first")
+    tell_of_firewall(c)
     platform(c).install(c, "apache2")
     run(c)
     text, have, before = rendered(c), facts(c).proxy, len(host.changes)
@@ -54,6 +55,14 @@ def apache(c: Connection) -> None:
     missing = [name for name in needed(have) if name not in have.modules]
     if missing or not have.enabled or not have.serves or len(host.changes) > before:
         switch_on(c, missing)
+
+
+def tell_of_firewall(c: Connection) -> None:
+    """Name the task that lets browsers in, where the firewall keeps them out."""
+    have = facts(c).firewall
+    closed = [str(port) for port in Settings.of(c).public_ports if have.active and port not in have.allowed]
+    if closed:
+        screen.note(f"the firewall lets nobody in at port {' and '.join(closed)}: firewall.enable opens it")
 
 
 def run(c: Connection) -> None:

@@ -375,5 +375,10 @@ def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
             context.wrap_socket(line, server_hostname=box.address).close()
         assert ask(box, box.address, "/jupyter/", tls=True).status == 503  # nobody is behind it yet
         assert ask(box, box.address, "/jupyter/").location == f"https://{box.address}/jupyter/"
+        env = ALONE | {"LABFAB_NAMES": NAME, "LABFAB_BASE_URL": "/"}  # a name that is the lab's alone
+        fab.on(box, "https.issue", "proxy.apache", env=env).ok()
+        assert ask(box, NAME).location == f"https://{NAME}/" and ask(box, NAME, "/lab?x=1").location == f"https://{NAME}/lab?x=1"
+        assert ask(box, NAME, "/.well-known/acme-challenge/x").status == 404 and ask(box, box.address).status == 200
+        assert ask(box, NAME, tls=True, sni=NAME).status == 503
     fab.on(box, "setup.undo", env=env).ok()
     assert snapshot(box) == before

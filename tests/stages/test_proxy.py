@@ -127,6 +127,14 @@ def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
     assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
 
 
+def test_a_firewall_that_keeps_browsers_out_is_told_of(apache, capsys):
+    """The task alone opens no port; setup.full has done so before."""
+    model = apache()
+    model.sections["firewall"] |= {"active": "yes", "allowed.80": "allow 80/tcp"}
+    proxy.apache(model.c)
+    assert "nobody in at port 443: firewall.enable" in " ".join("".join(capsys.readouterr()).split())
+
+
 FAULTS = {
     "nothing to publish": ({"publish": "https"}, {}, "set publish: apache"),
     "nginx at 80": ({}, {"ssh": {"listening.80": "nginx"}}, "port 80 is held by nginx"),
