@@ -299,14 +299,16 @@ def test_an_answer_without_end_is_not_read_to_its_end(answering):
 
 
 @pytest.mark.parametrize(
-    ("cookie", "state", "detail"),
+    ("xsrf", "login", "state", "detail"),
     [
-        ("Secure; HttpOnly", "ok", "username-lab: Secure, HttpOnly"), ("HttpOnly", "fail", "username-lab is not Secure"),
-        ("Secure", "fail", "username-lab can be read by scripts"),
+        ("Secure", "Secure; HttpOnly", "ok", "_xsrf, username-lab: Secure; username-lab: HttpOnly"),
+        ("Secure", "HttpOnly", "fail", "username-lab is not Secure"),
+        ("Secure", "Secure", "fail", "username-lab can be read by scripts"),
+        ("", "Secure; HttpOnly", "fail", "_xsrf is not Secure"),
     ],
-)  # fmt: skip
-def test_what_a_login_cookie_must_be(answering, monkeypatch, cookie, state, detail):
-    headers = [("set-cookie", "_xsrf=1; Path=/jupyter/"), ("set-cookie", f"username-lab=x; Path=/jupyter/; {cookie}")]
+)
+def test_what_its_cookies_must_be(answering, monkeypatch, xsrf, login, state, detail):
+    headers = [("set-cookie", f"_xsrf=1; Path=/jupyter/; {xsrf}"), ("set-cookie", f"username-lab=x; Path=/jupyter/; {login}")]
     answering(lambda request: httpx.Response(200, headers=headers))
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
     monkeypatch.setattr(published, "known", lambda look: "word")

@@ -157,12 +157,13 @@ def right(look: Look) -> str:
 def cookies(look: Look) -> str:
     with entered(look, known(look)) as http:
         found = list(http.cookies.jar)
-    # Any script of the page has to read _xsrf, and it opens nothing by itself.
-    bad = [f"{one.name} is not Secure" for one in found if not one.secure and one.name != "_xsrf"]
-    bad += [f"{one.name} can be read by scripts" for one in found if not one.has_nonstandard_attr("HttpOnly") and one.name != "_xsrf"]
+    closed = [one for one in found if one.has_nonstandard_attr("HttpOnly")]
+    bad = [f"{one.name} is not Secure" for one in found if not one.secure]
+    # Scripts of the page have to read _xsrf, and it opens nothing by itself.
+    bad += [f"{one.name} can be read by scripts" for one in found if one not in closed and one.name != "_xsrf"]
     if bad:
         raise Wrong("; ".join(bad), server(look))
-    return f"{', '.join(one.name for one in found if one.name != '_xsrf')}: Secure, HttpOnly"
+    return f"{', '.join(one.name for one in found)}: Secure; {', '.join(one.name for one in closed)}: HttpOnly"
 
 
 @check("https-kernel", "a kernel computes there too", mend="proxy.apache", needs=["https-password"], publish=PUBLISHED)

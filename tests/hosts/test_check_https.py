@@ -82,7 +82,7 @@ def test_jupyterlab_publishes_itself(place):
     """The last one: the same host without Apache. Its ports are wanted as long as it publishes, and no longer."""
     place.env["LABFAB_PUBLISH"] = "https"
     assert not_ok(place, "check.https")["https-reach"]["detail"] == "nothing listens on port 9999 there"
-    place.fab("-H", "homelab", "setup.full", "lab.stop", "lab.start", env=place.env).ok()
+    place.fab("-H", "homelab", "lab.stop", "setup.full", env=place.env).ok()
     assert set(not_ok(place)) == {"ports-answering", "ports-listening", "ports-firewall"}
     place.host.run("systemctl disable -q --now apache2; ufw delete allow 80/tcp; ufw delete allow 443/tcp")
     found = {row["id"]: row for row in checked(place, "check.all")[1]["checks"]}
