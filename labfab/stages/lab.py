@@ -15,6 +15,7 @@ from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 from . import jupyter, launch
+from .launch import START
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 WAIT = """\
@@ -52,15 +53,22 @@ def start(c: Connection) -> None:
             f"{Host.of(c).label}: JupyterLab runs with the configuration of before and does not answer on {want.lab_place}: "
             "when no kernel is busy, lab.stop, then the same again"
         )
-    if have.service:
-        change(c, SERVICE, "start", user=want.jupyter_user, why="start JupyterLab", undo=("service stop %s", want.jupyter_user))
-    elif not have.session:
-        folder, log = PREFIXES[want.python], f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/lab.log"
-        change(
-            c, launch.START, folder, folder, user=want.jupyter_user, why="start JupyterLab",
-            undo=("session %s %s", want.jupyter_user, log), keep=[log], then={"lab.session": "yes"},
-        )  # fmt: skip
+    if have.service or not have.session:
+        launch_it(c, want)
     wait(c, want)
+
+
+def launch_it(c: Connection, want: Settings) -> None:
+    """Have it started, by systemd where it is to, else in tmux."""
+    account = want.jupyter_user
+    if facts(c).lab.service:
+        change(c, SERVICE, "start", user=account, why="start JupyterLab", undo=("service stop %s", account))
+        return
+    folder, log = PREFIXES[want.python], f"{facts(c).accounts[account].home}/.jupyter/lab.log"
+    change(
+        c, START, folder, folder, user=account, why="start JupyterLab",
+        undo=("session %s %s", account, log), keep=[log], then={"lab.session": "yes"},
+    )  # fmt: skip
 
 
 def refuse(c: Connection, want: Settings) -> None:
