@@ -5,6 +5,7 @@ import random
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,27 @@ def test_through_the_tunnel(box, module_fab):
         types(lab)
 
 
+def test_lab_open_needs_no_password(box, module_fab):
+    """The page that lab.open hands to the browser logs Chromium in, although it comes from a file and not from the server."""
+    keeps, page_file = module_fab.home / "browser", module_fab.home / "opened.html"
+    keeps.write_text('#!/bin/sh\ncp "${1#file://}" "$HOME/new" && mv "$HOME/new" "$HOME/opened.html"\n')
+    keeps.chmod(0o755)
+    module_fab("-H", "homelab", "lab.open", env=VENV | {"BROWSER": str(keeps)}).ok()
+    with browser.opened(module_fab) as page:
+        wait_for(page_file)
+        page.goto(page_file.as_uri())
+        page.locator("#jp-main-dock-panel").wait_for()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/lab[^?#]*", page.url)
+
+
+def wait_for(path: Path) -> None:
+    """Wait until the browser that was called has the page: it is called after the command has ended."""
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end, f"nobody wrote {path}"
+        time.sleep(0.1)
+
+
 def test_chromium_is_told_to_overlook_nothing(module_fab):
     with browser.opened(module_fab, {NAME: "127.0.0.1"}) as page:
         told = browser.command_line(page)
@@ -121,11 +143,11 @@ def test_through_apache_with_tls(trusted, published, box, module_fab):
     assert len(cookies) > 3 and all(cookie["secure"] for cookie in cookies), cookies
 
 
-@pytest.mark.parametrize("name", [NAME, "example.com", "198.51.100.7"])
-def test_the_ca_vouches_for_the_lab_alone(trusted, module_fab, tmp_path, name):
-    """A server here shows a certificate that this very CA signed; only that for the lab's own name is taken."""
-    with serving(*signed(module_fab.home, name, tmp_path)) as place, browser.opened(module_fab, {f"{name}:443": place}) as page:
-        assert browser.refusal(page, f"https://{name}/") == ("" if name == NAME else "ERR_CERT_INVALID")
+@pytest.mark.parametrize("names", [[NAME], ["example.com"], ["198.51.100.7"], [NAME, "example.com"]], ids=" ".join)
+def test_the_ca_vouches_for_the_lab_alone(trusted, module_fab, tmp_path, names):
+    """A server here shows a certificate that this very CA signed; only that for the lab's own name alone is taken."""
+    with serving(*signed(module_fab.home, names, tmp_path)) as place, browser.opened(module_fab, {f"{names[0]}:443": place}) as page:
+        assert browser.refusal(page, f"https://{names[0]}/") == ("" if names == [NAME] else "ERR_CERT_INVALID")
 
 
 def test_once_it_is_trusted_no_more_chromium_refuses_again(trusted, published, box, module_fab):
@@ -134,8 +156,8 @@ def test_once_it_is_trusted_no_more_chromium_refuses_again(trusted, published, b
         assert browser.refusal(page, published) == "ERR_CERT_AUTHORITY_INVALID"
 
 
-def signed(home: Path, name: str, folder: Path) -> tuple[Path, Path]:
-    """Have the lab's CA sign for a name; return the certificate and its key."""
+def signed(home: Path, names: list[str], folder: Path) -> tuple[Path, Path]:
+    """Have the lab's CA sign for these names; return the certificate and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -146,7 +168,7 @@ def signed(home: Path, name: str, folder: Path) -> tuple[Path, Path]:
     kept = home / ".config/labfab/homelab/ca-key.pem"
     ca = vault.unlocked(kept, kept.read_bytes(), Secret(PASSPHRASE))
     paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_text(authority.sign(ca, request, [name]))
+    paths[0].write_text(authority.sign(ca, request, names))
     paths[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     return paths
 
