@@ -265,8 +265,12 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
     assert bare.run("dpkg-query -W -f '${db:Status-Status}' certbot 2>/dev/null || true") in ("", "not-installed")
 
 
-CERTBOT = """apt-get -qq install --no-install-recommends python3-venv >/dev/null 2>&1
-python3 -m venv /opt/certbot && /opt/certbot/bin/pip -q install certbot
+CERTBOT = r"""
+set -e
+apt-get -qq update >/dev/null
+apt-get -qq install --no-install-recommends python3-venv >/dev/null
+python3 -m venv /opt/certbot
+/opt/certbot/bin/pip -q install certbot
 printf '#!/bin/sh\nREQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt exec /opt/certbot/bin/certbot "$@"\n' >/usr/local/bin/certbot
 chmod 755 /usr/local/bin/certbot
 """
@@ -284,7 +288,7 @@ def test_an_address_alone_gets_a_certificate_by_a_new_certbot(bare, module_fab):
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == [bare.address]
     assert "nothing to change" in module_fab.on(bare, "https.letsencrypt", env=env).ok().out
     assert "labfab-certbot.timer renews it" in module_fab.on(bare, "https.status", env=env).ok().out  # pip brings no timer
-    bare.run("sed -i 's/^# *renew_before_expiry.*/renew_before_expiry = 3650 days/' /etc/letsencrypt/renewal/labfab.conf")
+    bare.run("sed -i -e '/renew_before_expiry/d' -e '1i renew_before_expiry = 3650 days' /etc/letsencrypt/renewal/labfab.conf")
     bare.run("systemctl start labfab-certbot.service")
     second = x509.load_pem_x509_certificate(bare.run(f"cat {TLS}/cert.pem").encode())
     assert second.serial_number != first.serial_number

@@ -1,0 +1,306 @@
+"""Certbot: which one, how it is asked, what stays as it is, and what its words mean."""
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.platforms import acme, renewal
+from labfab.shell import Result
+from labfab.stages import https
+from tests import fake as models
+
+alone, fake = models.alone, models.fake
+NAME = "lab.example.org"
+GET = f"get a certificate for {NAME} from Let's Encrypt (there is none)"
+HAND = "hand the certificate on to /home/lab/.jupyter/tls"
+LEADS = "hostname -I"
+
+
+@pytest.fixture
+def host(fake):
+    """A host whose name leads to it; more settings may be given, and what answers at port 80."""
+
+    def make(holder: str = "", dry: bool = False, **lab):
+        given = {"publish": "https", "certificate": "letsencrypt", "names": [NAME], "email": "you@example.org"}
+        model = fake(dry=dry, **(given | lab))
+        names = [name for name in model.lab["names"] if name[0].isalpha()]
+        model.answers.append((LEADS, Result(0, "203.0.113.5 \n" + "".join(f"{name} 203.0.113.5 \n" for name in names), "")))
+        if holder:
+            model.sections["ssh"]["listening.80"] = holder
+        return model
+
+    return make
+
+
+def asked(model) -> str:
+    """How certbot was asked."""
+    return next(made.command for made in model.writes if "certonly" in made.command)
+
+
+def test_it_is_got_once(host):
+    """A second run finds all of it in the one round trip of the facts."""
+    model = host()
+    https.issue(model.c)
+    folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
+    assert model.whys[-6:] == ["install openssl, certbot", GET, *folders, "let certbot hand each new certificate on", HAND]
+    assert "--standalone" in asked(model) and f"-d {NAME}" in asked(model) and acme.SERVERS[""] in asked(model)
+    assert "-m you@example.org" in asked(model) and "--force-renewal" not in asked(model)
+    https.issue(model.again())
+    assert model.whys == [] and len(model.told) == 1
+
+
+def test_nothing_is_asked_without_a_mail_address(host):
+    """Nor is the host touched."""
+    model = host(email="")
+    with pytest.raises(SetupError, match="Let's Encrypt wants a mail address for your account there: set email"):
+        https.letsencrypt(model.c)
+    assert model.writes == []
+
+
+def test_a_name_without_an_address_is_told_before_the_server_is_asked(host):
+    """A failed check would count against the limit of the server."""
+    model = host()
+    model.answers.insert(0, (LEADS, Result(0, f"203.0.113.5 \n{NAME} \n", "")))
+    with pytest.raises(SetupError, match=f"{NAME} has no address in the DNS: add a record for it that leads to 203.0.113.5"):
+        https.letsencrypt(model.c)
+    assert GET not in model.whys
+
+
+def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
+    """/etc/hosts has 127.0.1.1 for it there."""
+    model = host()
+    model.answers.insert(0, (LEADS, Result(0, f"203.0.113.5 \n{NAME} 127.0.1.1 \n", "")))
+    https.letsencrypt(model.c)
+    assert GET in model.whys
+
+
+@pytest.mark.parametrize(
+    "holder, settings, words, packages",
+    [
+        ("", {}, "--standalone", "openssl, certbot"),
+        ("apache2", {}, "--apache", "openssl, certbot, python3-certbot-apache"),
+        ("", {"publish": "apache"}, "--apache", "openssl, certbot, apache2, python3-certbot-apache"),
+        ("nginx", {"webroot": "/srv/it's www"}, "--webroot -w '/srv/it'\"'\"'s www'", "openssl, certbot"),
+        ("apache2", {"webroot": "/srv/www"}, "--webroot -w /srv/www", "openssl, certbot"),
+        ("", {"webroot": "/srv/www"}, "--standalone", "openssl, certbot"),
+    ],
+)
+def test_what_answers_at_port_80_decides_how(host, holder, settings, words, packages):
+    """And the next run keeps to that, as the renewals do."""
+    model = host(holder, **settings)
+    https.letsencrypt(model.c)
+    assert words in asked(model) and f"install {packages}" in model.whys
+    https.letsencrypt(model.again())
+    assert model.whys == []
+
+
+def test_a_web_server_of_another_kind_needs_its_folder(host):
+    """Certbot could not answer beside it."""
+    with pytest.raises(SetupError, match="nginx answers at port 80: set webroot to the folder that it serves there"):
+        https.letsencrypt(host("nginx").c)
+
+
+def test_what_came_to_port_80_later_is_taken_into_account(host):
+    """Else the renewals would fail, weeks later and with nobody looking."""
+    model = host()
+    https.letsencrypt(model.c)
+    model.sections["ssh"]["listening.80"] = "apache2"
+    https.letsencrypt(model.again())
+    assert "--apache" in asked(model) and "--force-renewal" in asked(model)
+    del model.sections["ssh"]["listening.80"]  # it is down just now
+    https.letsencrypt(model.again())
+    assert model.whys == []
+
+
+def test_a_way_of_your_own_choice_stays(host):
+    """What was set with `certbot reconfigure` renews well."""
+    model = host()
+    https.letsencrypt(model.c)
+    text = model.file("acme", "renewal").replace("standalone", "dns-ovh")
+    model.set_file("acme", "renewal", text, "644 root")
+    model.sections["ssh"]["listening.80"] = "nginx"
+    https.letsencrypt(model.again())
+    assert model.whys == []
+
+
+def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(host):
+    """From staging to the real server is the way of trying."""
+    model = host(acme_server="staging")
+    https.letsencrypt(model.c)
+    assert acme.SERVERS["staging"] in asked(model)
+    del model.lab["acme_server"]
+    https.letsencrypt(model.again())
+    assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(model.whys)
+    with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
+        https.letsencrypt(model.again(), staging=True)
+    model.lab["names"] = [NAME, "www.example.org"]
+    model.answers.insert(0, (LEADS, Result(0, "203.0.113.5 \n", "")))
+    https.letsencrypt(model.again())
+    assert f"-d {NAME} -d www.example.org" in asked(model)
+
+
+def test_a_certificate_that_was_renewed_is_handed_on_again(host):
+    """Where the hook could not, or somebody changed what is served."""
+    model = host()
+    https.letsencrypt(model.c)
+    model.sections["https"]["key"] = "644 lab"
+    https.letsencrypt(model.again())
+    assert model.whys == [HAND]
+    https.renew(model.again())
+    assert model.whys == [f"renew the certificate for {NAME}"]  # certbot ran the hook
+
+
+def test_from_one_kind_of_certificate_to_the_other(host):
+    """No hook stays behind that would put the old kind back."""
+    model = host(certificate="self-signed")
+    https.issue(model.c)
+    model.lab["certificate"] = "letsencrypt"
+    https.issue(model.again())
+    assert model.whys[-1] == HAND and "ca.stat" not in model.sections["https"]
+    model.lab["certificate"] = "self-signed"
+    https.issue(model.again())
+    assert "let certbot forget the certificate" in model.whys
+    assert not {"hook.stat", "renewal.stat"} & set(model.sections["acme"])
+
+
+def test_a_host_that_shuts_port_80_is_told(host):
+    """The firewall's own task opens it."""
+    model = host()
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    with pytest.raises(SetupError, match="port 80 is closed in the firewall, and the server asks there: firewall.enable"):
+        https.letsencrypt(model.c)
+
+
+# One that is there, and addresses -------------------------------------------------------------------
+
+
+def test_no_second_certbot_beside_one_that_is_there(host):
+    """Two would renew twice."""
+    model = host()
+    model.sections["acme"] |= {"program": "/snap/bin/certbot", "snap": "yes", "renews.snap.certbot.renew.timer": "yes"}
+    https.letsencrypt(model.c)
+    assert "install openssl" in model.whys and asked(model).count("/snap/bin/certbot") == 1
+    assert not any(why.startswith("renew by") for why in model.whys)
+
+
+@pytest.mark.parametrize(
+    "program, package, unit",
+    [
+        ("/usr/bin/certbot", "certbot", "certbot.timer"),
+        ("/snap/bin/certbot", "", "snap.certbot.renew.timer"),
+        ("/usr/local/bin/certbot", "", "labfab-certbot.timer"),
+    ],
+)
+def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
+    """Switched on where it was off, made where there was none."""
+    model = host()
+    model.sections["acme"]["program"] = program
+    model.install("openssl", *([package] if package else []))
+    https.letsencrypt(model.c)
+    assert model.whys[-1] == f"renew by {unit}"
+    assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (unit == "labfab-certbot.timer")
+    https.letsencrypt(model.again())
+    assert model.whys == []
+
+
+def test_an_address_needs_a_new_certbot(host):
+    """By snap where there is none; an old one is named, for two of them would be one too many."""
+    with pytest.raises(SetupError, match="for an address needs certbot 5.3 or newer, which comes as a snap: install snapd there first"):
+        https.letsencrypt(host(names=["203.0.113.5"]).c)
+    model = host(names=["203.0.113.5"])
+    model.sections["acme"]["snap"] = "yes"
+    https.letsencrypt(model.again())
+    assert "/snap/bin/certbot certonly" in asked(model) and "install certbot's snap" in model.whys
+    assert "--ip-address 203.0.113.5 --preferred-profile shortlived" in asked(model) and "-d " not in asked(model)
+
+
+@pytest.mark.parametrize("version, least, settings", [("4 0", "5.3", {}), ("5 3", "5.4", {"webroot": "/srv/www"})])
+def test_an_old_certbot_is_named_with_what_it_would_take(host, version, least, settings):
+    """Nothing is installed beside it."""
+    model = host("apache2" if settings else "", names=["203.0.113.5"], **settings)
+    model.sections["acme"]["program"] = "/usr/bin/certbot"
+    model.answers.append(("--version", Result(0, version, "")))
+    with pytest.raises(SetupError, match=rf"needs certbot {least} or newer, and /usr/bin/certbot is {version.replace(' ', '.')}: "):
+        https.letsencrypt(model.c)
+
+
+def test_apache_alone_cannot_answer_for_an_address(host):
+    """Its plugin knows names only."""
+    with pytest.raises(SetupError, match="set webroot, e.g. /var/www/html"):
+        https.letsencrypt(host(names=["203.0.113.5"], publish="apache").c)
+
+
+def test_the_plan_shows_it_all_and_writes_nothing(host):
+    """On a bare host too, where nothing of it is there."""
+    model = host(dry=True)
+    https.issue(model.c)
+    assert model.writes == [] and GET in model.planned and HAND in model.planned
+    assert not any(why.startswith("renew by") for why in model.planned)  # the package brings its timer along
+
+
+def test_the_hook_is_for_our_certificate_alone(host):
+    """It quotes the folder, and reloads only what serves."""
+    model = host(publish="apache")
+    https.letsencrypt(model.c)
+    text = model.file("acme", "hook")
+    assert "account=root folder=/etc/labfab/tls" in text and "reload apache2" in text and "= labfab ] || exit 0" in text
+    assert model.wrote("let certbot hand each new certificate on").mode == "755"
+    assert "reload" not in renewal.TEXT
+
+
+# What certbot says ---------------------------------------------------------------------------------
+
+FAILED = """\
+Saving debug log to /var/log/letsencrypt/letsencrypt.log
+Requesting a certificate for lab.example.org
+
+Certbot failed to authenticate some domains (authenticator: standalone). The Certificate Authority reported these problems:
+  Domain: lab.example.org
+  Type:   %s
+  Detail: %s
+
+Hint: The Certificate Authority failed to download the challenge files.
+
+Some challenges have failed.
+Ask for help or search for solutions at https://community.letsencrypt.org.
+"""
+ELSE = "Saving debug log to /x\nAn unexpected error occurred:\n%s\nAsk for help or search for solutions at https://community…\n"
+SAID = {  # what it means: what was said
+    "the server finds no address for lab.example.org in the DNS": FAILED % ("dns", "NXDOMAIN looking up A for lab.example.org"),
+    "port 80 of lab.example.org cannot be reached": FAILED % ("connection", "198.51.100.7: Timeout during connect"),
+    "what answers at http://lab.example.org/": FAILED % ("unauthorized", "198.51.100.7: Invalid response: 404"),
+    "the CAA record of lab.example.org lets others": FAILED % ("caa", "CAA record for lab.example.org prevents issuance"),
+    "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC":
+        ELSE % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
+        "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
+    "does not take the mail address: correct email":
+        "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
+    "Let's Encrypt does not take the mail address":
+        ELSE % "urn:ietf:params:acme:error:invalidContact :: contact email has forbidden domain",
+    "gives none for this name (Cannot issue":
+        ELSE % "Error creating new order :: Cannot issue for x: Domain name does not end with a valid public suffix (TLD)",
+    "wants an account opened elsewhere": ELSE % "urn:ietf:params:acme:error:externalAccountRequired :: External",
+    "the terms of Let's Encrypt have changed": ELSE % "urn:ietf:params:acme:error:userActionRequired :: Terms of service have changed",
+    "another program has taken port 80": "Could not bind TCP port 80 because it is already in use by another process on this system.",
+    "this certbot has no Apache plugin": "The requested apache plugin does not appear to be installed",
+    "another certbot is at work": "Another instance of Certbot is already running.",
+    "the host cannot reach Let's Encrypt": ELSE % "ValueError: Requesting acme-v02.api.letsencrypt.org/directory: Connection refused",
+    "the host does not trust": ELSE % "requests.exceptions.SSLError: Max retries (CERTIFICATE_VERIFY_FAILED)",
+    "the host cannot find Let's Encrypt": ELSE % "requests.exceptions.ConnectionError: ([Errno -2] Name or service not known)",
+    "no ACME server answers at https://acme-v02": ELSE % "acme.errors.ClientError: <Response [404]>",
+    "Something that nobody has seen before": ELSE % "Something that nobody has seen before",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", SAID)
+def test_each_failure_is_one_line(told):
+    """What is wrong and what to change, from what certbot really prints."""
+    line = acme.words(SAID[told], acme.SERVERS[""], acme.Leads({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), "")
+    assert told in line and "\n" not in line and len(line) < 330
+
+
+def test_a_name_that_leads_elsewhere_is_the_reason_that_is_given():
+    """Whatever the server met there."""
+    lead = acme.Leads({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
+    for kind in ("connection", "unauthorized"):
+        line = acme.words(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
+        assert line == f"{NAME} leads to 198.51.100.7, and the host is 203.0.113.5: correct its record in the DNS"
