@@ -281,3 +281,11 @@ def test_settings_cannot_be_changed_by_a_stage():
     """What is wanted stays what was asked for."""
     with pytest.raises(AttributeError):
         Settings().user = "other"
+
+
+@pytest.mark.parametrize("more, says", [({"publish": "https"}, "to the tunnel"), ({"lab_user": "me"}, "leave lab_user empty")])
+def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):
+    """What could not be reached is refused before a host is asked."""
+    assert given(invoke=lab(listen="socket")).lab_socket == ".jupyter/lab.sock" and not given().lab_socket
+    with pytest.raises(SetupError, match=says):
+        given(invoke=lab(listen="socket", **more))

@@ -78,8 +78,8 @@ def forsake(config: Config, want: Settings) -> None:
     """Take out where it listened under the other `listen`; Jupyter refuses to start with both."""
     for name in ("ip", "port") if want.lab_socket else ("sock", "sock_mode"):
         config["ServerApp"].pop(name, None)
-    if not want.lab_socket and config.get("KernelManager") == {"transport": "ipc"}:
-        del config["KernelManager"]
+    if not want.lab_socket and config.get("KernelManager", {}).get("transport") == "ipc":
+        del config["KernelManager"]["transport"]
 
 
 def published(c: Connection, want: Settings) -> Config:

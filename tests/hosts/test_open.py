@@ -6,12 +6,13 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from labfab.laptop import kernel
 from tests.conftest import lent_fab
 
 from . import probes
@@ -211,3 +212,29 @@ def test_with_the_host_asleep_one_line_says_what_to_do(host, desk):
     desk("lab.close").ok()
     with pytest.raises(httpx.ConnectError):
         httpx.get(address, trust_env=False)
+
+
+SOCKET = "/home/lab/.jupyter/lab.sock"
+STRANGER = "useradd -m stranger; runuser -u stranger -- curl -s -m 5 --unix-socket %s http://127.0.0.1/api; echo $?"
+
+
+def test_on_a_socket_it_listens_at_no_port(host, desk):
+    """One word and a restart; the browser, a kernel's websocket and check.lab work through it, and no other account gets in."""
+    on = {"LABFAB_LISTEN": "socket"}
+    desk("lab.start", **on).fails("configuration of before", "lab.stop")
+    desk("lab.restart", "--yes", **on).ok()
+    assert host.run(f"stat -c '%a %U' {SOCKET}") == "600 lab" and host.run("ss -Hltn 'sport = :9999'") == ""
+    assert host.run(STRANGER % SOCKET).splitlines()[-1] == "7"  # curl's word for: could not connect
+    assert desk.open(**on).ok() and desk.seen()["status"] == 200
+    password = (desk.fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
+    with closing(kernel.login(desk("lab.url", **on).ok().out.strip().removesuffix("lab"), password)) as client:
+        assert kernel.execute(client, "print(6 * 7)") == "42"
+    assert f"answers on ~/{SOCKET.removeprefix('/home/lab/')}" in desk("lab.status", **on).ok().out
+    assert "mode 600" in desk("check.lab", **on).ok().out
+    assert "nothing to change" in desk("lab.start", **on).ok().out
+
+
+def test_back_to_a_port_with_the_next_restart(host, desk):
+    desk("lab.restart", "--yes").ok()
+    assert host.run("ss -Hltn 'sport = :9999'") and "sock" not in host.run("cat /home/lab/.jupyter/jupyter_server_config.json")
+    assert desk.open().ok() and desk.seen()["status"] == 200

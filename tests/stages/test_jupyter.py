@@ -214,3 +214,18 @@ def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
     password.hash_(Context(Config()))
     said = capsys.readouterr().out.strip()
     assert passwords.verify(said, "given") and "given" not in said
+
+
+def test_a_socket_takes_the_place_of_the_port_and_gives_it_back(ready):
+    """Jupyter refuses to start with both; a user's own options of kernels stay."""
+    there = {"ServerApp": {"port": 9999, "ip": "127.0.0.1"}, "KernelManager": {"shutdown_wait_time": 9}}
+    model = ready(json.dumps(there), listen="socket")
+    jupyter.configure(model.c)
+    server, kernels = config_of(model)["ServerApp"], config_of(model)["KernelManager"]
+    assert server["sock"] == "/home/lab/.jupyter/lab.sock" and server["sock_mode"] == "0600" and not {"ip", "port"} & set(server)
+    assert kernels == {"shutdown_wait_time": 9, "transport": "ipc"}
+    model.lab["listen"] = "tcp"
+    jupyter.configure(model.again())
+    server, kernels = config_of(model)["ServerApp"], config_of(model)["KernelManager"]
+    assert (server["ip"], server["port"]) == ("127.0.0.1", 9999) and not {"sock", "sock_mode"} & set(server)
+    assert kernels == {"shutdown_wait_time": 9}

@@ -1,0 +1,102 @@
+"""What keeps a tunnel alive: the unit and the agent, and what happens where there is nobody to keep it."""
+
+import os
+import plistlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop import keeper, launchd, systemd, tunnel
+from labfab.laptop.openssh import Target
+
+# Stands in for macOS's program: it knows one agent, by the words that launchd is asked with.
+LAUNCHCTL = """\
+#!/bin/sh
+case "$1 $2" in
+    "print gui/%(uid)s") exit 0 ;;
+    "print "*) [ -e loaded ] || exit 113; echo "	state = running"; echo "	pid = 4711" ;;
+    "bootstrap gui/%(uid)s") [ -e "$3" ] && touch loaded ;;
+    "bootout gui/%(uid)s/labfab.homelab") rm loaded 2>/dev/null ;;
+    *) exit 64 ;;
+esac
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def program(home: Path, name: str, text: str) -> None:
+    (home / name).write_text(text)
+    (home / name).chmod(0o755)
+
+
+@pytest.fixture
+def mac(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    program(home, "launchctl", LAUNCHCTL % {"uid": os.getuid()})
+    return home
+
+
+def test_what_systemd_would_read_otherwise_is_quoted():
+    assert systemd.quoted('a b "c" $HOME 100% \\') == '"a b \\"c\\" $$HOME 100%% \\\\"'
+
+
+def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
+    words = keeper.argv(Target("homelab"), 9000, 9999, 7)
+    assert words[0].startswith("/") and words[-2:] == ["--", "homelab"]
+    for option in ("ControlMaster=no", "ControlPath=none", "ServerAliveInterval=10", "BatchMode=yes", "StrictHostKeyChecking=yes"):
+        assert option in words
+    assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:9999"
+
+
+def test_without_user_services_one_line_names_the_other_way(home, monkeypatch):
+    """In a container, under WSL 1, with another init."""
+    program(home, "systemctl", "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n")
+    with pytest.raises(SetupError, match="user services.*No medium found.*tunnel.open"):
+        systemd.refuse()
+    monkeypatch.setenv("PATH", str(home / "empty"))
+    with pytest.raises(SetupError, match="user services.*No such file.*tunnel.open"):
+        systemd.refuse()
+
+
+def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
+    """A model of launchctl: started, seen, stopped, removed."""
+    launchd.refuse()
+    launchd.install("homelab", ["/usr/bin/ssh", "-N", "a & b <c>"], mac / "log")
+    agent = plistlib.loads(launchd.path("homelab").read_bytes())
+    assert launchd.path("homelab") == mac / "Library/LaunchAgents/labfab.homelab.plist"
+    assert agent["ProgramArguments"] == ["/usr/bin/ssh", "-N", "a & b <c>"] and agent["KeepAlive"] and agent["RunAtLoad"]
+    assert launchd.pid("homelab") == 4711
+    assert launchd.stop("homelab") and launchd.pid("homelab") == 0
+    launchd.start("homelab")
+    assert launchd.pid("homelab") == 4711
+    assert launchd.remove("homelab") and not launchd.path("homelab").exists() and not launchd.remove("homelab")
+
+
+def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
+    """What its ssh says is told, and neither agent nor state stays behind."""
+    program(mac, "ssh", "#!/bin/sh\n")
+    refusing = "touch loaded && echo 'Permission denied' >\"$ERRORS\""
+    program(mac, "launchctl", (LAUNCHCTL % {"uid": os.getuid()}).replace("touch loaded", refusing))
+    monkeypatch.setenv("ERRORS", str(tunnel.errors_path("homelab")))
+    with pytest.raises(SetupError, match="Permission denied"):
+        keeper.keep(Target("homelab"), 9000, 9999, timeout=1)
+    assert not launchd.path("homelab").exists() and tunnel.load("homelab") == {} and not tunnel.errors_path("homelab").exists()
+    assert not keeper.forget("homelab")
+
+
+def test_kept_with_other_settings_is_told(mac):
+    """A changed wish does not open a second tunnel beside the kept one."""
+    tunnel.files.make_private(tunnel.state_path("homelab").parent)
+    state = {"target": {}, "wanted_port": 1, "remote_port": 1, "local_port": 1, "pid": 0, "control": "", "keeper": "launchd"}
+    tunnel.save("homelab", state)
+    with pytest.raises(SetupError, match="kept with other settings: tunnel.keep"):
+        tunnel.open(Target("homelab"), 9000, 9999)
