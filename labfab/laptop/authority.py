@@ -71,7 +71,7 @@ def sign(authority: Authority, request: str, names: Sequence[str], days: int = D
     key = public_key(request)
     own = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        begin(called("JupyterLab by labfab"), authority.certificate.subject, key, days, authority.certificate.not_valid_after_utc)
+        begin(owned("JupyterLab by labfab"), authority.certificate.subject, key, days, authority.certificate.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -102,8 +102,15 @@ def called(name: str) -> x509.Name:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    # With spaces: what looks like a DNS name would be taken for one, and fall under the constraints.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def owned(name: str) -> x509.Name:
+    """The subject of a leaf: OpenSSL and GnuTLS would take a common name for a DNS name, and the constraints would forbid it."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
 
 
 def begin(subject: x509.Name, issuer: x509.Name, key, days: int, latest: datetime | None = None) -> x509.CertificateBuilder:

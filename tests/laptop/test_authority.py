@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
-from cryptography.x509.oid import ExtensionOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from labfab.errors import SetupError
 from labfab.laptop import authority, certificate, constraints
@@ -91,6 +92,7 @@ def test_the_leaf_field_by_field(ca):
     assert extension(found, x509.KeyUsage).value == authority.usage(digital_signature=True)
     assert list(extension(found, x509.ExtendedKeyUsage).value) == [Use.SERVER_AUTH]
     assert certificate.names(found) == ("lab.example.org", "203.0.113.5", "2001:db8::5")
+    assert not found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)  # GnuTLS would hold it to the constraints of DNS names
     own = extension(ca.certificate, x509.SubjectKeyIdentifier).value.digest
     assert extension(found, x509.AuthorityKeyIdentifier).value.key_identifier == own
     assert found.not_valid_after_utc - found.not_valid_before_utc <= timedelta(days=397)
@@ -180,6 +182,41 @@ def test_openssl_takes_no_name_of_a_kind_that_the_lab_has_none_of(tmp_path, own,
     lab = authority.make("homelab", own)
     assert "leaf.pem: OK" in openssl(tmp_path, lab.pem, authority.sign(lab, request(), own))
     assert re.search("(permitted|excluded) subtree violation", openssl(tmp_path, lab.pem, authority.sign(lab, request(), foreign)))
+
+
+@pytest.mark.local
+@pytest.mark.skipif(not shutil.which("certutil") and not shutil.which("certtool"), reason="install libnss3-tools or gnutls-bin")
+@pytest.mark.parametrize("own", [NAMES, NAMES[:1], NAMES[1:2], NAMES[2:]], ids="-".join)
+def test_the_browsers_library_and_gnutls_say_the_same(tmp_path, own):
+    """NSS as Firefox has it, and what wget and git use on Debian: the lab's names, and no other one of any kind."""
+    lab = authority.make("homelab", own)
+    for names, good in [(own, True), (["example.com"], False), (["198.51.100.7"], False), (["2001:db8::6"], False)]:
+        (tmp_path / "ca.pem").write_text(lab.pem)
+        (tmp_path / "leaf.pem").write_text(authority.sign(lab, request(), names))
+        assert {takes(tmp_path) for takes in (nss, gnutls)} <= {good, None}, names
+
+
+def nss(folder: Path) -> bool | None:
+    """Whether NSS takes the certificate; None where it is not here."""
+    if not shutil.which("certutil"):
+        return None
+    shutil.rmtree(folder / "nss", ignore_errors=True)
+    (folder / "nss").mkdir()
+    for words in ("-N --empty-password", "-A -n ca -t C,, -i ca.pem", "-A -n leaf -t ,, -i leaf.pem"):
+        subprocess.run(["certutil", "-d", "sql:nss", *words.split()], cwd=folder, check=True)
+    said = subprocess.run(["certutil", "-V", "-d", "sql:nss", "-n", "leaf", "-u", "V"], cwd=folder, capture_output=True, text=True)
+    assert re.search("is valid|is not permitted to issue a certificate with this name", said.stdout + said.stderr), said
+    return said.returncode == 0
+
+
+def gnutls(folder: Path) -> bool | None:
+    """Whether GnuTLS takes the certificate; None where it is not here."""
+    if not shutil.which("certtool"):
+        return None
+    command = ["certtool", "--verify", "--load-ca-certificate", "ca.pem", "--infile", "leaf.pem"]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert re.search("is trusted|violates the signer's constraints", said.stdout), said
+    return said.returncode == 0
 
 
 def test_openssl_takes_no_authority_below_it(ca, tmp_path):
