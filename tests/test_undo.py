@@ -30,6 +30,7 @@ def back(tmp_path):
         lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
         first = journal.command(line).replace(journal.FOLDER, lib)
         way = undo.SCRIPT.replace("/var/backups/labfab", backups).replace('runuser -u "$owner" -- ', "")
+        way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
         script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
         done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -247,6 +248,55 @@ def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
         path.unlink()
     back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write, force=True)
     assert not any(path.exists() for path in files) and len(list((tmp_path / "backups").iterdir())) == 3
+
+
+NOTED = 'find {0} >"$KEPT.letsencrypt"; mkdir -p {0}/live/labfab {0}/archive/labfab {0}/accounts/new/dir {0}/renewal-hooks/post; '
+MADE = NOTED + "touch {0}/live/labfab/cert.pem {0}/accounts/new/dir/key {0}/renewal-hooks/post/of-mine; touch {0}/live/README"
+
+
+@pytest.fixture
+def letsencrypt(tmp_path):
+    """The folder of a certbot that somebody used before."""
+    for name in ("accounts/old/key", "renewal/mine.conf", "live/mine/cert.pem"):
+        path = tmp_path / "letsencrypt" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    return tmp_path / "letsencrypt"
+
+
+def files(folder) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
+    """A hook that somebody wrote since is theirs, and so is all of before."""
+    before = files(letsencrypt)
+    assert back("lineage", change=MADE.format(letsencrypt)) == ""
+    assert files(letsencrypt) == before | {"renewal-hooks/post/of-mine"}
+    assert not (letsencrypt / "accounts/new").exists() and not (letsencrypt / "archive").exists()
+
+
+def test_the_account_stays_for_a_certificate_that_somebody_got_since(back, letsencrypt):
+    """It renews with the account that was made for ours."""
+    back("lineage", change=f"{MADE.format(letsencrypt)}; touch {letsencrypt}/renewal/later.conf")
+    assert {"accounts/new/dir/key", "renewal/later.conf"} <= files(letsencrypt) and not (letsencrypt / "live/labfab").exists()
+
+
+def test_certbot_stays_where_it_renews_what_is_not_ours(back, letsencrypt):
+    """Without it that certificate would end, weeks later."""
+    said = back("certbot_packages", change=': >"$KEPT.packages"')
+    assert said == "labfab-stays: the package certbot: it renews mine\n" and "renewal/mine.conf" in files(letsencrypt)
+    assert back("certbot_packages", change='echo "installed certbot" >"$KEPT.packages"') == ""  # then it was not ours to remove
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_was_served_before_is_served_again(back, tmp_path, before):
+    """However often it was renewed since."""
+    paths = [tmp_path / name for name in PEMS]
+    for path in paths if before else []:
+        path.write_text("old")
+    back("handed %s", tmp_path, keep=paths, change="".join(fill("printf new >%s; ", path) for path in paths))
+    assert [path.read_text() for path in paths if path.exists()] == ["old"] * 3 * before
 
 
 def test_the_original_login_is_the_first_that_labfab_did_not_make():
