@@ -89,7 +89,7 @@ def test_nothing_is_deleted_unless_told_and_confirmed(box, module_fab, tmp_path)
     assert "would go" in push("--dry", "files.push", str(source), "--delete", "--yes").ok().out
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
     with terminal(module_fab, "-H", "homelab", "files.push", str(source), "--delete", env=ENV) as screen:
-        screen.sees("1 file go from homelab: data/one").sees("[yes/no]").types("no")
+        screen.sees("1 file go from homelab: data/one").sees("Delete 1 file on homelab?").types("no")
         assert screen.ends() == 1
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
     push("files.push", str(source), "--delete", "--yes").ok()
