@@ -134,6 +134,20 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
     assert (state, detail.partition(":")[0]) == ("fail", "unknown issuer")
 
 
+@pytest.mark.parametrize(
+    ("of_ca", "expected"),
+    [
+        ({"ends": -1}, "expired: a certificate that vouches for it has ended"),
+        ({"begins": 1}, "a certificate that vouches for it has not begun"),
+        ({"only_for": ("example.com",)}, "the CA may not vouch for its names"),
+    ],
+)
+def test_what_its_own_ca_may(home, tmp_path, of_ca, expected):
+    ca = issue("the CA", **of_ca)
+    (home / "ca.pem").write_text(ca.pem)
+    assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == ("fail", expected)
+
+
 def test_without_its_ca_here_the_system_is_asked(home, tmp_path, ca, monkeypatch):
     """On another laptop the lab's CA may be trusted by the system; a file that is none is said to be none."""
     (home / "ca.pem").rename(tmp_path / "system.pem")
