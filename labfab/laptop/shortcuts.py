@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,8 @@ from ..errors import SetupError
 from . import control, files, openssh, tunnel
 from .openssh import Target
 
-PLAIN = "homelab"  # the alias whose shortcuts have the guide's own names; those of others end with the alias
 MARK = "# labfab: shortcut of %s. Changes of yours are overwritten; fab shortcuts.remove takes it away."
+OWNER = re.compile(MARK.replace(".", r"\.") % r"(\S+)")
 CALLHOME = """\
 #!/bin/sh
 %(mark)s
@@ -48,7 +49,7 @@ if [ -n "$(pid)" ] || grep -qs '"keeper"' "$known"; then
 fi
 port=${1:-%(local)d}
 rm -f %(socket)s  # one left behind would be in the way
-tunnel -f -N -M %(options)s -L "127.0.0.1:$port:127.0.0.1:%(remote)d" >/dev/null || {
+tunnel -f -N -M %(options)s -L "127.0.0.1:$port:%(far)s" >/dev/null || {
     echo "no tunnel; if it is port $port of this machine that is taken, name another: %(name)s 9100" >&2
     exit 1
 }
@@ -75,36 +76,41 @@ def folder() -> Path:
     return Path.home() / ".local" / "bin"
 
 
-def name_of(word: str, alias: str) -> str:
-    return word if alias == PLAIN else f"{word}-{alias}"
+def owner(path: Path) -> str:
+    """The alias whose shortcut a file is; empty for any other file."""
+    found = [OWNER.fullmatch(line) for line in files.load(path).decode(errors="replace").splitlines()[:2]] if path.is_file() else []
+    return next((match[1] for match in found if match), "")
 
 
-def texts(target: Target, url: str, local_port: int, remote_port: int, tty: bool) -> dict[Path, str]:
+def names(alias: str) -> dict[str, str]:
+    """What the shortcuts of a lab are called: the guide's words, or where another lab has those, with the alias at their end."""
+    beside = {word: f"{word}-{alias}" for word in SCRIPTS}
+    taken = any(owner(folder() / word) not in ("", alias) for word in SCRIPTS)
+    return beside if taken or any(owner(folder() / name) for name in beside.values()) else {word: word for word in SCRIPTS}
+
+
+def texts(target: Target, url: str, local_port: int, remote: int | str, home: str, tty: bool) -> dict[Path, str]:
     """The scripts of a lab. url: of JupyterLab on some port of a loopback. tty: the host's command asks for a password."""
     alias, place = target.alias, control.place(target.alias)
     scheme, _, rest = url.partition("://")
-    state = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port, "control": str(place)}
+    state = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote, "control": str(place)}
     format = json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
     values = {
         "mark": MARK % alias, "alias": alias, "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]), "tty": "-t " * tty,
+        "far": f"127.0.0.1:{remote}" if isinstance(remote, int) else f"{home}/{remote}",
         "known": shlex.quote(str(tunnel.state_path(alias))), "socket": shlex.quote(str(place)),
         "control": shlex.quote(control.option(place)[1]), "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
-        "scheme": scheme, "path": f"/{rest.partition('/')[2]}", "local": local_port, "remote": remote_port, "state": shlex.quote(format),
+        "scheme": scheme, "path": f"/{rest.partition('/')[2]}", "local": local_port, "state": shlex.quote(format),
     }  # fmt: skip
-    names = {word: name_of(word, alias) for word in SCRIPTS}
-    return {folder() / names[word]: text % {**values, "name": names[word]} for word, text in SCRIPTS.items()}
+    return {folder() / name: SCRIPTS[word] % {**values, "name": name} for word, name in names(alias).items()}
 
 
 def differing(wanted: Mapping[Path, str], alias: str) -> list[Path]:
     """Those that are to be written. Raises SetupError where a name is somebody else's."""
     for path in wanted:
-        if os.path.lexists(path) and not is_ours(path, alias):
+        if os.path.lexists(path) and owner(path) != alias:
             raise SetupError(f"{path} is there already and not ours: move it away, then the same again")
     return [path for path, text in wanted.items() if not (files.load(path) == text.encode() and os.access(path, os.X_OK))]
-
-
-def is_ours(path: Path, alias: str) -> bool:
-    return path.is_file() and (MARK % alias).encode() in files.load(path).splitlines()[:2]
 
 
 def write(path: Path, text: str) -> None:
@@ -117,7 +123,7 @@ def write(path: Path, text: str) -> None:
 
 def remove(alias: str) -> list[Path]:
     """Remove the shortcuts of a lab; a file of somebody else's stays. Gives those that are gone."""
-    gone = [path for path in (folder() / name_of(word, alias) for word in SCRIPTS) if is_ours(path, alias)]
+    gone = [folder() / name for word in SCRIPTS for name in (word, f"{word}-{alias}") if owner(folder() / name) == alias]
     for path in gone:
         try:
             path.unlink()

@@ -11,6 +11,7 @@ from invoke import Context
 
 from .. import screen
 from ..errors import SetupError
+from ..facts import facts
 from ..host import Change, Host, block_of
 from ..laptop import shortcuts
 from ..settings import Settings
@@ -25,7 +26,9 @@ def install(c: Connection) -> None:
     if not block_of(c):
         raise SetupError(f"{host.label}: the shortcuts call it by its alias, which it does not have yet: setup.full makes it")
     target = tunnel.target_of(c)
-    wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, want.lab_port, tty=c.user != want.jupyter_user)
+    home = facts(c).accounts[want.jupyter_user].home
+    remote, tty = want.lab_socket or want.lab_port, c.user != want.jupyter_user
+    wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, remote, home, tty)
     missing = shortcuts.differing(wanted, target.alias)
     launch.install(c, c.user, launch.NAME)
     for path in missing:

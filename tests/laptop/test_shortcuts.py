@@ -19,7 +19,7 @@ case "$*" in *" -O check "*) [ -e "$LOG.open" ] || exit 255; echo 'Master runnin
 
 
 def texts(alias: str = "homelab", url: str = "http://127.0.0.1:9000/", tty: bool = False):
-    return shortcuts.texts(Target(alias), url, 9000, 9999, tty)
+    return shortcuts.texts(Target(alias), url, 9000, 9999, "/home/lab", tty)
 
 
 def install(alias: str = "homelab") -> None:
@@ -32,15 +32,16 @@ def names(home) -> set[str]:
     return {path.name for path in (home / ".local/bin").iterdir()}
 
 
-def test_the_guide_s_words_are_those_of_homelab(home):
-    """Another lab's end with its alias, so several live side by side, and each is removed alone."""
-    install()
+def test_the_guide_s_words_are_those_of_the_first_lab(home):
+    """Another lab's end with its alias, so several live side by side; each keeps its own, and is removed alone."""
+    install("macmini")
     install("box")
     words = {"callhome", "connectlab", "closelab", "launchlab"}
     assert names(home) == words | {f"{word}-box" for word in words}
     assert all(os.access(home / ".local/bin" / name, os.X_OK) for name in names(home))
-    shortcuts.remove("homelab")
-    assert names(home) == {f"{word}-box" for word in words} and shortcuts.remove("homelab") == []
+    assert " macmini " in (home / ".local/bin/callhome").read_text() and " box " in (home / ".local/bin/callhome-box").read_text()
+    assert {path.name for path in shortcuts.remove("macmini")} == words and shortcuts.remove("macmini") == []
+    assert shortcuts.differing(texts("box"), "box") == [] and names(home) == {f"{word}-box" for word in words}
 
 
 def test_only_what_differs_is_written(home):
@@ -92,7 +93,7 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     assert tunnel.load("homelab") == state and (state["local_port"], state["pid"]) == (9100, 77)
     assert said("closelab") + said("closelab") == "the tunnel is closed\nno tunnel was open\n"
     said("callhome", "echo a", "b")
-    calls = [call.split("\n") for call in log.read_text().removesuffix("--end--\n").split("\n--end--\n")]
+    calls = [call.split("\n") for call in log.read_text().removesuffix("\n--end--\n").split("\n--end--\n")]
     assert calls[-1][-3:] == ["homelab", "echo a", "b"]
     assert ["-L", "127.0.0.1:9100:127.0.0.1:9999", "homelab"] in [call[-3:] for call in calls]
     assert not (tmp_path / "x").exists()
