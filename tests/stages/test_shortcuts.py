@@ -1,0 +1,74 @@
+"""Shortcuts: planned, refused and taken away against a model; that they work is proven on a booted host."""
+
+import base64
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.laptop.ssh_config import Alias, write
+from labfab.shell import Result
+from labfab.stages import launch, shortcuts
+from tests.fake import ADDRESS
+
+THEIRS = Result(0, f"755 lab\n{base64.b64encode(b'theirs').decode()}", "")
+ABSENT = Result(1, "", "")
+
+
+@pytest.fixture
+def known(fake, alone):
+    """A host with the account lab and an alias; somebody logs in as lab."""
+
+    def make(name: str = "homelab", **settings):
+        write(alone / "home/.ssh/config", Alias(name, ADDRESS, "lab", 22))
+        model = fake("lab", **settings)
+        model.add_account("lab")
+        model.answers = [(r"cd ~/.local/bin", ABSENT)]
+        return model
+
+    return make
+
+
+def test_without_an_alias_the_task_is_named(fake):
+    """They call the host by it."""
+    model = fake()
+    with pytest.raises(SetupError, match="its alias, which it does not have yet: setup.full"):
+        shortcuts.install(model.c)
+    assert model.writes == []
+
+
+def test_a_plan_shows_them_and_writes_nothing(known, alone):
+    """On either side."""
+    model = known(dry=True)
+    shortcuts.install(model.c)
+    here = alone / "home/.local/bin"
+    assert model.planned == ["write /home/lab/.local/bin/launchlab", *(f"write {here}/{word}" for word in shortcuts.shortcuts.SCRIPTS)]
+    assert not here.exists() and model.writes == []
+
+
+def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
+    """Nor is anything written on the laptop then."""
+    model = known()
+    model.answers = [(r"cd ~/.local/bin", THEIRS)]
+    with pytest.raises(SetupError, match="launchlab is there and not ours: move it away"):
+        shortcuts.install(model.c)
+    assert model.writes == [] and not (alone / "home/.local/bin").exists()
+
+
+def test_the_host_s_command_starts_what_lab_start_starts(known):
+    """The same session in tmux, with the settings of the day."""
+    model = known(python="venv", base_url="/j/", lab_port=9990)
+    text = launch.text(shortcuts.Settings.of(model.c))
+    assert launch.START % ("jupyter-venv", "jupyter-venv") in text
+    assert "url=http://127.0.0.1:9990/j/" in text and "%" not in text.replace("date +%s", "")
+
+
+def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch):
+    """The error of the host comes after it."""
+    model = known()
+    here = alone / "home/.local/bin/callhome"
+    here.parent.mkdir(parents=True)
+    here.write_text(f"#!/bin/sh\n{shortcuts.shortcuts.MARK % 'homelab'}\n")
+    monkeypatch.setattr(launch, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
+    with pytest.raises(SetupError, match="no answer"):
+        shortcuts.remove(model.c)
+    assert not here.exists()
