@@ -29,12 +29,14 @@ COMMAND = f"""\
 #!/bin/sh
 {MARK} in the tmux session `jupyter`, unless it runs, and says where. Changes of yours are overwritten.
 user=%s url=%s socket=%s
+place=${{url}}lab
+[ -z "$socket" ] || place="~/$socket"
 [ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
 answers() {{ curl -fsk -m 5 ${{socket:+--unix-socket "$HOME/$socket"}} "${{url}}api" >/dev/null; }}
 
 cd
 if answers; then
-    echo "JupyterLab runs already: ${{url}}lab on this host"
+    echo "JupyterLab runs already: $place on this host"
     exit
 fi
 if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service 2>/dev/null; then
@@ -44,14 +46,14 @@ elif ! tmux has-session -t =jupyter 2>/dev/null; then
 end=$(($(date +%%s) + 120))
 while tmux has-session -t =jupyter 2>/dev/null || pgrep -u "$user" -f bin/jupyter-lab >/dev/null; do
     if answers; then
-        echo "JupyterLab runs: ${{url}}lab on this host"
+        echo "JupyterLab runs: $place on this host"
         exit
     fi
     [ "$(date +%%s)" -lt "$end" ] || break
     sleep 0.3
 done
 tail -n 3 ~/.jupyter/lab.log
-echo "JupyterLab does not answer at $url"
+echo "JupyterLab does not answer at $place"
 exit 1
 """
 LOOK = "cd ~/.local/bin 2>/dev/null || exit 1; [ -e %s ] || [ -L %s ] || exit 1; stat -L -c '%%a %%U' ./%s; base64 -w0 ./%s"
