@@ -3,6 +3,7 @@
 import re
 import shlex
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,20 +68,27 @@ class Laptop:
 
 
 @pytest.fixture(scope="module")
-def host(module_host, module_fab) -> Host:
-    host = module_host("debian12", "kept")
-    module_fab.on(host, "setup.full", env=ENV).ok()
-    module_fab("-H", "homelab", "lab.service", env=ENV).ok()  # so that JupyterLab too is there after a reboot
-    return host
+def both(module_host, module_fab, tmp_path_factory) -> tuple[Host, Laptop]:
+    """Set up a host while labfab is installed on a laptop, and let the laptop's key in."""
+    host, machine = module_host("debian12", "kept"), module_host("debian12", "laptop")
+    with ThreadPoolExecutor(1) as aside:
+        installing = aside.submit(Laptop, machine, wheels.build(tmp_path_factory.mktemp("wheel")), host.host_key_fingerprint())
+        module_fab.on(host, "setup.full", env=ENV).ok()
+        module_fab("-H", "homelab", "lab.service", env=ENV).ok()  # so that JupyterLab too is there after a reboot
+        laptop = installing.result()
+    module_fab("-H", "homelab", "keys.copy", env=ENV | {"LABFAB_PUBLIC_KEYS": laptop.key}).ok()
+    assert "no browser can be opened here" in laptop.ok(f"fab -H lab@{host.address}:2222 lab.open")
+    return host, laptop
 
 
 @pytest.fixture(scope="module")
-def laptop(host, module_host, module_fab, tmp_path_factory) -> Laptop:
-    wheel = wheels.build(tmp_path_factory.mktemp("wheel"))
-    laptop = Laptop(module_host("debian12", "laptop"), wheel, host.host_key_fingerprint())
-    module_fab("-H", "homelab", "keys.copy", env=ENV | {"LABFAB_PUBLIC_KEYS": laptop.key}).ok()
-    assert "no browser can be opened here" in laptop.ok(f"fab -H lab@{host.address}:2222 lab.open")
-    return laptop
+def host(both) -> Host:
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def laptop(both) -> Laptop:
+    return both[1]
 
 
 @pytest.fixture(scope="module")
