@@ -52,10 +52,12 @@ def renew(c: Connection, want: Settings) -> None:
     """Get the certificate anew, though the old one is still good."""
     if lacking(c, want):
         return ensure(c, want)
+    program = provide(c, want, kept(c, "authenticator"), False)
     renewal.write_hook(c)
+    acme.refuse_closed(c)
     server, leads = acme.server(want), resolve(c)
     change(
-        c, RENEW, facts(c).acme.program, why=f"renew the certificate for {', '.join(names(c))}", long=True,
+        c, RENEW, program, why=f"renew the certificate for {', '.join(names(c))}", long=True,
         explain=lambda said: acme.words(said, server, leads, want.webroot),
     )  # fmt: skip
     renewal.hand_on(c)

@@ -149,6 +149,17 @@ def test_a_certificate_that_was_renewed_is_handed_on_again(host):
     assert model.whys == [f"renew the certificate for {NAME}"]  # certbot ran the hook
 
 
+def test_a_certbot_that_was_removed_comes_back(host):
+    """The certificate is good, but nothing would renew it."""
+    model = host()
+    https.letsencrypt(model.c)
+    for name in ("program", "renews.certbot.timer"):
+        del model.sections["acme"][name]
+    del model.sections["system"]["package.certbot"]
+    https.renew(model.again())
+    assert model.whys == ["install certbot", f"renew the certificate for {NAME}"]
+
+
 def test_from_one_kind_of_certificate_to_the_other(host):
     """No hook stays behind that would put the old kind back."""
     model = host(certificate="self-signed")
