@@ -320,5 +320,5 @@ def test_every_way_back_in_the_code_exists():
 
     known = set(re.findall(r"^([a-z_]+)\(\) ", undo.SCRIPT + undo.APACHE, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [path.read_text() for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
-    named = {word for text in sources for word in re.findall(r"undo(?:, keep)? ?= ?\(+\"([a-z_]+)", text)}
+    named = {word for text in sources for word in re.findall(r"undo(?:, keep|: str)? ?= ?\(*\"([a-z_]+)", text)}
     assert {"account", "packages", "folder", "lines", "tree"} <= named <= known
