@@ -117,7 +117,7 @@ def wait(target: Target, timeout: int) -> Tunnel:
         if found:
             return replace(found, reused=False)
         said = errors_path(target.alias).read_text(errors="replace") if errors_path(target.alias).exists() else ""
-        if said.strip():
+        if said.strip() and not process(target.alias, load(target.alias)):
             break
         time.sleep(0.1)
     raise openssh.explain(target, said or "timed out")

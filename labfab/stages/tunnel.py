@@ -7,6 +7,7 @@ These tasks take -H as a name: the host may be down.
 
 from __future__ import annotations
 
+import json as to_json
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,17 +38,19 @@ def open_(c: Context) -> str:
     return want.lab_url(found.local_port)
 
 
-@laptop_task
-def status(c: Context) -> None:
+@laptop_task(help={"json": "Print JSON: alias, open, url, pid, kept (by what), jupyter_server (the version that answers)"})
+def status(c: Context, json: bool = False) -> None:
     """Tell whether the tunnel is open and answers."""
     want, alias = Settings.of(c), target_of(c).alias
-    found = tunnel.status(alias)
-    by = tunnel.kept_by(tunnel.load(alias))
+    found, by = tunnel.status(alias), tunnel.kept_by(tunnel.load(alias))
+    version = tunnel.answers(want.lab_url(found.local_port)) if found else ""
+    if json:
+        there = {"url": f"{want.lab_url(found.local_port)}lab", "pid": found.pid} if found else {"url": "", "pid": None}
+        there |= {"kept": by.NAME if by else "", "jupyter_server": version or ""}
+        return screen.say(to_json.dumps({"alias": alias, "open": bool(found), **there}))
     if not found:
         away = f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open" if by else ""
-        screen.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
-        return
-    version = tunnel.answers(want.lab_url(found.local_port))
+        return screen.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
     lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
     kept = f", kept by {found.kept}" if found.kept else ""
     screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}")

@@ -1,5 +1,7 @@
 """The tunnel's tasks: whom they call, what they say; ssh itself is tried elsewhere."""
 
+import json
+
 import pytest
 from invoke import Config, Context
 
@@ -109,6 +111,18 @@ def test_its_state_is_told_without_dialling(fake, ssh, capsys, found, version, s
     ssh.found, ssh.versions = found, [version]
     tunnel.status(model.c)
     assert says in capsys.readouterr().out and model.told == []
+
+
+def test_its_state_for_programs(fake, ssh, capsys):
+    """One JSON object, open or not."""
+    model = fake()
+    tunnel.status(model.c, json=True)
+    nothing = {"alias": "homelab", "open": False, "url": "", "pid": None, "kept": "", "jupyter_server": ""}
+    assert json.loads(capsys.readouterr().out) == nothing
+    ssh.found = Tunnel("homelab", 9000, 9999, 7)
+    tunnel.status(model.c, json=True)
+    there = {"open": True, "url": "http://127.0.0.1:9000/lab", "pid": 7, "jupyter_server": "2.21.0"}
+    assert json.loads(capsys.readouterr().out) == nothing | there
 
 
 @pytest.mark.parametrize("there, says", [(True, "the tunnel is closed"), (False, "no tunnel was open")])
