@@ -36,11 +36,15 @@ def boot() -> str:
 def write(path: Path, data: bytes) -> None:
     """Write a file in one piece: it is whole at every moment."""
     new = path.with_name(f".{path.name}.new")
-    with open(new, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    try:
+        with open(new, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError:
+        new.unlink(missing_ok=True)  # on a full disk half a file would keep it full
+        raise
 
 
 def read(folder: Path) -> dict:
