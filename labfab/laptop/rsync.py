@@ -13,7 +13,7 @@ from . import openssh
 
 Tell = Callable[[str], None]
 BROKEN = (10, 12, 20, 30, 35, 255)  # exit codes of a transfer that was cut off
-NOT_ALL, VANISHED, TOO_MANY = 23, 24, 25
+VANISHED, TOO_MANY = 24, 25
 
 
 def require() -> None:
@@ -59,22 +59,24 @@ def judge(target: openssh.Target, code: int, errors: str) -> None:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     own = [line for line in lines if line.startswith("rsync")]
     ssh = "\n".join(line for line in lines if line not in own)
-    host = target.hostname or target.alias
-    first = re.sub(r"^rsync: (\[\w+\] )?", "", own[0]) if own else "it ended without a word"
-    if "command not found" in ssh or "rsync: not found" in ssh or code == 127:
-        raise SetupError(f"{host}: rsync is missing there: apt install rsync on the host")
-    if any(re.search(pattern, ssh) for pattern in openssh.MEANINGS):
+    missing = code == 127 or re.search(r"command not found|rsync: not found", ssh)
+    if not missing and any(re.search(pattern, ssh) for pattern in openssh.MEANINGS):
         raise openssh.explain(target, ssh)
-    full = next((line for line in own if "No space left" in line or "Disk quota" in line), "")
-    if full:
-        where = "there" if "[receiver]" in full or "[Receiver" in full else "at the receiving end"
-        raise SetupError(f"{host}: no space left {where}: free some and run this again, it goes on where it stopped")
+    problem = "rsync is missing there: apt install rsync on the host" if missing else meaning(code, own)
+    raise SetupError(f"{target.hostname or target.alias}: {problem}")
+
+
+def meaning(code: int, own: list[str]) -> str:
+    """What happened and what to do, from the exit code and rsync's own lines."""
+    if any("No space left" in line or "Disk quota" in line for line in own):
+        return "no space left where the files go: free some and run this again, it goes on where it stopped"
     if code in BROKEN:
-        raise SetupError(f"{host}: the transfer was cut off: run the same command again, it goes on where this stopped")
+        return "the transfer was cut off: run the same command again, it goes on where this stopped"
     if code == TOO_MANY:
-        raise SetupError(f"{host}: more files would be deleted than were told of, so those stay: run this again to see them")
-    gone = re.search(r'link_stat "(.*)" failed: No such file', first)
+        return "more files would be deleted than were told of, so those stay: run this again to see them"
+    told = [re.sub(r"^rsync: (\[\w+\] )?", "", line) for line in own if not re.match(r"rsync error|.*Broken pipe", line)]
+    first = told[0] if told else "it ended without a word"
+    gone = re.search(r'(?:link_stat|change_dir) "(.*)" failed: No such file', first)
     if gone:
-        raise SetupError(f"{host}: there is no {gone[1]}: correct the path")
-    many = f" and {len(own) - 2} more" if code == NOT_ALL and len(own) > 2 else ""
-    raise SetupError(f"{host}: not all could be copied: {first}{many}")
+        return f"there is no {gone[1]}: correct the path"
+    return f"not all could be copied: {first}{f' and {len(told) - 1} more' * (len(told) > 1)}"

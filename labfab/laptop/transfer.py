@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class Far:
     port: int
     program: str = "rsync"
     timeout: int = 10
+    errors: Callable[[], str] = str  # what that program complained of there
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ def look(errand: Errand, delete: bool = False, checksums: bool = False) -> Surve
     """Find out what a transfer would do; changes nothing. checksums: compare contents, not sizes and times."""
     more = [*LOOK, *["--delete"] * delete, *["-c"] * checksums]
     code, out, errors = rsync.run(errand.argv(*more))
-    rsync.judge(errand.far.target, code, errors)
+    judge(errand.far, code, errors)
     return parse(out)
 
 
@@ -116,7 +118,13 @@ def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
     """Do it. delete: how many files the far end may lose; None: all that are not at the source."""
     more = [PROGRESS, *(["--delete"] if delete is None else ["--delete", f"--max-delete={delete}"] if delete else [])]
     code, _, errors = rsync.run(errand.argv(*more), tell) if errand.pull else push(errand, more, tell)
-    rsync.judge(errand.far.target, code, errors)
+    judge(errand.far, code, errors)
+
+
+def judge(far: Far, code: int, errors: str) -> None:
+    """Raise SetupError when it was not all done."""
+    if code:
+        rsync.judge(far.target, code, errors + far.errors())
 
 
 def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:

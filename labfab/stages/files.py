@@ -92,11 +92,11 @@ def need_rsync(c: Connection) -> bool:
     return known or not Host.of(c).planning
 
 
-def errand(c: Connection, source: str, place: str, program: str, pull: bool = False, options: tuple[str, ...] = ()) -> Errand:
+def errand(c: Connection, source: str, place: str, program: bridge.Program, pull: bool = False, options: tuple[str, ...] = ()) -> Errand:
     """A transfer by the alias of this host, else by the login given with -H."""
     block, target = found_in_config(c), target_of(c)
     user, port = (block.user, block.port) if block else (c.user, c.port)
-    far = Far(target, user, port, program, Settings.of(c).connect_timeout)
+    far = Far(target, user, port, program.text, Settings.of(c).connect_timeout, program.errors)
     return Errand(far, source, place, pull, options)
 
 
