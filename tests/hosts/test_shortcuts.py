@@ -126,7 +126,7 @@ def test_what_somebody_else_wrote_stays(fab_on, shell):
 
 
 def test_undo_takes_them_back(fab_on, shell):
-    """launchlab goes with the stage, the laptop's with the alias; a login shell that does not know ~/.local/bin learns it."""
+    """launchlab goes with its stage, the laptop's with the alias; a login shell that does not know ~/.local/bin learns it."""
     fab_on.box.run("printf 'PATH=\"$HOME/jupyter-venv/bin:$PATH\"\\n' >/home/lab/.profile")
     profile = fab_on.box.run("sha256sum /home/lab/.profile")
     assert "let login shells look into ~/.local/bin" in fab_on("shortcuts.install").ok().out
@@ -134,3 +134,5 @@ def test_undo_takes_them_back(fab_on, shell):
     fab_on("setup.undo", "--to", "shortcuts").ok()
     assert fab_on.box.run(f"ls {THERE} || true") == "" and fab_on.box.run("sha256sum /home/lab/.profile") == profile
     assert (fab_on.home / ".local/bin/callhome").exists()
+    fab_on("setup.undo").ok()
+    assert list((fab_on.home / ".local/bin").iterdir()) == []
