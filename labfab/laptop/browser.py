@@ -9,7 +9,6 @@ Constraints:
 
 from __future__ import annotations
 
-import html
 import os
 import subprocess
 import sys
@@ -65,6 +64,8 @@ def log_in(alias: str, url: str, token: str) -> None:
 
 def rendered(url: str, token: str) -> str:
     """Write the page that logs in at *url*, the root of the server, and goes on to the Lab."""
+    import html
+
     after = quote(urlsplit(url).path + "lab", safe="")
     secret = html.escape(token)
     return PAGE % (html.escape(f"{url}login?next={after}"), secret, secret)

@@ -6,7 +6,6 @@ Owns: ~/Library/LaunchAgents/labfab.<alias>.plist.  Undo: remove(alias)
 from __future__ import annotations
 
 import os
-import plistlib
 import re
 import subprocess
 from pathlib import Path
@@ -40,6 +39,8 @@ def refuse() -> None:
 
 def agent(alias: str, argv: list[str], log: Path) -> bytes:
     """Write the agent as a property list."""
+    import plistlib
+
     keys = {
         "Label": label(alias), "ProgramArguments": argv, "RunAtLoad": True, "KeepAlive": True, "ThrottleInterval": 3,
         "StandardErrorPath": str(log),

@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 import time
-import webbrowser
 from pathlib import Path
 
 PATIENCE = 60  # seconds for a browser to start; a file system that notes no reading makes us wait for all of them
@@ -19,6 +18,8 @@ GRACE = 3  # seconds from the first reading, should an indexer have been quicker
 
 def show(page: Path) -> None:
     """Open the page and remove it with its folder."""
+    import webbrowser
+
     before, until = page.stat().st_atime_ns, time.monotonic() + PATIENCE
     if os.fork() == 0:  # a browser of an unknown name is waited for, however long it stays open
         webbrowser.open(page.as_uri())
