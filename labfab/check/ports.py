@@ -67,6 +67,31 @@ def firewall(look: Look) -> str:
     return f"lets in {numbers(have.allowed)}"
 
 
+@check("lab-loopback", "JupyterLab listens only where it should", mend="jupyter.configure lab.stop lab.start", needs=["ssh-login"])
+def loopback(look: Look) -> str:
+    if look.want.lab_socket:
+        return closed_socket(look)
+    found = sorted(address for address, port, _ in listening(look) if port == look.want.lab_port)
+    wide = [address for address in found if not is_loopback(address)]
+    if wide and look.want.publish != "https":
+        raise Wrong(f"port {look.want.lab_port} listens on {', '.join(wide)}")
+    if not found:
+        raise Unseen(f"nothing listens on port {look.want.lab_port}")
+    if not wide and look.want.publish == "https":
+        raise Wrong(f"port {look.want.lab_port} listens on loopback alone, and is to be published")
+    return ", ".join(found) + ", as published" * bool(wide)
+
+
+def closed_socket(look: Look) -> str:
+    """The Unix socket, which must be for its account alone."""
+    mode = look.facts.lab.socket_mode
+    if not mode:
+        raise Unseen(f"nothing listens on {look.want.lab_place}")
+    if int(mode, 8) & 0o077:
+        raise Wrong(f"{look.want.lab_place} is open to others: its mode is {mode}")
+    return f"{look.want.lab_place}, mode {mode}"
+
+
 def outside(look: Look) -> None:
     """Stop a row that only a stranger's eyes can answer. Raises Unseen."""
     if look.c.gateway:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 from ..laptop import certificate
 from ..platforms import own_ca
@@ -66,8 +67,6 @@ def version(look: Look) -> str:
 
 @check("https-days", "the certificate lasts", mend="https.renew", needs=["https-reach"], publish=PUBLISHED)
 def days(look: Look) -> str:
-    import time
-
     found, now = front.served(look).certificate, time.time()
     if found.begins > now:
         raise Wrong(f"it begins in {in_days(found.begins - now)}: is the host's clock right, and yours?")

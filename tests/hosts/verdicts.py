@@ -41,7 +41,8 @@ def turns_one_row(place: Place, case: Case) -> None:
     assert row["state"] == case.state and case.says in row["detail"], (row, found)
     blocked = dependants(place, case.row) if case.state == "fail" else set()
     expected = dict.fromkeys(blocked, ("not checked", f"needs {case.row}")) | {id: (state, "") for id, state in case.also.items()}
-    assert {id: (one["state"], one["detail"] * (one["state"] == "not checked")) for id, one in found.items()} == expected
+    shown = {id: (one["state"], one["detail"] * (one["state"] == "not checked")) for id, one in found.items()}
+    assert shown == expected, f"{shown} instead of {expected}"
 
 
 def task_for(place: Place, row: str) -> str:
