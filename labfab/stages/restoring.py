@@ -25,7 +25,13 @@ from . import files, jupyter, kernels, lab, lock, python
 
 CONFIG = "jupyter_server_config.json"
 # What an address, a certificate or a setting of the other host says has no place on this one.
-OF_ITS_HOST = ("ip", "port", "base_url", "root_dir", "local_hostnames", "allow_remote_access", "trust_xheaders", "certfile", "keyfile")
+OF_ITS_HOST = {
+    "ServerApp": (
+        "ip", "port", "sock", "sock_mode", "base_url", "root_dir", "local_hostnames", "allow_remote_access", "trust_xheaders",
+        "certfile", "keyfile", "tornado_settings",
+    ),
+    "KernelManager": ("transport",),
+}  # fmt: skip
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}  # that one is merged
 BESIDE = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")  # what is replaced stays beside, under the time
 
@@ -108,8 +114,7 @@ def tell_of_version(c: Connection, want: Settings, kept: archive.Manifest) -> No
 def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifest, yes: bool) -> bool:
     """Restore Jupyter's configuration with hash and token; whether a JupyterLab that runs must be restarted for it."""
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
-    saved = json.loads((folder / "jupyter" / CONFIG).read_text())
-    saved["ServerApp"] = {key: value for key, value in saved.get("ServerApp", {}).items() if key not in OF_ITS_HOST}
+    saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
     have = jupyter.parsed(c, facts(c).jupyter.config)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
     running = bool(facts(c).lab.api) and config != have
@@ -118,6 +123,12 @@ def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifes
     jupyter.write(c, want, config, why="restore Jupyter's configuration, password and token")
     keep_password(c, want, kept["alias"], config.get("IdentityProvider", {}).get("hashed_password", ""))
     return running
+
+
+def movable(config: jupyter.Config) -> jupyter.Config:
+    """What of a configuration holds on any host."""
+    parts = {part: {key: value for key, value in has.items() if key not in OF_ITS_HOST.get(part, ())} for part, has in config.items()}
+    return {part: has for part, has in parts.items() if has}
 
 
 def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) -> None:
