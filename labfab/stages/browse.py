@@ -94,7 +94,8 @@ def reach(c: Context, want: Settings) -> Place:
     except Unreachable as error:
         block = tunnel.found_in_config(c)
         where = f"correct HostName of {block.name} in {connection.config_path(c)}" if block else "give -H its new address"
-        raise SetupError(f"{error.message.rstrip('?')}? If it sleeps, wake it; if it moved, {where}") from None
+        end = "" if error.message.endswith("?") else "."
+        raise SetupError(f"{error.message}{end} If it sleeps, wake it; if it moved, {where}") from None
 
 
 def from_host(c: Connection, want: Settings) -> Place:
