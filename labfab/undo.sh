@@ -200,11 +200,14 @@ packages() {  # remove those that the installation added, as far as nothing else
     if grep -qxF "config-files $name" "$KEPT.packages"; then old="$old $name"
     elif ! grep -qxF "installed $name" "$KEPT.packages"; then new="$new $name"; fi
   done
+  case "$new " in *' apache2 '*) [ -n "$FORCE" ] || [ -z "$(sites)" ] || stays "Apache: it serves $(sites) by now (--force removes it all the same)" ;; esac
   [ -z "$old" ] || dpkg_now --remove $old
   [ -z "$new" ] || dpkg_now --purge $new
   left=$(for name in $new $old; do [ "$(status "$name")" != installed ] || printf ' %s' "$name"; done)
   [ -z "$left" ] || stays "the packages$left: other packages need them"
 }
+
+sites() { ls /etc/apache2/sites-enabled 2>/dev/null | grep -vxE '(000-default|default-ssl|zz-labfab)\.conf' | xargs; }  # of somebody
 
 firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
 

@@ -117,15 +117,16 @@ def ours(fault: str) -> bool:
 def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
     """Which site of somebody else already answers where JupyterLab is to be."""
     for site in [site for site in have.sites if not site.place.startswith(("/etc/apache2/sites-enabled/zz-labfab.conf:", f"{SITE}:"))]:
-        taken = [name for name in names if site.port == "443" and site.answers(websites.host(name))]
+        secure = site.port in ("443", "*")
+        taken = [name for name in names if secure and site.answers(websites.host(name))]
         if taken:
             yield f"{site.place} serves {taken[0]} at 443 already: give the lab a name of its own under `names:`"
         addresses = [name for name in names if is_address(name)]
-        if site.port == "443" and addresses:  # a browser that comes by address does not say which, so the first site answers
+        if secure and addresses:  # a browser that comes by address does not say which, so the first site answers
             yield f"browsers that come by address, as {addresses[0]}, meet {site.place} at 443: give the lab a DNS name under `names:`"
-        if site.port == "443" and site.address != "*":
+        if secure and site.address != "*":
             yield f"{site.place} has {site.address}:443 for itself, no other site is met there: write *:443 in it"
-        named = [name for name in names if site.port == "80" and site.names_it(websites.host(name))]
+        named = [name for name in names if site.port in ("80", "*") and site.names_it(websites.host(name))]
         if named and base_url == "/":
             yield f"{site.place} serves {named[0]} at 80: give the lab a base_url, as /jupyter/, or a name of its own under `names:`"
 

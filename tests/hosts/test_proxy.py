@@ -361,7 +361,10 @@ def test_a_module_that_somebody_uses_meanwhile_stays(lab):
 
 
 def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
-    """By its address alone, which is all that its user knows; the plan before says so and does nothing."""
+    """By its address alone, which is all that its user knows; the plan before says so and does nothing.
+
+    Apache stays as long as it serves a site that somebody has added.
+    """
     box = host("debian13", "bare")
     before = snapshot(box)
     env = ALONE | {"LABFAB_NAMES": ""}
@@ -380,5 +383,9 @@ def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
         assert ask(box, NAME).location == f"https://{NAME}/" and ask(box, NAME, "/lab?x=1").location == f"https://{NAME}/lab?x=1"
         assert ask(box, NAME, "/.well-known/acme-challenge/x").status == 404 and ask(box, box.address).status == 200
         assert ask(box, NAME, tls=True, sni=NAME).status == 503
+    box.run("cp /etc/apache2/sites-available/000-default.conf /etc/apache2/sites-available/mine.conf; a2ensite -q mine")
+    fab.on(box, "setup.undo", "--to", "proxy", env=env).fails("Apache: it serves mine.conf by now")
+    assert box.run("systemctl is-active apache2") == "active"
+    box.run("a2dissite -q -p mine; rm /etc/apache2/sites-available/mine.conf")
     fab.on(box, "setup.undo", env=env).ok()
     assert snapshot(box) == before
