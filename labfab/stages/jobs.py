@@ -46,13 +46,13 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
     """Run a notebook on the host, with the laptop away too."""
     text = "" if there else notebooks.load(Path(notebook))
     want = Settings.of(c)
-    prepare(c, want)
+    first = prepare(c, want)  # since an undo: its own ends this job and all that follow
     name = notebook if there else Path(notebook).name
     root = Path(facts(c).accounts[want.jupyter_user].home) / want.root_dir
     wanted = {"name": name, "kernel": kernel, "root": str(root), "notebook": packed(text)}
     done = change(
         c, CALL, PREFIXES[want.python], "submit", "", user=want.jupyter_user, stdin=json.dumps(wanted),
-        why=f"submit {notebooks.shown(name)}", undo=("jobs %s", want.jupyter_user),
+        why=f"submit {notebooks.shown(name)}", undo=("jobs %s", want.jupyter_user) if first else (),
     )  # fmt: skip
     if done:
         state = json.loads(done.out)
@@ -63,8 +63,8 @@ def packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode())).decode() if text else ""
 
 
-def prepare(c: Connection, want: Settings) -> None:
-    """Have on the host what runs a job, and what lets it outlive a login."""
+def prepare(c: Connection, want: Settings) -> bool:
+    """Have on the host what runs a job, and what lets it outlive a login; False where all was there."""
     label, user = Host.of(c).label, want.jupyter_user
     if not facts(c).python.lab and not Host.of(c).planning:
         where = f"~/{PREFIXES[want.python]} (python: {want.python})"
@@ -76,10 +76,11 @@ def prepare(c: Connection, want: Settings) -> None:
     there, *texts = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
     if not there:
         change(c, "mkdir -p %s && chmod 700 %s", place, place, user=user, why=f"make {place}", undo=("folder %s", place), keep=[place])
-    for name, old in zip(PROGRAMS, texts, strict=False):
-        text = (CODE / name).read_text()
-        if base64.b64decode(old).decode(errors="replace") != text:
-            put(c, f"{place}/{name}", text, why=f"put {name} there, for jobs", old=None, mode="600", owner=user)
+    wanted = {name: (CODE / name).read_text() for name in PROGRAMS}
+    missing = [name for name, old in zip(PROGRAMS, texts, strict=False) if base64.b64decode(old).decode(errors="replace") != wanted[name]]
+    for name in missing:
+        put(c, f"{place}/{name}", wanted[name], why=f"put {name} there, for jobs", old=None, mode="600", owner=user)
+    return bool(missing)
 
 
 def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
