@@ -212,7 +212,7 @@ def test_another_web_server_answers_through_its_folder(box, module_fab):
 
 def test_apache_answers_beside_its_own_sites_and_shows_each_new_certificate(box, module_fab, acme):
     box.run(f"{INSTALL} apache2 >/dev/null 2>&1; echo mine >/var/www/html/index.html")
-    before, env = box.checksums(), ENV | {"LABFAB_PUBLISH": "apache", "LABFAB_BASE_URL": "/jupyter/"}
+    before, env = box.checksums(), ENV | {"LABFAB_PUBLISH": "apache"}
     module_fab.on(box, "https.letsencrypt", "proxy.apache", env=env).ok()
     first, sites = served(box, acme, port=443), {path: text for path, text in box.checksums().items() if path.startswith("etc/apache2")}
     with reading(box, "/etc/labfab/tls/*key.pem") as read:
@@ -262,7 +262,9 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
     with pytest.raises(kernel.Refused):
         kernel.login("https://cloud.example.test:8888", "something else", tls, bare.address)
     assert "nothing to change" in module_fab("-H", "cloud", *recipe, "setup.full", env=given).ok().out
+    bare.run("echo true >/etc/letsencrypt/renewal-hooks/post/mine")  # what dpkg would delete with the package
     module_fab("-H", "cloud", *recipe, "setup.undo", env=given).ok()
+    assert bare.run("cat /etc/letsencrypt/renewal-hooks/post/mine && rm -r /etc/letsencrypt") == "true"
     assert difference(before, bare.checksums()) == {}
     assert bare.run("dpkg-query -W -f '${db:Status-Status}' certbot 2>/dev/null || true") in ("", "not-installed")
 
