@@ -241,8 +241,11 @@ acme() {
   return 0
 }
 
-# What Apache serves: apache.sh is sent along only where Apache is to publish JupyterLab.
-proxy() { [ "$PUBLISH" != apache ] || apache_facts; }
+# What Apache serves: apache.sh is sent along only where Apache is to publish JupyterLab. Elsewhere: whether it still does.
+proxy() {
+  if [ "$PUBLISH" = apache ]; then apache_facts
+  elif [ -e /etc/apache2/sites-enabled/zz-labfab.conf ]; then say enabled yes; fi
+}
 
 for section in "$@"; do
   echo "[$section]"

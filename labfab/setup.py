@@ -30,7 +30,7 @@ UBUNTU = (
     ("Jupyter", jupyter.configure),
     ("certificate", https.issue),
     ("Lab", lab.start),
-    ("Apache", proxy.apache),
+    ("Apache", proxy.follow),
     ("tunnel", tunnel.open_),
 )
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
@@ -51,7 +51,7 @@ def ubuntu(c: Connection, recipe: str = "") -> None:
     look_ahead(c, want)
     times = []
     for name, stage in UBUNTU:
-        if skipped(name, want):
+        if skipped(name, want, facts(c).proxy.enabled):
             continue
         began, before = time.monotonic(), len(Host.of(c).changes)
         if Host.of(c).planning:
@@ -101,11 +101,14 @@ def undo(c: Connection, to: str = "", force: bool = False) -> None:
     history.undo(c, to, force)
 
 
-def skipped(name: str, want: Settings) -> bool:
-    """Whether the settings leave a stage out; where JupyterLab itself is published, there is no need of a tunnel."""
+def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
+    """Whether the settings leave a stage out; where JupyterLab itself is published, there is no need of a tunnel.
+
+    in_apache: Apache has a site of ours, wanted or not.
+    """
     return not {
-        "update": want.update, "firewall": want.firewall, "certificate": want.published, "Apache": want.publish == "apache",
-        "tunnel": want.publish != "https",
+        "update": want.update, "firewall": want.firewall, "certificate": want.published,
+        "Apache": want.publish == "apache" or in_apache, "tunnel": want.publish != "https",
     }.get(name, True)  # fmt: skip
 
 

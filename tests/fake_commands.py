@@ -292,6 +292,7 @@ EFFECTS = (
     (r"kill \d+; for i in .*", stop),
     (r"tmux kill-session -t =jupyter", stop),
     (r"systemctl enable -q --now apache2", run_apache),
+    (r"a2dissite -q zz-labfab && if .*", lambda model, made: [model.sections["proxy"].pop(key, None) for key in ("enabled", "serves")]),
     (r"a2dissite -q zz-labfab", lambda model, made: model.sections.update(proxy=dict(APACHE))),
     (
         r'find /etc/letsencrypt >"\$KEPT.letsencrypt" 2>/dev/null; (\S+) certonly -n --agree-tos --cert-name labfab '

@@ -33,6 +33,7 @@ set --; for module in alias authz_core mime setenvif headers proxy proxy_http so
 done
 said=$(apache2ctl -t "$@" -c "Include $NEW" 2>&1) || { printf '%s\\n' "$said" | grep -vE '^(AH00558|AH01574)' >&2; exit 1; }
 """
+OFF = "a2dissite -q zz-labfab && if systemctl is-active -q apache2; then systemctl reload apache2; fi"
 ON = APACHE.replace("%", "%%") + "site_on"
 
 
@@ -55,6 +56,19 @@ def apache(c: Connection) -> None:
     missing = [name for name in needed(have) if name not in have.modules]
     if missing or not have.enabled or not have.serves or len(host.changes) > before:
         switch_on(c, missing)
+
+
+def follow(c: Connection) -> None:
+    """Have Apache publish JupyterLab, or no longer, as `publish` says."""
+    apache(c) if Settings.of(c).publish == "apache" else off(c)
+
+
+@host_task
+def off(c: Connection) -> None:
+    """Take JupyterLab's site out of Apache."""
+    if facts(c).proxy.enabled:
+        then = {"proxy.enabled": None, "proxy.serves": None}
+        change(c, OFF, why="take JupyterLab's site out of Apache", undo=("apache_site",), keep=FOLDERS, then=then)
 
 
 def tell_of_firewall(c: Connection) -> None:

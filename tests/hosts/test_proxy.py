@@ -335,6 +335,15 @@ def cell(channel, code: str) -> str:
     return kernel.collect(channel, request["header"]["msg_id"])
 
 
+def test_another_publish_shuts_this_door(lab):
+    """The setup without Apache leaves no site of ours behind; the one with it brings it back."""
+    lab.later("setup.full", LABFAB_PUBLISH="tunnel").ok()
+    assert answers(lab.host) == lab.said
+    assert "jupyter" not in ask(lab.host, NAME, "/jupyter/login", tls=True, sni=NAME).body.lower()
+    lab.later("proxy.apache").ok()
+    assert ask(lab.host, NAME, "/jupyter", tls=True, sni=NAME).location == URL
+
+
 def test_an_apache_that_does_not_come_back_is_brought_back_without_us(lab):
     """Its test passes and its start fails once our modules are there: all is as before, and the next run mends it."""
     lab.later("setup.undo", "--to", "proxy").ok()

@@ -127,6 +127,20 @@ def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
     assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
 
 
+def test_what_is_no_longer_to_be_published_goes_out_of_apache(apache):
+    """Another `publish` must not leave the old door open; the site is there when it is wanted again."""
+    model = apache()
+    proxy.follow(model.c)
+    model.lab["publish"] = "tunnel"
+    proxy.follow(model.again())
+    assert model.whys == ["take JupyterLab's site out of Apache"] and "enabled" not in model.sections["proxy"]
+    proxy.follow(model.again())
+    assert model.whys == []
+    model.lab["publish"] = "apache"
+    proxy.follow(model.again())
+    assert model.whys == [SERVE]
+
+
 def test_a_firewall_that_keeps_browsers_out_is_told_of(apache, capsys):
     """The task alone opens no port; setup.full has done so before."""
     model = apache()
