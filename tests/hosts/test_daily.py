@@ -175,7 +175,7 @@ def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
     while "does not run" in later("lab.status").ok().out and time.monotonic() < end:
         time.sleep(1)
     later("check.lab").ok()
-    box.reboot()
+    box.reboot(box.next_port)
     end = time.monotonic() + 60
     while "by systemd" not in later("lab.status").text and time.monotonic() < end:
         time.sleep(1)
