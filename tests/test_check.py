@@ -233,6 +233,36 @@ def test_a_port_on_loopback_is_nobodys_business_but_labs():
     assert (found.state, found.detail) == ("fail", "port 9999 listens on [::]")
 
 
+def published(publish: str, audit=None, **facts) -> SimpleNamespace:
+    """A look at a host that is to publish JupyterLab."""
+    return SimpleNamespace(**vars(seen(audit, **facts)) | {"want": Settings(publish=publish)})
+
+
+def test_published_ports_are_wanted_then_and_only_then():
+    """JupyterLab's own port is everybody's where it publishes itself, and Apache's two where Apache does."""
+    everywhere, apache = {"listen.1": "*:9999 jupyter-lab"}, {"listen.1": "*:443 apache2", "listen.2": "127.0.0.1:9999 jupyter-lab"}
+    assert asked("lab-loopback", published("https", everywhere)).detail == "*, as published"
+    assert asked("lab-loopback", published("https", apache)).detail == "port 9999 listens on loopback alone, and is to be published"
+    assert asked("lab-loopback", published("apache", everywhere)).detail == "port 9999 listens on *"
+    assert asked("lab-loopback", published("apache", apache)).state == asked("ports-listening", published("apache", apache)).state == "ok"
+    assert asked("ports-listening", published("https", apache)).detail.startswith("443 (apache2): stop it there")
+    for publish, wanted in (("https", {9999}), ("apache", {80, 443})):
+        assert asked("ports-firewall", published(publish, firewall=Firewall(True, "deny", frozenset({2222} | wanted)))).state == "ok"
+        assert asked("ports-firewall", published(publish)).detail.startswith("it refuses ")
+        assert asked("ports-firewall", seen(firewall=Firewall(True, "deny", frozenset({2222} | wanted)))).state == "warn"
+
+
+@pytest.mark.parametrize(("publish", "state"), [("tunnel", "warn"), ("https", "fail"), ("apache", "fail")])
+def test_root_without_a_password_is_no_choice_where_everybody_may_knock(publish, state):
+    assert asked("host-sudo", published(publish, {"root": "yes", "nopasswd.side": "yes"})).state == state
+    assert asked("host-sudo", published(publish, {"root": "yes"})).state == "ok"
+
+
+def test_no_rows_are_a_sentence(capsys):
+    table.show("homelab", [])
+    assert capsys.readouterr().out == "[homelab] nothing is published (publish: tunnel), so there is nothing to look at\n"
+
+
 def asked(id: str, look) -> Row:
     """The answer of one real row to a look."""
     return answer(look, next(check for check in CHECKS if check.id == id)._replace(needs=()), {})
