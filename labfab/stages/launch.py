@@ -80,22 +80,31 @@ def there(c: Connection, account: str, name: str) -> File | None:
     return File(mode, owner, content)
 
 
-def install(c: Connection, account: str, name: str) -> None:
-    """Have the command in an account's ~/.local/bin, where its login shells find it."""
+def install(c: Connection, account: str, name: str) -> bool:
+    """Have the command in an account's ~/.local/bin, where its login shells find it; False where it was there already."""
     want, path = Settings.of(c), f"{facts(c).accounts[account].home}/.local/bin/{name}"
-    old = there(c, account, name)
-    put(c, path, text(want), why=f"write {path}", old=old, mode="755", owner=account)
-    if old and (old.content, old.mode) == (text(want), "755"):
+    written = put(c, path, text(want), why=f"write {path}", old=there(c, account, name), mode="755", owner=account)
+    if written:
+        let_shells_find(c, account, name)
+    return bool(written)
+
+
+def let_shells_find(c: Connection, account: str, name: str) -> None:
+    """Have ~/.local/bin on the PATH of an account's login shells."""
+    home = facts(c).accounts[account].home
+    if found(c, account, name, home):
         return
-    if Host.of(c).planning or ask(c, FOUND, account, f"command -v {name}", path).ok:
-        return
-    profile = f"{facts(c).accounts[account].home}/.profile"
     change(
         c, "printf %%s %s >>~/.profile", PROFILE, user=account, why="let login shells look into ~/.local/bin",
-        undo=("lines %s %s %s", profile, *PROFILE.split("\n")[1:3]), keep=[profile],
+        undo=("lines %s %s %s", f"{home}/.profile", *PROFILE.split("\n")[1:3]), keep=[f"{home}/.profile"],
     )  # fmt: skip
-    if not ask(c, FOUND, account, f"command -v {name}", path).ok:
+    if not found(c, account, name, home):
         screen.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
+
+
+def found(c: Connection, account: str, name: str, home: str) -> bool:
+    """Whether a login shell finds the command by its name."""
+    return ask(c, FOUND, account, f"command -v {name}", f"{home}/.local/bin/{name}").ok
 
 
 @host_task

@@ -30,7 +30,8 @@ def install(c: Connection) -> None:
     remote, tty = want.lab_socket or want.lab_port, c.user != want.jupyter_user
     wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, remote, home, tty)
     missing = shortcuts.differing(wanted, target.alias)
-    launch.install(c, c.user, launch.NAME)
+    if not launch.install(c, c.user, launch.NAME) and not host.planning:
+        launch.let_shells_find(c, c.user, launch.NAME)
     for path in missing:
         host.changes.append(Change(host.stage, f"write {path}", str(path)))
         if host.planning:
