@@ -90,6 +90,27 @@ def test_through_the_tunnel(box, module_fab):
         types(lab)
 
 
+def test_one_word_opens_it_logged_in(box, module_fab):
+    """lab.open names a page to the browser; Chromium is logged in by it, and its history has no token."""
+    home = module_fab.home
+    script, asked = home / "names-the-page", home / "asked"
+    script.write_text('#!/bin/sh\necho "$1" >~/asked.new && mv ~/asked.new ~/asked\n')
+    script.chmod(0o755)
+    module_fab("-H", "homelab", "lab.open", env=VENV | {"BROWSER": str(script)}).ok()
+    end = time.monotonic() + 30
+    while not asked.exists():
+        assert time.monotonic() < end, "no browser was started"
+        time.sleep(0.1)
+    with browser.opened(module_fab) as page:
+        page.goto(asked.read_text().strip())
+        page.wait_for_selector("#jp-main-dock-panel")
+        told = page.context.new_cdp_session(page).send("Page.getNavigationHistory")["entries"]
+    addresses = [entry["url"] for entry in told]
+    assert addresses[-1].endswith("/lab") and "login.html" not in str(addresses)  # nor does "back" lead to a page that is gone
+    token = (home / ".config/labfab/homelab/jupyter-token").read_text().strip()
+    assert token and token not in str(told)
+
+
 def test_lab_open_needs_no_password(box, module_fab):
     """The page that lab.open hands to the browser logs Chromium in, although it comes from a file and not from the server."""
     keeps, page_file = module_fab.home / "browser", module_fab.home / "opened.html"
