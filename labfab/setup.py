@@ -49,9 +49,9 @@ def ubuntu(c: Connection, recipe: str = "") -> None:
     if not facts(c).system.systemd:
         screen.warn("systemd does not run here: services may not start")
     look_ahead(c, want)
-    times = []
+    times, in_apache = [], facts(c).proxy.enabled
     for name, stage in UBUNTU:
-        if skipped(name, want, facts(c).proxy.enabled):
+        if skipped(name, want, in_apache):
             continue
         began, before = time.monotonic(), len(Host.of(c).changes)
         if Host.of(c).planning:
