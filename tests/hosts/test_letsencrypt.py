@@ -99,13 +99,15 @@ def test_a_first_try_that_fails_leaves_the_way_free(box, module_fab, acme):
     module_fab.on(box, "setup.undo").ok()
 
 
-def test_it_is_issued_served_and_computes(box, lab, module_fab, acme):
+def test_it_is_issued_served_and_computes(box, lab, module_fab, acme, tmp_path):
     found = served(box, acme)
     assert found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName) == [NAME]
     tls = trusting(acme)
     with closing(kernel.login(f"https://{NAME}:8888", PASSWORD, tls, box.address)) as client:
         assert kernel.execute(client, "print(6 * 7)", tls, box.address).strip() == "42"
     assert "certbot.timer renews it" in in_lab(module_fab, "https.status").ok().out
+    (tmp_path / "roots.pem").write_text(acme.root())
+    in_lab(module_fab, "check.https", SSL_CERT_FILE=str(tmp_path / "roots.pem")).ok()
     assert box.run(f"stat -c '%a %U' {TLS} {TLS}/key.pem {TLS}/cert.pem").splitlines() == ["700 lab", "600 lab", "644 lab"]
 
 
