@@ -123,6 +123,7 @@ def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> No
     screen.say()
     for label, text in [*doors(c, alias, want), *kept(alias, want)]:
         screen.say(f"{label:<14}{text}")
+    screen.say(f"{'next time':<14}fab -H {alias} lab.open")
     screen.say(f"{'shell':<14}ssh {alias}")
     screen.say(f"{'tasks':<14}fab -H {alias} …")
     if host.changes:
