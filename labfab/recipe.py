@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from fabric import Connection
-from invoke import Context
+from invoke import Config, Context
 
 from . import sources
 from .errors import SetupError
@@ -43,7 +43,7 @@ def recall(c: Context) -> None:
     note = place(alias) if alias else None
     if note is None or not note.is_file():
         return
-    name = note.read_text().strip()
+    name = files.load(note).decode(errors="replace").strip()
     path = sources.CONFIG / f"{name}.yaml" if "/" not in name else Path(name)
     if not path.is_file():
         raise SetupError(f"{alias}: was set up with the recipe {name}, which is gone: give one with -f, or delete {note}")
@@ -59,6 +59,8 @@ def known_as(c: Context) -> str:
 
 
 def load(c: Context, path: Path) -> None:
+    """Take a file of settings, as -f does. Raises SetupError for one that is no YAML."""
+    list(sources.yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path)))
     c.config.set_runtime_path(str(path))
     c.config.load_runtime()
 
@@ -70,7 +72,11 @@ def remember(c: Context, alias: str) -> None:
         files.make_private(place(alias).parent)
         files.replace(place(alias), f"{name}\n".encode(), 0o600)
     else:
-        place(alias).unlink(missing_ok=True)
+        forget(alias)
+
+
+def forget(alias: str) -> None:
+    place(alias).unlink(missing_ok=True)
 
 
 def place(alias: str) -> Path:

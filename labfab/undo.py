@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fabric import Connection
 
-from . import connection, guard, journal, screen
+from . import connection, guard, journal, recipe, screen
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
@@ -207,4 +207,5 @@ def forget(c: Connection, alias: str) -> None:
         vault.forget(alias)
     if ssh_config.remove(connection.config_path(c), alias):
         screen.changed(alias, f"took the alias {alias} out of {connection.config_path(c)}", 0)
+    recipe.forget(alias)
     secrets.forget(alias)

@@ -45,6 +45,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
 # Text made by a function of ours from constants alone, or of what settings.py lets through as a plain word.
 ALLOWED = {
     "commands.newer", "commands.update", "commands.back", "LIST.format(listed=commands.listed)",
+    "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
     "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
     "marked(command, f'{folder}.unfinished')",

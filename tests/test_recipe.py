@@ -8,6 +8,7 @@ from labfab import recipe, sources
 from labfab.errors import SetupError
 from labfab.laptop import ssh_config
 from labfab.settings import Settings
+from labfab.task import host_task, laptop_task
 
 
 @pytest.fixture
@@ -67,6 +68,41 @@ def test_a_run_without_a_recipe_leaves_none_behind(home):
     recipe.remember(c, "box")
     recipe.remember(connection(), "box")
     assert not recipe.place("box").exists()
+
+
+def test_one_that_is_no_yaml_is_named(home):
+    own = home / "mine.yaml"
+    own.write_text("lab: {lab_port: 7777}\n")
+    recipe.load(c := connection(), own)
+    recipe.remember(c, "box")
+    own.write_text("lab: [unclosed\n")
+    with pytest.raises(SetupError, match=r"mine.yaml cannot be read: "):
+        recipe.choose(connection(), "")
+
+
+def test_a_run_keeps_the_settings_that_it_began_with(home):
+    """The note of a lab of before must not be taken up in the middle, when the alias is written anew."""
+    seen = []
+
+    @host_task(dials=True, reads=True)
+    def inner(c):
+        seen.append(Settings.of(c).publish)
+
+    @laptop_task
+    def near(c):
+        seen.append(Settings.of(c).publish)
+
+    @host_task(dials=True, reads=True)
+    def outer(c):
+        recipe.remember(given := connection(), "box")
+        recipe.load(given, sources.CONFIG / "droplet.yaml")
+        recipe.remember(given, "box")
+        inner(c), near(c)
+
+    outer(connection())
+    assert seen == ["tunnel", "tunnel"]
+    near(connection())
+    assert seen[-1] == "https"
 
 
 def test_without_a_host_it_is_that_of_the_setting_alias(home, monkeypatch):

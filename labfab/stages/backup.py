@@ -60,7 +60,10 @@ def create(c: Connection, to: str = "") -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a file of the backup for you alone."""
-    local_files.replace(path, text.encode(), 0o600)
+    try:
+        local_files.replace(path, text.encode(), 0o600)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
 
 def existing(c: Connection, want: Settings) -> dict[str, str]:

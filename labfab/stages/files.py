@@ -126,7 +126,10 @@ def fetch(c: Connection, source: str, place: str, why: str, delete: int | None =
         screen.planned(Host.of(c).label, why)
         return
     began = time.monotonic()
-    Path(place).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot make the folder {place}: {error.strerror}") from None
     with screen.working(Host.of(c).label, why) as tell, bridge.opened(c, Settings.of(c).jupyter_user) as program:
         transfer.carry(errand(c, source, place, program, pull=True, options=options), tell, delete)
     screen.changed(Host.of(c).label, why, time.monotonic() - began)

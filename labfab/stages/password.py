@@ -83,7 +83,10 @@ def renew(c: Connection, yes: bool) -> None:
     old, old_token = jupyter.known(alias_of(c, want), identity.get("hashed_password", "")), identity.get("token", "")
     kernels.consent(c, yes, "restart")
     with contextlib.ExitStack() as stack:
-        visitor = stack.enter_context(logged_in(c, want, old)) if old and facts(c).lab.api and not Host.of(c).planning else None
+        visitor = None
+        if old and facts(c).lab.api and not Host.of(c).planning:
+            with contextlib.suppress(kernel.Refused):  # set since JupyterLab started: then it still knows another one
+                visitor = stack.enter_context(logged_in(c, want, old))
         identity["hashed_password"], identity["token"] = passwords.hash(new.reveal()), random.token_hex(24)
         jupyter.write(c, want, config, why="renew JupyterLab's password and token")
         keep(c, new)
@@ -111,15 +114,21 @@ def prove(
     c: Connection, want: Settings, visitor: httpx.Client | None, old: secrets.Secret | None, old_token: str, new: secrets.Secret
 ) -> None:
     """See that cookie, password and token of before are refused and the new password is not. Raises SetupError."""
+    import httpx
+
     label, alive = Host.of(c).label, []
-    with door(c, want) as url:
-        if visitor and visitor.get("api/status").status_code == 200:
-            alive.append("a browser that was logged in")
-        if old and old != new and enters(url, old):
-            alive.append("the old password")
-        if old_token and opens(url, old_token):
-            alive.append("the old token")
-        kernel.login(url, new.reveal()).close()
+    try:
+        with door(c, want) as url:
+            if visitor and visitor.get("api/status").status_code == 200:
+                alive.append("a browser that was logged in")
+            if old and old != new and enters(url, old):
+                alive.append("the old password")
+            if old_token and opens(url, old_token):
+                alive.append("the old token")
+            kernel.login(url, new.reveal()).close()
+    except httpx.HTTPError as error:
+        problem = f"password and token are new, but whether the old ones are dead could not be tried ({error})"
+        raise SetupError(f"{label}: {problem}: check.lab") from None
     if alive:
         raise SetupError(f"{label}: {' and '.join(alive)} still opens JupyterLab: lab.stop, look who listens there (check.lab), try again")
     tried = ["token", *(["password"] if old else []), *(["cookie"] if visitor else [])]
@@ -129,7 +138,7 @@ def prove(
 def enters(url: str, value: secrets.Secret) -> bool:
     try:
         kernel.login(url, value.reveal()).close()
-    except SetupError:
+    except kernel.Refused:
         return False
     return True
 

@@ -51,16 +51,17 @@ def rotate(c: Connection) -> None:
     if host.planning:
         screen.planned(host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}")
         return
+    stale = [line, *of_earlier_rotations(alias_of(c, want))]
     new = make(c, alias_of(c, want), keypair.is_encrypted(old))
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
         keys.add_lines(c, account, [keypair.public_line(new)])
     host.proven = login
-    remember(c, want)
     with guarded(c, "refuse your old key", login, always=True):
-        for name in ("root", want.user):
-            take_out(c, facts(c).accounts.get(name), line)
+        for name in facts(c).accounts:
+            take_out(c, name, stale)
     prove_dead(c, want, old)
+    remember(c, want)
     screen.note(f"{new} opens {host.label} now; {old} stays here, for other hosts may know it")
     if want.identity:
         screen.note(f"the setting identity still says {want.identity}: set it to {new}")
@@ -87,15 +88,22 @@ def make(c: Connection, alias: str, protected: bool) -> Path:
     return keypair.generate(folder / name_of(alias, number), passphrase)
 
 
+def of_earlier_rotations(alias: str) -> list[str]:
+    """The public lines of this lab's own keys: one that was cut off may have left its new key in."""
+    paths = (Path.home() / ".ssh").glob(f"{name_of(alias, 1)}*.pub")
+    return [line for path in sorted(paths) for line in keypair.read_publics(str(path))]
+
+
 def name_of(alias: str, number: int) -> str:
     return f"id_ed25519_{alias}" + f"_{number}" * (number > 1)
 
 
-def take_out(c: Connection, account: Account | None, line: str) -> None:
-    """Take a key out of an account's file; the other lines stay as they are."""
-    if account is None or not account.keys or not keys.has(account, line):
+def take_out(c: Connection, name: str, stale: list[str]) -> None:
+    """Take keys out of an account's file; the other lines stay as they are."""
+    account, gone = facts(c).accounts[name], {keys.blob(line) for line in stale}
+    if not account.keys or not any(keys.has(account, line) for line in stale):
         return
-    text = "".join(one for one in account.keys.content.splitlines(True) if keys.blob(one) != keys.blob(line))
+    text = "".join(one for one in account.keys.content.splitlines(True) if keys.blob(one) not in gone)
     put(
         c, f"{account.home}/.ssh/authorized_keys", text, why=f"refuse your old key for {account.name}",
         old=account.keys, mode=account.keys.mode, owner=account.name,

@@ -41,6 +41,11 @@ CONDA = Commands(
     '"$prefix/bin/conda" install -y -q -n base --revision "$(cat "$list")"',
 )  # fmt: skip
 PREFIX = "prefix=~/%s; "
+# A tool that fails says nothing of what is newer, which must not pass for "nothing".
+LOOK = (
+    "said=$({newer} 2>&1) || {{ echo failed; printf '%%s\\n' \"$said\" >&2; exit 0; }}; "
+    "printf '%%s\\n' \"$said\" | grep -E '^ +[+] |-->'"
+)
 LIST = (
     "umask 077; mkdir -p ~/.local/share/labfab; list=~/.local/share/labfab/packages-$(date +%%Y%%m%%dT%%H%%M%%S); "
     '{listed} >"$list" && echo "$list"'
@@ -59,17 +64,19 @@ def update(c: Connection, yes: bool = False) -> None:
     index = index_of(want)
     given = [PREFIXES[want.python], *index, *JUPYTER]
     options = INDEX * len(index) + " %s" * len(JUPYTER)
-    if not ask(c, PREFIX + commands.newer + options + " 2>&1 | grep -E '^ +[+] |-->'", *given, user=want.jupyter_user).ok:
+    newer = ask(c, PREFIX + LOOK.format(newer=commands.newer + options), *given, user=want.jupyter_user)
+    if newer.out.startswith("failed"):
+        raise SetupError(f"{Host.of(c).label}: cannot find out what is newer: {newer.last_words}")
+    if not newer.ok:
         return
     kernels.consent(c, yes, "update")
-    said = change(
-        c, PREFIX + LIST.format(listed=commands.listed) + " && " + commands.update + options, *given,
-        user=want.jupyter_user, why="upgrade JupyterLab", long=True,
-    )  # fmt: skip
-    if said is None:  # only planned
-        return
-    kept = said.out.split()[0]
+    listing = PREFIX + LIST.format(listed=commands.listed)
+    said = change(c, listing, PREFIXES[want.python], user=want.jupyter_user, why="keep a list of what is installed")
+    kept = said.out.split()[0] if said else ""
     try:
+        change(c, PREFIX + commands.update + options, *given, user=want.jupyter_user, why="upgrade JupyterLab", long=True)
+        if Host.of(c).planning:
+            return
         lab.stop(c)
         lab.start(c)
     except SetupError as error:

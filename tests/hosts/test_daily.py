@@ -108,8 +108,11 @@ def test_rotating_the_password_ends_every_older_way_in(box, later, module_fab, u
     with pytest.raises(SetupError):
         kernel.login(url, old)
     assert httpx.get(f"{url}/api/status", headers={"Authorization": f"token {config['token']}"}, trust_env=False).status_code == 403
+    # Set since it was started: then JupyterLab itself knows another password than its configuration.
+    later("jupyter.password", env={"LABFAB_JUPYTER_PASSWORD": "for-a-while-only"}).ok()
+    assert "the old token, password: refused" in later("jupyter.password", "--rotate").ok().out
     new = stored(module_fab)
-    assert new != old and len(new) >= 20 and new not in said
+    assert new not in (old, "for-a-while-only") and len(new) >= 20 and new not in said
     with closing(kernel.login(url, new)) as client:
         assert kernel.execute(client, "6 * 7") == "42"
 
@@ -122,11 +125,13 @@ def test_a_second_laptop_and_a_new_key(box, later, module_fab, tmp_path):
     later("keys.add", "--key", str(other)).fails("private")
     later("keys.add", "--key", str(tmp_path / "none.pub")).fails("none.pub")
 
+    cut_off = keypair.generate(module_fab.home / ".ssh/id_ed25519_homelab", comment="of a rotation that was cut off")
+    later("keys.add", "--key", f"{cut_off}.pub").ok()
     old = module_fab.key
     assert old in box.run("cat /root/.ssh/authorized_keys")
     later("keys.rotate").ok()
     keys = box.run("cat /home/lab/.ssh/authorized_keys /root/.ssh/authorized_keys")
-    assert old not in keys and keypair.public_line(other) in keys
+    assert old not in keys and keypair.public_line(cut_off) not in keys and keypair.public_line(other) in keys
     assert not probes.takes_key(box.address, "lab", box.next_port, module_fab.home)  # offers ~/.ssh/id_ed25519
     assert "nothing to change" in later("setup.full").ok().out  # the old key does not come back
     assert old not in box.run("cat /home/lab/.ssh/authorized_keys")
@@ -159,6 +164,8 @@ def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path)
     before = pid(later)
     assert "nothing to change" in later("lab.update", env=env).ok().out
     assert pid(later) == before
+
+    later("lab.update", env={"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}).fails("homelab: cannot find out what is newer")
 
     package_index.add(folder, package_index.broken_wheel(tmp_path, "jupyterlab", "99.0"))
     later("lab.update", env=env).fails("this release is broken", f"JupyterLab {good} is back and answers")

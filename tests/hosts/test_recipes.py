@@ -171,3 +171,10 @@ def test_a_recipe_that_is_gone_is_named(mac_mini, tmp_path):
         mac_mini.later("lab.status").fails("mine.yaml", "is gone", "-f")
     finally:
         note.write_text(before)
+
+
+def test_undo_forgets_the_recipe(mac_mini):
+    """Else the next lab of this name would be set up by it, unasked."""
+    mac_mini.later("setup.undo").ok()
+    assert not (mac_mini.fab.home / ".config/labfab/macmini/recipe").exists()
+    assert mac_mini.host.run("getent passwd lab remote || echo gone") == "gone"
