@@ -37,6 +37,7 @@ CONNECTLAB = """\
 %(mark)s
 # Opens the tunnel to JupyterLab and says where it leads; `%(name)s 9100` takes another port of this machine.
 known=%(known)s
+far=%(far)s
 tunnel() { %(ssh)s -S %(control)s "$@" %(alias)s; }
 pid() { tunnel -O check 2>&1 | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'; }
 tell() { echo "the tunnel $1: %(scheme)s://127.0.0.1:$port%(path)slab"; }
@@ -49,7 +50,7 @@ if [ -n "$(pid)" ] || grep -qs '"keeper"' "$known"; then
 fi
 port=${1:-%(local)d}
 rm -f %(socket)s  # one left behind would be in the way
-tunnel -f -N -M %(options)s -L "127.0.0.1:$port:%(far)s" >/dev/null || {
+tunnel -f -N -M %(options)s -L "127.0.0.1:$port:$far" >/dev/null || {
     echo "no tunnel; if it is port $port of this machine that is taken, name another: %(name)s 9100" >&2
     exit 1
 }
@@ -97,7 +98,7 @@ def texts(target: Target, url: str, local_port: int, remote: int | str, home: st
     format = json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
     values = {
         "mark": MARK % alias, "alias": alias, "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]), "tty": "-t " * tty,
-        "far": f"127.0.0.1:{remote}" if isinstance(remote, int) else f"{home}/{remote}",
+        "far": shlex.quote(f"127.0.0.1:{remote}" if isinstance(remote, int) else tunnel.below(home, remote)),
         "known": shlex.quote(str(tunnel.state_path(alias))), "socket": shlex.quote(str(place)),
         "control": shlex.quote(control.option(place)[1]), "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
         "scheme": scheme, "path": f"/{rest.partition('/')[2]}", "local": local_port, "state": shlex.quote(format),

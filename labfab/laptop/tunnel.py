@@ -10,6 +10,7 @@ Constraints:
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -146,7 +147,14 @@ def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
     home = openssh.ask(target, "pwd", timeout)
     if not home.startswith("/"):
         raise SetupError(f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?")
-    return f"{home}/{remote_port}"
+    return below(home, remote_port)
+
+
+def below(home: str, path: str) -> str:
+    """The path of a socket in a home, as the host tells it; ssh would read %, : and ${ in it, a shell even more."""
+    if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
+        raise SetupError(f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp")
+    return f"{home}/{path}"
 
 
 def end(alias: str, state: dict[str, Any]) -> bool:

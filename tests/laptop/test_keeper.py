@@ -57,6 +57,13 @@ def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
     assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:9999"
 
 
+def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
+    """ssh would send it what a variable of this laptop holds."""
+    monkeypatch.setattr(tunnel.openssh, "ask", lambda *_: "/h/${SECRET}")
+    with pytest.raises(SetupError, match="letters that a tunnel cannot take"):
+        keeper.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
+
+
 def test_without_user_services_one_line_names_the_other_way(home, monkeypatch):
     """In a container, under WSL 1, with another init."""
     program(home, "systemctl", "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n")

@@ -99,6 +99,21 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("told", ["/h/$(touch x)", '/h/"; touch x; "', "/h/${HOME}", "/h/%h", "/h:1", "/h\ntouch x", "h", "~"])
+def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
+    """The host alone tells where its socket is; what it says is no program for this laptop, and no variable of ssh's."""
+    with pytest.raises(SetupError, match="letters that a tunnel cannot take: leave listen at tcp"):
+        shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False)
+
+
+def test_the_far_end_is_quoted_besides(home, monkeypatch):
+    """Were the check ever loosened."""
+    monkeypatch.setattr(tunnel, "below", lambda base, path: f"{base}/{path}")
+    wanted = shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False)
+    script = wanted[home / ".local/bin/connectlab"]
+    assert "far='/h/$(touch x)/s'\n" in script and script.count("touch x") == 1 and '-L "127.0.0.1:$port:$far"' in script
+
+
 def test_a_tunnel_that_is_kept_is_open_too(home, monkeypatch):
     """tunnel.keep has no control socket; its state tells."""
     install()
