@@ -24,6 +24,9 @@ SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
 APACHE = (Path(__file__).parent / "apache.sh").read_text()
 SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme", "proxy")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
+HEADER = re.compile(r"\[[a-z]+\]")
+# What moves a terminal's cursor, but for the tab between the parts of a value.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 Values = dict[str, str]
 
@@ -298,19 +301,24 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
     answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{APACHE * (want.publish == 'apache')}{SCRIPT}")
     if not answer.ok:
         raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
-    return parse(answer.out)
+    return parse(answer.out, sections)
 
 
-def parse(out: str) -> dict[str, Values]:
-    """Split the script's output into sections of key and value."""
+def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
+    """Split a script's output into sections of key and value.
+
+    Raises SetupError for a section that nobody asked for or that comes twice: then something forged it.
+    """
     sections: dict[str, Values] = {}
     current = ""
-    for line in out.splitlines():
+    for line in out.split("\n"):  # splitlines() would break a name at more signs than the script takes out
         key, sign, value = line.partition("=")
         if sign and current:
-            sections[current][key] = value
-        elif line.startswith("["):
+            sections[current][key] = CONTROL.sub("?", value)
+        elif HEADER.fullmatch(line):
             current = line[1:-1]
+            if current in sections or current not in asked:
+                raise SetupError(f"the host's answer has a section [{current}] too many: look what forges it there, then the same again")
             sections[current] = {}
     return sections
 

@@ -2,7 +2,11 @@
 # lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
 # of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET, ROOT_DIR, PUBLISH, then the names of the sections.
 
-say() { printf '%s=%s\n' "$1" "$2"; }
+# An account names its files and programs as it likes: a newline in a name would begin a fact, or a section, of its own.
+say() {
+  case $1$2 in *[[:cntrl:]]*) set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')" ;; esac
+  printf '%s=%s\n' "$1" "$2"
+}
 blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
 home_of() { getent passwd "$1" | cut -d: -f6; }
 file() {  # key path: what a put needs to know
@@ -151,8 +155,8 @@ python() {
   [ -n "$home" ] || return 0
   [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
   [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
-  grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
-  grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
+  [ -f "$home/.bashrc" ] && grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
+  [ -f "$home/.profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
   [ -d "$home/$PREFIX" ] || return 0
   prefix=$home/$PREFIX
   say prefix "$prefix"

@@ -3,8 +3,10 @@
 import base64
 import os
 import pwd
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +47,7 @@ def read(tmp_path):
             env={"PATH": path + os.environ["PATH"], "HOME": str(tmp_path)},
         )
         assert done.returncode == 0, done.stderr
-        return facts.parse(done.stdout)
+        return facts.parse(done.stdout, sections)
 
     return run
 
@@ -115,6 +117,32 @@ def test_an_environment_with_python_is_recognised(read, tmp_path):
     assert facts.below(found, "version") == versions
 
 
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\x1b", "\x9b"])
+def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
+    """Whatever breaks a line somewhere: it opens no section, writes no other key and reaches no terminal."""
+    packages = tmp_path / "jupyter-venv/lib/python3.12/site-packages"
+    (packages / f"x-1{sign}[firewall]{sign}active=yes{sign}[ssh]{sign}port.22=forged.dist-info").mkdir(parents=True)
+    (packages / f"y{sign}lab=yes{sign}-1.dist-info").mkdir()
+    found = read("firewall", "python")
+    assert set(found) == {"firewall", "python"} and found["firewall"].get("active") != "yes" and "lab" not in found["python"]
+    assert not any(char in f"{found}" for char in "\n\x1b\x85\x9b") and sign not in "".join(found["python"].values())
+
+
+@pytest.mark.parametrize("lines", ["[ssh]\nport.22=yes\n[lab]\n[ssh]\nport.22=no", "[ssh]\n[root]\nx=y"])
+def test_a_section_too_many_is_refused(lines):
+    """What comes twice, or was not asked for, did not come from the script."""
+    with pytest.raises(SetupError, match=r"has a section \[(ssh|root)\] too many"):
+        facts.parse(lines, ("ssh", "lab"))
+
+
+def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
+    """audit.sh prints paths and programs by the same rule."""
+    say = re.search(r"^say\(\) \{.*?^\}$", (Path(facts.__file__).parent / "check/audit.sh").read_text(), re.MULTILINE | re.DOTALL)[0]
+    assert say in facts.SCRIPT
+    done = subprocess.run(["sh", "-c", f"{say}; say a \"$1\"", "sh", "b\n[c]\x1b"], capture_output=True, text=True, check=True)
+    assert done.stdout == "a=b?[c]?\n"
+
+
 @pytest.mark.parametrize("text", ["{}", "", '{"a": "Käse €"}\n', "no newline", "a=b\n[ssh]\nx=y\n", "\0\n"])
 def test_any_text_of_a_file_comes_through(read, tmp_path, text):
     """Not even a file that looks like the script's own answer confuses it."""
@@ -170,13 +198,13 @@ def test_who_listens_is_told_for_every_port(read, tmp_path):
 def test_an_answer_is_split_at_the_first_sign():
     """Values keep their equal signs, brackets and spaces; what belongs nowhere is passed over."""
     out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"
-    assert facts.parse(out) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
+    assert facts.parse(out, facts.SECTIONS) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
 
 
 @pytest.mark.parametrize("line", ["stray=1", "a = b"])
 def test_a_stray_line_in_front_is_no_traceback(line):
     """Something that a shell start-up file prints before the first section does no harm."""
-    assert facts.parse(f"{line}\n[system]\nkernel=Linux\n")["system"] == {"kernel": "Linux"}
+    assert facts.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {"kernel": "Linux"}
 
 
 def test_every_section_of_an_empty_host_can_be_asked(fake):

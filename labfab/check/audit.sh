@@ -1,7 +1,11 @@
 # Looks at what a setup does not need to know, and changes nothing. Prints `key=value` lines. Runs as root, or as far
 # as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, ROOT_DIR, PUBLISH.
 
-say() { printf '%s=%s\n' "$1" "$2"; }
+# An account names its files and programs as it likes: a newline in a name would begin a fact, or a section, of its own.
+say() {
+  case $1$2 in *[[:cntrl:]]*) set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')" ;; esac
+  printf '%s=%s\n' "$1" "$2"
+}
 number=0
 private() {  # kind path...: what must be closed to others
   kind=$1; shift

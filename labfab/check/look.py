@@ -93,7 +93,7 @@ class Look:
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
         answer = self.host.open().run(f"{head}{SCRIPT}") if not self.powerless else self.host.shell.run(f"{head}{SCRIPT}")
-        found = parse(answer.out)["audit"]
+        found = parse(answer.out, ("audit",))["audit"]
         return found | {"before": str(before), "after": str(time.time())}
 
     @cached_property

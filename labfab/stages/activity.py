@@ -75,7 +75,7 @@ def activity(c: Connection) -> Activity:
     home = facts(c).accounts[want.jupyter_user].home
     root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
     config = f"{home}/.jupyter/jupyter_server_config.json"
-    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, jupyter.socket(c, want), config).out)["activity"]
+    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, jupyter.socket(c, want), config).out, ("activity",))["activity"]
     free, size, disk = said["disk"].split(" ", 2) if "disk" in said else ("", "", "")
     return Activity(list(kernels(said)), int(free) * 1024 if free else None, int(size) * 1024 if size else None, disk)
 
