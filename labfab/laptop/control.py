@@ -106,6 +106,23 @@ def is_gone(process: int, control: Path) -> bool:
     return True
 
 
+def born(process: int) -> str:
+    """Name a process so that none after it has the name: its number with when it began."""
+    try:
+        began = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]  # in ticks, since this boot
+        return f"{process} {began} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+    except OSError:  # no /proc on macOS
+        return f"{process} {ps(process, 'lstart')}"
+
+
+def ps(process: int, column: str) -> str:
+    argv = ["ps", "-ww", "-o", f"{column}=", "-p", str(process)]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
 def is_ours(process: int, control: Path) -> bool:
     """Tell whether a process is an ssh with this control socket."""
     if process <= 1:
@@ -113,9 +130,5 @@ def is_ours(process: int, control: Path) -> bool:
     try:
         line = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
     except OSError:  # no /proc on macOS
-        argv = ["ps", "-ww", "-o", "command=", "-p", str(process)]
-        try:
-            line = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        except FileNotFoundError:
-            return False
+        line = ps(process, "command")
     return re.match(r"\S*ssh\b", line) is not None and option(control)[1] in line

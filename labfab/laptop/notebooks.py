@@ -35,20 +35,25 @@ def load(path: Path) -> str:
 
 def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
     """Write a fetched notebook as NAME.executed.ipynb; a file of that name that is not ours as it was needs *force*."""
-    place = folder / f"{plain(name).removesuffix('.ipynb')}.executed.ipynb"
+    at = place(folder, name)
     note = files.config_folder(alias) / "fetched.json"
     with files.locked(note.parent):
         known = remembered(note)
-        key, old = str(place.absolute()), files.load(place)
-        if place.exists() and not force and old != data and known.get(key) != digest(old):
-            raise SetupError(f"{shown(str(place))} is there already and differs: --force overwrites it, --to FOLDER writes elsewhere")
+        key, old = str(at.absolute()), files.load(at)
+        if at.exists() and not force and old != data and known.get(key) != digest(old):
+            raise SetupError(f"{shown(str(at))} is there already and differs: --force overwrites it, --to FOLDER writes elsewhere")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files.replace(place, data, None if place.exists() else 0o644)
+            files.replace(at, data, None if at.exists() else 0o644)
             files.replace(note, json.dumps({**known, key: digest(data)}, indent=2).encode(), 0o600)
         except OSError as error:
-            raise SetupError(f"cannot write {shown(str(place))}: {error.strerror}") from None
-    return place
+            raise SetupError(f"cannot write {shown(str(at))}: {error.strerror}") from None
+    return at
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where a notebook of the host is written to."""
+    return folder / f"{plain(name).removesuffix('.ipynb')}.executed.ipynb"
 
 
 def remembered(note: Path) -> dict[str, str]:

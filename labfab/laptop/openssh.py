@@ -111,6 +111,13 @@ def ask(target: Target, words: str, timeout: int) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def below(home: str, path: str) -> str:
+    """The path of a socket in a home, as the host tells it; ssh would read %, : and ${ in it, a shell even more."""
+    if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
+        raise SetupError(f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp")
+    return f"{home}/{path}"
+
+
 def explain(target: Target, errors: str) -> SetupError:
     """Turn what ssh printed into one line: which host, what happened, what to do."""
     host = target.hostname or target.alias

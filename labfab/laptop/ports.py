@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 from ..errors import SetupError
 
@@ -11,6 +15,26 @@ from ..errors import SetupError
 def listens(port: int) -> bool:
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def holds(process: int, port: int) -> bool:
+    """Tell whether it is this process that listens on a port: while an ssh redials, somebody else may have taken it."""
+    try:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    except OSError:  # no /proc on macOS
+        return asked(["lsof", "-nP", "-a", "-t", "-p", str(process), f"-iTCP@127.0.0.1:{port}", "-sTCP:LISTEN"]) == str(process)
+    here = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
+    sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (here, "0A")}
+    with contextlib.suppress(OSError):  # it may end meanwhile
+        return any(os.readlink(one) in sockets for one in Path(f"/proc/{process}/fd").iterdir())
+    return False
+
+
+def asked(argv: list[str]) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def first_free(port: int) -> int:

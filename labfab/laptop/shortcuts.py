@@ -98,7 +98,7 @@ def texts(target: Target, url: str, local_port: int, remote: int | str, home: st
     format = json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
     values = {
         "mark": MARK % alias, "alias": alias, "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]), "tty": "-t " * tty,
-        "far": shlex.quote(f"127.0.0.1:{remote}" if isinstance(remote, int) else tunnel.below(home, remote)),
+        "far": shlex.quote(f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)),
         "known": shlex.quote(str(tunnel.state_path(alias))), "socket": shlex.quote(str(place)),
         "control": shlex.quote(control.option(place)[1]), "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
         "scheme": scheme, "path": f"/{rest.partition('/')[2]}", "local": local_port, "state": shlex.quote(format),

@@ -10,7 +10,6 @@ Constraints:
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..errors import SetupError
 from . import control, files, launchd, openssh, systemd
 from .api import answers, code
 from .openssh import Target
-from .ports import first_free, listens
+from .ports import first_free, holds
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
@@ -41,6 +40,7 @@ class Tunnel:
     reused: bool = False
     moved: bool = False
     kept: str = ""
+    proven: bool = False  # see prove()
 
     @property
     def url(self) -> str:
@@ -75,14 +75,24 @@ def status(alias: str) -> Tunnel | None:
     if not pid:
         return None
     moved = state["local_port"] != state["wanted_port"]
-    return Tunnel(alias, state["local_port"], state["remote_port"], pid, reused=True, moved=moved, kept=state.get("keeper", ""))
+    kept, proven = state.get("keeper", ""), state.get("proven") == control.born(pid)
+    return Tunnel(alias, state["local_port"], state["remote_port"], pid, True, moved, kept, proven)
+
+
+def prove(found: Tunnel) -> None:
+    """Note that the host was asked whose the far end is. Another ssh, as after a reboot of the host, has to be proven anew."""
+    with files.locked(files.config_folder(found.alias)):
+        state = load(found.alias)
+        if state and process(found.alias, state) == found.pid:
+            save(found.alias, {**state, "proven": control.born(found.pid)})
 
 
 def process(alias: str, state: dict[str, Any]) -> int:
     """The ssh of an open tunnel, 0 when it is not open."""
     keeper = kept_by(state)
     if keeper:
-        return keeper.pid(alias) if listens(state["local_port"]) else 0
+        pid = keeper.pid(alias)
+        return pid if pid and holds(pid, state["local_port"]) else 0
     return control.pid(Path(state["control"]))
 
 
@@ -147,14 +157,7 @@ def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
     home = openssh.ask(target, "pwd", timeout)
     if not home.startswith("/"):
         raise SetupError(f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?")
-    return below(home, remote_port)
-
-
-def below(home: str, path: str) -> str:
-    """The path of a socket in a home, as the host tells it; ssh would read %, : and ${ in it, a shell even more."""
-    if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
-        raise SetupError(f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp")
-    return f"{home}/{path}"
+    return openssh.below(home, remote_port)
 
 
 def end(alias: str, state: dict[str, Any]) -> bool:

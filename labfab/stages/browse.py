@@ -26,7 +26,7 @@ from ..laptop.secrets import Secret
 from ..settings import Settings
 from ..shell import Shell
 from ..task import laptop_task
-from . import lab, tunnel
+from . import attach, lab, tunnel
 
 GROUP = "lab"
 
@@ -63,6 +63,9 @@ def open_(c: Context) -> None:
 def url(c: Context, with_token: bool = False) -> None:
     """Print the address of JupyterLab."""
     want = Settings.of(c)
+    if with_token and c.config.run.dry:
+        screen.planned(want.alias, "start JupyterLab where it does not run, open the tunnel, print the address with the token")
+        return
     with screen.aside():
         alias = tunnel.target_of(c).alias
         if not with_token:
@@ -87,9 +90,12 @@ def reach(c: Context, want: Settings) -> Place:
     try:
         token = secrets.load(target.alias, "jupyter-token")
         if token and not want.published:
-            found, code = tunnel.reach(target, want, lambda root: process.code(root, token.reveal()))
+            found = process.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
+            code = process.code(want.lab_url(found.local_port), token.reveal()) if found.proven else None
             if code == 200:
                 return Place(target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+            if code == 0 and not found.kept:  # it may have survived the host's reboot as a mere shell of itself
+                process.close(target.alias)
         return from_host(dialled(c), want)
     except Unreachable as error:
         block = tunnel.found_in_config(c)
@@ -104,8 +110,11 @@ def from_host(c: Connection, want: Settings) -> Place:
         have = facts(c).lab
         token = token_of(c) if have.api and have.owner == want.jupyter_user else None
         identity = own_key(c)
+        if token is None:
+            attach.refuse_others(c, want)
     if token is None:
         lab.start(c)
+        lab.refuse(c, want)  # what answers now may be a program of somebody else
         token = token_of(c)
     if tunnel.found_in_config(c) is None and c.user == want.user:
         Host.of(c).proven = Login(c.user, c.port, identity)
@@ -115,6 +124,7 @@ def from_host(c: Connection, want: Settings) -> Place:
     if want.published:
         return Place(alias, want.public_url(c.host), token)
     found = tunnel.opened(c, want)
+    process.prove(found)
     return Place(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
 
 

@@ -137,7 +137,10 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     if "state" not in found:
         raise SetupError(f"{Host.of(c).label}: {NONE}")
     state, data = found["state"], zlib.decompress(base64.b64decode(found["notebook"]))
-    place = notebooks.save(alias_of(c, Settings.of(c)), Path(to).expanduser(), state["notebook"], data, force)
+    folder, name = Path(to).expanduser(), state["notebook"]
+    if Host.of(c).planning:
+        return screen.planned(Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}")
+    place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
     error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
     screen.say(f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}")
 

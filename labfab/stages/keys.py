@@ -33,6 +33,9 @@ def generate(c: Context, passphrase: bool = False) -> None:
     if path.exists():
         screen.say(f"{path} is there already and is kept; another one: set identity to its path")
         return
+    if c.config.run.dry:
+        screen.planned("here", f"make {path} and {path}.pub")
+        return
     keypair.generate(path, ask_passphrase() if passphrase and sys.stdin.isatty() else "")
     screen.say(f"made {path} and {path}.pub")
 

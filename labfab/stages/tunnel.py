@@ -60,6 +60,10 @@ def status(c: Context, json: bool = False) -> None:
 def close(c: Context) -> None:
     """Close the tunnel; works with the host down."""
     alias = target_of(c).alias
+    if c.config.run.dry:
+        if tunnel.status(alias):
+            screen.planned(alias, "close the tunnel")
+        return
     closed, by = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
     later = f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
     screen.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
@@ -87,6 +91,10 @@ def keep(c: Context) -> None:
 def forget(c: Context) -> None:
     """Keep the tunnel no longer; works with the host down."""
     alias = target_of(c).alias
+    if c.config.run.dry:
+        if keeper.here().path(alias).exists():
+            screen.planned(alias, "close the tunnel and keep it no longer")
+        return
     screen.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
 
 

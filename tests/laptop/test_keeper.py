@@ -2,13 +2,15 @@
 
 import os
 import plistlib
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import keeper, launchd, systemd, tunnel
+from labfab.laptop import control, keeper, launchd, ports, systemd, tunnel
 from labfab.laptop.openssh import Target
 
 # Stands in for macOS's program: it knows one agent, by the words that launchd is asked with.
@@ -107,3 +109,62 @@ def test_kept_with_other_settings_is_told(mac):
     tunnel.save("homelab", state)
     with pytest.raises(SetupError, match="kept with other settings: tunnel.keep"):
         tunnel.open(Target("homelab"), 9000, 9999)
+
+
+@pytest.fixture
+def kept(home):
+    """A tunnel that systemd keeps, and a listener of this process at its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        tunnel.files.make_private(tunnel.state_path("homelab").parent)
+        state = {"target": {}, "wanted_port": port, "remote_port": 9999, "local_port": port, "pid": 0, "control": "", "keeper": "systemd"}
+        tunnel.save("homelab", state)
+        yield port
+
+
+def ssh_is(monkeypatch, process: int) -> None:
+    monkeypatch.setattr(systemd, "pid", lambda alias: process)
+
+
+def test_a_port_that_another_program_took_is_no_tunnel(kept, monkeypatch):
+    """While ssh redials anybody of this machine may listen there; the token is not for them."""
+    with subprocess.Popen(["sleep", "30"]) as redialling:
+        try:
+            ssh_is(monkeypatch, redialling.pid)
+            assert tunnel.status("homelab") is None
+        finally:
+            redialling.kill()
+    ssh_is(monkeypatch, os.getpid())
+    assert tunnel.status("homelab").local_port == kept
+    assert not ports.holds(os.getpid(), 1) and not ports.holds(2**22 + 1, kept)
+
+
+def test_without_proc_lsof_tells_whose_a_port_is(kept, home, monkeypatch):
+    """As on macOS; where there is none, it counts as somebody else's."""
+    monkeypatch.setattr(ports, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    assert not ports.holds(4711, kept)
+    program(home, "lsof", '#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:%d -sTCP:LISTEN" ] && echo 4711\n' % kept)
+    assert ports.holds(4711, kept) and not ports.holds(4712, kept)
+
+
+def test_what_was_proven_of_one_ssh_holds_for_no_other(kept, monkeypatch):
+    """After a reboot of the host a kept tunnel is another ssh, also where it got the same number."""
+    ssh_is(monkeypatch, os.getpid())
+    assert not tunnel.status("homelab").proven
+    tunnel.prove(tunnel.status("homelab"))
+    assert tunnel.status("homelab").proven and tunnel.status("homelab").kept == "systemd"
+    born = control.born(os.getpid())
+    monkeypatch.setattr(control, "born", lambda process: born + "1")
+    assert not tunnel.status("homelab").proven
+
+
+def test_a_process_is_told_from_another_of_its_number(home, monkeypatch):
+    """By when it began, with /proc and without."""
+    with subprocess.Popen(["sleep", "30"]) as other:
+        try:
+            assert control.born(other.pid) == control.born(other.pid) != control.born(os.getpid())
+        finally:
+            other.kill()
+    monkeypatch.setattr(control, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    program(home, "ps", "#!/bin/sh\necho ' Fri Nov 20 10:00:00 2026 '\n")
+    assert control.born(4711) == "4711 Fri Nov 20 10:00:00 2026"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import shortcuts, tunnel
+from labfab.laptop import openssh, shortcuts, tunnel
 from labfab.laptop.openssh import Target
 
 # Writes down how it was called; a socket beside it makes it answer like an ssh at work.
@@ -108,7 +108,7 @@ def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
 
 def test_the_far_end_is_quoted_besides(home, monkeypatch):
     """Were the check ever loosened."""
-    monkeypatch.setattr(tunnel, "below", lambda base, path: f"{base}/{path}")
+    monkeypatch.setattr(openssh, "below", lambda base, path: f"{base}/{path}")
     wanted = shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False)
     script = wanted[home / ".local/bin/connectlab"]
     assert "far='/h/$(touch x)/s'\n" in script and script.count("touch x") == 1 and '-L "127.0.0.1:$port:$far"' in script

@@ -10,6 +10,7 @@ from labfab.host import Host
 from labfab.laptop import browser, secrets, ssh_config
 from labfab.laptop import tunnel as process
 from labfab.laptop.tunnel import Tunnel
+from labfab.shell import Result
 from labfab.stages import browse, lab, python
 from labfab.stages import tunnel as stage
 
@@ -22,7 +23,9 @@ def opened(monkeypatch) -> list:
     seen: list = []
     monkeypatch.setattr(browser, "there", lambda: True)
     monkeypatch.setattr(browser, "log_in", lambda *values: seen.append(values))
-    monkeypatch.setattr(process, "open", lambda target, local, remote, timeout: Tunnel(target.alias, local, remote, 7))
+    proven: list = []
+    monkeypatch.setattr(process, "open", lambda target, local, remote, timeout: Tunnel(target.alias, local, remote, 7, proven=bool(proven)))
+    monkeypatch.setattr(process, "prove", proven.append)
     monkeypatch.setattr(process, "answers", lambda url: "2.21.0")
     monkeypatch.setattr(process, "code", lambda url, token: 200 if token == TOKEN else 403)
     return seen
@@ -40,6 +43,7 @@ def running(fake, alone):
         model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"}
         (alone / "home/.ssh").mkdir(mode=0o700, exist_ok=True)
         ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "root", 22))
+        model.answers = [("jpserver", Result(0, "", ""))]
         model.again()
         return model
 
@@ -73,6 +77,95 @@ def test_what_does_not_run_is_started(running, opened, monkeypatch):
     model.sections["lab"].clear()
     browse.open_(model.c)
     assert started and opened
+
+
+def server(model, **keys) -> None:
+    """Have the configuration say this, with nothing that runs where the settings look."""
+    config = {"ServerApp": keys, "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN}}
+    model.set_file("jupyter", "config", json.dumps(config), "600 lab")
+    model.sections["lab"].clear()
+
+
+OWN = {"port": 9999, "ip": "127.0.0.1", "base_url": "/"}
+OTHERS = {
+    "port 8888 of 127.0.0.1, http, /;": OWN | {"port": 8888},
+    r"port 8888 of \*, https, /;": OWN | {"port": 8888, "ip": "*", "certfile": "/home/lab/.jupyter/tls/cert.pem"},
+    "port 9999 of 127.0.0.1, behind Apache, /;": OWN | {"trust_xheaders": True, "local_hostnames": ["localhost", "lab.example.org"]},
+    "port 9999 of 127.0.0.1, http, /j/;": OWN | {"base_url": "/j/"},
+    "/home/lab/.jupyter/lab.sock, http, /;": {"sock": "/home/lab/.jupyter/lab.sock", "base_url": "/"},
+    r"port 9999 of 127.0.0.1, http, \?\[2J;": OWN | {"base_url": "\x1b[2J"},
+}
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, words):
+    """A second laptop without the recipe writes nothing, starts nothing and says in one line what to give."""
+    model = running()
+    monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
+    server(model, **OTHERS[words])
+    with pytest.raises(SetupError, match=f"has other settings .{words} yours: port 9999 of 127.0.0.1, http, /.: give its recipe with -f") as told:
+        browse.open_(model.c)
+    assert model.writes == [] and opened == [] and "\n" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    "settings, keys",
+    [
+        ({}, OWN),
+        ({"publish": "https", "lab_port": 8888}, OWN | {"port": 8888, "ip": "*", "certfile": "x"}),
+        ({"publish": "apache"}, OWN | {"trust_xheaders": True, "local_hostnames": ["localhost"]}),
+        ({"jupyter_options": {"ServerApp": {"ip": "10.0.0.1"}}}, OWN | {"ip": "10.0.0.1"}),
+    ],
+)
+def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings, keys):
+    """The very same as setup wrote are no others."""
+    model, started = running(**settings), []
+    monkeypatch.setattr(lab, "start", lambda c: started.append(c))
+    server(model, **keys)
+    browse.open_(model.c)
+    assert started and opened
+
+
+def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, monkeypatch):
+    """Without a configuration that says where, the server itself tells."""
+    model = running()
+    monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
+    model.sections["lab"].clear()
+    model.answers = [("jpserver", Result(0, "port 8888\n", ""))]
+    with pytest.raises(SetupError, match="has other settings [(]port 8888; yours: .*give its recipe with -f"):
+        browse.open_(model.c)
+    assert model.writes == []
+
+
+def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatch):
+    """While JupyterLab was being started, somebody else took its port and answers as it would."""
+    model = running()
+    server(model, **OWN)
+
+    def start(c):
+        Host.of(c).facts.clear()  # as it does once it has waited
+        model.sections["lab"] |= {"owner": "eve", "pid": "5", "holder": "python3", "api": "2.21.0"}
+
+    monkeypatch.setattr(lab, "start", start)
+    with pytest.raises(SetupError, match="port 9999 is taken by python3 of eve"):
+        browse.open_(model.c)
+    assert opened == [] and secrets.load("homelab", "jupyter-token") is None
+
+
+def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(running, opened, monkeypatch):
+    """After a reboot any account of the host may have the port; the token kept here is not what finds that out."""
+    model, sent = running(), []
+    secrets.store("homelab", "jupyter-token", TOKEN)
+    monkeypatch.setattr(process, "code", lambda url, token: sent.append(token) or 200)
+    model.sections["lab"] |= {"owner": "eve", "holder": "python3"}
+    with pytest.raises(SetupError, match="taken by python3 of eve"):
+        browse.open_(model.c)
+    assert sent == [] and opened == []
+    model.sections["lab"] |= {"owner": "lab"}
+    browse.open_(model.again())
+    assert sent == [] and model.told
+    browse.open_(model.again())  # by the ssh that was looked at then
+    assert sent == [TOKEN] and model.told == []
 
 
 @pytest.mark.parametrize("publish, url", [("https", "https://lab.example.org:9999/"), ("apache", "https://lab.example.org/")])

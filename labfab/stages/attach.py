@@ -1,0 +1,54 @@
+"""Attach: lab.open takes a JupyterLab as it was set up, from whichever laptop.
+
+Owns: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric import Connection
+
+from ..errors import SetupError
+from ..facts import facts
+from ..host import Host, ask
+from ..laptop import notebooks
+from ..settings import Settings
+from . import jupyter
+
+# A server that was started by hand, told by the file that each Jupyter server keeps while it runs.
+# The login may be that account, or root.
+RUNNING = """\
+cd ~%s/.local/share/jupyter/runtime 2>/dev/null || exit 0
+own() { if [ "$(id -u)" = 0 ]; then runuser -u %s -- "$@"; else "$@"; fi; }
+for file in jpserver-*.json; do
+  pid=${file#jpserver-}
+  grep -qs jupyter "/proc/${pid%%.json}/cmdline" && [ -f "$file" ] || continue
+  own sed -n 's/.*"port": *\\([0-9]*\\).*/port \\1/p' "$file"
+  break
+done
+"""
+
+
+def refuse_others(c: Connection, want: Settings) -> None:
+    """Stop where the account has a JupyterLab with other settings: lab.open neither rewrites them nor starts a second one."""
+    have = jupyter.parsed(c, facts(c).jupyter.config).get("ServerApp", {})
+    proxied = {"trust_xheaders": True, "local_hostnames": []} if want.publish == "apache" else {}
+    server = {"base_url": want.base_url, "certfile": "there" if want.publish == "https" else "", **proxied}
+    mine = jupyter.merged(jupyter.merged({"ServerApp": server}, jupyter.listening(c, want)), want.jupyter_options)
+    has, wanted = in_words(have), in_words(mine["ServerApp"])
+    if not have.keys() & {"port", "sock"}:  # not one of ours
+        has = ask(c, RUNNING, want.jupyter_user, want.jupyter_user).out.strip()
+    if has and has != wanted:
+        raise SetupError(
+            f"{Host.of(c).label}: the JupyterLab of {want.jupyter_user} has other settings ({notebooks.shown(has)}; yours: {wanted}): "
+            "give its recipe with -f or LABFAB_RECIPE; lab.restart would make it yours"
+        )
+
+
+def in_words(server: dict[str, Any]) -> str:
+    """Where a configuration has JupyterLab listen, and how it is reached."""
+    where = server.get("sock") or f"port {server.get('port')} of {server.get('ip', 'localhost')}"
+    apache = server.get("trust_xheaders") and "local_hostnames" in server
+    how = "https" if server.get("certfile") else "behind Apache" if apache else "http"
+    return f"{where}, {how}, {server.get('base_url', '/')}"
