@@ -143,7 +143,7 @@ def test_without_proc_lsof_tells_whose_a_port_is(kept, home, monkeypatch):
     """As on macOS; where there is none, it counts as somebody else's."""
     monkeypatch.setattr(ports, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
     assert not ports.holds(4711, kept)
-    program(home, "lsof", '#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:%d -sTCP:LISTEN" ] && echo 4711\n' % kept)
+    program(home, "lsof", f'#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:{kept} -sTCP:LISTEN" ] && echo 4711\n')
     assert ports.holds(4711, kept) and not ports.holds(4712, kept)
 
 

@@ -103,7 +103,8 @@ def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, 
     model = running()
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     server(model, **OTHERS[words])
-    with pytest.raises(SetupError, match=f"has other settings .{words} yours: port 9999 of 127.0.0.1, http, /.: give its recipe with -f") as told:
+    said = f"has other settings .{words} yours: port 9999 of 127.0.0.1, http, /.: give its recipe with -f"
+    with pytest.raises(SetupError, match=said) as told:
         browse.open_(model.c)
     assert model.writes == [] and opened == [] and "\n" not in told.value.message
 

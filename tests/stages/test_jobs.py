@@ -2,6 +2,7 @@
 
 import base64
 import json
+import zlib
 
 import pytest
 
@@ -116,3 +117,13 @@ def test_what_the_host_says_is_told(ready):
     ready.answers = [("jobs.py fetch", Result(1, "", "there is no job 9: lab.jobs lists them\n"))]
     with pytest.raises(SetupError, match="there is no job 9: lab.jobs"):
         jobs.fetch(ready.c, job="9")
+
+
+def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
+    """It tells where the notebook would lie."""
+    model = fake(python="venv", dry=True)
+    model.add_account("lab")
+    notebook = base64.b64encode(zlib.compress(b"{}")).decode()
+    model.answers = [("jobs.py fetch", Result(0, json.dumps({"state": STATE, "notebook": notebook}), ""))]
+    jobs.fetch(model.c, to=str(alone / "new"))
+    assert not (alone / "new").exists() and f"would write {alone}/new/a_[2J.executed.ipynb" in capsys.readouterr().out
