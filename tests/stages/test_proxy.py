@@ -251,7 +251,7 @@ def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
     (tmp_path / "dump").write_text(DUMP.replace("FOLDER", str(tmp_path)))
     script = f'{facts.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    values = facts.below(facts.parse("[proxy]\n" + done.stdout)["proxy"], "vhost")
+    values = facts.below(facts.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
     six, shop, default, plain = websites.parsed(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
     assert (shop.place, shop.names) == (f"{tmp_path}/shop.conf:1", {"shop.example", "www.shop.example", "*.shop.example"})
