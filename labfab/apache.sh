@@ -55,7 +55,7 @@ serves() {  # whether Apache shows the certificate that is there now, and read o
   cert=/etc/labfab/tls/cert.pem
   [ -z "$(find $OUR_SITE $cert -newer /run/apache2/apache2.pid 2>&1)" ] || return 1
   name=$(sed -nE 's/^ *ServerName +(.*)/\1/p' $OUR_SITE)
-  case $name in \[* | *[0-9].*[0-9]) sni=-noservername ;; *) sni="-servername $name" ;; esac
+  case $name in \[*) sni=-noservername ;; *[!0-9.]*) sni="-servername $name" ;; *) sni=-noservername ;; esac  # an address has none
   shown=$(timeout 5 openssl s_client -connect 127.0.0.1:443 $sni </dev/null 2>/dev/null | openssl x509 -outform DER 2>/dev/null | sha256sum)
   [ "$shown" = "$(openssl x509 -in $cert -outform DER 2>/dev/null | sha256sum)" ]
 }

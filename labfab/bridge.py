@@ -20,13 +20,14 @@ from .host import ask, fill
 # Where nobody calls, or nobody listens any more, it ends by itself. `errors` is asked for, since what comes by ssh may come late.
 SERVE = """\
 place=%s login=%s account=%s
+umask 077
 mkdir -m 711 "$place" && cd "$place" && mkfifo in out end && : >called || exit 2
 chmod 600 in out end called && chown "$login": in out end called || exit 2
 nohup sh -c '
   place=$1 account=$2; shift 2
   for i in $(seq 1200); do [ ! -s called ] || break; sleep 0.05; done
   while read -r word; do set -- "$@" "$word"; done <called
-  [ "$1" != --server ] || runuser -u "$account" -- rsync "$@" <in >out 2>errors
+  [ "$1" != --server ] || (umask 022; exec runuser -u "$account" -- rsync "$@") <in >out 2>errors
   timeout 5 sh -c "echo $? >end"
   for i in $(seq 60); do [ -e "$place" ] || exit; sleep 1; done
   rm -rf "$place"

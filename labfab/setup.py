@@ -27,8 +27,8 @@ UBUNTU = (
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
+    ("certificate", https.issue),  # first: with a configuration that names one that is not there, Lab could not start
     ("Jupyter", jupyter.configure),
-    ("certificate", https.issue),
     ("Lab", lab.start),
     ("Apache", proxy.follow),
     ("tunnel", tunnel.open_),

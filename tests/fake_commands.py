@@ -123,8 +123,8 @@ def reload(model, made) -> None:
     model.sections["ssh"] |= listening
 
 
-def allow(model, made, port) -> None:
-    model.sections["firewall"][f"allowed.{port}"] = f"allow {port}/tcp"
+def allow(model, made, port, comment) -> None:
+    model.sections["firewall"][f"allowed.{port}"] = f"allow {port}/tcp" + f" comment={(comment or '').encode().hex()}" * bool(comment)
 
 
 def close(model, made, rule) -> None:
@@ -274,7 +274,7 @@ EFFECTS = (
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
     (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
     (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl (?:reload|try-restart) ssh; fi", reload),
-    (r"ufw allow (\d+)/tcp", allow),
+    (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),

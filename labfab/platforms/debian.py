@@ -152,15 +152,20 @@ def reload_sshd(c: Connection) -> None:
     change(c, command, why="make sshd read it", undo=(journal.SSHD_READS,))
 
 
-def allow_port(c: Connection, port: int) -> None:
-    """Let a TCP port through the firewall."""
+def allow_port(c: Connection, port: int, comment: str = "") -> None:
+    """Let a TCP port through the firewall. comment: by which the rule is known again."""
     undo = ("firewall delete allow %s/tcp", str(port))
-    change(c, "ufw allow %s/tcp", port, why=f"open port {port}", undo=undo, then={f"firewall.allowed.{port}": f"allow {port}/tcp"})
+    rule = f"allow {port}/tcp" + f" comment={comment.encode().hex()}" * bool(comment)
+    words = ("comment", comment) if comment else ()
+    change(
+        c, "ufw allow %s/tcp" + " %s" * len(words), port, *words, why=f"open port {port}", undo=undo,
+        then={f"firewall.allowed.{port}": rule},
+    )  # fmt: skip
 
 
-def close_port(c: Connection, port: int) -> None:
-    """Take a TCP port out of the firewall's rules, as far as they are for this port alone."""
-    have = facts(c).firewall.rules[port]
+def close_port(c: Connection, port: int, comment: str = "") -> None:
+    """Take a TCP port out of the firewall's rules, as far as they are for this port alone. comment: only those with this one."""
+    have = [rule for rule in facts(c).firewall.rules[port] if not comment or rule[-2:] == ("comment", comment)]
     for rule in have:
         bare = rule[: rule.index("comment")] if "comment" in rule else rule
         why = f"close port {port}" + f" ({' '.join(bare)})" * (len(have) > 1)

@@ -1,6 +1,6 @@
 """Firewall: let in SSH and what you publish, refuse the rest.
 
-Owns: ufw's rules.  Undo: ufw disable
+Owns: ufw's rules; those for what is published have the comment `labfab`.  Undo: ufw disable
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 
+OURS = "labfab"  # the comment of a rule that is there for a published JupyterLab alone
+
 
 @host_task(default=True)
 def enable(c: Connection) -> None:
@@ -24,7 +26,10 @@ def enable(c: Connection) -> None:
         # SSH first: never shut the door you came in by.
         for port in dict.fromkeys([*sorted(facts(c).ssh.ports), *want.public_ports, *want.open_ports]):
             if port not in have.allowed:
-                platform(c).allow_port(c, port)
+                private = port in facts(c).ssh.ports or port not in want.public_ports
+                platform(c).allow_port(c, port, "" if private else OURS)
+        for port in forsaken(c, want):
+            platform(c).close_port(c, port, OURS)
         if have.active and have.incoming != "deny":
             change(
                 c, "ufw default deny incoming", why="refuse other incoming traffic",
@@ -35,3 +40,10 @@ def enable(c: Connection) -> None:
                 c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on",
                 undo=("firewall_off",), keep=["/etc/default/ufw"], then={"firewall.active": "yes"},
             )  # fmt: skip
+
+
+def forsaken(c: Connection, want: Settings) -> list[int]:
+    """The ports that labfab opened for what was published before, and that nothing needs now."""
+    rules = facts(c).firewall.rules
+    ours = {port for port in rules if any(rule[-2:] == ("comment", OURS) for rule in rules[port])}
+    return sorted(ours - facts(c).ssh.ports - {*want.public_ports, *want.open_ports})

@@ -19,14 +19,14 @@ from ..home import private_folder, refuse_link
 from ..host import Host, alias_of, change, put
 from ..laptop import password as passwords
 from ..laptop import secrets
-from ..settings import Settings, is_address
+from ..settings import Settings
 from ..task import host_task
-from . import user
+from . import outward, user
+from .outward import known, refuse_short
+
+__all__ = ["configure", "known", "refuse_short"]
 
 Config = dict[str, Any]
-
-SECURE = {"xsrf_cookie_kwargs": {"secure": True}}  # its other cookies are so by themselves
-STRONG = 14  # letters that a password needs where everybody may try one
 
 
 @host_task(default=True)
@@ -35,16 +35,12 @@ def configure(c: Connection) -> None:
     user.add(c)
     want = Settings.of(c)
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
-    old = parsed(c, facts(c).jupyter.config)
-    config = merged(old, wanted(c, want))
-    if want.publish == "https":
-        config["ServerApp"]["tornado_settings"] = {**SECURE, **config["ServerApp"].get("tornado_settings", {})}
-    else:
-        withdraw(c, want, config["ServerApp"])
+    outward.refuse_unready(c, want)
+    config = merged(parsed(c, facts(c).jupyter.config), wanted(c, want))
+    outward.fit(c, want, config)
     forsake(config, want)
     identity = config.setdefault("IdentityProvider", {})
-    already = "local_hostnames" in old.get("ServerApp", {})  # then its password was looked at when it was published
-    identity["hashed_password"] = hashed(c, want, identity.get("hashed_password", ""), already)
+    identity["hashed_password"] = hashed(c, want, config)
     identity.setdefault("token", random.token_hex(24))
     write(c, want, config, why="write Jupyter's configuration")
     warn_of_others(c)
@@ -58,7 +54,7 @@ def wanted(c: Connection, want: Settings) -> Config:
         "base_url": want.base_url,
         "root_dir": make_root_dir(c, want),
     }
-    return merged(merged({"ServerApp": server | published(c, want)}, listening(c, want)), want.jupyter_options)
+    return merged(merged({"ServerApp": server | outward.published(c, want)}, listening(c, want)), want.jupyter_options)
 
 
 def listening(c: Connection, want: Settings) -> Config:
@@ -80,32 +76,6 @@ def forsake(config: Config, want: Settings) -> None:
         config["ServerApp"].pop(name, None)
     if not want.lab_socket and config.get("KernelManager", {}).get("transport") == "ipc":
         del config["KernelManager"]["transport"]
-
-
-def published(c: Connection, want: Settings) -> Config:
-    """What it must say besides when browsers come without SSH."""
-    if not want.published:
-        return {}
-    names = want.reached_by(c.host)
-    # Jupyter looks for the Host of a request in local_hostnames, but never for an address.
-    server: Config = {"local_hostnames": ["localhost", *names], "allow_remote_access": any(map(is_address, names))}
-    if want.publish == "apache":
-        return server | {"trust_xheaders": True}  # nobody but Apache reaches it, so what Apache says of the caller is true
-    return server | tls(c, want)
-
-
-def tls(c: Connection, want: Settings) -> Config:
-    """Where JupyterLab finds its certificate; the stage https puts it there."""
-    folder = f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls"
-    return {"certfile": f"{folder}/cert.pem", "keyfile": f"{folder}/key.pem"}
-
-
-def withdraw(c: Connection, want: Settings, server: Config) -> None:
-    """Take our certificate out of a configuration that served it; one of somebody else stays."""
-    if tls(c, want).items() <= server.items():
-        del server["certfile"], server["keyfile"]
-        if server.get("tornado_settings") == SECURE:
-            del server["tornado_settings"]
 
 
 def make_root_dir(c: Connection, want: Settings) -> str:
@@ -134,41 +104,24 @@ def parsed(c: Connection, file: File | None) -> Config:
     return config
 
 
-def hashed(c: Connection, want: Settings, old: str, already: bool) -> str:
-    """The hash to write: the old one where it is still right, else that of the password given or generated."""
-    alias = alias_of(c, want)
+def hashed(c: Connection, want: Settings, config: Config) -> str:
+    """The hash to write: the one that is there where it is still right, else that of the password given or generated."""
+    alias, old = alias_of(c, want), outward.hash_of(config)
     given = secrets.take_from_environment("jupyter-password")
-    if want.published and given:
-        refuse_short(c, want, given)
-    elif want.published and old and not already:
-        refuse_short(c, want, known(alias, old))
     if old and (given is None or passwords.verify(old, given.reveal())):
+        outward.refuse_weak(c, want, config, alias)
         return old
     value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
+    if want.published:
+        refuse_short(c, want, value)
     if not Host.of(c).planning:
         secrets.store(alias, "jupyter-password", value, replace=True)
     return passwords.hash(value.reveal())
 
 
-def known(alias: str, hash: str) -> secrets.Secret | None:
-    """The password that made this hash, if it is kept on this laptop."""
-    value = secrets.load(alias, "jupyter-password")
-    return value if value and passwords.verify(hash, value.reveal()) else None
-
-
-def refuse_short(c: Connection, want: Settings, password: secrets.Secret | None) -> None:
-    """Stop where everybody could try a password that is short, or that nobody here knows."""
-    if password is None or len(password.reveal()) < STRONG:
-        how = "is shorter" if password else "is not known here"
-        raise SetupError(
-            f"{Host.of(c).label}: publish: {want.publish} needs a password of at least {STRONG} letters, and JupyterLab's {how}: "
-            "give one in LABFAB_JUPYTER_PASSWORD"
-        )
-
-
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     """Write the configuration where it differs, for its owner only."""
-    have, account = facts(c).jupyter, want.jupyter_user
+    have, account, config = facts(c).jupyter, want.jupyter_user, outward.marked(want, config)
     home = facts(c).accounts[account].home
     private_folder(c, account, home, ".jupyter", have.folder_stat, "jupyter.folder_stat")
     same = have.config and parsed(c, have.config) == config  # another order or indent is no difference

@@ -21,7 +21,7 @@ from ..laptop import archive, patchwork, secrets
 from ..laptop import password as passwords
 from ..laptop.transfer import Survey
 from ..settings import Settings
-from . import files, jupyter, kernels, lab, lock, python
+from . import files, jupyter, kernels, lab, lock, outward, python
 
 CONFIG = "jupyter_server_config.json"
 # What an address, a certificate or a setting of the other host says has no place on this one.
@@ -31,8 +31,10 @@ OF_ITS_HOST = {
         "certfile", "keyfile", "tornado_settings",
     ),
     "KernelManager": ("transport",),
+    outward.NOTE: ("publish", "long_password"),
 }  # fmt: skip
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}  # that one is merged
+PRIVATE_FIRST = "restore it with LABFAB_PUBLISH=tunnel, then jupyter.password and setup.full"
 BESIDE = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")  # what is replaced stays beside, under the time
 
 
@@ -117,6 +119,9 @@ def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifes
     saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
     have = jupyter.parsed(c, facts(c).jupyter.config)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
+    outward.refuse_unready(c, want)
+    outward.fit(c, want, config)
+    outward.refuse_weak(c, want, config, alias_of(c, want), kept["alias"], how=PRIVATE_FIRST)
     running = bool(facts(c).lab.api) and config != have
     if running:
         kernels.consent(c, yes, "restart")

@@ -181,6 +181,21 @@ def test_browsers_of_this_machine_learn_it(lab):
     assert "labfab homelab" in subprocess.run(database, capture_output=True, text=True).stdout
 
 
+def test_what_is_published_no_longer_leaves_no_door_and_comes_back_with_a_long_password_only(lab):
+    """The rule in the firewall goes, what the configuration said for strangers too; a short password stays private."""
+    config, short = "/home/lab/.jupyter/jupyter_server_config.json", {"LABFAB_PUBLISH": "tunnel", "LABFAB_JUPYTER_PASSWORD": "short"}
+    lab("lab.stop").ok()
+    lab("firewall.enable", "jupyter.configure", **short).ok()
+    assert str(PORT) not in lab.box.run("ufw status") and "local_hostnames" not in lab.box.run(f"cat {config}")
+    for given in ("", "short"):
+        lab("jupyter.configure", LABFAB_JUPYTER_PASSWORD=given).fails("14 letters")
+    assert f"open port {PORT}" in lab("firewall.enable", "lab.start").ok().out
+    assert lab.box.run("ufw status | grep -c '# labfab'") == "2"  # for IPv4 and IPv6
+    with closing(lab.login()) as client:
+        assert kernel.execute(client, "print(6 * 7)", lab.tls) == "42"
+    assert "nothing to change" in lab("setup.full", LABFAB_JUPYTER_PASSWORD="").ok().out
+
+
 def test_what_is_served_is_not_deleted(lab):
     before = lab.served().serial
     lab("https.delete").fails("lab.stop")

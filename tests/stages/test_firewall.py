@@ -63,3 +63,35 @@ def test_a_firewall_that_does_not_start_is_told(fake):
     with pytest.raises(SetupError, match=r"ufw-init \| iptables-restore: line 4 failed") as error:
         firewall.enable(model.c)
     assert model.sections["firewall"] == {} and "\n" not in str(error.value)
+
+
+def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
+    """A rule that labfab made, known by its comment; not one of somebody else, of `open_ports` or of sshd."""
+    model = fake(publish="https", lab_port=8888, open_ports=[9443])
+    model.sections["firewall"]["allowed.443"] = "allow 443/tcp"
+    firewall.enable(model.c)
+    assert commands(model)[:3] == ["ufw allow 22/tcp", "ufw allow 8888/tcp comment labfab", "ufw allow 9443/tcp"]
+    firewall.enable(model.again())
+    assert model.whys == [] and len(model.told) == 1
+    model.sections["firewall"]["allowed.8888"] += ";limit 8888/tcp"
+    model.lab |= {"publish": "apache"}
+    firewall.enable(model.again())
+    assert model.whys == ["open port 80", "close port 8888"]
+    assert model.guard == ["arm", "disarm"]
+    model.lab |= {"publish": "tunnel", "open_ports": []}
+    firewall.enable(model.again())
+    assert model.whys == ["close port 80"]
+    have = {key: value for key, value in model.sections["firewall"].items() if key.startswith("allowed.")}
+    assert have == {
+        "allowed.22": "allow 22/tcp", "allowed.443": "allow 443/tcp", "allowed.8888": "limit 8888/tcp", "allowed.9443": "allow 9443/tcp",
+    }  # fmt: skip
+
+
+def test_a_port_that_sshd_has_taken_over_stays_open(fake):
+    model = fake()
+    model.install("ufw")
+    model.sections["ssh"] |= {"port.443": "yes", "listening.443": "sshd"}
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    model.sections["firewall"]["allowed.443"] = "allow 443/tcp comment=6c6162666162"
+    firewall.enable(model.c)
+    assert model.whys == []

@@ -229,3 +229,117 @@ def test_a_socket_takes_the_place_of_the_port_and_gives_it_back(ready):
     server, kernels = config_of(model)["ServerApp"], config_of(model)["KernelManager"]
     assert (server["ip"], server["port"]) == ("127.0.0.1", 9999) and not {"sock", "sock_mode"} & set(server)
     assert kernels == {"shutdown_wait_time": 9}
+
+
+LONG, SHORT = "fourteen letters", "short"
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Give a password for the next command line; None: none."""
+
+    def give(model, value: str | None, **lab: str):
+        secrets.TAKEN.clear()
+        monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", value or "")
+        model.lab |= lab
+        return model.again()
+
+    return give
+
+
+@pytest.fixture
+def public(ready):
+    """A host that has the certificate for what it is to publish."""
+
+    def make(publish: str = "https", **lab):
+        model = ready(publish=publish, names=["lab.example.org"], **lab)
+        model.sections["https"] |= {"pair": "yes"}
+        return model
+
+    return make
+
+
+def test_a_password_that_became_short_in_private_is_not_published(public, given):
+    """Published, private with a short one, and published again: it is looked at each time that it is another."""
+    model = public()
+    jupyter.configure(given(model, LONG))
+    jupyter.configure(given(model, SHORT, publish="tunnel"))
+    for value in (None, SHORT):
+        with pytest.raises(SetupError, match="at least 14 letters, and JupyterLab's is shorter"):
+            jupyter.configure(given(model, value, publish="https"))
+        assert model.writes == []
+    jupyter.configure(given(model, LONG))
+    assert passwords.verify(config_of(model)["IdentityProvider"]["hashed_password"], LONG)
+    jupyter.configure(given(model, None))
+    assert model.whys == []
+
+
+def test_another_laptop_stays_quiet_as_long_as_the_password_is_the_one_that_was_seen(public, given):
+    model = public()
+    jupyter.configure(given(model, LONG))
+    secrets.forget("homelab")
+    jupyter.configure(given(model, None))
+    assert model.whys == [] and len(model.told) == 1
+    config = config_of(model)
+    config["IdentityProvider"]["hashed_password"] = passwords.hash(LONG)  # by somebody on the host
+    model.set_file("jupyter", "config", json.dumps(config), "600 lab")
+    with pytest.raises(SetupError, match="JupyterLab's is not known here: give one in LABFAB_JUPYTER_PASSWORD"):
+        jupyter.configure(given(model, None))
+    jupyter.configure(given(model, LONG))
+    assert model.whys == [WRITE] and config_of(model)["IdentityProvider"] == config["IdentityProvider"]
+
+
+def test_a_short_one_that_this_laptop_kept_is_not_published_either(public, given):
+    """On a host set up anew under the old alias."""
+    secrets.store("homelab", "jupyter-password", SHORT)
+    model = public()
+    with pytest.raises(SetupError, match="JupyterLab's is shorter"):
+        jupyter.configure(given(model, None))
+    assert WRITE not in model.whys
+
+
+def test_a_new_password_of_a_published_one_is_known_to_be_long(public, given):
+    model = public()
+    jupyter.configure(given(model, LONG))
+    password.password(given(model, LONG + "!"))
+    secrets.forget("homelab")
+    jupyter.configure(given(model, None))
+    assert model.whys == []
+
+
+OUTWARD = {"local_hostnames", "allow_remote_access", "trust_xheaders", "certfile", "keyfile", "tornado_settings"}
+
+
+@pytest.mark.parametrize(
+    "publish, then, left",
+    [
+        ("https", "tunnel", set()), ("apache", "tunnel", set()), ("apache", "https", OUTWARD - {"trust_xheaders"}),
+        ("https", "apache", OUTWARD - {"certfile", "keyfile", "tornado_settings"}),
+    ],
+)  # fmt: skip
+def test_what_one_way_to_publish_needed_does_not_stay_under_another(public, given, publish, then, left):
+    model = public(publish)
+    jupyter.configure(given(model, LONG))
+    jupyter.configure(given(model, None, publish=then))
+    assert OUTWARD & config_of(model)["ServerApp"].keys() == left
+    jupyter.configure(given(model, None))
+    assert model.whys == []
+
+
+def test_what_somebody_wrote_there_by_hand_or_in_the_settings_stays(public, given):
+    model = public("apache", jupyter_options={"ServerApp": {"allow_remote_access": True}})
+    jupyter.configure(given(model, LONG))
+    config = config_of(model)
+    config["ServerApp"]["local_hostnames"].append("mine.example.org")
+    model.set_file("jupyter", "config", json.dumps(config), "600 lab")
+    jupyter.configure(given(model, None, publish="tunnel"))
+    server = config_of(model)["ServerApp"]
+    assert server["local_hostnames"][-1] == "mine.example.org" and server["allow_remote_access"] and "trust_xheaders" not in server
+
+
+def test_a_certificate_that_is_not_there_is_not_configured(ready, given):
+    """JupyterLab could not start any more."""
+    model = ready(publish="https", names=["lab.example.org"])
+    with pytest.raises(SetupError, match="no certificate with its key yet: https.issue first"):
+        jupyter.configure(given(model, LONG))
+    assert model.file("jupyter", "config") == ""

@@ -8,7 +8,7 @@ from labfab.errors import SetupError
 from labfab.laptop import password, secrets
 from labfab.laptop.transfer import Survey
 from labfab.settings import Settings
-from labfab.stages import restoring
+from labfab.stages import outward, restoring
 
 KEPT = {"alias": "old", "python": "venv", "python_version": "3.11.2"}
 
@@ -77,3 +77,22 @@ def test_packages_go_to_the_same_kind_of_python(fake, there, here, ok) -> None:
     else:
         with pytest.raises(SetupError, match="type LABFAB_PYTHON=venv in front"):
             restoring.refuse_another_python(box.c, Settings.of(box.c), KEPT | {"python": there})
+
+
+@pytest.mark.parametrize("known", ["open", None])
+def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, folder, known) -> None:
+    """Nor is the word of the backup taken for it; one that is known to be long is."""
+    if known:
+        secrets.store("old", "jupyter-password", known)
+    config = json.loads((folder / "jupyter/jupyter_server_config.json").read_text())
+    config["Labfab"] = {"long_password": outward.mark(config), "publish": {}}
+    (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
+    box = fake("lab", publish="https", names=["lab.example.org"])
+    box.sections["https"]["pair"] = "yes"
+    with pytest.raises(SetupError, match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password"):
+        restored(box, folder)
+    config["IdentityProvider"]["hashed_password"] = password.hash("fourteen letters")
+    (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
+    secrets.store("old", "jupyter-password", "fourteen letters", replace=True)
+    found = restored(box, folder)
+    assert found["Labfab"]["long_password"] == outward.mark(found) and found["ServerApp"]["certfile"] != "/old/cert.pem"
