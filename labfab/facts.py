@@ -129,6 +129,7 @@ class Lab(msgspec.Struct, frozen=True):
     service: bool = False  # systemd starts it
     unit: File | None = None
     socket_mode: str = ""  # of the Unix socket, where it listens on one
+    state: str = ""  # of the unit, in systemd's word; empty: systemd does not start it
 
 
 class Https(msgspec.Struct, frozen=True):
@@ -261,7 +262,7 @@ class Facts:
         v = self.raw("lab")
         return Lab(
             "session" in v, v.get("owner", ""), v.get("pid", ""), v.get("holder", ""), v.get("since", ""),
-            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"), v.get("socket_mode", ""),
+            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"), v.get("socket_mode", ""), v.get("state", ""),
         )
 
     @cached_property

@@ -188,7 +188,11 @@ lab() {
   getent passwd "$LAB_USER" >/dev/null || return 0
   home=$(home_of "$LAB_USER")
   own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
-  [ -e "$home/.config/systemd/user/default.target.wants/jupyter.service" ] && say service yes
+  if [ -e "$home/.config/systemd/user/default.target.wants/jupyter.service" ]; then
+    say service yes
+    bus=/run/user/$(id -u "$LAB_USER")
+    [ -d "$bus" ] && say state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" systemctl --user is-active jupyter.service 2>/dev/null)"
+  fi
   command -v tmux >/dev/null && runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET

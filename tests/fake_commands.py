@@ -289,6 +289,7 @@ EFFECTS = (
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
+    (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
     (r"tmux kill-session -t =jupyter", stop),
     (r"systemctl enable -q --now apache2", run_apache),

@@ -6,36 +6,56 @@ Owns: nothing; it looks.
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from fabric import Connection
 
-from ..facts import below, facts, parse
+from ..facts import Values, below, facts, parse
 from ..host import ask
+from ..laptop.notebooks import shown
 from ..settings import Settings
 from . import jupyter
 
-# The token goes from file to curl by a pipe: an argument would show in `ps`.
+# Each server is asked where, and with the token that, it says itself: the configuration may have changed since it started.
+# Without that note it is asked as the settings say. It is all read by the account, whose links lead root nowhere, and the
+# token goes from file to curl by a pipe: an argument would show in `ps`. What has children may have kernels.
 ACTIVITY = r"""
-url=%s user=%s root=%s sock=%s
-token=$(tr -d '\n' <%s | sed -nE 's/.*"token": *"([^"]+)".*/\1/p')
-call() { curl -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'; }
-get() { printf 'header = "Authorization: token %%s"\n' "$token" | call "$1"; }
+root=%s url=%s sock=%s
+for pid in $(echo %s); do set -- "$@" "$pid"; done
+[ $# -gt 0 ] || set -- $(pgrep -u "$(id -u)" -f '^[^ ]*python[^ ]* [^ ]*bin/jupyter-lab')
+told() { sed -nE "s/^.*\"$1\": *\"?([^\",]*)\"?.*/\1/p" "$note" 2>/dev/null | head -n 1; }
+at() {
+  note=~/.jupyter/jupyter_server_config.json
+  [ -f ~/".local/share/jupyter/runtime/jpserver-$1.json" ] || return
+  note=~/".local/share/jupyter/runtime/jpserver-$1.json" scheme=http
+  [ "$(told secure)" != true ] || scheme=https
+  url=$scheme://127.0.0.1:$(told port)$(told base_url) sock=$(told sock)
+}
+get() {
+  printf 'header = "Authorization: token %%s"\n' "$(told token)" |
+    curl -q -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'
+}
 echo '[activity]'
-echo "kernels=$(get api/kernels)"
-echo "sessions=$(get api/sessions)"
-ps -u "$user" -o pid=,rss=,pcpu=,args= |
+for pid in "$@"; do (
+  at "$pid"
+  echo "kernels.$pid=$(get api/kernels)"
+  echo "sessions.$pid=$(get api/sessions)"
+  pgrep -P "$pid" >/dev/null && echo "parent.$pid=yes"
+) done
+ps -u "$(id -u)" -o pid=,rss=,pcpu=,args= |
   sed -nE 's,^ *([0-9]+) +([0-9]+) +([0-9.]+) .*kernel-([0-9a-f-]{36})\.json.*,process.\4=\1 \2 \3,p'
 command -v nvidia-smi >/dev/null && nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2>/dev/null |
   sed -nE 's/^([0-9]+), *([0-9]+).*/gpu.\1=\2/p'
 df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print "disk=" $4 " " $3 + $4 " " $6 }'
 true
 """
+Listed = TypeVar("Listed")
 
 
 class Kernel(msgspec.Struct, frozen=True):
@@ -53,7 +73,8 @@ class Kernel(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        return self.notebook or self.name
+        """What to call it on a terminal; a notebook may have any name."""
+        return shown(self.notebook or self.name)
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -63,10 +84,31 @@ class Activity(msgspec.Struct, frozen=True):
     disk_free: int | None
     disk_size: int | None
     disk: str
+    silent: list[int]  # pids of JupyterLabs that may have kernels and did not tell of them
 
     @property
     def busy(self) -> list[str]:
         return [kernel.label for kernel in self.kernels if kernel.state == "busy"]
+
+
+class Told(msgspec.Struct):
+    """What JupyterLab tells of a kernel."""
+
+    id: str
+    name: str
+    execution_state: str
+    last_activity: str | None = None
+
+
+class Id(msgspec.Struct):
+    id: str
+
+
+class Session(msgspec.Struct):
+    """What JupyterLab tells of a notebook that is open."""
+
+    path: str = ""
+    kernel: Id | None = None
 
 
 def activity(c: Connection) -> Activity:
@@ -74,37 +116,45 @@ def activity(c: Connection) -> Activity:
     want = Settings.of(c)
     home = facts(c).accounts[want.jupyter_user].home
     root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
-    config = f"{home}/.jupyter/jupyter_server_config.json"
-    said = parse(ask(c, ACTIVITY, want.lab_url(want.lab_port), want.jupyter_user, root, jupyter.socket(c, want), config).out, ("activity",))["activity"]
-    free, size, disk = said["disk"].split(" ", 2) if "disk" in said else ("", "", "")
-    return Activity(list(kernels(said)), int(free) * 1024 if free else None, int(size) * 1024 if size else None, disk)
+    given = (root, want.lab_url(want.lab_port), jupyter.socket(c, want), facts(c).lab.pid)
+    said = parse(ask(c, ACTIVITY, *given, user=want.jupyter_user).out, ("activity",))["activity"]
+    disk = re.fullmatch(r"(\d+) (\d+) (.*)", said.get("disk", ""))
+    free, size, place = disk.groups() if disk else (None, None, "")
+    return Activity(list(kernels(said)), free and int(free) * 1024, size and int(size) * 1024, place, list(silent(said)))
 
 
-def kernels(said: dict[str, str]) -> Iterator[Kernel]:
+def kernels(said: Values) -> Iterator[Kernel]:
     """Join what JupyterLab tells of its kernels with what ps and nvidia-smi tell of their processes."""
-    sessions = {one["kernel"]["id"]: one for one in documents(said, "sessions") if one.get("kernel")}
+    open_ = [one for answer in below(said, "sessions").values() for one in listed(answer, Session) or []]
+    notebooks = {one.kernel.id: one.path for one in open_ if one.kernel}
     processes, cards = below(said, "process"), below(said, "gpu")
-    for one in documents(said, "kernels"):
-        pid, rss, cpu = (processes.get(one["id"], "").split() + [""] * 3)[:3]
+    for one in (kernel for answer in below(said, "kernels").values() for kernel in listed(answer, Told) or []):
+        pid, rss, cpu = (processes.get(one.id, "").split() + [""] * 3)[:3]
         yield Kernel(
-            one["id"], one["name"], sessions.get(one["id"], {}).get("path", ""), one["execution_state"], idle(one.get("last_activity")),
+            one.id, one.name, notebooks.get(one.id, ""), one.execution_state, idle(one.last_activity),
             int(pid) if pid else None, float(cpu) if cpu else None, int(rss) * 1024 if rss else None,
             int(cards[pid]) * 2**20 if pid in cards else None,
         )  # fmt: skip
 
 
-def documents(said: dict[str, str], key: str) -> list[dict[str, Any]]:
-    """A list that JupyterLab answered with; empty where it did not."""
+def silent(said: Values) -> Iterator[int]:
+    """The servers that did not answer, but for those that run nothing."""
+    for pid, answer in below(said, "kernels").items():
+        if listed(answer, Told) is None and pid in below(said, "parent"):
+            yield int(pid)
+
+
+def listed(answer: str, kind: type[Listed]) -> list[Listed] | None:
+    """The list that JupyterLab answered with; None where it did not."""
     try:
-        found = json.loads(base64.b64decode(said.get(key, "")) or b"[]")
-    except ValueError:
-        return []
-    return found if isinstance(found, list) else []
+        return msgspec.json.decode(base64.b64decode(answer), type=list[kind])
+    except (ValueError, msgspec.MsgspecError):
+        return None
 
 
 def idle(last: str | None) -> int:
     """Seconds since a time that JupyterLab wrote."""
-    if not last:
-        return 0
-    then = datetime.fromisoformat(last.replace("Z", "+00:00")).astimezone(timezone.utc)
-    return max(0, int(time.time() - then.timestamp()))
+    with contextlib.suppress(ValueError, OverflowError):
+        then = datetime.fromisoformat((last or "").replace("Z", "+00:00")).astimezone(timezone.utc)
+        return max(0, int(time.time() - then.timestamp()))
+    return 0

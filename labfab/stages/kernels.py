@@ -18,17 +18,21 @@ from .. import screen
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, ask
+from ..laptop import certificate
+from ..laptop.notebooks import shown
 from ..settings import Settings
 from ..task import host_task
 from . import lab
 from .activity import Activity, activity
 
 GROUP = "lab"
-LOG = r"tail -n %s ~%s/.jupyter/lab.log 2>/dev/null | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
+# Read by the account itself: it may have put a link there, which would lead root anywhere, or a pipe, where nobody would come back.
+LOG = r"[ ! -f ~/.jupyter/lab.log ] || tail -n %s ~/.jupyter/lab.log 2>/dev/null | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
 # Asked each second: a `tail -f` would outlive a connection that breaks.
 MORE = r"""
-log=~%s/.jupyter/lab.log; from=%s; size=$(stat -c %%s "$log" 2>/dev/null || echo 0)
-echo "$size"; [ "$from" -le "$size" ] || from=0
+log=~/.jupyter/lab.log; from=%s; size=$([ -f "$log" ] && stat -L -c %%s "$log" || echo 0)
+echo "$size"; [ "$size" -gt 0 ] || exit 0
+[ "$from" -le "$size" ] || from=0
 tail -c "+$((from + 1))" "$log" 2>/dev/null | head -c "$((size - from))" | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'
 """
 DAY = 24 * 3600
@@ -42,7 +46,7 @@ def status(c: Connection, json: bool = False) -> None:
         found = activity(c) if have.api and have.owner == want.jupyter_user else None
         days = certificate_days(c, want)
     if json:
-        screen.say(to_json.dumps(document(c, found, days), indent=2, ensure_ascii=False))
+        screen.say(to_json.dumps(document(c, found, days), indent=2))
     elif found is None and have.owner:
         holder = f"{have.holder or 'a program'} of {have.owner}"
         screen.say(f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
@@ -58,11 +62,13 @@ def status(c: Connection, json: bool = False) -> None:
 def show(found: Activity, days: int | None) -> None:
     """Print the kernels, one a line, then disk and certificate."""
     for kernel in found.kernels:
-        state = kernel.state if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
+        state = shown(kernel.state) if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
         cpu = f"{kernel.cpu_percent:.0f} % CPU" if kernel.cpu_percent is not None else ""
         costs = [cpu, size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
-        screen.say(f"  {kernel.label:<30}  {kernel.name:<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
-    if not found.kernels:
+        screen.say(f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
+    for pid in found.silent:
+        screen.say(f"  JupyterLab (pid {pid}) does not tell what it computes")
+    if not found.kernels and not found.silent:
         screen.say("  no kernel runs")
     if found.disk_free is not None and found.disk_size:
         screen.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
@@ -73,22 +79,18 @@ def show(found: Activity, days: int | None) -> None:
 def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
     """The state for programs."""
     have = facts(c).lab
-    shown = msgspec.to_builtins(found) if found else {"kernels": [], "disk_free": None, "disk_size": None, "disk": ""}
+    told = msgspec.to_builtins(found or Activity([], None, None, "", []))
     return {
         "host": Host.of(c).label, "running": found is not None, "version": have.api, "since": have.since, "pid": have.pid,
-        "service": have.service, "certificate_days": days, **shown,
+        "service": have.service, "certificate_days": days, **told,
     }  # fmt: skip
 
 
 def certificate_days(c: Connection, want: Settings) -> int | None:
-    """Days until the certificate of a published JupyterLab ends."""
+    """Days until the certificate of a published JupyterLab ends; None where there is none, or it is damaged."""
     file = facts(c).https.cert if want.published else None
-    if not file:
-        return None
-    from cryptography import x509
-
-    end = x509.load_pem_x509_certificate(file.content.encode()).not_valid_after_utc
-    return int((end.timestamp() - time.time()) // DAY)
+    found = certificate.read(file.content) if file else None
+    return found.days_left if found else None
 
 
 def span(seconds: int) -> str:
@@ -112,7 +114,7 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
     """Show JupyterLab's log."""
     account = Settings.of(c).jupyter_user
     size, _ = more(c, account, 0) if follow else (0, "")
-    screen.say(ask(c, LOG, lines, account).out.rstrip() or "the log is empty: lab.start")
+    screen.say(readable(ask(c, LOG, lines, user=account).out.rstrip()) or "the log is empty: lab.start")
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
             time.sleep(1)
@@ -123,8 +125,13 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
 
 def more(c: Connection, account: str, start: int) -> tuple[int, str]:
     """The log's size, and what came after this many bytes."""
-    size, _, text = ask(c, MORE, account, start).out.partition("\n")
-    return int(size), text
+    size, _, text = ask(c, MORE, start, user=account).out.partition("\n")
+    return int(size), readable(text)
+
+
+def readable(text: str) -> str:
+    """A log for the terminal: it may quote names that would move the cursor."""
+    return "\n".join(shown(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
 
 
 @host_task(help={"yes": "Also when kernels are busy"})
@@ -136,16 +143,21 @@ def restart(c: Connection, yes: bool = False) -> None:
 
 
 def consent(c: Connection, yes: bool, what: str) -> None:
-    """Ask whether kernels at work may be ended. Raises SetupError for a no, and where nobody can be asked."""
+    """Ask whether kernels at work may be ended. Raises SetupError for a no, and where nobody can be asked.
+
+    JupyterLab may run with other settings than those of now, or not answer: what it may compute counts as at work.
+    """
     have = facts(c).lab
-    if not have.api or have.owner != Settings.of(c).jupyter_user:
+    if have.owner not in ("", Settings.of(c).jupyter_user) or not (have.pid or have.session or have.service):
         return
     found = activity(c)
-    if found.kernels and not found.busy:
+    doing = [f"{', '.join(found.busy)} computes right now"] * bool(found.busy)
+    doing += [f"JupyterLab (pid {pid}) does not tell what it computes" for pid in found.silent]
+    if found.kernels and not doing:
         screen.note(f"{len(found.kernels)} idle kernels lose their variables")
-    if not found.busy or yes or Host.of(c).planning:
+    if not doing or yes or Host.of(c).planning:
         return
-    working = f"{Host.of(c).label}: {', '.join(found.busy)} computes right now"
+    working = f"{Host.of(c).label}: {', '.join(doing)}"
     if not sys.stdin.isatty():
         raise SetupError(f"{working}, and a {what} would end that: wait, or add --yes")
     if not screen.agreed(f"{working}; {what} all the same?"):

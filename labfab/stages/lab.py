@@ -11,6 +11,7 @@ from .. import screen
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, ask, change
+from ..laptop.notebooks import shown
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
@@ -18,15 +19,16 @@ from . import jupyter, launch
 from .launch import START
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
+# Asked by the account, whose log may be a link that would lead root anywhere. [b]: this text is no JupyterLab.
 WAIT = """\
 sock=%s
 end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
-  curl -fsk -m 5 ${sock:+--unix-socket "$sock"} %s >/dev/null && exit 0
-  pgrep -u %s -f bin/jupyter-lab >/dev/null || break
+  curl -q -fsk -m 5 ${sock:+--unix-socket "$sock"} %s >/dev/null && exit 0
+  pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null || break
   sleep 0.3
 done
-tail -n 3 ~%s/.jupyter/lab.log; exit 1
+[ ! -f ~/.jupyter/lab.log ] || tail -n 3 ~/.jupyter/lab.log; exit 1
 """
 SERVICE = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
@@ -93,10 +95,10 @@ def wait(c: Connection, want: Settings) -> None:
     if host.planning:
         return
     with screen.working(host.label, "wait for JupyterLab"):
-        answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", want.jupyter_user, want.jupyter_user)
+        answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
     host.facts.clear()
     if not answer.ok:
-        raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {answer.last_words}")
+        raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}")
 
 
 @host_task
@@ -105,7 +107,7 @@ def stop(c: Connection) -> None:
     have, want = facts(c).lab, Settings.of(c)
     if have.owner and have.owner != want.jupyter_user:
         raise SetupError(f"{Host.of(c).label}: {want.lab_place} belongs to {have.owner}, so it is not yours to stop")
-    if have.pid and have.service:
+    if have.service and (have.pid or have.state not in ("", "inactive", "failed")):  # it may crash again and again, without a port
         change(c, SERVICE, "stop", user=want.jupyter_user, why="stop JupyterLab")
     elif have.pid:
         change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
