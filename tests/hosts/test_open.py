@@ -214,8 +214,48 @@ def test_with_the_host_asleep_one_line_says_what_to_do(host, desk):
         httpx.get(address, trust_env=False)
 
 
+CONFIG = "sha256sum /home/lab/.jupyter/jupyter_server_config.json"
+# A program of another account that answers at JupyterLab's port as it would, and writes down who shows it a token.
+IMPOSTOR = """\
+from http.server import BaseHTTPRequestHandler as Base, HTTPServer
+class Caught(Base):
+    def do_GET(self):
+        print(self.path, self.headers.get("Authorization"), file=open("/tmp/caught", "a"), flush=True)
+        self.send_response(200), self.end_headers(), self.wfile.write(b'{"version": "2.21.0"}')
+HTTPServer(("127.0.0.1", 9999), Caught).serve_forever()
+"""
+
+
+def test_a_laptop_with_other_settings_leaves_the_lab_as_it_is(host, desk):
+    """Running or stopped, with sudo's password at hand: one line names what the lab has, and nothing is written or started."""
+    desk.open().ok()
+    config, pid = host.run(CONFIG), server(host)
+    password = (desk.fab.home / ".config/labfab/homelab/sudo-password").read_text().strip()
+    strange = {"LABFAB_LAB_PORT": "8888", "LABFAB_SUDO_PASSWORD": password}
+    desk("lab.close").ok()
+    said = desk("lab.open", **strange).fails("other settings (port 9999 of 127.0.0.1, http, /", "yours: port 8888", "recipe with -f").err
+    assert "\n" not in said.strip() and (host.run(CONFIG), server(host)) == (config, pid)
+    desk("lab.stop").ok()
+    desk("lab.open", **strange).fails("other settings", "LABFAB_RECIPE")
+    assert host.run(CONFIG) == config and host.run("ss -Hltn 'sport = :8888'; pgrep -u lab -f bin/jupyter-lab || true") == ""
+
+
+def test_who_took_the_port_gets_no_token(host, desk):
+    """As after a reboot: JupyterLab does not run, and another account listens where it did."""
+    host.run("id stranger >/dev/null 2>&1 || useradd -m stranger; cat >/tmp/impostor.py <<'END'\n" + IMPOSTOR + "END")
+    host.run("systemd-run -q --unit=impostor -p User=stranger python3 /tmp/impostor.py")
+    wait_for(lambda: host.run("ss -Hltn 'sport = :9999'"), 20)
+    try:
+        desk("lab.open", BROWSER=str(desk.browser)).fails("is taken by", "of stranger")
+        desk("lab.url", "--with-token").fails("of stranger")
+        assert "token" not in host.run("cat /tmp/caught 2>/dev/null || true")
+    finally:
+        host.run("systemctl stop impostor")
+    assert desk.open().ok() and desk.seen()["status"] == 200
+
+
 SOCKET = "/home/lab/.jupyter/lab.sock"
-STRANGER = "useradd -m stranger; runuser -u stranger -- curl -s -m 5 --unix-socket %s http://127.0.0.1/api; echo $?"
+STRANGER = "runuser -u stranger -- curl -s -m 5 --unix-socket %s http://127.0.0.1/api; echo $?"
 
 
 def test_on_a_socket_it_listens_at_no_port(host, desk):
