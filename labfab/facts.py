@@ -140,6 +140,7 @@ class Https(msgspec.Struct, frozen=True):
     cert: File | None
     ca: File | None
     pair: bool  # key and certificate belong together
+    elsewhere: bool = False  # there is a key where another `publish` has its certificate
     link: str = ""  # where the folder or a file of it leads, if that is not its account's
 
 
@@ -269,7 +270,7 @@ class Facts:
     def https(self) -> Https:
         v = self.raw("https")
         return Https(
-            v.get("folder_stat", ""), v.get("key", ""), file(v, "cert"), file(v, "ca"), "pair" in v,
+            v.get("folder_stat", ""), v.get("key", ""), file(v, "cert"), file(v, "ca"), "pair" in v, "elsewhere" in v,
             link(v, "folder_link", "cert.link", "ca.link"),
         )
 

@@ -221,10 +221,11 @@ lab() {
 # The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.
 https() {
   case $PUBLISH in
-    https) base=$(home_of "$LAB_USER") tls=.jupyter/tls account=$LAB_USER ;;
-    apache) base=/etc/labfab tls=tls account=root ;;
+    https) base=$(home_of "$LAB_USER") tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
+    apache) base=/etc/labfab tls=tls account=root other=$(home_of "$LAB_USER")/.jupyter/tls ;;
     *) return 0 ;;
   esac
+  [ -e "$other/key.pem" ] && say elsewhere yes
   [ -n "$base" ] && [ -d "$base/$tls" ] || return 0
   own_folder folder "$base" "$tls" "$account"
   own_file cert "$base" "$tls/cert.pem" "$account"

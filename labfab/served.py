@@ -15,6 +15,7 @@ from .errors import SetupError
 from .facts import facts
 from .home import private_folder, refuse_link
 from .host import Host, change
+from .laptop import certificate, vault
 from .settings import Settings
 
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
@@ -45,14 +46,30 @@ def published(c: Connection) -> Settings:
 
 
 def names(c: Connection) -> list[str]:
-    """The names and addresses that the lab is reached by, the main one first."""
-    return Settings.of(c).reached_by(c.host)
+    """The names and addresses that the lab is reached by, the main one first.
+
+    With none given, the address of this connection joins those that the lab has a certificate for, so that a machine with
+    several addresses needs no other certificate each time. They count only where this machine knows the CA: else the host
+    would choose what a browser is to trust.
+    """
+    want, have = Settings.of(c), facts(c).https
+    if want.names or want.certificate != "self-signed" or not (have.cert and have.ca and vault.knows(have.ca.content)):
+        return want.reached_by(c.host)
+    found = certificate.read(have.cert.content) if certificate.signed_by(have.cert.content, have.ca.content) else None
+    kept = [name for name in found.names if name not in loopback(want)] if found else []
+    new = [] if found and certificate.plain(c.host) in found.names and kept else [c.host]
+    return [*kept, *new]
 
 
-def place(c: Connection) -> Place:
-    """Where the certificate lies, whoever issued it."""
+def loopback(want: Settings) -> list[str]:
+    """What else JupyterLab's own certificate is for: the end of a tunnel."""
+    return ["localhost", "127.0.0.1"] if want.publish == "https" else []
+
+
+def place(c: Connection, publish: str = "") -> Place:
+    """Where the certificate lies, whoever issued it. publish: under another one than the setting."""
     want = Settings.of(c)
-    if want.publish == "apache":
+    if (publish or want.publish) == "apache":
         return Place("/etc/labfab/tls", "root")
     return Place(f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls", want.jupyter_user)
 

@@ -187,8 +187,12 @@ def certificate(model, made, folder, cert, ca, apache) -> None:
     model.sections["https"] |= {"key": f"600 {made.user}", "pair": "yes"}
 
 
-def no_certificate(model, made) -> None:
-    model.sections["https"] = {"folder_stat": model.sections["https"]["folder_stat"]}
+def no_certificate(model, made, folder) -> None:
+    have = model.sections["https"]
+    if (folder == "/etc/labfab/tls") != (model.lab["publish"] == "apache"):
+        del have["elsewhere"]
+    else:
+        model.sections["https"] = {key: have[key] for key in ("folder_stat", "elsewhere") if key in have}
 
 
 def lineage(model, made, program, server, email, words) -> None:
@@ -266,7 +270,7 @@ EFFECTS = (
         r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
         r"key=.* \[ .* \]\nmv -fT .*ca.pem\n(if systemctl -q is-active apache2; .*; fi)?", certificate,
     ),
-    (r"rm -f \S+/tls/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
+    (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n", own),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
     (r"chmod go-w \S+", close_home),

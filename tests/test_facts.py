@@ -295,3 +295,11 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
     assert accounts["john.doe"].keys.content == "a key" and "sudo" in accounts["john.doe"].groups
     assert set(effective) == {"root", "john", "john.doe"}
     assert effective["john.doe"]["permitrootlogin"] == "no" and effective["john"]["permitrootlogin"] == "yes"
+
+
+@pytest.mark.parametrize("publish, told", [("apache", {"elsewhere": "yes"}), ("tunnel", {})])
+def test_a_key_that_another_publish_left_is_told(read, tmp_path, publish, told):
+    """Its presence only; what it is for now has none yet."""
+    (tmp_path / ".jupyter/tls").mkdir(parents=True)
+    (tmp_path / ".jupyter/tls/key.pem").write_text("secret")
+    assert read("https", PUBLISH=publish)["https"] == told

@@ -13,7 +13,7 @@ from .. import screen
 from ..facts import facts
 from ..host import Host, alias_of, change, put
 from ..laptop import authority, certificate, constraints, vault
-from ..served import make_folder, names, place
+from ..served import loopback, make_folder, names, place
 from ..settings import Settings
 from . import platform
 
@@ -36,8 +36,7 @@ APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
 
 def all_names(c: Connection) -> list[str]:
     """The names of the lab's own certificate: JupyterLab's is good at the end of a tunnel too."""
-    loopback = ["localhost", "127.0.0.1"] if Settings.of(c).publish == "https" else []
-    return list(dict.fromkeys(map(certificate.plain, [*names(c), *loopback])))
+    return list(dict.fromkeys(map(certificate.plain, [*names(c), *loopback(Settings.of(c))])))
 
 
 def ensure(c: Connection) -> None:

@@ -17,7 +17,7 @@ from ..facts import facts
 from ..host import Host, change
 from ..laptop import certificate
 from ..platforms import acme, certbot, own_ca, renewal
-from ..served import names, place, published
+from ..served import Place, names, place, published
 from ..settings import Settings
 from ..task import host_task
 from . import user
@@ -102,15 +102,31 @@ def described(c: Connection) -> dict[str, Any]:
 def delete(c: Connection) -> None:
     """Delete the certificate and its key from the host."""
     want, have, at = published(c), facts(c).https, place(c)
-    if not (have.key_stat or have.cert or have.ca):
-        return
-    if want.publish == "https" and facts(c).lab.api:
+    there = bool(have.key_stat or have.cert or have.ca)
+    if there and want.publish == "https" and facts(c).lab.api:
         raise SetupError(f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop")
-    if want.publish == "apache" and facts(c).proxy.enabled:
+    if there and want.publish == "apache" and facts(c).proxy.enabled:
         raise SetupError(f"{Host.of(c).label}: Apache serves this certificate: take its site away first, setup.undo --to proxy")
-    certbot.delete(c)
+    certbot.delete(c)  # also where only that is left, or it would bring the files back
+    if there:
+        remove(c, at, {"https.key": None, "https.cert.stat": None, "https.ca.stat": None})
+    forsake(c)
+
+
+def forsake(c: Connection) -> None:
+    """Delete the certificate that another `publish` had, and its key, once nothing serves it any more."""
+    have = facts(c)
+    if not have.https.elsewhere:
+        return
+    other = "https" if Settings.of(c).publish == "apache" else "apache"
+    if have.proxy.enabled if other == "apache" else have.lab.stale or (have.lab.owner and not have.lab.api):
+        screen.note(f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete")
+        return
+    remove(c, place(c, other), {"https.elsewhere": None})
+
+
+def remove(c: Connection, at: Place, then: dict[str, None]) -> None:
     change(
         c, "rm -f %s %s %s", *at.files, user=at.login, why=f"delete the certificate in {at.folder}",
-        undo=("certificate %s none", at.folder), keep=at.files,
-        then={"https.key": None, "https.cert.stat": None, "https.ca.stat": None},
+        undo=("certificate %s none", at.folder), keep=at.files, then=then,
     )  # fmt: skip

@@ -60,7 +60,10 @@ def apache(c: Connection) -> None:
 
 def follow(c: Connection) -> None:
     """Have Apache publish JupyterLab, or no longer, as `publish` says."""
-    apache(c) if Settings.of(c).publish == "apache" else off(c)
+    want = Settings.of(c)
+    apache(c) if want.publish == "apache" else off(c)
+    if want.published:
+        https.forsake(c)
 
 
 @host_task

@@ -8,7 +8,7 @@ from labfab.errors import SetupError
 from labfab.host import Host
 from labfab.laptop import authority, certificate, constraints, secrets, vault
 from labfab.platforms import own_ca
-from labfab.stages import https, trust
+from labfab.stages import https, proxy, trust
 from tests import fake_commands
 from tests.fake import ADDRESS
 
@@ -63,6 +63,47 @@ def test_apaches_is_roots_and_for_its_names_alone(served):
 
 def test_without_names_it_is_the_address_you_connect_to(served):
     assert leaf(served(names=[])).names == (ADDRESS, "localhost", "127.0.0.1")
+
+
+def test_another_address_joins_the_names_once(served, monkeypatch):
+    """A machine at home and away has two; each may come again without another certificate."""
+    model = served(names=[])
+    monkeypatch.setattr(model, "connect", at(model, "192.0.2.7"))
+    https.self_signed(model.again())
+    assert leaf(model).names == (ADDRESS, "192.0.2.7", "localhost", "127.0.0.1")
+    for address in (ADDRESS, "192.0.2.7", "127.0.0.1"):
+        monkeypatch.setattr(model, "connect", at(model, address))
+        https.self_signed(model.again())
+        assert model.whys == [] and own_ca.names(model.c)[0] == ADDRESS
+    model.lab["names"] = ["new.example.org"]
+    https.self_signed(model.again())
+    assert leaf(model).names == ("new.example.org", "localhost", "127.0.0.1")
+
+
+def at(model, address: str):
+    """How to connect to the model by another address, which the same alias leads to."""
+    connect = type(model).connect
+
+    def made(*args):
+        Host.names.clear()
+        c = connect(model, *args)
+        c.host, c.original_host = address, "homelab"
+        return c
+
+    return made
+
+
+def test_names_that_a_host_gives_itself_are_not_taken(served, alone):
+    """Else whoever writes there would choose what a browser is to trust."""
+    model = served(names=[])
+    names = ["bank.example.com", ADDRESS, "localhost", "127.0.0.1"]
+    wide = authority.make("homelab", names)
+    request = fake_commands.new_key(model, None, "")
+    model.set_file("https", "cert", authority.sign(wide, request, names), "644 lab")
+    model.set_file("https", "ca", wide.pem, "644 lab")
+    https.self_signed(model.again())
+    assert leaf(model).names == (ADDRESS, "localhost", "127.0.0.1")
+    assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
 def test_the_folder_of_apaches_certificate_can_be_entered(fake):
@@ -221,6 +262,48 @@ def test_it_is_deleted_when_nothing_serves_it(served):
     assert model.whys == ["delete the certificate in /home/lab/.jupyter/tls"]
     https.delete(model.again())
     assert model.whys == []
+
+
+FORGET = "let certbot forget the certificate"
+
+
+def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):
+    model = served(certificate="letsencrypt")
+    for key in ("key", "cert.stat", "ca.stat"):
+        del model.sections["https"][key]
+    model.set_file("acme", "hook", "#!/bin/sh", "755 root")
+    https.delete(model.again())
+    assert model.whys == [FORGET]
+    https.delete(model.again())
+    assert model.whys == []
+
+
+@pytest.mark.parametrize("publish, other", [("https", "/etc/labfab/tls"), ("apache", "/home/lab/.jupyter/tls")])
+def test_the_key_that_another_publish_had_goes_too(served, publish, other):
+    """With https.delete, and with the stage that changes over; not while it is in use, and never the other way round."""
+    model = served(publish=publish)
+    model.sections["https"]["elsewhere"] = "yes"
+    https.delete(model.again())
+    assert [why.split()[-1] for why in model.whys][-1] == other and len(model.whys) == 2
+    assert model.wrote(f"delete the certificate in {other}").user == ("root" if publish == "https" else "lab")
+
+
+def test_the_key_that_apache_had_goes_with_its_site(served):
+    model = served()
+    model.sections["https"]["elsewhere"], model.sections["proxy"]["enabled"] = "yes", "yes"
+    proxy.follow(model.again())
+    assert model.whys == ["take JupyterLab's site out of Apache", "delete the certificate in /etc/labfab/tls"]
+    assert model.sections["https"]["key"] == "600 lab"
+
+
+@pytest.mark.parametrize("lab", [{"owner": "lab", "pid": "7", "stale": "yes", "api": "2"}, {"owner": "lab", "pid": "7"}])
+def test_a_jupyterlab_of_before_keeps_its_key(served, lab, capsys):
+    """It runs with its old configuration, and reads the files with each connection."""
+    model = served(publish="apache")
+    model.sections["https"]["elsewhere"] = "yes"
+    model.sections["lab"] |= lab
+    https.forsake(model.again())
+    assert model.whys == [] and "still in use" in capsys.readouterr().out
 
 
 def test_what_apache_serves_is_not_deleted(served):

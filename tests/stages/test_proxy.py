@@ -265,3 +265,19 @@ def test_the_script_is_posix_shell(tmp_path):
     """Every sh reads it."""
     (tmp_path / "apache.sh").write_text(facts.APACHE)
     subprocess.run(["sh", "-n", tmp_path / "apache.sh"], check=True)
+
+
+@pytest.mark.parametrize(
+    "name, asked",
+    [
+        ("gpu1.cluster2", "-servername gpu1.cluster2"), ("lab.example.org", "-servername lab.example.org"),
+        ("192.0.2.7", "-noservername"), ("[2001:db8::1]", "-noservername"),
+    ],
+)  # fmt: skip
+def test_the_site_is_asked_for_by_its_name(tmp_path, name, asked):
+    """A browser that comes by address says none; a name with digits in it is one."""
+    (tmp_path / "site").write_text(f"  ServerName {name}\n")
+    text = facts.APACHE.replace("OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site")
+    script = f'{text}\nfind() {{ :; }}\ntimeout() {{ echo "$@" >>{tmp_path}/asked; }}\nserves\n'
+    subprocess.run(["sh", "-c", script], capture_output=True)
+    assert (tmp_path / "asked").read_text().strip().endswith(f"s_client -connect 127.0.0.1:443 {asked}")
