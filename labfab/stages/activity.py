@@ -16,8 +16,9 @@ from typing import TypeVar
 import msgspec
 from fabric import Connection
 
+from ..errors import SetupError
 from ..facts import Values, below, facts, parse
-from ..host import ask
+from ..host import Host, ask
 from ..laptop.notebooks import shown
 from ..settings import Settings
 from . import jupyter
@@ -117,7 +118,10 @@ def activity(c: Connection) -> Activity:
     home = facts(c).accounts[want.jupyter_user].home
     root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
     given = (root, want.lab_url(want.lab_port), jupyter.socket(c, want), facts(c).lab.pid)
-    said = parse(ask(c, ACTIVITY, *given, user=want.jupyter_user).out, ("activity",))["activity"]
+    answer = ask(c, ACTIVITY, *given, user=want.jupyter_user)
+    said = parse(answer.out, ("activity",)).get("activity")
+    if said is None:
+        raise SetupError(f"{Host.of(c).label}: cannot ask as {want.jupyter_user} what computes there: {shown(answer.last_words)}")
     disk = re.fullmatch(r"(\d+) (\d+) (.*)", said.get("disk", ""))
     free, size, place = disk.groups() if disk else (None, None, "")
     return Activity(list(kernels(said)), free and int(free) * 1024, size and int(size) * 1024, place, list(silent(said)))

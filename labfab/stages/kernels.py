@@ -148,14 +148,14 @@ def consent(c: Connection, yes: bool, what: str) -> None:
     JupyterLab may run with other settings than those of now, or not answer: what it may compute counts as at work.
     """
     have = facts(c).lab
-    if have.owner not in ("", Settings.of(c).jupyter_user) or not (have.pid or have.session or have.service):
+    if have.owner not in ("", Settings.of(c).jupyter_user) or not (have.pid or have.session or have.service) or Host.of(c).planning:
         return
     found = activity(c)
     doing = [f"{', '.join(found.busy)} computes right now"] * bool(found.busy)
     doing += [f"JupyterLab (pid {pid}) does not tell what it computes" for pid in found.silent]
     if found.kernels and not doing:
         screen.note(f"{len(found.kernels)} idle kernels lose their variables")
-    if not doing or yes or Host.of(c).planning:
+    if not doing or yes:
         return
     working = f"{Host.of(c).label}: {', '.join(doing)}"
     if not sys.stdin.isatty():

@@ -73,6 +73,8 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert "deep thought.ipynb" in said and "busy" in said and "free of" in said
     before = pid(later)
     later("lab.restart").fails("homelab", "deep thought.ipynb", "--yes")
+    for changed in ({"LABFAB_LAB_PORT": "9998"}, {"LABFAB_BASE_URL": "/new/"}, {"LABFAB_LISTEN": "socket"}):
+        later("lab.restart", env=changed).fails("homelab", "deep thought.ipynb", "--yes")
     assert pid(later) == before
     later("lab.restart", "--yes").ok()
     assert pid(later) != before
@@ -96,6 +98,19 @@ def test_logs_follow_until_ctrl_c(box, later, module_fab):
     finally:
         process.kill()
         process.stdout.close()
+
+
+def test_the_log_leads_root_nowhere(box, later):
+    """The account may put a link or a pipe in place of its log; root reads neither."""
+    log = "/home/lab/.jupyter/lab.log"
+    box.run(f"mv {log} {log}.kept; echo 'token=of-root secret' >/root/secret; chmod 600 /root/secret")
+    box.run(f"runuser -u lab -- ln -s /root/secret {log}")
+    assert "secret" not in later("lab.logs").text
+    box.run(f"rm {log}; runuser -u lab -- mkfifo {log}")
+    later("lab.logs").ok()
+    box.run(f"mv {log}.kept {log}; printf 'moves \\033[2J the cursor\\n' >>{log}")
+    said = later("lab.logs").ok().out
+    assert "moves ?[2J the cursor" in said and "\x1b" not in said
 
 
 def test_rotating_the_password_ends_every_older_way_in(box, later, module_fab, url):
@@ -173,6 +188,22 @@ def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path)
     later("check.lab").ok()
 
 
+def stopped_in_a_crash_loop(box, later) -> None:
+    """A JupyterLab that systemd starts in vain again and again has no port, and is stopped all the same."""
+    state = "runuser -u lab -- env XDG_RUNTIME_DIR=/run/user/$(id -u lab) systemctl --user is-active jupyter.service || true"
+    program = "/home/lab/jupyter-venv/bin/jupyter-lab"
+    box.run(f"mv {program} {program}.kept; printf '#!/bin/sh\\nsleep 1; exit 1\\n' >{program}; chmod 755 {program}")
+    box.run(f"kill -9 {pid(later)}")
+    end = time.monotonic() + 20
+    while box.run(state) != "activating" and time.monotonic() < end:
+        time.sleep(0.2)
+    later("lab.stop").ok()
+    assert box.run(state) in ("inactive", "failed")
+    assert "nothing to change" in later("lab.stop").ok().out
+    box.run(f"mv {program}.kept {program}")
+    later("lab.start").ok()
+
+
 def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
     assert "have systemd start JupyterLab at boot" in later("lab.service").ok().out
     assert "nothing to change" in later("lab.service").ok().out
@@ -190,6 +221,7 @@ def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
     later("check.lab").ok()
     assert "nothing to change" in later("lab.start").ok().out
     later("lab.restart").ok()
+    stopped_in_a_crash_loop(box, later)
     later("lab.service", "--remove").ok()
     assert "in tmux" in later("lab.status").ok().out
     assert box.run("ls /home/lab/.config/systemd/user/") .split() in ([], ["default.target.wants"])

@@ -69,6 +69,14 @@ def test_what_computes_nothing_needs_no_yes(ready, lines):
     kernels.consent(model.c, False, "restart")
 
 
+def test_where_the_account_cannot_be_asked_nothing_is_ended(ready):
+    model = ready()
+    model.sections["lab"] |= ELSEWHERE
+    model.answers = [(r"\[activity\]", Result(1, "", "runuser: cannot set user id: x"))]
+    with pytest.raises(SetupError, match="cannot ask as lab what computes there: runuser: cannot set"):
+        kernels.consent(model.c, False, "restart")
+
+
 def test_where_nothing_runs_nothing_is_asked(ready):
     model = ready(BUSY)
     kernels.consent(model.c, False, "restart")
