@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fabric import Connection
 
+from .. import screen
 from ..facts import facts
 from ..guard import guarded
 from ..host import change
@@ -29,7 +30,7 @@ def enable(c: Connection) -> None:
                 private = port in facts(c).ssh.ports or port not in want.public_ports
                 platform(c).allow_port(c, port, "" if private else OURS)
         for port in forsaken(c, want):
-            platform(c).close_port(c, port, OURS)
+            close(c, port)
         if have.active and have.incoming != "deny":
             change(
                 c, "ufw default deny incoming", why="refuse other incoming traffic",
@@ -40,6 +41,15 @@ def enable(c: Connection) -> None:
                 c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on",
                 undo=("firewall_off",), keep=["/etc/default/ufw"], then={"firewall.active": "yes"},
             )  # fmt: skip
+
+
+def close(c: Connection, port: int) -> None:
+    """Close a port that was opened for JupyterLab, unless another program has come to need it."""
+    holder = facts(c).ssh.listening.get(port, "")
+    if holder and not holder.startswith(("jupyter", "python")):
+        screen.note(f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp")
+    else:
+        platform(c).close_port(c, port, OURS)
 
 
 def forsaken(c: Connection, want: Settings) -> list[int]:

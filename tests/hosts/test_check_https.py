@@ -84,6 +84,7 @@ def test_jupyterlab_publishes_itself(place):
     assert not_ok(place, "check.https")["https-reach"]["detail"] == "nothing listens on port 9999 there"
     place.fab("-H", "homelab", "lab.stop", "setup.full", env=place.env).ok()
     assert set(not_ok(place)) == {"ports-answering", "ports-listening", "ports-firewall"}
+    assert place.host.run("ls /etc/labfab/tls") == ""  # its key is gone
     place.host.run("systemctl disable -q --now apache2; ufw delete allow 80/tcp; ufw delete allow 443/tcp")
     found = {row["id"]: row for row in checked(place, "check.all")[1]["checks"]}
     assert {row["state"] for row in found.values()} == {"ok"}

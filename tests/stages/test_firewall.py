@@ -87,6 +87,19 @@ def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("holder, whys", [("apache2", []), ("jupyter-lab", ["close port 443"]), ("", ["close port 443"])])
+def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder, whys):
+    """Apache may have sites of somebody else; one line tells how to close it. JupyterLab of before needs it no longer."""
+    model = fake()
+    model.install("ufw")
+    model.sections["ssh"] |= {"listening.443": holder} if holder else {}
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    model.sections["firewall"]["allowed.443"] = "allow 443/tcp comment=6c6162666162"
+    firewall.enable(model.c)
+    assert model.whys == whys
+    assert ("port 443 stays open in the firewall, apache2 listens there" in capsys.readouterr().out) is (holder == "apache2")
+
+
 def test_a_port_that_sshd_has_taken_over_stays_open(fake):
     model = fake()
     model.install("ufw")
