@@ -242,6 +242,8 @@ def test_a_laptop_with_other_settings_leaves_the_lab_as_it_is(host, desk):
 
 def test_who_took_the_port_gets_no_token(host, desk):
     """As after a reboot: JupyterLab does not run, and another account listens where it did."""
+    desk("lab.close").ok()
+    desk("lab.stop").ok()
     host.run("id stranger >/dev/null 2>&1 || useradd -m stranger; cat >/tmp/impostor.py <<'END'\n" + IMPOSTOR + "END")
     host.run("systemd-run -q --unit=impostor -p User=stranger python3 /tmp/impostor.py")
     wait_for(lambda: host.run("ss -Hltn 'sport = :9999'"), 20)
