@@ -7,6 +7,7 @@ sections that are asked for are read again.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shlex
 from functools import cached_property
@@ -116,6 +117,15 @@ class Jupyter(msgspec.Struct, frozen=True):
     others: tuple[str, ...]
     root_dir: str  # its owner; empty: missing
     link: str = ""  # where ~/.jupyter or the configuration leads, if that is not the account's
+
+    @property
+    def token(self) -> str:
+        """The token in the configuration that the server reads; empty where there is none, or it cannot be read."""
+        try:
+            found = json.loads(self.config.content)["IdentityProvider"]["token"] if self.config else ""
+        except (ValueError, KeyError, TypeError):
+            found = ""
+        return found if isinstance(found, str) else ""
 
 
 class Lab(msgspec.Struct, frozen=True):

@@ -11,17 +11,19 @@ import os
 from pathlib import Path
 
 from fabric import Connection
-from invoke import Config, Context
+from invoke import Context
 
 from . import sources
 from .errors import SetupError
-from .host import block_of
+from .host import Host, block_of
 from .laptop import files
 from .settings import Settings
 
 
 def choose(c: Context, name: str) -> None:
     """Take the settings of a recipe, named or remembered, as if it were given with -f."""
+    if isinstance(c, Connection) and Host.of(c).depth:
+        return  # a run keeps the settings that it began with
     if name:
         load(c, sources.recipe_path(name, "--recipe"))
     elif not given(c):
@@ -60,9 +62,8 @@ def known_as(c: Context) -> str:
 
 def load(c: Context, path: Path) -> None:
     """Take a file of settings, as -f does. Raises SetupError for one that is no YAML."""
-    list(sources.yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path)))
     c.config.set_runtime_path(str(path))
-    c.config.load_runtime()
+    list(sources.yaml_file(c.config, "load_runtime", "_runtime", str(path)))
 
 
 def remember(c: Context, alias: str) -> None:

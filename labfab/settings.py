@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -175,6 +176,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         name = self.reached_by(address)[0]
         port = "" if self.public_port == 443 else f":{self.public_port}"
         return f"https://{f'[{name}]' if ':' in name else name}{port}{self.base_url}"
+
+    def notebooks(self, home: str) -> str:
+        """The folder of the notebooks in full, for an account with this home."""
+        return str(PurePosixPath(home) / self.root_dir)
 
     def lab_url(self, port: int) -> str:
         """Where JupyterLab answers at a port of this machine, or of the host's loopback; ends with /."""

@@ -40,9 +40,8 @@ class HostTask(Task):
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
             raise SetupError(f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+        recipe.choose(c, kwargs.get("recipe", ""))
         host = Host.of(c)
-        if not host.depth:  # a run keeps the settings that it began with
-            recipe.choose(c, kwargs.get("recipe", ""))
         share(host.c, c)
         with self.counted(host):
             if not self.dials:
@@ -102,8 +101,7 @@ class LaptopTask(Task):
     """A task of your own machine: it takes -H as a name and never dials it by itself."""
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(c, Connection) or not Host.of(c).depth:
-            recipe.choose(c, "")
+        recipe.choose(c, "")
         return super().__call__(c, *args, **kwargs)
 
 

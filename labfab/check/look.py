@@ -88,8 +88,8 @@ class Look:
         """What audit.sh tells, with the laptop's time around it."""
         account = self.facts.accounts.get(self.want.jupyter_user)
         home = account.home if account else "/nonexistent"
-        root = self.want.root_dir if self.want.root_dir.startswith("/") else f"{home}/{self.want.root_dir}"
-        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root, "PUBLISH": self.want.publish}
+        root, publish = self.want.notebooks(home), self.want.publish
+        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root, "PUBLISH": publish}
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
         answer = self.host.open().run(f"{head}{SCRIPT}") if not self.powerless else self.host.shell.run(f"{head}{SCRIPT}")

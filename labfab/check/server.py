@@ -74,7 +74,7 @@ def no_way_in(look: Look) -> str:
 
 @check("lab-wrong-password", "a wrong password is refused", mend="jupyter.configure lab.stop lab.start", needs=["lab-closed"])
 def wrong_password(look: Look) -> str:
-    if enters(look, entropy.token_urlsafe(16)):
+    if kernel.enters(look.url, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
     return "tried"
 
@@ -84,7 +84,7 @@ def right_password(look: Look) -> str:
     known = secrets.load(look.alias, "jupyter-password")
     if not known:
         raise Unseen(f"it is not known here ({secrets.place(look.alias, 'jupyter-password')})")
-    if not enters(look, known.reveal()):
+    if not kernel.enters(look.url, known.reveal()):
         raise Wrong("it is refused")
     return "tried"
 
@@ -138,21 +138,9 @@ def echo(http: httpx.Client, name: str) -> None:
         raise Wrong(f"its websocket fails: {error or type(error).__name__}") from None
 
 
-def enters(look: Look, password: str) -> bool:
-    try:
-        kernel.login(look.url, password).close()
-    except kernel.Refused:
-        return False
-    return True
-
-
 def token_of(look: Look) -> str:
     """The token from the host's file. Raises Unseen where it cannot be read."""
-    file = look.facts.jupyter.config
-    try:
-        found = json.loads(file.content)["IdentityProvider"]["token"] if file else ""
-    except (ValueError, KeyError, TypeError):
-        found = ""
+    found = look.facts.jupyter.token
     if not found:
         raise Unseen("the token cannot be read from jupyter_server_config.json")
     return found

@@ -71,6 +71,15 @@ def login(url: str, password: str, tls: ssl.SSLContext | None = None, address: s
     return client
 
 
+def enters(url: str, password: str) -> bool:
+    """Tell whether a password opens it. Raises SetupError when nothing answers."""
+    try:
+        login(url, password).close()
+    except Refused:
+        return False
+    return True
+
+
 def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, address: str = "") -> str:
     """Run a cell in a kernel of its own and return what it prints or evaluates to."""
     headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}

@@ -37,14 +37,14 @@ ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow",
 FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
 # ufw says so, and succeeds, where there is no such rule.
 DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
-CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running"
+CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running || exit 1"
 READ_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
 def wait_until_settled(c: Connection) -> None:
     """Let a machine that was just made finish its own first setup."""
-    if ask(c, f"{CLOUD_INIT} || exit 1").ok:
+    if ask(c, CLOUD_INIT).ok:
         change(c, "cloud-init status --wait >/dev/null || true", why="wait for cloud-init", long=True)
 
 

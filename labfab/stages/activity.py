@@ -115,8 +115,7 @@ class Session(msgspec.Struct):
 def activity(c: Connection) -> Activity:
     """Ask JupyterLab and the host what computes there."""
     want = Settings.of(c)
-    home = facts(c).accounts[want.jupyter_user].home
-    root = want.root_dir if want.root_dir.startswith("/") else f"{home}/{want.root_dir}"
+    root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
     given = (root, want.lab_url(want.lab_port), jupyter.socket(c, want), facts(c).lab.pid)
     answer = ask(c, ACTIVITY, *given, user=want.jupyter_user)
     said = parse(answer.out, ("activity",)).get("activity")

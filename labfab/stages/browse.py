@@ -7,7 +7,6 @@ These tasks take -H as a name: the host is called only where the tunnel does not
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -162,12 +161,8 @@ def own_key(c: Connection) -> Path | None:
 
 def token_of(c: Connection) -> Secret:
     """The token in the configuration that the server reads."""
-    file = facts(c).jupyter.config
-    try:
-        token = json.loads(file.content)["IdentityProvider"]["token"] if file else ""
-    except (ValueError, KeyError, TypeError):
-        token = ""
-    if not token or not isinstance(token, str):
+    token = facts(c).jupyter.token
+    if not token:
         raise SetupError(f"{Host.of(c).label}: JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start")
     return Secret(token)
 

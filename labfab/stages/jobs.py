@@ -48,8 +48,8 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
     want = Settings.of(c)
     first = prepare(c, want)  # since an undo: its own ends this job and all that follow
     name = notebook if there else Path(notebook).name
-    root = Path(facts(c).accounts[want.jupyter_user].home) / want.root_dir
-    wanted = {"name": name, "kernel": kernel, "root": str(root), "notebook": packed(text)}
+    root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
+    wanted = {"name": name, "kernel": kernel, "root": root, "notebook": packed(text)}
     done = change(
         c, CALL, PREFIXES[want.python], "submit", "", user=want.jupyter_user, stdin=json.dumps(wanted),
         why=f"submit {notebooks.shown(name)}", undo=("jobs %s", want.jupyter_user) if first else (),

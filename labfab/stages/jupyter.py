@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets as random
-from pathlib import PurePosixPath
 from typing import Any
 
 from fabric import Connection
@@ -81,7 +80,7 @@ def forsake(config: Config, want: Settings) -> None:
 def make_root_dir(c: Connection, want: Settings) -> str:
     """Have the folder of the notebooks; give its absolute path."""
     account = want.jupyter_user
-    path = str(PurePosixPath(facts(c).accounts[account].home) / want.root_dir)
+    path = want.notebooks(facts(c).accounts[account].home)
     if not facts(c).jupyter.root_dir:
         change(c, "mkdir -p %s", path, user=account, why=f"make {path}", undo=("folder %s", path), then={"jupyter.root_dir": account})
     return path

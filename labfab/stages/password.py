@@ -121,7 +121,7 @@ def prove(
         with door(c, want) as url:
             if visitor and visitor.get("api/status").status_code == 200:
                 alive.append("a browser that was logged in")
-            if old and old != new and enters(url, old):
+            if old and old != new and kernel.enters(url, old.reveal()):
                 alive.append("the old password")
             if old_token and opens(url, old_token):
                 alive.append("the old token")
@@ -135,19 +135,9 @@ def prove(
     screen.note(f"the old {', '.join(tried)}: refused; the new password: taken")
 
 
-def enters(url: str, value: secrets.Secret) -> bool:
-    try:
-        kernel.login(url, value.reveal()).close()
-    except kernel.Refused:
-        return False
-    return True
-
-
 def opens(url: str, token: str) -> bool:
-    import httpx
-
-    headers = {"Authorization": f"token {token}"}
-    return httpx.get(f"{url}api/status", headers=headers, timeout=15, trust_env=False, verify=kernel.trust(url)).status_code == 200
+    with kernel.visitor(url) as client:
+        return client.get("api/status", headers={"Authorization": f"token {token}"}).status_code == 200
 
 
 @laptop_task(name="hash")

@@ -43,7 +43,7 @@ def places(c: Connection, want: Settings) -> dict[str, str]:
     account = facts(c).accounts.get(want.jupyter_user)
     home = account.home if account else f"/home/{want.jupyter_user}"
     return {
-        "notebooks": posixpath.normpath(posixpath.join(home, want.root_dir)),
+        "notebooks": posixpath.normpath(want.notebooks(home)),
         "jupyter": f"{home}/.jupyter",
         "kernels": f"{home}/.local/share/jupyter/kernels",
     }
