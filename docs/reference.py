@@ -26,12 +26,34 @@ Write them under `lab:` in `invoke.yaml` beside the fabfile, one `name: value` a
 3. `lab:` in the files that `fab` itself reads: `/etc/fabric.yaml`, `~/.fabric.yaml`, `fabric.yaml` beside the fabfile,
    the file given with `fab -f FILE`;
 4. the recipe `config/NAME.yaml` chosen with `LABFAB_RECIPE=NAME`;
-5. the environment variable of the setting;
-6. the flag of a task, where it has one.
+5. what these files say of this host under `hosts:`, in the same order ([below](#hosts-of-their-own));
+6. the environment variable of the setting;
+7. the flag of a task, where it has one.
 
 In a variable, a list is written with commas (`LABFAB_OPEN_PORTS=80,443`), a mapping as JSON, and yes or no as
 `true` or `false`. A name that is not in the table, or a value that does not fit, stops the run before a host is
 called; the message names the place it came from.
+
+## Hosts of their own
+
+One file serves a fleet: under `hosts:`, inside `lab:`, a host has settings of its own. It is named by its alias, by what you
+type after `-H`, by its address, or by a pattern with `*`, `?` and `[…]`.
+
+```yaml
+lab:
+  python: venv
+  alias: "{{host}}"
+  hosts:
+    "*.gpu.example.org": {{packages: [torch]}}
+    203.0.113.5: {{alias: homelab, ssh_port: 22}}
+    homelab: {{local_port: 9001}}
+```
+
+In one file a name wins over a pattern, and of two patterns the later one; a file that is read later wins over one before it. A host is
+found by all its names at once: typed as `root@203.0.113.5` or, after setup, as `homelab`, it has the same settings.
+Every entry is checked, also those of other hosts. `parallel` and `recap` hold for a whole run and cannot stand here.
+
+## All settings
 
 | setting | type | default | variable | meaning |
 |---|---|---|---|---|

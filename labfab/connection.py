@@ -18,12 +18,12 @@ from pathlib import Path
 
 import paramiko
 from fabric import Connection
-from invoke import Context
 
 from . import screen
 from .errors import SetupError
 from .hostkey import Ask
-from .laptop import keypair, secrets, ssh_config
+from .laptop import keypair, secrets
+from .names import block_of, config_path, jump, links  # noqa: F401  a connection is asked for its names too
 from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .settings import Settings
 
@@ -32,26 +32,13 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers forget a silent connection after a minute or more
 
 
-def config_path(c: Context) -> Path:
-    """The ssh_config in use: Fabric's -S, else the user's own."""
-    given = getattr(c.config, "_runtime_ssh_path", None)
-    return Path(given) if given else Path.home() / ".ssh" / "config"
-
-
 def known_hosts_path() -> Path:
     return Path.home() / ".ssh" / "known_hosts"
 
 
-def jump(c: Connection) -> str:
-    """The hosts that the connection goes through, as ProxyJump names them."""
-    written = (getattr(c, "ssh_config", None) or {}).get("proxyjump", "")
-    chain = [f"{link.user}@{link.host}:{link.port}" for link in links(c)[1:]]
-    return "" if written == "none" else written or ",".join(reversed(chain))
-
-
 def follow(c: Connection) -> str:
     """Point the connection to where setup moved this login, and say so; give the alias, if there is one."""
-    alias = ssh_config.find(config_path(c), c.user, c.host, c.port, jump(c))
+    alias = block_of(c)
     if alias is None:
         return ""
     if alias.identity and not c.connect_kwargs.get("key_filename"):
@@ -112,11 +99,6 @@ def connect(c: Connection, settings: Settings) -> None:
     except (paramiko.SSHException, OSError, EOFError, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
         raise meaning(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
-
-
-def links(c: Connection) -> list[Connection]:
-    """The connection and the gateways it goes through."""
-    return [c, *links(c.gateway)] if isinstance(c.gateway, Connection) else [c]
 
 
 def open_socket(c: Connection) -> socket.socket:

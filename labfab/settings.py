@@ -18,7 +18,7 @@ from invoke import Context
 from msgspec import Meta
 
 from .errors import SetupError
-from .sources import layers
+from .sources import DEFAULT_ALIAS, HOSTS, Layer, layers
 
 # \Z and not $, which lets a newline follow. useradd(8) allows more, but these never need quoting and never begin like an option.
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Name of the host in ~/.ssh/config and of its folder in ~/.config/labfab; `{host}` stands for the address",
             pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]|\{host\})*\Z|^\{host\}\Z",
         ),
-    ] = "homelab"
+    ] = DEFAULT_ALIAS
     identity: Annotated[
         str, doc("Your private key; empty: ~/.ssh/id_ed25519, id_ecdsa or id_rsa, else a new ~/.ssh/id_ed25519")
     ] = ""
@@ -67,7 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revert_after: Annotated[
         int, doc("Seconds after which the host takes a change to its access back, unless a fresh login proves it", ge=5, le=3600)
     ] = 60
-    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c", ge=1, le=500)] = 10
+    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c; 1: one by one", ge=1, le=500)] = 10
+    recap: Annotated[
+        Literal["table", "json"], doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md")
+    ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
     update_max_age: Annotated[int, doc("Hours for which the package lists count as fresh", ge=0)] = 24
@@ -194,8 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises SetupError for an unknown key or a bad value, with the place it came from.
         """
         values: dict[str, Any] = {}
-        for place, layer in layers(c, STRUCTURED):
-            values.update(checked(layer, place))
+        for layer in layers(c, STRUCTURED):
+            if layer.taken:
+                values.update(checked(layer.values, layer.place))
+            else:
+                look_over(layer)
         values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
         return consistent(cls(**values))
 
@@ -211,6 +217,8 @@ def is_address(name: str) -> bool:
 
 IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
 TYPES = dict(get_type_hints(Settings, include_extras=True))
+OF_A_RUN = ("parallel", "recap")
+SEEN: set[str] = set()
 STRUCTURED = {name for name, hint in TYPES.items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
 
 
@@ -221,7 +229,17 @@ def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {key: convert(key, value, place) for key, value in layer.items()}
 
 
+def look_over(layer: Layer) -> None:
+    """Check what stands there for another host: once, for a fleet has many."""
+    seen = f"{layer.place} {layer.values!r}"
+    if seen not in SEEN:
+        checked(layer.values, layer.place)
+        SEEN.add(seen)
+
+
 def convert(key: str, value: Any, place: str) -> Any:
+    if key in OF_A_RUN and f", {HOSTS}: " in place:
+        raise SetupError(f"{place}: {key} holds for a whole run: write it above `{HOSTS}:`")
     if key not in TYPES:
         raise SetupError(f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all")
     try:

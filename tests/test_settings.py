@@ -1,11 +1,12 @@
 """What you want: from whichever place, typed, and named with its place when it is wrong."""
 
 import pytest
-from fabric import Config
+from fabric import Config, Connection
 from invoke import Context
 
 from labfab import settings, sources
 from labfab.errors import SetupError
+from labfab.laptop import ssh_config
 from labfab.settings import Settings
 from tests.fake import alone as alone_
 
@@ -16,7 +17,7 @@ alone = alone_
 def given(alone, monkeypatch):
     """Collect the settings from files, an environment and flags."""
 
-    def collect(invoke="", fabric="", runtime="", env=None, collection=None, **flags) -> Settings:
+    def collect(invoke="", fabric="", runtime="", env=None, collection=None, host="", **flags) -> Settings:
         folder = alone / "project"
         for name, text in (("invoke.yaml", invoke), ("fabric.yaml", fabric), ("recipe.yaml", runtime)):
             data = text if isinstance(text, bytes) else text.encode()
@@ -27,7 +28,7 @@ def given(alone, monkeypatch):
             monkeypatch.setenv(name, value)
         config = Config(project_location=str(folder), runtime_path=str(folder / "recipe.yaml") if runtime else None)
         config.load_project(), config.load_runtime(), config.load_collection(collection or {})
-        return Settings.of(Context(config), **flags)
+        return Settings.of(Connection(host, config=config) if host else Context(config), **flags)
 
     return collect
 
@@ -289,3 +290,79 @@ def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):
     assert given(invoke=lab(listen="socket")).lab_socket == ".jupyter/lab.sock" and not given().lab_socket
     with pytest.raises(SetupError, match=says):
         given(invoke=lab(listen="socket", **more))
+
+
+FLEET = """\
+lab:
+  ssh_port: 3001
+  hosts:
+    box: {ssh_port: 3003}
+    "b*": {ssh_port: 3002, user: ada}
+    203.0.113.7:
+      python: venv
+    empty:
+"""
+
+
+@pytest.mark.parametrize(
+    "host, port, user, python",
+    [
+        ("box", 3003, "ada", "miniforge"), ("root@box:22", 3003, "ada", "miniforge"), ("bob", 3002, "ada", "miniforge"),
+        ("other", 3001, "lab", "miniforge"), ("root@203.0.113.7", 3001, "lab", "venv"), ("empty", 3001, "lab", "miniforge"),
+    ],
+)  # fmt: skip
+def test_a_host_has_settings_of_its_own(given, host, port, user, python):
+    """By name or pattern; a name wins over a pattern, wherever it stands."""
+    found = given(invoke=FLEET, host=host)
+    assert (found.ssh_port, found.user, found.python) == (port, user, python)
+
+
+def test_a_host_has_the_same_settings_by_its_alias_and_by_its_address(given, alone):
+    """Whatever was typed: the block of ~/.ssh/config tells that both are one."""
+    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("box", "203.0.113.9", "ada", 3003, was="root@203.0.113.9:22"))
+    for host in ("box", "root@203.0.113.9", "ada@203.0.113.9:3003"):
+        assert given(invoke=FLEET, host=host).ssh_port == 3003, host
+    assert given(invoke=FLEET, host="eve@203.0.113.9").ssh_port == 3001
+
+
+def test_without_a_host_the_alias_tells_which_is_meant(given, monkeypatch):
+    """`fab lab.open` has no -H."""
+    assert given(invoke=FLEET).ssh_port == 3001
+    assert given(invoke=FLEET + "  alias: box\n").ssh_port == 3003
+    monkeypatch.setenv("LABFAB_ALIAS", "bob")
+    assert given(invoke=FLEET).ssh_port == 3002
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_what_is_said_of_a_host_wins_over_what_is_said_of_all(given, count):
+    """All files' general settings < hosts: of invoke.yaml < fabric.yaml < -f file < LABFAB_* < flag."""
+    own = "lab:\n  ssh_port: {0}\n  hosts:\n    box:\n      ssh_port: {1}\n"
+    places = [
+        ("invoke", own.format(2001, 3001)), ("fabric", own.format(2002, 3002)), ("runtime", own.format(2003, 3003)),
+        ("env", {"LABFAB_SSH_PORT": "3004"}), ("ssh_port", 3005),
+    ]  # fmt: skip
+    assert given(**dict(places[:count]), host="box").ssh_port == 3000 + count
+    assert given(invoke=places[0][1], runtime=lab(ssh_port=4000), host="box").ssh_port == (3001 if count < 4 else 3004)
+
+
+@pytest.mark.parametrize(
+    "section, says",
+    [
+        ("box: {sshport: 22}", "invoke.yaml, hosts: box: unknown setting 'sshport', did you mean 'ssh_port'"),
+        ("'b*': {ssh_port: 0}", r"invoke.yaml, hosts: b\*: ssh_port cannot be 0"),
+        ("'*.far.example': {user: root}", r"hosts: \*\.far\.example: user cannot be 'root'"),  # it is not the host of this run
+        ("box: {parallel: 3}", "hosts: box: parallel holds for a whole run"),
+        ("box: 3", "`hosts:` must hold names or patterns"),
+        ("[box]", "`hosts:` must hold names or patterns"),
+    ],
+)
+def test_what_is_wrong_with_a_host_s_settings_is_named_with_file_and_pattern(given, section, says):
+    """Of every host, not only of those at hand."""
+    with pytest.raises(SetupError, match=says) as error:
+        given(invoke=f"lab:\n  hosts:\n    {section}\n", host="box")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_changes_is_read_again(given):
+    """It is kept in mind for the stages of a run only as long as it is the same."""
+    assert [given(invoke=FLEET.replace("3003", port), host="box").ssh_port for port in ("3003", "3013", "3023")] == [3003, 3013, 3023]

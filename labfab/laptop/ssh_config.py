@@ -11,6 +11,7 @@ Constraints:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,8 +29,13 @@ HOST = re.compile(rb"^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.MULTILINE | r
 
 def read(path: Path) -> list[Alias]:
     """Return the aliases that labfab wrote into a file, in their order."""
-    data = files.load(path)
-    return [parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path)]
+    return list(aliases(files.load(path), path))
+
+
+@functools.lru_cache(8)
+def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
+    """The same of a file's content, which is asked about often and seldom changes."""
+    return tuple(parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path))
 
 
 def find(path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None) -> Alias | None:
