@@ -1,7 +1,7 @@
 """Facts: what is there.
 
-One POSIX script reads a host in sections, in one round trip. A change forgets what was read; afterwards only the
-sections that are asked for are read again.
+One POSIX script, facts.sh in on_host/, reads a host in sections, in one round trip. A change forgets what was read;
+afterwards only the sections that are asked for are read again.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import json
 import re
 import shlex
 from functools import cached_property
-from pathlib import Path
 
 import msgspec
 from fabric import Connection
 
-from . import websites
+from . import scripts, websites
 from .errors import SetupError
 from .host import Host
 from .settings import Settings
 
-SCRIPT = (Path(__file__).parent / "facts.sh").read_text()
-APACHE = (Path(__file__).parent / "apache.sh").read_text()
+SCRIPT = scripts.shared("facts")
+APACHE = scripts.shared("apache")
 SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme", "proxy")
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
@@ -202,8 +201,6 @@ class Facts:
     @cached_property
     def system(self) -> System:
         v = self.raw("system")
-        if v["kernel"] != "Linux":
-            raise SetupError(f"{self.c.host} runs {v['kernel']}: this release sets up Debian and Ubuntu only")
         return System(
             v["kernel"], v["machine"], *(v.get(key, "") for key in ("id", "version", "name")), v["boot_id"], "reboot_required" in v,
             "systemd" in v, v["login"], frozenset(below(v, "package")),
@@ -310,7 +307,9 @@ def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
         "PUBLISH": want.publish,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
-    answer = Host.of(c).open().run(f"{head}set -- {' '.join(sections)}\n{APACHE * (want.publish == 'apache')}{SCRIPT}")
+    shell = Host.of(c).open()
+    own = APACHE * (want.publish == "apache") + scripts.own("facts", shell.kernel)
+    answer = shell.run(f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}")
     if not answer.ok:
         raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
     return parse(answer.out, sections)

@@ -13,13 +13,12 @@ import contextlib
 import shlex
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from secrets import token_hex
 
 import paramiko
 from fabric import Connection
 
-from . import connection, screen
+from . import connection, screen, scripts
 from .errors import SetupError
 from .facts import facts
 from .host import Host, Login, alias_of, failure
@@ -31,7 +30,6 @@ from .shell import Result, Shell, WrongSudoPassword
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
-SCRIPT = (Path(__file__).parent / "guard.sh").read_text()
 # What an earlier window left in there is the way back of its change, which is not to be lost.
 LAY_OUT = """\
 [ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
@@ -68,7 +66,7 @@ class Window:
         }
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
-        answer = run(self.c, f"{lay_out()}{values} sh {FOLDER}/guard.sh arm {self.id}")
+        answer = run(self.c, f"{lay_out(Host.of(self.c))}{values} sh {FOLDER}/guard.sh arm {self.id}")
         if not answer.ok:
             self.armed_at = 0.0
             raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
@@ -109,7 +107,7 @@ class Window:
         while True:
             try:
                 # Sent whole: on the host it may be gone by now.
-                return run(self.c, f"sh -c {shlex.quote(SCRIPT)} guard.sh revert asked {self.id}", ANSWER)
+                return run(self.c, f"sh -c {shlex.quote(script(Host.of(self.c)))} guard.sh revert asked {self.id}", ANSWER)
             except BROKEN as error:
                 if time.monotonic() > until:
                     raise SetupError(f"the old login does not answer either ({error}): look at the host's console") from None
@@ -117,9 +115,16 @@ class Window:
             time.sleep(1)
 
 
-def lay_out() -> str:
+def script(host: Host) -> str:
+    """The host's half, with the words it speaks in: it lies on the host and has to do without labfab."""
+    kernel = host.open().kernel
+    return scripts.script("words", kernel) + scripts.script("guard", kernel)
+
+
+def lay_out(host: Host) -> str:
     """Shell text that puts the host's half in its place."""
-    return LAY_OUT % (FOLDER, FOLDER, FOLDER, str(Path(FOLDER).parent), FOLDER, shlex.quote(SCRIPT), FOLDER, FOLDER)
+    above = FOLDER.rpartition("/")[0]
+    return LAY_OUT % (FOLDER, FOLDER, FOLDER, above, FOLDER, shlex.quote(script(host)), FOLDER, FOLDER)
 
 
 def run(c: Connection, script: str, timeout: float = 120) -> Result:

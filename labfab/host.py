@@ -38,7 +38,7 @@ cat >"$NEW"; chmod "$mode" "$NEW"
 eval "$check"
 mv -f "$NEW" "$path"
 """
-AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; exec runuser -u %s -- sh -c %s)"
+AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; become %s %s)"
 
 
 class Change(NamedTuple):

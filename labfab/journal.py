@@ -27,7 +27,7 @@ if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {FOLDER}/before/{{nu
 """
 # Of a folder only mode and owner are kept. The copies lie side by side, so / reads % in their names.
 ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
-  mkdir {{copy}} && chmod --reference {{path}} {{copy}} && chown --reference {{path}} {{copy}}
+  mkdir {{copy}} && chmod "$(mode_of {{path}})" {{copy}} && chown "$(ids_of {{path}})" {{copy}}
 elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
 if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
 """

@@ -20,24 +20,26 @@ from typing import NamedTuple
 
 import paramiko
 
+from . import scripts
 from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
+READY = re.compile(rf"{ROOT} (\S*)\n".encode())
 # Not in /run/lock, where everybody may write: whoever has the name first could keep us out.
-LOCK = "/run/labfab/lock"
+LOCK = "/var/run/labfab/lock"
 SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
 PATHS = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH\n'
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
 START = f"""\
-{PATHS}root='echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
+{PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
 if [ "$(id -u)" = 0 ]; then eval "$root"
 elif ! command -v sudo >/dev/null; then echo labfab-no-sudo
 elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
-START_PLAIN = f"{PATHS}echo {ROOT}; cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh\n"
+START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh\n"
 
 
 class ConnectionLost(SetupError):
@@ -82,13 +84,16 @@ class Shell:
         self.channel.exec_command(START if root else START_PLAIN)
         self.password = password
         self.locked = False
-        self.become_root()
+        self.kernel = self.become_root()
+        if self.kernel not in scripts.SYSTEMS:
+            raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
+        self.words = scripts.script("words", self.kernel)
 
-    def become_root(self) -> None:
-        """Wait until root answers, giving sudo the password when it asks."""
+    def become_root(self) -> str:
+        """Wait until root answers, giving sudo the password when it asks; tell the kernel's name."""
         seen = {"out": b"", "err": b""}
         asked = 0
-        while ROOT.encode() not in seen["out"]:
+        while not (found := READY.search(seen["out"])):
             # A cloud image's root says whom to log in as, then keeps us waiting for ten seconds.
             if not self.receive(seen, timeout=30) or SEND_AWAY.search(seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen))
@@ -99,6 +104,7 @@ class Shell:
                     self.close()
                     raise WrongSudoPassword
                 self.channel.sendall(self.password.encode() + b"\n")
+        return found[1].decode(errors="replace")
 
     def refusal(self, seen: dict[str, bytes]) -> str:
         """Say why there is no root shell, from the last words of the host."""
@@ -131,8 +137,8 @@ class Shell:
             # Descriptor 9 is closed in each script, else a server that it starts would hold the lock for good.
             # `command` keeps dash alive where the file cannot be opened.
             take = f"mkdir -p -m 700 {LOCK.rpartition('/')[0]} && command exec 9>>{LOCK} && "
-            take += f"if flock -n 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
-            answer = self.exchange(f"if command -v flock >/dev/null; then {take}; fi")
+            take += f"if hold 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
+            answer = self.exchange(take)
             if not answer.ok:
                 raise SetupError(f"{self.label}: cannot hold {LOCK} on the host: {answer.last_words}")
             holder = answer.out.strip()
@@ -143,8 +149,9 @@ class Shell:
     def exchange(
         self, text: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
     ) -> Result:
-        """Send one line of shell text in a frame and wait until both outputs show its end."""
-        frame = f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
+        """Send one line of shell text in a frame, the first one after the words, and wait until both outputs show its end."""
+        frame, self.words = self.words, ""
+        frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
         out_end, err_end = f"\n{self.token} ".encode(), f"\n{self.token}\n".encode()
         seen = {"out": b"", "err": b""}

@@ -12,11 +12,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from fabric import Connection
 
-from . import connection, guard, journal, recipe, screen
+from . import connection, guard, journal, recipe, screen, scripts
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
@@ -29,7 +28,6 @@ from .shell import Shell
 from .stages import lab
 from .task import refuse_company
 
-SCRIPT = (Path(__file__).parent / "undo.sh").read_text()
 STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "https", "proxy", "shortcuts", "files", "backup")
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
@@ -64,7 +62,7 @@ class Undo:
         """Take one change back; False where it stays. marked: note that in the journal at once."""
         if entry.undo == [journal.SSHD_READS]:
             return not marked or self.run(journal.mark([entry.number])).ok
-        commands = SCRIPT + APACHE * (entry.stage == "proxy")
+        commands = scripts.script("undo", Host.of(self.c).open().kernel) + APACHE * (entry.stage == "proxy")
         script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{commands}\n{way_back(entry)}"
         with screen.working(self.label, f"take back: {entry.why}") as tell:
             done = self.run(f"{script} && {journal.mark([entry.number]) if marked else ':'}", tell)

@@ -215,7 +215,10 @@ class FakeHost:
         wanted = self.sudo_passwords.get(transport.user)
         if root and wanted and given != wanted:
             raise WrongSudoPassword
-        return SimpleNamespace(run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False))
+        return SimpleNamespace(
+            run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False),
+            kernel=self.sections["system"]["kernel"],
+        )  # fmt: skip
 
 
 def parsed(line: dict, script: str) -> Write:
@@ -235,7 +238,7 @@ def parsed(line: dict, script: str) -> Write:
 
 def unwrap(script: str) -> tuple[str, str]:
     """Split "as this account" from the command."""
-    found = re.fullmatch(rf"\(HOME=.* exec runuser -u (\S+) -- sh -c ({WORD})\)", script, re.DOTALL)
+    found = re.fullmatch(rf"\(HOME=.* become (\S+) ({WORD})\)", script, re.DOTALL)
     return (found[1], shlex.split(found[2])[0]) if found else ("root", script)
 
 

@@ -6,11 +6,10 @@ import pwd
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from labfab import facts
+from labfab import facts, scripts
 from labfab.errors import SetupError
 from labfab.host import Host
 from tests import fake as models
@@ -27,7 +26,7 @@ def blob(text: str) -> str:
 def read(tmp_path):
     """Run the script for real on this machine, with what it may write kept in a temporary folder."""
 
-    def run(*sections: str, path: str = "", **values: str) -> dict:
+    def run(*sections: str, path: str = "", instead: tuple[str, str] = ("", ""), **values: str) -> dict:
         given = {
             "USERS": f"{ME.pw_name} no-such-account",
             "LAB_USER": ME.pw_name,
@@ -37,9 +36,9 @@ def read(tmp_path):
         }
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # HOME of the account is what getent says, so that is stood in for.
-        head += f"home_of() {{ echo '{tmp_path}'; }}\n"
-        script = facts.SCRIPT.replace("home_of() { getent", "unused() { getent").replace("/var/cache/labfab", f"{tmp_path}/cache")
-        script = script.replace("mkdir -p -m 755 /run/sshd", "true")
+        head = scripts.script("words", "Linux") + head + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
+        script = scripts.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
+        script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
             ["sh", "-c", f"{head}set -- {' '.join(sections)}\n{script}"],
             capture_output=True,
@@ -64,7 +63,7 @@ def stand_in(folder, name: str, text: str) -> str:
 
 def test_the_script_is_posix_shell(tmp_path):
     """Every sh reads it, and shellcheck, where there is one, finds no error."""
-    (tmp_path / "facts.sh").write_text(facts.SCRIPT)
+    (tmp_path / "facts.sh").write_text(scripts.script("facts", "Linux"))
     assert subprocess.run(["sh", "-n", tmp_path / "facts.sh"], check=False).returncode == 0
     if shutil.which("shellcheck"):
         command = ["shellcheck", "-s", "sh", "-S", "error", tmp_path / "facts.sh"]
@@ -136,9 +135,8 @@ def test_a_section_too_many_is_refused(lines):
 
 
 def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
-    """audit.sh prints paths and programs by the same rule."""
-    say = re.search(r"^say\(\) \{.*?^\}$", (Path(facts.__file__).parent / "check/audit.sh").read_text(), re.MULTILINE | re.DOTALL)[0]
-    assert say in facts.SCRIPT
+    """The word that all scripts print paths and programs by."""
+    say = re.search(r"^say\(\) \{.*?^\}$", scripts.shared("words"), re.MULTILINE | re.DOTALL)[0]
     done = subprocess.run(["sh", "-c", f"{say}; say a \"$1\"", "sh", "b\n[c]\x1b"], capture_output=True, text=True, check=True)
     assert done.stdout == "a=b?[c]?\n"
 
@@ -229,14 +227,6 @@ def test_a_host_without_os_release_is_no_traceback(fake):
         del model.sections["system"][key]
     with pytest.raises(SetupError, match="runs an unknown system: labfab sets up Debian"):
         platform(model.c)
-
-
-def test_another_kernel_is_named(fake):
-    """macOS and the BSDs are not for this release."""
-    model = fake()
-    model.sections["system"] = {"kernel": "Darwin", "machine": "arm64"}
-    with pytest.raises(SetupError, match="runs Darwin: this release sets up Debian and Ubuntu only"):
-        facts.facts(model.c).system  # noqa: B018
 
 
 def test_the_first_question_reads_everything_and_later_ones_what_changed(fake):

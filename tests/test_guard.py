@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "labfab" / "guard.sh"
+from labfab import scripts
+
+SCRIPT = scripts.script("words", "Linux") + scripts.script("guard", "Linux")
 # No systemd, no ufw, no boot: those are proven on machines, in tests/hosts/test_guard.py.
 ROOTLESS = {"systemctl": "exit 0", "systemd-run": "exit 1", "setsid": "exit 0", "install": "exit 0", "sync": "exit 0", "ufw": "exit 1"}
 
@@ -27,7 +29,7 @@ class Box:
             (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
             (folder / "bin" / name).chmod(0o755)
         # The root paths that a plain account may not write to.
-        text = SCRIPT.read_text().replace("/etc/systemd/system", f"{folder}/units").replace("/run/systemd/system", f"{folder}/nowhere")
+        text = SCRIPT.replace("/etc/systemd/system", f"{folder}/units").replace("/run/systemd/system", f"{folder}/nowhere")
         (folder / "guard.sh").write_text(text.replace("/etc/ufw", f"{folder}/ufw"))
         self.etc.mkdir()
         (self.etc / "sshd_config").write_text("Port 22\n")

@@ -51,7 +51,7 @@ def test_a_value_is_one_word_for_the_shell(tmp_path, value):
 
 def as_root(model, script: str) -> str:
     """A script without what only root could do."""
-    return script.replace(journal.FOLDER, "lib").replace("runuser -u lab -- ", "").replace("~lab", "$PWD")
+    return script.replace(journal.FOLDER, "lib").replace("become lab ", "sh -c ").replace("~lab", "$PWD")
 
 
 @pytest.mark.parametrize("text, owner", [*((text, "lab") for text in HOSTILE), ("x" * 200_000, "lab"), ("\udcff", "root")])
@@ -394,6 +394,6 @@ def test_without_any_sudo_password_it_is_asked_for(fake):
 
 def test_another_account_works_in_its_own_home(tmp_path):
     """HOME, USER and the folder are those of the account; the command keeps its quoting."""
-    script = door.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("runuser -u root -- ", "")
+    script = door.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("become root ", "sh -c ")
     home = os.path.expanduser("~root")
     assert sh(script, tmp_path).stdout.decode() == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"

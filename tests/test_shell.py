@@ -193,6 +193,12 @@ def test_no_way_to_root_is_told(tmp_path, sudo, says):
     assert str(error.value).startswith("box: ") and "labfab-wants" not in str(error.value)
 
 
+def test_another_system_is_named(tmp_path):
+    """What is neither Linux nor macOS is refused before anything is asked of it."""
+    with pytest.raises(SetupError, match="box runs FreeBSD: labfab sets up"), opened(tmp_path, uname="echo FreeBSD"):
+        pass
+
+
 def test_without_sudo_root_is_asked_for(tmp_path):
     """An account that is not root on a host without sudo is told to log in as root."""
     with pytest.raises(SetupError, match="sudo is not installed: log in as root"), opened(tmp_path, path="", id="echo 1000"):

@@ -36,14 +36,13 @@ CLOSED = [
 
 
 @pytest.fixture
-def firewall(read, fake, tmp_path, monkeypatch):
+def firewall(read, fake, tmp_path):
     """What is known of a host whose ufw has these rules."""
 
     def give(*tuples: str) -> facts.Firewall:
         (tmp_path / "user.rules").write_text("*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples))
-        with monkeypatch.context() as patch:
-            patch.setattr(facts, "SCRIPT", facts.SCRIPT.replace("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
-            found = read("firewall", path=stand_in(tmp_path, "ufw", "echo Status: active"))
+        path = stand_in(tmp_path, "ufw", "echo Status: active")
+        found = read("firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
         model = fake()
         model.sections |= found
         return facts.facts(model.c).firewall

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labfab import journal, undo
+from labfab import journal, scripts, undo
 from labfab.errors import SetupError
 from labfab.host import fill
 from labfab.journal import Entry
@@ -29,8 +29,9 @@ def back(tmp_path):
         line = journal.entry("ssh", "why", path=path, keep=[str(name) for name in keep], number="7")
         lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
         first = journal.command(line).replace(journal.FOLDER, lib)
-        way = undo.SCRIPT.replace("/var/backups/labfab", backups).replace('runuser -u "$owner" -- ', "")
+        way = scripts.script("undo", "Linux").replace("/var/backups/labfab", backups).replace('run_as "$owner" ', "")
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
+        first = scripts.script("words", "Linux") + first
         script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
         done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -318,7 +319,7 @@ def test_every_way_back_in_the_code_exists():
     import re
     from pathlib import Path
 
-    known = set(re.findall(r"^([a-z_]+)\(\) ", undo.SCRIPT + undo.APACHE, re.MULTILINE)) | {journal.SSHD_READS}
+    known = set(re.findall(r"^([a-z_]+)\(\) ", scripts.script("undo", "Linux") + undo.APACHE, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [path.read_text() for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
     named = {word for text in sources for word in re.findall(r"undo(?:, keep|: str)? ?= ?\(*\"([a-z_]+)", text)}
     assert {"account", "packages", "folder", "lines", "tree"} <= named <= known

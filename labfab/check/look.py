@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from .. import connection
+from .. import connection, scripts
 from ..errors import SetupError
-from ..facts import Values, below, facts, parse
+from ..facts import PREFIXES, Values, below, facts, parse
 from ..host import Host, alias_of, block_of
 from ..laptop import files, forward
 from ..settings import Settings
 from ..shell import Shell
 from ..stages import jupyter
 from .rows import Unseen
-
-SCRIPT = (Path(__file__).parent / "audit.sh").read_text()
 
 
 class Private(NamedTuple):
@@ -89,10 +87,12 @@ class Look:
         account = self.facts.accounts.get(self.want.jupyter_user)
         home = account.home if account else "/nonexistent"
         root, publish = self.want.notebooks(home), self.want.publish
-        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "ROOT_DIR": root, "PUBLISH": publish}
+        prefix = PREFIXES[self.want.python]
+        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "PREFIX": prefix, "ROOT_DIR": root, "PUBLISH": publish}
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
-        answer = self.host.open().run(f"{head}{SCRIPT}") if not self.powerless else self.host.shell.run(f"{head}{SCRIPT}")
+        shell = self.host.shell if self.powerless else self.host.open()
+        answer = shell.run(f"{head}{scripts.script('audit', shell.kernel)}")
         found = parse(answer.out, ("audit",))["audit"]
         return found | {"before": str(before), "after": str(time.time())}
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from labfab import scripts
+
 from . import Host, dockerd, probes
 from .fab import BIN, Fab, Run
 from .places import CACHE, REPO
@@ -402,7 +404,7 @@ rm -rf /tmp/race /tmp/guard.sh /var/lib/labfab/reverted
 
 
 def test_a_revert_and_a_disarm_race(box):
-    box.host.run("cat >/tmp/guard.sh", input=(REPO / "labfab" / "guard.sh").read_text())
+    box.host.run("cat >/tmp/guard.sh", input=scripts.script("words", "Linux") + scripts.script("guard", "Linux"))
     rounds = box.host.run(RACE).splitlines()
     assert len(rounds) == 30 and set(map(str.strip, rounds)) <= {"0 3 after", "1 0 before"}, rounds
     assert box.host.run(LEFT) == ""

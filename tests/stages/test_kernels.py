@@ -48,7 +48,7 @@ def test_kernels_of_a_lab_with_other_settings_count(ready, have):
     model.sections["lab"] |= have
     with pytest.raises(SetupError, match="python3 computes right now, and a restart would end that: wait, or add --yes"):
         kernels.consent(model.c, False, "restart")
-    assert "runuser -u lab " in model.told[-1]
+    assert "become lab " in model.told[-1]
 
 
 @pytest.mark.parametrize("answer", ["", "bm8=", blob({"message": "Forbidden"}), blob([1]), blob([{"id": "x"}])])
@@ -154,7 +154,7 @@ def test_a_log_moves_no_cursor(ready, capsys, text):
     model.answers = [("lab.log", Result(0, text, ""))]
     kernels.logs(model.c)
     assert all(char.isprintable() for char in capsys.readouterr().out.replace("\n", ""))
-    assert "runuser -u lab " in model.told[-1]
+    assert "become lab " in model.told[-1]
 
 
 @pytest.mark.parametrize("script", [fill(kernels.LOG, 5), fill(kernels.MORE, 0)])
@@ -170,7 +170,7 @@ def test_the_wait_reads_the_log_as_its_account(ready):
     model.answers = [("/api >/dev/null", Result(1, "sorry\x1b[2J\n", ""))]
     with pytest.raises(SetupError, match=r"sorry\?\[2J"):
         lab.start(model.c)
-    assert "runuser -u lab " in model.told[-1] and "tail -n 3" in model.told[-1]
+    assert "become lab " in model.told[-1] and "tail -n 3" in model.told[-1]
 
 
 def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):

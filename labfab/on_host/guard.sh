@@ -1,4 +1,5 @@
-# The host's half of a guarded change: arm, disarm, revert. Lies in $GUARD while a change is not confirmed.
+# The host's half of a guarded change: arm, disarm, revert. Lies in $GUARD while a change is not confirmed, after the words
+# and guard.linux.sh or guard.macos.sh.
 #
 # A revert puts the files below back byte for byte and makes sshd and ufw read them. It runs at the deadline, at the
 # next boot, or when labfab asks for it; whoever moves `armed` away first wins, under one lock, so a revert and a
@@ -9,11 +10,7 @@
 GUARD=${GUARD:-/var/lib/labfab/guard}
 REVERTED=${GUARD%/*}/reverted
 JOURNAL=${GUARD%/*}/journal.jsonl
-UNIT=/etc/systemd/system/labfab-revert.service
-WANTS=/etc/systemd/system/multi-user.target.wants
 KEPT=3 # exit code of a revert that comes after the change was confirmed
-
-systemd() { [ -d /run/systemd/system ]; }
 
 arm() {  # id
   set -e
@@ -23,54 +20,21 @@ arm() {  # id
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
   # A home or a ~/.ssh may be a link: what counts, and is put back, is where it led when the window opened.
-  for path in $PATHS; do printf '%s/%s\n' "$(readlink -f "${path%/*}")" "${path##*/}"; done >"$GUARD/paths"
+  for path in $PATHS; do printf '%s/%s\n' "$(real "${path%/*}")" "${path##*/}"; done >"$GUARD/paths"
   for path in $(cat "$GUARD/paths"); do
     [ -e "$path" ] || [ -L "$path" ] || continue
     mkdir -p "$GUARD/before${path%/*}"
     cp -a "$path" "$GUARD/before$path"
   done
   for folder in $FOLDERS; do
-    [ ! -d "$folder" ] || stat -c '%a %u:%g %n' "$(readlink -f "$folder")" >>"$GUARD/modes"
+    [ ! -d "$folder" ] || printf '%s %s %s\n' "$(mode_of -L "$folder")" "$(ids_of -L "$folder")" "$(real "$folder")" >>"$GUARD/modes"
   done
-  if ufw_active; then touch "$GUARD/ufw-active"; fi
+  note_firewall
   cat "$JOURNAL" 2>/dev/null | wc -l >"$GUARD/journal-lines"
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
   printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
-  sync -f "$GUARD/armed"
+  flush "$GUARD/armed"
   start_clock "$1"
-}
-
-start_clock() {  # id
-  if systemd; then
-    mkdir -p "$WANTS"
-    cat >"$UNIT" <<UNIT
-[Unit]
-Description=labfab: take back a change to access that no fresh login confirmed
-After=local-fs.target network.target ssh.service ssh.socket ufw.service
-[Service]
-Type=oneshot
-ExecStart=/bin/sh $GUARD/guard.sh revert boot
-[Install]
-WantedBy=multi-user.target
-UNIT
-    ln -sf "$UNIT" "$WANTS/${UNIT##*/}"
-    sync -f "$UNIT"
-    # By default a timer may be a minute late.
-    systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" --timer-property=AccuracySec=100ms \
-      /bin/sh "$GUARD/guard.sh" revert deadline "$1"
-  else
-    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" >/dev/null 2>&1 &
-  fi
-}
-
-stand_down() {
-  rm -f "$UNIT" "$WANTS/${UNIT##*/}"
-  systemd || return 0
-  systemctl stop labfab-deadline.timer 2>/dev/null
-  systemctl reset-failed labfab-deadline.service labfab-deadline.timer 2>/dev/null
-  # A boot, or a reload meanwhile, has made systemd keep the unit in mind.
-  systemctl list-units --all --plain --no-legend "${UNIT##*/}" | grep -q . && systemctl daemon-reload
-  return 0
 }
 
 disarm() {  # id
@@ -78,15 +42,15 @@ disarm() {  # id
   { mine "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null || { echo "the revert has begun already" >&2; exit 1; }
   # A power cut from here on must not bring back what was confirmed, nor lose it.
   sync_paths
-  sync -f "$GUARD"
-  systemd && systemctl stop labfab-deadline.service 2>/dev/null # one that waits for the lock
+  flush "$GUARD"
+  send_away
   stand_down
   rm -rf "$GUARD"
 }
 
-sync_paths() { while read -r path; do [ ! -e "$path" ] || sync -f "$path"; done <"$GUARD/paths"; }
+sync_paths() { while read -r path; do [ ! -e "$path" ] || flush "$path"; done <"$GUARD/paths"; }
 
-lock() { command exec 8<"$GUARD" && flock 8; } 2>/dev/null
+lock() { command exec 8<"$GUARD" && wait_and_hold 8; } 2>/dev/null
 
 mine() { [ -z "$1" ] || grep -qsx "$1" "$GUARD/armed" "$GUARD/reverting"; }  # id
 
@@ -95,12 +59,8 @@ outcome() {  # id: end, and tell whether this window was taken back, when there 
   exit 0
 }
 
-ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Status: active'; }
-
-changed() { ! diff -r --no-dereference "$GUARD/before$1" "$1" >/dev/null 2>&1; }  # path
-
 put_back() {  # path: as it was, or gone; fails where that cannot be done
-  [ "$(readlink -f "${1%/*}")" = "${1%/*}" ] || return 1 # somebody has put a link in the way
+  [ "$(real "${1%/*}")" = "${1%/*}" ] || return 1 # somebody has put a link in the way
   # What came since goes first, which makes room.
   failed=$(find "$1" -depth 2>/dev/null | while IFS= read -r now; do
     [ -e "$GUARD/before$now" ] || [ -L "$GUARD/before$now" ] || rm -rf "$now" || echo "$now"
@@ -117,16 +77,16 @@ put_one() {  # copy, original: touched only where they differ, so that a full di
     [ -d "$2" ] && [ ! -L "$2" ] || { rm -rf "$2" && mkdir -p "$2"; } || return
   elif [ -L "$1" ] || [ -L "$2" ] || ! cmp -s "$1" "$2"; then
     [ ! -d "$2" ] || [ -L "$2" ] || rm -rf "$2"
-    cp -a --remove-destination "$1" "$2.labfab-new" && mv -fT "$2.labfab-new" "$2" && return
+    rm -f "$2.labfab-new" && cp -a "$1" "$2.labfab-new" && take_name "$2.labfab-new" "$2" && return
     rm -f "$2.labfab-new" "$2"  # no room for two
     cp -a "$1" "$2"
     return
   fi
-  chown --reference="$1" "$2" && chmod --reference="$1" "$2"
+  chown "$(ids_of "$1")" "$2" && chmod "$(mode_of "$1")" "$2"
 }
 
 same() {  # copy, original: kind, mode, owner and content
-  [ "$(stat -c '%f %u:%g' "$1")" = "$(stat -c '%f %u:%g' "$2" 2>/dev/null)" ] || return
+  [ "$(kind_and_ids "$1")" = "$(kind_and_ids "$2" 2>/dev/null)" ] || return
   if [ -L "$1" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]
   elif [ ! -d "$1" ]; then cmp -s "$1" "$2"
   fi
@@ -139,12 +99,8 @@ revert() {  # cause, id where only that window is meant
   # A revert that was cut off, by a power cut or a full disk, is begun again.
   mv "$GUARD/armed" "$GUARD/reverting" 2>/dev/null || [ -e "$GUARD/reverting" ] || { clear_up; outcome "$2"; }
   rm -f "$GUARD/ballast"
-  broken= reload=
-  if [ -e "$GUARD/ufw-active" ]; then
-    if changed /etc/ufw || ! ufw_active; then reload=yes; fi
-  elif changed /etc/ufw || ufw_active; then
-    ufw --force disable >/dev/null 2>&1
-  fi
+  broken=
+  firewall_before
   [ ! -e "$GUARD/modes" ] || while read -r mode owner folder; do
     [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$owner" "$folder" && chmod "$mode" "$folder" || broken=yes
   done <"$GUARD/modes"
@@ -152,8 +108,7 @@ revert() {  # cause, id where only that window is meant
   while read -r path; do put_back "$path" || { broken=yes; echo "$path"; }; done <"$GUARD/paths" >"$GUARD/left"
   sync_paths
   mv "$GUARD/left" "$GUARD/paths"
-  [ -z "$reload" ] || ufw reload >/dev/null 2>&1
-  install -d -m 755 -o root -g root /run/sshd  # sshd -t wants it, and with ssh.socket it comes with the first login
+  ready_for_sshd
   sh "$GUARD/run-sshd" >/dev/null 2>&1
   if [ -n "$broken" ] && [ "$1" != boot ]; then
     echo "not everything could be put back, it is tried again at the next boot" >&2
@@ -162,7 +117,7 @@ revert() {  # cause, id where only that window is meant
   [ -z "$broken" ] || { rm -rf "$GUARD.left" && cp -a "$GUARD" "$GUARD.left"; } # for a person to look at
   strike_out
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
-  sync -f /etc
+  flush /etc
   clear_up
 }
 

@@ -1,18 +1,13 @@
-# Looks at what a setup does not need to know, and changes nothing. Prints `key=value` lines. Runs as root, or as far
-# as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, ROOT_DIR, PUBLISH.
+# Looks at what a setup does not need to know, and changes nothing; follows audit.linux.sh or audit.macos.sh. Prints
+# `key=value` lines. Runs as root, or as far as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, PREFIX, ROOT_DIR, PUBLISH.
 
-# An account names its files and programs as it likes: a newline in a name would begin a fact, or a section, of its own.
-say() {
-  case $1$2 in *[[:cntrl:]]*) set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')" ;; esac
-  printf '%s=%s\n' "$1" "$2"
-}
 number=0
 private() {  # kind path...: what must be closed to others
   kind=$1; shift
   for path in "$@"; do
     [ -e "$path" ] || continue
     number=$((number + 1))
-    say "private.$number" "$kind $(stat -L -c '%a %U' "$path") $path"
+    say "private.$number" "$kind $(mode_and_owner -L "$path") $path"
   done
 }
 
@@ -21,8 +16,8 @@ say clock "$(date +%s)"
 [ "$(id -u)" = 0 ] && say root yes
 
 # A shell that says no is none; sync, halt and shutdown cannot log in either.
-getent passwd | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | cut -d: -f1,6 | {
-  while IFS=: read -r user home; do
+people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
+  while IFS=: read -r user _ home _; do
     say "login.$user" "$home"
     private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
     [ "$(id -u)" = 0 ] || continue
@@ -45,15 +40,10 @@ getent passwd | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | cut -d: 
 }
 [ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && say "nopasswd.$(id -un)" yes; }
 
-ss -Hltnp 2>/dev/null | while read -r _ _ _ address _ users; do
-  program=$(printf '%s' "$users" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')
-  number=$((number + 1))
-  say "listen.$number" "$address ${program:-unknown}"
-done
-systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null | while read -r unit _; do say "timer.$unit" active; done
+listeners
+timers
 df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null | awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' | sort -u -t ' ' -k 2
-if [ "$(id -u)" = 0 ]; then runuser -u "$LAB_USER" -- tmux has-session -t =jupyter 2>/dev/null && say session yes
-elif [ "$(id -un)" = "$LAB_USER" ]; then tmux has-session -t =jupyter 2>/dev/null && say session yes
+if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then in_tmux "$LAB_HOME" has-session -t =jupyter && say session yes
 else say session unknown
 fi
 true

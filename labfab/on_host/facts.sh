@@ -1,0 +1,148 @@
+# Reads a host and changes nothing of it; follows facts.linux.sh or facts.macos.sh, which has the rest. Each section is a
+# function that prints `key=value` lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
+# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET, ROOT_DIR, PUBLISH, then the names of the sections.
+
+file() {  # key path: what a put needs to know
+  [ -e "$2" ] || return 0
+  say "$1.stat" "$(mode_and_owner "$2")"
+  [ -f "$2" ] && blob "$1.text" <"$2"
+}
+
+leads_away() {  # key home path account: tell of a link that leads to what is not the account's
+  leads=$(real "$2/$3")
+  [ "$leads" != "$(real "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] && say "$1" "$leads"
+}
+own_file() {  # key home path account
+  [ -e "$2/$3" ] || return 0
+  leads_away "$1.link" "$2" "$3" "$4" && return 0
+  say "$1.stat" "$(mode_and_owner -L "$2/$3")"
+  [ -f "$2/$3" ] && as_account "$4" cat "$2/$3" 2>/dev/null | blob "$1.text"
+}
+own_folder() {  # key home path account
+  [ -d "$2/$3" ] || return 0
+  leads_away "$1_link" "$2" "$3" "$4" || say "$1_stat" "$(mode_and_owner -L "$2/$3")"
+}
+
+accounts() {
+  for user in $USERS; do
+    home=$(home_of "$user")
+    [ -n "$home" ] || continue
+    say "$user.uid" "$(id -u "$user")"
+    say "$user.home" "$home"
+    say "$user.shell" "$(shell_of "$user")"
+    say "$user.groups" "$(id -Gn "$user")"
+    account_facts "$user"
+    [ -d "$home" ] && say "$user.home_stat" "$(mode_and_owner -L "$home")"
+    own_folder "$user.ssh" "$home" .ssh "$user"
+    own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
+  done
+  file sudoers /etc/sudoers.d/90-labfab
+}
+
+# Where sshd_config has no Match block all accounts are alike; else each that may log in is of interest.
+# An Include of another folder may bring one in.
+MATCH=$(grep -ishE '^[[:space:]]*(Match|Include)[[:space:]]' /etc/ssh/sshd_config $DROP_INS | grep -vE 'Include /etc/ssh/(sshd_config\.d/\*(\.conf)?|crypto\.conf)$')
+if [ -n "$MATCH" ]; then
+  USERS="$USERS $(people | awk -F: -v first="$FIRST_UID" '$2 >= first && $2 < 60000 && $4 !~ /(nologin|false)$/ { print $1 }')"
+  USERS=$(printf '%s\n' $USERS | sort -u)
+fi
+SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding'
+
+ssh() {
+  [ -x /usr/sbin/sshd ] || return 0
+  sshd_facts
+  for user in $USERS; do
+    # Each call costs 80 ms; without a Match block they would all say the same.
+    own=$every
+    [ -z "$MATCH" ] || own=$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null)
+    printf '%s\n' "$own" | sed -nE "s/^($SSHD_OPTIONS) (.*)/$user.\1=\2/p"
+  done
+  file main /etc/ssh/sshd_config
+  file drop_in "$DROP_IN"
+}
+
+guard() {
+  folder=/var/lib/labfab
+  [ -e $folder/guard/armed ] && say armed "$(sed -n 2p $folder/guard/armed)"
+  [ -e $folder/guard/reverting ] && say armed "$(sed -n 2p $folder/guard/reverting)"
+  [ -e $folder/reverted ] || return 0
+  say reverted "$(sed -n 3p $folder/reverted)"
+  say reverted_by "$(sed -n 2p $folder/reverted)"
+  say reverted_at "$(local_time "$(sed -n 1p $folder/reverted)")"
+}
+
+python() {
+  home=$(home_of "$LAB_USER")
+  [ -n "$home" ] || return 0
+  [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
+  [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
+  [ -f "$home/.bashrc" ] && grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
+  [ -f "$home/.profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
+  [ -d "$home/$PREFIX" ] || return 0
+  prefix=$home/$PREFIX
+  say prefix "$prefix"
+  [ -x "$prefix/bin/python" ] && say python yes
+  [ -x "$prefix/bin/conda" ] && say conda yes
+  [ -x "$prefix/bin/jupyter-lab" ] && say lab yes
+  for info in "$prefix"/lib/python3*/site-packages/*.dist-info; do
+    name=${info##*/}; name=${name%.dist-info}
+    case $name in *-*) say "version.${name%-*}" "${name##*-}" ;; esac
+  done
+}
+
+jupyter() {
+  home=$(home_of "$LAB_USER")
+  [ -n "$home" ] || return 0
+  own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
+  own_folder folder "$home" .jupyter "$LAB_USER"
+  for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json jupyter_lab_config.py; do
+    [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
+  done
+  case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
+  [ -d "$root" ] && say root_dir "$(owner_of "$root")"
+  return 0
+}
+
+lab() {
+  home=$(home_of "$LAB_USER")
+  [ -n "$home" ] || return 0
+  lab_service
+  in_tmux "$home" has-session -t =jupyter && say session yes
+  config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
+  lab_listener
+  if [ -z "$owner" ]; then  # it may listen elsewhere, by a configuration of before
+    newer_than "$config" "$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | head -n 1)" && say stale yes
+    return 0
+  fi
+  say owner "$owner"
+  say pid "$pid"
+  say holder "$holder"
+  [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
+  newer_than "$config" "$pid" && say stale yes
+  say api "$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+}
+
+# The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.
+https() {
+  case $PUBLISH in
+    https) base=$(home_of "$LAB_USER") tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
+    apache) base=/etc/labfab tls=tls account=root other=$(home_of "$LAB_USER")/.jupyter/tls ;;
+    *) return 0 ;;
+  esac
+  [ -e "$other/key.pem" ] && say elsewhere yes
+  [ -n "$base" ] && [ -d "$base/$tls" ] || return 0
+  own_folder folder "$base" "$tls" "$account"
+  own_file cert "$base" "$tls/cert.pem" "$account"
+  own_file ca "$base" "$tls/ca.pem" "$account"
+  [ -e "$base/$tls/key.pem" ] || return 0
+  say key "$(mode_and_owner "$base/$tls/key.pem")"
+  public=$(as_account "$account" openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
+  [ -n "$public" ] && [ "$public" = "$(as_account "$account" openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)" ] &&
+    say pair yes
+}
+
+for section in "$@"; do
+  echo "[$section]"
+  $section
+done
+true

@@ -1,0 +1,62 @@
+# Linux's own of guard.sh: who looks at the clock, and the firewall.
+
+UNIT=/etc/systemd/system/labfab-revert.service
+WANTS=/etc/systemd/system/multi-user.target.wants
+
+systemd() { [ -d /run/systemd/system ]; }
+
+start_clock() {  # id
+  if systemd; then
+    mkdir -p "$WANTS"
+    cat >"$UNIT" <<UNIT
+[Unit]
+Description=labfab: take back a change to access that no fresh login confirmed
+After=local-fs.target network.target ssh.service ssh.socket ufw.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $GUARD/guard.sh revert boot
+[Install]
+WantedBy=multi-user.target
+UNIT
+    ln -sf "$UNIT" "$WANTS/${UNIT##*/}"
+    flush "$UNIT"
+    # By default a timer may be a minute late.
+    systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" --timer-property=AccuracySec=100ms \
+      /bin/sh "$GUARD/guard.sh" revert deadline "$1"
+  else
+    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" >/dev/null 2>&1 &
+  fi
+}
+
+send_away() { systemd && systemctl stop labfab-deadline.service 2>/dev/null; }  # a revert that waits for the lock
+
+stand_down() {
+  rm -f "$UNIT" "$WANTS/${UNIT##*/}"
+  systemd || return 0
+  systemctl stop labfab-deadline.timer 2>/dev/null
+  systemctl reset-failed labfab-deadline.service labfab-deadline.timer 2>/dev/null
+  # A boot, or a reload meanwhile, has made systemd keep the unit in mind.
+  systemctl list-units --all --plain --no-legend "${UNIT##*/}" | grep -q . && systemctl daemon-reload
+  return 0
+}
+
+ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Status: active'; }
+
+ufw_changed() { ! diff -r --no-dereference "$GUARD/before/etc/ufw" /etc/ufw >/dev/null 2>&1; }
+
+note_firewall() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
+
+firewall_before() {  # its files are put back
+  reload=
+  if [ -e "$GUARD/ufw-active" ]; then
+    if ufw_changed || ! ufw_active; then reload=yes; fi
+  elif ufw_changed || ufw_active; then
+    ufw --force disable >/dev/null 2>&1
+  fi
+}
+
+ready_for_sshd() {
+  [ -z "$reload" ] || ufw reload >/dev/null 2>&1
+  install -d -m 755 -o root -g root /run/sshd  # sshd -t wants it, and with ssh.socket it comes with the first login
+}
+

@@ -1,0 +1,117 @@
+# Linux's own of undo.sh: accounts, packages, ufw, systemd, Let's Encrypt.
+
+SKELETON=/etc/skel
+
+old_backups() {  # useradd and its kin keep a copy of each of their files
+  for name in passwd shadow group gshadow subuid subgid; do
+    if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"; else rm -f "/etc/$name-"; fi
+  done
+}
+
+group() { ! there "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1; old_backups; }
+
+password() {  # account: the field of before, be it locked or empty
+  line=$(grep "^$1:" "$(kept /etc/shadow)")
+  if there "$1" && [ -n "$line" ]; then
+    changed=$(printf %s "$line" | cut -d: -f3)
+    printf '%s:%s\n' "$1" "$(printf %s "$line" | cut -d: -f2)" | chpasswd -e && chage -d "${changed:--1}" "$1" || return 1
+  fi
+  old_backups
+}
+
+linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"; }
+
+end_logins() { loginctl terminate-user "$1" 2>/dev/null; }
+delete_account() { userdel "$1"; }
+
+works() {  # account: its programs but for those that a login brings along
+  ps -o comm= -u "$1" | grep -vxE 'systemd|\(sd-pam\)|dbus-daemon|dbus-broker.*|sshd.*|sftp-server|(ssh|gpg)-agent' | sort -u
+}
+
+elsewhere() {  # account home: a file of it that is not in its home, nor where things do not last
+  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/lib/labfab \
+    -o -path "$BACKUPS" -o -path "$2" \) -prune -o -user "$1" -print -quit 2>/dev/null
+}
+
+service() {  # verb account: of JupyterLab's unit
+  ! there "$2" || run_as "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" systemctl --user "$1" jupyter.service || :
+}
+
+conda_shell() {  # account folder
+  [ ! -x "$(home_of "$1")/$2/bin/conda" ] || run_as "$1" "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
+  was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
+  [ -L "$now" ] || [ -L "$was" ] || [ ! -e "$was" ] || [ "$(cat "$was")" != "$(cat "$now")" ] || bring "$was" "$now"
+}
+
+LETSENCRYPT=/etc/letsencrypt
+
+lineage() {  # certbot's certificate for us, and what else it made on the way, unless others came to use it
+  if [ -e $LETSENCRYPT/renewal/labfab.conf ] && command -v certbot >/dev/null; then
+    said=$(certbot delete -n --cert-name labfab 2>&1) || { echo "$said" >&2; return 1; }
+  fi
+  rm -rf $LETSENCRYPT/live/labfab $LETSENCRYPT/archive/labfab $LETSENCRYPT/renewal/labfab.conf
+  [ -e "$KEPT.letsencrypt" ] || return 0
+  for conf in $LETSENCRYPT/renewal/*.conf; do
+    [ ! -e "$conf" ] || grep -qxF "$conf" "$KEPT.letsencrypt" || return 0
+  done
+  find $LETSENCRYPT -depth 2>/dev/null | grep -vxFf "$KEPT.letsencrypt" | while read -r path; do
+    if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; continue; fi
+    case $path in
+      $LETSENCRYPT/accounts/* | $LETSENCRYPT/csr/* | $LETSENCRYPT/keys/* | $LETSENCRYPT/live/README) rm -f "$path" ;;
+      $LETSENCRYPT/options-ssl-apache.conf | $LETSENCRYPT/ssl-dhparams.pem | $LETSENCRYPT/.updated-*) rm -f "$path" ;;
+    esac
+  done
+}
+
+certbot_packages() {  # to purge certbot is to lose all of /etc/letsencrypt, so what is not ours is put back
+  for conf in $LETSENCRYPT/renewal/*.conf; do
+    [ ! -e "$conf" ] || grep -qx "installed certbot" "$KEPT.packages" || stays "the package certbot: it renews $(basename "$conf" .conf)"
+  done
+  rm -rf "$KEPT.aside" && { [ ! -d $LETSENCRYPT ] || cp -a $LETSENCRYPT "$KEPT.aside"; } || return 1
+  rm -f "$KEPT.aside/cli.ini"
+  find "$KEPT.aside" -depth -type d -empty -delete 2>/dev/null
+  trap put_letsencrypt_back EXIT
+  packages
+}
+
+put_letsencrypt_back() { [ ! -d "$KEPT.aside" ] || { mkdir -p $LETSENCRYPT && cp -an "$KEPT.aside/." $LETSENCRYPT/; rm -rf "$KEPT.aside"; }; }
+certbot_snap() { ! command -v snap >/dev/null || snap remove --purge certbot; }
+timer_off() { [ ! -e "/etc/systemd/system/timers.target.wants/$1" ] || systemctl disable -q --now "$1"; }
+
+# Packages ---------------------------------------------------------------------------------------
+
+status() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1; }
+
+dpkg_now() {  # option package...: waits while another apt works
+  for _ in $(seq 60); do
+    said=$(DEBIAN_FRONTEND=noninteractive SUDO_FORCE_REMOVE=yes dpkg "$@" 2>&1) && return
+    printf '%s' "$said" | grep -q 'lock' || break
+    sleep 5
+  done
+  printf '%s\n' "$said" | tail -n 3 >&2
+}
+
+packages() {  # remove those that the installation added, as far as nothing else needs them
+  [ -e "$KEPT.packages" ] && [ -e "$KEPT.debs" ] || return 0
+  new='' old=''  # old ones had been removed before, but for their configuration
+  for name in $(sed 's,.*/,,; s,_.*,,' "$KEPT.debs" | sort -u); do
+    case $(status "$name") in not-installed | '') continue ;; esac
+    if grep -qxF "config-files $name" "$KEPT.packages"; then old="$old $name"
+    elif ! grep -qxF "installed $name" "$KEPT.packages"; then new="$new $name"; fi
+  done
+  case "$new " in *' apache2 '*) [ -n "$FORCE" ] || [ -z "$(sites)" ] || stays "Apache: it serves $(sites) by now (--force removes it all the same)" ;; esac
+  [ -z "$old" ] || dpkg_now --remove $old
+  [ -z "$new" ] || dpkg_now --purge $new
+  left=$(for name in $new $old; do [ "$(status "$name")" != installed ] || printf ' %s' "$name"; done)
+  [ -z "$left" ] || stays "the packages$left: other packages need them"
+}
+
+sites() { ls /etc/apache2/sites-enabled 2>/dev/null | grep -vxE '(000-default|default-ssl|zz-labfab)\.conf' | xargs; }  # of somebody
+
+firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
+
+firewall_off() {
+  firewall --force disable
+  [ ! -e "$(kept /etc/default/ufw)" ] || ! command -v ufw >/dev/null || bring "$(kept /etc/default/ufw)" /etc/default/ufw
+}
+

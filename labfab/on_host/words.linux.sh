@@ -1,0 +1,22 @@
+# What Linux says otherwise than macOS, in words that the other scripts use. A shell learns them once (shell.py).
+
+FIRST_UID=1000  # of a person's account
+become() { exec runuser -u "$1" -- sh -c "$2"; }  # account script
+run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }  # account command...
+home_of() { getent passwd "$1" | cut -d: -f6; }
+shell_of() { getent passwd "$1" | cut -d: -f7; }
+name_of() { getent passwd "$1" | cut -d: -f1; }  # uid
+people() { getent passwd | cut -d: -f1,3,6,7; }  # name:uid:home:shell of every account
+mode_of() { stat -c %a "$@"; }  # [-L] file
+owner_of() { stat -c %U "$@"; }
+ids_of() { stat -c %u:%g "$@"; }
+mode_and_owner() { stat -c '%a %U' "$@"; }
+kind_and_ids() { stat -c '%f %u:%g' "$@"; }
+real() { readlink -f "$1"; }
+sha256() { sha256sum | cut -d' ' -f1; }  # of its input
+hold() { flock -n "$1"; }  # descriptor: fails while somebody else holds that file
+wait_and_hold() { flock "$1"; }
+flush() { sync -f "$1"; }
+local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970
+newer_than() { [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]; }  # file pid
+boot() { cat /proc/sys/kernel/random/boot_id; }  # what tells one boot from another

@@ -1,0 +1,27 @@
+"""Scripts: the shell text that a host runs, from labfab/on_host.
+
+A script is what all systems share, after what is the host's own: facts.sh after facts.linux.sh or facts.macos.sh. Both
+speak in the words of words.linux.sh or words.macos.sh, which say in each system's tools what the other says otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "on_host"
+SYSTEMS = {"Linux": "linux", "Darwin": "macos"}  # uname -s
+
+
+def own(name: str, kernel: str) -> str:
+    """What is the host's own of a script. kernel: one of SYSTEMS."""
+    return (FOLDER / f"{name}.{SYSTEMS[kernel]}.sh").read_text()
+
+
+def shared(name: str) -> str:
+    """What all systems have in common of a script."""
+    return (FOLDER / f"{name}.sh").read_text()
+
+
+def script(name: str, kernel: str) -> str:
+    """A whole script, but for the words, which the shell has learned."""
+    return own(name, kernel) + shared(name)
