@@ -8,8 +8,8 @@ from .places import RigError
 
 
 @contextmanager
-def engine():
-    """Have an engine running, and a browser, saying aloud what that takes; an engine of our own ends with the tests.
+def engine(with_browser: bool = True):
+    """Have an engine running, and where wanted a browser, saying aloud what that takes; an engine of our own ends with the tests.
 
     Without any, the tests themselves decide: they are skipped on a laptop and fail in CI.
     """
@@ -19,7 +19,8 @@ def engine():
     except RigError:
         found = None
     with suppress(RigError):
-        browser.need_tools()
+        if with_browser:
+            browser.need_tools()
     try:
         yield
     finally:
