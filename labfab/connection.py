@@ -71,16 +71,17 @@ def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt
     locked, known = isinstance(error, paramiko.PasswordRequiredException), "passphrase" in c.connect_kwargs
     if locked or (known and isinstance(error, UnreadableKey)):
         problem = wrong_passphrase(c) if known else encrypted_key(c)
-        return answer(c, "passphrase", f"passphrase of your key for {address(c)}", problem, attempt)
+        return answer(c, "passphrase", "passphrase of your key for", problem, attempt)
     ways = allowed(c, error)
-    return answer(c, "password", f"password of {address(c)}", refused(c, error, ways), attempt, takes_password(ways))
+    return answer(c, "password", "password of", refused(c, error, ways), attempt, takes_password(ways))
 
 
 def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True) -> None:
     """Ask for a password on a terminal; without one, or after three tries, give up with the problem."""
     if not useful or attempt >= 3 or not sys.stdin.isatty():
         raise SetupError(problem)
-    c.connect_kwargs[kind] = screen.hidden(question)
+    c.connect_kwargs.pop(kind, None)  # it was refused
+    c.connect_kwargs[kind] = screen.hidden(question, address(c))
 
 
 def connect(c: Connection, settings: Settings) -> None:

@@ -31,17 +31,9 @@ class Ask(paramiko.MissingHostKeyPolicy):
                 f"{self.c.host}: unknown host key {shown} ({key.get_name()}); "
                 f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
             )
-        elif not agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?"):
+        elif not screen.agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?", "yes/no"):
             raise SetupError(f"{self.c.host}: host key not accepted, nothing was done")
         known_hosts.pin(self.path, self.c.host, self.c.port, key)
-
-
-def agreed(question: str) -> bool:
-    try:
-        with screen.asking:
-            return input(f"{question} [yes/no] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
 
 
 def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> str:

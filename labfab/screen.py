@@ -1,6 +1,7 @@
 """Screen: what the user sees.
 
-One line a change, live while it lasts on a terminal, plain otherwise.
+One line a change, live while it lasts on a terminal, plain otherwise. Of hosts at work side by side each has a desk, which
+takes what it says and asks; fleet.py makes them.
 """
 
 from __future__ import annotations
@@ -12,15 +13,42 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from .errors import SetupError
 
-asking = threading.Lock()  # hosts at work side by side ask one after the other, question and answer together
+asking = threading.Lock()  # one question after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
 speaking = threading.Lock()  # what is said at once stays in one piece
 thread = threading.local()
+
+
+class Desk(Protocol):
+    """What a host of a fleet has in place of a screen and a keyboard of its own."""
+
+    def say(self, text: str, aside: bool) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def doing(self, why: str, line: str) -> None: ...
+
+    def ask(self, question: str, whose: str, secret: bool) -> str: ...
+
+
+def desk() -> Desk | None:
+    """The desk of the host that this thread works on; None for one that has the terminal."""
+    return getattr(thread, "desk", None)
+
+
+@contextlib.contextmanager
+def at(desk: Desk | None) -> Iterator[None]:
+    """Let what this thread says and asks go to a desk."""
+    thread.desk = desk
+    try:
+        yield
+    finally:
+        thread.desk = None
 
 
 def stream() -> TextIO:
@@ -39,6 +67,8 @@ def aside(wanted: bool = True) -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
+    if there := desk():
+        return there.say(text, stream() is not sys.stdout)
     with speaking:
         print(text, file=stream(), flush=True)
 
@@ -49,33 +79,49 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
+    if there := desk():
+        return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)
 
 
 def terminal() -> bool:
-    return stream().isatty()
+    return desk() is None and stream().isatty()
 
 
 def live() -> bool:
     return alone and terminal()
 
 
-def hidden(question: str) -> str:
-    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D)."""
-    try:
-        with asking:
-            return getpass.getpass(f"{question}: ")
-    except EOFError:
-        raise SetupError(f"no answer to '{question}': type the command again") from None
+def hidden(question: str, whose: str = "") -> str:
+    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D).
+
+    whose: the login that it is for. What hosts side by side ask in the same words, of whomever, they ask once.
+    """
+    return answer(question, whose, secret=True)
 
 
-def agreed(question: str) -> bool:
+def agreed(question: str, choice: str = "y/N") -> bool:
     """Ask on the terminal for a yes; anything else is a no."""
     try:
-        with asking:
-            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        return answer(f"{question} [{choice}]", "", secret=False).strip().lower() in ("y", "yes")
     except EOFError:
         return False
+
+
+def answer(question: str, whose: str, secret: bool) -> str:
+    there = desk()
+    return there.ask(question, whose, secret) if there else prompt(f"{question} {whose}".rstrip(), secret)
+
+
+def prompt(text: str, secret: bool) -> str:
+    """Ask on the terminal. Raises SetupError when no secret comes, and EOFError when nothing else does."""
+    with asking:
+        if not secret:
+            return input(f"{text} ")
+        try:
+            return getpass.getpass(f"{text}: ")
+        except EOFError:
+            raise SetupError(f"no answer to '{text}': type the command again") from None
 
 
 def duration(seconds: float) -> str:
@@ -108,14 +154,18 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
         nonlocal last, newest
         newest = line or newest
         now = time.monotonic()
-        if live():
+        if there := desk():
+            there.doing(why, line)
+        elif live():
             move(f"[{where}] {why} … {duration(now - began)}", newest)
         elif now - last >= QUIET:
             last = now
             say(f"[{where}] {why} … {duration(now - began)}  {newest[:100]}".rstrip())
 
     try:
-        if live():
+        if there := desk():
+            there.doing(why, "")
+        elif live():
             move(f"[{where}] {why} …", "")
         yield tell
     finally:
