@@ -26,9 +26,10 @@ chmod 600 in out end called && chown "$login": in out end called || exit 2
 nohup sh -c '
   place=$1 account=$2; shift 2
   for i in $(seq 1200); do [ ! -s called ] || break; sleep 0.05; done
+  as="sudo -n"; ! command -v runuser >/dev/null || as=runuser
   while read -r word; do set -- "$@" "$word"; done <called
-  [ "$1" != --server ] || (umask 022; exec runuser -u "$account" -- rsync "$@") <in >out 2>errors
-  timeout 5 sh -c "echo $? >end"
+  [ "$1" != --server ] || (umask 022; exec $as -u "$account" -- rsync "$@") <in >out 2>errors
+  perl -e "alarm 5; exec @ARGV" sh -c "echo $? >end"
   for i in $(seq 60); do [ -e "$place" ] || exit; sleep 1; done
   rm -rf "$place"
 ' sh "$place" "$account" >/dev/null 2>&1 &
@@ -52,7 +53,7 @@ def opened(c: Connection, account: str) -> Iterator[Program]:
     if c.user == account:
         yield Program()
         return
-    place = f"/run/labfab-files-{secrets.token_hex(8)}"
+    place = f"/var/run/labfab-files-{secrets.token_hex(8)}"
     ask(c, SERVE, place, c.user, account)
     try:
         yield Program(fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out)

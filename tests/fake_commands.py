@@ -295,7 +295,7 @@ EFFECTS = (
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
-    (r"tmux kill-session -t =jupyter", stop),
+    (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),
     (r"systemctl enable -q --now apache2", run_apache),
     (r"a2dissite -q zz-labfab && if .*", lambda model, made: [model.sections["proxy"].pop(key, None) for key in ("enabled", "serves")]),
     (r"a2dissite -q zz-labfab", lambda model, made: model.sections.update(proxy=dict(APACHE))),

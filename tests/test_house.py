@@ -46,7 +46,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
 ALLOWED = {
     "commands.newer", "commands.update", "commands.back", "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
-    "run_sshd(c)",
+    "run_sshd(c)", "platform(c).service.BY_HAND",
     "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
     "marked(command, f'{folder}.unfinished')",
     "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",

@@ -3,6 +3,7 @@
 FIRST_UID=1000  # of a person's account
 become() { exec runuser -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }  # account command...
+log_in() { runuser -l "$1" -c "$2"; }  # account script: by its login shell
 home_of() { getent passwd "$1" | cut -d: -f6; }
 shell_of() { getent passwd "$1" | cut -d: -f7; }
 name_of() { getent passwd "$1" | cut -d: -f1; }  # uid

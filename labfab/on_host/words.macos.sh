@@ -3,6 +3,7 @@
 FIRST_UID=501  # of a person's account
 become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }  # account command...
+log_in() { su -l "$1" -c "$2"; }  # account script: by its login shell
 home_of() { id -P "$1" 2>/dev/null | cut -d: -f9; }
 shell_of() { id -P "$1" 2>/dev/null | cut -d: -f10; }
 name_of() { id -P "$1" 2>/dev/null | cut -d: -f1; }  # uid

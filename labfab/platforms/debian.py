@@ -14,7 +14,9 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, Login, ask, change
 from ..settings import Settings
+from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
 
+PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
 # NEEDRESTART_MODE and the conffile options keep apt from asking; it waits for dpkg's lock by itself.
 APT = (
     "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q -o DPkg::Lock::Timeout=600 "

@@ -29,13 +29,15 @@ from . import jupyter
 ACTIVITY = r"""
 root=%s url=%s sock=%s
 for pid in $(echo %s); do set -- "$@" "$pid"; done
-[ $# -gt 0 ] || set -- $(pgrep -u "$(id -u)" -f '^[^ ]*python[^ ]* [^ ]*bin/jupyter-lab')
+[ $# -gt 0 ] || set -- $(pgrep -u "$(id -u)" -f '^[^ ]*[Pp]ython[^ ]* [^ ]*bin/jupyter-lab')
 told() { sed -nE "s/^.*\"$1\": *\"?([^\",]*)\"?.*/\1/p" "$note" 2>/dev/null | head -n 1; }
 at() {
   note=~/.jupyter/jupyter_server_config.json
-  [ -f ~/".local/share/jupyter/runtime/jpserver-$1.json" ] || return
-  note=~/".local/share/jupyter/runtime/jpserver-$1.json" scheme=http
-  [ "$(told secure)" != true ] || scheme=https
+  for place in ~/".local/share/jupyter/runtime/jpserver-$1.json" ~/"Library/Jupyter/runtime/jpserver-$1.json"; do
+    [ ! -f "$place" ] || note=$place
+  done
+  [ "$note" != ~/.jupyter/jupyter_server_config.json ] || return
+  scheme=http; [ "$(told secure)" != true ] || scheme=https
   url=$scheme://127.0.0.1:$(told port)$(told base_url) sock=$(told sock)
 }
 get() {
@@ -49,7 +51,7 @@ for pid in "$@"; do (
   echo "sessions.$pid=$(get api/sessions)"
   pgrep -P "$pid" >/dev/null && echo "parent.$pid=yes"
 ) done
-ps -u "$(id -u)" -o pid=,rss=,pcpu=,args= |
+ps -u "$(id -u)" -o pid= -o rss= -o pcpu= -o args= |
   sed -nE 's,^ *([0-9]+) +([0-9]+) +([0-9.]+) .*kernel-([0-9a-f-]{36})\.json.*,process.\4=\1 \2 \3,p'
 command -v nvidia-smi >/dev/null && nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2>/dev/null |
   sed -nE 's/^([0-9]+), *([0-9]+).*/gpu.\1=\2/p'

@@ -19,12 +19,11 @@ from . import jupyter
 # A server that was started by hand, told by the file that each Jupyter server keeps while it runs.
 # The login may be that account, or root.
 RUNNING = """\
-cd ~%s/.local/share/jupyter/runtime 2>/dev/null || exit 0
-own() { if [ "$(id -u)" = 0 ]; then runuser -u %s -- "$@"; else "$@"; fi; }
-for file in jpserver-*.json; do
-  pid=${file#jpserver-}
-  grep -qs jupyter "/proc/${pid%%.json}/cmdline" && [ -f "$file" ] || continue
-  own sed -n 's/.*"port": *\\([0-9]*\\).*/port \\1/p' "$file"
+account=%s home=~%s
+for file in "$home"/.local/share/jupyter/runtime/jpserver-*.json "$home"/Library/Jupyter/runtime/jpserver-*.json; do
+  pid=${file##*/jpserver-}
+  [ -f "$file" ] && ps -o args= -p "${pid%%.json}" 2>/dev/null | grep -q jupyter || continue
+  as_account "$account" sed -n 's/.*"port": *\\([0-9]*\\).*/port \\1/p' "$file"
   break
 done
 """

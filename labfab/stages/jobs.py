@@ -28,7 +28,7 @@ FOLDER = ".local/share/labfab"
 PROGRAMS = ("job.py", "jobs.py")
 CODE = Path(__file__).parent.parent / "on_host"
 # What is there already, in one question; nothing of it on a host without that account.
-LOOK = "cd ~/.local/share/labfab 2>/dev/null && echo folder && for f in %s %s; do [ ! -e $f ] || base64 -w0 $f; echo; done; true"
+LOOK = "cd ~/.local/share/labfab 2>/dev/null && echo folder && for f in %s %s; do [ ! -e $f ] || base64 <$f | tr -d '\\n'; echo; done; true"
 CALL = "~/%s/bin/python -B ~/.local/share/labfab/jobs.py %s %s"
 NONE_YET = "[ -e ~/.local/share/labfab/jobs.py ] || { echo '{\"jobs\": []}'; exit 0; }; "
 NONE = "there are no jobs yet: lab.submit NOTEBOOK"

@@ -20,6 +20,7 @@ from ..facts import facts
 from ..host import Host, ask
 from ..laptop import certificate
 from ..laptop.notebooks import shown
+from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 from . import lab
@@ -30,8 +31,8 @@ GROUP = "lab"
 LOG = r"[ ! -f ~/.jupyter/lab.log ] || tail -n %s ~/.jupyter/lab.log 2>/dev/null | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
 # Asked each second: a `tail -f` would outlive a connection that breaks.
 MORE = r"""
-log=~/.jupyter/lab.log; from=%s; size=$([ -f "$log" ] && stat -L -c %%s "$log" || echo 0)
-echo "$size"; [ "$size" -gt 0 ] || exit 0
+log=~/.jupyter/lab.log; from=%s; size=$([ -f "$log" ] && wc -c <"$log" || echo 0)
+size=$((size)); echo "$size"; [ "$size" -gt 0 ] || exit 0
 [ "$from" -le "$size" ] || from=0
 tail -c "+$((from + 1))" "$log" 2>/dev/null | head -c "$((size - from))" | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'
 """
@@ -53,7 +54,7 @@ def status(c: Connection, json: bool = False) -> None:
     elif found is None:
         screen.say("JupyterLab does not run: lab.start")
     else:
-        how = f"pid {have.pid}, {'by systemd' if have.service else 'in tmux'}"
+        how = f"pid {have.pid}, {f'by {platform(c).service.NAME}' if have.service else 'in tmux'}"
         where = f"jupyter_server {have.api} answers on {want.lab_place}"
         screen.say(f"JupyterLab runs as {have.owner} ({how}) since {have.since}; {where}")
         show(found, days)

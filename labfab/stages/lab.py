@@ -30,7 +30,8 @@ while [ $(date +%%s) -lt $end ]; do
 done
 [ ! -f ~/.jupyter/lab.log ] || tail -n 3 ~/.jupyter/lab.log; exit 1
 """
-SERVICE = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
+# in_tmux finds the tmux that JupyterLab was started in.
+END = "LAB_USER=%s; PREFIX=%s; in_tmux %s kill-session -t =jupyter"
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
 
 
@@ -61,14 +62,14 @@ def start(c: Connection) -> None:
 
 
 def launch_it(c: Connection, want: Settings) -> None:
-    """Have it started, by systemd where it is to, else in tmux."""
+    """Have it started, by the system where that is to, else in tmux."""
     account = want.jupyter_user
     if facts(c).lab.service:
-        change(c, SERVICE, "start", user=account, why="start JupyterLab", undo=("service stop %s", account))
+        platform(c).service.start(c)
         return
     folder, log = PREFIXES[want.python], f"{facts(c).accounts[account].home}/.jupyter/lab.log"
     change(
-        c, START, folder, folder, user=account, why="start JupyterLab",
+        c, START, folder, platform(c).PATH, folder, user=account, why="start JupyterLab",
         undo=("session %s %s", account, log), keep=[log], then={"lab.session": "yes"},
     )  # fmt: skip
 
@@ -96,7 +97,7 @@ def wait(c: Connection, want: Settings) -> None:
         return
     with screen.working(host.label, "wait for JupyterLab"):
         answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
-    host.facts.clear()
+    host.forget()
     if not answer.ok:
         raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}")
 
@@ -108,8 +109,9 @@ def stop(c: Connection) -> None:
     if have.owner and have.owner != want.jupyter_user:
         raise SetupError(f"{Host.of(c).label}: {want.lab_place} belongs to {have.owner}, so it is not yours to stop")
     if have.service and (have.pid or have.state not in ("", "inactive", "failed")):  # it may crash again and again, without a port
-        change(c, SERVICE, "stop", user=want.jupyter_user, why="stop JupyterLab")
+        platform(c).service.stop(c)
     elif have.pid:
         change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
     elif have.session:
-        change(c, "tmux kill-session -t =jupyter", user=want.jupyter_user, why="end the tmux session jupyter")
+        account = facts(c).accounts[want.jupyter_user]
+        change(c, END, account.name, PREFIXES[want.python], account.home, why="end the tmux session jupyter")

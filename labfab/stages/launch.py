@@ -13,18 +13,24 @@ from .. import screen
 from ..errors import SetupError
 from ..facts import PREFIXES, File, facts
 from ..host import Host, ask, change, fill, put
+from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 
 GROUP = "shortcuts"
 NAME = "launchlab"
 MARK = "# labfab: starts JupyterLab"
-# tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
-START = """\
+# The account need not have tmux on its PATH: conda and Homebrew keep theirs elsewhere.
+SURROUNDINGS = """\
 umask 077
-export PATH=~/%s/bin:/usr/local/bin:/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/$(id -u)
+export PATH=~/%s/bin:%s
+[ ! -d "/run/user/$(id -u)" ] || export XDG_RUNTIME_DIR="/run/user/$(id -u)"
+"""
+# tee, so that `tmux attach -t jupyter` shows it too. The log may quote file names: for its owner only.
+SESSION = """\
 tmux new-session -d -s jupyter 'exec ~/%s/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log'
 """
+START = SURROUNDINGS + SESSION
 COMMAND = f"""\
 #!/bin/sh
 {MARK} in the tmux session `jupyter`, unless it runs, and says where. Changes of yours are overwritten.
@@ -39,10 +45,10 @@ if answers; then
     echo "JupyterLab runs already: $place on this host"
     exit
 fi
-if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service 2>/dev/null; then
-    XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start jupyter.service
+{SURROUNDINGS}"""
+ELSE = f"""\
 elif ! tmux has-session -t =jupyter 2>/dev/null; then
-{START}fi
+{SESSION}fi
 end=$(($(date +%%s) + 120))
 while tmux has-session -t =jupyter 2>/dev/null || pgrep -u "$user" -f bin/jupyter-lab >/dev/null; do
     if answers; then
@@ -56,20 +62,29 @@ tail -n 3 ~/.jupyter/lab.log
 echo "JupyterLab does not answer at $place"
 exit 1
 """
-LOOK = "cd ~/.local/bin 2>/dev/null || exit 1; [ -e %s ] || [ -L %s ] || exit 1; stat -L -c '%%a %%U' ./%s; base64 -w0 ./%s"
-FOUND = "runuser -l %s -c %s 2>/dev/null | grep -qx %s"
+# Asked by the account, whose shell knows no words of ours.
+LOOK = """\
+name=%s
+cd ~/.local/bin 2>/dev/null || exit 1
+[ -e "$name" ] || [ -L "$name" ] || exit 1
+{ stat -L -c '%%a %%U' "./$name" || stat -L -f '%%Lp %%Su' "./$name"; } 2>/dev/null
+base64 <"./$name" | tr -d '\\n'
+"""
+FOUND = "log_in %s %s 2>/dev/null | grep -qx %s"
 PROFILE = '\n# labfab: commands of your own\nPATH="$HOME/.local/bin:$PATH"\n'
 
 
-def text(want: Settings) -> str:
+def text(c: Connection) -> str:
     """The command: the same tmux session as lab.start's."""
-    prefix = PREFIXES[want.python]
-    return fill(COMMAND, want.jupyter_user, want.lab_url(want.lab_port), want.lab_socket, prefix, prefix)
+    want = Settings.of(c)
+    prefix, path = PREFIXES[want.python], platform(c).PATH
+    given = (want.jupyter_user, want.lab_url(want.lab_port), want.lab_socket, prefix, path, prefix)
+    return fill(COMMAND + platform(c).service.BY_HAND + ELSE, *given)
 
 
 def there(c: Connection, account: str, name: str) -> File | None:
     """The command that an account has under this name. Raises SetupError when it is not ours."""
-    answer = ask(c, LOOK, name, name, name, name, user=account)
+    answer = ask(c, LOOK, name, user=account)
     if not answer.ok:
         return None
     stat, _, blob = answer.out.partition("\n")
@@ -82,8 +97,8 @@ def there(c: Connection, account: str, name: str) -> File | None:
 
 def install(c: Connection, account: str, name: str) -> bool:
     """Have the command in an account's ~/.local/bin, where its login shells find it; False where it was there already."""
-    want, path = Settings.of(c), f"{facts(c).accounts[account].home}/.local/bin/{name}"
-    written = put(c, path, text(want), why=f"write {path}", old=there(c, account, name), mode="755", owner=account)
+    path = f"{facts(c).accounts[account].home}/.local/bin/{name}"
+    written = put(c, path, text(c), why=f"write {path}", old=there(c, account, name), mode="755", owner=account)
     if written:
         let_shells_find(c, account, name)
     return bool(written)

@@ -104,7 +104,7 @@ def home(tmp_path):
     (tmp_path / "bin").mkdir()
     for name, text in {
         "curl": 'echo "$* $(cat)" >>"$HOME/calls"; echo "[]"',
-        "pgrep": 'case "$*" in *python*) echo 7; echo 8 ;; *) [ "$2" = 7 ] ;; esac',
+        "pgrep": 'case "$*" in *ython*) echo 7; echo 8 ;; *) [ "$2" = 7 ] ;; esac',
         "ps": "true",
     }.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -122,9 +122,10 @@ def asked(home, pid: str) -> dict[str, str]:
     return activity.parse(done.stdout, ("activity",))["activity"]
 
 
-def test_a_server_is_asked_where_it_says_itself(home):
-    """Its port, scheme, path and token are those it started with."""
-    runtime = home / ".local/share/jupyter/runtime"
+@pytest.mark.parametrize("data", [".local/share/jupyter", "Library/Jupyter"])
+def test_a_server_is_asked_where_it_says_itself(home, data):
+    """Its port, scheme, path and token are those it started with; macOS has another folder for the note."""
+    runtime = home / data / "runtime"
     runtime.mkdir(parents=True)
     note = {"base_url": "/old/", "pid": 7, "port": 8888, "secure": True, "sock": "", "token": "abc", "url": "https://x:8888/old/"}
     (runtime / "jpserver-7.json").write_text(json.dumps(note, indent=2))

@@ -57,8 +57,8 @@ def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
 def test_the_host_s_command_starts_what_lab_start_starts(known):
     """The same session in tmux, with the settings of the day."""
     model = known(python="venv", base_url="/j/", lab_port=9990)
-    text = launch.text(shortcuts.Settings.of(model.c))
-    assert launch.START % ("jupyter-venv", "jupyter-venv") in text
+    text = launch.text(model.c)
+    assert launch.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text and launch.SESSION % "jupyter-venv" in text
     assert "url=http://127.0.0.1:9990/j/" in text and "%" not in text.replace("date +%s", "")
 
 
