@@ -1,7 +1,7 @@
 """Facts: what is there.
 
 One POSIX script, facts.sh in on_host/, reads a host in sections, in one round trip. A change forgets what was read;
-afterwards only the sections that are asked for are read again.
+the first question afterwards reads them anew, but for those that take long and are not asked for.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from . import scripts, websites
 from .errors import SetupError
 from .host import Host
 from .settings import Settings
+from .shell import ConnectionLost
 
 SCRIPT = scripts.shared("facts")
 APACHE = scripts.shared("apache")
 SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme", "proxy")
+SLOW = ("updates", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
 # What moves a terminal's cursor, but for the tab between the parts of a value.
@@ -195,7 +197,7 @@ class Facts:
         """One section's values; the first question of a run reads them all."""
         known = Host.of(self.c).facts
         if section not in known:
-            known.update(read(self.c, (section,) if Host.of(self.c).changes else SECTIONS))
+            known.update(read(self.c, section))
         return known[section]
 
     @cached_property
@@ -296,23 +298,40 @@ class Facts:
         )
 
 
-def read(c: Connection, sections: tuple[str, ...]) -> dict[str, Values]:
-    """Run the script and split its answer."""
+def begin(c: Connection) -> None:
+    """Have the host read itself while the laptop does something else; its answer is waited for where it is needed."""
+    host = Host.of(c)
+    if not host.facts and not host.reading:
+        host.reading = host.open().send(script(c, SECTIONS))
+
+
+def read(c: Connection, section: str) -> dict[str, Values]:
+    """Read the host, or wait for what it was asked already. section: the one that is needed now."""
+    host = Host.of(c)
+    wanted = tuple(name for name in SECTIONS if not host.changes or name == section or name not in SLOW)
+    reading, host.reading = host.reading, None
+    try:
+        wanted = SECTIONS if reading else wanted
+        answer = (reading or host.open().send(script(c, wanted))).result()
+    except ConnectionLost as lost:
+        answer = host.resume(lost).run(script(c, wanted))
+    if not answer.ok:
+        raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
+    return parse(answer.out, wanted)
+
+
+def script(c: Connection, sections: tuple[str, ...]) -> str:
+    """The script with what it has to know."""
     want = Settings.of(c)
     users = dict.fromkeys([want.user, *([want.lab_user] if want.lab_user else []), c.user, "root"])
     given = {
         "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
         "LAB_PORT": want.lab_port, "LAB_URL": want.lab_url(want.lab_port), "ROOT_DIR": want.root_dir,
-        "LAB_SOCKET": want.lab_socket,
-        "PUBLISH": want.publish,
-    }
+        "LAB_SOCKET": want.lab_socket, "PUBLISH": want.publish,
+    }  # fmt: skip
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
-    shell = Host.of(c).open()
-    own = APACHE * (want.publish == "apache") + scripts.own("facts", shell.kernel)
-    answer = shell.run(f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}")
-    if not answer.ok:
-        raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
-    return parse(answer.out, sections)
+    own = APACHE * (want.publish == "apache") + scripts.own("facts", Host.of(c).open().kernel)
+    return f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}"
 
 
 def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:

@@ -130,7 +130,7 @@ def lay_out(host: Host) -> str:
 def run(c: Connection, script: str, timeout: float = 120) -> Result:
     """Run a part of the guard; it is no change of its own, so nothing is journaled."""
     host = Host.of(c)
-    host.facts.clear()
+    host.forget()
     return host.open().run(script, timeout=timeout)
 
 

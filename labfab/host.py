@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fabric import Connection
 
 from . import connection, journal, refusal, screen
+from .claim import Claim
 from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
 from .settings import Settings
-from .shell import Result, Shell, WrongSudoPassword
+from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
 if TYPE_CHECKING:
     from .facts import File
@@ -68,7 +69,10 @@ class Host:
     def __init__(self, c: Connection) -> None:
         self.c = c
         self.shell: Shell | None = None
+        self.claim = Claim()
         self.facts: dict[str, Any] = {}
+        self.reading: Frame | None = None  # facts under way
+        self.resumed = False
         self.changes: list[Change] = []
         self.stage = ""
         self.depth = 0
@@ -97,7 +101,7 @@ class Host:
 
     def open(self) -> Shell:
         """Dial where that is still to do and give the root shell."""
-        if self.shell is None or self.shell.channel.closed:
+        if self.shell is None:
             settings = Settings.of(self.c)
             self.label = connection.follow(self.c) or self.label
             if not self.c.is_connected:
@@ -130,7 +134,7 @@ class Host:
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         for _ in range(3 if sys.stdin.isatty() else 0):
-            password = screen.hidden(f"sudo password of {refusal.address(self.c)}")
+            password = screen.hidden("sudo password of", refusal.address(self.c))
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         raise SetupError(
@@ -147,8 +151,34 @@ class Host:
         if self.shell:
             self.shell.close()
         self.shell = None
-        self.facts.clear()
+        self.forget()
         self.c.close()
+
+    def forget(self) -> None:
+        """Know nothing of the host any more, for it was changed."""
+        self.facts.clear()
+        self.reading = None
+
+    def read(self, script: str) -> Result:
+        """Run a script that changes nothing; where the line breaks, once more over a new one."""
+        try:
+            return self.open().run(script)
+        except ConnectionLost as lost:
+            return self.resume(lost).run(script)
+
+    def resume(self, lost: ConnectionLost) -> Shell:
+        """Dial anew, once in a run. Raises *lost* where that fails, or where another run may have come between."""
+        if self.resumed or (self.window and self.window.armed_at):
+            raise lost
+        self.resumed = True
+        self.close()
+        try:
+            shell = self.open()
+            if self.claim.shell:
+                self.claim.take(shell)
+        except SetupError:
+            raise lost from None
+        return shell
 
 
 def alias_of(c: Connection, settings: Settings) -> str:
@@ -203,7 +233,7 @@ def ask(c: Connection, command: str, *args: object, user: str | None = None) -> 
     Exit code 0 means yes and 1 no; anything else is an error and raises SetupError.
     """
     host = Host.of(c)
-    result = host.open().run(as_user(fill(command, *args), user))
+    result = host.read(as_user(fill(command, *args), user))
     if result.code not in (0, 1):
         raise SetupError(f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}")
     return result
@@ -302,10 +332,14 @@ def write(
         host.window.arm()
         timeout = min(timeout, host.window.patience)
     began = time.monotonic()
-    shell = host.open()
     with screen.working(host.label, why) as tell:
-        result = shell.run(journal.command(line) + script, on_line=tell, timeout=timeout)
-    host.facts.clear()
+        try:
+            result = host.open().run(journal.command(line) + script, tell, timeout)
+        except ConnectionLost as lost:
+            if not host.claim.shell or host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN:
+                raise  # it may have been done, or in part
+            result = host.open().run(journal.command(line) + script, tell, timeout)
+    host.forget()
     if not result.ok:
         raise SetupError(failure(host.label, why, result, explain))
     host.changes.append(Change(host.stage, why, str(line.get("path", ""))))

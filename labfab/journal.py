@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 FOLDER = "/var/lib/labfab"
+UNKNOWN = 1  # exit code where the journal has no such line, as grep has it
 FULL = 73  # exit code for a journal that cannot be written; EX_CANTCREAT of sysexits.h
 # Runs in front of each change, in the same frame, so the journal costs no round trip.
 NOTE = f"""KEPT={FOLDER}/before/{{number}}
@@ -65,6 +66,11 @@ def entry(
     line = {"number": number or new_number(), "time": int(time.time()), "stage": stage, "why": why}
     more = {"undo": list(undo), "path": path, "sha256": sha256, "keep": list(keep)}
     return line | {name: value for name, value in more.items() if value}
+
+
+def knows(line: dict[str, object]) -> str:
+    """The shell text that ends with UNKNOWN where an entry was not begun to be written."""
+    return f"[ -e {FOLDER}/journal.jsonl ] || exit {UNKNOWN}; grep -qF {line['number']} {FOLDER}/journal.jsonl"
 
 
 def new_number() -> str:

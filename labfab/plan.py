@@ -28,7 +28,7 @@ def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> 
         c.config.run.dry = before
     changes = host.changes[first:]
     del host.changes[first:]
-    host.facts.clear()  # they tell of a host as it would be
+    host.forget()  # they tell of a host as it would be
     if as_json:
         screen.say(json.dumps(document(host, changes), indent=2, ensure_ascii=False))
     else:

@@ -26,8 +26,6 @@ from .errors import SetupError
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
 READY = re.compile(rf"{ROOT} (\S*)\n".encode())
-# Not in /run/lock, where everybody may write: whoever has the name first could keep us out.
-LOCK = "/var/run/labfab/lock"
 SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
 PATHS = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH\n'
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
@@ -68,6 +66,21 @@ class Result(NamedTuple):
         return " | ".join(lines[-3:]) or f"exit code {self.code}, no output"
 
 
+class Frame:
+    """A script under way; the shell works through its frames in order."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.said: Result | None = None
+
+    def result(self, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
+        """Wait for its end, and of those before it. Raises ConnectionLost."""
+        while self.said is None:
+            self.shell.frames[0].said = self.shell.take(on_line, timeout)
+            del self.shell.frames[0]
+        return self.said
+
+
 class Shell:
     """A root shell over one channel of an open transport."""
 
@@ -83,7 +96,8 @@ class Shell:
         self.channel = transport.open_session(timeout=30)
         self.channel.exec_command(START if root else START_PLAIN)
         self.password = password
-        self.locked = False
+        self.frames: list[Frame] = []  # under way, oldest first
+        self.seen = {"out": b"", "err": b""}  # of what they said
         self.kernel = self.become_root()
         if self.kernel not in scripts.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
@@ -121,50 +135,40 @@ class Shell:
             return f"{self.label}: this account may not use sudo: log in as root or as an account that may"
         return f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
 
-    def run(
-        self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
-    ) -> Result:
+    def run(self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
         """Run a script and wait for its end.
 
         on_line: called with each line as it comes. timeout: seconds of silence that count as a broken connection.
         Raises ConnectionLost.
         """
-        return self.exchange(f"(eval {shlex.quote(script)}) </dev/null 9>&-", on_line, timeout)
+        return self.send(script).result(on_line, timeout)
 
-    def lock(self) -> str:
-        """Hold the host's lock against other runs as long as this shell lives; tell who holds it already."""
-        if not self.locked:
-            # Descriptor 9 is closed in each script, else a server that it starts would hold the lock for good.
-            # `command` keeps dash alive where the file cannot be opened.
-            take = f"mkdir -p -m 700 {LOCK.rpartition('/')[0]} && command exec 9>>{LOCK} && "
-            take += f"if hold 9; then echo $$ >{LOCK}; else echo pid $(cat {LOCK}); fi"
-            answer = self.exchange(take)
-            if not answer.ok:
-                raise SetupError(f"{self.label}: cannot hold {LOCK} on the host: {answer.last_words}")
-            holder = answer.out.strip()
-            self.locked = not holder
-            return holder
-        return ""
+    def send(self, script: str) -> Frame:
+        """Send a script, whose end is waited for later: what is sent together takes one round trip together."""
+        # Descriptor 9 is what holds the host's lock (claim.py): a server that a script starts would hold it for good.
+        return self.frame(f"(eval {shlex.quote(script)}) </dev/null 9>&-")
 
-    def exchange(
-        self, text: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
-    ) -> Result:
-        """Send one line of shell text in a frame, the first one after the words, and wait until both outputs show its end."""
+    def frame(self, text: str) -> Frame:
+        """Send one line of shell text that the shell itself runs, the first one after the words. Raises ConnectionLost."""
         frame, self.words = self.words, ""
         frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
-        out_end, err_end = f"\n{self.token} ".encode(), f"\n{self.token}\n".encode()
-        seen = {"out": b"", "err": b""}
         try:
             self.channel.sendall(frame.encode())
-            while not (out_end in seen["out"] and seen["out"].endswith(b"\n") and err_end in seen["err"]):
-                if not self.receive(seen, timeout, on_line):
-                    raise ConnectionLost(self.lost())
         except OSError:
             raise ConnectionLost(self.lost()) from None
-        out, _, code = seen["out"].rpartition(out_end)
-        err = seen["err"].rpartition(err_end)[0]
-        return Result(int(code), out.decode(errors="replace"), err.decode(errors="replace"))
+        self.frames.append(Frame(self))
+        return self.frames[-1]
+
+    def take(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
+        """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""
+        ends = {"out": re.compile(rf"\n{self.token} (\d+)\n".encode()), "err": re.compile(rf"\n{self.token}\n".encode())}
+        while not all(found := [end.search(self.seen[name]) for name, end in ends.items()]):
+            if not self.receive(self.seen, timeout, on_line):
+                raise ConnectionLost(self.lost())
+        out, err = (self.seen[name][: end.start()].decode(errors="replace") for name, end in zip(ends, found, strict=True))
+        self.seen = {name: self.seen[name][end.end() :] for name, end in zip(ends, found, strict=True)}
+        return Result(int(found[0][1]), out, err)
 
     def lost(self) -> str:
         return f"{self.label}: the connection broke: run the same command again, it goes on where this stopped"

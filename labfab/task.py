@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +13,8 @@ from invoke import Context
 
 from . import guard, recipe, screen
 from .errors import SetupError
+from .facts import begin
 from .host import Host
-
-COMPANY = 20  # seconds to wait for the end of another run
 
 
 class HostTask(Task):
@@ -40,9 +38,7 @@ class HostTask(Task):
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
             raise SetupError(f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
-        recipe.choose(c, kwargs.get("recipe", ""))
-        host = Host.of(c)
-        share(host.c, c)
+        host = self.meet(c, kwargs.get("recipe", ""))
         with self.counted(host):
             if not self.dials:
                 host.open()
@@ -51,6 +47,13 @@ class HostTask(Task):
                 if host.depth == 1:
                     guard.settle(c)
             return super().__call__(c, *args, **kwargs)
+
+    def meet(self, c: Connection, name: str) -> Host:
+        """Find the settings and the session of a host; nobody is dialled yet."""
+        recipe.choose(c, name)
+        host = Host.of(c)
+        share(host.c, c)
+        return host
 
     @contextlib.contextmanager
     def counted(self, host: Host) -> Iterator[None]:
@@ -67,19 +70,14 @@ class HostTask(Task):
 
 
 def refuse_company(host: Host) -> None:
-    """Stop where another run is at work on this host; the session of one that died ends within seconds."""
-    holder, until = host.open().lock(), time.monotonic() + COMPANY
-    if holder:
-        with screen.working(host.label, f"wait for another run ({holder})") as tell:
-            while holder and time.monotonic() < until:
-                tell("")
-                time.sleep(0.5)
-                holder = host.open().lock()
-    if holder:
-        raise SetupError(
-            f"{host.label}: another run of labfab is at work there ({holder}): wait for its end, "
-            "or end that process there if its laptop is gone"
-        )
+    """Have the host to ourselves, and ask it at once what there is: both in one round trip."""
+    shell = host.open()
+    if host.claim.shell is shell:
+        return
+    asked = host.claim.ask(shell)
+    begin(host.c)
+    if not host.claim.take(shell, asked):
+        host.forget()
 
 
 def tally(host: Host) -> str:

@@ -80,7 +80,7 @@ class Undo:
 
     def run(self, script: str, tell=None):
         host = Host.of(self.c)
-        host.facts.clear()
+        host.forget()
         return host.open().run(script, on_line=tell, timeout=LONG)
 
     def stop_lab(self) -> None:

@@ -19,7 +19,7 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import connection, facts, guard, journal, task
+from labfab import claim, connection, facts, guard, journal
 from labfab import host as door
 from labfab.host import Host
 from labfab.laptop import password, secrets
@@ -216,9 +216,15 @@ class FakeHost:
         if root and wanted and given != wanted:
             raise WrongSudoPassword
         return SimpleNamespace(
-            run=self.run, lock=lambda: self.at_work, close=lambda: None, channel=SimpleNamespace(closed=False),
+            run=self.run, send=lambda script: answered(self.run(script)), close=lambda: None, label=label,
+            frame=lambda text: answered(Result(0, f"held {self.at_work}" if self.at_work else "free", "")),
             kernel=self.sections["system"]["kernel"],
         )  # fmt: skip
+
+
+def answered(result: Result) -> SimpleNamespace:
+    """A frame whose end has come."""
+    return SimpleNamespace(result=lambda: result)
 
 
 def parsed(line: dict, script: str) -> Write:
@@ -254,7 +260,7 @@ def alone(tmp_path, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setattr(Host, "sessions", {})
     monkeypatch.setattr(Host, "names", {})
-    monkeypatch.setattr(task, "COMPANY", 0)
+    monkeypatch.setattr(claim, "PATIENCE", 0)
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut

@@ -229,16 +229,18 @@ def test_a_host_without_os_release_is_no_traceback(fake):
         platform(model.c)
 
 
-def test_the_first_question_reads_everything_and_later_ones_what_changed(fake):
-    """One round trip for a run without changes."""
+def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_long(fake):
+    """One round trip for a run without changes, and one more after a change."""
     model = fake()
     for _ in range(2):
         assert facts.facts(model.c).firewall.active is False and facts.facts(model.c).python.lab is False
     assert len(model.told) == 1
     Host.of(model.c).changes.append("one")
-    Host.of(model.c).facts.clear()
-    assert facts.facts(model.c).lab.api == ""
-    assert "set -- lab\n" in model.told[-1]
+    Host.of(model.c).forget()
+    assert facts.facts(model.c).lab.api == "" and facts.facts(model.c).firewall.active is False
+    assert len(model.told) == 2 and "updates" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
+    assert facts.facts(model.c).updates.age == 10
+    assert len(model.told) == 3
 
 
 def test_a_script_that_fails_is_told(fake, monkeypatch):

@@ -354,7 +354,7 @@ def test_without_a_host_nothing_runs_on_the_laptop(alone, stage):
 def test_a_second_run_at_the_same_time_is_refused(fake):
     """Whoever holds the lock is named, and nothing is changed."""
     model = fake()
-    model.at_work = "pid 4711"
+    model.at_work = "4711"
     with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid 4711\)"):
         user.add(model.c)
     assert model.writes == []

@@ -1,13 +1,13 @@
 """The framed shell, against the real `sh` of this machine."""
 
 import os
-import re
 import shutil
 import signal
 import time
 
 import pytest
 
+from labfab.claim import Claim
 from labfab.errors import SetupError
 from labfab.shell import ConnectionLost, Result, WrongSudoPassword
 from tests.local_sh import opened
@@ -87,26 +87,50 @@ def test_a_large_script_is_sent_whole(sh):
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
     """The second shell learns who is at work, until the first one ends; what a script starts does not hold it."""
-    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.claim.PATIENCE", 0)
     with opened(tmp_path) as first, opened(tmp_path) as second:
-        assert first.lock() == first.lock() == ""
-        assert re.fullmatch(r"pid \d+", second.lock())
+        assert Claim().take(first)
+        with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"):
+            Claim().take(second)
         first.run(f"sleep 3 >/dev/null 2>&1 & echo $! >'{tmp_path}/pid'")
         first.close()
-        assert second.lock() == ""
+        assert Claim().take(second)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
+def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
+    """After its line broke it has the lock again if nobody else had it since; else nothing that it knows holds any more."""
+    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
+    claim, other = Claim(), Claim()
+    with opened(tmp_path) as shell:
+        assert claim.take(shell)
+    with opened(tmp_path) as shell:
+        assert claim.take(shell)
+    with opened(tmp_path) as shell:
+        assert other.take(shell)
+    with opened(tmp_path) as shell, pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+        claim.take(shell)
+
+
+def test_scripts_sent_together_are_answered_in_order(sh):
+    """Each has its own outputs and exit code, whichever is asked for first; one that nobody asks for harms none."""
+    frames = [sh.send(f"echo {number}; echo e{number} >&2; exit {number}") for number in range(4)]
+    assert frames[2].result() == Result(2, "2\n", "e2\n") and frames[0].result() == Result(0, "0\n", "e0\n")
+    assert sh.run("echo last") == Result(0, "last\n", "")
 
 
 def test_the_lock_is_where_only_root_writes(tmp_path, monkeypatch):
     """Its folder is made for its owner only; one that cannot be had is one line, and the shell lives on."""
-    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "new/lock"))
+    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "new/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
-        assert shell.lock() == "" and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        assert Claim().take(shell) and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     (tmp_path / "taken/lock").mkdir(parents=True)
-    monkeypatch.setattr("labfab.shell.LOCK", str(tmp_path / "taken/lock"))
+    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "taken/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
         with pytest.raises(SetupError, match="box: cannot hold .*/taken/lock on the host: "):
-            shell.lock()
+            Claim().take(shell)
         assert shell.run("echo on").out.strip() == "on"
 
 

@@ -67,7 +67,7 @@ class Look:
         except SetupError as error:
             self.powerless = str(error.message)
             self.host.shell = Shell(self.c.transport, self.host.label, root=False)
-        self.host.facts.clear()
+        self.host.forget()
 
     def close(self) -> None:
         """Close the forward; leave no shell without rights to the tasks that follow."""
@@ -75,7 +75,7 @@ class Look:
         if self.powerless and self.host.shell:
             self.host.shell.close()
             self.host.shell = None
-        self.host.facts.clear()
+        self.host.forget()
 
     @cached_property
     def facts(self) -> Any:

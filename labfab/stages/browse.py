@@ -144,7 +144,7 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
     finally:
         host.shell.close()
         host.shell = None
-        host.facts.clear()
+        host.forget()
 
 
 def own_key(c: Connection) -> Path | None:
