@@ -23,7 +23,7 @@ from .shell import ConnectionLost
 
 SCRIPT = scripts.shared("facts")
 APACHE = scripts.shared("apache")
-SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "https", "acme", "proxy")
+SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy")
 SLOW = ("updates", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
@@ -59,8 +59,14 @@ class System(msgspec.Struct, frozen=True):
 
 class Updates(msgspec.Struct, frozen=True):
     age: int  # seconds since the lists were fetched
-    pending: int | None  # packages to install or remove; None: could not be simulated
+    pending: int | None  # packages to install or remove; None: could not be found out
     interrupted: bool  # dpkg was stopped in the middle
+    listed: str = ""  # what softwareupdate said, on macOS
+    filevault: bool = False  # macOS: after a restart somebody has to type a password before anybody gets in
+
+
+class Power(msgspec.Struct, frozen=True):
+    sleep: int | None  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -137,10 +143,10 @@ class Lab(msgspec.Struct, frozen=True):
     since: str
     stale: bool  # its configuration is newer than the process
     api: str  # version that answers; empty: nothing does
-    service: bool = False  # systemd starts it
+    service: bool = False  # systemd or launchd starts it
     unit: File | None = None
     socket_mode: str = ""  # of the Unix socket, where it listens on one
-    state: str = ""  # of the unit, in systemd's word; empty: systemd does not start it
+    state: str = ""  # of the unit, in the word of systemd or launchd; inactive: it does not run; empty: it has none
 
 
 class Https(msgspec.Struct, frozen=True):
@@ -212,7 +218,14 @@ class Facts:
     def updates(self) -> Updates:
         v = self.raw("updates")
         pending = v.get("pending", "")
-        return Updates(int(v.get("age", 0)), int(pending) if pending else None, "interrupted" in v)
+        return Updates(
+            int(v.get("age", 0)), int(pending) if pending else None, "interrupted" in v, text(v.get("listed", "")), "filevault" in v
+        )
+
+    @cached_property
+    def power(self) -> Power:
+        minutes = self.raw("power").get("sleep", "")
+        return Power(int(minutes) if minutes.isdigit() else None)
 
     @cached_property
     def accounts(self) -> dict[str, Account]:

@@ -244,7 +244,7 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ ", r" \|\| \{ .* \}; \} && rm -f \S+"
+MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+ )?", r" \|\| \{ .* \}; \} && rm -f \S+"
 INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
 PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
@@ -288,8 +288,8 @@ EFFECTS = (
     (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
-    (r"printf %s .* >>~/.profile", facts("python", **{"shell.venv": "yes"})),
-    (r"~/\w+/bin/conda init bash", facts("python", **{"shell.conda": "yes"})),
+    (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),
+    (r"~/\w+/bin/conda init bash(?: zsh)?", facts("python", **{"shell.conda": "yes"})),
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
     (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),

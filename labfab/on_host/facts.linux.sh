@@ -19,15 +19,19 @@ system() {
 # The simulation costs 0.7 s, so its verdict is kept together with what it was made from.
 updates() {
   command -v apt-get >/dev/null || return 0
-  cache=/var/cache/labfab
-  stamp=$(stat -c %Y $cache/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null | sort -n | tail -n 1)
-  say age $(( $(date +%s) - ${stamp:-0} ))
-  [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] && say interrupted yes
+  cache=/var/cache/labfab stamp=0
+  for seen in $(stat -c %Y $cache/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
+    [ "$seen" -le "$stamp" ] || stamp=$seen
+  done
+  say age $(( $(date +%s) - stamp ))
+  for left in /var/lib/dpkg/updates/*; do [ ! -e "$left" ] || say interrupted yes; done
   grep -qE '^Status: .* (half-installed|half-configured|unpacked|triggers-pending)$' /var/lib/dpkg/status && say interrupted yes
   made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
     /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null | cksum)
-  if [ "$(sed -n 1p $cache/verdict 2>/dev/null)" = "$made_from" ]; then
-    say pending "$(sed -n 2p $cache/verdict)"
+  was= pending=
+  [ ! -e $cache/verdict ] || { read -r was; read -r pending; } <$cache/verdict
+  if [ "$was" = "$made_from" ]; then
+    say pending "$pending"
     return
   fi
   if simulated=$(apt-get -s -o Debug::NoLocking=true --auto-remove dist-upgrade 2>/dev/null); then
@@ -37,18 +41,28 @@ updates() {
   fi
 }
 
+power() { :; }  # a server does not go to sleep by itself
+
 account_facts() {  # account
-  say "$1.password" "$(passwd -S "$1" 2>/dev/null | cut -d' ' -f2)"
+  read -r _ state _ <<END
+$(passwd -S "$1" 2>/dev/null)
+END
+  say "$1.password" "$state"
   [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
 }
 
+listeners() { [ -n "$LISTENERS" ] || LISTENERS=$(ss -Hltnpe 2>/dev/null); }  # of TCP, in $LISTENERS
 sshd_facts() {  # and what it says of itself, in $every
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
   every=$(/usr/sbin/sshd -T 2>/dev/null)
-  printf '%s\n' "$every" | sed -n 's/^port \(.*\)/port.\1=yes/p'
-  grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null | grep -v "^$DROP_IN:" | blob other_ports
-  ss -Hltnp 2>/dev/null | sed -nE -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
+  while read -r option value; do [ "$option" != port ] || say "port.$value" yes; done <<END
+$every
+END
+  others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null | grep -v "^$DROP_IN:")
+  [ -z "$others" ] || echo "$others" | blob other_ports
+  listeners
+  printf '%s\n' "$LISTENERS" | sed -nE -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
     -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*/listening.\1=another program/p'
 }
 
@@ -65,11 +79,15 @@ $2 == "tuple" && $4 ~ /^(allow|limit)(_|$)/ && $5 ~ /^(tcp|any)$/ && $6 ~ /^[0-9
 }
 END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
 
+# What `ufw status` finds out, without starting its Python: whether its chains are there, and what it is set to.
 firewall() {
   command -v ufw >/dev/null || return 0
-  status=$(LC_ALL=C ufw status verbose 2>/dev/null)
-  case $status in *"Status: active"*) say active yes ;; esac
-  say incoming "$(printf '%s\n' "$status" | sed -nE 's/^Default: ([a-z]+) \(incoming\).*/\1/p')"
+  iptables -S ufw-user-input >/dev/null 2>&1 && say active yes
+  case $(grep '^DEFAULT_INPUT_POLICY=' /etc/default/ufw 2>/dev/null) in
+    *DROP*) say incoming deny ;;
+    *REJECT*) say incoming reject ;;
+    *ACCEPT*) say incoming allow ;;
+  esac
   # While ufw is off it shows no rules, so they are read where it keeps them.
   awk "$RULES" /etc/ufw/user.rules 2>/dev/null
   return 0
@@ -84,19 +102,29 @@ lab_service() {
 }
 
 lab_listener() {  # owner, pid and holder of where JupyterLab is to listen
+  socket=
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET
     socket=$(ss -Hlxpe 2>/dev/null | awk -v path="$path" '$5 == path' | head -n 1)
     [ -n "$socket" ] && say socket_mode "$(mode_of "$path")" && socket="$socket uid:$(stat -c %u "$path")"
   else
-    socket=$(ss -Hltnpe "sport = :$LAB_PORT" 2>/dev/null | head -n 1)
+    listeners
+    while read -r line; do
+      read -r _ _ _ place _ <<END
+$line
+END
+      case $place in *":$LAB_PORT") [ -n "$socket" ] || socket=$line ;; esac
+    done <<LINES
+$LISTENERS
+LINES
   fi
   [ -n "$socket" ] || return 0
   # The kernel tells whose a socket is even where it hides the process; root's carries no uid.
-  uid=$(printf '%s' "$socket" | sed -nE 's/.* uid:([0-9]+).*/\1/p')
-  owner=$(name_of "${uid:-0}")
-  pid=$(printf '%s' "$socket" | sed -nE 's/.*pid=([0-9]+).*/\1/p')
-  holder=$(printf '%s' "$socket" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')
+  uid=0
+  case $socket in *' uid:'*) uid=${socket#* uid:} uid=${uid%%[!0-9]*} ;; esac
+  case $socket in *pid=*) pid=${socket#*pid=} pid=${pid%%[!0-9]*} ;; esac
+  case $socket in *'users:(("'*) holder=${socket#*'users:(("'} holder=${holder%%\"*} ;; esac
+  owner=$(name_of "$uid")
 }
 
 # Which certbot is there, and what it keeps under the name labfab. Root's PATH over SSH need not have /snap/bin.

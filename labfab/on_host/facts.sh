@@ -8,7 +8,16 @@ file() {  # key path: what a put needs to know
   [ -f "$2" ] && blob "$1.text" <"$2"
 }
 
+linked() {  # home path: whether a part of the path is a link
+  at=$1 rest=$2/
+  while [ -n "$rest" ]; do
+    at=$at/${rest%%/*} rest=${rest#*/}
+    [ ! -L "$at" ] || return 0
+  done
+  return 1
+}
 leads_away() {  # key home path account: tell of a link that leads to what is not the account's
+  linked "$2" "$3" || return 1
   leads=$(real "$2/$3")
   [ "$leads" != "$(real "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] && say "$1" "$leads"
 }
@@ -46,16 +55,19 @@ if [ -n "$MATCH" ]; then
   USERS="$USERS $(people | awk -F: -v first="$FIRST_UID" '$2 >= first && $2 < 60000 && $4 !~ /(nologin|false)$/ { print $1 }')"
   USERS=$(printf '%s\n' $USERS | sort -u)
 fi
-SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding'
+SSHD_OPTIONS='passwordauthentication kbdinteractiveauthentication permitemptypasswords permitrootlogin pubkeyauthentication allowtcpforwarding'
 
 ssh() {
   [ -x /usr/sbin/sshd ] || return 0
   sshd_facts
   for user in $USERS; do
     # Each call costs 80 ms; without a Match block they would all say the same.
-    own=$every
-    [ -z "$MATCH" ] || own=$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null)
-    printf '%s\n' "$own" | sed -nE "s/^($SSHD_OPTIONS) (.*)/$user.\1=\2/p"
+    [ -z "$MATCH" ] || every=$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null)
+    while read -r option value; do
+      case " $SSHD_OPTIONS " in *" $option "*) say "$user.$option" "$value" ;; esac
+    done <<END
+$every
+END
   done
   file main /etc/ssh/sshd_config
   file drop_in "$DROP_IN"
@@ -72,12 +84,13 @@ guard() {
 }
 
 python() {
-  home=$(home_of "$LAB_USER")
+  home=$LAB_HOME
   [ -n "$home" ] || return 0
   [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
   [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
-  [ -f "$home/.bashrc" ] && grep -qs 'conda initialize' "$home/.bashrc" && say shell.conda yes
-  [ -f "$home/.profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/.profile" && say shell.venv yes
+  case $(shell_of "$LAB_USER") in *zsh) startup=.zshrc profile=.zprofile ;; *) startup=.bashrc profile=.profile ;; esac
+  [ -f "$home/$startup" ] && grep -qs 'conda initialize' "$home/$startup" && say shell.conda yes
+  [ -f "$home/$profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/$profile" && say shell.venv yes
   [ -d "$home/$PREFIX" ] || return 0
   prefix=$home/$PREFIX
   say prefix "$prefix"
@@ -91,7 +104,7 @@ python() {
 }
 
 jupyter() {
-  home=$(home_of "$LAB_USER")
+  home=$LAB_HOME
   [ -n "$home" ] || return 0
   own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
   own_folder folder "$home" .jupyter "$LAB_USER"
@@ -104,7 +117,7 @@ jupyter() {
 }
 
 lab() {
-  home=$(home_of "$LAB_USER")
+  home=$LAB_HOME
   [ -n "$home" ] || return 0
   lab_service
   in_tmux "$home" has-session -t =jupyter && say session yes
@@ -119,14 +132,15 @@ lab() {
   say holder "$holder"
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   newer_than "$config" "$pid" && say stale yes
-  say api "$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} "${LAB_URL}api" 2>/dev/null | sed -nE 's/.*"version": *"([^"]*)".*/\1/p')"
+  answer=$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} "${LAB_URL}api" 2>/dev/null)
+  case $answer in *'"version": "'*) answer=${answer#*'"version": "'}; say api "${answer%%\"*}" ;; *) say api '' ;; esac
 }
 
 # The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.
 https() {
   case $PUBLISH in
-    https) base=$(home_of "$LAB_USER") tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
-    apache) base=/etc/labfab tls=tls account=root other=$(home_of "$LAB_USER")/.jupyter/tls ;;
+    https) base=$LAB_HOME tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
+    apache) base=/etc/labfab tls=tls account=root other=$LAB_HOME/.jupyter/tls ;;
     *) return 0 ;;
   esac
   [ -e "$other/key.pem" ] && say elsewhere yes
@@ -141,6 +155,7 @@ https() {
     say pair yes
 }
 
+LAB_HOME=$(home_of "$LAB_USER")
 for section in "$@"; do
   echo "[$section]"
   $section

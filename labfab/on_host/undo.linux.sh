@@ -37,12 +37,6 @@ service() {  # verb account: of JupyterLab's unit
   ! there "$2" || run_as "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" systemctl --user "$1" jupyter.service || :
 }
 
-conda_shell() {  # account folder
-  [ ! -x "$(home_of "$1")/$2/bin/conda" ] || run_as "$1" "$(home_of "$1")/$2/bin/conda" init -q --reverse bash
-  was=$(kept "$(home_of "$1")/.bashrc") now=$(home_of "$1")/.bashrc
-  [ -L "$now" ] || [ -L "$was" ] || [ ! -e "$was" ] || [ "$(cat "$was")" != "$(cat "$now")" ] || bring "$was" "$now"
-}
-
 LETSENCRYPT=/etc/letsencrypt
 
 lineage() {  # certbot's certificate for us, and what else it made on the way, unless others came to use it

@@ -149,6 +149,17 @@ session() {  # account log: end JupyterLab's session
   [ -e "$(kept "$2")" ] || rm -f "$2"
 }
 
+conda_shell() {  # account folder: conda takes its lines out; a file that says the same as before is that of before
+  home=$(home_of "$1")
+  [ ! -x "$home/$2/bin/conda" ] || run_as "$1" env HOME="$home" "$home/$2/bin/conda" init -q --reverse bash zsh
+  for name in .bashrc .bash_profile .zshrc; do
+    was=$(kept "$home/$name") now=$home/$name
+    if [ -L "$now" ] || [ -L "$was" ] || [ ! -e "$now" ]; then continue; fi
+    if [ ! -e "$was" ]; then [ -s "$now" ] || run_as "$1" rm -f "$now"
+    elif [ "$(cat "$was")" = "$(cat "$now")" ]; then bring "$was" "$now"; fi
+  done
+}
+
 jobs() {  # account: end its notebooks that run; what they wrote is the account's, and stays
   there "$1" || return 0
   pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'

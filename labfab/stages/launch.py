@@ -11,7 +11,7 @@ from fabric import Connection
 
 from .. import screen
 from ..errors import SetupError
-from ..facts import PREFIXES, File, facts
+from ..facts import PREFIXES, Account, File, facts
 from ..host import Host, ask, change, fill, put
 from ..platforms import platform
 from ..settings import Settings
@@ -106,15 +106,20 @@ def install(c: Connection, account: str, name: str) -> bool:
 
 def let_shells_find(c: Connection, account: str, name: str) -> None:
     """Have ~/.local/bin on the PATH of an account's login shells."""
-    home = facts(c).accounts[account].home
+    home, file = facts(c).accounts[account].home, profile(facts(c).accounts[account])
     if found(c, account, name, home):
         return
     change(
-        c, "printf %%s %s >>~/.profile", PROFILE, user=account, why="let login shells look into ~/.local/bin",
-        undo=("lines %s %s %s", f"{home}/.profile", *PROFILE.split("\n")[1:3]), keep=[f"{home}/.profile"],
+        c, "printf %%s %s >>%s", PROFILE, file, user=account, why="let login shells look into ~/.local/bin",
+        undo=("lines %s %s %s", file, *PROFILE.split("\n")[1:3]), keep=[file],
     )  # fmt: skip
     if not found(c, account, name, home):
         screen.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
+
+
+def profile(account: Account) -> str:
+    """The file that an account's login shell reads, whether somebody types into it or not."""
+    return f"{account.home}/{'.zprofile' if account.shell.endswith('zsh') else '.profile'}"
 
 
 def found(c: Connection, account: str, name: str, home: str) -> bool:

@@ -1,6 +1,6 @@
 """Python: an environment of your own with JupyterLab in it, below the home of the account that runs Lab.
 
-Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile.  Undo: delete that folder
+Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile or ~/.zprofile.  Undo: delete that folder
 The guides say Anaconda; Miniforge is the default because it is free for everybody and verified the same way.
 """
 
@@ -18,6 +18,7 @@ from ..platforms import conda, platform
 from ..settings import Settings
 from ..task import host_task
 from . import user
+from .launch import profile
 
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
 FLOOR = (2, 21)
@@ -29,11 +30,13 @@ MARKED = (
     "[ \"$(df -Pk ~ | awk 'NR == 2 {{ print $4 }}')\" -gt 51200 ] || echo No space left on device >&2; exit 1; }}; }} "
     "&& rm -f ~/.cache/labfab/{mark}"
 )
-VENV = "python3 -m venv{clear} ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
+VENV = "PATH=%s python3 -m venv{clear} ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge"
 INDEX = " --index-url %s"
+ZSH = " zsh"
+STARTUP = (".bashrc", ".bash_profile", ".zshrc")  # one of them is where conda writes
 PROFILE = "\n# labfab: JupyterLab's Python comes first\nPATH=\"$HOME/%s/bin:$PATH\"\n"
 
 
@@ -57,7 +60,7 @@ def make_venv(c: Connection, want: Settings) -> None:
     place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
     command = VENV.format(clear=" --clear" * facts(c).python.unfinished) + INDEX * len(index) + " uv"
     change(
-        c, marked(command, f"{folder}.unfinished"), folder, folder, *index, user=want.jupyter_user, long=True,
+        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, *index, user=want.jupyter_user, long=True,
         why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )  # fmt: skip
@@ -113,15 +116,15 @@ def init_shell(c: Connection) -> None:
     folder, kind = PREFIXES[want.python], "venv" if want.python == "venv" else "conda"
     if kind in facts(c).python.shells:
         return
-    home, then = facts(c).accounts[want.jupyter_user].home, {f"python.shell.{kind}": "yes"}
+    account, then = facts(c).accounts[want.jupyter_user], {f"python.shell.{kind}": "yes"}
     if kind == "venv":
-        line = PROFILE % folder
-        undo, keep = ("lines %s" + " %s" * 2, f"{home}/.profile", *line.split("\n")[1:3]), [f"{home}/.profile"]
-        why = f"put ~/{folder}/bin first in login shells"
-        change(c, "printf %%s %s >>~/.profile", line, user=want.jupyter_user, why=why, undo=undo, keep=keep, then=then)
+        line, file = PROFILE % folder, profile(account)
+        why, undo = f"put ~/{folder}/bin first in login shells", ("lines %s" + " %s" * 2, file, *line.split("\n")[1:3])
+        change(c, "printf %%s %s >>%s", line, file, user=account.name, why=why, undo=undo, keep=[file], then=then)
     else:
         change(
-            c, "~/%s/bin/conda init bash", folder, user=want.jupyter_user, why="let login shells know conda",
-            undo=("conda_shell %s %s", want.jupyter_user, folder), keep=[f"{home}/.bashrc"], then=then,
+            c, "~/%s/bin/conda init bash" + ZSH * (account.shell.endswith("zsh")), folder, user=account.name,
+            why="let login shells know conda", undo=("conda_shell %s %s", account.name, folder),
+            keep=[f"{account.home}/{name}" for name in STARTUP], then=then,
         )  # fmt: skip
     screen.note("open a new login shell to see it")
