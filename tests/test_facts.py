@@ -161,16 +161,15 @@ def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
     assert read("jupyter", ROOT_DIR=name.replace("'", "'\\''"))["jupyter"]["root_dir"] == ME.pw_name
 
 
-def test_the_rules_of_ufw_are_read_by_its_status(read, tmp_path):
-    """Active and default policy come from ufw itself, in English whatever the host speaks."""
-    said = "Status: active\\nLogging: on (low)\\nDefault: deny (incoming), allow (outgoing), disabled (routed)\\n"
-    found = read("firewall", path=stand_in(tmp_path, "ufw", f'[ "$LC_ALL" = C ] && printf "{said}"'))["firewall"]
-    assert (found["active"], found["incoming"]) == ("yes", "deny")
-
-
-def test_an_inactive_ufw_is_not_active(read, tmp_path):
-    """'inactive' is not 'active'."""
-    assert "active" not in read("firewall", path=stand_in(tmp_path, "ufw", "echo Status: inactive"))["firewall"]
+@pytest.mark.parametrize("policy, incoming", [("DROP", "deny"), ("REJECT", "reject"), ("ACCEPT", "allow")])
+@pytest.mark.parametrize("loaded", [True, False])
+def test_the_state_of_ufw_is_read_where_ufw_reads_it(read, tmp_path, loaded, policy, incoming):
+    """Its chains and its settings tell what `ufw status` would, which takes as long as all the rest together."""
+    stand_in(tmp_path, "ufw", "exit 1")
+    path = stand_in(tmp_path, "iptables", f'[ "$*" = "-S ufw-user-input" ] && {str(loaded).lower()}')
+    (tmp_path / "default").write_text(f'# a word\nIPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\n')
+    found = read("firewall", path=path, instead=("/etc/default/ufw", f"{tmp_path}/default"))["firewall"]
+    assert (found.get("active"), found["incoming"]) == ("yes" if loaded else None, incoming)
 
 
 SS = """\

@@ -51,11 +51,12 @@ END
   [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
 }
 
+LISTENERS=
 listeners() { [ -n "$LISTENERS" ] || LISTENERS=$(ss -Hltnpe 2>/dev/null); }  # of TCP, in $LISTENERS
 sshd_facts() {  # and what it says of itself, in $every
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
-  every=$(/usr/sbin/sshd -T 2>/dev/null)
+  every=$(sshd_says)
   while read -r option value; do [ "$option" != port ] || say "port.$value" yes; done <<END
 $every
 END

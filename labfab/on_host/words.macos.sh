@@ -17,7 +17,8 @@ owner_of() { stat -f %Su "$@"; }
 ids_of() { stat -f %u:%g "$@"; }
 mode_and_owner() { stat -f '%Lp %Su' "$@"; }
 kind_and_ids() { stat -f '%p %u:%g' "$@"; }
-real() { readlink -f "$1"; }  # from 12.3 on
+real() { perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // exit 1, "\n"' "$1"; }  # readlink has -f from 12.3 on, and wants the file there
+unwrapped() { base64 | tr -d '\n'; }
 sha256() { shasum -a 256 | cut -d' ' -f1; }  # of its input
 # There is no flock(1). The lock belongs to the open file, so it stays when perl has ended.
 hold() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 6' "$1"; }  # descriptor: fails while somebody else holds that file
@@ -29,3 +30,64 @@ newer_than() {  # file pid
     [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$(LC_ALL=C date -j -f '%a %b %d %T %Y' "$(echo $began)" +%s)" ]
 }
 boot() { sysctl -n kern.bootsessionuuid; }  # what tells one boot from another
+
+# Jobs of launchd. An override outlives its file, so `enable` is called only where somebody has switched the job off; what was
+# booted out takes its time to end, and until then `bootstrap` fails with 5.
+loaded() { launchctl print "system/$1" >/dev/null 2>&1; }  # label
+load_daemon() {  # label plist: as the file says now
+  if launchctl print-disabled system | grep -qE "\"$1\" => (disabled|true)"; then launchctl enable "system/$1"; fi
+  ! loaded "$1" || unload_daemon "$1" || return
+  for _ in $(seq 30); do
+    said=$(launchctl bootstrap system "$2" 2>&1) && return
+    sleep 0.5
+  done
+  echo "$said" >&2
+  return 1
+}
+unload_daemon() {  # label
+  for _ in $(seq 60); do
+    loaded "$1" || return 0
+    said=$(launchctl bootout "system/$1" 2>&1)
+    loaded "$1" || return 0
+    sleep 0.5
+  done
+  echo "$said" >&2
+  return 1
+}
+
+OWN_SSHD=org.labfab.sshd
+OWN_PLIST=/Library/LaunchDaemons/$OWN_SSHD.plist
+REMOTE_LOGIN=com.openssh.sshd
+REMOTE_PLIST=/System/Library/LaunchDaemons/ssh.plist
+
+# Remote Login's list: only the members of this group may log in; where it has the other name, or is not there, all may.
+ACCESS=com.apple.access_ssh
+values() {  # record key: one a line, which dscl gives on one line, or below each other where one has a blank
+  dscl . -read "$1" "$2" 2>/dev/null | awk -v key="$2:" '{ sub(/^dsAttrTypeNative:/, "") } $1 == key { on = 1; $1 = "" }
+    on { count = split($0, words, " "); for (i = 1; i <= count; i++) print words[i] }'
+}
+access_group() { for group in $ACCESS $ACCESS-disabled; do [ -z "$(values "/Groups/$group" RecordName)" ] || { echo $group; break; }; done; }
+access_state() { case $(access_group) in $ACCESS) echo on ;; ?*) echo off ;; *) echo none ;; esac; }
+access_members() {  # user:NAME or group:NAME a line
+  group=$(access_group)
+  [ -n "$group" ] || return 0
+  values "/Groups/$group" GroupMembership | sed 's/^/user:/'
+  values "/Groups/$group" NestedGroups | while read -r id; do
+    dscl . -search /Groups GeneratedUID "$id" | awk 'NR == 1 { print "group:" $1 }'
+  done
+}
+set_access() {  # on, off or none, and the members; the list is never in force before they are on it
+  wanted=$1; shift
+  group=$(access_group)
+  if [ "$wanted" = none ]; then [ -z "$group" ] || dseditgroup -o delete -q "$group"; return; fi
+  if [ -z "$group" ]; then group=$ACCESS-disabled && dseditgroup -o create -q "$group" || return; fi
+  have=$(access_members | tr '\n' ' ')
+  for member in "$@"; do
+    case " $have" in *" $member "*) ;; *) dseditgroup -o edit -a "${member#*:}" -t "${member%%:*}" "$group" || return ;; esac
+  done
+  for member in $have; do
+    case " $* " in *" $member "*) ;; *) dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" || return ;; esac
+  done
+  name=$ACCESS; [ "$wanted" = on ] || name=$ACCESS-disabled
+  [ "$group" = "$name" ] || dscl . -change "/Groups/$group" RecordName "$group" "$name"
+}

@@ -5,7 +5,7 @@ say() {
   case $1$2 in *[[:cntrl:]]*) set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')" ;; esac
   printf '%s=%s\n' "$1" "$2"
 }
-blob() { printf '%s=' "$1"; base64 | tr -d '\n'; echo; }
+blob() { printf '%s=' "$1"; unwrapped; echo; }
 
 # What lies below a home is read by its account: a link there could lead root to what the account may not see.
 as_account() {  # account command...
