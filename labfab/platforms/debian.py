@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
-import paramiko
 from fabric import Connection
 
-from .. import connection, journal, screen
-from .. import host as door
+from .. import journal, screen
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, Login, ask, change
+from ..host import Host, ask, change
 from ..settings import Settings
 from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
+from .restart import wait_for_boot
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
 # NEEDRESTART_MODE and the conffile options keep apt from asking; it waits for dpkg's lock by itself.
@@ -40,7 +38,6 @@ FETCH, LATER = "fetch the package lists", "which packages are upgraded is known 
 # ufw says so, and succeeds, where there is no such rule.
 DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
 CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running || exit 1"
-READ_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
@@ -186,31 +183,3 @@ def reboot(c: Connection) -> None:
     if not host.planning:
         time.sleep(2)
         wait_for_boot(host, before)
-
-
-def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
-    """Dial until another boot_id than *before* answers. patience: seconds."""
-    login = host.login
-    host.close()
-    end = time.monotonic() + patience
-    with screen.working(host.label, "wait for the reboot") as tell:
-        while time.monotonic() < end:
-            tell("")
-            # An sshd that goes down or comes up may hang up at any point, and refuse what it takes otherwise.
-            with contextlib.suppress(SetupError, paramiko.SSHException, EOFError, OSError):
-                if boot_id(host, login) != before:
-                    return
-            time.sleep(1)
-    raise SetupError(f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console")
-
-
-def boot_id(host: Host, login: Login) -> str:
-    """Ask for it by a login of its own, which never asks anybody for a password."""
-    c = connection.fresh(host.c, *login)
-    try:
-        answer = door.Shell(c.transport, host.label, root=False).run(READ_BOOT_ID, timeout=20)
-        if not answer.ok:
-            raise SetupError(answer.last_words)
-        return answer.out.strip()
-    finally:
-        c.close()

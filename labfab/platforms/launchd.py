@@ -1,4 +1,4 @@
-"""Launchd: jobs of the whole Mac, and JupyterLab as one of them, there again after a reboot.
+"""Launchd: JupyterLab as a job of the whole Mac, there again after a reboot.
 
 Owns: /Library/LaunchDaemons/org.labfab.jupyter.plist.  Undo: lab.service --remove
 An agent would never run: it belongs to a login at the screen, and the account of JupyterLab has none.
@@ -19,31 +19,9 @@ LABEL = "org.labfab.jupyter"
 PLIST = f"/Library/LaunchDaemons/{LABEL}.plist"
 PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 LINT = 'plutil -lint -s "$NEW"'  # before a property list takes its place
-# Loads a job anew. An override outlives the file, so `enable` is called only where somebody has switched the job off. What was
-# booted out takes its time to end, and until then `bootstrap` fails with 5.
-LOAD = """\
-label=%s plist=%s
-if launchctl print-disabled system | grep -qE "\\"$label\\" => (disabled|true)"; then launchctl enable "system/$label"; fi
-if launchctl print "system/$label" >/dev/null 2>&1; then launchctl bootout "system/$label"; fi
-for i in $(seq 30); do
-  said=$(launchctl bootstrap system "$plist" 2>&1) && exit
-  sleep 0.5
-done
-echo "$said" >&2; exit 1
-"""
-# `bootout` may come back before the job has ended, and says so with 36.
-UNLOAD = """\
-label=%s
-for i in $(seq 60); do
-  launchctl print "system/$label" >/dev/null 2>&1 || exit 0
-  said=$(launchctl bootout "system/$label" 2>&1)
-  sleep 0.5
-done
-echo "$said" >&2; exit 1
-"""
-REMOVE = f"({UNLOAD}) && rm -f %s"
 # The account opens its own log: launchd, which is root, could be led elsewhere by a link.
 RUN = "umask 077; exec {prefix}/bin/jupyter-lab --no-browser >>{home}/.jupyter/lab.log 2>&1"
+# For the account's own command that starts JupyterLab: launchd takes orders from root alone.
 BY_HAND = f"""\
 if [ -e {PLIST} ]; then
     echo "launchd is to run JupyterLab: sudo launchctl bootstrap system {PLIST}"
@@ -83,14 +61,14 @@ def install(c: Connection) -> None:
 
 def start(c: Connection) -> None:
     undo = ("service stop %s", Settings.of(c).jupyter_user)
-    change(c, LOAD, LABEL, PLIST, why="start JupyterLab", undo=undo, then={"lab.service": "yes"})
+    change(c, "load_daemon %s %s", LABEL, PLIST, why="start JupyterLab", undo=undo, then={"lab.service": "yes"})
 
 
 def stop(c: Connection) -> None:
-    change(c, UNLOAD, LABEL, why="stop JupyterLab")
+    change(c, "unload_daemon %s", LABEL, why="stop JupyterLab")
 
 
 def remove(c: Connection) -> None:
     """Take the property list away."""
     gone = {"lab.service": None, "lab.unit.stat": None, "lab.api": None}
-    change(c, REMOVE, LABEL, PLIST, why="let launchd no longer start JupyterLab", then=gone)
+    change(c, "unload_daemon %s && rm -f %s", LABEL, PLIST, why="let launchd no longer start JupyterLab", then=gone)
