@@ -17,6 +17,7 @@ from .stages import (
     keys,
     lab,
     password,
+    power,
     proxy,
     python,
     rotate,
@@ -44,5 +45,5 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 ns = Collection(
     setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
-    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, tunnel, shortcuts, files, backup,
+    joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, power, tunnel, shortcuts, files, backup,
 )  # fmt: skip

@@ -1,0 +1,28 @@
+"""Pmset: whether a Mac goes to sleep, where nobody reaches JupyterLab.
+
+Owns: sleep, disksleep, womp and autorestart of its power settings, where `keep_awake` asks for it.  Undo: setup.undo
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from .. import screen
+from ..facts import facts
+from ..host import change
+from ..settings import Settings
+
+# What was set for mains, battery and UPS is kept for the way back.
+AWAKE = 'pmset -g custom >"$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1'
+BY_HAND = "set keep_awake: true, or at the Mac: sudo pmset -a sleep 0 disksleep 0 womp 1 autorestart 1"
+
+
+def keep_awake(c: Connection) -> None:
+    """Tell whether it will sleep, and let it not where that is wanted."""
+    minutes = facts(c).power.sleep
+    if not minutes:
+        return
+    if not Settings.of(c).keep_awake:
+        screen.warn(f"this Mac sleeps after {minutes} min without a person at it, and JupyterLab with it: {BY_HAND}")
+        return
+    change(c, AWAKE, why="let the Mac not go to sleep", undo=("power",), then={"power.sleep": "0"})

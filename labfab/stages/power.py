@@ -1,0 +1,17 @@
+"""Power: a host that sleeps is not there when you want it.
+
+Owns: what platforms/pmset.py names.  Undo: setup.undo --to power
+"""
+
+from __future__ import annotations
+
+from fabric import Connection
+
+from ..platforms import platform
+from ..task import host_task
+
+
+@host_task(name="keep-awake", default=True)
+def keep_awake(c: Connection) -> None:
+    """Tell whether the host will sleep; keep it awake if set."""
+    platform(c).keep_awake(c)
