@@ -6,6 +6,7 @@ from invoke import Collection
 
 from . import check, setup
 from .stages import (
+    access,
     backup,
     browse,
     files,
@@ -44,6 +45,6 @@ def joined(first: ModuleType, *more: ModuleType) -> Collection:
 
 
 ns = Collection(
-    setup, check, system, user, joined(keys, rotate), ssh, firewall, python, joined(jupyter, password),
+    setup, check, system, user, joined(keys, rotate), joined(ssh, access), firewall, python, joined(jupyter, password),
     joined(lab, kernels, service, update, jobs, browse), joined(https, trust), proxy, power, tunnel, shortcuts, files, backup,
 )  # fmt: skip

@@ -55,6 +55,7 @@ class System(msgspec.Struct, frozen=True):
     systemd: bool
     login: str
     packages: frozenset[str]
+    others_shown: str = ""  # macOS: whether the login window offers accounts that it hides; 0: no
 
 
 class Updates(msgspec.Struct, frozen=True):
@@ -81,6 +82,7 @@ class Account(msgspec.Struct, frozen=True):
     ssh_stat: str
     keys: File | None
     link: str = ""  # where its ~/.ssh or authorized_keys leads, if that is not its own
+    hidden: bool = False  # from macOS's login window
 
 
 class Ssh(msgspec.Struct, frozen=True):
@@ -91,6 +93,10 @@ class Ssh(msgspec.Struct, frozen=True):
     main: File | None
     drop_in: File | None
     other_ports: tuple[str, ...]  # lines of other files that set Port
+    remote_login: int = 0  # macOS: where Apple's own job for sshd listens; 0: it does not
+    plist: File | None = None  # macOS: our job for sshd
+    access: str = ""  # macOS: Remote Login's list of accounts, on, off or none
+    members: frozenset[str] = frozenset()  # who is on it: user:NAME, group:NAME
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -211,7 +217,7 @@ class Facts:
         v = self.raw("system")
         return System(
             v["kernel"], v["machine"], *(v.get(key, "") for key in ("id", "version", "name")), v["boot_id"], "reboot_required" in v,
-            "systemd" in v, v["login"], frozenset(below(v, "package")),
+            "systemd" in v, v["login"], frozenset(below(v, "package")), v.get("others_shown", ""),
         )
 
     @cached_property
@@ -249,6 +255,7 @@ class Facts:
             file(v, "main"),
             file(v, "drop_in"),
             tuple(text(v.get("other_ports", "")).splitlines()),
+            int(v.get("remote_login", 0)), file(v, "plist"), v.get("access", ""), frozenset(below(v, "member")),
         )
 
     @cached_property
@@ -399,6 +406,7 @@ def account(name: str, v: Values) -> Account:
     return Account(
         name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
         "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"), link(v, "ssh_link", "keys.link"),
+        "hidden" in v,
     )
 
 

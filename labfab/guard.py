@@ -35,7 +35,6 @@ LAY_OUT = """\
 [ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
 rm -rf %s; install -d -m 700 %s %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
 """
-PATHS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")
 GRACE = 60  # seconds after the deadline in which the host must answer the old way again
 ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
 BROKEN = (SetupError, paramiko.SSHException, OSError, EOFError)
@@ -56,9 +55,9 @@ class Window:
         if self.armed_at:
             return
         want, have = Settings.of(self.c), facts(self.c).accounts
-        accounts = [have[name] for name in {self.c.user, want.user} if name in have]
+        accounts = [have[name] for name in {self.c.user, want.user, want.lab_user} if name in have]
         given = {
-            "PATHS": " ".join([*PATHS, *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
+            "PATHS": " ".join([*platform(self.c).GUARDED, *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
             "FOLDERS": " ".join(f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")),
             "RUN_SSHD": platform(self.c).run_sshd(self.c),
             "SECONDS_LEFT": want.revert_after,
@@ -181,6 +180,20 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
         raise
     finally:
         host.window = outer
+
+
+def prove_account(c: Connection, login: Login) -> None:
+    """Log in anew as an account without sudo and have it answer: PAM may shut out whom a key lets in."""
+    name = f"{login.user}@{c.host}:{login.port}"
+    with screen.working(Host.of(c).label, f"prove the login {name}"):
+        try:
+            new = connection.fresh(c, *login)
+            try:
+                Shell(new.transport, name, root=False).close()
+            finally:
+                new.close()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
 
 
 def prove(c: Connection, login: Login) -> None:

@@ -77,6 +77,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reboot: Annotated[bool, doc("Reboot by itself when an upgrade asks for it")] = False
 
     ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    restrict_logins: Annotated[
+        bool, doc("macOS: let in over SSH only administrators and JupyterLab's account, as `Only these users` of Remote Login does")
+    ] = True
+    close_port_22: Annotated[
+        bool,
+        doc(
+            "macOS: switch Remote Login's own port 22 off once `ssh_port` is proven. With FileVault a Mac that restarts is unlocked "
+            "over SSH at port 22 only, so then it needs somebody at its keyboard"
+        ),
+    ] = False
+    keep_awake: Annotated[bool, doc("macOS: keep the Mac from sleeping, have it wake for the network and start after a power cut")] = False
     firewall: Annotated[bool, doc("Switch ufw on")] = True
     open_ports: Annotated[list[Port], doc("TCP ports to let in besides SSH")] = []
 
@@ -189,6 +200,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         scheme = "https" if self.publish == "https" else "http"
         return f"{scheme}://127.0.0.1:{port}{self.base_url}"
 
+    def for_macos(self, login: str) -> Settings:
+        """These settings on a Mac: an administrator logs in, who is there already, and JupyterLab runs as an account without rights."""
+        lab_user = self.lab_user or self.user
+        return msgspec.structs.replace(self, user=login, lab_user="" if lab_user == login else lab_user)
+
     @classmethod
     def of(cls, c: Context, **flags: Any) -> Settings:
         """Collect the settings that hold for this context.
@@ -203,7 +219,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 look_over(layer)
         values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
-        return consistent(cls(**values))
+        settings = cls(**values)
+        # The session of this login knows what the host is, once that has been asked.
+        on_macos = getattr(vars(c).get("_labfab"), "kernel", "") == "Darwin"
+        return consistent(settings.for_macos(c.user) if on_macos else settings)
 
 
 def is_address(name: str) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 from fabric import Connection
 
 from . import history, plan, screen
 from . import recipe as recipes
+from .errors import SetupError
 from .facts import facts
 from .host import Host, alias_of
 from .laptop import secrets
-from .platforms import acme, platform
+from .platforms import acme, debian, macos, platform
 from .settings import Settings
-from .stages import firewall, https, jupyter, keys, lab, proxy, python, ssh, system, tunnel, user
+from .stages import access, firewall, https, jupyter, keys, lab, power, proxy, python, ssh, system, tunnel, user
 from .task import host_task
 
 UBUNTU = (
@@ -33,24 +35,62 @@ UBUNTU = (
     ("Apache", proxy.follow),
     ("tunnel", tunnel.open_),
 )
+MACOS = (
+    ("update", system.update),
+    ("user", user.add),
+    ("keys", keys.copy),
+    ("Remote Login", access.restrict),
+    ("passwords off", ssh.disable_passwords),
+    ("root off", ssh.disable_root),
+    ("port", ssh.change_port),
+    ("port 22", access.close_port_22),
+    ("firewall", firewall.enable),
+    ("Python", python.install),
+    ("login shells", python.init_shell),
+    ("certificate", https.issue),
+    ("Jupyter", jupyter.configure),
+    ("Lab", lab.start),
+    ("power", power.keep_awake),
+    ("tunnel", tunnel.open_),
+)
+RECIPES = {debian: UBUNTU, macos: MACOS}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
 
 @host_task(default=True, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
-    ubuntu(c, recipe)
+    follow(c, RECIPES[platform(c)])
 
 
 @host_task(help=RECIPE)
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
-    want = Settings.of(c)
+    refuse_other(c, debian, "setup.ubuntu is for Debian and Ubuntu")
     if not facts(c).system.systemd:
         screen.warn("systemd does not run here: services may not start")
+    follow(c, UBUNTU)
+
+
+@host_task(name="macos", help=RECIPE)
+def macos_(c: Connection, recipe: str = "") -> None:
+    """Set up a Mac, stage by stage."""
+    refuse_other(c, macos, "setup.macos is for Macs")
+    follow(c, MACOS)
+
+
+def refuse_other(c: Connection, module: ModuleType, problem: str) -> None:
+    """Stop where the host is another one than the recipe is for."""
+    if platform(c) is not module:
+        raise SetupError(f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do")
+
+
+def follow(c: Connection, stages: Sequence[tuple[str, Callable[[Connection], None]]]) -> None:
+    """Go through the stages of a recipe."""
+    want = Settings.of(c)
     look_ahead(c, want)
     times, in_apache = [], facts(c).proxy.enabled
-    for name, stage in UBUNTU:
+    for name, stage in stages:
         if skipped(name, want, in_apache):
             continue
         began, before = time.monotonic(), len(Host.of(c).changes)
@@ -67,13 +107,13 @@ def ubuntu(c: Connection, recipe: str = "") -> None:
 
 def look_ahead(c: Connection, want: Settings) -> None:
     """Refuse, before the host is touched, what would stop a later stage."""
-    platform(c)
+    platform(c).refuse(c, want)
     keys.given_lines(want)
     if want.published and want.certificate == "letsencrypt":
         acme.refuse(c, want)
     if want.publish == "apache":
         proxy.refuse(c)
-    if facts(c).ssh.ports != {want.ssh_port}:
+    if facts(c).ssh.ports - platform(c).kept_ports(c) != {want.ssh_port}:
         ssh.refuse(c, want.ssh_port)
 
 
@@ -83,7 +123,7 @@ def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
 
     Ends with 0 when there is nothing to do, and with 2 when there is.
     """
-    plan.plan(c, ubuntu, json)
+    plan.plan(c, full, json)
 
 
 @host_task(name="journal", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
@@ -107,7 +147,8 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     in_apache: Apache has a site of ours, wanted or not.
     """
     return not {
-        "update": want.update, "firewall": want.firewall, "certificate": want.published,
+        "update": want.update, "Remote Login": want.restrict_logins, "port 22": want.close_port_22,
+        "firewall": want.firewall, "certificate": want.published,
         "Apache": want.publish == "apache" or in_apache, "tunnel": want.publish != "https",
     }.get(name, True)  # fmt: skip
 
@@ -146,7 +187,8 @@ def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]
 
 def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
     """The secrets of this lab: themselves on a terminal, elsewhere only their place."""
-    for name, label in (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}")):
+    known = (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}"), (macos.SECRET, f"login of {want.lab_user}"))
+    for name, label in known:
         value, place = secrets.load(alias, name), secrets.place(alias, name)
         if value:
             yield label, f"{value.reveal()}  (kept in {place})" if screen.terminal() else f"in {place}"

@@ -44,16 +44,18 @@ class Undo:
         self.stays: list[str] = []
 
     def walk(self) -> None:
-        """Take everything back: first what gives no access, then what does, over the original login the account."""
+        """Take everything back: first what gives no access, then what does, over the original login the account and its door."""
         self.stop_lab()
         # The guard brings files back but no folder, so ~/.ssh goes after the proof.
+        door = [entry for entry in self.entries if is_door(entry, platform(self.c).DOOR)]
         access = [entry for entry in self.entries if entry.stage == "ssh" or (entry.stage == "keys" and entry.path)]
-        last = [entry for entry in self.entries if entry.stage in LAST and entry not in access]
+        access = [entry for entry in access if entry not in door]
+        last = [entry for entry in self.entries if entry in door or (entry.stage in LAST and entry not in access)]
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.take_back(entry)
         made = made_accounts(last)
-        if (access or self.c.user in made) and not self.restore_login(access, made):
+        if (access or door or self.c.user in made) and not self.restore_login(access, made):
             return
         for entry in reversed(last):
             self.take_back(entry)
@@ -127,9 +129,15 @@ class Undo:
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
         host = vars(new)["_labfab"] = Host(new)  # not the session of this login's name, which is the one we leave
         host.label, host.shell = self.label, Shell(new.transport, self.label, guard.sudo_password(self.c, login.user))
+        host.kernel = host.shell.kernel
         old.close()
         self.c = new
         refuse_company(host)  # the lock is free when the host has seen the old connection end
+
+
+def is_door(entry: Entry, name: str) -> bool:
+    """Whether this change lets in the login that the undo itself may have come by. name: what it is called; empty: nothing is."""
+    return bool(name) and any(name in text for text in (entry.path, *entry.undo))
 
 
 def way_back(entry: Entry) -> str:

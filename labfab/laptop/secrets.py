@@ -1,6 +1,7 @@
 """Secrets: given in the environment, or kept in a file that only you can read.
 
-Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password and jupyter-token; a CA passphrase is never kept.  Undo: forget(alias)
+Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token; a CA passphrase is never kept.
+Undo: forget(alias)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NoReturn
 from ..errors import SetupError
 from . import files
 
-NAMES = ("login-password", "sudo-password", "jupyter-password", "jupyter-token", "ca-passphrase")
+NAMES = ("login-password", "login-of-lab-user", "sudo-password", "jupyter-password", "jupyter-token", "ca-passphrase")
 # A variable is dropped from the environment when it is read; the next task of the same run finds it here.
 TAKEN: dict[str, Secret] = {}
 

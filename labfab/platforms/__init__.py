@@ -8,15 +8,18 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from . import debian
+from . import debian, macos
 
-SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04"), "macos": ("12", "13", "14", "15", "26")}
+NAMES = {"debian": "Debian", "ubuntu": "Ubuntu", "macos": "macOS"}
+MODULES = {"debian": debian, "ubuntu": debian, "macos": macos}
 
 
 def platform(c: Connection) -> ModuleType:
     """The module for this host. Raises SetupError for a system that no module is for."""
     system = facts(c).system
-    if system.version in SUPPORTED.get(system.id, ()):
-        return debian
-    known = "; ".join(f"{name.capitalize()} {', '.join(versions)}" for name, versions in SUPPORTED.items())
+    # Of macOS the first number counts: 15.3 is 15 with its updates.
+    if {system.version, system.version.partition(".")[0]} & {*SUPPORTED.get(system.id, ())}:
+        return MODULES[system.id]
+    known = "; ".join(f"{NAMES[name]} {', '.join(versions)}" for name, versions in SUPPORTED.items())
     raise SetupError(f"{c.host} runs {system.name or system.id or 'an unknown system'}: labfab sets up {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from fabric import Connection
 
@@ -11,10 +12,19 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, ask, change
 from ..settings import Settings
+from . import sshd
 from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
 from .restart import wait_for_boot
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
+ADMINS = "sudo"  # the group that may use sudo
+# It comes before cloud-init's file.
+DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
+INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
+GUARDED = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")  # the files that decide who gets in
+DOOR = ""  # sshd changes ports without ending the login that it is told by
+FIREWALL = "ufw"
+LAB_USER_LOGS_IN = False
 # NEEDRESTART_MODE and the conffile options keep apt from asking; it waits for dpkg's lock by itself.
 APT = (
     "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q -o DPkg::Lock::Timeout=600 "
@@ -97,6 +107,10 @@ def add_account(c: Connection, name: str) -> None:
     )  # fmt: skip
 
 
+def finish_account(c: Connection, name: str) -> None:
+    """Nothing is left to do: useradd does it all."""
+
+
 def set_password(c: Connection, name: str, password: str) -> None:
     """Set a password, handed over on standard input."""
     change(
@@ -137,8 +151,18 @@ def run_sshd(c: Connection) -> str:
     return f"/usr/sbin/sshd -t && {{ {UNBLOCK}; systemctl restart ssh; }}"
 
 
-def restart_sshd(c: Connection) -> None:
-    """Make sshd listen as its configuration says."""
+def set_options(c: Connection, options: sshd.Options, why: str) -> None:
+    sshd.write(c, DROP_IN, INCLUDE, options, why)
+
+
+def kept_ports(c: Connection) -> frozenset[int]:
+    """The ports of sshd that are not to be left: none."""
+    return frozenset()
+
+
+def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
+    """Make sshd listen at these ports and no other."""
+    set_options(c, {"Port": [str(port) for port in sorted(ports)]}, why)
     command = run_sshd(c)
     change(c, command, why="make sshd listen anew", undo=(journal.SSHD_READS,))
 
@@ -149,6 +173,10 @@ def reload_sshd(c: Connection) -> None:
     how = "try-restart" if facts(c).ssh.socket_activated else "reload"
     command = f"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl {how} ssh; fi"
     change(c, command, why="make sshd read it", undo=(journal.SSHD_READS,))
+
+
+def restrict_logins(c: Connection, names: Sequence[str]) -> None:
+    raise SetupError(f"{Host.of(c).label}: only macOS has Remote Login's list of accounts; here sshd's AllowUsers is yours to write")
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:
@@ -172,6 +200,10 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
         change(c, DELETE_RULE + " %s" * len(bare) + DELETED, *bare, why=why, undo=undo, then={f"firewall.allowed.{port}": None})
     if not have:
         screen.note(f"port {port} stays open in the firewall: the rule that opens it is for other ports too")
+
+
+def refuse(c: Connection, want: Settings) -> None:
+    """Everything that can be set is for here."""
 
 
 def reboot(c: Connection) -> None:

@@ -18,6 +18,7 @@ from ..guard import guarded
 from ..home import own, private_folder, refuse_link
 from ..host import Host, Login, block_of, change, put, remember
 from ..laptop import keypair
+from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import user
@@ -64,10 +65,16 @@ def copy(c: Connection) -> None:
     login = Login(want.user, Host.of(c).login.port, identity)
     new = Host.of(c).proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
-        mend_modes(c, want.user)
-        add_lines(c, facts(c).accounts[want.user], [mine, *given, *present_lines(c, want)])
+        for name in owners(c, want):
+            mend_modes(c, name)
+            add_lines(c, facts(c).accounts[name], [mine, *given, *present_lines(c, want)])
     Host.of(c).proven = login
     remember(c, want)
+
+
+def owners(c: Connection, want: Settings) -> list[str]:
+    """The accounts that your key is to open."""
+    return [want.user, *([want.lab_user] if want.lab_user and platform(c).LAB_USER_LOGS_IN else [])]
 
 
 def unlock(c: Connection, identity: Path | None) -> None:
@@ -133,7 +140,8 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
 
 def refuse_links(c: Connection, want: Settings) -> None:
     """Stop where the way to the keys leads out of the account's own; tell of others, whose keys are not read."""
-    refuse_link(c, want.user, facts(c).accounts[want.user].link)
+    for name in owners(c, want):
+        refuse_link(c, name, facts(c).accounts[name].link)
     for account in facts(c).accounts.values():
         if account.link and Host.of(c).proven is None:  # other stages come by here again
             screen.warn(f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed")

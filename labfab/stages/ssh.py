@@ -1,12 +1,11 @@
 """SSH: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf, which comes before cloud-init's file: the first value wins.
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf (on macOS 000-labfab.conf, and launchd's job for the port): the first value wins.
 Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then make sshd read it
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import paramiko
@@ -14,19 +13,15 @@ from fabric import Connection
 
 from .. import connection, guard
 from ..errors import SetupError
-from ..facts import File, Ssh, as_file, facts
+from ..facts import facts
 from ..guard import guarded
-from ..host import Host, put, remember
+from ..host import Host, remember
 from ..laptop import known_hosts
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 from . import keys
 
-DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
-INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
-CHECK = '/usr/sbin/sshd -t -f "$NEW"'
-HEAD = "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
 NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitEmptyPasswords": "no"}
 
@@ -38,7 +33,7 @@ def disable_passwords(c: Connection) -> None:
     if not passwords_accepted(c):
         return
     with guarded(c, "refuse passwords"):
-        write(c, NO_PASSWORDS, why="refuse passwords for every user")
+        platform(c).set_options(c, NO_PASSWORDS, why="refuse passwords for every user")
         platform(c).reload_sshd(c)
         prove(c, passwords_accepted, "a Match block of sshd_config gives passwords back to")
         prove(c, passwords_offered, "from outside a password is still asked of")
@@ -69,7 +64,7 @@ def disable_root(c: Connection) -> None:
     if not root_accepted(c):
         return
     with guarded(c, "refuse root"):
-        write(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
+        platform(c).set_options(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
         platform(c).reload_sshd(c)
         prove(c, root_accepted, "a Match block of sshd_config lets in")
         prove(c, root_let_in, "your key still opens")
@@ -100,22 +95,23 @@ def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem:
 def change_port(c: Connection, port: int | str = "") -> None:
     """Move sshd to a port of your own.
 
-    It listens on both ports first, and after a login on the new one only there.
+    It listens on both ports first, and after a login on the new one only there; on macOS Remote Login keeps its own.
     """
     new = Settings.of(c, ssh_port=None if port == "" else port).ssh_port
-    have = facts(c).ssh
-    if have.ports == {new} and new in have.listening:
+    have, kept = facts(c).ssh, platform(c).kept_ports(c)
+    if have.ports - kept == {new} - kept and new in have.listening:
         return
     refuse(c, new)
     old = have.ports - {new}
     login = Host.of(c).login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
         open_port(c, new)
-        listen(c, old | {new}, why=f"let sshd listen on port {new} too")
+        platform(c).listen(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not Host.of(c).planning:
             guard.prove(c, login)
-        listen(c, {new}, why=f"let sshd listen on port {new} only")
-        for port in sorted(old & facts(c).firewall.allowed):
+        if old - kept:
+            platform(c).listen(c, kept | {new}, why=f"let sshd listen on port {new} only")
+        for port in sorted((old - kept) & facts(c).firewall.allowed):
             platform(c).close_port(c, port)
     Host.of(c).proven = login
     remember(c, Settings.of(c))
@@ -140,46 +136,3 @@ def open_port(c: Connection, new: int) -> None:
         known_hosts.pin(connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key())
 
 
-def listen(c: Connection, ports: set[int] | frozenset[int], why: str) -> None:
-    write(c, {"Port": [str(port) for port in sorted(ports)]}, why=why)
-    platform(c).restart_sshd(c)
-
-
-def write(c: Connection, options: dict[str, str | list[str]], why: str) -> None:
-    """Set options in the drop-in, keeping its other lines."""
-    have = facts(c).ssh
-    include(c, have.main)
-    old = have.drop_in.content.splitlines() if have.drop_in else []
-    ours = [f"{option} {one}" for option, value in options.items() for one in ([value] if isinstance(value, str) else value)]
-    names = {option.lower() for option in options}
-    # Ours first: the first value wins, and what follows a Match line holds for that match only.
-    kept = [line for line in old if line != HEAD.rstrip() and keyword(line) not in names]
-    text = HEAD + "".join(f"{line}\n" for line in [*ours, *kept])
-    put(c, DROP_IN, text, why=why, old=have.drop_in, check=CHECK, then=as_file("ssh.drop_in", text, "644", "root") | effect(have, options))
-
-
-def keyword(line: str) -> str:
-    """The option that a line of sshd_config sets, which sshd takes in any case and with = too."""
-    return re.split(r"[\s=]", line.strip(), maxsplit=1)[0].lower()
-
-
-def include(c: Connection, main: File | None) -> None:
-    """Let sshd read the drop-ins, where its main file was kept from an older release."""
-    folder = INCLUDE.split()[1]
-    if main and not any(keyword(line) == "include" and folder in line for line in main.content.splitlines()):
-        put(
-            c, "/etc/ssh/sshd_config", f"{INCLUDE}\n{main.content}", why="let sshd read sshd_config.d",
-            old=main, mode=main.mode, check=CHECK,
-        )  # fmt: skip
-
-
-def effect(have: Ssh, options: dict[str, str | list[str]]) -> dict[str, str | None]:
-    """What sshd will say of itself afterwards, for plan mode."""
-    ports = {f"ssh.port.{port}": None for port in have.ports} if "Port" in options else {}
-    ports |= {f"ssh.{kind}.{port}": "yes" for port in options.get("Port", ()) for kind in ("port", "listening")}
-    return ports | {
-        f"ssh.{user}.{option.lower()}": value
-        for user in have.effective
-        for option, value in options.items()
-        if isinstance(value, str)
-    }

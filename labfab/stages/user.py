@@ -1,6 +1,7 @@
 """User: an account with sudo, so that nobody has to be root; where wanted, one without sudo for JupyterLab.
 
 Owns: the accounts it made, /etc/sudoers.d/90-labfab.  Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
+On macOS the first is the administrator that you log in as, who is there already.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ def add(c: Connection) -> None:
     if want.user not in facts(c).accounts:
         platform(c).add_account(c, want.user)
     grant_sudo(c, want)
-    if want.lab_user and want.lab_user not in facts(c).accounts:
-        platform(c).add_account(c, want.lab_user)
+    if want.lab_user:
+        if want.lab_user not in facts(c).accounts:
+            platform(c).add_account(c, want.lab_user)
+        platform(c).finish_account(c, want.lab_user)
 
 
 def grant_sudo(c: Connection, want: Settings) -> None:
     """Give the account the right to use sudo, and a password for it where none is set."""
     have = facts(c).accounts[want.user]
-    if "sudo" not in have.groups:
-        platform(c).join_group(c, want.user, "sudo")
+    if platform(c).ADMINS not in have.groups:
+        platform(c).join_group(c, want.user, platform(c).ADMINS)
     if want.sudo == "nopasswd":
         rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
         why = f"let {want.user} use sudo without a password"
@@ -67,5 +70,5 @@ def new_password(c: Connection, want: Settings) -> str:
 def refuse_powers(c: Connection, want: Settings) -> None:
     """lab_user exists to have no rights; one that has them was named by mistake."""
     have = facts(c).accounts.get(want.lab_user)
-    if have and have.groups & {"sudo", "admin", "root"}:
+    if have and have.groups & {"sudo", "admin", "wheel", "root"}:
         raise SetupError(f"{Host.of(c).label}: lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty")
