@@ -64,6 +64,7 @@ Every entry is checked, also those of other hosts. `parallel` and `recap` hold f
 | variable | meaning |
 |---|---|
 | `LABFAB_RECIPE` | Name of a recipe in `config/` |
+| `LABFAB_DEBUG` | `wire`: tell at the end what was sent over the line |
 | `LABFAB_LOGIN_PASSWORD` | Password of the login given with `-H` |
 | `LABFAB_SUDO_PASSWORD` | Password for sudo: of the login given with `-H`, and of `user` when it gets its first one |
 | `LABFAB_JUPYTER_PASSWORD` | Password of JupyterLab |

@@ -19,7 +19,7 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from . import screen
+from . import screen, wire
 from .errors import SetupError
 from .hostkey import Ask
 from .laptop import keypair, secrets
@@ -94,12 +94,21 @@ def connect(c: Connection, settings: Settings) -> None:
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
+        if wire.counted():
+            c.connect_kwargs["transport_factory"] = wire.Transport
         c.open()
     except paramiko.AuthenticationException:
         raise
     except (paramiko.SSHException, OSError, EOFError, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
         raise meaning(c, error) from None
+    settle(c)
+
+
+def settle(c: Connection) -> None:
+    """See to it that a lost line is noticed, and that what comes is confirmed at once: sshd holds its next word back until then."""
     c.transport.set_keepalive(KEEPALIVE)
+    if hasattr(socket, "TCP_QUICKACK") and not c.gateway:  # Linux; elsewhere it costs 40 ms
+        c.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def open_socket(c: Connection) -> socket.socket:
@@ -138,6 +147,7 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
     new.open()
+    settle(new)
     return new
 
 

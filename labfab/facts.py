@@ -55,6 +55,7 @@ class System(msgspec.Struct, frozen=True):
     systemd: bool
     login: str
     packages: frozenset[str]
+    settling: bool = False  # cloud-init is at work
     others_shown: str = ""  # macOS: whether the login window offers accounts that it hides; 0: no
 
 
@@ -217,7 +218,7 @@ class Facts:
         v = self.raw("system")
         return System(
             v["kernel"], v["machine"], *(v.get(key, "") for key in ("id", "version", "name")), v["boot_id"], "reboot_required" in v,
-            "systemd" in v, v["login"], frozenset(below(v, "package")), v.get("others_shown", ""),
+            "systemd" in v, v["login"], frozenset(below(v, "package")), "settling" in v, v.get("others_shown", ""),
         )
 
     @cached_property

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fabric import Connection
 
 from . import connection, journal, refusal, screen
+from .beside import Beside
 from .claim import Claim
 from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
@@ -76,6 +77,7 @@ class Host:
         self.facts: dict[str, Any] = {}
         self.reading: Frame | None = None  # facts under way
         self.resumed = False
+        self.beside: Beside | None = None
         self.changes: list[Change] = []
         self.stage = ""
         self.depth = 0

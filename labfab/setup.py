@@ -57,7 +57,7 @@ RECIPES = {debian: UBUNTU, macos: MACOS}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
 
-@host_task(default=True, help=RECIPE)
+@host_task(default=True, first=tunnel.look, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
     follow(c, RECIPES[platform(c)])

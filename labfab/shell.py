@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import paramiko
 
-from . import scripts
+from . import scripts, wire
 from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
@@ -71,6 +71,7 @@ class Frame:
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
+        self.awaited = False  # somebody has waited since it was sent
         self.said: Result | None = None
 
     def result(self, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
@@ -118,6 +119,7 @@ class Shell:
                     self.close()
                     raise WrongSudoPassword
                 self.channel.sendall(self.password.encode() + b"\n")
+                wire.waited(self.channel.transport)
         return found[1].decode(errors="replace")
 
     def refusal(self, seen: dict[str, bytes]) -> str:
@@ -163,6 +165,10 @@ class Shell:
     def take(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
         """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""
         ends = {"out": re.compile(rf"\n{self.token} (\d+)\n".encode()), "err": re.compile(rf"\n{self.token}\n".encode())}
+        if not self.frames[0].awaited:
+            wire.waited(self.channel.transport)
+        for frame in self.frames:
+            frame.awaited = True
         while not all(found := [end.search(self.seen[name]) for name, end in ends.items()]):
             if not self.receive(self.seen, timeout, on_line):
                 raise ConnectionLost(self.lost())

@@ -28,7 +28,7 @@ CONFIG = next(
 HOSTS = "hosts"  # under `lab:`, what holds for single hosts
 DEFAULT_ALIAS = "homelab"
 # LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
-NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "CA_PASSPHRASE", "RECIPE"}
+NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "CA_PASSPHRASE", "RECIPE", "DEBUG"}
 
 
 class Layer(NamedTuple):

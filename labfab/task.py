@@ -5,29 +5,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import guard, recipe, screen
+from . import guard, recipe, screen, wire
 from .errors import SetupError
 from .facts import begin
 from .host import Host
+
+Begun = Callable[[Connection], None]
 
 
 class HostTask(Task):
     """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
 
-    def __init__(self, *args: Any, reads: bool = False, dials: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, reads: bool = False, dials: bool = False, first: Begun | None = None, **kwargs: Any) -> None:
         """Make a task.
 
         reads: it changes nothing by nature, so it does not tell that nothing was changed. dials: it opens the
-        connection by itself.
+        connection by itself. first: what is begun before the host is dialled, and goes on beside it.
         """
         super().__init__(*args, **kwargs)
-        self.reads, self.dials = reads, dials
+        self.reads, self.dials, self.first = reads, dials, first
 
     @property
     def group(self) -> str:
@@ -40,6 +42,8 @@ class HostTask(Task):
             raise SetupError(f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
         host = self.meet(c, kwargs.get("recipe", ""))
         with self.counted(host):
+            if self.first and host.depth == 1 and not host.planning:
+                self.first(c)
             if not self.dials:
                 host.open()
             if not self.reads and not host.planning:
@@ -64,6 +68,8 @@ class HostTask(Task):
             yield
             if host.depth == 1 and not self.reads:
                 screen.say(f"[{host.label}] {tally(host)}")
+            if host.depth == 1 and wire.counted() and host.c.is_connected:
+                screen.warn(f"[{host.label}] {wire.told(host.c.transport)}")
         finally:
             host.depth -= 1
             host.stage = outer

@@ -261,7 +261,7 @@ EFFECTS = (
     (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("updates", pending="0")),
     (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),
     (rf"{APT}-f install", lambda model, made: None),
-    (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: None),
+    (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: model.sections["system"].pop("settling")),
     (r"nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", reboot),
     (r"mkdir -p \S+/(\.ssh|\.jupyter|\.jupyter/tls) && chmod 700 \S+", private_folder),
     (r"mkdir -p /etc/labfab /etc/labfab/tls && chmod 755 /etc/labfab/tls", facts("https", folder_stat="755 root")),

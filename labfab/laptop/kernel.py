@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -137,6 +136,8 @@ def opened(base: SplitResult, address: str, timeout: float, tls: ssl.SSLContext 
 
 def execute_request(code: str) -> dict:
     """Build the message that asks a kernel to run code."""
+    import uuid
+
     header = {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": "labfab"}
     header |= {"msg_type": "execute_request", "version": "5.3", "date": ""}
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}

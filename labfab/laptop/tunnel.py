@@ -49,11 +49,11 @@ class Tunnel:
 
 def open(target: Target, local_port: int, remote_port: int | str, timeout: int = 10) -> Tunnel:
     """Open the tunnel of a lab on the wanted local port or the next free one; an open one is used again."""
-    wanted = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
+    wanted = wish(target, local_port, remote_port)
     with files.locked(files.config_folder(target.alias)):
         state = load(target.alias)
-        old = status(target.alias)
-        if old and wanted.items() <= state.items():
+        old = found(target, local_port, remote_port)
+        if old:
             return old
         if state.get("keeper"):
             return wake(target, state, wanted, timeout)
@@ -66,6 +66,16 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
             raise SetupError(f"{target.alias}: ssh ended at once: try again, or see ssh -v {target.alias}")
         save(target.alias, {**wanted, "local_port": port, "pid": pid, "control": str(place)})
     return Tunnel(target.alias, port, remote_port, pid, moved=port != local_port)
+
+
+def found(target: Target, local_port: int, remote_port: int | str) -> Tunnel | None:
+    """Return the tunnel of a lab if it is open, and the wanted one."""
+    wanted = wish(target, local_port, remote_port).items()
+    return status(target.alias) if wanted <= load(target.alias).items() else None
+
+
+def wish(target: Target, local_port: int, remote_port: int | str) -> dict[str, Any]:
+    return {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
 
 
 def status(alias: str) -> Tunnel | None:

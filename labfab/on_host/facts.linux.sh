@@ -10,6 +10,10 @@ system() {
   say boot_id "$(boot 2>/dev/null)"
   [ -e /run/reboot-required ] && say reboot_required yes
   [ -d /run/systemd/system ] && say systemd yes
+  # Its own word takes half a second, so it is asked only where its files do not tell that it is done.
+  if [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]; then
+    cloud-init status 2>/dev/null | grep -q running && say settling yes
+  fi
   say login "${SUDO_USER:-$(id -un)}"
   command -v dpkg-query >/dev/null &&
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3-venv ca-certificates rsync 2>/dev/null |

@@ -10,13 +10,18 @@ from fabric import Connection
 from .. import journal, screen
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, ask, change
+from ..host import Host, change
 from ..settings import Settings
 from . import sshd
 from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
 from .restart import wait_for_boot
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
+HOMES, JUPYTER = "/home", ".local/share/jupyter"  # where homes are, and where Jupyter keeps its data in one
+FILTERS = True  # its firewall closes ports
+# What check.all says of updates, and the commands that it hands to you for what no task mends.
+LISTS, WAITING, UNTOLD = "the package lists", "packages wait", "apt cannot tell what it would upgrade"
+SET_CLOCK, BIG_FOLDERS, LISTENER = "timedatectl set-ntp true", "du -xh -d 2 -t 100M", "ss -ltnp 'sport = :{}'"
 ADMINS = "sudo"  # the group that may use sudo
 # It comes before cloud-init's file.
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
@@ -47,14 +52,14 @@ ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow",
 FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
 # ufw says so, and succeeds, where there is no such rule.
 DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
-CLOUD_INIT = "command -v cloud-init >/dev/null && cloud-init status 2>/dev/null | grep -q running || exit 1"
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
 def wait_until_settled(c: Connection) -> None:
     """Let a machine that was just made finish its own first setup."""
-    if ask(c, CLOUD_INIT).ok:
-        change(c, "cloud-init status --wait >/dev/null || true", why="wait for cloud-init", long=True)
+    if facts(c).system.settling:
+        wait = "cloud-init status --wait >/dev/null || true"
+        change(c, wait, why="wait for cloud-init", long=True, then={"system.settling": None})
 
 
 def refresh(c: Connection, max_age: int = 0) -> None:
@@ -204,6 +209,11 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
 
 def refuse(c: Connection, want: Settings) -> None:
     """Everything that can be set is for here."""
+
+
+def keep_awake(c: Connection) -> None:
+    """Say that there is nothing to do."""
+    screen.note("a server of Debian or Ubuntu does not go to sleep by itself")
 
 
 def reboot(c: Connection) -> None:

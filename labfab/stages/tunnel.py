@@ -15,8 +15,9 @@ from fabric import Connection
 from invoke import Context
 
 from .. import connection, refusal, screen
+from ..beside import Beside
 from ..errors import SetupError
-from ..host import alias_of
+from ..host import Host, alias_of
 from ..laptop import keeper, ssh_config, tunnel
 from ..settings import Settings
 from ..task import laptop_task
@@ -98,10 +99,30 @@ def forget(c: Context) -> None:
     screen.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
 
 
+def look(c: Connection) -> None:
+    """Begin to ask JupyterLab behind a tunnel that is open, while the host is asked for all the rest."""
+    want = Settings.of(c)
+    if found_in_config(c) and want.publish != "https":
+        Host.of(c).beside = Beside(answer_now, target_of(c), want)
+
+
+def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, str] | None:
+    """The tunnel and what answers behind it; None where one is still to be opened."""
+    found = tunnel.found(target, want.local_port, want.lab_socket or want.lab_port)
+    version = tunnel.answers(want.lab_url(found.local_port)) if found else None
+    return (found, version) if found and version else None
+
+
+def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
+    """What look() found; None where the host was changed since."""
+    host = Host.of(c) if isinstance(c, Connection) else None
+    return host.beside.result() if host and host.beside and not host.changes else None
+
+
 def opened(c: Context, want: Settings) -> tunnel.Tunnel:
     """Have the tunnel open, and JupyterLab answer behind it."""
     target = target_of(c)
-    found, version = reach(target, want, tunnel.answers)
+    found, version = seen(c) or reach(target, want, tunnel.answers)
     if not version:
         if not found.kept:
             tunnel.close(target.alias)

@@ -54,7 +54,7 @@ def test_a_simulation_that_failed_is_told(fake):
 def test_a_machine_just_made_is_waited_for(fake):
     """cloud-init goes first."""
     model = fake()
-    model.answers = [("cloud-init", Result(0, "", ""))]
+    model.sections["system"]["settling"] = "yes"
     system.update(model.c)
     assert model.whys == ["wait for cloud-init"]
 
