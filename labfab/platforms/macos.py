@@ -1,0 +1,210 @@
+"""macOS 12 to 26: sysadminctl and dscl, launchd, Remote Login.
+
+The account that you log in as is an administrator that is there already, and stays as it is: labfab makes none here. Guide
+000's account for JupyterLab is made as the guide has it: standard, hidden, for SSH only.
+"""
+
+from __future__ import annotations
+
+import plistlib
+from collections.abc import Sequence
+
+from fabric import Connection
+
+from .. import screen
+from ..errors import SetupError
+from ..facts import as_file, facts
+from ..host import Host, alias_of, change, put
+from ..laptop import password, secrets
+from ..settings import Settings
+from . import launchd as service
+from . import sshd
+from .pmset import keep_awake  # noqa: F401
+from .programs import install  # noqa: F401
+from .softwareupdate import reboot, refresh, upgrade, wait_until_settled  # noqa: F401
+
+PATH = service.PATH
+ADMINS = "admin"  # the group that may use sudo
+SECRET = "login-of-lab-user"
+# sshd reads every file of the folder, whatever its name.
+DROP_IN = "/etc/ssh/sshd_config.d/000-labfab.conf"
+INCLUDE = "Include /etc/ssh/sshd_config.d/*"
+OWN_SSHD = "org.labfab.sshd"
+PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
+REMOTE_LOGIN, REMOTE_PLIST = "com.openssh.sshd", "/System/Library/LaunchDaemons/ssh.plist"
+GUARDED = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", PLIST)
+DOOR = OWN_SSHD  # what an undo takes away last, over another login
+FIREWALL = ""  # the application firewall is left alone
+LAB_USER_LOGS_IN = True  # as in guide 000
+# It ends with 0 whatever happens, and tells on stderr what did.
+ADD = """\
+said=$(sysadminctl -addUser %s -fullName %s -shell /bin/zsh -password - 2>&1)
+if [ "$(values /Users/%s UserShell)" != /bin/zsh ] || ! id -u %s >/dev/null 2>&1; then printf '%%s\\n' "$said" >&2; exit 1; fi
+dscl . -create /Users/%s IsHidden 1
+"""
+HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
+LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
+HIDE_OTHERS = "defaults write %s SHOWOTHERUSERS_MANAGED -bool FALSE"
+NO_ACCESS = (
+    "macOS lets nobody change accounts over SSH: in System Settings > General > Sharing > Remote Login (i) "
+    "switch `Allow full disk access for remote users` on, then the same again"
+)
+
+
+# Accounts
+
+
+def add_account(c: Connection, name: str) -> None:
+    """Make a standard account that the login window does not show, with a password that is kept on the laptop."""
+    made = {"uid": "501", "home": f"/Users/{name}", "shell": "/bin/zsh", "groups": "staff", "password": "P", "hidden": "yes"}
+    change(
+        c, ADD, name, name, name, name, name, stdin=new_password(c), explain=meaning,
+        why=f"add the account {name}", undo=("account %s", name), keep=[f"/Users/{name}"],
+        then={f"accounts.{name}.{key}": value for key, value in made.items()},
+    )  # fmt: skip
+
+
+def finish_account(c: Connection, name: str) -> None:
+    """Give the account of JupyterLab its home, and the login window no way to type its name."""
+    account, shown = facts(c).accounts[name], facts(c).system.others_shown
+    if not account.home_stat:
+        change(c, HOME, name, account.home, why=f"make {account.home}", then={f"accounts.{name}.home_stat": f"750 {name}"})
+    if account.hidden and shown != "0":
+        change(
+            c, HIDE_OTHERS, LOGIN_WINDOW, why="let the login window not offer other accounts",
+            undo=("others_shown %s", shown), then={"system.others_shown": "0"},
+        )  # fmt: skip
+
+
+def new_password(c: Connection) -> str:
+    """A password for the account of JupyterLab; generated, for nobody types it, and stored on the laptop."""
+    alias = alias_of(c, Settings.of(c))
+    kept = secrets.load(alias, SECRET)
+    value = kept.reveal() if kept else password.generate()
+    if not Host.of(c).planning:
+        secrets.store(alias, SECRET, value, replace=True)
+    return value
+
+
+def meaning(said: str) -> str:
+    """Say what sysadminctl says in the number of a line of its source."""
+    if "-14120" in said or "eDSPermissionError" in said:
+        return NO_ACCESS
+    lines = [line.rpartition("] ")[2].strip() for line in said.splitlines()]
+    return " | ".join(line for line in lines if line.strip("-"))[-300:] or "sysadminctl made no account"
+
+
+def set_password(c: Connection, name: str, value: str) -> None:
+    raise SetupError(f"{Host.of(c).label}: {name} has no password: give it one at the Mac, in System Settings > Users & Groups")
+
+
+def join_group(c: Connection, name: str, group: str) -> None:
+    raise SetupError(f"{Host.of(c).label}: {name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full")
+
+
+def keep_running(c: Connection, name: str) -> None:
+    """Nothing to do: what runs is not ended with the login."""
+
+
+# sshd
+
+
+def run_sshd(c: Connection) -> str:
+    """Shell text that makes sshd listen as its configuration says: launchd does, and each connection reads the files anew."""
+    return "/usr/sbin/sshd -t"
+
+
+def reload_sshd(c: Connection) -> None:
+    """Nothing to do: each connection reads the files anew."""
+
+
+def set_options(c: Connection, options: sshd.Options, why: str) -> None:
+    sshd.write(c, DROP_IN, INCLUDE, options, why)
+
+
+def kept_ports(c: Connection) -> frozenset[int]:
+    """Where Remote Login listens, which is Apple's: another port comes beside it."""
+    return frozenset({facts(c).ssh.remote_login} - {0})
+
+
+def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
+    """Have launchd listen for sshd at these ports, but for Remote Login's own."""
+    have, own = facts(c).ssh, sorted(ports - kept_ports(c))
+    then = sshd.moved(have, sorted(ports))
+    if not own:
+        change(
+            c, "unload_daemon %s && rm -f %s", OWN_SSHD, PLIST, why=why, then=then | {"ssh.plist.stat": None},
+            undo=("restore_daemon %s %s", OWN_SSHD, PLIST), keep=[PLIST],
+        )  # fmt: skip
+        return
+    text = plist(own)
+    put(c, PLIST, text, why=why, old=have.plist, check=service.LINT, then=as_file("ssh.plist", text, "644", "root"))
+    change(c, "load_daemon %s %s", OWN_SSHD, PLIST, why="have launchd listen there", undo=("unload_daemon %s", OWN_SSHD), then=then)
+
+
+def plist(ports: Sequence[int]) -> str:
+    """The job for sshd: Apple's own but for the label and the port. The wrapper takes no arguments."""
+    sockets = [{"SockServiceName": str(port)} for port in ports]
+    return plistlib.dumps(
+        {
+            "Label": OWN_SSHD,
+            "Program": "/usr/libexec/sshd-keygen-wrapper",
+            "ProgramArguments": ["sshd-keygen-wrapper"],
+            "Sockets": {"Listeners": sockets if len(sockets) > 1 else sockets[0]},
+            "inetdCompatibility": {"Wait": False, "Instances": 42},
+            "StandardErrorPath": "/dev/null",
+            "POSIXSpawnType": "Interactive",
+            "MaterializeDatalessFiles": True,
+        }
+    ).decode()
+
+
+def restrict_logins(c: Connection, names: Sequence[str]) -> None:
+    """Let in over SSH administrators, these accounts, and who is on Remote Login's list already."""
+    have = facts(c).ssh
+    members = dict.fromkeys([*sorted(have.members), f"group:{ADMINS}", *(f"user:{name}" for name in names)])
+    if have.access == "on" and have.members == set(members):
+        return
+    before = ("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members))
+    change(
+        c, "set_access on" + " %s" * len(members), *members, undo=before,
+        why=f"let only administrators and {' and '.join(names)} log in over SSH",
+        then={"ssh.access": "on", **{f"ssh.member.{member}": "yes" for member in members}},
+    )  # fmt: skip
+
+
+def close_remote_login(c: Connection) -> None:
+    """Have Apple's own sshd listen no more, now and after a restart."""
+    port = facts(c).ssh.remote_login
+    change(
+        c, "launchctl disable %s && unload_daemon %s", f"system/{REMOTE_LOGIN}", REMOTE_LOGIN, why=f"close port {port}",
+        undo=("load_daemon %s %s", REMOTE_LOGIN, REMOTE_PLIST),
+        then={"ssh.remote_login": None, f"ssh.port.{port}": None, f"ssh.listening.{port}": None},
+    )  # fmt: skip
+
+
+# The application firewall asks which programs may listen, and lets those of Apple's, as sshd is one.
+
+
+def tell_of_firewall(c: Connection) -> None:
+    on = facts(c).firewall.active
+    screen.note(f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through")
+
+
+def allow_port(c: Connection, port: int, comment: str = "") -> None:
+    """Nothing to do."""
+
+
+def close_port(c: Connection, port: int, comment: str = "") -> None:
+    """Nothing to do."""
+
+
+def refuse(c: Connection, want: Settings) -> None:
+    """Stop, before the Mac is touched, where the settings want what is for Linux only."""
+    label = Host.of(c).label
+    if c.user == "root":
+        raise SetupError(f"{label}: root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full")
+    if want.publish == "apache":
+        raise SetupError(f"{label}: publish: apache is for Debian and Ubuntu: leave publish at tunnel, or take https")
+    if want.published and want.certificate == "letsencrypt":
+        raise SetupError(f"{label}: certificate: letsencrypt is for Debian and Ubuntu: leave certificate at self-signed")
