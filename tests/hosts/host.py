@@ -46,7 +46,7 @@ def note(path):
             text = hashlib.sha256(data.read()).hexdigest()
     found[path] = f"{stat.st_mode:o} {owner}:{stat.st_gid} {text}"
 os.chdir("/")
-for top in ("etc", "root", "home"):
+for top in ("etc", "root", "home", "var/root", "var/db/dslocal", "Users", "Library"):
     for folder, folders, files in os.walk(top):
         folders[:] = [f for f in folders if f not in skipped and not (folder + "/" + f).endswith((".local/share/jupyter", ".local/state"))]
         for name in folders + [f for f in files if not f.endswith(".log") and (folder, f) != ("etc", "resolv.conf")]:
@@ -70,19 +70,19 @@ class Host:
     @classmethod
     def boot(
         cls, flavour: str = "debian12", name: str = "host", *, key: str | None = None, password: str | None = None,
-        user: str = "root", nopasswd: bool = True, owner: str | None = None, engine: Engine | None = None,
+        user: str = "", nopasswd: bool = True, owner: str | None = None, engine: Engine | None = None,
     ) -> "Host":  # fmt: skip
         """Boot a bare machine that lets `user` in by public key line, by password, or both.
 
-        Another user than root is what cloud images have: sudo (without a password, or with `nopasswd=False` with
-        the given one), and root's key answers that one should log in as that user. `owner` is the process or
-        purpose that has to stop the host; a host of a dead process is cleared away later.
+        The user is root, on a Mac admin. Another user than root is what cloud images have: sudo (without a password, or
+        with `nopasswd=False` with the given one), and root's key answers that one should log in as that user. `owner` is
+        the process or purpose that has to stop the host; a host of a dead process is cleared away later.
         """
         engine = engine or find()
         host = cls._start(engine, image.ensure(engine, flavour), name, owner or str(os.getpid()))
         try:
             host.wait_for_ssh()
-            host.let_in(user, key, password, nopasswd)
+            host.let_in(user or ("admin" if flavour in image.MACS else "root"), key, password, nopasswd)
         except BaseException:
             host.stop()
             raise

@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,ca-certificates,python3,procps,libpam-systemd,adduser"
 )
-SUITES = {"debian12": "bookworm", "debian13": "trixie", "ubuntu-like": "trixie"}
+MACS = ("mac", "mac-intel")
+SUITES = {"debian12": "bookworm", "debian13": "trixie", "ubuntu-like": "trixie", **dict.fromkeys(MACS, "bookworm")}
 PULLED = {"ubuntu24.04": "ubuntu:24.04", "bookworm": "debian:12", "trixie": "debian:13"}
 PULL_TIMEOUT = 120
 
@@ -35,7 +36,7 @@ def ensure(engine: Engine, flavour: str) -> str:
         name = f"labfab/{flavour}:{key}"
         if not engine.ok("image", "inspect", name):
             say(f"building the image {name}")
-            engine.run("build", "--network=host", "--build-arg", f"BASE={base}",
+            engine.run("build", "--network=host", "--build-arg", f"BASE={base}", "--build-arg", f"FLAVOUR={flavour}",
                        "--build-arg", f"PACKAGES={PACKAGES.replace(',', ' ')}", "-t", name, str(context), timeout=600)  # fmt: skip
         return name
 
@@ -98,14 +99,15 @@ def write_context(context: Path, flavour: str, files: dict[str, str], base: str)
     """Lay out what the image is built from; return the key that names it."""
     shutil.rmtree(context, ignore_errors=True)
     shutil.copytree(HERE / "trees" / "common", context / "common")
-    own = HERE / "trees" / flavour
-    shutil.copytree(own, context / "flavour") if own.is_dir() else (context / "flavour").mkdir()
+    own = HERE / "mac" if flavour in MACS else HERE / "trees" / flavour
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(own, context / "flavour", ignore=ignored) if own.is_dir() else (context / "flavour").mkdir()
     (context / "machine").mkdir()
     for name, text in files.items():
         path = context / "machine" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    shutil.copy(HERE / "Dockerfile", context)
+    shutil.copy((own if flavour in MACS else HERE) / "Dockerfile", context)
     paths = sorted(path for path in context.rglob("*") if path.is_file())
     return digest(base, *(f"{path.relative_to(context)} {path.read_text()}" for path in paths))
 

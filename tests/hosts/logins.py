@@ -19,6 +19,8 @@ id %(user)s >/dev/null 2>&1 || useradd -m -s /bin/bash %(user)s
 usermod -aG sudo %(user)s
 """
 NOPASSWD = "echo %(user)s' ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users\n"
+# A Mac makes its administrators itself.
+MAC = "[ ! -x /usr/libexec/double/let-in ] || exec /usr/libexec/double/let-in %(user)s %(lines)s %(secret)s %(nopasswd)s\n"
 REFUSAL = (
     "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,command=\"echo 'Please login as the user "
     '\\"%(user)s\\" rather than the user \\"root\\".\';echo;sleep 10;exit 142" '
@@ -28,7 +30,8 @@ REFUSAL = (
 def script(user: str, key: str | None, password: str | None, nopasswd: bool) -> str:
     """Write the shell script that lets a user in."""
     words = {"user": shlex.quote(user), "lines": shlex.quote(key or ""), "entry": shlex.quote(f"{user}:{password}")}
-    text = "set -e\n"
+    words |= {"secret": shlex.quote(password or ""), "nopasswd": "yes" if nopasswd else "no"}
+    text = "set -e\n" + MAC % words
     if user != "root":
         text += DISTRO_USER % words + (NOPASSWD % words if nopasswd else "")
         root = {"user": "root", "lines": shlex.quote(REFUSAL % {"user": user} + (key or ""))}
