@@ -187,7 +187,7 @@ def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]
 
 def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
     """The secrets of this lab: themselves on a terminal, elsewhere only their place."""
-    known = (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}"), ("login-of-lab-user", f"login of {want.lab_user}"))
+    known = (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}"), (macos.SECRET, f"login of {want.lab_user}"))
     for name, label in known:
         value, place = secrets.load(alias, name), secrets.place(alias, name)
         if value:
