@@ -44,9 +44,9 @@ ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Statu
 
 ufw_changed() { ! diff -r --no-dereference "$GUARD/before/etc/ufw" /etc/ufw >/dev/null 2>&1; }
 
-note_firewall() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
+note_rest() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
 
-firewall_before() {  # its files are put back
+rest_before() {  # the files of the firewall are put back after it
   reload=
   if [ -e "$GUARD/ufw-active" ]; then
     if ufw_changed || ! ufw_active; then reload=yes; fi

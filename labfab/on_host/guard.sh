@@ -29,7 +29,7 @@ arm() {  # id
   for folder in $FOLDERS; do
     [ ! -d "$folder" ] || printf '%s %s %s\n' "$(mode_of -L "$folder")" "$(ids_of -L "$folder")" "$(real "$folder")" >>"$GUARD/modes"
   done
-  note_firewall
+  note_rest  # what no file tells
   cat "$JOURNAL" 2>/dev/null | wc -l >"$GUARD/journal-lines"
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
   printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
@@ -77,8 +77,9 @@ put_one() {  # copy, original: touched only where they differ, so that a full di
     [ -d "$2" ] && [ ! -L "$2" ] || { rm -rf "$2" && mkdir -p "$2"; } || return
   elif [ -L "$1" ] || [ -L "$2" ] || ! cmp -s "$1" "$2"; then
     [ ! -d "$2" ] || [ -L "$2" ] || rm -rf "$2"
-    rm -f "$2.labfab-new" && cp -a "$1" "$2.labfab-new" && take_name "$2.labfab-new" "$2" && return
-    rm -f "$2.labfab-new" "$2"  # no room for two
+    new=$(new_name "$2")
+    rm -f "$new" && cp -a "$1" "$new" && take_name "$new" "$2" && return
+    rm -f "$new" "$2"  # no room for two
     cp -a "$1" "$2"
     return
   fi
@@ -100,7 +101,7 @@ revert() {  # cause, id where only that window is meant
   mv "$GUARD/armed" "$GUARD/reverting" 2>/dev/null || [ -e "$GUARD/reverting" ] || { clear_up; outcome "$2"; }
   rm -f "$GUARD/ballast"
   broken=
-  firewall_before
+  rest_before
   [ ! -e "$GUARD/modes" ] || while read -r mode owner folder; do
     [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$owner" "$folder" && chmod "$mode" "$folder" || broken=yes
   done <"$GUARD/modes"
@@ -129,4 +130,4 @@ strike_out() {  # the changes of this window from the journal
 
 clear_up() { stand_down; rm -rf "$GUARD"; }
 
-case $1 in arm | disarm | revert) "$@" ;; esac
+case $1 in arm | disarm | revert | watch) "$@" ;; esac

@@ -28,7 +28,7 @@ save() { mkdir -p -m 700 "$BACKUPS" && cp -a "$1" "$BACKUPS/$(basename "$1")-$(d
 bring() {  # copy file [owner]: the copy takes the file's place
   owner=${3:-$(owner_of "$1")}
   if [ "$owner" = root ] || [ "$owner" = UNKNOWN ]; then
-    rm -f "$2.labfab-new" && cp -a "$1" "$2.labfab-new" && take_name "$2.labfab-new" "$2"
+    new=$(new_name "$2") && rm -f "$new" && cp -a "$1" "$new" && take_name "$new" "$2"
   elif [ -L "$1" ]; then
     as_owner sh -c 'rm -f "$1.labfab-new"; ln -s "$2" "$1.labfab-new" && rm -f "$1" && mv -f "$1.labfab-new" "$1"' sh "$2" "$(readlink "$1")"
   else
@@ -171,7 +171,8 @@ wait_for_end() { for _ in $(seq 25); do [ -n "$("$@")" ] || return 0; sleep 0.2;
 holds_data() {  # home: whether there is more than came with the account and programs write by themselves
   [ -d "$1" ] && cd "$1" && find . \( -path ./.cache -o -path ./.local/state -o -path ./.local/share/jupyter/runtime \
     -o -path ./.local/share/jupyter/nbsignatures.db -o -path ./.local/share/jupyter/notebook_secret -o -path ./.jupyter/lab.log \
-    -o -path ./.jupyter/migrated -o -path ./.sudo_as_admin_successful \) -prune -o ! -type d -print |
+    -o -path ./.jupyter/migrated -o -path ./.sudo_as_admin_successful -o -path ./Library/Caches -o -path ./Library/Logs \
+    -o -path ./Library/Preferences -o -path ./Library/Jupyter/runtime -o -path ./.CFUserTextEncoding -o -path ./.zsh_sessions \) -prune -o ! -type d -print |
     while read -r name; do cmp -s "$name" "$SKELETON/$name" || echo "$name"; done | grep -q .
 }
 

@@ -16,6 +16,9 @@ in_tmux() {  # home command...: ask the tmux of LAB_USER, which may be the one o
   home=$1; shift
   as_account "$LAB_USER" env PATH="$home/$PREFIX/bin:$PATH:/opt/homebrew/bin:/usr/local/bin" tmux "$@" 2>/dev/null
 }
+new_name() {  # file: what its next version is called until it takes the name; macOS reads every file of sshd's folder
+  case $1 in */sshd_config.d/*) echo "${1%/*/*}/${1##*/}.labfab-new" ;; *) echo "$1.labfab-new" ;; esac
+}
 take_name() {  # new old: without following a link that has the name
   if [ -L "$2" ]; then [ ! -d "$2" ] || rm -f "$2"; elif [ -d "$2" ]; then return 1; fi
   mv -f "$1" "$2"

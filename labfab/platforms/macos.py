@@ -24,6 +24,12 @@ from .programs import install  # noqa: F401
 from .softwareupdate import reboot, refresh, upgrade, wait_until_settled  # noqa: F401
 
 PATH = service.PATH
+HOMES, JUPYTER = "/Users", "Library/Jupyter"  # where homes are, and where Jupyter keeps its data in one
+FILTERS = False  # its firewall knows programs and no ports
+# What check.all says of updates, and the commands that it hands to you for what no task mends.
+LISTS, WAITING = "Apple's list of updates", "updates wait (those that need a restart wait for reboot: true)"
+UNTOLD = "Apple has not been asked yet"
+SET_CLOCK, BIG_FOLDERS, LISTENER = "sntp -sS time.apple.com", "du -xh -d 2", "lsof -nP -iTCP:{} -sTCP:LISTEN"
 ADMINS = "admin"  # the group that may use sudo
 SECRET = "login-of-lab-user"
 # sshd reads every file of the folder, whatever its name.
@@ -72,7 +78,8 @@ def finish_account(c: Connection, name: str) -> None:
     if account.hidden and shown != "0":
         change(
             c, HIDE_OTHERS, LOGIN_WINDOW, why="let the login window not offer other accounts",
-            undo=("others_shown %s", shown), then={"system.others_shown": "0"},
+            undo=("others_shown %s", shown), keep=[f"{LOGIN_WINDOW}.plist"],
+            then={"system.others_shown": "0"},
         )  # fmt: skip
 
 
