@@ -28,7 +28,10 @@ from .shell import Shell
 from .stages import lab
 from .task import refuse_company
 
-STAGES = ("system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files", "backup")
+STAGES = (
+    "system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files",
+    "backup",
+)  # fmt: skip
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
 

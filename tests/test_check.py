@@ -11,7 +11,8 @@ import pytest
 from labfab.check import ports, table
 from labfab.check.rows import ALWAYS, AREAS, CHECKS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
 from labfab.errors import SetupError
-from labfab.facts import Firewall, Updates
+from labfab.facts import Firewall, Power, Updates
+from labfab.platforms import debian, macos
 from labfab.settings import Settings
 
 
@@ -137,7 +138,7 @@ def seen(audit=None, **facts) -> SimpleNamespace:
     }  # fmt: skip
     return SimpleNamespace(
         audit=audit or {}, facts=SimpleNamespace(**have | facts), want=Settings(), limits="", needs_root=lambda: None,
-        by_hand=lambda command: f"ssh box {command}", c=SimpleNamespace(user="lab", port=2222), logins=["lab", "root"],
+        by_hand=lambda command: f"ssh box {command}", platform=debian, c=SimpleNamespace(user="lab", port=2222), logins=["lab", "root"],
     )  # fmt: skip
 
 
@@ -231,6 +232,38 @@ def test_a_port_on_loopback_is_nobodys_business_but_labs():
     assert found.state == "fail" and found.detail.startswith("5432 (postgres): stop it there, or add it to open_ports")
     found = asked("lab-loopback", seen(listen | {"listen.4": "[::]:9999 jupyter-lab"}))
     assert (found.state, found.detail) == ("fail", "port 9999 listens on [::]")
+
+
+def on_mac(audit=None, **facts) -> SimpleNamespace:
+    """A look at a Mac that has found these things."""
+    want = facts.pop("want", Settings())
+    ssh = SimpleNamespace(ports=frozenset({22, 2222}), remote_login=22)
+    return SimpleNamespace(**vars(seen(audit, **{"ssh": ssh} | facts)) | {"want": want, "platform": macos})
+
+
+@pytest.mark.parametrize(("active", "said"), [(True, "macOS's own is on"), (False, "macOS's own is off")])
+def test_a_mac_s_firewall_is_only_told(active, said):
+    found = asked("ports-firewall", on_mac(firewall=Firewall(active, "", frozenset())))
+    assert found.state == "ok" and found.detail.startswith(said)
+
+
+def test_a_mac_has_programs_of_its_own_that_listen():
+    """Nothing hides them, and labfab knows no other firewall for them: so somebody should look."""
+    listen = {"listen.1": "*:22 launchd", "listen.2": "*:2222 launchd", "listen.3": "127.0.0.1:9999 python3.12"}
+    assert asked("ports-listening", on_mac(listen)).detail == "22, 2222"
+    found = asked("ports-listening", on_mac(listen | {"listen.4": "*:5000 ControlCe"}))
+    assert found.state == "warn" and found.detail.startswith("5000 (ControlCe): stop it there, or add it to open_ports")
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(0, "ok"), (10, "warn"), (None, "ok")])
+def test_a_host_that_sleeps_is_a_warning(minutes, state):
+    found = asked("host-sleep", seen(power=Power(minutes)))
+    assert found.state == state and ("keep_awake: true" in found.detail) is (state == "warn")
+
+
+def test_updates_are_told_in_the_words_of_the_system():
+    assert asked("host-updates", on_mac(updates=Updates(0, 2, False))).detail.startswith("2 updates wait (those that need a restart")
+    assert asked("host-updates", on_mac(updates=Updates(0, None, False))).detail == "Apple has not been asked yet"
 
 
 def published(publish: str, audit=None, **facts) -> SimpleNamespace:

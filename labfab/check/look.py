@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from fabric import Connection
@@ -18,6 +19,7 @@ from ..errors import SetupError
 from ..facts import PREFIXES, Values, below, facts, parse
 from ..host import Host, alias_of, block_of
 from ..laptop import files, forward
+from ..platforms import platform
 from ..settings import Settings
 from ..shell import Shell
 from ..stages import jupyter
@@ -47,6 +49,7 @@ class Look:
         self.alias = alias_of(c, self.want)
         self.laptop = list(laptop_files(self.alias, self.identity))  # before anybody repairs a mode by reading
         self.log_in()
+        self.want = Settings.of(c)  # a Mac that was met has others
 
     @property
     def identity(self) -> Path | None:
@@ -80,6 +83,10 @@ class Look:
     @cached_property
     def facts(self) -> Any:
         return facts(self.c)
+
+    @cached_property
+    def platform(self) -> ModuleType:
+        return platform(self.c)
 
     @cached_property
     def audit(self) -> Values:

@@ -39,15 +39,15 @@ def sudo(look: Look) -> str:
 
 @check("host-updates", "all upgrades are in", mend="system.update", needs=["ssh-login"])
 def updates(look: Look) -> str:
-    have = look.facts.updates
+    have, words = look.facts.updates, look.platform
     if have.interrupted:
         raise Wrong("dpkg was stopped in the middle")
     if have.pending is None:
-        raise Unseen("apt cannot tell what it would upgrade")
+        raise Unseen(words.UNTOLD)
     if have.pending:
-        raise Doubtful(f"{have.pending} packages wait")
+        raise Doubtful(f"{have.pending} {words.WAITING}")
     if have.age > OLD:
-        raise Doubtful(f"the package lists are {have.age // 86400} days old" if have.age < EVER else "the package lists were never fetched")
+        raise Doubtful(f"{words.LISTS}: {have.age // 86400} days old" if have.age < EVER else f"{words.LISTS}: never fetched")
     return f"the lists are {have.age // 3600} h old"
 
 
@@ -58,6 +58,14 @@ def reboot(look: Look) -> str:
     return "none"
 
 
+@check("host-sleep", "it does not go to sleep", mend="power.keep-awake", needs=["ssh-login"])
+def sleep(look: Look) -> str:
+    minutes = look.facts.power.sleep
+    if minutes:
+        raise Doubtful(f"it does after {minutes} min without a person at it, and JupyterLab with it: set keep_awake: true")
+    return "never, by its own settings" if minutes == 0 else "a server of this system does not by itself"
+
+
 @check("host-disk", "there is space on the disks", needs=["ssh-login"])
 def disk(look: Look) -> str:
     free = {path: float(percent) for percent, path in (line.split(" ", 1) for line in below(look.audit, "disk").values())}
@@ -66,9 +74,9 @@ def disk(look: Look) -> str:
     path = min(free, key=lambda path: free[path])
     detail = f"{path}: {free[path]:.0f} % free"
     if free[path] < FULL:
-        raise Wrong(detail, look.by_hand(f"du -xh -d 2 -t 100M {path}"))
+        raise Wrong(detail, look.by_hand(f"{look.platform.BIG_FOLDERS} {path}"))
     if free[path] < LOW:
-        raise Doubtful(detail, look.by_hand(f"du -xh -d 2 -t 100M {path}"))
+        raise Doubtful(detail, look.by_hand(f"{look.platform.BIG_FOLDERS} {path}"))
     return detail
 
 
@@ -78,5 +86,5 @@ def clock(look: Look) -> str:
     there, before, after = (float(look.audit[key]) for key in ("clock", "before", "after"))
     off = max(before - 1 - there, there - after, 0.0)
     if off > DRIFT:
-        raise Doubtful(f"{off:.0f} s off from your laptop's", look.by_hand("timedatectl set-ntp true"))
+        raise Doubtful(f"{off:.0f} s off from your laptop's", look.by_hand(look.platform.SET_CLOCK))
     return "within a second of your laptop's" if off < 1 else f"{off:.0f} s off"

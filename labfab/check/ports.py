@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ..facts import below
 from .look import Look
-from .rows import Doubtful, Unseen, Wrong, check
+from .rows import Doubtful, Finding, Unseen, Wrong, check
 
 # What people forget to close; each is tried besides those that listen.
 WELL_KNOWN = (
@@ -30,11 +30,12 @@ def knock(look: Look, ports: Iterable[int]) -> None:
 def answering(look: Look) -> str:
     """Connect to what listens and to the well-known."""
     outside(look)
-    wanted = {look.c.port, *look.want.open_ports, *look.want.public_ports}
+    kept = frozenset() if look.want.close_port_22 else look.platform.kept_ports(look.c)
+    wanted = {look.c.port, *kept, *look.want.open_ports, *look.want.public_ports}
     knock(look, {*WELL_KNOWN, *reachable(look), look.want.lab_port, *wanted})
     found = {look.c.port, *(port for port, knocked in look.knocks.items() if knocked.result())}
     if found - wanted:
-        raise Wrong(f"{numbers(found - wanted)}: not in open_ports")
+        raise beside(look)(f"{numbers(found - wanted)}: not in open_ports")
     return f"{numbers(found)}, of {len(look.knocks) + 1} tried"
 
 
@@ -46,8 +47,14 @@ def open_inside(look: Look) -> str:
     seen = [(port, program) for address, port, program in listening(look) if not is_loopback(address)]
     more = sorted({f"{port} ({program})" for port, program in seen if port not in wanted})
     if more:
-        raise Wrong(f"{', '.join(more)}: stop it there, or add it to open_ports; until then the firewall hides it")
+        hidden = "; until then the firewall hides it" * look.platform.FILTERS
+        raise beside(look)(f"{', '.join(more)}: stop it there, or add it to open_ports{hidden}")
     return numbers({port for port, _ in seen})
+
+
+def beside(look: Look) -> type[Finding]:
+    """How bad another open port is: a Mac has programs of its own that listen, and no firewall that knows ports."""
+    return Wrong if look.platform.FILTERS else Doubtful
 
 
 @check("ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"])
@@ -56,6 +63,8 @@ def firewall(look: Look) -> str:
         return "not wanted (firewall: false)"
     look.needs_root()
     have = look.facts.firewall
+    if not look.platform.FILTERS:
+        return f"macOS's own is {'on' if have.active else 'off'}; it knows programs and no ports, and labfab leaves it alone"
     if not have.active or have.incoming != "deny":
         raise Wrong(f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off")
     wanted = look.facts.ssh.ports | {*look.want.open_ports, *look.want.public_ports}

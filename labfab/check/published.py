@@ -71,7 +71,7 @@ def doors(look: Look) -> list[int]:
 
 def closing(look: Look, port: int) -> str:
     """What shuts a port that is nothing to us."""
-    return look.by_hand(f"ufw delete allow {port}/tcp" if port in look.facts.firewall.allowed else f"ss -ltnp 'sport = :{port}'")
+    return look.by_hand(f"ufw delete allow {port}/tcp" if port in look.facts.firewall.allowed else look.platform.LISTENER.format(port))
 
 
 def tells(look: Look, port: int) -> bool:

@@ -42,10 +42,10 @@ def version(look: Look) -> str:
     return f"{have}, at least {floor}"
 
 
-@check("lab-session", "it runs in the tmux session jupyter, or by systemd", mend=RESTART, needs=["lab-api"])
+@check("lab-session", "it runs in the tmux session jupyter, or as a service", mend=RESTART, needs=["lab-api"])
 def session(look: Look) -> str:
     if look.facts.lab.service:
-        return f"by systemd, as {look.want.jupyter_user}"
+        return f"by {look.platform.service.NAME}, as {look.want.jupyter_user}"
     if look.audit.get("session") == "unknown":
         look.needs_root()
     if "session" not in look.audit:
@@ -59,8 +59,8 @@ def linger(look: Look) -> str:
     if account is None:
         raise Unseen(f"there is no account {look.want.jupyter_user}")
     if not account.linger:
-        raise Wrong(f"{account.name} does not linger")
-    return f"{account.name} lingers"
+        raise Wrong(f"what {account.name} runs ends with its last login")
+    return f"what {account.name} runs outlives its logins"
 
 
 @check("lab-closed", "without password and token there is no way in", mend="jupyter.configure lab.stop lab.start", needs=["lab-api"])

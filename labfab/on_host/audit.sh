@@ -25,7 +25,8 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
     [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD && say "nopasswd.$user" yes
   done
   private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
-  private jupyter-files "$LAB_HOME/.jupyter/lab.log" "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret"
+  private jupyter-files "$LAB_HOME/.jupyter/lab.log" "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret" \
+    "$LAB_HOME/Library/Jupyter/runtime/jupyter_cookie_secret"
   case $PUBLISH in
     https) tls=$LAB_HOME/.jupyter/tls ;;
     apache) tls=/etc/labfab/tls ;;

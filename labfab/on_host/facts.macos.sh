@@ -13,6 +13,7 @@ system() {
   say login "${SUDO_USER:-$(id -un)}"
   # Whether the login window offers "Other…", by which a hidden account could be typed.
   say others_shown "$(defaults read /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED 2>/dev/null)"
+  programs
 }
 
 account_facts() {  # account
@@ -41,6 +42,54 @@ sshd_facts() {  # and what it says of itself, in $every
 # The application firewall asks which programs may listen, not at which ports.
 firewall() {
   case $(/usr/libexec/ApplicationFirewall/socketfilterfw --getglobalstate 2>/dev/null) in *nabled*) say active yes ;; esac
+}
+
+# softwareupdate asks Apple, which takes its time; so what it said is kept.
+updates() {
+  kept=/var/cache/labfab/softwareupdate
+  say age $(( $(date +%s) - $(stat -f %m $kept 2>/dev/null || echo 0) ))
+  case $(fdesetup status 2>/dev/null) in *'FileVault is On'*) say filevault yes ;; esac
+  [ -e $kept ] || return 0
+  say pending "$(grep -c '^ *\* Label: ' $kept)"
+  blob listed <$kept
+}
+
+power() { say sleep "$(pmset -g 2>/dev/null | awk '$1 == "sleep" { print $2; exit }')"; }
+
+programs() (  # what comes from elsewhere: from Homebrew, python.org, or conda into the environment of JupyterLab
+  home=$(home_of "$LAB_USER")
+  PATH=/opt/homebrew/bin:/usr/local/bin:$PATH:$home/$PREFIX/bin
+  ! command -v tmux >/dev/null || say package.tmux yes
+  found=$(command -v python3)
+  # Without the Command Line Tools Apple's python3 is an empty shell, which asks at the screen whether to install them.
+  [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
+  [ -z "$found" ] || "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3-venv yes
+  true
+)
+
+JUPYTER_PLIST=/Library/LaunchDaemons/org.labfab.jupyter.plist
+lab_service() {
+  file unit $JUPYTER_PLIST
+  [ -e $JUPYTER_PLIST ] || return 0
+  launchctl print-disabled system | grep -qE '"org.labfab.jupyter" => (disabled|true)' || say service yes
+  say state "$(launchctl print system/org.labfab.jupyter 2>/dev/null | awk -F' = ' '$1 == "\tstate" { print $2; found = 1; exit }
+    END { if (!found) print "inactive" }')"
+}
+
+lab_listener() {  # owner, pid and holder of where JupyterLab is to listen
+  if [ -n "$LAB_SOCKET" ]; then
+    path=$home/$LAB_SOCKET
+    [ ! -S "$path" ] || say socket_mode "$(mode_of "$path")"
+    set -- -U
+  else
+    path= ; set -- -iTCP:"$LAB_PORT" -sTCP:LISTEN
+  fi
+  # p, c, L and n begin the lines of a process's number, its name, its account and what it has open.
+  found=$(lsof -nP "$@" -F pcLn 2>/dev/null | awk -v path="$path" '
+    /^p/ { pid = substr($0, 2) } /^c/ { name = substr($0, 2) } /^L/ { account = substr($0, 2) }
+    /^n/ && (path == "" || substr($0, 2) == path) { print pid "\t" account "\t" name; exit }')
+  [ -n "$found" ] || return 0
+  pid=$(printf '%s' "$found" | cut -f1) owner=$(printf '%s' "$found" | cut -f2) holder=$(printf '%s' "$found" | cut -f3)
 }
 
 acme() { :; }

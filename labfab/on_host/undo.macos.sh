@@ -42,3 +42,12 @@ others_shown() {  # value of before; empty: none
 }
 
 restore_daemon() { restore "$2" && load_daemon "$1" "$2"; }  # label plist
+
+service() { unload_daemon org.labfab.jupyter; }  # verb account: of JupyterLab's job, whose file goes by itself
+
+power() {  # as `pmset -g custom` told of it, for each kind of supply
+  [ -e "$KEPT.pmset" ] || return 0
+  awk '/^Battery Power:/ { flag = "-b" } /^AC Power:/ { flag = "-c" } /^UPS Power:/ { flag = "-u" }
+    flag && $1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print flag, $1, $2 }' "$KEPT.pmset" |
+    while read -r flag name value; do pmset "$flag" "$name" "$value" || exit; done
+}

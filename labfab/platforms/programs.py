@@ -11,7 +11,7 @@ from ..settings import Settings
 
 BROUGHT = {"sudo", "curl", "openssl", "rsync", "ca-certificates"}
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge tmux"
-NO_PYTHON = "python: venv needs a python3 of 3.10 or newer, which this Mac has not: set python: miniforge, or install one from python.org"
+NO_PYTHON = "python: venv needs a python3 of 3.10 or newer, which this Mac has not: set python: miniforge, or install one, with Homebrew or Python's own installer"
 NO_TMUX = "there is no tmux: with Homebrew, brew install tmux; or lab.service, which needs none; or python: miniforge, which brings it"
 
 

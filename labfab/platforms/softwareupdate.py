@@ -8,6 +8,7 @@ Owns: /var/cache/labfab/softwareupdate on the host.  Undo: updates stay
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import time
@@ -94,10 +95,8 @@ def install_and_restart(c: Connection, labels: list[str]) -> None:
         screen.warn(f"{names} waits: on Apple silicon it takes the password of an owner of the disk: {by_hand}")
         return
     before = facts(c).system.boot_id
-    try:
+    with contextlib.suppress(ConnectionLost):  # the restart may be quicker than the answer
         change(c, INSTALL + RESTARTING + " %s" * len(labels), *labels, why=f"install {names} and restart", long=True)
-    except ConnectionLost:  # the restart was quicker than the answer
-        pass
     if not Host.of(c).planning:
         wait_for_boot(Host.of(c), before, patience=2 * HOUR)
         change(c, LIST, why=LOOK, long=True)

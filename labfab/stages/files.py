@@ -75,7 +75,7 @@ def there(c: Connection, path: str) -> str:
     account = facts(c).accounts.get(want.jupyter_user)
     if account is None and not Host.of(c).planning:
         raise SetupError(f"{Host.of(c).label}: there is no account {want.jupyter_user} yet: type setup.full first")
-    home = account.home if account else f"/home/{want.jupyter_user}"
+    home = account.home if account else f"{platform(c).HOMES}/{want.jupyter_user}"
     inside = posixpath.basename(path) in ("", ".", "..")
     below = posixpath.join(home, path[2:]) if path == "~" or path.startswith("~/") else posixpath.join(want.notebooks(home), path)
     return posixpath.normpath(below) + "/" * inside

@@ -20,6 +20,7 @@ from ..host import Host, alias_of
 from ..laptop import archive, patchwork, secrets
 from ..laptop import password as passwords
 from ..laptop.transfer import Survey
+from ..platforms import platform
 from ..settings import Settings
 from . import files, jupyter, kernels, lab, lock, outward, python
 
@@ -41,11 +42,11 @@ BESIDE = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")  # what is replace
 def places(c: Connection, want: Settings) -> dict[str, str]:
     """The folders of a lab on its host; a plan for a bare host has no home yet."""
     account = facts(c).accounts.get(want.jupyter_user)
-    home = account.home if account else f"/home/{want.jupyter_user}"
+    home = account.home if account else f"{platform(c).HOMES}/{want.jupyter_user}"
     return {
         "notebooks": posixpath.normpath(want.notebooks(home)),
         "jupyter": f"{home}/.jupyter",
-        "kernels": f"{home}/.local/share/jupyter/kernels",
+        "kernels": f"{home}/{platform(c).JUPYTER}/kernels",
     }
 
 
