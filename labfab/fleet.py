@@ -218,7 +218,9 @@ class Fleet:
         finally:
             if member.said and not self.document:
                 self.view.answer(member)
-            if not self.planned or self.parallel < len(self.members):
+            if not self.planned:
+                member.leave()
+            elif self.parallel < len(self.members):
                 member.hang_up()
 
     def each(self, members: list[Member], step: Callable[[Member], None]) -> None:
@@ -230,9 +232,9 @@ class Fleet:
             threading.Thread(target=self.hand, args=(todo, step), name=f"hosts-{n}", daemon=True)
             for n in range(min(self.parallel, len(members)))
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             self.watch(len(threads))
         except KeyboardInterrupt:
             self.stop(threads, todo)
@@ -266,7 +268,7 @@ class Fleet:
         with contextlib.suppress(Empty):
             while True:
                 todo.get_nowait()
-        for thread in threads:
+        for thread in filter(threading.Thread.is_alive, threads):
             interrupt(thread)
         self.view.put("stopping …")
         until = time.monotonic() + PATIENCE

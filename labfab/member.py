@@ -33,9 +33,11 @@ class Member:
     def __init__(self, name: str, folder: Path | None) -> None:
         self.name = name
         self.log = folder / log.name_of(name) if folder else None
+        self.known_as = name
         self.state = WAITING
         self.now = ""  # what it does, in a few words
         self.error = ""  # one line
+        self.problem = ""  # the same without the name of the host
         self.code = 0
         self.took = 0.0
         self.began = 0.0
@@ -72,7 +74,7 @@ class Member:
     @property
     def label(self) -> str:
         """How to name it in a line: by its alias, where it has one."""
-        return self.host.label if self.host else self.name
+        return self.host.label if self.host else self.known_as
 
     def login(self) -> tuple[str, str, int, str]:
         """Who would be called, and which way; of a task of labfab, where setup moved that login."""
@@ -115,13 +117,15 @@ class Member:
             self.fail(str(error) or type(error).__name__, 1)
         finally:
             self.took += time.monotonic() - self.began
-            self.changes = len(self.host.changes) if self.host else 0
+            self.count()
 
     def fail(self, error: str, code: int) -> None:
         """Note how it ended; a code without a word means something, and is no failure."""
         self.state, self.code = DONE, max(self.code, code)
         if error and code:
             self.state, self.error = FAILED, " ".join(error.split())
+            named = (f"{name}: " for name in (self.name, self.label, getattr(self.c, "host", "")))
+            self.problem = self.error.removeprefix(next(filter(self.error.startswith, named), ""))
             log.write(self.log, f"failed: {error}")
             self.view.failed(self)
         elif error:
@@ -132,10 +136,23 @@ class Member:
         if self.state == WORKING:
             self.state = DONE
 
+    def count(self) -> None:
+        """Note what is to be told of the session, which may be gone by then."""
+        if self.host:
+            self.changes, self.known_as = len(self.host.changes), self.host.label
+
     def hang_up(self) -> None:
         """Let go of the connection and of what was read: other hosts need the room."""
         if self.host:
             self.host.close()
+
+    def leave(self) -> None:
+        """Let go of all but what is to be told."""
+        self.hang_up()
+        self.count()
+        with Host.lock:
+            Host.sessions = {key: host for key, host in Host.sessions.items() if host is not self.host}
+        self.c = self.call = None
 
     # Its desk ----------------------------------------------------------------------------------
 
@@ -169,12 +186,6 @@ class Member:
     @property
     def seconds(self) -> float:
         return self.took + (time.monotonic() - self.began if self.state == WORKING else 0)
-
-    @property
-    def problem(self) -> str:
-        """The error without the name that it may begin with."""
-        names = {self.name, self.label, getattr(self.c, "host", "")}
-        return next((self.error.removeprefix(f"{name}: ") for name in names if self.error.startswith(f"{name}: ")), self.error)
 
     def entry(self) -> dict[str, Any]:
         """What a program is told."""

@@ -272,15 +272,18 @@ def fake(alone, monkeypatch):
     """Make models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
 
     def make(login: str = "root", dry: bool = False, **lab) -> FakeHost:
-        model = FakeHost(login, dry, lab)
-        monkeypatch.setattr(door, "Shell", model.shell)
-        monkeypatch.setattr(guard, "Shell", model.shell)
-        monkeypatch.setattr(guard, "Shell", model.shell)
-        monkeypatch.setattr(connection, "dial", lambda c, settings: None)
-        monkeypatch.setattr(connection, "fresh", model.fresh)
-        monkeypatch.setattr(connection, "offered", model.offered)
-        # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
-        monkeypatch.setattr(password, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
-        return model
+        return answering(FakeHost(login, dry, lab), monkeypatch)
 
     return make
+
+
+def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """Let the model be whoever labfab calls."""
+    monkeypatch.setattr(door, "Shell", model.shell)
+    monkeypatch.setattr(guard, "Shell", model.shell)
+    monkeypatch.setattr(connection, "dial", lambda c, settings: None)
+    monkeypatch.setattr(connection, "fresh", model.fresh)
+    monkeypatch.setattr(connection, "offered", model.offered)
+    # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
+    monkeypatch.setattr(password, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
+    return model

@@ -436,7 +436,7 @@ def crowd(alone, monkeypatch):
 
 def test_the_block_has_a_line_for_each_host_and_no_line_is_too_long(crowd):
     members = crowd(one="at work", two="done", three="failed", four="waiting")
-    members[0].now, members[1].changes, members[2].error = "install \x1b[2Jtmux  " + "x" * 200, 3, "three: no answer: is it on?"
+    members[0].now, members[1].changes, members[2].problem = "install \x1b[2Jtmux  " + "x" * 200, 3, "no answer: is it on?"
     out = Terminal()
     block = Block(members, out)
     block.draw()
