@@ -22,7 +22,7 @@ from fabric import Connection
 from . import screen, wire
 from .errors import SetupError
 from .hostkey import Ask
-from .laptop import keypair, secrets
+from .laptop import keypair, known_hosts, secrets
 from .names import block_of, config_path, jump, links  # noqa: F401  a connection is asked for its names too
 from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .settings import Settings
@@ -88,8 +88,7 @@ def connect(c: Connection, settings: Settings) -> None:
     """Dial once. Raises AuthenticationException where somebody could answer, SetupError else."""
     path = known_hosts_path()
     for link in links(c):
-        if path.exists():
-            link.client.load_host_keys(str(path))
+        know(link, path)
         link.client.set_missing_host_key_policy(Ask(link, settings, path))
     try:
         if not c.gateway:
@@ -109,6 +108,14 @@ def settle(c: Connection) -> None:
     c.transport.set_keepalive(KEEPALIVE)
     if hasattr(socket, "TCP_QUICKACK") and not c.gateway:  # Linux; elsewhere it costs 40 ms
         c.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def know(c: Connection, path: Path) -> None:
+    """Tell paramiko the keys of this host; its own way reads all of the file, in a time that grows with the square of it."""
+    name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
+    known = c.client.get_host_keys()
+    for key in known_hosts.pinned(path, c.host, c.port)[::-1]:  # of two of a kind the first one stays
+        known.add(name, key.get_name(), key)
 
 
 def open_socket(c: Connection) -> socket.socket:
@@ -142,7 +149,7 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
         new.connect_kwargs.update(look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)])
         new.connect_kwargs.update({"pkey": held} if held else {})
         new.connect_kwargs.pop("password", None)
-    new.client.load_host_keys(str(known_hosts_path()))
+    know(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)

@@ -84,7 +84,7 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
         parts = derive_shorthand(str(given["host"]))
     except ValueError:
         parts = {"host": None, "port": None}
-    if not parts["host"] or parts["port"] not in (None, *range(1, 65536)):
+    if not parts["host"] or not (parts["port"] is None or 1 <= parts["port"] <= 65535):
         raise SetupError(f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or root@ADDRESS:PORT, the port from 1 to 65535")
     return given
 
@@ -306,12 +306,12 @@ def own(config: Config) -> Config:
 
     Fabric's clone() reads those files anew each time, into the original, where all is then found twice, three times, …
     """
-    shared = config.base_ssh_config
-    config._set(base_ssh_config=SSHConfig())
+    shared, given = config.base_ssh_config, config._given_explicit_object
+    config._set(base_ssh_config=SSHConfig(), _given_explicit_object=True)
     try:
         copy = config.clone()
     finally:
-        config._set(base_ssh_config=shared)
+        config._set(base_ssh_config=shared, _given_explicit_object=given)
     copy._set(base_ssh_config=shared)
     return copy
 

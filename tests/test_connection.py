@@ -169,6 +169,19 @@ def test_a_changed_host_key_stops_everything(dial, server, alone):
     assert pinned(alone, server) == [OTHER_KEY] and server.offered == []
 
 
+@pytest.mark.parametrize("line", ["{name} {key}", "other,{name} {key}", "{hashed} {key}", "[127.0.0.*]:* {key}", "{name} {key} and a comment"])
+def test_a_key_is_known_from_whichever_line(dial, server, alone, line):
+    """Plain, hashed, with patterns; among many lines of others, a broken one, and a second key of the same kind."""
+    let_in(server, alone)
+    name = known_hosts.name("127.0.0.1", server.port)
+    key = f"{HOST_KEY.get_name()} {HOST_KEY.get_base64()}"
+    told = line.format(name=name, key=key, hashed=paramiko.HostKeys.hash_host(name))
+    other = f"{OTHER_KEY.get_name()} {OTHER_KEY.get_base64()}"
+    lines = ["# mine", *(f"host{n} {other}" for n in range(500)), "broken", told, f"{name} {other}"]
+    (alone / "home/.ssh/known_hosts").write_text("\n".join(lines) + "\n")
+    assert dial(host_key="").is_connected
+
+
 # Logging in ------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Alias:
     proxy_jump: str = ""
 
 
+@functools.lru_cache(4096)  # each login is compared with those of all aliases, again and again
 def login(user: str, hostname: str, port: int) -> str:
     """Write a login in one fixed form: root@203.0.113.5:22, root@[2001:db8::1]:22."""
     hostname = hostname.lower().strip("[]")

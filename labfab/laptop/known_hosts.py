@@ -109,6 +109,8 @@ def matches(names: str, wanted: str) -> bool:
 
 def like(pattern: str, wanted: str) -> bool:
     """Match a name; only * and ? are special, brackets are not."""
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == wanted
     parts = {"*": ".*", "?": "."}
     return re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted) is not None
 
