@@ -68,9 +68,9 @@ class HostTask(Task):
             yield
             if host.depth == 1 and not self.reads:
                 screen.say(f"[{host.label}] {tally(host)}")
+        finally:
             if host.depth == 1 and wire.counted() and host.c.is_connected:
                 screen.warn(f"[{host.label}] {wire.told(host.c.transport)}")
-        finally:
             host.depth -= 1
             host.stage = outer
 
