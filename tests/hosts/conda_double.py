@@ -16,6 +16,7 @@ PREFIX = Path(sys.prefix)
 DOUBLE = json.loads((PREFIX / "conda-meta" / "double.json").read_text())
 INSTALL = [str(PREFIX / "pkgs" / "uv"), "pip", "install", "--python", str(PREFIX / "bin" / "python"), "--no-config", "--offline"]
 INSTALL += ["--no-index", "--find-links", str(PREFIX / "pkgs"), "--no-cache", "--link-mode", "copy"]
+TMUX = Path("/usr/libexec/double/bin/tmux")
 DEFAULTS = ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"]
 BLOCK = re.compile(r"\n?# >>> conda initialize >>>.*?# <<< conda initialize <<<\n", re.DOTALL)
 INITIALIZE = """
@@ -93,6 +94,10 @@ def install(options) -> None:
         fail(f"EnvironmentLocationNotFound: Not a conda environment: {options.prefix or PREFIX / 'envs' / options.name}")
     terms(channels(options))
     specs = [requirement(spec) for spec in options.packages if requirement(spec) != "python"]
+    if "tmux" in specs and TMUX.exists():  # no wheel has it: on the double of a Mac it lies out of sight
+        specs.remove("tmux")
+        (PREFIX / "bin" / "tmux").unlink(missing_ok=True)
+        (PREFIX / "bin" / "tmux").symlink_to(TMUX)
     missing = [spec for spec in specs if not offered(spec)]
     if missing:
         fail(
@@ -101,6 +106,8 @@ def install(options) -> None:
         )
     if not options.yes and not sys.stdin.isatty():
         fail("Proceed ([y]/n)? \nCondaSystemExit: Exiting.")
+    if not specs:
+        return
     before = versions()
     done = subprocess.run([*INSTALL, *specs], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -128,15 +135,16 @@ def apply(options) -> None:
 
 def init(options) -> None:
     """Write the marked block into the start-up file of each shell."""
-    files = {"bash": ".bash_profile" if sys.platform == "darwin" else ".bashrc", "zsh": ".zshrc"}
+    files = {"bash": ".bash_profile" if "MacOSX" in DOUBLE["name"] else ".bashrc", "zsh": ".zshrc"}
     changed = False
     for shell in options.shells or ["bash"]:
         path = Path.home() / files[shell]
         old = path.read_text() if path.exists() else ""
-        block = INITIALIZE % {"prefix": PREFIX, "shell": shell}
+        block = "" if options.reverse else INITIALIZE % {"prefix": PREFIX, "shell": shell}
         new = BLOCK.sub(lambda _, block=block: block, old) if BLOCK.search(old) else old + block
         changed |= new != old
-        path.write_text(new)
+        if new or path.exists():
+            path.write_text(new)
         print(f"{'modified' if new != old else 'no change':<13} {path}")
     print("\n==> For changes to take effect, close and re-open your current shell. <==\n" if changed else "No action taken.")
 
@@ -189,6 +197,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("packages", nargs="+")
         sub.set_defaults(run=install)
     sub = commands.add_parser("init")
+    sub.add_argument("-q", "--quiet", action="store_true")
+    sub.add_argument("--reverse", action="store_true")
     sub.add_argument("shells", nargs="*", choices=["bash", "zsh", []])
     sub.set_defaults(run=init)
     if DOUBLE["terms"]:

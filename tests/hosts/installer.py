@@ -26,24 +26,25 @@ TERMS = {"miniforge": False, "anaconda": True, "miniconda": True}  # whose defau
 MEGABYTES = 400  # what the base environment, its wheels and JupyterLab take
 
 
-def double(kind: str, mirror: str, machine: str = wheels.MACHINE) -> Installer:
+def double(kind: str, mirror: str, machine: str = wheels.MACHINE, system: str = "Linux") -> Installer:
     """Return what labfab will ask a mirror for when the double is to be installed."""
-    return installer(kind, "Linux", machine, version=VERSIONS[kind], mirror=mirror)
+    return installer(kind, system, machine, version=VERSIONS[kind], mirror=mirror)
 
 
-def build(kind: str, pythons: tuple = PYTHONS) -> Path:
-    """Return the installer of one kind for hosts with one of these Pythons, built on the first call."""
+def build(kind: str, pythons: tuple = PYTHONS, **host: str) -> Path:
+    """Return the installer of one kind for hosts with one of these Pythons, built on the first call. host: as for double()."""
     folders = [wheels.collect(python) for python in pythons]
     files = {file.name: file for folder in folders for file in sorted(folder.glob("*.whl"))}
     files["conda_double.py"] = HERE / "conda_double.py"
+    named = double(kind, "", **host)
     folder = CACHE / "installers" / _key(kind, pythons, files)
-    target = folder / double(kind, "").filename
+    target = folder / named.filename
     with locked("installers"):
         if not target.exists():
             say(f"building {target.name}")
             folder.mkdir(parents=True, exist_ok=True)
             _forget_older(folder, target.name)
-            _write(target, kind, pythons, files)
+            _write(target, named, kind, pythons, files)
     return target
 
 
@@ -61,7 +62,7 @@ def _forget_older(folder: Path, name: str) -> None:
             shutil.rmtree(old.parent)
 
 
-def _write(target: Path, kind: str, pythons: tuple, files: dict) -> None:
+def _write(target: Path, named: Installer, kind: str, pythons: tuple, files: dict) -> None:
     """Put header and payload together; the name appears only when the file is whole."""
     payload = target.with_suffix(".tar")
     with tarfile.open(payload, "w") as tar:
@@ -73,7 +74,7 @@ def _write(target: Path, kind: str, pythons: tuple, files: dict) -> None:
         tar.addfile(entry, io.BytesIO(about))
     fresh = target.with_suffix(".new")
     with fresh.open("wb") as out:
-        out.write(_header(double(kind, ""), kind, pythons, payload))
+        out.write(_header(named, kind, pythons, payload))
         with payload.open("rb") as data:
             shutil.copyfileobj(data, out, 1 << 20)
     payload.unlink()

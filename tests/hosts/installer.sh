@@ -46,20 +46,23 @@ fi
 PREFIX=$(cd "$PREFIX" && pwd)
 printf 'PREFIX=%s\n' "$PREFIX"
 
-got=$(tail -n +@LINES@ "$THIS_PATH" | md5sum | cut -d' ' -f1)
+md5='md5sum'; command -v md5sum >/dev/null || md5='md5 -r'
+got=$(tail -n +@LINES@ "$THIS_PATH" | $md5 | cut -d' ' -f1)
 if [ "$got" != @MD5@ ]; then
     printf 'WARNING: md5sum mismatch of tar archive\nexpected: @MD5@\n     got: %s\n' "$got" >&2
 fi
 printf 'Unpacking payload ...\n'
 tail -n +@LINES@ "$THIS_PATH" | tar -x -f - -C "$PREFIX" --no-same-owner || { printf 'ERROR: could not extract tar starting at line @LINES@\n' >&2; exit 1; }
 
-tag=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') || { printf 'ERROR: this double needs the python3 of the machine\n' >&2; exit 1; }
+python=/Library/Developer/CommandLineTools/usr/bin/python3  # a Mac need not have the Command Line Tools for this
+[ -x "$python" ] || python=python3
+tag=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])') || { printf 'ERROR: this double needs the python3 of the machine\n' >&2; exit 1; }
 case " @PYTHONS@ " in
     *" $tag "*) ;;
     *) printf 'ERROR: this double was built for Python @PYTHONS@, not %s\n' "$tag" >&2; exit 1 ;;
 esac
-python3 -m venv --without-pip "$PREFIX" || exit 1
-python3 - "$PREFIX/pkgs" <<'PYTHON' || exit 1
+$python -m venv --without-pip "$PREFIX" || exit 1
+$python - "$PREFIX/pkgs" <<'PYTHON' || exit 1
 import pathlib, sys, zipfile
 pkgs = pathlib.Path(sys.argv[1])
 wheel = zipfile.ZipFile(next(pkgs.glob("uv-*.whl")))
