@@ -383,7 +383,7 @@ def remember(c: Connection, settings: Settings) -> None:
         user=host.login.user,
         port=host.login.port,
         identity=str(host.login.identity or (known.identity if known else "")),
-        was=f"{c.user}@{c.host}:{c.port}",
+        was="" if (host.login.user, host.login.port) == (c.user, c.port) else f"{c.user}@{c.host}:{c.port}",
         proxy_jump=connection.jump(c),
     )
     if not host.planning and ssh_config.write(path, block):

@@ -175,7 +175,7 @@ def restrict_logins(c: Connection, names: Sequence[str]) -> None:
     before = ("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members))
     change(
         c, "set_access on" + " %s" * len(members), *members, undo=before,
-        why=f"let only administrators and {' and '.join(names)} log in over SSH",
+        why=f"let only administrators, {' and '.join(names)} log in over SSH",
         then={"ssh.access": "on", **{f"ssh.member.{member}": "yes" for member in members}},
     )  # fmt: skip
 

@@ -134,5 +134,3 @@ def open_port(c: Connection, new: int) -> None:
         platform(c).allow_port(c, new)
     if not Host.of(c).planning:
         known_hosts.pin(connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key())
-
-
