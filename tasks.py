@@ -1,4 +1,4 @@
-"""Tasks for your own machine: the demo, the tests, the checks. `inv --list` shows them."""
+"""Tasks for your own machine: the demo, the tests, the checks, the benchmark. `inv --list` shows them."""
 
 import shlex
 import subprocess
@@ -43,6 +43,25 @@ def test(c, args=""):
 
 def pytest(*words: str) -> int:
     return subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False).returncode
+
+
+@task(
+    help={
+        "quick": "Fewer runs of what takes long: 12 minutes instead of 25",
+        "runs": "Runs of each command that are counted",
+        "only": "Measure only these, joined by commas: no-change, change, first, fleet, start; writes no page",
+    }
+)
+def bench(c, quick=False, runs=0, only=""):
+    """Measure labfab beside ssh, pyinfra and Ansible; write docs/performance.md."""
+    from bench import run
+    from labfab.errors import SetupError
+    from tests.hosts import RigError
+
+    try:
+        run.run(quick, int(runs), only)
+    except (RigError, SetupError) as error:
+        raise Exit(f"labfab: {error}", code=1) from None
 
 
 @task

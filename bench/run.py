@@ -1,0 +1,41 @@
+"""Run: what `inv bench` does, from its flags to the printed table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.hosts.places import RigError, say
+
+from . import measure, report, table, tools
+
+NAMES = {
+    "no-change": table.NO_CHANGE, "change": table.CHANGE, "first": table.FIRST, "fleet": table.FLEET, "start": table.START,
+}  # fmt: skip
+
+
+def run(quick: bool, runs: int, only: str) -> None:
+    """Measure, print both tables, and write the page unless only a part was measured."""
+    plan = planned(quick, runs, only)
+    for peer in (tools.PYINFRA, tools.ANSIBLE):
+        tools.ensure(peer)
+    found = measure.measured(plan)
+    print(report.printed(found, plan))
+    for one in found.skipped:
+        print(f"left out: {one}")
+    if only:
+        say("docs/performance.md stays as it is, for only a part was measured")
+    else:
+        report.write(found, plan)
+        say("docs/performance.md and docs/performance.svg are written")
+
+
+def planned(quick: bool, runs: int, only: str) -> measure.Plan:
+    """The plan that the flags ask for. Raises RigError for a part that there is not."""
+    plan = measure.QUICK if quick else measure.Plan()
+    if runs:
+        plan = replace(plan, runs=runs, slow=runs)
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown:
+        raise RigError(f"--only {', '.join(unknown)}: there are {', '.join(NAMES)}")
+    return replace(plan, scenes=[NAMES[name] for name in wanted]) if wanted else plan

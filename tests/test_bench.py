@@ -1,0 +1,167 @@
+"""The pure parts of `inv bench`: medians, ratios, goals, tables, the plot, and that the peers are given the same recipe."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import measure, plot, recipe, report, run, table, tools
+from tests.hosts.places import REPO, RigError
+
+FOLDER = REPO / "bench"
+TIMES = {
+    table.NO_CHANGE: {
+        table.NEAR: {table.SSH: [0.2, 9.0, 0.25], table.LABFAB: [0.5, 0.6, 0.5], table.PYINFRA: [5.0, 4.0, 6.0]},
+        table.FAR: {table.SSH: [1.0], table.LABFAB: [1.6], table.PYINFRA: [16.0], table.MITOGEN: [9.0], table.ANSIBLE: []},
+    },
+    table.FIRST: {table.NEAR: {table.LABFAB: [12.0], table.PYINFRA: [25.0], table.TUNED: [20.0]}},
+}
+
+
+def goal(scene: str, line: str, *others: str) -> table.Goal:
+    return next(one for one in table.goals() if (one.scene, one.line, one.others) == (scene, line, others))
+
+
+def test_a_goal_compares_medians():
+    """One slow run in three changes nothing."""
+    near = goal(table.NO_CHANGE, table.NEAR, table.SSH)
+    assert near.ratio(TIMES) == pytest.approx(2.0) and near.reached(TIMES) is True
+    far = goal(table.NO_CHANGE, table.FAR, table.SSH)
+    assert far.ratio(TIMES) == pytest.approx(1.6) and far.reached(TIMES) is False
+
+
+def test_faster_than_is_the_other_way_round():
+    assert goal(table.NO_CHANGE, table.FAR, table.PYINFRA).ratio(TIMES) == pytest.approx(10)
+    assert goal(table.NO_CHANGE, table.FAR, table.PYINFRA).reached(TIMES) is True
+    assert goal(table.NO_CHANGE, table.FAR, table.MITOGEN).ratio(TIMES) == pytest.approx(5.625)
+    assert goal(table.NO_CHANGE, table.FAR, table.MITOGEN).reached(TIMES) is False
+
+
+def test_of_several_peers_the_quicker_one_counts():
+    first = goal(table.FIRST, table.NEAR, table.PYINFRA, table.TUNED)
+    assert first.ratio(TIMES) == pytest.approx(0.6) and first.reached(TIMES) is True
+
+
+def test_what_was_not_measured_is_neither_reached_nor_missed():
+    """No runs, no such contender, no such line."""
+    for scene, line, other in ((table.NO_CHANGE, table.FAR, table.ANSIBLE), (table.NO_CHANGE, table.NEAR, table.MITOGEN),
+                               (table.CHANGE, table.FAR, table.SSH)):  # fmt: skip
+        assert goal(scene, line, other).ratio(TIMES) is None and goal(scene, line, other).reached(TIMES) is None
+    verdicts = [row[-1] for row in table.goal_rows(TIMES)]
+    assert {"yes", "no", "not measured"} == set(verdicts) and len(verdicts) == len(table.goals())
+
+
+def test_every_goal_is_about_something_that_is_measured():
+    """Its scene has a function, and the plan runs it."""
+    scenes = {one.scene for one in table.goals()}
+    assert scenes == set(measure.SCENES) == set(measure.Plan().scenes) == set(run.NAMES.values())
+
+
+def test_a_row_has_median_range_and_number_of_runs():
+    assert [table.NO_CHANGE, table.NEAR, table.SSH, "0.25", "0.20 to 9.00", "3"] in table.time_rows(TIMES)
+    assert not any(row[2] == table.ANSIBLE for row in table.time_rows(TIMES))
+
+
+def test_tables_hold_every_cell():
+    rows = table.time_rows(TIMES)
+    for text in (table.plain(table.TIMES_HEAD, rows), table.markdown(table.TIMES_HEAD, rows)):
+        assert len(text.splitlines()) == len(rows) + 2
+        assert all(cell in line for row, line in zip(rows, text.splitlines()[2:], strict=True) for cell in row)
+
+
+def test_the_plot_has_a_bar_for_each_median():
+    """It is well-formed, the longest bar of a panel fills it, and it has colours for a dark ground."""
+    drawn = ElementTree.fromstring(plot.svg(TIMES))
+    bars = [float(one.get("width")) for one in drawn.iter("{http://www.w3.org/2000/svg}rect")]
+    assert len(bars) == len(table.time_rows(TIMES))
+    assert bars.count(plot.WIDTH - plot.LEFT - plot.RIGHT) == 3
+    assert bars[0] / bars[2] == pytest.approx(0.25 / 5.0, rel=0.01)
+    assert "prefers-color-scheme: dark" in plot.svg(TIMES)
+    low = max(float(one.get("y")) for one in drawn.iter("{http://www.w3.org/2000/svg}rect"))
+    assert low < float(drawn.get("viewBox").split()[-1])
+
+
+def ansible_steps(variant: str) -> list[str]:
+    """The names of the tasks, in the order of the playbook."""
+    playbook = (FOLDER / "ansible" / "playbook.yml").read_text()
+    files = [one.replace("{{ variant }}", variant) for one in re.findall(r'import_tasks: "?([^"\n]+)', playbook)]
+    return [name for file in files for name in re.findall(r"^- name: (.+)$", (FOLDER / "ansible" / file).read_text(), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("variant", ["idiomatic", "tuned"])
+def test_ansible_is_given_the_recipe(variant):
+    assert tuple(ansible_steps(variant)) == recipe.STEPS
+
+
+def test_pyinfra_is_given_the_recipe():
+    """A restart of sshd is what the others do in a handler; one step has two ways, for a bare host and for one that is set up."""
+    names = re.findall(r'(?:name=|check\()"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text())
+    assert tuple(dict.fromkeys(name for name in names if name != "restart sshd")) == recipe.STEPS
+
+
+def test_the_recipe_is_what_setup_full_does():
+    """Versions, the drop-in, account, port and address that the peers are told are those of labfab."""
+    from labfab.platforms import debian
+    from labfab.settings import Settings
+    from labfab.stages import python
+
+    assert recipe.FILES["00-labfab.conf"] == debian.DROP_IN
+    assert tuple(recipe.REQUIREMENTS) == python.JUPYTER
+    assert (Settings().user, Settings().ssh_port) == (recipe.ACCOUNT, recipe.PORT)
+    assert f"{Settings().lab_url(Settings().lab_port)}api" == recipe.URL
+
+
+def test_peers_are_pinned():
+    for peer in (tools.PYINFRA, tools.ANSIBLE):
+        lines = (FOLDER / f"requirements-{peer}.txt").read_text().split()
+        assert lines and all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines)
+
+
+def contender(code: str, settled: str = "", **more) -> tools.Contender:
+    return tools.Contender("python", [sys.executable, "-c", code], settled=settled, **more)
+
+
+def test_a_run_that_changed_something_does_not_count():
+    assert contender("print('changed=0')", "changed=0").run() > 0
+    with pytest.raises(RigError, match="python ended with 0"):
+        contender("print('changed=1')", "changed=0").run()
+    contender("print('changed=1')", "changed=0").run(warming=True)
+    with pytest.raises(RigError, match="python ended with 3"):
+        contender("raise SystemExit(3)").run(warming=True)
+
+
+@pytest.mark.parametrize("said, fine", [("nothing to change", True), ("a  0 changes", True), ("a: nothing to change\nb  2 changes", False)])
+def test_a_fleet_in_which_one_host_was_changed_does_not_count(said, fine):
+    assert bool(re.search(measure.UNCHANGED, said)) is fine
+
+
+def test_an_interrupted_run_ends_its_process():
+    """Ctrl-C while a tool runs leaves none behind."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        process.wait = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tools.Contender.end_of(process)
+        del process.wait
+    assert process.returncode == -15
+
+
+def test_flags_choose_what_is_measured():
+    assert run.planned(False, 0, "") == measure.Plan()
+    assert run.planned(True, 0, "").slow < measure.Plan().slow
+    assert run.planned(True, 7, "first, start") == replace(measure.QUICK, runs=7, slow=7, scenes=[table.FIRST, table.START])
+    with pytest.raises(RigError, match="no-change, change"):
+        run.planned(False, 0, "everything")
+
+
+def test_the_page_says_what_was_left_out_and_how_often_was_measured():
+    """It shows both tables, and names no machine."""
+    found = measure.Found(
+        TIMES, {table.NEAR: 0.2}, dict.fromkeys(("labfab", "peers", "here", "hosts", "machine"), "x"), ["no change, 100 ms: it takes root"]
+    )
+    page = report.page(found, measure.QUICK)
+    assert "left out: no change, 100 ms: it takes root" in page and "5 runs, 2 for pyinfra and Ansible; 1 of each" in page
+    assert table.markdown(table.GOALS_HEAD, table.goal_rows(TIMES)) in page
+    assert str(REPO) not in page and "{" not in page
