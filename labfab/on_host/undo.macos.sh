@@ -23,7 +23,7 @@ delete_account() {  # sysadminctl ends with 0 also where it did nothing
   said="$said $(dscl . -delete "/Users/$1" 2>&1)"
   there "$1" || return 0
   case $said in
-    *-14120*) stays "the account $1: macOS lets nobody delete accounts over SSH: in System Settings > General > Sharing > Remote Login (i) switch 'Allow full disk access for remote users' on" ;;
+    *-14120*) stays "the account $1: macOS keeps who comes in over SSH from its accounts: in System Settings > General > Sharing > Remote Login (i) switch 'Allow full disk access for remote users' on" ;;
   esac
   echo "$said" >&2
   return 1

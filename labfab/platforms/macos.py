@@ -46,14 +46,15 @@ LAB_USER_LOGS_IN = True  # as in guide 000
 ADD = """\
 said=$(sysadminctl -addUser %s -fullName %s -shell /bin/zsh -password - 2>&1)
 if [ "$(values /Users/%s UserShell)" != /bin/zsh ] || ! id -u %s >/dev/null 2>&1; then printf '%%s\\n' "$said" >&2; exit 1; fi
+case $said in *-14120*) echo "no access" ;; esac
 dscl . -create /Users/%s IsHidden 1
 """
 HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
 LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
 HIDE_OTHERS = "defaults write %s SHOWOTHERUSERS_MANAGED -bool FALSE"
 NO_ACCESS = (
-    "macOS lets nobody change accounts over SSH: in System Settings > General > Sharing > Remote Login (i) "
-    "switch `Allow full disk access for remote users` on, then the same again"
+    "macOS keeps who comes in over SSH from its accounts: in System Settings > General > Sharing > Remote Login (i) "
+    "switch `Allow full disk access for remote users` on"
 )
 
 
@@ -63,11 +64,13 @@ NO_ACCESS = (
 def add_account(c: Connection, name: str) -> None:
     """Make a standard account that the login window does not show, with a password that is kept on the laptop."""
     made = {"uid": "501", "home": f"/Users/{name}", "shell": "/bin/zsh", "groups": "staff", "password": "P", "hidden": "yes"}
-    change(
+    done = change(
         c, ADD, name, name, name, name, name, stdin=new_password(c), explain=meaning,
         why=f"add the account {name}", undo=("account %s", name), keep=[f"/Users/{name}"],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
     )  # fmt: skip
+    if done and done.out.strip():
+        screen.warn(f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away")
 
 
 def finish_account(c: Connection, name: str) -> None:
@@ -96,7 +99,7 @@ def new_password(c: Connection) -> str:
 def meaning(said: str) -> str:
     """Say what sysadminctl says in the number of a line of its source."""
     if "-14120" in said or "eDSPermissionError" in said:
-        return NO_ACCESS
+        return f"{NO_ACCESS}, then the same again"
     lines = [line.rpartition("] ")[2].strip() for line in said.splitlines()]
     return " | ".join(line for line in lines if line.strip("-"))[-300:] or "sysadminctl made no account"
 

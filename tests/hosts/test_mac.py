@@ -1,0 +1,235 @@
+"""Guide 000 on the double of a Mac: its account, who may log in, keys only, a port of its own; every fault is taken back.
+
+Each machine is a double (tests/hosts/mac): real sshd, PAM and files, with the tools of macOS in front of them.
+"""
+
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from . import Host, mac, probes
+from .fab import Fab, Run
+from .test_guard import Attempt, ended  # noqa: F401  no run is left behind
+
+pytestmark = pytest.mark.host
+
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
+ACCESS = ("user.add", "keys.copy", "ssh.restrict", "ssh.disable-passwords", "ssh.disable-root", "ssh.change-port")
+ARMED = "[ -e /var/lib/labfab/guard/armed ]"
+LOADED = "launchctl print system/org.labfab.sshd >/dev/null 2>&1"
+LISTED = "dseditgroup -o checkmember -m lab com.apple.access_ssh >/dev/null 2>&1"
+# What decides who gets in, and what labfab may have left behind.
+STATE = """\
+find /private/etc/ssh /private/etc/sudoers.d /Users/admin/.ssh /Library/LaunchDaemons -type f -exec shasum {} +
+find /private/etc/ssh /private/etc/sudoers.d /Users/admin/.ssh /Library/LaunchDaemons -exec stat -f '%p %Su %N' {} +
+for group in com.apple.access_ssh com.apple.access_ssh-disabled; do dscl . -read /Groups/$group 2>/dev/null; done
+launchctl list | sed 's/^[-0-9]*.[-0-9]*//' | sort; launchctl print-disabled system; ls -d /var/lib/labfab/guard 2>/dev/null; true
+"""
+
+
+class Mac:
+    """A double, the laptop beside it, and what is to be found again after a fault."""
+
+    def __init__(self, host: Host, fab: Fab) -> None:
+        self.host, self.fab = host, fab
+        self.before: list[str] = []
+
+    def run(self, *words: str, **settings: str) -> Run:
+        env = ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()}
+        return self.fab.on(self.host, *words, user="admin", env=env)
+
+    def start(self, *words: str, **settings: str) -> Attempt:
+        return Attempt(self.fab, self.host, words, "admin", ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()})
+
+    def state(self) -> list[str]:
+        return self.host.run(STATE).splitlines()
+
+    def wait_until(self, moment: str) -> None:
+        self.host.run(f"until {moment}; do sleep 0.05; done", timeout=90)
+
+    def does(self, command: str) -> None:
+        """Do something as root, whom the double may keep waiting."""
+        self.host.run(command)
+
+    def heals(self) -> None:
+        """Insist that the login of before works again and nothing else is left."""
+        end = time.monotonic() + 60
+        while self.state() != self.before:
+            assert time.monotonic() < end, set(self.state()) ^ set(self.before)
+            time.sleep(0.3)
+        assert probes.takes_key(self.host.address, "admin", 22, self.fab.home)
+        assert not probes.answering(self.host.address, [2222])
+
+    def ssh(self, user: str, port: int, command: str) -> subprocess.CompletedProcess:
+        """Log in as ssh does, to the end: sshd may take the key, and PAM close the door all the same."""
+        options = ["BatchMode=yes", f"UserKnownHostsFile={self.fab.home}/.ssh/known_hosts", "StrictHostKeyChecking=yes"]
+        words = ["ssh", "-F", "none", "-i", str(self.fab.home / ".ssh/id_ed25519"), *(word for one in options for word in ("-o", one))]
+        words += ["-p", str(port), f"{user}@{self.host.address}", command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(scope="module")
+def guided(module_host, module_fab):
+    """A Mac whose access was set up."""
+    it = Mac(module_host("mac", "guided", user="admin"), module_fab)
+    it.bare = it.host.checksums()
+    it.runs = {stage: it.run(stage).ok() for stage in ACCESS}
+    return it
+
+
+def test_each_step_of_the_guide_was_a_change(guided):
+    for stage, why in (
+        ("user.add", "add the account lab"), ("user.add", "let the login window not offer other accounts"),
+        ("keys.copy", "let your key log in as lab"), ("ssh.restrict", "let only administrators, admin and lab log in over SSH"),
+        ("ssh.disable-passwords", "refuse passwords for every user"), ("ssh.disable-root", "refuse logins as root"),
+        ("ssh.change-port", "have launchd listen there"),
+    ):  # fmt: skip
+        assert f"] {why}\n" in guided.runs[stage].out
+
+
+def test_a_second_run_changes_nothing(guided):
+    before = guided.host.checksums()
+    for stage in ACCESS:
+        assert "nothing to change" in guided.run(stage).ok().out
+    assert guided.host.checksums() == before
+
+
+def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
+    told = guided.host.run("dscl . -read /Users/lab IsHidden UserShell; id -Gn lab; defaults read /Library/Preferences/com.apple.loginwindow")
+    assert "IsHidden: 1" in told and "/bin/zsh" in told and "admin" not in told.split("\n")[2].split()
+    assert re.search(r"SHOWOTHERUSERS_MANAGED = 0", told)
+    assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
+    kept = (guided.fab.home / ".config/labfab/homelab/login-of-lab-user").read_text().strip()
+    assert len(kept) >= 16 and not probes.takes_password(guided.host.address, "lab", 2222, kept)
+    assert guided.host.run(f"dscl . -authonly lab '{kept}' && echo right") == "right"
+
+
+@pytest.mark.parametrize("user", ["admin", "lab", "root", "nobody-at-all"])
+@pytest.mark.parametrize("port", [22, 2222])
+def test_nobody_is_asked_for_a_password(guided, user, port):
+    assert probes.offered(guided.host.address, user, port) == ["publickey"]
+
+
+def test_who_is_not_on_the_list_is_shut_out(guided):
+    """The key alone opens nothing: another account with the same key is not let in."""
+    guided.host.run("sysadminctl -addUser guest2 -fullName guest2 -shell /bin/zsh -password x 2>/dev/null; cp -R /Users/lab/.ssh /Users/guest2/ && "
+                    "chown -R guest2 /Users/guest2/.ssh")  # fmt: skip
+    assert guided.ssh("guest2", 2222, "id -un").stdout == ""
+    guided.host.run("sysadminctl -deleteUser guest2 2>/dev/null")
+
+
+def test_nothing_else_lies_in_the_folder_of_sshd(guided):
+    assert guided.host.run("ls -A /etc/ssh/sshd_config.d").split() == ["000-labfab.conf", "100-macos.conf"]
+
+
+def test_it_holds_after_a_restart(guided):
+    guided.host.reboot(port=2222)
+    assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
+    assert "nothing to change" in guided.run("ssh.change-port").ok().out
+
+
+def test_port_22_closes_where_that_is_wanted_and_comes_back_with_the_undo(guided):
+    """Told over the new port, for what Remote Login started may end with it."""
+    mac.switch(guided.host, "bootout-ends-sessions", True)
+    assert "] close port 22\n" in guided.run("ssh.close-port-22").ok().out
+    assert probes.answering(guided.host.address, [22, 2222]) == [2222]
+    guided.host.reboot(port=2222)
+    assert probes.answering(guided.host.address, [22, 2222]) == [2222]
+    assert "nothing to change" in guided.run("ssh.close-port-22").ok().out
+
+
+def test_undo_gives_the_state_before(guided):
+    """It follows the one above: the door that it came in by goes last, over Remote Login."""
+    guided.run("setup.undo").ok()
+    assert probes.answering(guided.host.address, [22, 2222]) == [22]
+    assert guided.host.checksums() == guided.bare
+    assert guided.host.run("launchctl list | grep -c labfab || true") == "0"
+
+
+@pytest.fixture(scope="module")
+def faulty(module_host, module_fab):
+    """A Mac with nothing but the account and its key, for what goes wrong."""
+    it = Mac(module_host("mac", "faulty", user="admin"), module_fab)
+    it.run("keys.copy").ok()
+    (it.fab.home / ".ssh/config").unlink()
+    it.before = it.state()
+    return it
+
+
+def test_the_laptop_dies(faulty):
+    attempt = faulty.start("ssh.change-port", revert_after="12")
+    faulty.wait_until(LOADED)
+    attempt.signal(signal.SIGKILL)
+    attempt.end()
+    faulty.heals()
+
+
+def test_the_next_run_tells_of_it(faulty):
+    said = faulty.start("user.add").end().ok()
+    assert "the host took a change back because no fresh login proved it: move sshd to port 2222" in said.text
+
+
+@pytest.mark.parametrize("how", ["reboot", "kill_power"])
+def test_the_mac_goes_down_in_the_window(faulty, how):
+    attempt = faulty.start("ssh.change-port", revert_after="300")
+    faulty.wait_until(LOADED)
+    attempt.signal(signal.SIGSTOP)
+    getattr(faulty.host, how)(22)
+    faulty.heals()
+    attempt.signal(signal.SIGCONT)
+    attempt.end().fails("could not move sshd to port 2222")
+
+
+# case: stage, moment, deed, words of the message
+DEEDS = {
+    "a broken file in sshd_config.d": (
+        "ssh.change-port", ARMED, "echo Nonsense yes >/etc/ssh/sshd_config.d/999-bad", "could not move sshd"),
+    "the job of sshd is broken": (
+        "ssh.change-port", "[ -e /Library/LaunchDaemons/org.labfab.sshd.plist ]",
+        "echo nonsense >/Library/LaunchDaemons/org.labfab.sshd.plist; launchctl bootout system/org.labfab.sshd", "could not move sshd"),
+    "Remote Login's list loses everybody": (
+        "ssh.restrict", LISTED, "dseditgroup -o edit -d admin -t group com.apple.access_ssh; dseditgroup -o edit -d admin -t user com.apple.access_ssh",
+        "could not let only"),
+    "the list's group is gone and another in its place": (
+        "ssh.restrict", LISTED, "dseditgroup -o delete -q com.apple.access_ssh; dseditgroup -o create -q com.apple.access_ssh", "could not let only"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEEDS)
+def test_something_breaks_behind_our_back(faulty, case):
+    stage, moment, deed, words = DEEDS[case]
+    attempt = faulty.start(stage)
+    faulty.wait_until(moment)
+    faulty.does(deed)
+    run = attempt.end().fails(words, "the old login works again")
+    assert len(run.err.splitlines()) == 1, run.text
+    faulty.heals()
+
+
+@pytest.mark.parametrize("before", ["on", "off", "none"])
+def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
+    """On, switched off, or not there at all: each is found again, with its members."""
+    old = "com.apple.access_ssh"
+    faulty.does({"on": ":", "off": f"dscl . -change /Groups/{old} RecordName {old} {old}-disabled", "none": f"dseditgroup -o delete -q {old}-disabled"}[before])
+    faulty.before = faulty.state()
+    attempt = faulty.start("ssh.restrict", revert_after="12")
+    faulty.wait_until(LISTED)
+    attempt.signal(signal.SIGKILL)
+    attempt.end()
+    faulty.heals()
+
+
+def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(module_host, module_fab):
+    """macOS makes the account, and would not take it away again: both are said, and the next undo ends what this one cannot."""
+    box = Mac(module_host("mac", "closed", user="admin"), module_fab)
+    before = box.host.checksums()
+    mac.switch(box.host, "full-disk-access", False)
+    assert "Allow full disk access for remote users" in box.run("user.add").ok().text
+    assert "UserShell: /bin/zsh" in box.host.run("dscl . -read /Users/lab UserShell; ls -d /Users/lab")
+    box.run("setup.undo").fails("the account lab: macOS", "Allow full disk access for remote users")
+    mac.switch(box.host, "full-disk-access", True)
+    box.run("setup.undo").ok()
+    assert box.host.checksums() == before
