@@ -18,7 +18,7 @@ from ..host import Host, alias_of, change, put
 from ..laptop import password, secrets
 from ..settings import Settings
 from . import launchd as service
-from . import sshd
+from . import programs, sshd
 from .pmset import keep_awake  # noqa: F401
 from .programs import install  # noqa: F401
 from .softwareupdate import reboot, refresh, upgrade, wait_until_settled  # noqa: F401
@@ -212,6 +212,7 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
 def refuse(c: Connection, want: Settings) -> None:
     """Stop, before the Mac is touched, where the settings want what is for Linux only."""
     label = Host.of(c).label
+    programs.refuse(c)
     if c.user == "root":
         raise SetupError(f"{label}: root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full")
     if want.publish == "apache":

@@ -11,8 +11,8 @@ from ..settings import Settings
 
 BROUGHT = {"sudo", "curl", "openssl", "rsync", "ca-certificates"}
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge tmux"
-NO_PYTHON = "python: venv needs a python3 of 3.10 or newer, which this Mac has not: set python: miniforge, or install one, with Homebrew or Python's own installer"
-NO_TMUX = "there is no tmux: with Homebrew, brew install tmux; or lab.service, which needs none; or python: miniforge, which brings it"
+NO_PYTHON = "python: venv needs a python3 of 3.10 or newer, which is not there: set python: miniforge, or brew install python3 at the Mac"
+NO_TMUX = "there is no tmux: set python: miniforge, which brings one, or brew install tmux there, or do without: python.install lab.service"
 
 
 def install(c: Connection, *packages: str, undo: str = "") -> None:
@@ -20,17 +20,22 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
     for name in packages:
         if name in BROUGHT | facts(c).system.packages:
             continue
-        if name == "tmux":
-            add_tmux(c)
-        else:
-            raise SetupError(f"{Host.of(c).label}: {NO_PYTHON if name == 'python3-venv' else f'{name} is not for macOS'}")
+        refuse_without(c, name)
+        want = Settings.of(c)
+        then = {"system.package.tmux": "yes"}
+        change(c, CONDA, PREFIXES[want.python], user=want.jupyter_user, why="install tmux", long=True, then=then)
 
 
-def add_tmux(c: Connection) -> None:
-    """Have a tmux of conda-forge in the environment, where there is conda; where launchd starts JupyterLab none is needed."""
-    want = Settings.of(c)
-    if facts(c).lab.service:
-        return
-    if want.python == "venv":
-        raise SetupError(f"{Host.of(c).label}: {NO_TMUX}")
-    change(c, CONDA, PREFIXES[want.python], user=want.jupyter_user, why="install tmux", long=True, then={"system.package.tmux": "yes"})
+def refuse(c: Connection) -> None:
+    """Stop, before the Mac is touched, where it lacks what only its owner can bring."""
+    if Settings.of(c).python == "venv":
+        for name in ("python3-venv", *([] if facts(c).lab.service else ["tmux"])):
+            if name not in facts(c).system.packages:
+                refuse_without(c, name)
+
+
+def refuse_without(c: Connection, name: str) -> None:
+    """Stop where a program cannot come by itself; tmux can, of conda-forge into the environment."""
+    if name != "tmux" or Settings.of(c).python == "venv":
+        reason = {"python3-venv": NO_PYTHON, "tmux": NO_TMUX}.get(name, f"{name} is not for macOS")
+        raise SetupError(f"{Host.of(c).label}: {reason}")

@@ -41,7 +41,7 @@ def start(c: Connection) -> None:
     want = Settings.of(c)
     refuse(c, want)
     jupyter.configure(c)
-    platform(c).install(c, "tmux", "curl")
+    platform(c).install(c, "curl", *([] if facts(c).lab.service else ["tmux"]))
     account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)

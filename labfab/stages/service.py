@@ -47,6 +47,7 @@ def take_away(c: Connection, yes: bool) -> None:
     """Go back to tmux."""
     if not facts(c).lab.unit and not facts(c).lab.service:
         return
+    platform(c).install(c, "tmux")
     kernels.consent(c, yes, "restart")
     lab.stop(c)
     platform(c).service.remove(c)
