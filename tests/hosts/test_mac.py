@@ -3,7 +3,6 @@
 Each machine is a double (tests/hosts/mac): real sshd, PAM and files, with the tools of macOS in front of them.
 """
 
-import re
 import signal
 import subprocess
 import time
@@ -20,7 +19,8 @@ ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
 ACCESS = ("user.add", "keys.copy", "ssh.restrict", "ssh.disable-passwords", "ssh.disable-root", "ssh.change-port")
 ARMED = "[ -e /var/lib/labfab/guard/armed ]"
 LOADED = "launchctl print system/org.labfab.sshd >/dev/null 2>&1"
-LISTED = "dseditgroup -o checkmember -m lab com.apple.access_ssh >/dev/null 2>&1"
+LIST = "com.apple.access_ssh"
+LISTED = f"dseditgroup -o checkmember -m lab {LIST} >/dev/null 2>&1"
 # What decides who gets in, and what labfab may have left behind.
 STATE = """\
 find /private/etc/ssh /private/etc/sudoers.d /Users/admin/.ssh /Library/LaunchDaemons -type f -exec shasum {} +
@@ -49,10 +49,6 @@ class Mac:
 
     def wait_until(self, moment: str) -> None:
         self.host.run(f"until {moment}; do sleep 0.05; done", timeout=90)
-
-    def does(self, command: str) -> None:
-        """Do something as root, whom the double may keep waiting."""
-        self.host.run(command)
 
     def heals(self) -> None:
         """Insist that the login of before works again and nothing else is left."""
@@ -98,9 +94,9 @@ def test_a_second_run_changes_nothing(guided):
 
 
 def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
-    told = guided.host.run("dscl . -read /Users/lab IsHidden UserShell; id -Gn lab; defaults read /Library/Preferences/com.apple.loginwindow")
-    assert "IsHidden: 1" in told and "/bin/zsh" in told and "admin" not in told.split("\n")[2].split()
-    assert re.search(r"SHOWOTHERUSERS_MANAGED = 0", told)
+    told = guided.host.run("dscl . -read /Users/lab IsHidden UserShell; defaults read /Library/Preferences/com.apple.loginwindow")
+    assert "IsHidden: 1" in told and "/bin/zsh" in told and "SHOWOTHERUSERS_MANAGED = 0" in told
+    assert not {"admin", "wheel"} & {*guided.host.run("id -Gn lab").split()}
     assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
     kept = (guided.fab.home / ".config/labfab/homelab/login-of-lab-user").read_text().strip()
     assert len(kept) >= 16 and not probes.takes_password(guided.host.address, "lab", 2222, kept)
@@ -115,10 +111,12 @@ def test_nobody_is_asked_for_a_password(guided, user, port):
 
 def test_who_is_not_on_the_list_is_shut_out(guided):
     """The key alone opens nothing: another account with the same key is not let in."""
-    guided.host.run("sysadminctl -addUser guest2 -fullName guest2 -shell /bin/zsh -password x 2>/dev/null; cp -R /Users/lab/.ssh /Users/guest2/ && "
-                    "chown -R guest2 /Users/guest2/.ssh")  # fmt: skip
-    assert guided.ssh("guest2", 2222, "id -un").stdout == ""
-    guided.host.run("sysadminctl -deleteUser guest2 2>/dev/null")
+    guided.host.run("sysadminctl -addUser side -fullName side -shell /bin/zsh -password x 2>/dev/null")
+    guided.host.run("cp -R /Users/lab/.ssh /Users/side/ && chown -R side /Users/side/.ssh")
+    assert guided.ssh("side", 2222, "id -un").stdout == ""
+    guided.host.run(f"dseditgroup -o edit -a side -t user {LIST}")  # the list alone kept it out
+    assert guided.ssh("side", 2222, "id -un").stdout == "side\n"
+    guided.host.run(f"dseditgroup -o edit -d side -t user {LIST}; sysadminctl -deleteUser side 2>/dev/null")
 
 
 def test_nothing_else_lies_in_the_folder_of_sshd(guided):
@@ -191,10 +189,9 @@ DEEDS = {
         "ssh.change-port", "[ -e /Library/LaunchDaemons/org.labfab.sshd.plist ]",
         "echo nonsense >/Library/LaunchDaemons/org.labfab.sshd.plist; launchctl bootout system/org.labfab.sshd", "could not move sshd"),
     "Remote Login's list loses everybody": (
-        "ssh.restrict", LISTED, "dseditgroup -o edit -d admin -t group com.apple.access_ssh; dseditgroup -o edit -d admin -t user com.apple.access_ssh",
-        "could not let only"),
+        "ssh.restrict", LISTED, f"for kind in group user; do dseditgroup -o edit -d admin -t $kind {LIST}; done", "could not let only"),
     "the list's group is gone and another in its place": (
-        "ssh.restrict", LISTED, "dseditgroup -o delete -q com.apple.access_ssh; dseditgroup -o create -q com.apple.access_ssh", "could not let only"),
+        "ssh.restrict", LISTED, f"dseditgroup -o delete -q {LIST}; dseditgroup -o create -q {LIST}", "could not let only"),
 }  # fmt: skip
 
 
@@ -203,7 +200,7 @@ def test_something_breaks_behind_our_back(faulty, case):
     stage, moment, deed, words = DEEDS[case]
     attempt = faulty.start(stage)
     faulty.wait_until(moment)
-    faulty.does(deed)
+    faulty.host.run(deed)
     run = attempt.end().fails(words, "the old login works again")
     assert len(run.err.splitlines()) == 1, run.text
     faulty.heals()
@@ -212,8 +209,8 @@ def test_something_breaks_behind_our_back(faulty, case):
 @pytest.mark.parametrize("before", ["on", "off", "none"])
 def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
     """On, switched off, or not there at all: each is found again, with its members."""
-    old = "com.apple.access_ssh"
-    faulty.does({"on": ":", "off": f"dscl . -change /Groups/{old} RecordName {old} {old}-disabled", "none": f"dseditgroup -o delete -q {old}-disabled"}[before])
+    off = f"dscl . -change /Groups/{LIST} RecordName {LIST} {LIST}-disabled"
+    faulty.host.run({"on": ":", "off": off, "none": f"dseditgroup -o delete -q {LIST}-disabled"}[before])
     faulty.before = faulty.state()
     attempt = faulty.start("ssh.restrict", revert_after="12")
     faulty.wait_until(LISTED)
