@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fabric import Connection
 
 from . import connection, journal, refusal, screen
-from .beside import Beside
 from .claim import Claim
 from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
@@ -27,6 +26,7 @@ from .settings import Settings
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
 if TYPE_CHECKING:
+    from .beside import Beside
     from .facts import File
     from .guard import Window
 

@@ -20,6 +20,8 @@ from .errors import SetupError
 asking = threading.Lock()  # one question after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
 QUIET = 15.0  # seconds between signs of life where nothing can move
+CLEAR = "\r\x1b[K"  # the line that moves
+moving = False
 speaking = threading.Lock()  # what is said at once stays in one piece
 thread = threading.local()
 
@@ -51,6 +53,13 @@ def at(desk: Desk | None) -> Iterator[None]:
         thread.desk = None
 
 
+@contextlib.contextmanager
+def beside(desk: Desk | None, out: TextIO) -> Iterator[None]:
+    """Let this thread speak where another one does, whose line moves and not this one's."""
+    thread.desk, thread.out, thread.still = desk, out, True
+    yield
+
+
 def stream() -> TextIO:
     """Where this thread speaks: stdout, unless aside."""
     return getattr(thread, "out", None) or sys.stdout
@@ -70,7 +79,7 @@ def say(text: str = "") -> None:
     if there := desk():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
-        print(text, file=stream(), flush=True)
+        print(f"{CLEAR * moving}{text}", file=stream(), flush=True)
 
 
 def note(text: str) -> None:
@@ -89,7 +98,7 @@ def terminal() -> bool:
 
 
 def live() -> bool:
-    return alone and terminal()
+    return alone and terminal() and not getattr(thread, "still", False)
 
 
 def hidden(question: str, whose: str = "") -> str:
@@ -175,8 +184,10 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
 
 def move(head: str, tail: str) -> None:
     """Rewrite the last line of the terminal."""
+    global moving
+    moving = bool(head)
     room = shutil.get_terminal_size().columns - 1
     text = f"{head}  {tail}".rstrip()[:room]
     out = stream()
-    out.write(f"\r\x1b[K{text}")
+    out.write(f"{CLEAR}{text}")
     out.flush()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 from fabric import Connection
 
-from . import history, plan, screen
+from . import history, plan, road, screen
 from . import recipe as recipes
 from .errors import SetupError
 from .facts import facts
@@ -21,16 +20,17 @@ from .task import host_task
 
 UBUNTU = (
     ("update", system.update),
+    ("packages", system.packages),
     ("user", user.add),
     ("keys", keys.copy),
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    ("firewall", firewall.enable),
     ("Python", python.install),
-    ("login shells", python.init_shell),
+    ("firewall", firewall.enable),
     ("certificate", https.issue),  # first: with a configuration that names one that is not there, Lab could not start
     ("Jupyter", jupyter.configure),
+    ("login shells", python.init_shell),
     ("Lab", lab.start),
     ("Apache", proxy.follow),
     ("tunnel", tunnel.open_),
@@ -44,15 +44,17 @@ MACOS = (
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
     ("port 22", access.close_port_22),
-    ("firewall", firewall.enable),
     ("Python", python.install),
-    ("login shells", python.init_shell),
+    ("firewall", firewall.enable),
     ("certificate", https.issue),
     ("Jupyter", jupyter.configure),
+    ("login shells", python.init_shell),
     ("Lab", lab.start),
     ("power", power.keep_awake),
     ("tunnel", tunnel.open_),
 )
+# What takes long goes on beside the other stages where there is much to do, until one of them needs it.
+BESIDE = {"packages": (system.needed, "Python"), "Python": (python.absent, "login shells")}
 RECIPES = {debian: UBUNTU, macos: MACOS}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
@@ -89,20 +91,11 @@ def follow(c: Connection, stages: Sequence[tuple[str, Callable[[Connection], Non
     """Go through the stages of a recipe."""
     want = Settings.of(c)
     look_ahead(c, want)
-    times, in_apache = [], facts(c).proxy.enabled
-    for name, stage in stages:
-        if skipped(name, want, in_apache):
-            continue
-        began, before = time.monotonic(), len(Host.of(c).changes)
-        if Host.of(c).planning:
-            screen.say(f"{name}:")
-        stage(c)
-        if Host.of(c).planning and len(Host.of(c).changes) == before and name != "tunnel":
-            screen.note("nothing to do")
-        times.append((name, time.monotonic() - began))
+    in_apache = facts(c).proxy.enabled
+    took = road.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], BESIDE)
     if not Host.of(c).planning:
         recipes.remember(c, alias_of(c, want))
-    summary(c, want, times)
+    summary(c, want, took)
 
 
 def look_ahead(c: Connection, want: Settings) -> None:
@@ -153,14 +146,14 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     }.get(name, True)  # fmt: skip
 
 
-def summary(c: Connection, want: Settings, times: list[tuple[str, float]]) -> None:
+def summary(c: Connection, want: Settings, took: Sequence[road.Took]) -> None:
     """Tell what there is now, where its secrets are and what is left to do."""
     host, alias = Host.of(c), alias_of(c, want)
     if host.planning:
         return
     if host.changes:
         screen.say()
-        screen.say("time: " + ", ".join(f"{name} {screen.duration(took)}" for name, took in times if took >= 0.1))
+        screen.say(f"time: {'; '.join(road.told(took))}")
     screen.say()
     for label, text in [*doors(c, alias, want), *kept(alias, want)]:
         screen.say(f"{label:<14}{text}")

@@ -41,7 +41,7 @@ def start(c: Connection) -> None:
     want = Settings.of(c)
     refuse(c, want)
     jupyter.configure(c)
-    platform(c).install(c, "curl", *([] if facts(c).lab.service else ["tmux"]))
+    platform(c).install(c, *packages(c))
     account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)
@@ -59,6 +59,11 @@ def start(c: Connection) -> None:
     if have.service or not have.session:
         launch_it(c, want)
     wait(c, want)
+
+
+def packages(c: Connection) -> list[str]:
+    """What the system has to have to start it."""
+    return ["curl", *([] if facts(c).lab.service else ["tmux"])]
 
 
 def launch_it(c: Connection, want: Settings) -> None:

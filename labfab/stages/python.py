@@ -30,7 +30,15 @@ MARKED = (
     "[ \"$(df -Pk ~ | awk 'NR == 2 {{ print $4 }}')\" -gt 51200 ] || echo No space left on device >&2; exit 1; }}; }} "
     "&& rm -f ~/.cache/labfab/{mark}"
 )
-VENV = "PATH=%s python3 -m venv{clear} ~/%s && ~/%s/bin/python -m pip install -q --disable-pip-version-check"
+# Without ensurepip, which takes as long as all the rest: uv is fetched by the pip that Python brings along to be unpacked.
+WHEEL = (
+    "import ensurepip, glob; from os.path import dirname; "
+    'print(max(glob.glob("/usr/share/python-wheels/pip-*.whl") + glob.glob(dirname(ensurepip.__file__) + "/_bundled/pip-*.whl")))'
+)
+VENV = (
+    f"PATH=%s python3 -m venv --without-pip{{clear}} ~/%s && pip=$(~/%s/bin/python -c '{WHEEL}') && "
+    '~/%s/bin/python "$pip/pip" install -q --no-compile --disable-pip-version-check'
+)
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge"
@@ -45,7 +53,7 @@ def install(c: Connection) -> None:
     """Install Python and JupyterLab."""
     want = Settings.of(c)
     user.add(c)
-    platform(c).install(c, "ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else []))
+    platform(c).install(c, *packages(want))
     have = facts(c).python
     if want.python == "venv" and ("uv" not in have.versions or have.unfinished):
         make_venv(c, want)
@@ -54,13 +62,23 @@ def install(c: Connection) -> None:
     add_packages(c, want)
 
 
+def packages(want: Settings) -> list[str]:
+    """What the system has to have for it."""
+    return ["ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else [])]
+
+
+def absent(c: Connection) -> bool:
+    """Whether there is much to install."""
+    return not facts(c).python.lab
+
+
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
     place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
     command = VENV.format(clear=" --clear" * facts(c).python.unfinished) + INDEX * len(index) + " uv"
     change(
-        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, *index, user=want.jupyter_user, long=True,
+        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, folder, *index, user=want.jupyter_user, long=True,
         why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )  # fmt: skip
@@ -76,7 +94,8 @@ def add_packages(c: Connection, want: Settings) -> None:
     whole = have.lab and not have.half
     if not whole or not is_safe(have.versions.get("jupyter_server", "")):
         # A first JupyterLab comes the distribution's own way; an old one is raised by pip, which solves in seconds.
-        add(c, want, JUPYTER, "JupyterLab", by_conda=want.python != "venv" and not whole)
+        own = ("pip",) * (want.python == "venv" and "pip" not in have.versions)  # for you, in notebooks
+        add(c, want, (*JUPYTER, *own), "JupyterLab", by_conda=want.python != "venv" and not whole)
     missing = [name for name in want.packages if have.half or plain(name) not in have.versions]
     if missing:
         add(c, want, missing, ", ".join(missing))
