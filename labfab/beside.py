@@ -73,6 +73,6 @@ def twin(c: Connection) -> Connection:
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
     made.label, made.stage, made.depth, made.resumed = host.label, host.stage, host.depth, True
-    made.sudo_password = host.sudo_password
+    made.sudo_password, made.kernel = host.sudo_password, host.kernel
     made.shell = made.claim.shell = made.root_shell(Settings.of(c))
     return new

@@ -78,7 +78,7 @@ put_back() {  # before file real owner: what KEPT.new holds, or the file of befo
   if [ -e "$same" ] && [ "$(cat "$same")" = "$(cat "$KEPT.new")" ]; then
     [ "$2" != "$3" ] || same=$1
     bring "$same" "$3" "$4"
-  elif [ "$2" = "$3" ] && [ ! -e "$same" ] && [ ! -s "$KEPT.new" ]; then as_owner rm -f "$2"
+  elif [ "$2" = "$3" ] && [ ! -e "$same" ] && ! grep -q . "$KEPT.new"; then as_owner rm -f "$2"
   else bring "$KEPT.new" "$3" "$4"; fi
 }
 
