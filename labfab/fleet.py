@@ -33,7 +33,8 @@ from .task import HostTask, LaptopTask
 from .view import Block, View
 
 TICK = 0.1  # seconds between two pictures of the block
-PATIENCE = 3  # seconds for hosts to stop; one with a change that is not proven yet has as long as a dial may take
+PATIENCE = 3  # seconds for hosts to stop
+PROOF = 30  # the same where a change is not proven yet: a dial is in the way, and guard.py has something to say
 
 
 class Executor(fabric.Executor):
@@ -271,15 +272,15 @@ class Fleet:
         for thread in filter(threading.Thread.is_alive, threads):
             interrupt(thread)
         self.view.put("stopping …")
-        until = time.monotonic() + PATIENCE
-        while any(thread.is_alive() for thread in threads) and (time.monotonic() < until or self.unproven()):
+        began = time.monotonic()
+        while any(thread.is_alive() for thread in threads) and time.monotonic() - began < (PROOF if self.unproven() else PATIENCE):
             self.view.draw()
             time.sleep(TICK)
         for member in self.all:
             member.state = STOPPED if member.state == WORKING else member.state
 
     def unproven(self) -> bool:
-        """Whether a host is between a change to its access and the proof of it; guard.py has something to say then."""
+        """Whether a host is between a change to its access and the proof of it."""
         return any(member.state == WORKING and member.host and member.host.window for member in self.all)
 
     # The end -----------------------------------------------------------------------------------

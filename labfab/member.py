@@ -16,14 +16,17 @@ from fabric.tasks import ConnectionCall
 from invoke import Config, Context, Exit
 
 from . import log
+from .errors import Unreachable
 from .host import Host
 from .names import block_of, jump
 from .questions import Later
+from .settings import Settings
 from .task import HostTask, LaptopTask
 
 if TYPE_CHECKING:
     from .view import View
 
+QUICK = 3  # seconds in which a host answers that is to be asked about before the work
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "at work", "done", "failed", "stopped"
 
 
@@ -33,7 +36,7 @@ class Member:
     def __init__(self, name: str, folder: Path | None) -> None:
         self.name = name
         self.log = folder / log.name_of(name) if folder else None
-        self.known_as = name
+        self.known_as = self.address = name
         self.state = WAITING
         self.now = ""  # what it does, in a few words
         self.error = ""  # one line
@@ -52,6 +55,7 @@ class Member:
         """Take the next task. view: where lines are shown. ask: who answers questions."""
         self.call, self.view, self.asked = call, view, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
+        self.address = self.c.host
 
     @property
     def ours(self) -> bool:
@@ -86,13 +90,19 @@ class Member:
     def meet(self) -> None:
         """Dial and become root, or find out what must be asked for that."""
         self.later = None
+        host = self.call.task.meet(self.c, self.call.kwargs.get("recipe", ""))
+        patience, host.c.connect_timeout = host.c.connect_timeout or Settings.of(self.c).connect_timeout, QUICK
         try:
-            self.call.task.meet(self.c, self.call.kwargs.get("recipe", "")).open()
+            host.open()
         except Later as question:
             self.later = question
+        except Unreachable:
+            pass  # the work tries again, as long as it may take, and no other host waits for that
         except Exit:
             if not self.call.task.dials:  # that one tells by itself what there is to tell
                 raise
+        finally:
+            host.c.connect_timeout = patience
 
     def rest(self) -> None:
         """Wait for the others, unless it failed."""
@@ -124,7 +134,7 @@ class Member:
         self.state, self.code = DONE, max(self.code, code)
         if error and code:
             self.state, self.error = FAILED, " ".join(error.split())
-            named = (f"{name}: " for name in (self.name, self.label, getattr(self.c, "host", "")))
+            named = (f"{name}: " for name in (self.name, self.label, self.address))
             self.problem = self.error.removeprefix(next(filter(self.error.startswith, named), ""))
             log.write(self.log, f"failed: {error}")
             self.view.failed(self)

@@ -15,7 +15,7 @@ from fabric.main import Fab
 from invoke import Collection, Exit
 
 from labfab import fleet, log, questions, screen
-from labfab.errors import SetupError
+from labfab.errors import SetupError, Unreachable
 from labfab.host import Host
 from labfab.laptop import ssh_config
 from labfab.member import Member
@@ -343,6 +343,22 @@ def test_every_new_host_key_is_asked_about_by_itself(asked):
     assert [talk.answer(later.host, later.question, "", False) for later in put_off] == ["yes", "no", "yes"]
     with pytest.raises(Later):  # another key than the one that was agreed to
         talk.answer("a", "a shows the key SHA256:other …", "", False)
+
+
+def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatch):
+    """It is given little time before the work, and all of its time in the work, beside the others."""
+    given = []
+
+    def open_(host: Host) -> None:
+        given.append((host.c.host, host.c.connect_timeout))
+        if host.c.host == "b":
+            raise Unreachable(f"b: no answer within {host.c.connect_timeout} s")
+
+    monkeypatch.setattr(Host, "open", open_)
+    code, out, _ = fab("-H", THREE, "work", work=ours(lambda c: None, "work", dials=False))
+    assert code == 1 and "root@b: no answer within" in out and rows(out)["root@a"][0] == "done"
+    assert given.index(("b", 3)) < min(n for n, (_, timeout) in enumerate(given) if timeout != 3)
+    assert {timeout for _, timeout in given} == {3, 10}
 
 
 def test_without_a_terminal_nobody_is_asked(fab, dialled, monkeypatch):
