@@ -16,7 +16,8 @@ from .installers import Installer, checksum_in, installer
 # Resumed where it was cut, and never below /tmp, which lies in memory on Debian 13 and Ubuntu 26.04.
 DOWNLOAD = "mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
 CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
-VERIFY = "[ -f ~/.cache/labfab/%s ] && sha256sum ~/.cache/labfab/%s || exit 1"
+# Asked by the account, whose shell knows no words of ours: macOS has shasum, where Linux has sha256sum.
+VERIFY = "cd ~/.cache/labfab 2>/dev/null && [ -f %s ] && { sha256sum %s || shasum -a 256 %s; } 2>/dev/null || exit 1"
 # The mark outlives a run that is cut off, so that the next one repairs what the installer left half-made.
 UNPACK = "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
 
@@ -59,7 +60,7 @@ def fetch(c: Connection, account: str, chosen: Installer) -> None:
 
 def checksum(c: Connection, account: str, name: str) -> str:
     """The SHA-256 of the downloaded file; empty where there is none."""
-    answer = ask(c, VERIFY, name, name, user=account)
+    answer = ask(c, VERIFY, name, name, name, user=account)
     return answer.out.split()[0] if answer.ok else ""
 
 
