@@ -100,14 +100,7 @@ def connect(c: Connection, settings: Settings) -> None:
         raise
     except (paramiko.SSHException, OSError, EOFError, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
         raise meaning(c, error) from None
-    settle(c)
-
-
-def settle(c: Connection) -> None:
-    """See to it that a lost line is noticed, and that what comes is confirmed at once: sshd holds its next word back until then."""
     c.transport.set_keepalive(KEEPALIVE)
-    if hasattr(socket, "TCP_QUICKACK") and not c.gateway:  # Linux; elsewhere it costs 40 ms
-        c.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def know(c: Connection, path: Path) -> None:
@@ -118,9 +111,20 @@ def know(c: Connection, path: Path) -> None:
         known.add(name, key.get_name(), key)
 
 
+class Prompt(socket.socket):
+    """A socket that confirms at once what it has got, where it can (Linux): sshd holds its next word back until then, 40 ms."""
+
+    def recv(self, *args: int) -> bytes:
+        data = super().recv(*args)
+        if data and hasattr(socket, "TCP_QUICKACK"):  # has to be said each time
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
 def open_socket(c: Connection) -> socket.socket:
-    """Connect a socket that sends at once."""
-    sock = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
+    """Connect a socket that sends and confirms at once."""
+    sock = Prompt(fileno=socket.create_connection((c.host, c.port), timeout=c.connect_timeout).detach())
+    sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; else a lost network is noticed after many minutes only
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
@@ -154,7 +158,7 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
     new.open()
-    settle(new)
+    new.transport.set_keepalive(KEEPALIVE)
     return new
 
 

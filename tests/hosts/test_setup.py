@@ -246,9 +246,9 @@ def test_the_tunnel_inherits_no_secret(lab):
 def test_the_plan_tells_what_the_first_run_does_and_changes_nothing(lab):
     dry = lab.runs["dry"].ok()
     assert lab.planned == lab.bare
-    for why in ("add the account lab", "refuse passwords", "install ufw", "start JupyterLab"):
-        assert f"would {why}" in dry.out
-        assert f"] {why}" in lab.runs["first"].out  # there was everything left to do
+    for why in ("add the account lab", "refuse passwords", "install .*ufw", "start JupyterLab"):
+        assert re.search(f"would {why}", dry.out)
+        assert re.search(f"] {why}", lab.runs["first"].out)  # there was everything left to do
 
 
 def test_it_works_again_after_a_reboot(lab):
