@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from . import mac
+from . import installer, mac
 from .ports import banner
 
 pytestmark = pytest.mark.host
@@ -142,6 +142,7 @@ REFUSED = [
     ("sed -i s/a/b/ /dev/null", "no input files|expected|unterminated|extra|unknown"),
     ("sed --quiet p /etc/paths", "illegal option"),
     ("printf 'a\\n' | sed '/a/a text'", "expected"),
+    ("sed -n '/a/{p}' /etc/paths", "extra characters at the end of p command"),
     ("grep -P a /etc/paths", "invalid option -- P"),
     ("find / -maxdepth 0 -printf %p", "-printf: unknown primary"),
     ("find -name x", "illegal option -- n"),
@@ -163,6 +164,7 @@ REFUSED = [
     ("install -D a b", "illegal option -- D"),
     ("dd if=/dev/zero of=/dev/null bs=1M count=1", "illegal numeric value"),
     ("pgrep --full x", "illegal option"),
+    ("openssl req -new -noenc", "unknown option -noenc"),
 ]
 
 
@@ -192,7 +194,11 @@ def test_what_bsd_knows_works(box):
     assert box.says("cd /tmp/bsd; mkdir b; cp -R a/ b; ls b; cp -a a c; ls c; tail -r a/f") == "f\nf.bak\nf\nf.bak\n2\n1"
     assert box.says("cd /tmp/bsd; printf '%s  a/f\\n' $(shasum -a 256 a/f | cut -d' ' -f1) | shasum -a 256 -c") == "a/f: OK"
     assert box.says("awk 'BEGIN { print substr(\"macos\", 2) }'; seq 1 3 | tail -n +2") == "acos\n2\n3"
-    assert box.says("printf 'a\\0b' | xargs -0 -n 1 echo") == "a\nb"
+    assert box.says("printf 'a\\0b' | xargs -0 -n 1 echo; xargs echo no </dev/null") == "a\nb"
+    assert box.says("sudo su - admin -c 'id -un; pwd'; sudo su root -c 'id -un'") == "admin\n/Users/admin\nroot"
+    assert box.says("sudo head -c 100 /dev/zero | wc -c; openssl version; rsync --version | head -n 1").splitlines() == [
+        "     100", "LibreSSL 3.3.6", "openrsync: protocol version 29"
+    ]  # fmt: skip
     assert box.says("ps -o pid= -p $$; ps aux | grep -c launchd; pgrep -x launchd >/dev/null && echo yes").splitlines()[2] == "yes"
     assert box.says("cd /tmp/bsd; tar -czf t.tgz a/f && tar -tzf t.tgz; tar --version").startswith("a/f\nbsdtar ")
     assert "File exists" in box.fails("cd /tmp/bsd; mktemp x.XXXXXX.sh && mktemp x.XXXXXX.sh", 1)
@@ -275,7 +281,9 @@ def test_dscl_answers_as_it_does(box, trainee):
     box.says("sudo dscl . -create /Users/trainee IsHidden 1")
     assert box.says("dscl . -read /Users/trainee IsHidden") == "dsAttrTypeNative:IsHidden: 1"
     assert box.says("dscl . -read /Users/trainee JPEGPhoto") == "No such key: JPEGPhoto"
-    assert box.says("dscl . -list /Users UniqueID | awk '{ print $1, $2 }'") == "admin 501\ntrainee 502"
+    assert box.says("dscl . -list /Users UniqueID | awk '{ print $1, $2 }'") == (
+        "_sshd 75\nadmin 501\ndaemon 1\nnobody -2\nroot 0\ntrainee 502"
+    )
     assert box.fails("dscl . -read /Users/nobody2", 56) == "<dscl_cmd> DS Error: -14136 (eDSRecordNotFound)\n"
     assert box.fails("dscl . create /Users/x", 40) == (
         "<main> attribute status: eDSPermissionError\n<dscl_cmd> DS Error: -14120 (eDSPermissionError)\n"
@@ -449,6 +457,25 @@ def test_a_job_that_ends_well_stays_ended_and_one_that_cannot_start_says_so(box)
     box.says(f"sudo launchctl bootout system/org.lab.job; sudo rm {path} /tmp/runs")
 
 
+def test_a_job_starts_again_and_again_where_an_interval_is_set(box):
+    path = box.job("org.lab.job", "<key>StartInterval</key><integer>1</integer>" + SHELL % "echo x &gt;&gt;/tmp/ticks")
+    box.says(f"sudo launchctl bootstrap system {path}")
+    assert "org.lab.job" in box.says("launchctl list") and '"Label" = "org.lab.job";' in box.says("launchctl list org.lab.job")
+    box.until("[ $(grep -c x /tmp/ticks) -lt 3 ] || echo ticks", "ticks", 10)
+    box.says(f"sudo launchctl bootout system/org.lab.job; sudo rm {path} /tmp/ticks")
+
+
+def test_launchd_has_moods(box, set_switch):
+    path = box.job("org.lab.job", SHELL % "sleep 1")
+    set_switch("bootstrap-refusals", "2")
+    assert [box(f"sudo launchctl bootstrap system {path}").returncode for _ in range(3)] == [5, 5, 0]
+    set_switch("old-launchctl", True)
+    assert '"com.openssh.sshd" => false' in box.says("launchctl print-disabled system")
+    set_switch("remote-login-by-settings", True)
+    assert "\tpath = (submitted by smd[541])\n\ttype = Submitted\n" in box.says("launchctl print system/com.openssh.sshd")
+    box.says(f"sudo launchctl bootout system/org.lab.job; sudo rm {path}")
+
+
 # The rest of what labfab asks
 
 
@@ -539,6 +566,41 @@ def test_a_reboot_loads_what_is_not_disabled_and_changes_nothing(box):
     box.host.kill_power()
     assert box.says("id -un", port=box.host.next_port) == "admin"
     box.says(f"sudo rm {first} {second}; sudo launchctl bootout system/org.lab.sshd")
+
+
+def test_filevault_waits_for_its_password_after_a_restart(box, set_switch):
+    set_switch("filevault", True)
+    assert "Unable to unlock" in box("sudo fdesetup authrestart", input="admin\nwrong\n").stderr
+    before = box.host.boot_id()
+    box("sudo fdesetup authrestart", input=f"admin\n{PASSWORD}\n")
+    box.host._wait_for_boot_after(before)
+    box.host.wait_for_ssh()
+    before = box.host.boot_id()
+    box("sudo reboot")
+    box.host._wait_for_boot_after(before)
+    box.until("systemctl is-active launchd || true", "active")
+    time.sleep(1)
+    assert not banner((box.host.address, box.host.port))
+    mac.unlock(box.host)
+    box.host.wait_for_ssh()
+
+
+def test_the_network_can_be_cut(box):
+    box.host.cut_off()
+    before = box.host.attempts_outside()
+    assert box("curl -sS -m 2 http://198.51.100.7/").returncode != 0 and box.host.attempts_outside() > before
+    box.host.reconnect()
+
+
+def test_the_installer_double_makes_a_jupyterlab_that_keeps_to_library(box):
+    whole = installer.build("miniforge", ("3.11",), system="Darwin", machine="arm64")
+    assert whole.name.endswith("-MacOSX-arm64.sh")
+    box.host.engine.run("cp", str(whole), f"{box.host.id}:/Users/Shared/M.sh", timeout=120)
+    said = box.says("bash /Users/Shared/M.sh -b -p ~/miniforge3 2>&1")
+    assert "installation finished." in said and "md5sum mismatch" not in said
+    box.says("~/miniforge3/bin/conda install -y -q --override-channels -c conda-forge jupyterlab tmux")
+    assert box.says("~/miniforge3/bin/jupyter --runtime-dir") == "/Users/admin/Library/Jupyter/runtime"
+    assert box.says("~/miniforge3/bin/jupyter lab --version; ~/miniforge3/bin/tmux -V").startswith("4.")
 
 
 def test_an_intel_mac_asks_for_the_password(module_host, module_fab):

@@ -1,11 +1,10 @@
 #!/bin/sh
-# Turns the Debian this runs in into the double of a Mac; the result lies in /mac-root. $1: mac or mac-intel.
+# Turns the Debian this runs in into the double of a Mac; the result lies in /mac-root.
 set -e
 cd /mac-double
 double=/usr/libexec/double
 private=$double/bin
 mkdir -p $private $double/lib /usr/libexec/ApplicationFirewall
-case $1 in *-intel) echo x86_64 ;; *) echo arm64 ;; esac >$double/machine
 update-ca-certificates >/dev/null 2>&1
 rm -f /usr/lib/tmpfiles.d/home.conf /usr/lib/tmpfiles.d/provision.conf /etc/ssh/ssh_host_* /usr/sbin/policy-rc.d
 : >/etc/machine-id
@@ -98,6 +97,10 @@ with directory.changed():
             group["GroupMembership"] = ["root"]
         directory.write("Groups", group)
     directory.add_member("com.apple.access_ssh", "Groups", "admin")
+    for name, uid, gid, full, home in (("root", 0, 0, "System Administrator", "/var/root"), ("daemon", 1, 1, "System Services", "/var/root"),
+                                       ("nobody", -2, -2, "Unprivileged User", "/var/empty"), ("_sshd", 75, 75, "sshd Privilege separation", "/var/empty")):
+        user = directory.new_user(name, full, "/bin/sh" if uid == 0 else "/usr/bin/false", home)
+        directory.write("Users", user | {"UniqueID": [str(uid)], "PrimaryGroupID": [str(gid)], "Password": ["*"]})
 import plistlib
 from tools import launchd
 launchd.OVERRIDES.parent.mkdir(parents=True, exist_ok=True)

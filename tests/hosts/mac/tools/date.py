@@ -77,5 +77,6 @@ def main(words: list[str]) -> int:
         form = rest.pop(0)[1:]
     if rest:
         return usage("illegal time format" if "-f" in chosen or len(rest) > 1 else "this double does not set the time")
-    print(time.strftime(form, time.localtime(moment)))
+    text = time.strftime(form.replace("%N", "N"), time.localtime(moment))
+    print(re.sub(r"(\d\d)$", r":\1", text) if chosen.get("-I") in ("hours", "minutes", "seconds") else text)
     return 0

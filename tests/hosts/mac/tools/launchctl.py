@@ -139,9 +139,10 @@ def kill(words: list[str]) -> int:
 def print_disabled(words: list[str]) -> int:
     if words != ["system"]:
         return usage("print-disabled <domain-target>")
+    words = ("false", "true") if state.on("old-launchctl") else ("enabled", "disabled")
     print("\n\tdisabled services = {")
     for label, disabled in sorted(ask("print-disabled")["value"].items()):
-        print(f'\t\t"{label}" => {"disabled" if disabled else "enabled"}')
+        print(f'\t\t"{label}" => {words[disabled]}')
     print("\t}\n\tlogin item associations = {\n\t}")
     return 0
 
@@ -189,11 +190,12 @@ def described(told: dict) -> str:
     plist = told["plist"]
     running = told["pid"] > 0
     program = plist.get("Program") or plist["ProgramArguments"][0]
+    submitted = told["label"] == "com.openssh.sshd" and state.on("remote-login-by-settings")
     lines = [
         f"system/{told['label']} = {{",
         f"\tactive count = {told['active']}",
-        f"\tpath = {told['path']}",
-        "\ttype = LaunchDaemon",
+        f"\tpath = {'(submitted by smd[541])' if submitted else told['path']}",
+        f"\ttype = {'Submitted' if submitted else 'LaunchDaemon'}",
         f"\tstate = {'running' if running else 'spawn scheduled' if told['waits'] and plist.get('KeepAlive') else 'not running'}",
         "",
         f"\tprogram = {program}",

@@ -20,6 +20,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from . import state
+
 SOCKET = "/var/run/launchd.sock"
 OVERRIDES = Path("/var/db/com.apple.xpc.launchd/disabled.plist")
 FOLDERS = (Path("/System/Library/LaunchDaemons"), Path("/Library/LaunchDaemons"))
@@ -319,6 +321,10 @@ class Launchd:
             return {}
 
     def bootstrap(self, path: str) -> None:
+        refusals = int(state.switch("bootstrap-refusals"))
+        if refusals:
+            (state.FOLDER / "bootstrap-refusals").write_text(str(refusals - 1))
+            raise Refused(errno.EIO)
         plist = load(path)
         label = plist["Label"]
         if label in self.services or self.overrides().get(label, plist.get("Disabled", False)):
@@ -406,9 +412,20 @@ class Launchd:
         }  # fmt: skip
 
 
+def wait_for_unlock() -> None:
+    """With FileVault on, nothing of the data volume is there until somebody gives a password, or gave it before the restart."""
+    once = state.FOLDER / "authrestart"
+    here = Path("/run/double-was-unlocked")  # /run lasts as long as a boot
+    while state.on("filevault") and not here.exists() and not once.exists():
+        time.sleep(0.1)
+    once.unlink(missing_ok=True)
+    here.touch()
+
+
 def main(words: list[str]) -> int:
     ctypes.CDLL(None).prctl(15, b"launchd", 0, 0, 0)  # what lsof shows
     os.umask(0o022)
+    wait_for_unlock()
     daemon = Launchd()
     daemon.boot()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
