@@ -46,7 +46,7 @@ class View:
     def answer(self, member: Member) -> None:
         """Show in one piece what a host was asked for."""
         if any(line.strip() for line in member.said):
-            self.put("\n".join([f"[{member.label}]", *member.said, ""]))
+            self.put("\n".join([f"[{member.name}]", *member.said, ""]))
 
     def put(self, text: str) -> None:
         with screen.speaking:

@@ -12,9 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import SetupError
-from . import files, launchd, openssh, systemd, tunnel
+from . import files, launchd, openssh, ports, systemd, tunnel
 from .openssh import Target
-from .ports import first_free
 from .private_key import is_encrypted
 from .tunnel import Tunnel
 
@@ -36,15 +35,15 @@ def keep(target: Target, local_port: int, remote_port: int | str, timeout: int =
         if old and old.kept and wanted.items() <= state.items():
             return old
         tunnel.end(target.alias, state)
-        port = first_free(local_port)
-        tunnel.errors_path(target.alias).unlink(missing_ok=True)
-        here().install(target.alias, argv(target, port, remote_port, timeout), tunnel.errors_path(target.alias))
-        tunnel.save(target.alias, {**wanted, "local_port": port, "pid": 0, "control": "", "keeper": here().NAME})
-        try:
-            return tunnel.wait(target, timeout)
-        except SetupError as error:
-            forget_it(target.alias)
-            raise explain(error, identity) from None
+        with ports.lent(local_port) as port:
+            tunnel.errors_path(target.alias).unlink(missing_ok=True)
+            here().install(target.alias, argv(target, port, remote_port, timeout), tunnel.errors_path(target.alias))
+            tunnel.save(target.alias, {**wanted, "local_port": port, "pid": 0, "control": "", "keeper": here().NAME})
+            try:
+                return tunnel.wait(target, timeout)
+            except SetupError as error:
+                forget_it(target.alias)
+                raise explain(error, identity) from None
 
 
 def argv(target: Target, local_port: int, remote_port: int | str, timeout: int) -> list[str]:

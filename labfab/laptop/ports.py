@@ -7,9 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..errors import SetupError
+
+lending = threading.Lock()
+loans: set[int] = set()  # hosts at work side by side each look for a port
 
 
 def listens(port: int) -> bool:
@@ -37,9 +42,21 @@ def asked(argv: list[str]) -> str:
         return ""
 
 
-def first_free(port: int) -> int:
+@contextlib.contextmanager
+def lent(port: int) -> Iterator[int]:
+    """Lend the first free port from this one on to one thread alone, until something listens there."""
+    with lending:
+        found = first_free(port, loans)
+        loans.add(found)
+    try:
+        yield found
+    finally:
+        loans.discard(found)
+
+
+def first_free(port: int, but: Collection[int] = ()) -> int:
     """Return the first port from this one on where nobody listens on this machine."""
-    for candidate in range(port, min(port + 1000, 65536)):
+    for candidate in (one for one in range(port, min(port + 1000, 65536)) if one not in but):
         with socket.socket() as caller, socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SetupError
-from . import control, files, launchd, openssh, systemd
+from . import control, files, launchd, openssh, ports, systemd
 from .api import answers, code
 from .openssh import Target
-from .ports import first_free, holds
+from .ports import holds
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
@@ -149,9 +149,9 @@ def start(target: Target, place: Path, local_port: int, remote_port: int | str, 
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
     far = far_end(target, remote_port, timeout)
     for _ in range(TRIES):
-        local_port = first_free(local_port)
-        argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", f"127.0.0.1:{local_port}:{far}")
-        code, errors = openssh.run(argv, 3 * timeout)
+        with ports.lent(local_port) as local_port:
+            argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", f"127.0.0.1:{local_port}:{far}")
+            code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
             return local_port
         if f":{local_port}: Address already in use" not in errors:

@@ -1,5 +1,6 @@
 """The tunnel against a real sshd on loopback: it runs as you, on a free port, with keys of its own."""
 
+import contextlib
 import getpass
 import http.server
 import json
@@ -19,7 +20,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import control, files, keypair, known_hosts, ssh_config, tunnel
+from labfab.laptop import control, files, keypair, known_hosts, ports, ssh_config, tunnel
 from labfab.laptop.tunnel import Target
 
 pytestmark = pytest.mark.local
@@ -170,7 +171,7 @@ def test_port_taken_at_the_last_moment(target: Target, lab: int, monkeypatch: py
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
-        monkeypatch.setattr(tunnel, "first_free", lambda port: port)
+        monkeypatch.setattr(ports, "first_free", lambda port, but: port)
         assert tunnel.open(target, busy.getsockname()[1], lab).moved
 
 
@@ -270,7 +271,16 @@ def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
         busy.bind(("127.0.0.1", 65535))
         busy.listen()
         with pytest.raises(SetupError, match="local_port"):
-            tunnel.first_free(65535)
+            ports.first_free(65535)
+
+
+def test_side_by_side_each_gets_a_port_of_its_own() -> None:
+    """Eight hosts whose tunnels open at once would all find the same one free."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        assert len({stack.enter_context(ports.lent(port)) for _ in range(8)}) == 8
+    with ports.lent(port) as again:
+        assert again == port
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"version": 3}', b"<html>", b"\xff"])
