@@ -37,6 +37,7 @@ def read(tmp_path):
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # HOME of the account is what getent says, so that is stood in for.
         head = scripts.script("words", "Linux") + head + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
+        head += "entry() { entry_home=$(home_of \"$1\"); entry_uid=$(id -u \"$1\" 2>/dev/null); entry_shell=/bin/sh; }\n"
         script = scripts.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(

@@ -34,11 +34,12 @@ own_folder() {  # key home path account
 
 accounts() {
   for user in $USERS; do
-    home=$(home_of "$user")
+    entry "$user"
+    home=$entry_home
     [ -n "$home" ] || continue
-    say "$user.uid" "$(id -u "$user")"
+    say "$user.uid" "$entry_uid"
     say "$user.home" "$home"
-    say "$user.shell" "$(shell_of "$user")"
+    say "$user.shell" "$entry_shell"
     say "$user.groups" "$(id -Gn "$user")"
     account_facts "$user"
     [ -d "$home" ] && say "$user.home_stat" "$(mode_and_owner -L "$home")"

@@ -5,7 +5,7 @@ become() { exec runuser -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }  # account command...
 log_in() { runuser -l "$1" -c "$2"; }  # account script: by its login shell
 entry() {  # account or uid: without a pipe, for each program that is started takes milliseconds
-  IFS=: read -r entry_name _ _ _ _ entry_home entry_shell <<END
+  IFS=: read -r entry_name _ entry_uid _ _ entry_home entry_shell <<END
 $(getent passwd "$1")
 END
 }

@@ -4,9 +4,14 @@ FIRST_UID=501  # of a person's account
 become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }  # account command...
 log_in() { su -l "$1" -c "$2"; }  # account script: by its login shell
-home_of() { id -P "$1" 2>/dev/null | cut -d: -f9; }
-shell_of() { id -P "$1" 2>/dev/null | cut -d: -f10; }
-name_of() { id -P "$1" 2>/dev/null | cut -d: -f1; }  # uid
+entry() {  # account or uid
+  IFS=: read -r entry_name _ entry_uid _ _ _ _ _ entry_home entry_shell <<END
+$(id -P "$1" 2>/dev/null)
+END
+}
+home_of() { entry "$1"; echo "$entry_home"; }
+shell_of() { entry "$1"; echo "$entry_shell"; }
+name_of() { entry "$1"; echo "$entry_name"; }  # uid
 people() {  # name:uid:home:shell of every account of a person, and root
   { echo root; dscl . -list /Users UniqueID | awk '$2 >= 501 { print $1 }'; } | while read -r name; do
     id -P "$name" 2>/dev/null | awk -F: '{ print $1 ":" $3 ":" $9 ":" $10 }'
