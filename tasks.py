@@ -71,6 +71,17 @@ def check(c):
         c.run(f"{sys.executable} -m ruff check .")
 
 
+@task(name="mac-report", help={"to": "file that gets the report"})
+def mac_report(c, to="mac-report.txt"):
+    """On a Mac: note what its commands say that labfab reads, where that differs too; nothing is changed."""
+    from tests.hosts import mac_report as report
+
+    if sys.platform != "darwin":
+        raise Exit("labfab: this is for an owner of a Mac: run it there", code=1)
+    count = report.write(Path(to))
+    print(f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; read it, then send it with an issue")
+
+
 @task
 def docs(c):
     """Write docs/settings.md and docs/tasks.md anew from the code."""
