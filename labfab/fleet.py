@@ -32,6 +32,7 @@ from .settings import Settings
 from .task import HostTask, LaptopTask
 from .view import Block, View
 
+FILES, SPARE = 4, 100  # open files of one host at most, and of the program itself
 TICK = 0.1  # seconds between two pictures of the block
 PATIENCE = 3  # seconds for hosts to stop
 PROOF = 30  # the same where a change is not proven yet: a dial is in the way, and guard.py has something to say
@@ -121,7 +122,7 @@ class Fleet:
         want = Settings.of(Context(config))
         screen.alone = False
         self.planned -= 1
-        self.parallel = want.parallel
+        self.parallel = min(want.parallel, room(len(calls)))
         self.open_log()
         for name in ("login-password", "sudo-password", "jupyter-password", "ca-passphrase"):
             secrets.take_from_environment(name)  # now, for a variable that one thread takes away another one would miss
@@ -300,6 +301,20 @@ class Asked:
 
     def __init__(self, later: Later) -> None:
         self.later, self.answered = later, threading.Event()
+
+
+def room(hosts: int) -> int:
+    """How many of so many hosts may be open at once. macOS allows a program 256 files, unless it asks for more."""
+    import resource
+
+    wanted, (soft, hard) = SPARE + FILES * hosts, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+        return min(hosts, max(1, (soft - SPARE) // FILES))
+    return hosts
 
 
 def own(config: Config) -> Config:

@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revert_after: Annotated[
         int, doc("Seconds after which the host takes a change to its access back, unless a fresh login proves it", ge=5, le=3600)
     ] = 60
-    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c; 1: one by one", ge=1, le=500)] = 10
+    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c; 1: one by one", ge=1, le=300)] = 10
     recap: Annotated[
         Literal["table", "json"], doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md")
     ] = "table"

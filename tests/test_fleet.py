@@ -533,6 +533,21 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
     assert not config.run.dry and not copies[1].run.dry
 
 
+@pytest.mark.parametrize(
+    "soft, hard, hosts, most",
+    [(256, 4096, 200, 200), (256, -1, 200, 200), (256, 256, 200, 39), (256, 500, 200, 100), (64, 64, 5, 1), (-1, -1, 5, 5)],
+)
+def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard, hosts, most):
+    """More are asked for where that is possible; else fewer hosts are worked on at once."""
+    import resource
+
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+    assert fleet.room(hosts) == most
+
+
 def test_an_interrupt_reaches_a_thread():
     """The way of Ctrl-C into the threads, on whichever Python this is."""
     begun, heard = threading.Event(), threading.Event()
