@@ -122,7 +122,7 @@ class Fleet:
         want = Settings.of(Context(config))
         screen.alone = False
         self.planned -= 1
-        self.parallel = min(want.parallel, room(len(calls)))
+        self.parallel = room(min(want.parallel, len(calls)))
         self.open_log()
         for name in ("login-password", "sudo-password", "jupyter-password", "ca-passphrase"):
             secrets.take_from_environment(name)  # now, for a variable that one thread takes away another one would miss
