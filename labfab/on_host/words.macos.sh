@@ -42,7 +42,7 @@ loaded() { launchctl print "system/$1" >/dev/null 2>&1; }  # label
 load_daemon() {  # label plist: as the file says now
   if launchctl print-disabled system | grep -qE "\"$1\" => (disabled|true)"; then launchctl enable "system/$1"; fi
   ! loaded "$1" || unload_daemon "$1" || return
-  for _ in $(seq 30); do
+  for _ in $(seq 10); do
     said=$(launchctl bootstrap system "$2" 2>&1) && return
     sleep 0.5
   done

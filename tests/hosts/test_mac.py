@@ -83,7 +83,7 @@ def test_each_step_of_the_guide_was_a_change(guided):
         ("ssh.disable-passwords", "refuse passwords for every user"), ("ssh.disable-root", "refuse logins as root"),
         ("ssh.change-port", "have launchd listen there"),
     ):  # fmt: skip
-        assert f"] {why}\n" in guided.runs[stage].out
+        assert f"] {why}" in guided.runs[stage].out, why
 
 
 def test_a_second_run_changes_nothing(guided):
@@ -200,7 +200,9 @@ def test_something_breaks_behind_our_back(faulty, case):
     stage, moment, deed, words = DEEDS[case]
     attempt = faulty.start(stage)
     faulty.wait_until(moment)
+    attempt.signal(signal.SIGSTOP)  # the proof comes after the deed
     faulty.host.run(deed)
+    attempt.signal(signal.SIGCONT)
     run = attempt.end().fails(words, "the old login works again")
     assert len(run.err.splitlines()) == 1, run.text
     faulty.heals()
