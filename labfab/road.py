@@ -13,7 +13,7 @@ from .beside import Stage
 from .host import Host
 
 Do = Callable[[Connection], object]
-Beside = Mapping[str, tuple[Do, str]]  # stage -> whether there is much to do, and the stage that has to wait for it
+Beside = Mapping[str, tuple[Do, Sequence[str]]]  # stage -> whether there is much to do, and the stages that have to wait for it
 
 
 class Took(NamedTuple):
@@ -26,19 +26,18 @@ class Took(NamedTuple):
 
 def walk(c: Connection, stages: Sequence[tuple[str, Do]], beside: Beside) -> list[Took]:
     """Go through the stages, and tell what each took. Raises the first error, once all that was begun has ended."""
-    running: dict[str, tuple[str, Stage]] = {}  # by the stage that has to wait
+    running: dict[str, Stage] = {}
     took = []
     try:
         for name, stage in stages:
-            if name in running:
-                took.append(end(c, *running.pop(name)))
-            much, until = beside.get(name, (bool, ""))
-            if until and not Host.of(c).planning and much(c):
-                running[until] = name, Stage(c, stage)
+            for other in [one for one in running if name in beside[one][1]]:
+                took.append(end(c, other, running.pop(other)))
+            if name in beside and not Host.of(c).planning and beside[name][0](c):
+                running[name] = Stage(c, stage)
             else:
                 took.append(alone(c, name, stage))
     except Exception:
-        for name, stage in running.values():
+        for name, stage in running.items():
             wait(c, name, stage)
         raise
     return took

@@ -26,11 +26,11 @@ UBUNTU = (
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    ("Python", python.install),
     ("firewall", firewall.enable),
+    ("Python", python.install),
+    ("login shells", python.init_shell),
     ("certificate", https.issue),  # first: with a configuration that names one that is not there, Lab could not start
     ("Jupyter", jupyter.configure),
-    ("login shells", python.init_shell),
     ("Lab", lab.start),
     ("Apache", proxy.follow),
     ("tunnel", tunnel.open_),
@@ -44,17 +44,18 @@ MACOS = (
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
     ("port 22", access.close_port_22),
-    ("Python", python.install),
     ("firewall", firewall.enable),
+    ("Python", python.install),
+    ("login shells", python.init_shell),
     ("certificate", https.issue),
     ("Jupyter", jupyter.configure),
-    ("login shells", python.init_shell),
     ("Lab", lab.start),
     ("power", power.keep_awake),
     ("tunnel", tunnel.open_),
 )
-# What takes long goes on beside the other stages where there is much to do, until one of them needs it.
-BESIDE = {"packages": (system.needed, "Python"), "Python": (python.absent, "login shells")}
+# What goes on beside the other stages where there is much to do, until one of these begins. It is journaled among those that go
+# on meanwhile; whatever comes after them needs it too, so `undo --to` one of them may well take it.
+BESIDE = {"packages": (system.needed, ("firewall", "Python"))}
 RECIPES = {debian: UBUNTU, macos: MACOS}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 

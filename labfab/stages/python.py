@@ -67,11 +67,6 @@ def packages(want: Settings) -> list[str]:
     return ["ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else [])]
 
 
-def absent(c: Connection) -> bool:
-    """Whether there is much to install."""
-    return not facts(c).python.lab
-
-
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
