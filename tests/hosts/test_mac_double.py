@@ -112,6 +112,12 @@ def test_a_login_is_one_of_macos(box):
     assert box.says("ls -ld /Users/admin | cut -c1-10; ls -di / >/dev/null; ls -ldn /var/root | awk '{print $3, $4}'") == "drwxr-x---\n0 0"
 
 
+def test_the_sealed_system_takes_no_file(box):
+    for place in ("/usr/bin/x", "/System/x", "/bin/x", "/System/Library/LaunchDaemons/ssh.plist"):
+        assert "Read-only file system" in box.fails(f"sudo touch {place}", 1)
+    box.says("sudo touch /usr/local/bin/x && sudo rm /usr/local/bin/x")
+
+
 LINUX = (
     "getent runuser useradd userdel usermod groupadd adduser chpasswd apt-get apt dpkg dpkg-query systemctl loginctl journalctl "
     "systemd-run timedatectl hostnamectl ss ip ufw flock setsid timeout md5sum sha256sum nproc tac shuf findmnt lsblk mountpoint ldd "
@@ -374,6 +380,8 @@ def test_launchd_tells_of_sshd_in_the_words_of_macos(box):
     assert box.fails("launchctl print system/x", 113) == 'Bad request.\nCould not find service "x" in domain for system\n'
     assert '\t\t"com.openssh.sshd" => enabled\n' in box.says("launchctl print-disabled system")
     assert box.says("sudo lsof -nP -iTCP:22 -sTCP:LISTEN").splitlines()[1].startswith("launchd ")
+    assert re.search(r"^tcp4 +0 +0 +\*\.22 +\*\.\* +LISTEN *$", box.says("netstat -an -p tcp"), re.MULTILINE)
+    assert box("netstat -ltn").returncode == 1
     assert box.fails("launchctl frobnicate", 64).startswith("Unrecognized subcommand: frobnicate\n")
     assert "Bootstrap failed: 5: Input/output error" in box.fails("launchctl bootstrap system /Library/LaunchDaemons/x.plist", 5)
     assert "Boot-out failed: 1:" in box.fails("launchctl bootout system/com.openssh.sshd", 1)

@@ -1,5 +1,6 @@
 """dscl: reads and changes the local directory."""
 
+import json
 import sys
 
 from . import directory, state
@@ -127,8 +128,7 @@ def search(path: str, key: str, value: str) -> int:
     for name in directory.names(kind):
         record = directory.read(kind, name)
         if value in record.get(known_as(record, key), []):
-            inner = "".join(f"    {word!r}\n".replace("'", '"') if " " in word else f"    {word}\n" for word in [value])
-            print(f"{name}\t\t{key} = (\n{inner})")
+            print(f"{name}\t\t{key} = (\n    {value if value.isalnum() else json.dumps(value)}\n)")
     return 0
 
 
