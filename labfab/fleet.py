@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -244,14 +245,15 @@ class Fleet:
 
     def hand(self, todo: SimpleQueue[Member], step: Callable[[Member], None]) -> None:
         """One thread: take a host, take the step, take the next one."""
-        try:
-            with contextlib.suppress(Empty, KeyboardInterrupt):
-                while True:
-                    member = todo.get_nowait()
-                    with screen.at(member if member.ours else None):
-                        member.attempt(lambda: step(member))  # noqa: B023  it is called at once
-        finally:
-            self.inbox.put(None)
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                with contextlib.suppress(Empty):
+                    while True:
+                        member = todo.get_nowait()
+                        with screen.at(member if member.ours else None):
+                            member.attempt(partial(step, member))
+            finally:
+                self.inbox.put(None)
 
     def watch(self, threads: int) -> None:
         """Draw, and ask what hosts ask, until so many threads have ended."""

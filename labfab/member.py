@@ -56,20 +56,10 @@ class Member:
         self.call, self.view, self.asked = call, view, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
         self.address = self.c.host
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is a task of labfab, that speaks and asks by screen.py; others print as they like."""
-        return isinstance(self.call.task, (HostTask, LaptopTask))
-
-    @property
-    def dials(self) -> bool:
-        return isinstance(self.call.task, HostTask)
-
-    @property
-    def answers(self) -> bool:
-        """Whether what it says is the answer to a question, wanted in one piece, and no report of work."""
-        return getattr(self.call.task, "reads", isinstance(self.call.task, LaptopTask))
+        self.dials = isinstance(call.task, HostTask)
+        self.ours = self.dials or isinstance(call.task, LaptopTask)  # speaks and asks by screen.py; others print as they like
+        # What it says is the answer to a question, wanted in one piece, and no report of work.
+        self.answers = getattr(call.task, "reads", self.ours)
 
     @property
     def host(self) -> Host | None:
@@ -82,7 +72,7 @@ class Member:
 
     def login(self) -> tuple[str, str, int, str]:
         """Who would be called, and which way; of a task of labfab, where setup moved that login."""
-        block = block_of(self.c) if self.dials else None
+        block = block_of(self.c) if self.ours else None
         if block:
             return block.user, block.hostname, block.port, block.proxy_jump
         return self.c.user, self.c.host, self.c.port, jump(self.c)

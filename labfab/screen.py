@@ -125,8 +125,11 @@ def answer(question: str, whose: str, secret: bool) -> str:
 def prompt(text: str, secret: bool) -> str:
     """Ask on the terminal. Raises SetupError when no secret comes, and EOFError when nothing else does."""
     with asking:
-        if not secret:
+        if not secret and sys.stdout.isatty():
             return input(f"{text} ")
+        if not secret:  # stdout may be for a document
+            print(f"{text} ", end="", file=sys.stderr, flush=True)
+            return input()
         try:
             return getpass.getpass(f"{text}: ")
         except EOFError:
