@@ -1,5 +1,6 @@
 """What each command of labfab does to the model; a command that is not here is an error."""
 
+import base64
 import re
 import shlex
 
@@ -22,12 +23,15 @@ def put(model, made) -> None:
         "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
         "/etc/ssh/sshd_config": ("ssh", "main"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
+        "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
+        "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
         "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
         "/etc/letsencrypt/renewal-hooks/deploy/labfab": ("acme", "hook"),
         "/etc/systemd/system/labfab-certbot.service": ("acme", "own_service"),
         "/etc/systemd/system/labfab-certbot.timer": ("acme", "own_timer"),
+        "/Library/LaunchDaemons/org.labfab.jupyter.plist": ("lab", "unit"),
     }.get(made.path)
-    if found := re.fullmatch(r"/(?:home/)?([a-z]+)/.ssh/authorized_keys", made.path):
+    if found := re.fullmatch(r"/(?:home/|Users/)?([a-z]+)/.ssh/authorized_keys", made.path):
         place = ("accounts", f"{found[1]}.keys")
     elif made.path.endswith("/.jupyter/jupyter_server_config.json"):
         place = ("jupyter", "config")
@@ -35,6 +39,37 @@ def put(model, made) -> None:
         place = ("https", found[1])
     assert place, f"the model does not know the file: {made.path}"
     model.set_file(*place, made.text, f"{made.mode} {made.user}")
+    if place == ("lab", "unit"):
+        model.sections["lab"] |= {"service": "yes", "state": "inactive"}
+    if made.path.endswith("/000-labfab.conf"):  # on a Mac each connection reads it
+        reload(model, made)
+
+
+def updated(model, made, words, listed) -> None:
+    """What softwareupdate installs is gone from its list."""
+    labels = shlex.split(words)
+    have = model.updates = [item for item in model.updates if item[0] not in labels]
+    list_updates(model, made)
+    if "-R" in labels:
+        assert listed is None and have is not None
+        model.sections["system"]["boot_id"] += "+"
+
+
+def list_updates(model, made) -> None:
+    lines = [f"* Label: {label}\n\tTitle: X, Version: 1,{' Action: restart, ' * restart}" for label, restart in model.updates]
+    text = "Software Update Tool\n\n" + ("\n".join(lines) or "No new software available.")
+    listed = base64.b64encode(text.encode()).decode()
+    model.sections["updates"] |= {"age": "0", "pending": str(len(model.updates)), "listed": listed}
+
+
+def load_daemon(model, made, label) -> None:
+    assert label == "org.labfab.jupyter", label
+    model.sections["lab"] |= {"service": "yes", "state": "running", "owner": "lab", "pid": "4711", "holder": "python3.12", "api": "2.21.0"}
+
+
+def unload_daemon(model, made, label, removed) -> None:
+    unit = {key: value for key, value in model.sections["lab"].items() if key.startswith("unit.")}
+    model.sections["lab"] = {} if removed else unit | {"service": "yes", "state": "inactive"}
 
 
 def facts(section: str, **values: str):
@@ -252,12 +287,20 @@ APACHE = {  # as Debian brings it
     "version": "2.4.66", "running": "yes", "boots": "yes", "listens": "yes", "module.alias": "yes", "module.authz_core": "yes",
     "module.mime": "yes", "module.setenvif": "yes", "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
 }  # fmt: skip
+LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
 EFFECTS = (
+    (LIST_UPDATES, list_updates),
+    (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
+    (r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1', facts("power", sleep="0")),
+    (r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", lambda model, made: reboot(model, made)),
+    (r"load_daemon (\S+) \S+", load_daemon),
+    (r"unload_daemon (\S+)( && rm -f \S+)?", unload_daemon),
+    (r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge tmux", lambda model, made: model.install("tmux")),
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
     (rf'dpkg-query [^;]*; {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
-    (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated", facts("updates", age="0")),
+    (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?", facts("updates", age="0")),
     (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("updates", pending="0")),
     (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),
     (rf"{APT}-f install", lambda model, made: None),
