@@ -1,0 +1,194 @@
+"""A Mac is set up as guide 000 has it, on a model: the account, who may log in, keys only, the port; and what is refused."""
+
+import plistlib
+
+import pytest
+
+from labfab import setup
+from labfab.errors import SetupError
+from labfab.facts import facts
+from labfab.host import Host
+from labfab.laptop import secrets
+from labfab.platforms import macos, platform
+from labfab.settings import Settings
+from labfab.stages import access, firewall, keys, ssh, user
+from tests.fake import alone, fake  # noqa: F401
+from tests.fake_mac import turn_into_mac
+
+ACCESS = (user.add, keys.copy, access.restrict, ssh.disable_passwords, ssh.disable_root, ssh.change_port)
+
+
+@pytest.fixture
+def mac(fake):  # noqa: F811
+    """A model of a Mac that an administrator logs in to."""
+    return lambda dry=False, **lab: turn_into_mac(fake("admin", dry, **lab))
+
+
+def go(model, *stages) -> list[str]:
+    for stage in stages:
+        stage(model.c)
+    return model.whys
+
+
+def test_the_guide_step_by_step_and_then_nothing_more(mac):
+    model = mac()
+    assert go(model, *ACCESS) == [
+        "add the account lab", "make /Users/lab", "let the login window not offer other accounts", "make /Users/admin/.ssh private",
+        "let your key log in as admin", "make /Users/lab/.ssh private", "let your key log in as lab",
+        "let only administrators, admin and lab log in over SSH", "refuse passwords for every user", "refuse logins as root",
+        "let sshd listen on port 2222 too", "have launchd listen there",
+    ]  # fmt: skip
+    model.again()
+    assert go(model, *ACCESS) == []
+
+
+def test_a_plan_tells_what_a_run_does(mac):
+    model = mac()
+    go(model, *ACCESS)
+    dry = mac(dry=True)
+    for stage in ACCESS:
+        stage(dry.c)
+    assert [why for why in dry.planned if not why.startswith("remember")] == model.whys
+
+
+def test_the_password_of_the_account_goes_over_standard_input_and_is_kept_here(mac):
+    model = mac()
+    user.add(model.c)
+    value = secrets.load("homelab", macos.SECRET).reveal()
+    made = model.wrote("add the account lab")
+    assert made.stdin == value and value not in made.command
+
+
+def test_the_administrator_stays_as_it_is(mac):
+    """Groups, password and shell of the account that logs in are not labfab's to change."""
+    model = mac()
+    before = {key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")}
+    user.add(model.c)
+    assert {key: model.sections["accounts"][key] for key in before} == before
+
+
+def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
+    model = mac()
+    model.sections["accounts"]["admin.groups"] = "staff"
+    with pytest.raises(SetupError, match="admin is no administrator of this Mac"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac):
+    """The way back names the list of before."""
+    model = mac()
+    keys.copy(model.c)
+    model.sections["ssh"] |= {"access": "off", "member.user:ada": "yes"}
+    model.again()
+    access.restrict(model.c)
+    assert model.writes[0].command == "set_access on group:admin user:ada user:admin user:lab"
+    assert '"undo": ["set_access off group:admin user:ada"]' in "".join(model.told)
+    assert model.logins[-2:] == [("lab", 22), ("admin", 22)]  # both got in, before it was kept
+
+
+def test_a_list_that_shuts_out_is_taken_back(mac):
+    model = mac()
+    keys.copy(model.c)
+    model.again()
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="could not let only the accounts.*taken everything back"):
+        access.restrict(model.c)
+    assert model.guard == ["arm", "revert"]
+
+
+def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
+    """The wrapper refuses arguments, so there is its name alone."""
+    job = plistlib.loads(macos.plist([2222]).encode())
+    assert (job["Label"], job["Sockets"]) == ("org.labfab.sshd", {"Listeners": {"SockServiceName": "2222"}})
+    assert job["ProgramArguments"] == ["sshd-keygen-wrapper"] and job["inetdCompatibility"] == {"Wait": False, "Instances": 42}
+    assert not {"Disabled", "Bonjour"} & {*job}
+
+
+def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
+    model = mac(close_port_22=True)
+    go(model, keys.copy, ssh.change_port)
+    assert facts(model.c).ssh.ports == {22, 2222}
+    model.again()
+    access.close_port_22(model.c)
+    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222  # it went over before
+    model.again()
+    model.c.port = 2222
+    assert go(model, ssh.change_port, access.close_port_22) == []
+
+
+def test_port_22_does_not_close_where_it_is_the_only_one(mac):
+    model = mac()
+    with pytest.raises(SetupError, match="sshd listens at port 22 alone: ssh.change-port first"):
+        access.close_port_22(model.c)
+    assert model.writes == []
+
+
+def test_another_port_of_ours_is_listened_at_beside_the_old_one_first(mac):
+    model = mac()
+    go(model, keys.copy, ssh.change_port)
+    model.again()
+    ssh.change_port(model.c, port=2200)
+    texts = [plistlib.loads(write.text.encode())["Sockets"]["Listeners"] for write in model.writes if write.path]
+    assert texts == [[{"SockServiceName": "2200"}, {"SockServiceName": "2222"}], {"SockServiceName": "2200"}]
+    assert facts(model.c).ssh.ports == {22, 2200}
+
+
+def test_its_firewall_is_told_of_and_left_alone(mac, capsys):
+    model = mac()
+    model.sections["firewall"]["active"] = "yes"
+    firewall.enable(model.c)
+    assert model.whys == [] and "own firewall is on and stays so" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings, account", [({}, "lab"), ({"lab_user": "remote"}, "remote"), ({"user": "admin"}, "admin")])
+def test_who_runs_jupyterlab(mac, settings, account):
+    """The name in `user` is that of guide 000's account; with the name of the login, that one runs it."""
+    model = mac(**settings)
+    Host.of(model.c).open()
+    want = Settings.of(model.c)
+    assert (want.user, want.jupyter_user) == ("admin", account)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [({"publish": "apache"}, "apache is for Debian and Ubuntu"),
+     ({"publish": "https", "certificate": "letsencrypt", "names": ["lab.example.org"]}, "letsencrypt is for Debian and Ubuntu")],
+)  # fmt: skip
+def test_what_is_for_linux_is_refused_before_the_mac_is_touched(mac, settings, words):
+    model = mac(**settings)
+    with pytest.raises(SetupError, match=words):
+        setup.full(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize("version", ["12.7.6", "13.0", "14.8", "15.7.1", "26.5"])
+def test_these_releases_are_set_up(fake, version):  # noqa: F811
+    assert platform(turn_into_mac(fake("admin"), version=version).c) is macos
+
+
+@pytest.mark.parametrize("version", ["11.7.10", "10.15", "27.0"])
+def test_other_releases_are_refused_by_name(fake, version):  # noqa: F811
+    model = turn_into_mac(fake("admin"), version=version, name=f"macOS {version}")
+    with pytest.raises(SetupError, match=f"runs macOS {version}: labfab sets up .*macOS 12, 13, 14, 15, 26"):
+        platform(model.c)
+
+
+def test_setup_macos_is_for_macs_alone(fake):  # noqa: F811
+    with pytest.raises(SetupError, match="setup.macos is for Macs, this is Debian"):
+        setup.macos_(fake().c)
+
+
+def test_setup_ubuntu_is_not_for_macs(mac):
+    with pytest.raises(SetupError, match="setup.ubuntu is for Debian and Ubuntu, this is macOS 26.5"):
+        setup.ubuntu(mac().c)
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [("2026-06-24 21:49:30.218 sysadminctl[24957:6712781] ### Error:-14120 File:/x/DSRecord.m Line:418", "Allow full disk access"),
+     ("2026-06-24 21:49:30.218 sysadminctl[1:2] -------\n2026-06-24 21:49:30.218 sysadminctl[1:2] Operation is not permitted",
+      "Operation is not permitted")],
+)  # fmt: skip
+def test_what_sysadminctl_says_is_told_in_words(said, words):
+    assert words in macos.meaning(said) and "sysadminctl[" not in macos.meaning(said)
