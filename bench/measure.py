@@ -16,6 +16,7 @@ from statistics import median
 from tests.hosts import Host, network, package_index, rings, wheels
 from tests.hosts.engine import find
 from tests.hosts.fab import BIN, fab_with_home
+from tests.hosts.leftovers import clear_leftovers
 from tests.hosts.places import RigError, say
 
 from . import machine, recipe, table, wire
@@ -212,6 +213,7 @@ class Bench:
             self.skip(table.FLEET, table.FAR)
             return
         count, kit = self.plan.hosts, self.kit
+        self.stack.enter_context(room_for(count))
         hosts = [self.boot(f"b{number}") for number in range(1, count + 1)]
         self.set_up(*hosts)
         aliases, places = [f"lab-{host.address}" for host in hosts], [host.address for host in hosts]
@@ -257,6 +259,7 @@ def measured(plan: Plan) -> Found:
     with ExitStack() as stack:
         stack.enter_context(rings.engine(with_browser=False))
         engine = find()
+        clear_leftovers(engine)
         subnet = network.ensure(engine)
         fab = stack.enter_context(fab_with_home())
         line, hosts = None, stack.enter_context(ExitStack())
@@ -282,6 +285,23 @@ def local_index(address: str) -> Iterator[str]:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         package_index.fill(place, folder)
         yield stack.enter_context(package_index.served(place, address))
+
+
+@contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """Let so many hosts boot on one kernel: each systemd takes a dozen inotify instances, and the usual limit is 128 for all."""
+    place, wanted = Path("/proc/sys/fs/inotify/max_user_instances"), 128 + 16 * count
+    before = int(place.read_text()) if place.exists() else wanted
+    with suppress(OSError):
+        if before < wanted:
+            place.write_text(str(wanted))
+            say(f"fs.inotify.max_user_instances is {wanted} instead of {before} until the end")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if before < wanted:
+                place.write_text(str(before))
 
 
 def drop_caches() -> None:

@@ -105,4 +105,5 @@ def rounds(plan: Plan) -> str:
 def printed(found: Found, plan: Plan) -> str:
     """Both tables, for a terminal."""
     times = table.plain(table.TIMES_HEAD, table.time_rows(found.times))
-    return f"\n{times}\n\n{table.plain(table.GOALS_HEAD, table.goal_rows(found.times, plan.hosts))}\n"
+    wanted = [row for row in table.goal_rows(found.times, plan.hosts) if row[0].split(":")[0] in plan.scenes]
+    return f"\n{times}\n\n{table.plain(table.GOALS_HEAD, wanted)}\n"

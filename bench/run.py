@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import replace
 
 from tests.hosts.places import RigError, say
@@ -16,6 +18,7 @@ NAMES = {
 def run(quick: bool, runs: int, only: str) -> None:
     """Measure, print both tables, and write the page unless only a part was measured."""
     plan = planned(quick, runs, only)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clears away, as Ctrl-C does
     for peer in (tools.PYINFRA, tools.ANSIBLE):
         tools.ensure(peer)
     found = measure.measured(plan)
