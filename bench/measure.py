@@ -69,9 +69,8 @@ class Found:
 class Bench:
     """The hosts, the laptop's home and the line for one measurement."""
 
-    def __init__(self, plan: Plan, kit: Kit, line: wire.Wire | None, index: str, stack: ExitStack) -> None:
-        self.plan, self.kit, self.line, self.index, self.stack = plan, kit, line, index, stack
-        self.found = Found(local_index=bool(index))
+    def __init__(self, plan: Plan, kit: Kit, line: wire.Wire | None, found: Found, index: str, stack: ExitStack) -> None:
+        self.plan, self.kit, self.line, self.found, self.index, self.stack = plan, kit, line, found, index, stack
 
     def boot(self, name: str, stack: ExitStack | None = None) -> Host:
         """Boot a bare host whose key is known here; it ends with the stack, else with the measurement."""
@@ -254,8 +253,8 @@ SCENES = {
 }  # fmt: skip
 
 
-def measured(plan: Plan) -> Found:
-    """Measure what the plan says; everything that was started is gone afterwards, also after Ctrl-C."""
+def measure(plan: Plan, found: Found) -> None:
+    """Measure what the plan says and note it; everything that was started is gone afterwards, also after Ctrl-C."""
     with ExitStack() as stack:
         stack.enter_context(rings.engine(with_browser=False))
         engine = find()
@@ -266,10 +265,10 @@ def measured(plan: Plan) -> Found:
         if not wire.refusal() and engine.reaches_containers:
             line = stack.enter_context(wire.wire_to(str(subnet[2]), f"{subnet[252]}/{subnet.prefixlen}"))
         index = stack.enter_context(local_index(str(subnet[1]))) if engine.reaches_containers else ""
-        bench = Bench(plan, Kit(fab, line.prefix() if line else []), line, index, hosts)
+        found.local_index = bool(index)
+        bench = Bench(plan, Kit(fab, line.prefix() if line else []), line, found, index, hosts)
         for scene in plan.scenes:
             SCENES[scene](bench)
-        return bench.found
 
 
 @contextmanager

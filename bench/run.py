@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from tests.hosts.places import RigError, say
 
@@ -16,15 +17,18 @@ NAMES = {
 
 
 def run(quick: bool, runs: int, only: str) -> None:
-    """Measure, print both tables, and write the page unless only a part was measured."""
+    """Measure, print both tables also where it was cut off, and write the page unless only a part was measured."""
     plan = planned(quick, runs, only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clears away, as Ctrl-C does
     for peer in (tools.PYINFRA, tools.ANSIBLE):
         tools.ensure(peer)
-    found = measure.measured(plan)
-    print(report.printed(found, plan))
-    for one in found.skipped:
-        print(f"left out: {one}")
+    found = measure.Found()
+    try:
+        measure.measure(plan, found)
+    finally:
+        (tools.PEERS / "latest.json").write_text(json.dumps(asdict(found), indent=2))
+        if found.times:
+            print(report.printed(found, plan), *(f"left out: {one}" for one in found.skipped), sep="\n")
     if only:
         say("docs/performance.md stays as it is, for only a part was measured")
     else:
