@@ -91,7 +91,10 @@ set_access() {  # on, off or none, and the members; the list is never in force b
     case " $have" in *" $member "*) ;; *) dseditgroup -o edit -a "${member#*:}" -t "${member%%:*}" "$group" || return ;; esac
   done
   for member in $have; do
-    case " $* " in *" $member "*) ;; *) dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" || return ;; esac
+    case " $* " in *" $member "*) continue ;; esac
+    # Of an account that was deleted meanwhile only the name is left.
+    dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" ||
+      dscl . -delete "/Groups/$group" GroupMembership "${member#*:}" || return
   done
   name=$ACCESS; [ "$wanted" = on ] || name=$ACCESS-disabled
   [ "$group" = "$name" ] || dscl . -change "/Groups/$group" RecordName "$group" "$name"
