@@ -13,7 +13,7 @@ from .beside import Stage
 from .host import Host
 
 Do = Callable[[Connection], object]
-Beside = Mapping[str, tuple[Do, Sequence[str]]]  # stage -> whether there is much to do, and the stages that have to wait for it
+Beside = Mapping[str, tuple[Do, str]]  # stage -> whether there is much to do, and the stage that has to wait for it
 
 
 class Took(NamedTuple):
@@ -30,7 +30,7 @@ def walk(c: Connection, stages: Sequence[tuple[str, Do]], beside: Beside) -> lis
     took = []
     try:
         for name, stage in stages:
-            for other in [one for one in running if name in beside[one][1]]:
+            for other in [one for one in running if name == beside[one][1]]:
                 took.append(end(c, other, running.pop(other)))
             if name in beside and not Host.of(c).planning and beside[name][0](c):
                 running[name] = Stage(c, stage)

@@ -15,17 +15,18 @@ from .host import Host, alias_of
 from .laptop import secrets
 from .platforms import acme, debian, macos, platform
 from .settings import Settings
-from .stages import access, firewall, https, jupyter, keys, lab, power, proxy, python, ssh, system, tunnel, user
+from .stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
 from .task import host_task
 
 UBUNTU = (
     ("update", system.update),
-    ("packages", system.packages),
+    ("lists", packages.lists),
     ("user", user.add),
     ("keys", keys.copy),
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
+    ("packages", packages.install),
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
@@ -53,9 +54,9 @@ MACOS = (
     ("power", power.keep_awake),
     ("tunnel", tunnel.open_),
 )
-# What goes on beside the other stages where there is much to do, until one of these begins. It is journaled among those that go
-# on meanwhile; whatever comes after them needs it too, so `undo --to` one of them may well take it.
-BESIDE = {"packages": (system.needed, ("firewall", "Python"))}
+# What goes on beside the other stages where there is much to do, until that one begins. It installs nothing: the guard, which
+# may take a change of theirs back meanwhile, restores files and strikes lines out of the journal.
+BESIDE = {"lists": (packages.stale, "packages")}
 RECIPES = {debian: UBUNTU, macos: MACOS}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 

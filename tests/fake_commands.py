@@ -25,8 +25,6 @@ def put(model, made) -> None:
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
         "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
-        "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
-        "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
         "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
         "/etc/letsencrypt/renewal-hooks/deploy/labfab": ("acme", "hook"),
         "/etc/systemd/system/labfab-certbot.service": ("acme", "own_service"),

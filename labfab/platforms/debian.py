@@ -41,6 +41,8 @@ UPDATE = (
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
+# To download is no more than a help: what fails here is told where it is installed.
+AHEAD = " || exit; exec >/dev/null 2>&1; trap 'exit 0' EXIT; " + APT + "--download-only install --no-install-recommends"
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
@@ -62,10 +64,11 @@ def wait_until_settled(c: Connection) -> None:
         change(c, wait, why="wait for cloud-init", long=True, then={"system.settling": None})
 
 
-def refresh(c: Connection, max_age: int = 0) -> None:
-    """Fetch the package lists when they are older than *max_age* hours."""
+def refresh(c: Connection, max_age: int = 0, ahead: Sequence[str] = ()) -> None:
+    """Fetch the package lists when they are older than *max_age* hours, with the packages that will be installed."""
     if facts(c).updates.age > max_age * 3600:
-        change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
+        command = UPDATE + (AHEAD + " %s" * len(ahead) if ahead else "")
+        change(c, command, *ahead, why=FETCH, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
             screen.note(LATER)
 

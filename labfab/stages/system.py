@@ -15,7 +15,6 @@ from ..platforms import platform
 from ..platforms.debian import LEFTOVER
 from ..settings import Settings
 from ..task import host_task
-from . import lab, python
 
 # Guide 001's way, made safe to leave alone: in a tmux of its own, with the second sshd on 1022 reachable.
 RELEASE_UPGRADE = (
@@ -37,19 +36,6 @@ def update(c: Connection) -> None:
         host.reboot(c)
     else:
         screen.note("a reboot is pending: type system.reboot when nothing is running there, or set reboot: true")
-
-
-@host_task
-def packages(c: Connection) -> None:
-    """Install what the stages of setup.full need, at once."""
-    platform(c).install(c, *needed(c))
-
-
-def needed(c: Connection) -> list[str]:
-    """The packages that stages of setup.full will ask for; sudo is another matter, for to take it away shuts the door."""
-    want = Settings.of(c)
-    names = [*python.packages(want), *lab.packages(c), *[platform(c).FIREWALL] * want.firewall]
-    return [name for name in dict.fromkeys(names) if name and name not in facts(c).system.packages]
 
 
 @host_task
