@@ -1,15 +1,18 @@
 """The pure parts of `inv bench`: medians, ratios, goals, tables, the plot, and that the peers are given the same recipe."""
 
 import re
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import measure, plot, recipe, report, run, table, tools
-from tests.hosts.places import REPO, RigError
+from bench import measure, plot, recipe, report, run, table, tools, wire
+from tests.hosts.places import CLONE, REPO, RigError
 
 FOLDER = REPO / "bench"
 TIMES = {
@@ -165,3 +168,61 @@ def test_the_page_says_what_was_left_out_and_how_often_was_measured():
     assert "left out: no change, 100 ms: it takes root" in page and "5 runs, 2 for pyinfra and Ansible; 1 of each" in page
     assert table.markdown(table.GOALS_HEAD, table.goal_rows(TIMES)) in page
     assert str(REPO) not in page and "{" not in page
+
+
+ECHO = """\
+import hashlib, socket, sys, time
+data, sent = bytes(range(256)) * 8192, hashlib.sha256()
+began = time.perf_counter()
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30) as line:
+    print(time.perf_counter() - began)
+    line.sendall(data)
+    line.shutdown(socket.SHUT_WR)
+    while more := line.recv(65536):
+        sent.update(more)
+print(sent.digest() == hashlib.sha256(data).digest())
+"""
+
+
+@pytest.fixture
+def bridge():
+    """A bridge of this machine, as the one that hosts hang on."""
+    if wire.refusal():
+        pytest.skip(wire.refusal())
+    name = f"lf{CLONE[:6]}t"
+    wire.ip("link", "add", name, "type", "bridge")
+    try:
+        wire.ip("addr", "add", "198.18.7.1/24", "dev", name)
+        wire.ip("link", "set", name, "up")
+        yield "198.18.7.1"
+    finally:
+        wire.ip("link", "delete", name)
+
+
+@pytest.mark.local
+def test_the_wire_is_slow_when_told_and_loses_nothing(bridge):
+    """Two megabytes there and back arrive whole, in large segments too; nothing is left of the wire afterwards."""
+    with socket.create_server((bridge, 0)) as server:
+        threading.Thread(target=echo, args=(server, 3), daemon=True).start()
+
+        def connect() -> float:
+            command = [*line.prefix(), sys.executable, "-c", ECHO, bridge, str(server.getsockname()[1])]
+            took, whole = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+            assert whole == "True"
+            return float(took)
+
+        with wire.wire_to("198.18.7.9", "198.18.7.252/24") as line:
+            connect()
+            line.slow_down(0.1)
+            assert connect() >= 0.1  # from below only: a busy machine makes it longer
+            line.quicken()
+            connect()
+    assert not Path("/run/netns", wire.FAR).exists() and not Path("/sys/class/net", wire.BRIDGE_END).exists()
+
+
+def echo(server: socket.socket, times: int) -> None:
+    for _ in range(times):
+        caller, _ = server.accept()
+        with caller:
+            parts = iter(lambda caller=caller: caller.recv(65536), b"")
+            caller.sendall(b"".join(parts))
