@@ -3,6 +3,7 @@
 Each machine is a double (tests/hosts/mac): real sshd, PAM and files, with the tools of macOS in front of them.
 """
 
+import json
 import signal
 import subprocess
 import time
@@ -48,6 +49,10 @@ class Mac:
 
     def state(self) -> list[str]:
         return self.host.run(STATE).splitlines()
+
+    def states(self, area: str) -> dict[str, str]:
+        """What the check says of each row."""
+        return {row["id"]: row["state"] for row in json.loads(self.run(f"check.{area}", "--json").out)["checks"]}
 
     def wait_until(self, moment: str) -> None:
         self.host.run(f"until {moment}; do sleep 0.05; done", timeout=90)
@@ -123,6 +128,32 @@ def test_who_is_not_on_the_list_is_shut_out(guided):
 
 def test_nothing_else_lies_in_the_folder_of_sshd(guided):
     assert guided.host.run("ls -A /etc/ssh/sshd_config.d").split() == ["000-labfab.conf", "100-macos.conf"]
+
+
+OURS, KEPT = "/etc/ssh/sshd_config.d/000-labfab.conf", "/var/root/kept"
+GUARD = "/var/lib/labfab/guard"
+FIRST = "/etc/ssh/sshd_config.d/000-a-copy.bak"
+# row: area, what breaks it, what mends it
+SABOTAGES = {
+    "ssh-login": ("ssh", "cd /Users/admin && mv .ssh/authorized_keys keys", "cd /Users/admin && mv keys .ssh/authorized_keys"),
+    "ssh-password": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
+    "ssh-root": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
+    # A backup of any name in that folder is read, and comes first here.
+    "ssh-config": ("ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
+    "secrets-keys": ("secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
+    "host-revert": ("host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", SABOTAGES)
+def test_the_check_sees_an_open_door(guided, row):
+    area, breaks, mends = SABOTAGES[row]
+    guided.host.run(breaks)
+    try:
+        assert guided.states(area)[row] == "fail"
+    finally:
+        guided.host.run(mends)
+    assert guided.states(area)[row] == "ok"
 
 
 def test_it_holds_after_a_restart(guided):
