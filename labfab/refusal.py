@@ -59,7 +59,7 @@ def why_not(c: Connection, error: Exception) -> str:
     if isinstance(error, paramiko.BadHostKeyException):
         return "it shows another host key than the one you know"
     if isinstance(error, paramiko.AuthenticationException):
-        return "the host refuses the key (its log tells why: journalctl -u ssh)"
+        return "the host refuses the key (its log tells why: journalctl -u ssh; on a Mac log show --last 5m)"
     if isinstance(error, TimeoutError):
         return f"no answer within {c.connect_timeout} s: does a firewall in between, a router or your provider, let that port in?"
     if isinstance(error, ConnectionRefusedError):
