@@ -41,8 +41,10 @@ def follow(c: Connection) -> str:
     alias = block_of(c)
     if alias is None:
         return ""
-    if alias.identity and not c.connect_kwargs.get("key_filename"):
+    if alias.identity and c.connect_kwargs.get("key_filename") in (None, [], [alias.identity]):  # Fabric reads the block as well
         c.connect_kwargs["key_filename"] = [alias.identity]
+        held = held_by_agent(Path(alias.identity).expanduser())
+        c.connect_kwargs.update({"pkey": held} if held else {})  # else the agent's keys would be tried one by one
     if (alias.user, alias.port) != (c.user, c.port):
         screen.say(f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}")
         c.user, c.host, c.port = alias.user, alias.hostname, alias.port
@@ -164,7 +166,7 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
 
 def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
     """The same key out of the agent, which needs no passphrase any more."""
-    if not os.environ.get("SSH_AUTH_SOCK") or not keypair.is_encrypted(identity):
+    if not os.environ.get("SSH_AUTH_SOCK") or not identity.exists() or not keypair.is_encrypted(identity):
         return None
     blob = keypair.public_line(identity).split()[1]
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+from types import SimpleNamespace
 
 import paramiko
 import pytest
@@ -337,6 +338,25 @@ def test_a_key_given_by_hand_wins_over_the_followed_one(alone):
     c = Connection("203.0.113.5", user="root", config=Config(), connect_kwargs={"key_filename": ["/given"]})
     connection.follow(c)
     assert c.connect_kwargs["key_filename"] == ["/given"]
+
+
+@pytest.mark.parametrize("told_by_fabric", [True, False])
+def test_of_an_agents_keys_the_right_one_is_offered_at_once(server, alone, monkeypatch, told_by_fabric):
+    """Each wrong key costs a round trip, and sshd hangs up after a few."""
+    path = keypair.generate(alone / "home/.ssh/mine", passphrase="s3cret")
+    mine = paramiko.Ed25519Key.from_private_key_file(str(path), password="s3cret")
+    server.keys.add(mine.get_base64())
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    others = [paramiko.ECDSAKey.generate() for _ in range(6)]
+    monkeypatch.setattr(paramiko, "Agent", lambda: SimpleNamespace(get_keys=lambda: (*others, mine), close=lambda: None))
+    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "127.0.0.1", "lab", server.port, identity=str(path)))
+    c = Connection("127.0.0.1", user="lab", port=server.port, config=Config())
+    c.connect_kwargs.update({"key_filename": [str(path)]} if told_by_fabric else {})
+    assert connection.follow(c) == "homelab"
+    connection.dial(c, Settings(host_key=SHOWN, connect_timeout=5))
+    assert server.offered and set(server.offered) == {mine.get_base64()}
+    hang_up(c.transport)
+    c.close()
 
 
 def test_another_login_is_not_followed(alone):
