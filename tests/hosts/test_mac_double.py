@@ -194,6 +194,8 @@ def test_what_bsd_knows_works(box):
     assert box.says("cd /tmp/bsd; stat -f '%Sp %OLp %HT %Y' link; stat -L -f '%OLp %HT' link").splitlines()[1] == "640 Regular File"
     assert box.says("stat -f %m /tmp/bsd/a/f").isdigit() and "No such file" in box.fails("stat -f %m /nowhere", 1)
     assert box.says("date -u -r 86400 '+%F %T'; date -j -u -f %Y-%m-%d 2026-01-02 +%d.%m.%Y") == "1970-01-02 00:00:00\n02.01.2026"
+    assert box.says("LC_ALL=C date -j -u -f '%a %b %d %T %Y' 'Sat Nov 21 13:47:24 2026' +%s") == "1795268844"
+    assert box.says("date -j -f %s 60 +%s; date -u -v+1d -r 0 +%F") == "60\n1970-01-02"
     assert box.says("cd /tmp/bsd; wc -l <a/f; wc -l a/f; wc a/f") == "       2\n       2 a/f\n       2       2       8 a/f"
     assert box.says("cd /tmp/bsd; sed -i '' s/one/1/ a/f; sed -i.bak -e s/two/2/ a/f; cat a/f a/f.bak") == "1\n2\n1\ntwo"
     assert box.says("printf abc | base64; printf YWJj | base64 -d; printf YWJj | base64 --decode") == "YWJj\nabcabc"
@@ -207,6 +209,7 @@ def test_what_bsd_knows_works(box):
     ]  # fmt: skip
     assert box.says("ps -o pid= -p $$; ps aux | grep -c launchd; pgrep -x launchd >/dev/null && echo yes").splitlines()[2] == "yes"
     assert box.says("cd /tmp/bsd; tar -czf t.tgz a/f && tar -tzf t.tgz; tar --version").startswith("a/f\nbsdtar ")
+    assert box.says("cd /tmp/bsd; rsync -a a/ d && ls d") == "f\nf.bak"
     assert "File exists" in box.fails("cd /tmp/bsd; mktemp x.XXXXXX.sh && mktemp x.XXXXXX.sh", 1)
     assert box.says("mktemp -d /tmp/bsd/XXXXXX | cut -c1-9; mktemp -t lab | cut -c1-9") == "/tmp/bsd/\n/tmp/lab."
     assert box.says("dd if=/dev/zero bs=1m count=1 2>/dev/null | wc -c") == " 1048576"

@@ -73,7 +73,7 @@ export PATH=$PATH:$private
 for folder in /usr/bin /usr/sbin; do
   for name in egrep fgrep; do [ ! -e $folder/$name ] || sed -i "s|exec grep|exec $private/grep|" $folder/$name; done
 done
-cp $(command -v mv) $(command -v rm) $(command -v ln) $(command -v chmod) /mac-double/
+for name in mv rm ln chmod; do cp "$(command -v $name)" /mac-double/; done
 while read -r place program; do
   name=${place##*/}
   for folder in /usr/bin /usr/sbin; do

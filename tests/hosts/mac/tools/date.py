@@ -10,6 +10,7 @@ import time
 
 USAGE = "usage: date [-jnRu] [-I[date|hours|minutes|seconds|ns]] [-f input_fmt]\n            [ -z output_zone ] [-r filename|seconds] [-v[+|-]val[y|m|w|d|H|M|S]]\n            [[[[mm]dd]HH]MM[[cc]yy][.SS] | new_date] [+output_fmt]"  # noqa: E501
 UNITS = {"S": 1, "M": 60, "H": 3600, "d": 86400, "w": 7 * 86400}
+SHORT = {"%T": "%H:%M:%S", "%F": "%Y-%m-%d", "%R": "%H:%M", "%D": "%m/%d/%y", "%e": "%d", "%h": "%b"}  # what Python's strptime lacks
 ISO = {"": "%Y-%m-%d", "date": "%Y-%m-%d", "hours": "%Y-%m-%dT%H%z", "minutes": "%Y-%m-%dT%H:%M%z", "seconds": "%Y-%m-%dT%H:%M:%S%z"}
 
 
@@ -61,8 +62,11 @@ def main(words: list[str]) -> int:
                 return usage("option requires a date to read")
             text = rest.pop(0)
             now = datetime.datetime.now()
-            parsed = time.strptime(text, chosen["-f"]) if chosen["-f"] != "%s" else time.localtime(int(text))
-            clock = any(field in chosen["-f"] for field in ("%H", "%T", "%M", "%s", "%S", "%R", "%I"))
+            given = chosen["-f"]
+            for short, long in SHORT.items():
+                given = given.replace(short, long)
+            parsed = time.strptime(text, given) if given != "%s" else time.localtime(int(text))
+            clock = any(field in given for field in ("%H", "%M", "%S", "%s", "%I"))
             moment = time.mktime(parsed[:3] + (parsed[3:6] if clock else (now.hour, now.minute, now.second)) + (0, 0, -1))
         for name, change in options:
             if name == "-v":
