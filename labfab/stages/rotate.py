@@ -31,8 +31,9 @@ def add(c: Connection, key: str) -> None:
     key: a file of public keys, or a line as it stands in one.
     """
     want, lines = Settings.of(c), keypair.read_publics(key)
+    account_of(c, want)
     with guarded(c, "let another key log in"):
-        keys.add_lines(c, account_of(c, want), lines)
+        add_to_all(c, want, lines)
     login = Host.of(c).login
     screen.note(f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy")
 
@@ -55,7 +56,7 @@ def rotate(c: Connection) -> None:
     new = make(c, alias_of(c, want), keypair.is_encrypted(old))
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
-        keys.add_lines(c, account, [keypair.public_line(new)])
+        add_to_all(c, want, [keypair.public_line(new)])
     host.proven = login
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
@@ -65,6 +66,13 @@ def rotate(c: Connection) -> None:
     screen.note(f"{new} opens {host.label} now; {old} stays here, for other hosts may know it")
     if want.identity:
         screen.note(f"the setting identity still says {want.identity}: set it to {new}")
+
+
+def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
+    """Add keys to each account that yours opens."""
+    for name in keys.owners(c, want):
+        if name in facts(c).accounts:
+            keys.add_lines(c, facts(c).accounts[name], lines)
 
 
 def account_of(c: Connection, want: Settings) -> Account:

@@ -11,7 +11,7 @@ from labfab.host import Host
 from labfab.laptop import secrets
 from labfab.platforms import macos, platform
 from labfab.settings import Settings
-from labfab.stages import access, firewall, keys, ssh, user
+from labfab.stages import access, firewall, keys, rotate, ssh, user
 from tests.fake import alone, fake  # noqa: F401
 from tests.fake_mac import turn_into_mac
 
@@ -85,6 +85,17 @@ def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac):
     assert model.writes[0].command == "set_access on group:admin user:ada user:admin user:lab"
     assert '"undo": ["set_access off group:admin user:ada"]' in "".join(model.told)
     assert model.logins[-2:] == [("lab", 22), ("admin", 22)]  # both got in, before it was kept
+
+
+def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
+    model = mac()
+    keys.copy(model.c)
+    old = model.file("accounts", "lab.keys")
+    model.again()
+    monkeypatch.setattr(rotate, "prove_dead", lambda c, want, path: None)  # the model's sshd looks at no key
+    rotate.rotate(model.c)
+    new = model.file("accounts", "admin.keys")
+    assert new and old and new != old and model.file("accounts", "lab.keys") == new
 
 
 def test_a_list_that_shuts_out_is_taken_back(mac):
