@@ -20,7 +20,7 @@ from labfab.host import Host
 from labfab.laptop import ssh_config
 from labfab.member import Member
 from labfab.questions import Later, Questions
-from labfab.task import host_task
+from labfab.task import host_task, laptop_task
 from labfab.view import Block, View
 from tests.fake import alone as alone_
 
@@ -222,6 +222,22 @@ def test_logs_are_for_you_alone_and_only_the_last_runs_are_kept(fab, alone, monk
     assert {path.name for path in last.iterdir()} == {"root@a.log", "lab@_2001:db8::1_:22.log"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in last.iterdir()} == {0o600}
     assert re.fullmatch(r"\d\d:\d\d:\d\d hello\n", (last / "root@a.log").read_text())
+
+
+def test_no_log_has_what_the_laptop_answers(fab):
+    """It may be an address with a token."""
+
+    @laptop_task
+    def url(c):
+        with screen.aside():
+            screen.say("looking")
+        screen.say("http://127.0.0.1:9000/?token=0123456789")
+
+    url.body.__module__ = __name__
+    code, out, _ = fab("-H", THREE, "url", url=url)
+    assert code == 0 and out.count("0123456789") == 3
+    kept = [path.read_text() for path in log.place().glob("*/*.log")]
+    assert len(kept) == 3 and all("looking" in text and "0123456789" not in text for text in kept)
 
 
 def test_without_a_place_for_logs_the_work_goes_on(fab, alone):
