@@ -71,8 +71,8 @@ class Host:
 
     def __init__(self, c: Connection) -> None:
         self.c = c
-        self.shell: Shell | None = None
         self.kernel = ""  # its name, known once there was a shell
+        self.shell: Shell | None = None
         self.claim = Claim()
         self.facts: dict[str, Any] = {}
         self.reading: Frame | None = None  # facts under way
@@ -96,6 +96,16 @@ class Host:
         return vars(c)["_labfab"]
 
     @property
+    def shell(self) -> Shell | None:
+        """The shell that the run goes through; the host's kernel stays known when it is closed."""
+        return self._shell
+
+    @shell.setter
+    def shell(self, shell: Shell | None) -> None:
+        self._shell = shell
+        self.kernel = shell.kernel if shell else self.kernel
+
+    @property
     def login(self) -> Login:
         """The newest way in that was proven, else the one this run came in by."""
         return self.proven or Login(self.c.user, self.c.port, None)
@@ -112,7 +122,6 @@ class Host:
             if not self.c.is_connected:
                 self.dial(settings)
             self.shell = self.root_shell(settings)
-            self.kernel = self.shell.kernel
         return self.shell
 
     def dial(self, settings: Settings) -> None:

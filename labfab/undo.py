@@ -132,7 +132,6 @@ class Undo:
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
         host = vars(new)["_labfab"] = Host(new)  # not the session of this login's name, which is the one we leave
         host.label, host.shell = self.label, Shell(new.transport, self.label, guard.sudo_password(self.c, login.user))
-        host.kernel = host.shell.kernel
         old.close()
         self.c = new
         refuse_company(host)  # the lock is free when the host has seen the old connection end

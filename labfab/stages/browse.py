@@ -115,7 +115,7 @@ def from_host(c: Connection, want: Settings) -> Place:
         lab.start(c)
         lab.refuse(c, want)  # what answers now may be a program of somebody else
         token = token_of(c)
-    if tunnel.found_in_config(c) is None and c.user == want.user:
+    if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:  # of this host, which is known by now
         Host.of(c).proven = Login(c.user, c.port, identity)
         remember(c, want)  # a second laptop
     alias = tunnel.target_of(c).alias
