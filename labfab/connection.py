@@ -95,6 +95,7 @@ def connect(c: Connection, settings: Settings) -> None:
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
+        c.connect_kwargs["compress"] = True  # what is sent first is longer than TCP sends without waiting, 14 kB
         if wire.counted():
             c.connect_kwargs["transport_factory"] = wire.Transport
         c.open()
