@@ -173,7 +173,7 @@ holds_data() {  # home: whether there is more than came with the account and pro
     -o -path ./.local/share/jupyter/nbsignatures.db -o -path ./.local/share/jupyter/notebook_secret -o -path ./.jupyter/lab.log \
     -o -path ./Library/Jupyter/runtime -o -path ./Library/Jupyter/nbsignatures.db -o -path ./Library/Jupyter/notebook_secret \
     -o -path ./.jupyter/migrated -o -path ./.sudo_as_admin_successful -o -path ./Library/Caches -o -path ./Library/Logs \
-    -o -path ./Library/Preferences -o -path ./Library/Jupyter/runtime -o -path ./.CFUserTextEncoding -o -path ./.zsh_sessions \) -prune -o ! -type d -print |
+    -o -path ./Library/Preferences -o -path ./.CFUserTextEncoding -o -path ./.zsh_sessions \) -prune -o ! -type d -print |
     while read -r name; do cmp -s "$name" "$SKELETON/$name" || echo "$name"; done | grep -q .
 }
 
