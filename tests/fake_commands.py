@@ -311,7 +311,7 @@ EFFECTS = (
     (r"set -eu; umask 077; cd -P (\S+); .*openssl req -new -key next-key.pem -subj /CN=labfab\n", new_key),
     (
         r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nmv -fT .*ca.pem\n(if systemctl -q is-active apache2; .*; fi)?", certificate,
+        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?", certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n", own),

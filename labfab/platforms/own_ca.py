@@ -24,12 +24,16 @@ set -eu; umask 077; cd -P %s; rm -f next-*.pem
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out next-key.pem
 openssl req -new -key next-key.pem -subj /CN=labfab
 """
-# All at once: who serves them reads them anew with each connection, and must not find one without the other.
+# All at once: who serves them reads them anew with each connection, and must not find one without the other. A link to a folder
+# would swallow the new file, and macOS has no mv -T.
 REPLACE = """\
 set -eu; umask 022; cd -P %s
 printf %%s %s >next-cert.pem; printf %%s %s >next-ca.pem
 key=$(openssl pkey -in next-key.pem -pubout); cert=$(openssl x509 -in next-cert.pem -noout -pubkey); [ "$key" = "$cert" ]
-mv -fT next-key.pem key.pem; mv -fT next-cert.pem cert.pem; mv -fT next-ca.pem ca.pem
+for name in key cert ca; do
+  if [ -d $name.pem ]; then [ -L $name.pem ]; rm -f $name.pem; fi
+  mv -f next-$name.pem $name.pem
+done
 """
 APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
 

@@ -19,7 +19,8 @@ UPDATES = [
 PLIST = "/Library/LaunchDaemons/org.labfab.jupyter.plist"
 # What the stages of this file leave on a Mac, and must take away again.
 STATE = """\
-find /Library/LaunchDaemons /Library/Preferences /Users -type f ! -path '/Users/lab/*' ! -name .zsh_history ! -name '*.PowerManagement.plist' -exec shasum {} + | sort
+find /Library/LaunchDaemons /Library/Preferences /Users -type f ! -path '/Users/lab/*' \\
+  ! -name .zsh_history ! -name '*.PowerManagement.plist' -exec shasum {} + | sort
 pmset -g custom; launchctl list | cut -f 3 | sort; launchctl print-disabled system; dscl . -list /Users UniqueID
 ls -d /var/cache/labfab /var/lib/labfab /Users/lab 2>/dev/null; pgrep -f '[j]upyter-lab'; true
 """
