@@ -31,7 +31,7 @@ def know(fab: Fab, *hosts: Host) -> None:
 
 def results(out: str) -> dict[str, str]:
     """The recap: host -> result."""
-    return dict(re.findall(r"^(\S+@\S+)  +([a-z]+) +\d+ +\S+ s$", out.replace("\r", ""), re.MULTILINE))
+    return dict(re.findall(r"^(\S+@\S+)  +([a-z]+) +\d+ +.* s$", out.replace("\r", ""), re.MULTILINE))
 
 
 def test_several_are_set_up_at_once_and_a_second_run_changes_nothing(host, fab):
@@ -44,7 +44,6 @@ def test_several_are_set_up_at_once_and_a_second_run_changes_nothing(host, fab):
     logs = list((fab.home / ".local/state/labfab/log").glob("*/*.log"))
     assert len(logs) == 2 and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in logs)
     assert all("install" in path.read_text() for path in logs)
-    fab.secrets |= {line for line in first.out.splitlines() if "password  " in line and "/" not in line}
     again = fab("-H", f"{names},{boxes[0].address}", "setup.full", env=VENV | {"LABFAB_RECAP": "json"}).ok()
     found = json.loads(again.out)
     assert found["summary"] == {"hosts": 2, "done": 2, "changes": 0}
