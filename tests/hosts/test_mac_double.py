@@ -210,6 +210,7 @@ def test_what_bsd_knows_works(box):
     assert box.says("ps -o pid= -p $$; ps aux | grep -c launchd; pgrep -x launchd >/dev/null && echo yes").splitlines()[2] == "yes"
     assert box.says("cd /tmp/bsd; tar -czf t.tgz a/f && tar -tzf t.tgz; tar --version").startswith("a/f\nbsdtar ")
     assert box.says("cd /tmp/bsd; rsync -a a/ d && ls d") == "f\nf.bak"
+    assert box.says("cd /tmp/bsd; find a -name f -perm +0040 -exec echo {} \\; -print | head -n 2") == "a/f\na/f"
     assert "File exists" in box.fails("cd /tmp/bsd; mktemp x.XXXXXX.sh && mktemp x.XXXXXX.sh", 1)
     assert box.says("mktemp -d /tmp/bsd/XXXXXX | cut -c1-9; mktemp -t lab | cut -c1-9") == "/tmp/bsd/\n/tmp/lab."
     assert box.says("dd if=/dev/zero bs=1m count=1 2>/dev/null | wc -c") == " 1048576"
