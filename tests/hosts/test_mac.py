@@ -130,7 +130,7 @@ def test_nothing_else_lies_in_the_folder_of_sshd(guided):
     assert guided.host.run("ls -A /etc/ssh/sshd_config.d").split() == ["000-labfab.conf", "100-macos.conf"]
 
 
-OURS, KEPT = "/etc/ssh/sshd_config.d/000-labfab.conf", "/var/root/kept"
+OURS, KEPT = "/etc/ssh/sshd_config.d/000-labfab.conf", "/private/tmp/kept"
 GUARD = "/var/lib/labfab/guard"
 FIRST = "/etc/ssh/sshd_config.d/000-a-copy.bak"
 # row: area, what breaks it, what mends it
@@ -139,7 +139,7 @@ SABOTAGES = {
     "ssh-password": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
     "ssh-root": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
     # A backup of any name in that folder is read, and comes first here.
-    "ssh-config": ("ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
+    "ssh-offered": ("ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
     "secrets-keys": ("secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
     "host-revert": ("host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
 }  # fmt: skip
