@@ -165,7 +165,7 @@ class Host:
         """Forget the connection, for a reboot or the end."""
         if self.shell:
             self.shell.close()
-        self.shell = None
+        self.shell, self.claim = None, Claim()
         self.forget()
         self.c.close()
 
@@ -195,8 +195,9 @@ class Host:
         """Dial anew, once in a run. Raises *lost* where that fails, or where another run may have come between."""
         if self.resumed or (self.window and self.window.armed_at):
             raise lost
-        self.resumed = True
+        self.resumed, claim = True, self.claim
         self.close()
+        self.claim = claim
         try:
             shell = self.open()
             if self.claim.shell:

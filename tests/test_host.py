@@ -360,6 +360,19 @@ def test_a_second_run_at_the_same_time_is_refused(fake):
     assert model.writes == []
 
 
+def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
+    """A session that was ended on purpose leaves no mark that has to be found again; one that broke does."""
+    model = fake()
+    user.add(model.c)
+    host = Host.of(model.c)
+    monkeypatch.setattr(model.c, "close", lambda: None)
+    host.close()
+    user.add(model.c)
+    host.shell = None
+    with pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+        user.add(model.c)
+
+
 def test_the_end_tells_how_much_was_changed(fake, capsys):
     """Once, by the outermost task, in words."""
     model = fake()
