@@ -1,13 +1,14 @@
 """A Mac is set up as guide 000 has it, on a model: the account, who may log in, keys only, the port; and what is refused."""
 
 import plistlib
+import subprocess
 
 import pytest
 
-from labfab import setup
+from labfab import scripts, setup
 from labfab.errors import SetupError
 from labfab.facts import facts
-from labfab.host import Host
+from labfab.host import PUT, Host, fill
 from labfab.laptop import secrets
 from labfab.platforms import macos, platform
 from labfab.settings import Settings
@@ -106,6 +107,18 @@ def test_a_list_that_shuts_out_is_taken_back(mac):
     with pytest.raises(SetupError, match="could not let only the accounts.*taken everything back"):
         access.restrict(model.c)
     assert model.guard == ["arm", "revert"]
+
+
+def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
+    """There every file counts: the new one is made beside the folder, and an undo or a revert does so too."""
+    folder = tmp_path / "ssh" / "sshd_config.d"
+    folder.mkdir(parents=True)
+    path, seen = folder / "000-labfab.conf", tmp_path / "seen"
+    script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
+    subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
+    assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [*folder.iterdir()] == [path]
+    named = subprocess.run(["sh", "-c", f'{scripts.shared("words")}new_name "{path}"'], capture_output=True, text=True, check=True)
+    assert named.stdout == f"{tmp_path}/ssh/000-labfab.conf.labfab-new\n"
 
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
