@@ -13,8 +13,8 @@ import paramiko
 from paramiko import common
 
 NAMES = {
-    common.MSG_USERAUTH_REQUEST: "key or password offered", common.MSG_CHANNEL_OPEN: "channel opened",
-    common.MSG_CHANNEL_REQUEST: "request", "frame": "frame waited for",
+    common.MSG_USERAUTH_REQUEST: "keys or passwords offered", common.MSG_CHANNEL_OPEN: "channels opened",
+    common.MSG_CHANNEL_REQUEST: "requests", "frame": "frames waited for",
 }  # fmt: skip
 AFTER_LOGIN = (common.MSG_CHANNEL_OPEN, common.MSG_CHANNEL_REQUEST, "frame")
 
@@ -43,6 +43,8 @@ def waited(transport: paramiko.Transport) -> None:
 
 def told(transport: paramiko.Transport) -> str:
     """What was sent, in words; each of the last three kinds costs a round trip."""
+    if not isinstance(transport, Transport):  # dialled by somebody else
+        return "the line was not opened by labfab, so nothing was counted"
     sent = transport.sent
-    kinds = ", ".join(f"{sent[kind]} {name}{'s' * (sent[kind] != 1 and ' ' not in name)}" for kind, name in NAMES.items())
+    kinds = ", ".join(f"{name} {sent[kind]}" for kind, name in NAMES.items())
     return f"{kinds}: {sum(sent[kind] for kind in AFTER_LOGIN)} round trips after the login"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.host
 
 VENV = {"LABFAB_PYTHON": "venv", "LABFAB_SUDO": "nopasswd", "LABFAB_UPDATE": "false"}
 WIRE = {"LABFAB_DEBUG": "wire"}
-TOLD = re.compile(r"(\d+) key.* offered, (\d+) channel.* opened, (\d+) request.*, (\d+) frame.* waited for: (\d+) round trips after")
+TOLD = re.compile(r"offered (\d+), channels opened (\d+), requests (\d+), frames waited for (\d+): (\d+) round trips after the login")
 # Ends the sshd that serves a login of this account, as a router that forgets the connection would.
 CUT = "pkill -KILL -f '^sshd: lab( |@|$)'"
 
@@ -43,7 +43,7 @@ def test_a_run_without_changes_takes_three_round_trips_after_the_login(box, modu
     assert "nothing to change" in run.out
     keys, channels, requests, frames, all_of_them = wire(run)
     assert (keys, channels, requests) == (1, 1, 1) and all_of_them == channels + requests + frames <= 3
-    assert "frame" not in module_fab("-H", "homelab", "setup.full", env=VENV).ok().text
+    assert "round trips" not in module_fab("-H", "homelab", "setup.full", env=VENV).ok().text
 
 
 def test_a_password_for_sudo_is_one_round_trip_more(host, fab):
