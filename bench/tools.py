@@ -56,6 +56,8 @@ class Contender:
             output.seek(0)
             said = output.read()
         self.after()
+        (PEERS / "said").mkdir(parents=True, exist_ok=True)
+        (PEERS / "said" / f"{self.name}.txt").write_text(said)  # of its last run, to look into
         if code not in self.codes or not (warming or re.search(self.settled, said)):
             raise RigError(f"{self.name} ended with {code} and did not say {self.settled!r}:\n{said[-3000:]}")
         return took
