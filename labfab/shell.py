@@ -27,17 +27,22 @@ PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
 READY = re.compile(rf"{ROOT} (\S*)\n".encode())
 SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
-PATHS = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH\n'
+# On macOS sudo has no PATH of its own: what the login puts first would be run as root.
+PATHS = """\
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+[ "$(/usr/bin/uname -s)" != Darwin ] || PATH=/usr/bin:/bin:/usr/sbin:/sbin
+export PATH
+"""
 # Ends with the same `sh` reading its script from standard input, whoever we logged in as.
 START = f"""\
-{PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh'
+{PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; exec sh'
 if [ "$(id -u)" = 0 ]; then eval "$root"
 elif ! command -v sudo >/dev/null; then echo labfab-no-sudo
 elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
-START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; LC_ALL=C.UTF-8; export LC_ALL; exec sh\n"
+START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
 class ConnectionLost(SetupError):

@@ -24,7 +24,7 @@ account_facts() {  # account
 
 # Apple's sshd listens where launchd has it listen: sshd_config's Port says nothing there.
 sshd_facts() {  # and what it says of itself, in $every
-  every=$(/usr/sbin/sshd -T 2>/dev/null)
+  every=$(sshd_says)
   if loaded $REMOTE_LOGIN; then
     port=$(awk '$1 == "ssh" && $2 ~ /\/tcp$/ { print $2 + 0; exit }' /etc/services)
     say "port.$port" yes
@@ -63,7 +63,9 @@ programs() (  # what comes from elsewhere: from Homebrew, python.org, or conda i
   found=$(command -v python3)
   # Without the Command Line Tools Apple's python3 is an empty shell, which asks at the screen whether to install them.
   [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
-  [ -z "$found" ] || "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3-venv yes
+  # What Homebrew's owner may write is not for root to run.
+  account=$LAB_USER; [ -n "$home" ] || account=nobody
+  [ -z "$found" ] || as_account "$account" "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3-venv yes
   true
 )
 

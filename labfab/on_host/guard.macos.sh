@@ -26,9 +26,11 @@ watch() {  # id: in the boot of the change until the deadline; a later boot is o
   watching=yes  # so the job takes itself out of launchd last of all, unless it is wanted again
   trap '[ -e "$REVERT_PLIST" ] || launchctl bootout "system/$REVERT"' EXIT
   if [ "$(cat "$GUARD/boot")" != "$(boot)" ]; then revert boot; exit; fi
+  # A revert that somebody asked for has moved the file, and may die half-way: it is begun again then.
+  deadline=$(cat "$GUARD/armed" "$GUARD/reverting" 2>/dev/null | sed -n 1p)
   # In steps of a second: a Mac that sleeps does not count a longer one on.
-  while [ -e "$GUARD/armed" ] && [ "$(date +%s)" -lt "$(sed -n 1p "$GUARD/armed")" ]; do sleep 1; done
-  [ ! -e "$GUARD/armed" ] || revert deadline "$1"
+  while [ -d "$GUARD" ] && [ "$(date +%s)" -lt "$deadline" ]; do sleep 1; done
+  [ ! -d "$GUARD" ] || revert deadline "$1"
 }
 
 send_away() { :; }  # standing down ends the watch, also while it waits for the lock

@@ -1,5 +1,6 @@
 # What Linux says otherwise than macOS, in words that the other scripts use. A shell learns them once (shell.py).
 
+LC_ALL=C.UTF-8; export LC_ALL
 FIRST_UID=1000  # of a person's account
 become() { exec runuser -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }  # account command...

@@ -1,5 +1,7 @@
 # What macOS says otherwise than Linux, in words that the other scripts use. A shell learns them once (shell.py).
 
+# Not the login's own, which sudo keeps here: other tools may come first there, and what others may write root must not run.
+PATH=/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=en_US.UTF-8; export PATH LC_ALL  # it has no C.UTF-8
 FIRST_UID=501  # of a person's account
 become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }  # account script
 run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }  # account command...

@@ -133,27 +133,42 @@ def test_nothing_else_lies_in_the_folder_of_sshd(guided):
 OURS, KEPT = "/etc/ssh/sshd_config.d/000-labfab.conf", "/private/tmp/kept"
 GUARD = "/var/lib/labfab/guard"
 FIRST = "/etc/ssh/sshd_config.d/000-a-copy.bak"
-# row: area, what breaks it, what mends it
-SABOTAGES = {
-    "ssh-login": ("ssh", "cd /Users/admin && mv .ssh/authorized_keys keys", "cd /Users/admin && mv keys .ssh/authorized_keys"),
-    "ssh-password": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
-    "ssh-root": ("ssh", f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
+# row, area, what breaks it, what mends it
+SABOTAGES = [
+    ("ssh-login", "ssh", "cd /Users/admin && mv .ssh/authorized_keys keys", "cd /Users/admin && mv keys .ssh/authorized_keys"),
+    ("ssh-password", "ssh", f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
+    ("ssh-root", "ssh", f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
     # A backup of any name in that folder is read, and comes first here.
-    "ssh-offered": ("ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
-    "secrets-keys": ("secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
-    "host-revert": ("host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
-}  # fmt: skip
+    ("ssh-password", "ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
+    ("secrets-keys", "secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
+    ("host-revert", "host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", SABOTAGES)
-def test_the_check_sees_an_open_door(guided, row):
-    area, breaks, mends = SABOTAGES[row]
+@pytest.mark.parametrize("row, area, breaks, mends", SABOTAGES, ids=[case[0] for case in SABOTAGES])
+def test_the_check_sees_an_open_door(guided, row, area, breaks, mends):
     guided.host.run(breaks)
     try:
         assert guided.states(area)[row] == "fail"
     finally:
         guided.host.run(mends)
     assert guided.states(area)[row] == "ok"
+
+
+def test_nothing_that_the_login_puts_first_is_run(guided):
+    """There is no secure_path: what an account may write would be run by root, and GNU's tools speak otherwise."""
+    guided.host.run(FIRST_ON_THE_PATH)
+    try:
+        assert "nothing to change" in guided.run("user.add").ok().out
+        assert guided.ssh("admin", 22, "stat; cat /private/tmp/ran").stdout == "501 stat\n"  # by the login alone
+    finally:
+        guided.host.run("rm -rf /Users/admin/.zshenv /Users/admin/gnubin /private/tmp/ran")
+
+
+def test_sshd_is_asked_for_what_counts_alone(guided):
+    given = "USERS='root admin lab' LAB_USER=lab PREFIX=.venv\n"
+    told = guided.host.run("sh -s ssh", input="".join(scripts.script(name, "Darwin") for name in ("words",)) + given + FACTS)
+    assert "lab.permitrootlogin=no" in told and "lab.ciphers" not in told
 
 
 def test_it_holds_after_a_restart(guided):
@@ -195,6 +210,15 @@ def test_the_laptop_dies(faulty):
     faulty.wait_until(LOADED)
     attempt.signal(signal.SIGKILL)
     attempt.end()
+    faulty.heals()
+
+
+def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
+    attempt = faulty.start("ssh.change-port", revert_after="12")
+    faulty.wait_until(LOADED)
+    attempt.signal(signal.SIGKILL)
+    attempt.end()
+    faulty.host.run(f"mv {GUARD}/armed {GUARD}/reverting")  # as far as it got
     faulty.heals()
 
 

@@ -26,6 +26,9 @@ mkdir -p /etc/zsh
 for name in zprofile zshrc; do ln -s ../$name /etc/zsh/$name; done
 systemctl enable launchd.service >/dev/null 2>&1
 
+# Its locales have names, and there is no C.UTF-8 among them.
+mv /usr/lib/locale/C.utf8 /usr/lib/locale/en_US.utf8
+
 # Accounts: those of the Linux below stay in /etc/passwd, a Mac's are in the directory.
 grep -E '^(_apt|messagebus|systemd-[a-z]*|sshd|tcpdump):' /etc/passwd >>$double/accounts || true
 grep -vE '^[^:]*:[^:]*:(0|12|20|50|61|80|100):' /etc/group >$double/groups
