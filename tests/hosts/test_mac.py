@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from labfab import scripts
+
 from . import Host, mac, probes
 from .fab import Fab, Run
 from .test_guard import Attempt, ended  # noqa: F401  no run is left behind
@@ -143,6 +145,14 @@ SABOTAGES = [
     ("secrets-keys", "secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
     ("host-revert", "host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
 ]  # fmt: skip
+FACTS = scripts.script("facts", "Darwin")
+FIRST_ON_THE_PATH = r"""
+cd /Users/admin && mkdir gnubin && echo 'PATH=$HOME/gnubin:$PATH' >.zshenv
+for name in sh stat awk date perl id uname sudo ps; do
+  printf '#!/bin/sh\n/bin/echo $(/usr/bin/id -u) %s >>/private/tmp/ran\n' $name >gnubin/$name
+done
+chmod -R 755 gnubin .zshenv && chown -R admin gnubin .zshenv
+"""
 
 
 @pytest.mark.parametrize("row, area, breaks, mends", SABOTAGES, ids=[case[0] for case in SABOTAGES])
@@ -167,7 +177,7 @@ def test_nothing_that_the_login_puts_first_is_run(guided):
 
 def test_sshd_is_asked_for_what_counts_alone(guided):
     given = "USERS='root admin lab' LAB_USER=lab PREFIX=.venv\n"
-    told = guided.host.run("sh -s ssh", input="".join(scripts.script(name, "Darwin") for name in ("words",)) + given + FACTS)
+    told = guided.host.run("sh -s ssh", input=scripts.script("words", "Darwin") + given + FACTS)
     assert "lab.permitrootlogin=no" in told and "lab.ciphers" not in told
 
 

@@ -89,6 +89,11 @@ def test_a_second_run_changes_nothing(run, box):
     assert box.run(STATE) == before
 
 
+def test_its_locale_is_one_that_a_mac_has(run, box):
+    said = box.run("tr '\\0' '\\n' </proc/$(pgrep -f '[j]upyter-lab' | head -n 1)/environ | grep ^LC_; LC_ALL=C.UTF-8 perl -e 1 2>&1")
+    assert said.splitlines()[0] == "LC_ALL=en_US.UTF-8" and "Setting locale failed" in said
+
+
 def test_the_table_has_every_row(run):
     """What labfab does not change by itself is a warning: sudo without a password, sleep, an update that restarts."""
     found = rows(run)
