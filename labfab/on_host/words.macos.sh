@@ -34,7 +34,7 @@ flush() { sync; }
 local_time() { date -r "$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970
 newer_than() {  # file pid
   began=$(LC_ALL=C ps -o lstart= -p "${2:-0}" 2>/dev/null) && [ -n "$began" ] &&
-    [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$(LC_ALL=C date -j -f '%a %b %d %T %Y' "$(echo $began)" +%s)" ]
+    [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$(LC_ALL=C date -j -f '%a %b %d %H:%M:%S %Y' "$(echo $began)" +%s)" ]
 }
 boot() { sysctl -n kern.bootsessionuuid; }  # what tells one boot from another
 

@@ -72,7 +72,7 @@ QUESTIONS = (
     word("real /etc", r"^/private/etc$", "perl's Cwd"),
     word("printf x | sha256", r"^2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881$", "shasum(1)"),
     word("local_time 0 | grep -cE '^19(69|70)-'", r"^1$", "date(1)"),
-    word("newer_than /etc/hosts $$ && echo newer || echo older", r"^older$", "ps(1), date(1)"),
+    word("f=$(mktemp); newer_than $f 1 && echo newer; rm $f; newer_than /etc/hosts $$ || echo older", r"^newer\nolder$", "ps(1), date(1)"),
     word("boot", r"^[0-9A-F-]{36}$", "sysctl(8), kern.bootsessionuuid"),
     word("f=$(mktemp) && exec 9>>$f && hold 9 && echo held; rm -f $f", r"^held$", "flock(2), perl"),
     Question("printf 'ab' | base64", r"^YWI=$", "base64(1)"),
