@@ -110,8 +110,9 @@ def know(c: Connection, path: Path) -> None:
     """Tell paramiko the keys of this host; its own way reads all of the file, in a time that grows with the square of it."""
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
-    for key in known_hosts.pinned(path, c.host, c.port)[::-1]:  # of two of a kind the first one stays
-        known.add(name, key.get_name(), key)
+    for key in known_hosts.pinned(path, c.host, c.port):
+        if key.get_name() not in known.get(name, {}):  # of two of a kind the first one counts, and paramiko asks for the first kind
+            known.add(name, key.get_name(), key)
 
 
 class Prompt(socket.socket):
@@ -153,9 +154,10 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}
     if identity:
         held = held_by_agent(identity)
+        for other in ("password", "pkey"):  # the way of the present login would prove nothing
+            new.connect_kwargs.pop(other, None)
         new.connect_kwargs.update(look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)])
         new.connect_kwargs.update({"pkey": held} if held else {})
-        new.connect_kwargs.pop("password", None)
     know(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:

@@ -18,6 +18,7 @@ from fabric import Connection
 from . import scripts, websites
 from .errors import SetupError
 from .host import Host
+from .plain import plain
 from .settings import Settings
 from .shell import ConnectionLost
 
@@ -27,8 +28,6 @@ SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python
 SLOW = ("updates", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
-# What moves a terminal's cursor, but for the tab between the parts of a value.
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 Values = dict[str, str]
 
@@ -365,7 +364,7 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     for line in out.split("\n"):  # splitlines() would break a name at more signs than the script takes out
         key, sign, value = line.partition("=")
         if sign and current:
-            sections[current][key] = CONTROL.sub("?", value)
+            sections[current][key] = plain(value)
         elif HEADER.fullmatch(line):
             current = line[1:-1]
             if current in sections or current not in asked:

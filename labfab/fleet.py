@@ -161,6 +161,8 @@ class Fleet:
         found: dict[tuple, Member] = {}
         for call in calls:
             name = host_of(call)
+            if name in self.twins:  # told already, and its first name may have failed since
+                continue
             member = self.members.get(name) or Member(name, self.folder)
             if member.state == FAILED:
                 continue
@@ -169,7 +171,7 @@ class Fleet:
             if first is member:
                 self.members[name] = member
                 member.state = WAITING
-            elif name not in self.twins:
+            else:
                 self.twins.add(name)
                 self.view.put(f"{name} is the same login as {first.name}: it runs once")
         return list(found.values())

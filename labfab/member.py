@@ -112,6 +112,9 @@ class Member:
         except KeyboardInterrupt:
             self.state = STOPPED
             raise
+        except SystemExit as end:  # of a task library, as Python itself takes it
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            self.fail(f"the task ended the program with {end.code}" if code else "", code)
         except Exception as error:  # of any task library: named with its host, for nobody else would
             log.write(self.log, traceback.format_exc())
             self.fail(str(error) or type(error).__name__, 1)

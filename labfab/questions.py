@@ -30,7 +30,8 @@ class Questions:
     """The answers of one command line, kept in memory only."""
 
     def __init__(self) -> None:
-        self.shared: dict[str, str] = {}  # a password that is tried on every host; empty: each has its own
+        self.shared: dict[str, str] = {}  # a password that is tried on every host of `named`; empty: each has its own
+        self.named: dict[str, set[str]] = {}  # the hosts that a question was asked for: no other one gets its answer
         self.own: dict[tuple[str, str], str | None] = {}  # the next try on one host; None: the input was closed
         self.given: Counter[tuple[str, str]] = Counter()  # tries on one host
 
@@ -53,7 +54,9 @@ class Questions:
     def knows(self, later: Later) -> bool:
         """Whether there is an answer that this host has not tried."""
         key = (later.question, later.host)
-        return key in self.own or bool(later.secret and self.given[key] == 0 and self.shared.get(later.question))
+        # What belongs to the laptop, such as a passphrase, is the same for whoever asks.
+        named = not later.whose or later.host in self.named.get(later.question, ())
+        return key in self.own or bool(later.secret and named and self.given[key] == 0 and self.shared.get(later.question))
 
     def ask(self, put_off: Iterable[Later]) -> None:
         """Ask what was put off: the same of several hosts once at first, then of each that refused it."""
@@ -62,6 +65,7 @@ class Questions:
                 hint = " (the same for all; empty: ask for each)" if len(hosts) > 1 else ""
                 whose = several(list(dict.fromkeys(later.whose for later in hosts)))
                 self.shared[question] = prompt(f"{question} {whose}".rstrip() + hint, True) or ""
+                self.named[question] = {later.host for later in hosts}
                 if self.shared[question]:
                     continue
             for later in hosts:

@@ -31,7 +31,8 @@ def meaning(c: Connection, error: Exception) -> Exception:
     if isinstance(error, paramiko.BadHostKeyException):
         return SetupError(changed_key(c, error))
     transport = c.client.get_transport()
-    if not isinstance(error, (OSError, EOFError)) and transport and transport.remote_version:  # it is an SSH server
+    silent = "No existing session" in str(error)  # paramiko's word for a server that does not go on
+    if not isinstance(error, (OSError, EOFError)) and transport and transport.remote_version and not silent:  # it is an SSH server
         kind = paramiko.AuthenticationException if "No authentication methods" in str(error) else UnreadableKey
         return kind(str(error))
     if isinstance(error, OSError) and error.filename:
@@ -46,7 +47,7 @@ def wire(c: Connection, error: Exception) -> str:
         return "no such host name: check the spelling after -H"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens on port {c.port}: name the port, fab -H {c.user}@{c.host}:PORT …"
-    if isinstance(error, TimeoutError) or "No existing session" in str(error):  # paramiko's word for a silent server
+    if isinstance(error, TimeoutError) or "No existing session" in str(error):
         return f"no answer on port {c.port} within {c.connect_timeout} s: is it switched on, is the address right?"
     if isinstance(error, paramiko.SSHException):
         return f"what listens on port {c.port} is no SSH server: name the port, fab -H {c.user}@{c.host}:PORT …"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -38,9 +39,19 @@ def walk(c: Connection, stages: Sequence[tuple[str, Do]], beside: Beside) -> lis
                 took.append(alone(c, name, stage))
     except Exception:
         for name, stage in running.items():
-            wait(c, name, stage)
+            with telling(Host.of(c).label):
+                end(c, name, stage)
         raise
     return took
+
+
+@contextlib.contextmanager
+def telling(label: str) -> Iterator[None]:
+    """Tell an error beside the one that ends the run."""
+    try:
+        yield
+    except Exception as error:
+        screen.warn(f"[{label}] {str(error).removeprefix(f'{label}: ')}")
 
 
 def alone(c: Connection, name: str, stage: Do) -> Took:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from .errors import SetupError
+from .plain import plain
 
 asking = threading.Lock()  # one question after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
@@ -76,6 +77,7 @@ def aside(wanted: bool = True) -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
+    text = plain(text)
     if there := desk():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
@@ -88,6 +90,7 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
+    text = plain(text)
     if there := desk():
         return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)
@@ -124,6 +127,7 @@ def answer(question: str, whose: str, secret: bool) -> str:
 
 def prompt(text: str, secret: bool) -> str:
     """Ask on the terminal. Raises SetupError when no secret comes, and EOFError when nothing else does."""
+    text = plain(text)
     with asking:
         if not secret and sys.stdout.isatty():
             return input(f"{text} ")
@@ -164,6 +168,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
 
     def tell(line: str) -> None:
         nonlocal last, newest
+        line = plain(line)
         newest = line or newest
         now = time.monotonic()
         if there := desk():
@@ -190,7 +195,7 @@ def move(head: str, tail: str) -> None:
     global moving
     moving = bool(head)
     room = shutil.get_terminal_size().columns - 1
-    text = f"{head}  {tail}".rstrip()[:room]
+    text = plain(f"{head}  {tail}").rstrip()[:room]
     out = stream()
     out.write(f"{CLEAR}{text}")
     out.flush()

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, TextIO
 
 from . import screen
+from .plain import plain
 from .screen import duration
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class View:
 
     def put(self, text: str) -> None:
         with screen.speaking:
-            print(text, file=self.out, flush=True)
+            print(plain(text), file=self.out, flush=True)
 
     def draw(self) -> None:
         """Show how far all are; only a block can."""
@@ -116,14 +117,9 @@ class Block(View):
             text += f", {member.changes} change{'s' * (member.changes > 1)}"
         took = duration(member.seconds) if member.seconds else ""
         room = max(columns - width - 14, 10)
-        return f"{printable(member.name)[:width]:<{width}}  {printable(text)[:room]:<{room}}  {took:>10}"[:columns]
+        return f"{plain(member.name)[:width]:<{width}}  {plain(text)[:room]:<{room}}  {took:>10}"[:columns]
 
     def count(self) -> str:
         counted = Counter(member.state for member in self.members)
         states = ", ".join(f"{counted[state]} {state}" for state in reversed(ORDER) if counted[state])
         return f"{len(self.members)} hosts: {states}, {duration(time.monotonic() - self.began)}"
-
-
-def printable(text: str) -> str:
-    """Text of a host that moves no cursor."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -11,7 +11,7 @@ import pytest
 from fabric import Config, Connection
 
 from labfab import connection
-from labfab.errors import SetupError
+from labfab.errors import SetupError, Unreachable
 from labfab.laptop import keypair, known_hosts, ssh_config
 from labfab.settings import Settings
 from tests import fake as models
@@ -290,6 +290,7 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     good = let_in(server, alone).split()[1]
     c = dial()
     c.connect_kwargs["password"] = "right"
+    c.connect_kwargs["pkey"] = paramiko.Ed25519Key.from_private_key_file(str(alone / "home/.ssh/id_ed25519"))  # as of an agent
     other = keypair.generate(tmp_path / "other")
     server.offered.clear()
     with pytest.raises(paramiko.AuthenticationException):
@@ -299,6 +300,36 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     new = connection.fresh(c, "lab", server.port, other)
     assert new.is_connected and new.user == "lab"
     new.close()
+
+
+def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
+    """paramiko asks a host for the kind that comes first; an old line below is never asked for."""
+    path = alone / "known_hosts"
+    keys = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(1024), paramiko.ECDSAKey.generate()]
+    path.write_text("".join(f"203.0.113.5 {key.get_name()} {key.get_base64()}\n" for key in keys))
+    c = Connection("203.0.113.5", user="ada", config=Config())
+    connection.know(c, path)
+    known = c.client.get_host_keys().lookup("203.0.113.5")
+    assert list(known.keys()) == [keys[0].get_name(), "ssh-rsa"] and known[keys[0].get_name()] == keys[0]
+
+
+def test_a_host_that_stops_in_the_middle_of_the_handshake_is_out_of_reach(alone):
+    """Somebody who is slow wants no password."""
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        taken = []
+
+        def answer():
+            taken.append(slow.accept()[0])
+            taken[0].sendall(b"SSH-2.0-slow\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        c = Connection("127.0.0.1", user="ada", port=slow.getsockname()[1], config=Config(), connect_timeout=1)
+        with pytest.raises(Unreachable, match="no answer on port"):
+            connection.dial(c, Settings(host_key=SHOWN, connect_timeout=1))
+        c.close()
+        thread.join(5)
+        taken[0].close()
 
 
 def test_a_fresh_login_needs_the_pinned_key(dial, server, alone):

@@ -140,6 +140,32 @@ def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     assert "root@203.0.113.5 is the same login as box: it runs once" in out
 
 
+def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):
+    worked = []
+
+    def first(c):
+        if c.host == "a":
+            raise SetupError("a: no")
+
+    code, out, _ = fab("-H", "root@a,root@a:22,root@b", "first", "second", first=first, second=lambda c: worked.append(c.host))
+    assert code == 1 and worked == ["b"] and list(rows(out)) == ["root@a", "root@b"]
+
+
+@pytest.mark.parametrize("given, code", [(3, 3), ("so it ends", 1), (None, 0)])
+def test_a_task_that_ends_the_program_ends_its_host_only(fab, given, code):
+    """Libraries do so; no host is left waiting, and none is taken for done."""
+    worked = []
+
+    def work(c):
+        worked.append(c.host)
+        if c.host == "a":
+            raise SystemExit(given)
+
+    ended, out, _ = fab("-H", THREE, "work", work=work)
+    assert sorted(worked) == ["a", "b", "c"] and bool(ended) == bool(code)
+    assert rows(out)["root@a"][0] == ("failed" if code else "done") and rows(out)["root@c"][0] == "done"
+
+
 def test_a_code_without_a_word_is_no_failure(fab):
     """A plan with something to do ends with 2; a failure wins over that."""
 
@@ -299,6 +325,15 @@ def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialled):
     assert seen == ["password of root@a, root@b, root@c (the same for all; empty: ask for each)", "password of root@b"]
     assert began == [2, 2, 2, 2]
     assert sorted(tried) == [("a", "one"), ("b", "one"), ("b", "two"), ("c", "one")]
+
+
+def test_a_password_goes_to_no_host_that_the_question_did_not_name():
+    """One that answers late, or asks in a later task, is asked about by itself."""
+    questions = Questions()
+    questions.shared["password of"], questions.named["password of"] = "of a", {"a"}
+    assert questions.answer("a", "password of", "root@a", True) == "of a"
+    with pytest.raises(Later):
+        questions.answer("b", "password of", "root@b", True)
 
 
 def test_each_host_may_have_a_password_of_its_own(fab, asked, dialled):
@@ -474,7 +509,7 @@ def test_the_block_has_a_line_for_each_host_and_no_line_is_too_long(crowd):
     block.draw()
     first = out.getvalue()
     assert [line[:18].strip() for line in first.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()] == [
-        "one    install  [2", "two    done, 3 cha", "three  failed: no", "four   waiting", "4 hosts: 1 done, 1",
+        "one    install ?[2", "two    done, 3 cha", "three  failed: no", "four   waiting", "4 hosts: 1 done, 1",
     ]  # fmt: skip
     assert max(len(line) for line in first.replace("\x1b[K", "").splitlines()) < 60
     assert "\x1b[2J" not in first

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from labfab import screen
+from labfab.errors import SetupError
 
 
 @pytest.fixture
@@ -107,3 +108,15 @@ def test_speaking_aside_can_be_nested(capsys):
     screen.say("aloud")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("aloud\n", "aside\n")
+
+
+@pytest.mark.parametrize("sign", ["\x1b]52;c;aGk=\x07", "\x1b[2J", "\x9b2J", "\r", "\x08"])
+def test_no_host_speaks_to_the_terminal(capsys, terminal, sign):
+    """What a host says is shown, and nothing of it obeyed: on lines, in errors, on the line that moves."""
+    screen.say(f"a{sign}b")
+    screen.warn(f"a{sign}b")
+    with screen.working("box", f"a{sign}b") as tell:
+        tell(f"c{sign}d")
+    said = capsys.readouterr()
+    text = said.out.replace(screen.CLEAR, "") + said.err + str(SetupError(f"a{sign}b"))
+    assert "a" in text and not any(letter in text for letter in "\x1b\x9b\x07\r\x08")

@@ -61,7 +61,8 @@ def test_update_upgrades_keeps_your_files_and_clears_up(host, fab):
 def test_reboot_comes_back_only_after_the_new_boot(host, fab):
     box = host("ubuntu-like")
     before = box.boot_id()
-    said = fab.on(box, "system.reboot").ok().out
+    said = fab.on(box, "system.reboot", "user.add").ok().out  # the run goes on in the new boot
+    assert "add the account lab" in said
     assert box.boot_id() != before and "reboot" in said
     assert probes.takes_key(box.address, "root", box.port, fab.home)  # no waiting: it has answered
     fab.on(box, "system.release-upgrade").fails("backup")
