@@ -71,8 +71,6 @@ def full(c: Connection, recipe: str = "") -> None:
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
     refuse_other(c, debian, "setup.ubuntu is for Debian and Ubuntu")
-    if not facts(c).system.systemd:
-        screen.warn("systemd does not run here: services may not start")
     follow(c, UBUNTU)
 
 

@@ -211,7 +211,9 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
 
 
 def refuse(c: Connection, want: Settings) -> None:
-    """Everything that can be set is for here."""
+    """Everything that can be set is for here; warn where nothing starts services."""
+    if not facts(c).system.systemd:
+        screen.warn("systemd does not run here: services may not start")
 
 
 def keep_awake(c: Connection) -> None:
