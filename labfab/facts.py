@@ -68,6 +68,7 @@ class Updates(msgspec.Struct, frozen=True):
 
 class Power(msgspec.Struct, frozen=True):
     sleep: int | None  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said
+    stays_awake: bool = True  # macOS: and wakes for the network, and starts after a power cut, as far as it can
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -83,6 +84,7 @@ class Account(msgspec.Struct, frozen=True):
     keys: File | None
     link: str = ""  # where its ~/.ssh or authorized_keys leads, if that is not its own
     hidden: bool = False  # from macOS's login window
+    ours: bool = False  # macOS: labfab made it
 
 
 class Ssh(msgspec.Struct, frozen=True):
@@ -230,8 +232,10 @@ class Facts:
 
     @cached_property
     def power(self) -> Power:
-        minutes = self.raw("power").get("sleep", "")
-        return Power(int(minutes) if minutes.isdigit() else None)
+        v = self.raw("power")
+        minutes = v.get("sleep", "")
+        awake = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
+        return Power(int(minutes) if minutes.isdigit() else None, all(v.get(name, value) == value for name, value in awake.items()))
 
     @cached_property
     def accounts(self) -> dict[str, Account]:
@@ -406,7 +410,7 @@ def account(name: str, v: Values) -> Account:
     return Account(
         name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
         "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"), link(v, "ssh_link", "keys.link"),
-        "hidden" in v,
+        "hidden" in v, "ours" in v,
     )
 
 

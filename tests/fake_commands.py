@@ -56,7 +56,11 @@ def updated(model, made, words, listed) -> None:
 
 
 def list_updates(model, made) -> None:
-    lines = [f"* Label: {label}\n\tTitle: X, Version: 1,{' Action: restart, ' * restart}" for label, restart in model.updates]
+    titles = {label: label.rpartition("-")[0] for label, restart in model.updates}
+    lines = [
+        f"* Label: {label}\n\tTitle: {titles[label]}, Version: {titles[label].split()[-1]},{' Action: restart, ' * restart}"
+        for label, restart in model.updates
+    ]
     text = "Software Update Tool\n\n" + ("\n".join(lines) or "No new software available.")
     listed = base64.b64encode(text.encode()).decode()
     model.sections["updates"] |= {"age": "0", "pending": str(len(model.updates)), "listed": listed}
@@ -291,7 +295,7 @@ LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
     (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
-    (r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1', facts("power", sleep="0")),
+    (r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1', facts("power", sleep="0", disksleep="0", womp="1", autorestart="1")),
     (r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", lambda model, made: reboot(model, made)),
     (r"load_daemon (\S+) \S+", load_daemon),
     (r"unload_daemon (\S+)( && rm -f \S+)?", unload_daemon),

@@ -24,13 +24,17 @@ def turn_into_mac(model: FakeHost, **system: str) -> FakeHost:
 
 def add_account(model, made, name) -> None:
     assert made.stdin.strip() and made.stdin not in made.command
-    like = {"shell": "/bin/zsh", "groups": "staff", "password": "P", "hidden": "yes", "linger": "yes"}
+    like = {"shell": "/bin/zsh", "groups": "staff", "password": "P", "ours": "yes", "linger": "yes"}
     model.add_account(name, uid=502, home=f"/Users/{name}", **like)
     del model.sections["accounts"][f"{name}.home_stat"]
 
 
 def make_home(model, made, name, home) -> None:
     model.sections["accounts"][f"{name}.home_stat"] = f"750 {name}"
+
+
+def hide(model, made, name) -> None:
+    model.sections["accounts"][f"{name}.hidden"] = "yes"
 
 
 def hide_others(model, made) -> None:
@@ -62,7 +66,8 @@ def close_remote_login(model, made) -> None:
 
 
 EFFECTS = (
-    (r"said=\$\(sysadminctl -addUser ([a-z]+) .* -password - 2>&1\)\n.*dscl . -create /Users/\S+ IsHidden 1\n", add_account),
+    (r"said=\$\(sysadminctl -addUser ([a-z]+) .* -password - 2>&1\)\n.*", add_account),
+    (r"dscl . -create /Users/([a-z]+) IsHidden 1", hide),
     (r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \]", make_home),
     (r"defaults write /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED -bool FALSE", hide_others),
     (r"load_daemon org.labfab.sshd /Library/LaunchDaemons/org.labfab.sshd.plist", load),

@@ -19,6 +19,7 @@ system() {
 account_facts() {  # account
   [ -z "$(values "/Users/$1" AuthenticationAuthority)" ] || say "$1.password" P
   [ "$(values "/Users/$1" IsHidden)" != 1 ] || say "$1.hidden" yes
+  ! grep -qsF "\"undo\": [\"account $1\"]" /var/lib/labfab/journal.jsonl || say "$1.ours" yes
   say "$1.linger" yes  # what runs is not ended with the login
 }
 
@@ -48,13 +49,16 @@ firewall() {
 updates() {
   kept=/var/cache/labfab/softwareupdate
   say age $(( $(date +%s) - $(stat -f %m $kept 2>/dev/null || echo 0) ))
-  case $(fdesetup status 2>/dev/null) in *'FileVault is On'*) say filevault yes ;; esac
+  # Also while it is about to be switched on, it waits for a password after a restart.
+  [ "$(fdesetup status 2>/dev/null)" = 'FileVault is Off.' ] || say filevault yes
   [ -e $kept ] || return 0
-  say pending "$(grep -c '^ *\* Label: ' $kept)"
+  # Another macOS, as 26 is to 15, is nobody's to install but the owner's.
+  say pending "$(awk -v runs="$(sw_vers -productVersion)" '/^ *\* Label: / { count++ }
+    /^[ \t]*Title: macOS .*, Version: [0-9]/ { sub(/.*, Version: /, ""); if ($0 + 0 != int(runs + 0)) count-- } END { print count + 0 }' $kept)"
   blob listed <$kept
 }
 
-power() { say sleep "$(pmset -g 2>/dev/null | awk '$1 == "sleep" { print $2; exit }')"; }
+power() { pmset -g 2>/dev/null | awk '$1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print $1 "=" $2 }'; }  # a Mac may lack some
 
 programs() (  # what comes from elsewhere: from Homebrew, python.org, or conda into the environment of JupyterLab
   home=$(home_of "$LAB_USER")

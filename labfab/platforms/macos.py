@@ -47,8 +47,8 @@ ADD = """\
 said=$(sysadminctl -addUser %s -fullName %s -shell /bin/zsh -password - 2>&1)
 if [ "$(values /Users/%s UserShell)" != /bin/zsh ] || ! id -u %s >/dev/null 2>&1; then printf '%%s\\n' "$said" >&2; exit 1; fi
 case $said in *-14120*) echo "no access" ;; esac
-dscl . -create /Users/%s IsHidden 1
 """
+HIDE = "dscl . -create /Users/%s IsHidden 1"
 HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
 LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
 HIDE_OTHERS = "defaults write %s SHOWOTHERUSERS_MANAGED -bool FALSE"
@@ -62,10 +62,10 @@ NO_ACCESS = (
 
 
 def add_account(c: Connection, name: str) -> None:
-    """Make a standard account that the login window does not show, with a password that is kept on the laptop."""
-    made = {"uid": "501", "home": f"/Users/{name}", "shell": "/bin/zsh", "groups": "staff", "password": "P", "hidden": "yes"}
+    """Make a standard account, with a password that is kept on the laptop."""
+    made = {"uid": "501", "home": f"/Users/{name}", "shell": "/bin/zsh", "groups": "staff", "password": "P", "ours": "yes"}
     done = change(
-        c, ADD, name, name, name, name, name, stdin=new_password(c), explain=meaning,
+        c, ADD, name, name, name, name, stdin=new_password(c), explain=meaning,
         why=f"add the account {name}", undo=("account %s", name), keep=[f"/Users/{name}"],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
     )  # fmt: skip
@@ -74,11 +74,14 @@ def add_account(c: Connection, name: str) -> None:
 
 
 def finish_account(c: Connection, name: str) -> None:
-    """Give the account of JupyterLab its home, and the login window no way to type its name."""
+    """Give the account of JupyterLab its home; where labfab made it, the login window neither shows it nor takes its name."""
     account, shown = facts(c).accounts[name], facts(c).system.others_shown
     if not account.home_stat:
         change(c, HOME, name, account.home, why=f"make {account.home}", then={f"accounts.{name}.home_stat": f"750 {name}"})
-    if account.hidden and shown != "0":
+    if account.ours and not account.hidden:
+        why = f"let the login window not show {name}"
+        change(c, HIDE, name, why=why, undo=("shown %s", name), then={f"accounts.{name}.hidden": "yes"})
+    if (account.hidden or account.ours) and shown != "0":
         change(
             c, HIDE_OTHERS, LOGIN_WINDOW, why="let the login window not offer other accounts",
             undo=("others_shown %s", shown), keep=[f"{LOGIN_WINDOW}.plist"],

@@ -19,10 +19,10 @@ BY_HAND = "set keep_awake: true, or at the Mac: sudo pmset -a sleep 0 disksleep 
 
 def keep_awake(c: Connection) -> None:
     """Tell whether it will sleep, and let it not where that is wanted."""
-    minutes = facts(c).power.sleep
-    if not minutes:
-        return
-    if not Settings.of(c).keep_awake:
-        screen.warn(f"this Mac sleeps after {minutes} min without a person at it, and JupyterLab with it: {BY_HAND}")
-        return
-    change(c, AWAKE, why="let the Mac not go to sleep", undo=("power",), then={"power.sleep": "0"})
+    have = facts(c).power
+    if Settings.of(c).keep_awake:
+        if not have.stays_awake:
+            then = {"power.sleep": "0", "power.disksleep": "0", "power.womp": "1", "power.autorestart": "1"}
+            change(c, AWAKE, why="let the Mac not go to sleep, and start after a power cut", undo=("power",), then=then)
+    elif have.sleep:
+        screen.warn(f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}")

@@ -1,6 +1,7 @@
 """Softwareupdate: Apple's updates. What it lists is remembered, for it asks Apple, which takes a minute.
 
 Owns: /var/cache/labfab/softwareupdate on the host.  Undo: updates stay
+- Another macOS, as 26 is to 15, is named and never installed.
 - What needs no restart is installed. What needs one only where the setting `reboot` asks for it.
 - With FileVault on nothing answers after a restart until somebody types a password, so labfab makes none.
 - On Apple silicon root may not install such an update: it takes the password of an owner of the disk.
@@ -35,6 +36,7 @@ esac
 INSTALL, RESTARTING = "softwareupdate -i", " -R"
 LOOK, LATER = "ask Apple for updates", "which updates are installed is known only after that"
 LABEL = re.compile(r"^\s*\* Label: (.*\S)\s*$")
+RELEASE = re.compile(r"^\s*Title: macOS .*, Version: (\d+)")
 HOUR = 3600
 
 
@@ -43,6 +45,7 @@ class Item(NamedTuple):
 
     label: str
     restart: bool
+    release: str = ""  # of macOS that it is, as 26
 
 
 def items(listed: str) -> list[Item]:
@@ -51,8 +54,9 @@ def items(listed: str) -> list[Item]:
     for line in listed.splitlines():
         if name := LABEL.match(line):
             found.append(Item(name[1], False))
-        elif found and "Action: restart" in line:
-            found[-1] = found[-1]._replace(restart=True)
+        elif found and line.lstrip().startswith("Title: "):
+            release = RELEASE.match(line)
+            found[-1] = found[-1]._replace(restart="Action: restart" in line, release=release[1] if release else "")
     return found
 
 
@@ -70,7 +74,9 @@ def refresh(c: Connection, max_age: int = 0) -> None:
 
 def upgrade(c: Connection) -> None:
     """Install what needs no restart, and what needs one where that is asked for and can be done."""
-    found = items(facts(c).updates.listed)
+    found, others = wanted(c, items(facts(c).updates.listed))
+    if others:
+        screen.note(f"{', '.join(others)}: another macOS is yours to install, at the Mac")
     quiet = [item.label for item in found if not item.restart]
     if quiet:
         command = INSTALL + " %s" * len(quiet) + " && " + LIST
@@ -81,6 +87,12 @@ def upgrade(c: Connection) -> None:
     restarting = [item.label for item in found if item.restart]
     if restarting:
         install_and_restart(c, restarting)
+
+
+def wanted(c: Connection, found: list[Item]) -> tuple[list[Item], list[str]]:
+    """Part the updates of the macOS that runs, and its programs, from the labels of another macOS."""
+    runs = facts(c).system.version.partition(".")[0]
+    return [item for item in found if item.release in ("", runs)], [item.label for item in found if item.release not in ("", runs)]
 
 
 def install_and_restart(c: Connection, labels: list[str]) -> None:

@@ -112,6 +112,12 @@ def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
     assert guided.host.run(f"dscl . -authonly lab '{kept}' && echo right") == "right"
 
 
+def test_an_account_that_is_shown_is_hidden_again(guided):
+    guided.host.run("dscl . -delete /Users/lab IsHidden")
+    assert "] let the login window not show lab" in guided.run("user.add").ok().out
+    assert "IsHidden: 1" in guided.host.run("dscl . -read /Users/lab IsHidden")
+
+
 @pytest.mark.parametrize("user", ["admin", "lab", "root", "nobody-at-all"])
 @pytest.mark.parametrize("port", [22, 2222])
 def test_nobody_is_asked_for_a_password(guided, user, port):

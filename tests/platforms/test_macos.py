@@ -34,7 +34,8 @@ def go(model, *stages) -> list[str]:
 def test_the_guide_step_by_step_and_then_nothing_more(mac):
     model = mac()
     assert go(model, *ACCESS) == [
-        "add the account lab", "make /Users/lab", "let the login window not offer other accounts", "make /Users/admin/.ssh private",
+        "add the account lab", "make /Users/lab", "let the login window not show lab", "let the login window not offer other accounts",
+        "make /Users/admin/.ssh private",
         "let your key log in as admin", "make /Users/lab/.ssh private", "let your key log in as lab",
         "let only administrators, admin and lab log in over SSH", "refuse passwords for every user", "refuse logins as root",
         "let sshd listen on port 2222 too", "have launchd listen there",
@@ -66,6 +67,18 @@ def test_the_administrator_stays_as_it_is(mac):
     before = {key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")}
     user.add(model.c)
     assert {key: model.sections["accounts"][key] for key in before} == before
+
+
+def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
+    """What makes it and what hides it are two commands: a line may break between them."""
+    model = mac()
+    user.add(model.c)
+    del model.sections["accounts"]["lab.hidden"]
+    user.add(model.again())
+    assert model.whys == ["let the login window not show lab"]
+    del model.sections["accounts"]["lab.hidden"], model.sections["accounts"]["lab.ours"]
+    user.add(model.again())
+    assert model.whys == []
 
 
 def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):

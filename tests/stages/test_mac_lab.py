@@ -12,6 +12,8 @@ from tests import fake_commands
 
 QUIET, LOUD = ("Command Line Tools for Xcode 26.5-26.5", False), ("macOS Tahoe 26.6-25G80", True)
 
+AWAKE = "let the Mac not go to sleep, and start after a power cut"
+
 
 @pytest.fixture
 def mac(fake, monkeypatch):
@@ -48,7 +50,7 @@ def mac(fake, monkeypatch):
             "* Label: Command Line Tools for Xcode 26.5-26.5\n\tTitle: Command Line Tools for Xcode 26.5, Version: 26.5, Size: 920416KiB, "
             "Recommended: YES, \n* Label: macOS Tahoe 26.5-25F71\n\tTitle: macOS Tahoe 26.5, Version: 26.5, Size: 3690218KiB, "
             "Recommended: YES, Action: restart, ",
-            [("Command Line Tools for Xcode 26.5-26.5", False), ("macOS Tahoe 26.5-25F71", True)],
+            [("Command Line Tools for Xcode 26.5-26.5", False, ""), ("macOS Tahoe 26.5-25F71", True, "26")],
         ),
         ("", []),
     ],
@@ -65,6 +67,17 @@ def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, caps
     assert f"{LOUD[0]} waits, for it needs a restart: set reboot: true" in capsys.readouterr().out
     system.update(model.again())
     assert model.whys == []
+
+
+@pytest.mark.parametrize("machine", ["arm64", "x86_64"])
+def test_another_macos_is_named_and_left_to_its_owner(mac, machine, capsys):
+    model = mac([QUIET, LOUD, ("macOS Sequoia 15.7-24G1", True)], machine=machine, reboot=True)
+    model.sections["system"]["version"] = "15.3"
+    system.update(model.c)
+    said = capsys.readouterr()
+    commands = "".join(write.command for write in model.writes) + said.err
+    assert "macOS Sequoia 15.7-24G1" in commands and LOUD[0] not in commands
+    assert f"{LOUD[0]}: another macOS is yours to install" in said.out
 
 
 def test_an_update_that_did_not_install_is_told(mac, monkeypatch, capsys):
@@ -111,7 +124,7 @@ def test_a_restart_waits_for_the_new_boot(mac):
 # Sleep -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sleep", "wanted", "whys"), [("10", True, ["let the Mac not go to sleep"]), ("10", False, []), ("0", True, [])])
+@pytest.mark.parametrize(("sleep", "wanted", "whys"), [("10", True, [AWAKE]), ("10", False, []), ("0", True, [])])
 def test_a_mac_that_sleeps_is_told_and_changed_only_when_asked(mac, capsys, sleep, wanted, whys):
     model = mac(keep_awake=wanted)
     model.sections["power"]["sleep"] = sleep
@@ -119,6 +132,14 @@ def test_a_mac_that_sleeps_is_told_and_changed_only_when_asked(mac, capsys, slee
     assert model.whys == whys and ("sleeps after 10 min" in capsys.readouterr().err) is (sleep == "10" and not wanted)
     power.keep_awake(model.again())
     assert model.whys == []
+
+
+@pytest.mark.parametrize(("name", "value", "whys"), [("autorestart", "0", [AWAKE]), ("womp", "0", [AWAKE]), ("autorestart", "1", [])])
+def test_one_that_never_sleeps_is_to_start_after_a_power_cut_as_well(mac, name, value, whys):
+    model = mac(keep_awake=True)
+    model.sections["power"] |= {"sleep": "0", name: value}
+    power.keep_awake(model.c)
+    assert model.whys == whys and power.keep_awake(model.again()) is None and model.whys == []
 
 
 def test_a_server_of_debian_needs_none_of_it(fake, capsys):
