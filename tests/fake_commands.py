@@ -295,7 +295,10 @@ LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
     (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
-    (r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1', facts("power", sleep="0", disksleep="0", womp="1", autorestart="1")),
+    (
+        r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
+        facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
+    ),
     (r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", lambda model, made: reboot(model, made)),
     (r"load_daemon (\S+) \S+", load_daemon),
     (r"unload_daemon (\S+)( && rm -f \S+)?", unload_daemon),

@@ -54,7 +54,7 @@ updates() {
   [ -e $kept ] || return 0
   # Another macOS, as 26 is to 15, is nobody's to install but the owner's.
   say pending "$(awk -v runs="$(sw_vers -productVersion)" '/^ *\* Label: / { count++ }
-    /^[ \t]*Title: macOS .*, Version: [0-9]/ { sub(/.*, Version: /, ""); if ($0 + 0 != int(runs + 0)) count-- } END { print count + 0 }' $kept)"
+    /^[ \t]*Title: macOS .*, Version: [0-9]/ { sub(/.*, Version: /, ""); if (int($0) != int(runs)) count-- } END { print count + 0 }' $kept)"
   blob listed <$kept
 }
 
