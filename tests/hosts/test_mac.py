@@ -18,7 +18,7 @@ from .test_guard import Attempt, ended  # noqa: F401  no run is left behind
 
 pytestmark = pytest.mark.host
 
-ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_REVERT_AFTER": "180"}  # a double is slow on a busy machine
 ACCESS = ("user.add", "keys.copy", "ssh.restrict", "ssh.disable-passwords", "ssh.disable-root", "ssh.change-port")
 ARMED = "[ -e /var/lib/labfab/guard/armed ]"
 LOADED = "launchctl print system/org.labfab.sshd >/dev/null 2>&1"
