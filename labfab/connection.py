@@ -23,7 +23,7 @@ from . import screen, wire
 from .errors import SetupError
 from .hostkey import Ask
 from .laptop import keypair, known_hosts, secrets
-from .names import block_of, config_path, jump, links  # noqa: F401  a connection is asked for its names too
+from .names import block_of, links
 from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .settings import Settings
 

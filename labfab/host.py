@@ -22,6 +22,7 @@ from . import connection, journal, refusal, screen
 from .claim import Claim
 from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
+from .names import block_of, config_path, jump
 from .settings import Settings
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
@@ -91,7 +92,7 @@ class Host:
         """The one session of this login; tasks of the same command line share it."""
         if "_labfab" not in vars(c):
             with cls.lock:
-                key = (c.user, c.host, c.port, connection.jump(c))
+                key = (c.user, c.host, c.port, jump(c))
                 vars(c)["_labfab"] = cls.sessions.setdefault(key, cls(c))
         return vars(c)["_labfab"]
 
@@ -132,7 +133,7 @@ class Host:
             known = block_of(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(connection.known_hosts_path(), self.c.host, port):
-                where = f"; {connection.config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
+                where = f"; {config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
                 raise SetupError(f"{error}{where if known else ''}") from None
             screen.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
             self.c.port = port
@@ -218,7 +219,7 @@ def alias_of(c: Connection, settings: Settings) -> str:
     name = settings.alias.replace("{host}", c.host.replace(":", "-"))
     with Host.lock:
         holder = Host.names.setdefault(name, (c.host, c.port))
-    others = [(block.hostname, block.port) for block in ssh_config.read(connection.config_path(c)) if block.name == name]
+    others = [(block.hostname, block.port) for block in ssh_config.read(config_path(c)) if block.name == name]
     for other in [holder, *others]:
         if not same_machine(c, *other):
             raise SetupError(
@@ -226,11 +227,6 @@ def alias_of(c: Connection, settings: Settings) -> str:
                 "for several hosts at once LABFAB_ALIAS='lab-{host}'"
             )
     return name
-
-
-def block_of(c: Connection) -> ssh_config.Alias | None:
-    """The block that setup wrote for this login."""
-    return ssh_config.find(connection.config_path(c), c.user, c.host, c.port, connection.jump(c))
 
 
 def same_machine(c: Connection, hostname: str, port: int) -> bool:
@@ -385,7 +381,7 @@ def failure(label: str, why: str, result: Result, explain: Callable[[str], str] 
 
 def remember(c: Connection, settings: Settings) -> None:
     """Write the proven way in to ~/.ssh/config, under the alias."""
-    host, path = Host.of(c), connection.config_path(c)
+    host, path = Host.of(c), config_path(c)
     known = block_of(c)  # a stage alone proves no key of its own
     block = ssh_config.Alias(
         name=alias_of(c, settings),
@@ -394,7 +390,7 @@ def remember(c: Connection, settings: Settings) -> None:
         port=host.login.port,
         identity=str(host.login.identity or (known.identity if known else "")),
         was="" if (host.login.user, host.login.port) == (c.user, c.port) else f"{c.user}@{c.host}:{c.port}",
-        proxy_jump=connection.jump(c),
+        proxy_jump=jump(c),
     )
     if not host.planning and ssh_config.write(path, block):
         host.changes.append(Change(host.stage, f"remember the host as {block.name}"))

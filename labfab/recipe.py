@@ -15,8 +15,9 @@ from invoke import Context
 
 from . import sources
 from .errors import SetupError
-from .host import Host, block_of
+from .host import Host
 from .laptop import files
+from .names import block_of
 from .settings import Settings
 
 

@@ -19,9 +19,10 @@ from . import connection, guard, journal, recipe, screen, scripts
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
-from .host import LONG, Host, Login, alias_of, block_of, fill
+from .host import LONG, Host, Login, alias_of, fill
 from .journal import Entry
 from .laptop import keeper, secrets, shortcuts, ssh_config, trust, tunnel, vault
+from .names import block_of, config_path
 from .platforms import platform
 from .settings import Settings
 from .shell import Shell
@@ -168,7 +169,7 @@ def parsed(login: str) -> tuple[str, int]:
 
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
-    ssh_config.write(connection.config_path(c), replace(block, user=user, port=port, was=""))
+    ssh_config.write(config_path(c), replace(block, user=user, port=port, was=""))
 
 
 def reach(c: Connection) -> None:
@@ -213,7 +214,7 @@ def forget(c: Connection, alias: str) -> None:
         screen.warn(f"{error}; by hand: fab -H {alias} https.untrust")
     else:
         vault.forget(alias)
-    if ssh_config.remove(connection.config_path(c), alias):
-        screen.changed(alias, f"took the alias {alias} out of {connection.config_path(c)}", 0)
+    if ssh_config.remove(config_path(c), alias):
+        screen.changed(alias, f"took the alias {alias} out of {config_path(c)}", 0)
     recipe.forget(alias)
     secrets.forget(alias)

@@ -17,8 +17,9 @@ from fabric import Connection
 from .. import connection, scripts
 from ..errors import SetupError
 from ..facts import PREFIXES, Values, below, facts, parse
-from ..host import Host, alias_of, block_of
+from ..host import Host, alias_of
 from ..laptop import files, forward
+from ..names import block_of
 from ..platforms import platform
 from ..settings import Settings
 from ..shell import Shell

@@ -9,7 +9,6 @@ import paramiko
 
 from .. import connection, screen
 from .. import host as door
-from ..claim import Claim
 from ..errors import SetupError
 from ..host import Host, Login
 
@@ -27,7 +26,6 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
             # An sshd that goes down or comes up may hang up at any point, and refuse what it takes otherwise.
             with contextlib.suppress(SetupError, paramiko.SSHException, EOFError, OSError):
                 if boot_id(host, login) != before:
-                    host.claim = Claim()  # the lock of before went with the old boot
                     return
             time.sleep(1)
     raise SetupError(f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console")

@@ -22,6 +22,7 @@ from ..host import Host, Login, remember
 from ..laptop import browser, keypair, secrets
 from ..laptop import tunnel as process
 from ..laptop.secrets import Secret
+from ..names import config_path
 from ..settings import Settings
 from ..shell import Shell
 from ..task import laptop_task
@@ -98,7 +99,7 @@ def reach(c: Context, want: Settings) -> Place:
         return from_host(dialled(c), want)
     except Unreachable as error:
         block = tunnel.found_in_config(c)
-        where = f"correct HostName of {block.name} in {connection.config_path(c)}" if block else "give -H its new address"
+        where = f"correct HostName of {block.name} in {config_path(c)}" if block else "give -H its new address"
         end = "" if error.message.endswith("?") else "."
         raise SetupError(f"{error.message}{end} If it sleeps, wake it; if it moved, {where}") from None
 

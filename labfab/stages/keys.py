@@ -16,8 +16,9 @@ from ..errors import SetupError
 from ..facts import Account, as_file, facts
 from ..guard import guarded
 from ..home import own, private_folder, refuse_link
-from ..host import Host, Login, block_of, change, put, remember
+from ..host import Host, Login, change, put, remember
 from ..laptop import keypair
+from ..names import block_of
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task, laptop_task

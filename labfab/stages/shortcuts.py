@@ -12,8 +12,9 @@ from invoke import Context
 from .. import screen
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Change, Host, block_of
+from ..host import Change, Host
 from ..laptop import shortcuts
+from ..names import block_of
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import launch, tunnel

@@ -14,11 +14,12 @@ from typing import TypeVar
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, refusal, screen
+from .. import refusal, screen
 from ..beside import Beside
 from ..errors import SetupError
 from ..host import Host, alias_of
 from ..laptop import keeper, ssh_config, tunnel
+from ..names import config_path, jump
 from ..settings import Settings
 from ..task import laptop_task
 
@@ -155,7 +156,7 @@ def url(alias: str, want: Settings) -> str:
 def target_of(c: Context) -> tunnel.Target:
     """Whom ssh has to call: the alias of this host, else the login given with -H."""
     block = found_in_config(c)
-    config = str(connection.config_path(c)) if getattr(c.config, "_runtime_ssh_path", None) else ""
+    config = str(config_path(c)) if getattr(c.config, "_runtime_ssh_path", None) else ""
     if block:
         return tunnel.Target(block.name, config=config)
     if not isinstance(c, Connection):
@@ -166,9 +167,9 @@ def target_of(c: Context) -> tunnel.Target:
 
 def found_in_config(c: Context) -> ssh_config.Alias | None:
     """The block that setup wrote for this host; without -H, the one of the setting `alias`."""
-    path = connection.config_path(c)
+    path = config_path(c)
     if isinstance(c, Connection):
-        return ssh_config.find(path, c.user, c.host, c.port, connection.jump(c))
+        return ssh_config.find(path, c.user, c.host, c.port, jump(c))
     return next((block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None)
 
 
