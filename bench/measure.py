@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,7 @@ class Found:
     skipped: list[str] = field(default_factory=list)
     delay: str = ""
     local_index: bool = False
+    load: float = 0  # of the machine as it began
 
 
 class Bench:
@@ -266,7 +268,7 @@ def measure(plan: Plan, found: Found) -> None:
         if not wire.refusal() and engine.reaches_containers:
             line = stack.enter_context(wire.wire_to(str(subnet[2]), f"{subnet[252]}/{subnet.prefixlen}"))
         index = stack.enter_context(local_index(str(subnet[1]))) if engine.reaches_containers else ""
-        found.local_index = bool(index)
+        found.local_index, found.load = bool(index), os.getloadavg()[0]
         bench = Bench(plan, Kit(fab, line.prefix() if line else []), line, found, index, hosts)
         for scene in plan.scenes:
             SCENES[scene](bench)

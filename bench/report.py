@@ -8,6 +8,7 @@ from . import plot, recipe, table
 from .measure import ROUND_TRIP, Found, Plan
 
 PAGE, PLOT = REPO / "docs" / "performance.md", REPO / "docs" / "performance.svg"
+ENOUGH, BUSY = 5, 1.5  # runs; load average of a machine that has other work
 TEXT = """\
 # Performance
 
@@ -16,7 +17,7 @@ TEXT = """\
 How long `setup.full` takes beside the tools that one would use else, and beside `ssh host true`, which does nothing but
 log in. `inv bench` measures it on your machine; absolute times are those of the machine below, so look at the ratios.
 
-![How long each tool takes, as bars](performance.svg)
+{doubts}![How long each tool takes, as bars](performance.svg)
 
 ## Goals
 
@@ -81,7 +82,7 @@ def page(found: Found, plan: Plan) -> str:
     return TEXT.format(
         goals=table.markdown(table.GOALS_HEAD, table.goal_rows(found.times, plan.hosts)),
         times=table.markdown(table.TIMES_HEAD, table.time_rows(found.times)),
-        line=line(found), skipped=skipped, steps=len(recipe.STEPS), asked=table.ASKED, rounds=rounds(plan),
+        doubts=doubts(found, plan), line=line(found), skipped=skipped, steps=len(recipe.STEPS), asked=table.ASKED, rounds=rounds(plan),
         index="from the same package index on this machine" if found.local_index else "from the usual package index",
         **found.versions,
     )  # fmt: skip
@@ -98,8 +99,15 @@ def line(found: Found) -> str:
 
 def rounds(plan: Plan) -> str:
     """How often what was run."""
-    less = f", {plan.slow} for pyinfra and Ansible" if plan.slow != plan.runs else ""
-    return f"{plan.runs} runs{less}; {plan.first} of each first run; those of the start-up are {3 * plan.runs}."
+    less = f" ({plan.slow} of pyinfra and Ansible)" if plan.slow != plan.runs else ""
+    return f"Counted runs: {plan.runs}{less}, {3 * plan.runs} of the start-up, {plan.first} of each first run."
+
+
+def doubts(found: Found, plan: Plan) -> str:
+    """What makes these numbers worth less than they look."""
+    said = [f"each command ran less than {ENOUGH} times"] * (plan.runs < ENOUGH)
+    said += [f"the machine was busy with other work (load {found.load:.0f})"] * (found.load > BUSY)
+    return f"**These numbers are a mere try**: {' and '.join(said)}. Measure anew with `inv bench`.\n\n" if said else ""
 
 
 def printed(found: Found, plan: Plan) -> str:

@@ -165,9 +165,14 @@ def test_the_page_says_what_was_left_out_and_how_often_was_measured():
         TIMES, {table.NEAR: 0.2}, dict.fromkeys(("labfab", "peers", "here", "hosts", "machine"), "x"), ["no change, 100 ms: it takes root"]
     )
     page = report.page(found, measure.QUICK)
-    assert "left out: no change, 100 ms: it takes root" in page and "5 runs, 2 for pyinfra and Ansible; 1 of each" in page
+    assert "left out: no change, 100 ms: it takes root" in page and "Counted runs: 5 (2 of pyinfra and Ansible), 15 of" in page
     assert table.markdown(table.GOALS_HEAD, table.goal_rows(TIMES)) in page
-    assert str(REPO) not in page and "{" not in page
+    assert str(REPO) not in page and "{" not in page and "mere try" not in page
+
+
+@pytest.mark.parametrize("load, runs, doubt", [(0.3, 5, False), (9.0, 5, True), (0.3, 1, True)])
+def test_a_busy_machine_or_few_runs_are_told_of(load, runs, doubt):
+    assert bool(report.doubts(measure.Found(load=load), replace(measure.QUICK, runs=runs))) is doubt
 
 
 ECHO = """\
