@@ -34,7 +34,7 @@ STAGES = (
     "backup",
 )  # fmt: skip
 LAST = ("keys", "user")  # what is left of these goes over the original login
-CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab"
+CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
 
 
 class Undo:

@@ -300,7 +300,7 @@ EFFECTS = (
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
     ),
     (r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", lambda model, made: reboot(model, made)),
-    (r"load_daemon (\S+) \S+", load_daemon),
+    (r"load_daemon (\S+) \S+ 25", load_daemon),
     (r"unload_daemon (\S+)( && rm -f \S+)?", unload_daemon),
     (r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge tmux", lambda model, made: model.install("tmux")),
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),

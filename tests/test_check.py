@@ -238,7 +238,8 @@ def on_mac(audit=None, **facts) -> SimpleNamespace:
     """A look at a Mac that has found these things."""
     want = facts.pop("want", Settings())
     ssh = SimpleNamespace(ports=frozenset({22, 2222}), remote_login=22)
-    return SimpleNamespace(**vars(seen(audit, **{"ssh": ssh} | facts)) | {"want": want, "platform": macos})
+    look = vars(seen(audit, **{"ssh": ssh} | facts)) | {"want": want, "platform": macos}
+    return SimpleNamespace(**look | {"by_hand": lambda command: f"sudo {command}"})
 
 
 @pytest.mark.parametrize(("active", "said"), [(True, "macOS's own is on"), (False, "macOS's own is off")])
@@ -253,6 +254,8 @@ def test_a_mac_has_programs_of_its_own_that_listen():
     assert asked("ports-listening", on_mac(listen)).detail == "22, 2222"
     found = asked("ports-listening", on_mac(listen | {"listen.4": "*:5000 ControlCe"}))
     assert found.state == "warn" and found.detail.startswith("5000 (ControlCe): stop it there, or add it to open_ports")
+    assert found.mend == "sudo lsof -nP -iTCP:5000 -sTCP:LISTEN"
+
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(0, "ok"), (10, "warn"), (None, "ok")])

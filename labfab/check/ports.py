@@ -35,7 +35,7 @@ def answering(look: Look) -> str:
     knock(look, {*WELL_KNOWN, *reachable(look), look.want.lab_port, *wanted})
     found = {look.c.port, *(port for port, knocked in look.knocks.items() if knocked.result())}
     if found - wanted:
-        raise beside(look)(f"{numbers(found - wanted)}: not in open_ports")
+        raise beside(look, found - wanted, f"{numbers(found - wanted)}: not in open_ports")
     return f"{numbers(found)}, of {len(look.knocks) + 1} tried"
 
 
@@ -45,16 +45,21 @@ def open_inside(look: Look) -> str:
     ssh = look.facts.ssh.ports or {look.c.port}
     wanted = {*ssh, *look.want.open_ports, *look.want.public_ports, look.want.lab_port}
     seen = [(port, program) for address, port, program in listening(look) if not is_loopback(address)]
-    more = sorted({f"{port} ({program})" for port, program in seen if port not in wanted})
+    more = {port: program for port, program in seen if port not in wanted}
     if more:
+        names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
         hidden = "; until then the firewall hides it" * look.platform.FILTERS
-        raise beside(look)(f"{', '.join(more)}: stop it there, or add it to open_ports{hidden}")
+        raise beside(look, more, f"{names}: stop it there, or add it to open_ports{hidden}")
     return numbers({port for port, _ in seen})
 
 
-def beside(look: Look) -> type[Finding]:
-    """How bad another open port is: a Mac has programs of its own that listen, and no firewall that knows ports."""
-    return Wrong if look.platform.FILTERS else Doubtful
+def beside(look: Look, ports: Iterable[int], detail: str) -> Finding:
+    """How bad other open ports are: a Mac has programs of its own that listen, and no firewall that knows ports."""
+    if look.platform.FILTERS:
+        return Wrong(detail)
+    if look.facts.ssh.remote_login in ports:
+        return Doubtful(detail, "ssh.close-port-22")
+    return Doubtful(detail, look.by_hand(look.platform.LISTENER.format(min(ports))))
 
 
 @check("ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"])

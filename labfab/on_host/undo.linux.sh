@@ -1,6 +1,6 @@
 # Linux's own of undo.sh: accounts, packages, ufw, systemd, Let's Encrypt.
 
-SKELETON=/etc/skel
+from_skeleton() { cmp -s "$1" "/etc/skel/$1"; }  # file of a home, as it was made
 
 old_backups() {  # useradd and its kin keep a copy of each of their files
   for name in passwd shadow group gshadow subuid subgid; do

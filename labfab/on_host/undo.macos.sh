@@ -1,6 +1,11 @@
 # macOS's own of undo.sh: accounts, the login window, jobs of launchd.
 
-SKELETON='/System/Library/User Template/Non_localized'
+from_skeleton() {  # file of a home, as it was made: of what all have, or what those of a language have
+  for folder in "/Library/User Template" "/System/Library/User Template"; do
+    for part in "$folder"/Non_localized "$folder"/*.lproj; do ! cmp -s "$1" "$part/$1" || return 0; done
+  done
+  return 1
+}
 
 old_backups() { :; }  # nothing keeps copies beside the directory
 end_logins() { :; }  # the kill that follows ends them
@@ -12,7 +17,9 @@ works() {  # account: its programs but for those that macOS starts for whoever l
 elsewhere() {  # account home: a file of it that is not in its home, nor where things do not last
   data=/System/Volumes/Data  # the system's own volume holds nobody's files
   [ -d "$data" ] || data=
-  find "${data:-/}" -xdev \( -path "$data/private/var/folders" -o -path "$data/private/var/db" -o -path "$data/private/tmp" \
+  # Where macOS lets nobody look who came in over SSH, nothing is found; what it makes anew by itself counts for nothing.
+  find "${data:-/}" -xdev \( -path "$data/.Spotlight-V100" -o -path "$data/.fseventsd" -o -path "$data/Volumes" \
+    -o -path "$data/Users/*/Library/CloudStorage" -o -path "$data/private/var/folders" -o -path "$data/private/var/db" -o -path "$data/private/tmp" \
     -o -path "$data/private/var/tmp" -o -path "$data/private/var/run" -o -path "$data/private/var/lib/labfab" -o -path "$data/private$BACKUPS" \
     -o -path "$data$2" \) -prune -o -user "$1" -print 2>/dev/null | head -n 1
 }

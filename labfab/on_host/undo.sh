@@ -174,7 +174,7 @@ holds_data() {  # home: whether there is more than came with the account and pro
     -o -path ./Library/Jupyter/runtime -o -path ./Library/Jupyter/nbsignatures.db -o -path ./Library/Jupyter/notebook_secret \
     -o -path ./.jupyter/migrated -o -path ./.sudo_as_admin_successful -o -path ./Library/Caches -o -path ./Library/Logs \
     -o -path ./Library/Preferences -o -path ./.CFUserTextEncoding -o -path ./.zsh_sessions \) -prune -o ! -type d -print |
-    while read -r name; do cmp -s "$name" "$SKELETON/$name" || echo "$name"; done | grep -q .
+    while read -r name; do from_skeleton "$name" || echo "$name"; done | grep -q .
 }
 
 account() {  # name: gone when nothing of it is left; a home with data is moved, never deleted

@@ -27,4 +27,5 @@ wait_and_hold() { flock "$1"; }
 flush() { sync -f "$1"; }
 local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970
 newer_than() { [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]; }  # file pid
+clear_places() { :; }  # that only labfab uses
 boot() { cat /proc/sys/kernel/random/boot_id; }  # what tells one boot from another

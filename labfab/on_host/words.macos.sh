@@ -41,10 +41,10 @@ boot() { sysctl -n kern.bootsessionuuid; }  # what tells one boot from another
 # Jobs of launchd. An override outlives its file, so `enable` is called only where somebody has switched the job off; what was
 # booted out takes its time to end, and until then `bootstrap` fails with 5.
 loaded() { launchctl print "system/$1" >/dev/null 2>&1; }  # label
-load_daemon() {  # label plist: as the file says now
+load_daemon() {  # label plist [seconds]: as the file says now
   if launchctl print-disabled system | grep -qE "\"$1\" => (disabled|true)"; then launchctl enable "system/$1"; fi
   ! loaded "$1" || unload_daemon "$1" || return
-  for _ in $(seq 10); do
+  for _ in $(seq $(( ${3:-5} * 2 ))); do
     said=$(launchctl bootstrap system "$2" 2>&1) && return
     sleep 0.5
   done
@@ -95,9 +95,16 @@ set_access() {  # on, off or none, and the members; the list is never in force b
   for member in $have; do
     case " $* " in *" $member "*) continue ;; esac
     # Of an account that was deleted meanwhile only the name is left.
-    dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" ||
-      dscl . -delete "/Groups/$group" GroupMembership "${member#*:}" || return
+    dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" || strike_dead "$group" "${member#*:}" || return
   done
   name=$ACCESS; [ "$wanted" = on ] || name=$ACCESS-disabled
-  [ "$group" = "$name" ] || dscl . -change "/Groups/$group" RecordName "$group" "$name"
+  [ "$group" = "$name" ] || dscl . -change "/Groups/$group" RecordName "$group" "$name" || return
+  dscacheutil -flushcache  # the next login may come before it is noticed
 }
+strike_dead() {  # group name: and the numbers that nobody has
+  dscl . -delete "/Groups/$1" GroupMembership "$2" || return
+  for id in $(values "/Groups/$1" GroupMembers); do
+    if found=$(dscl /Search -search /Users GeneratedUID "$id") && [ -z "$found" ]; then dscl . -delete "/Groups/$1" GroupMembers "$id"; fi
+  done
+}
+clear_places() { rmdir /private/var/lib /private/var/cache /private/var/backups 2>/dev/null || true; }  # a Mac has none by itself

@@ -18,9 +18,10 @@ NAME = "launchd"
 LABEL = "org.labfab.jupyter"
 PLIST = f"/Library/LaunchDaemons/{LABEL}.plist"
 PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+END = 20  # seconds that it has to end by itself; launchd may know it no more, and refuse the next one until then
 LINT = 'plutil -lint -s "$NEW"'  # before a property list takes its place
 # The account opens its own log: launchd, which is root, could be led elsewhere by a link.
-RUN = "umask 077; exec {prefix}/bin/jupyter-lab --no-browser >>{home}/.jupyter/lab.log 2>&1"
+RUN = 'umask 077; exec "$HOME"/{prefix}/bin/jupyter-lab --no-browser >>"$HOME"/.jupyter/lab.log 2>&1'
 # For the account's own command that starts JupyterLab: launchd takes orders from root alone.
 BY_HAND = f"""\
 if [ -e {PLIST} ]; then
@@ -42,12 +43,12 @@ def text(c: Connection) -> str:
         {
             "Label": LABEL,
             "UserName": account.name,
-            "ProgramArguments": ["/bin/sh", "-c", RUN.format(prefix=prefix, home=account.home)],
+            "ProgramArguments": ["/bin/sh", "-c", RUN.format(prefix=PREFIXES[want.python])],
             "EnvironmentVariables": {"HOME": account.home, "PATH": f"{prefix}/bin:{PATH}"},
             "WorkingDirectory": account.home,
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
-            "ExitTimeOut": 20,
+            "ExitTimeOut": END,
             "SoftResourceLimits": {"NumberOfFiles": 4096},  # launchd's own 256 are soon used up by kernels
         }
     ).decode()
@@ -61,7 +62,7 @@ def install(c: Connection) -> None:
 
 def start(c: Connection) -> None:
     undo = ("service stop %s", Settings.of(c).jupyter_user)
-    change(c, "load_daemon %s %s", LABEL, PLIST, why="start JupyterLab", undo=undo, then={"lab.service": "yes"})
+    change(c, "load_daemon %s %s %s", LABEL, PLIST, END + 5, why="start JupyterLab", undo=undo, then={"lab.service": "yes"})
 
 
 def stop(c: Connection) -> None:

@@ -173,16 +173,18 @@ def plist(ports: Sequence[int]) -> str:
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
-    """Let in over SSH administrators, these accounts, and who is on Remote Login's list already."""
-    have = facts(c).ssh
-    members = dict.fromkeys([*sorted(have.members), f"group:{ADMINS}", *(f"user:{name}" for name in names)])
+    """Let in over SSH administrators, these accounts, and who is on Remote Login's list already, if it is in force."""
+    have, ours = facts(c).ssh, [f"group:{ADMINS}", *(f"user:{name}" for name in names)]
+    kept = sorted(have.members) if have.access == "on" else []  # else nobody has looked at it for long
+    others = "".join(f" and the {member.replace(':', ' ')}" for member in kept if member not in ours)
+    members = dict.fromkeys([*kept, *ours])
     if have.access == "on" and have.members == set(members):
         return
     before = ("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members))
     change(
         c, "set_access on" + " %s" * len(members), *members, undo=before,
-        why=f"let only administrators, {' and '.join(names)} log in over SSH",
-        then={"ssh.access": "on", **{f"ssh.member.{member}": "yes" for member in members}},
+        why=f"let only administrators, {' and '.join(names)}{others} log in over SSH",
+        then={"ssh.access": "on", **{f"ssh.member.{member}": "yes" if member in members else None for member in {*members, *have.members}}},
     )  # fmt: skip
 
 

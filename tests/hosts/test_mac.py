@@ -208,6 +208,7 @@ def test_undo_gives_the_state_before(guided):
     guided.run("setup.undo").ok()
     assert probes.answering(guided.host.address, [22, 2222]) == [22]
     assert guided.host.checksums() == guided.bare
+    assert guided.host.run("ls /private/var/backups/labfab 2>/dev/null || true") == ""  # all that the home had was of its making
     assert guided.host.run("launchctl list | grep -c labfab || true") == "0"
 
 
@@ -293,6 +294,18 @@ def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
     attempt.signal(signal.SIGKILL)
     attempt.end()
     faulty.heals()
+
+
+def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
+    """Its name and its number, which decides on a Mac."""
+    group, number = f"/Groups/{LIST}-lost", "AAAAAAAA-0000-0000-0000-000000000000"
+    words = scripts.script("words", "Darwin").replace(LIST, f"{LIST}-lost")
+    faulty.host.run(f"dseditgroup -o create -q {LIST}-lost; dseditgroup -o edit -a admin -t user {LIST}-lost")
+    faulty.host.run(f"dscl . -append {group} GroupMembership ghost; dscl . -append {group} GroupMembers {number}")
+    faulty.host.run("sh -s", input=words + "set_access on user:admin\n")
+    left = faulty.host.run(f"dscl . -read {group} GroupMembership GroupMembers")
+    faulty.host.run(f"dseditgroup -o delete -q {LIST}-lost")
+    assert "ghost" not in left and number not in left and "admin" in left and left.count("-") == 4
 
 
 def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(module_host, module_fab):

@@ -89,15 +89,17 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     assert model.writes == []
 
 
-def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac):
-    """The way back names the list of before."""
+@pytest.mark.parametrize("state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")])
+def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
+    """But for one that was not in force; the way back names the list of before."""
     model = mac()
     keys.copy(model.c)
-    model.sections["ssh"] |= {"access": "off", "member.user:ada": "yes"}
+    model.sections["ssh"] |= {"access": state, "member.user:ada": "yes"}
     model.again()
     access.restrict(model.c)
-    assert model.writes[0].command == "set_access on group:admin user:ada user:admin user:lab"
-    assert '"undo": ["set_access off group:admin user:ada"]' in "".join(model.told)
+    wanted = f"group:admin {kept}user:admin user:lab"
+    assert model.writes[0].command == f"set_access on {wanted}" and f"admin and lab{others} log in" in model.whys[0]
+    assert f'"undo": ["set_access {state} group:admin user:ada"]' in "".join(model.told)
     assert model.logins[-2:] == [("lab", 22), ("admin", 22)]  # both got in, before it was kept
 
 

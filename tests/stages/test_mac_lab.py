@@ -190,7 +190,7 @@ def test_launchd_starts_it_as_its_account(mac):
     assert (made.path, made.user, made.mode, made.check) == (launchd.PLIST, "root", "644", 'plutil -lint -s "$NEW"')
     plist = plistlib.loads(made.text.encode())
     assert plist["UserName"] == "lab" and plist["RunAtLoad"] and plist["KeepAlive"] == {"SuccessfulExit": False}
-    assert plist["ProgramArguments"][2].startswith("umask 077; exec /Users/lab/miniforge3/bin/jupyter-lab ")
+    assert plist["ProgramArguments"][2].startswith('umask 077; exec "$HOME"/miniforge3/bin/jupyter-lab ')
     assert plist["EnvironmentVariables"]["HOME"] == "/Users/lab" and not {"StandardOutPath", "StandardErrorPath"} & plist.keys()
     service.service(model.again())
     assert model.whys == []

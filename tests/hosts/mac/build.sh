@@ -119,4 +119,5 @@ $private/tar -c --one-file-system --exclude=./mac-root --exclude=./mac-double --
 cd /mac-root
 for name in etc var tmp; do $private/mv $name private/ && $private/ln -s private/$name $name; done
 $private/rm -f private/etc/resolv.conf private/etc/hostname private/etc/hosts private/etc/mtab private/etc/os-release private/etc/debian_version
+$private/rm -rf private/var/cache private/var/backups
 printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' >private/etc/hosts

@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
     rest = list(words)
     while rest and rest[0] in ("-q", "-raw"):
         rest.pop(0)
-    if len(rest) < 2 or rest[0] not in (".", "/Local/Default", "localhost"):
+    if len(rest) < 2 or rest[0] not in (".", "/Local/Default", "/Search", "localhost"):
         return state.fail(USAGE, 64)
     command, rest = rest[1].lstrip("-"), rest[2:]
     run = COMMANDS.get(command)
