@@ -5,7 +5,6 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host import Host
-from labfab.shell import Result
 from labfab.stages import system
 
 
