@@ -75,6 +75,7 @@ QUESTIONS = (
     word("f=$(mktemp); newer_than $f 1 && echo newer; rm $f; newer_than /etc/hosts $$ || echo older", r"^newer\nolder$", "ps(1), date(1)"),
     word("boot", r"^[0-9A-F-]{36}$", "sysctl(8), kern.bootsessionuuid"),
     word("f=$(mktemp) && exec 9>>$f && hold 9 && echo held; rm -f $f", r"^held$", "flock(2), perl"),
+    Question("LC_ALL=en_US.UTF-8 perl -e 'print qq(quiet)' 2>&1 | head -n 1", r"^quiet$", "perllocale(1)"),
     Question("printf 'ab' | base64", r"^YWI=$", "base64(1)"),
     Question("ps -u $(id -u) -o pid= -o rss= -o pcpu= -o args= | head -n 1", r"^ *\d+ +\d+ +\d+[.,]\d ", "ps(1)"),
     Question("LC_ALL=C ps -o lstart= -p $$", r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *$", "ps(1)"),

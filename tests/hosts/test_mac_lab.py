@@ -169,8 +169,9 @@ def test_launchd_starts_it_again_after_a_restart(run, box):
     assert box.run("stat -f '%Su %Lp' /Users/lab/.jupyter/lab.log").strip() == "lab 600"
 
 
-def test_filevault_keeps_labfab_from_a_restart(run, box):
-    mac.switch(box, "filevault", True)
+@pytest.mark.parametrize("state", ["on", "soon"])
+def test_filevault_keeps_labfab_from_a_restart(run, box, state):
+    mac.switch(box, "filevault", state)
     try:
         before = box.boot_id()
         run("system.reboot").fails("FileVault is on", "sudo fdesetup authrestart")

@@ -9,7 +9,8 @@ from . import directory, state
 
 def main(words: list[str]) -> int:
     if words == ["status"]:
-        print(f"FileVault is {'On' if state.on('filevault') else 'Off'}.")
+        soon = ", but will be enabled after the next restart" if state.switch("filevault") == "soon" else ""
+        print(f"FileVault is {'On' if state.on('filevault') else 'Off'}{soon}.")
         return 0
     if words == ["isactive"]:
         print("true" if state.on("filevault") else "false")

@@ -10,7 +10,7 @@ SWITCHES = {
     "full-disk-access": "on",  # what comes in over SSH may change accounts, and systemsetup works
     "home-created": "on",  # sysadminctl makes the home of an account that it adds
     "command-line-tools": "on",  # off: /usr/bin/python3 is only the stub that offers to install them
-    "filevault": "off",  # on: after a reboot nothing answers until somebody unlocks the disk
+    "filevault": "off",  # on: after a reboot nothing answers until somebody unlocks the disk; soon: from the next one on
     "bootstrap-refusals": "0",  # how many times launchd refuses to load a job, as it does for a moment after a bootout
     "old-launchctl": "off",  # print-disabled says true and false, as before macOS 13
     "remote-login-by-settings": "off",  # switched on in System Settings of macOS 26: print names no property list
