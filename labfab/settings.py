@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
     restrict_logins: Annotated[
-        bool, doc("macOS: let in over SSH only administrators and JupyterLab's account, as `Only these users` of Remote Login does")
+        bool, doc("macOS: let in over SSH only administrators, JupyterLab's account and who is on Remote Login's list already")
     ] = True
     close_port_22: Annotated[
         bool,

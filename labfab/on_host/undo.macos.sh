@@ -36,7 +36,7 @@ delete_account() {  # sysadminctl ends with 0 also where it did nothing
   return 1
 }
 
-shown() { ! there "$1" || dscl . -delete "/Users/$1" IsHidden; }  # account: by the login window
+shown() { [ -z "$(values "/Users/$1" IsHidden)" ] || dscl . -delete "/Users/$1" IsHidden; }  # account: by the login window
 
 LOGIN_WINDOW=/Library/Preferences/com.apple.loginwindow
 others_shown() {  # value of before; empty: none

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_REVERT_AFTER": "180"}  # a double is slow on a busy machine
 ACCESS = ("user.add", "keys.copy", "ssh.restrict", "ssh.disable-passwords", "ssh.disable-root", "ssh.change-port")
+PASSWORD = "what admin types for sudo"
 ARMED = "[ -e /var/lib/labfab/guard/armed ]"
 LOADED = "launchctl print system/org.labfab.sshd >/dev/null 2>&1"
 LIST = "com.apple.access_ssh"
@@ -210,6 +211,27 @@ def test_undo_gives_the_state_before(guided):
     assert guided.host.checksums() == guided.bare
     assert guided.host.run("ls /private/var/backups/labfab 2>/dev/null || true") == ""  # all that the home had was of its making
     assert guided.host.run("launchctl list | grep -c labfab || true") == "0"
+
+
+def test_one_whose_sudo_asks_and_that_is_slow_to_end_its_jobs(module_host, module_fab):
+    """As real ones are, and macOS 12 in its launchctl; where sysadminctl makes no home, it is made; nothing stays of it."""
+    box = Mac(module_host("mac", "asking", user="admin", key=module_fab.key, password=PASSWORD, nopasswd=False), module_fab)
+    bare = box.host.checksums()
+    for name, value in (("old-launchctl", True), ("home-created", False), ("product-version", "12.7.6")):
+        mac.switch(box.host, name, value)
+    said = ""
+    for stage in (*ACCESS, "ssh.close-port-22"):
+        mac.switch(box.host, "bootstrap-refusals", "2")
+        said += box.run(stage, sudo_password=PASSWORD).ok().text
+    assert "] make /Users/lab\n" in said and "] have launchd listen there\n" in said and "] close port 22\n" in said
+    assert box.ssh("lab", 2222, "pwd").stdout == "/Users/lab\n" and PASSWORD not in said
+    box.run("user.add", sudo_password="wrong").fails("sudo")
+    box.host.reboot(port=2222)
+    assert probes.answering(box.host.address, [22, 2222]) == [2222]
+    mac.switch(box.host, "bootstrap-refusals", "2")
+    box.run("setup.undo", sudo_password=PASSWORD).ok()
+    assert probes.answering(box.host.address, [22, 2222]) == [22]
+    assert box.host.checksums() == bare
 
 
 @pytest.fixture(scope="module")
