@@ -209,7 +209,8 @@ class Facts:
 
     def raw(self, section: str) -> Values:
         """One section's values; the first question of a run reads them all."""
-        known = Host.of(self.c).facts
+        known, asked = Host.of(self.c).facts, Host.of(self.c).asked
+        asked.setdefault(Host.of(self.c).stage, set()).add(section)
         if section not in known:
             known.update(read(self.c, section))
         return known[section]
@@ -332,7 +333,7 @@ def begin(c: Connection) -> None:
 def read(c: Connection, section: str) -> dict[str, Values]:
     """Read the host, or wait for what it was asked already. section: the one that is needed now."""
     host = Host.of(c)
-    wanted = tuple(name for name in SECTIONS if not host.changes or name == section or name not in SLOW)
+    wanted = due(host, section)
     reading, host.reading = host.reading, None
     try:
         wanted = SECTIONS if reading else wanted
@@ -342,6 +343,15 @@ def read(c: Connection, section: str) -> dict[str, Values]:
     if not answer.ok:
         raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
     return parse(answer.out, wanted)
+
+
+def due(host: Host, section: str) -> tuple[str, ...]:
+    """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage."""
+    if not host.changes:
+        return SECTIONS
+    if host.changes[-1].stage == host.stage and not host.facts:
+        return tuple(name for name in SECTIONS if name in host.asked[host.stage])
+    return tuple(name for name in SECTIONS if name == section or (name not in SLOW and name not in host.facts))
 
 
 def script(c: Connection, sections: tuple[str, ...]) -> str:

@@ -76,6 +76,7 @@ class Host:
         self.shell: Shell | None = None
         self.claim = Claim()
         self.facts: dict[str, Any] = {}
+        self.asked: dict[str, set[str]] = {}  # stage -> the sections of facts that it asks about
         self.reading: Frame | None = None  # facts under way
         self.resumed = False
         self.beside: Beside | None = None

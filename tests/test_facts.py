@@ -11,7 +11,7 @@ import pytest
 
 from labfab import facts, scripts
 from labfab.errors import SetupError
-from labfab.host import Host
+from labfab.host import Change, Host
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -235,12 +235,26 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
     for _ in range(2):
         assert facts.facts(model.c).firewall.active is False and facts.facts(model.c).python.lab is False
     assert len(model.told) == 1
-    Host.of(model.c).changes.append("one")
+    Host.of(model.c).changes.append(Change("ssh", "one"))
     Host.of(model.c).forget()
     assert facts.facts(model.c).lab.api == "" and facts.facts(model.c).firewall.active is False
     assert len(model.told) == 2 and "updates" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
     assert facts.facts(model.c).updates.age == 10
     assert len(model.told) == 3
+
+
+def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
+    """To read all of a host takes the host a while; a stage looks at a part of it, again and again."""
+    model = fake()
+    host = Host.of(model.c)
+    host.stage = "ssh"
+    assert facts.facts(model.c).ssh.ports == {22} and "root" in facts.facts(model.c).accounts
+    host.changes.append(Change("ssh", "one"))
+    host.forget()
+    assert facts.facts(model.c).ssh.ports == {22}
+    assert re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split() == ["accounts", "ssh"]
+    assert facts.facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
+    assert {"python", "jupyter", "firewall"} < set(re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split())
 
 
 def test_a_script_that_fails_is_told(fake, monkeypatch):

@@ -41,8 +41,8 @@ def configure(c: Connection) -> None:
     identity = config.setdefault("IdentityProvider", {})
     identity["hashed_password"] = hashed(c, want, config)
     identity.setdefault("token", random.token_hex(24))
-    write(c, want, config, why="write Jupyter's configuration")
     warn_of_others(c)
+    write(c, want, config, why="write Jupyter's configuration")
 
 
 def wanted(c: Connection, want: Settings) -> Config:
