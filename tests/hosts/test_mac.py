@@ -330,6 +330,12 @@ def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
     assert "ghost" not in left and number not in left and "admin" in left and left.count("-") == 4
 
 
+def test_of_the_folders_that_a_mac_has_not_none_stays_empty(faulty):
+    words = scripts.script("words", "Darwin")
+    faulty.host.run("sh -s", input=words + "mkdir -p /private/var/backups && clear_places\n")
+    assert faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true") == "/private/var/lib"  # it holds something
+
+
 def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(module_host, module_fab):
     """macOS makes the account, and would not take it away again: both are said, and the next undo ends what this one cannot."""
     box = Mac(module_host("mac", "closed", user="admin"), module_fab)

@@ -22,7 +22,7 @@ STATE = """\
 find /Library/LaunchDaemons /Library/Preferences /Users -type f ! -path '/Users/lab/*' \\
   ! -name .zsh_history ! -name '*.PowerManagement.plist' -exec shasum {} + | sort
 pmset -g custom; launchctl list | cut -f 3 | sort; launchctl print-disabled system; dscl . -list /Users UniqueID
-ls -d /private/var/cache /private/var/backups /var/cache/labfab /var/lib/labfab /Users/lab 2>/dev/null; pgrep -f '[j]upyter-lab'; true
+ls -d /var/cache/labfab /var/lib/labfab /Users/lab 2>/dev/null; pgrep -f '[j]upyter-lab'; true
 """
 
 
