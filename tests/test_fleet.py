@@ -439,6 +439,7 @@ def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch)
 def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
     """KeyboardInterrupt arrives in the threads, so guards tell what becomes of a change; waiting hosts do not begin."""
     monkeypatch.setenv("LABFAB_PARALLEL", "2")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests were started in the background
     begun, heard, cleaned = [], [], []
     both = threading.Barrier(2, action=lambda: os.kill(os.getpid(), signal.SIGINT), timeout=5)
 
@@ -455,7 +456,10 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
         finally:
             cleaned.append(c.host)
 
-    code, out, err = fab("-H", f"{THREE},root@d", "work", "after", work=work, after=lambda c: begun.append("after"))
+    try:
+        code, out, err = fab("-H", f"{THREE},root@d", "work", "after", work=work, after=lambda c: begun.append("after"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(begun) == 2 and sorted(heard) == sorted(begun) == sorted(cleaned)
     assert err.count("stopped: the host takes the change back by itself") == 2
