@@ -1,8 +1,11 @@
 """The stages of a recipe, one after the other and beside each other, on a model."""
 
+import json
+import shlex
+
 import pytest
 
-from labfab import beside, road
+from labfab import beside, road, setup
 from labfab.errors import SetupError
 from labfab.host import Host
 from tests import fake as models
@@ -51,3 +54,14 @@ def test_what_failed_beside_is_told_with_what_ended_the_run(trodden, capsys):
     with pytest.raises(SetupError, match="the disk is full"):
         walk([("late", late), ("next", next_), ("last", lambda c: None)], "late")
     assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(model.c).changes == ["half"]
+
+
+@pytest.mark.parametrize("name", setup.BESIDE)
+def test_what_goes_on_beside_leaves_nothing_to_take_back(fake, name):
+    """A guard that reverts meanwhile strikes out every line of the journal since it was armed."""
+    model = fake()
+    model.sections["updates"]["age"] = "9999999"
+    model.install("sudo")
+    dict(setup.UBUNTU)[name](model.c)
+    lines = [json.loads(shlex.split(found[1])[0]) for found in map(models.NOTE.search, model.told) if found]
+    assert lines and not any(line.keys() & {"undo", "path"} for line in lines)
