@@ -1,7 +1,7 @@
 """Screen: what the user sees.
 
 One line a change, live while it lasts on a terminal, plain otherwise. Of hosts at work side by side each has a desk, which
-takes what it says and asks; fleet.py makes them.
+takes what it says and asks; fleet/ makes them.
 """
 
 from __future__ import annotations

@@ -14,14 +14,15 @@ from fabric import Config, Connection, Task, task
 from fabric.main import Fab
 from invoke import Collection, Exit
 
-from labfab import fleet, log, questions, screen
+from labfab import screen
 from labfab.errors import SetupError, Unreachable
+from labfab.fleet import executor, log, questions
+from labfab.fleet.member import Member
+from labfab.fleet.questions import Later, Questions
+from labfab.fleet.view import Block, View
 from labfab.host import Host
 from labfab.laptop import ssh_config
-from labfab.member import Member
-from labfab.questions import Later, Questions
 from labfab.task import host_task, laptop_task
-from labfab.view import Block, View
 from tests.fake import alone as alone_
 
 alone = alone_
@@ -40,7 +41,7 @@ def fab(alone, capsys, monkeypatch):
 
     def run(*words: str, **tasks) -> tuple[int, str, str]:
         namespace = Collection(*(made if isinstance(made, Task) else ours(made, name) for name, made in tasks.items()))
-        program = Fab(name="fab", version="0", executor_class=fleet.Executor, config_class=Config, namespace=namespace)
+        program = Fab(name="fab", version="0", executor_class=executor.Executor, config_class=Config, namespace=namespace)
         try:
             program.run(["fab", *words])
             code = 0
@@ -579,7 +580,7 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
     (alone / "home/.ssh/config").write_text("Host box\n  HostName 203.0.113.5\n  User ada\n")
     config = Config()
     size = len(config.base_ssh_config._config)
-    copies = [fleet.own(config) for _ in range(5)]
+    copies = [executor.own(config) for _ in range(5)]
     assert len(config.base_ssh_config._config) == size
     for copy in copies:
         c = Connection("box", config=copy)
@@ -600,7 +601,7 @@ def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
-    assert fleet.room(hosts) == most
+    assert executor.room(hosts) == most
 
 
 def test_an_interrupt_reaches_a_thread():
@@ -618,6 +619,6 @@ def test_an_interrupt_reaches_a_thread():
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     begun.wait(5)
-    fleet.interrupt(thread)
+    executor.interrupt(thread)
     thread.join(5)
     assert heard.is_set()

@@ -81,7 +81,7 @@ def test_the_wheel_holds_all_that_it_reads(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     read = {str(path.relative_to(REPO)) for path in (REPO / "labfab").rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert {name for name in read if "__pycache__" not in name} <= names
-    assert {"labfab/on_host/facts.sh", "labfab/on_host/words.macos.sh", "labfab/on_host/job.py"} <= names
+    assert {"labfab/on_host/facts.sh", "labfab/fleet/executor.py", "labfab/on_host/words.macos.sh", "labfab/on_host/job.py"} <= names
     assert {"labfab/config/droplet.yaml", "labfab/config/templates/apache-site.conf"} <= names
     assert not [name for name in names if name.startswith(("tests/", "config/"))]
 

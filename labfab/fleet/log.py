@@ -12,8 +12,8 @@ import shutil
 import time
 from pathlib import Path
 
-from .laptop import files
-from .plain import plain
+from ..laptop import files
+from ..plain import plain
 
 KEPT = 20  # runs
 RUN = re.compile(r"\d{8}-\d{6}-\d+")

@@ -1,4 +1,4 @@
-"""Fleet: one task on many hosts at once.
+"""Executor: one task on many hosts at once.
 
 `fab` uses this executor when fabric.yaml names it under tasks.executor_class. Tasks of other libraries run in it as
 they are; with one host, or without -H, nothing differs from Fabric's own.
@@ -24,13 +24,14 @@ from fabric.tasks import ConnectionCall
 from invoke import Call, Config, Context, Task
 from paramiko import SSHConfig
 
-from . import log, recap, screen
-from .errors import SetupError
-from .laptop import secrets
+from .. import screen
+from ..errors import SetupError
+from ..laptop import secrets
+from ..settings import Settings
+from ..task import HostTask, LaptopTask
+from . import log, recap
 from .member import FAILED, STOPPED, WAITING, WORKING, Member
 from .questions import Later, Questions
-from .settings import Settings
-from .task import HostTask, LaptopTask
 from .view import Block, View
 
 FILES, SPARE = 4, 100  # open files of one host at most, and of the program itself

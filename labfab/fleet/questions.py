@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from . import screen
-from .errors import SetupError
+from .. import screen
+from ..errors import SetupError
 
 TRIES = 3
 NAMED = 3  # hosts that a question names before it counts the others

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from fabric.tasks import ConnectionCall
 from invoke import Config, Context, Exit
 
+from ..errors import Unreachable
+from ..host import Host
+from ..names import block_of, jump
+from ..settings import Settings
+from ..task import HostTask, LaptopTask
 from . import log
-from .errors import Unreachable
-from .host import Host
-from .names import block_of, jump
 from .questions import Later
-from .settings import Settings
-from .task import HostTask, LaptopTask
 
 if TYPE_CHECKING:
     from .view import View

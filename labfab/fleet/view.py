@@ -8,9 +8,9 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, TextIO
 
-from . import screen
-from .plain import plain
-from .screen import duration
+from .. import screen
+from ..plain import plain
+from ..screen import duration
 
 if TYPE_CHECKING:
     from .member import Member

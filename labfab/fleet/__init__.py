@@ -1,0 +1,5 @@
+"""Fleet: many hosts at once."""
+
+from .executor import Executor
+
+__all__ = ["Executor"]
