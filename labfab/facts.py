@@ -24,8 +24,8 @@ from .shell import ConnectionLost
 
 SCRIPT = scripts.shared("facts")
 APACHE = scripts.shared("apache")
-SECTIONS = ("system", "updates", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy")
-SLOW = ("updates", "proxy")  # apt's simulation, Apache's own look at its files
+SECTIONS = ("system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy")
+SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
 
@@ -60,7 +60,6 @@ class System(msgspec.Struct, frozen=True):
 
 class Updates(msgspec.Struct, frozen=True):
     age: int  # seconds since the lists were fetched
-    pending: int | None  # packages to install or remove; None: could not be found out
     interrupted: bool  # dpkg was stopped in the middle
     listed: str = ""  # what softwareupdate said, on macOS
     filevault: bool = False  # macOS: after a restart somebody has to type a password before anybody gets in
@@ -226,10 +225,13 @@ class Facts:
     @cached_property
     def updates(self) -> Updates:
         v = self.raw("updates")
-        pending = v.get("pending", "")
-        return Updates(
-            int(v.get("age", 0)), int(pending) if pending else None, "interrupted" in v, text(v.get("listed", "")), "filevault" in v
-        )
+        return Updates(int(v.get("age", 0)), "interrupted" in v, text(v.get("listed", "")), "filevault" in v)
+
+    @cached_property
+    def pending(self) -> int | None:
+        """How many packages there are to install or remove; None: that could not be found out."""
+        found = self.raw("upgrades").get("pending", "")
+        return int(found) if found else None
 
     @cached_property
     def power(self) -> Power:

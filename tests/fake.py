@@ -65,7 +65,8 @@ class FakeHost:
         self.user, self.dry, self.lab = login, dry, lab
         self.sections = {name: {} for name in facts.SECTIONS}
         self.sections["system"] |= SYSTEM
-        self.sections["updates"] |= {"age": "10", "pending": "0"}
+        self.sections["updates"] |= {"age": "10"}
+        self.sections["upgrades"] |= {"pending": "0"}
         self.sections["ssh"] |= {"socket": "inactive", "port.22": "yes", "listening.22": "sshd"}
         self.set_file("ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root")
         self.add_account("root", uid=0, home="/root")

@@ -63,7 +63,8 @@ def list_updates(model, made) -> None:
     ]
     text = "Software Update Tool\n\n" + ("\n".join(lines) or "No new software available.")
     listed = base64.b64encode(text.encode()).decode()
-    model.sections["updates"] |= {"age": "0", "pending": str(len(model.updates)), "listed": listed}
+    model.sections["updates"] |= {"age": "0", "listed": listed}
+    model.sections["upgrades"] |= {"pending": str(len(model.updates))}
 
 
 def load_daemon(model, made, label) -> None:
@@ -308,7 +309,7 @@ EFFECTS = (
     (r"chpasswd", set_password),
     (rf'dpkg-query [^;]*; {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
     (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?", facts("updates", age="0")),
-    (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("updates", pending="0")),
+    (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("upgrades", pending="0")),
     (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),
     (rf"{APT}-f install", lambda model, made: None),
     (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: model.sections["system"].pop("settling")),

@@ -133,7 +133,7 @@ def test_what_counts_as_loopback(address, expected):
 def seen(audit=None, **facts) -> SimpleNamespace:
     """A look that has found these things."""
     have = {
-        "updates": Updates(0, 0, False), "firewall": Firewall(True, "deny", frozenset({2222})), "sudoers": None,
+        "updates": Updates(0, False), "pending": 0, "firewall": Firewall(True, "deny", frozenset({2222})), "sudoers": None,
         "ssh": SimpleNamespace(ports=frozenset({2222})),
     }  # fmt: skip
     return SimpleNamespace(
@@ -162,7 +162,7 @@ def test_the_time_that_the_question_took_is_no_drift(there, state):
      (3600, None, False, "not checked"), (3600, 0, True, "fail")],
 )  # fmt: skip
 def test_old_lists_know_no_upgrades(age, pending, interrupted, state):
-    assert asked("host-updates", seen(updates=Updates(age, pending, interrupted))).state == state
+    assert asked("host-updates", seen(updates=Updates(age, interrupted), pending=pending)).state == state
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,10 @@ def test_a_host_that_sleeps_is_a_warning(minutes, state):
 
 
 def test_updates_are_told_in_the_words_of_the_system():
-    assert asked("host-updates", on_mac(updates=Updates(0, 2, False))).detail.startswith("2 updates wait (those that need a restart")
-    assert asked("host-updates", on_mac(updates=Updates(0, None, False))).detail == "Apple has not been asked yet"
+    mac = on_mac(updates=Updates(0, False), pending=2)
+    assert asked("host-updates", mac).detail.startswith("2 updates wait (those that need a restart")
+    mac = on_mac(updates=Updates(0, False), pending=None)
+    assert asked("host-updates", mac).detail == "Apple has not been asked yet"
 
 
 def published(publish: str, audit=None, **facts) -> SimpleNamespace:

@@ -79,7 +79,7 @@ def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
     assert found["system"]["kernel"] == os.uname().sysname and found["system"]["machine"] == os.uname().machine
     assert found["accounts"][f"{ME.pw_name}.uid"] == str(ME.pw_uid)
     assert not [key for key in found["accounts"] if key.startswith("no-such")]
-    assert found["updates"]["pending"] == "2" if shutil.which("dpkg") else True
+    assert found["upgrades"]["pending"] == "2" if shutil.which("dpkg") else True
 
 
 def test_only_what_is_asked_for_is_read(read):
@@ -91,14 +91,14 @@ def test_only_what_is_asked_for_is_read(read):
 def test_the_verdict_of_a_simulation_is_kept(read, tmp_path):
     """The second reading does not simulate, and says the same."""
     path = stand_in(tmp_path, "apt-get", f"echo called >>{tmp_path}/calls; echo 'Inst a'")
-    assert [read("updates", path=path)["updates"]["pending"] for _ in range(2)] == ["1", "1"]
+    assert [read("upgrades", path=path)["upgrades"]["pending"] for _ in range(2)] == ["1", "1"]
     assert (tmp_path / "calls").read_text() == "called\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
 def test_a_simulation_that_fails_is_no_verdict(read, tmp_path):
     """Where apt stumbles, nothing pending is said, so nobody takes it for none."""
-    assert "pending" not in read("updates", path=stand_in(tmp_path, "apt-get", "exit 100"))["updates"]
+    assert "pending" not in read("upgrades", path=stand_in(tmp_path, "apt-get", "exit 100"))["upgrades"]
 
 
 def test_an_environment_with_python_is_recognised(read, tmp_path):
@@ -215,7 +215,7 @@ def test_every_section_of_an_empty_host_can_be_asked(fake):
     assert found.firewall == facts.Firewall(False, "", frozenset())
     assert found.python.versions == {} and not found.python.lab
     assert found.jupyter.config is None and found.lab.api == ""
-    assert found.updates.pending is None
+    assert found.pending is None
 
 
 def test_a_host_without_os_release_is_no_traceback(fake):
@@ -238,8 +238,8 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
     Host.of(model.c).changes.append(Change("ssh", "one"))
     Host.of(model.c).forget()
     assert facts.facts(model.c).lab.api == "" and facts.facts(model.c).firewall.active is False
-    assert len(model.told) == 2 and "updates" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
-    assert facts.facts(model.c).updates.age == 10
+    assert len(model.told) == 2 and "upgrades" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
+    assert facts.facts(model.c).pending == 0
     assert len(model.told) == 3
 
 

@@ -317,7 +317,7 @@ def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish):
     for dry in (True, False):
         Host.sessions.clear()
         model = fake(dry=dry, python="venv", publish=publish)
-        model.sections["updates"] |= {"age": "999999", "pending": "3"}
+        model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "999999", "3"
         for stage in stages:
             stage(model.c)
         whys.append([why for why in model.planned if not why.startswith("remember")])
@@ -331,7 +331,7 @@ def test_a_second_run_of_everything_changes_nothing(fake, alone, publish):
     stages = chosen(publish)
     for stage in stages:
         stage(model.c)
-    first, model.sections["updates"]["pending"] = dict(model.sections["ssh"]), "0"
+    first, model.sections["upgrades"]["pending"] = dict(model.sections["ssh"]), "0"
     model.again()
     for stage in stages:
         stage(model.c)

@@ -39,13 +39,13 @@ def sudo(look: Look) -> str:
 
 @check("host-updates", "all upgrades are in", mend="system.update", needs=["ssh-login"])
 def updates(look: Look) -> str:
-    have, words = look.facts.updates, look.platform
+    have, pending, words = look.facts.updates, look.facts.pending, look.platform
     if have.interrupted:
         raise Wrong("dpkg was stopped in the middle")
-    if have.pending is None:
+    if pending is None:
         raise Unseen(words.UNTOLD)
-    if have.pending:
-        raise Doubtful(f"{have.pending} {words.WAITING}")
+    if pending:
+        raise Doubtful(f"{pending} {words.WAITING}")
     if have.age > OLD:
         raise Doubtful(f"{words.LISTS}: {have.age // 86400} days old" if have.age < EVER else f"{words.LISTS}: never fetched")
     return f"the lists are {have.age // 3600} h old"

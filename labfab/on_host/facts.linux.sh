@@ -20,16 +20,22 @@ system() {
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 
-# The simulation costs 0.7 s, so its verdict is kept together with what it was made from.
 updates() {
   command -v apt-get >/dev/null || return 0
-  cache=/var/cache/labfab stamp=0
-  for seen in $(stat -c %Y $cache/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
+  stamp=0
+  for seen in $(stat -c %Y /var/cache/labfab/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
     [ "$seen" -le "$stamp" ] || stamp=$seen
   done
   say age $(( $(date +%s) - stamp ))
   for left in /var/lib/dpkg/updates/*; do [ ! -e "$left" ] || say interrupted yes; done
   grep -qE '^Status: .* (half-installed|half-configured|unpacked|triggers-pending)$' /var/lib/dpkg/status && say interrupted yes
+  return 0
+}
+
+# The simulation costs 0.7 s, so its verdict is kept together with what it was made from.
+upgrades() {
+  command -v apt-get >/dev/null || return 0
+  cache=/var/cache/labfab
   made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
     /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null | cksum)
   was= pending=

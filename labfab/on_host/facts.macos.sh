@@ -51,11 +51,14 @@ updates() {
   say age $(( $(date +%s) - $(stat -f %m $kept 2>/dev/null || echo 0) ))
   # Also while it is about to be switched on, it waits for a password after a restart.
   [ "$(fdesetup status 2>/dev/null)" = 'FileVault is Off.' ] || say filevault yes
+  [ ! -e $kept ] || blob listed <$kept
+}
+
+upgrades() {  # another macOS, as 26 is to 15, is nobody's to install but the owner's
+  kept=/var/cache/labfab/softwareupdate
   [ -e $kept ] || return 0
-  # Another macOS, as 26 is to 15, is nobody's to install but the owner's.
   say pending "$(awk -v runs="$(sw_vers -productVersion)" '/^ *\* Label: / { count++ }
     /^[ \t]*Title: macOS .*, Version: [0-9]/ { sub(/.*, Version: /, ""); if (int($0) != int(runs)) count-- } END { print count + 0 }' $kept)"
-  blob listed <$kept
 }
 
 power() { pmset -g 2>/dev/null | awk '$1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print $1 "=" $2 }'; }  # a Mac may lack some

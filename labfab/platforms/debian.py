@@ -84,12 +84,12 @@ def mend(c: Connection) -> None:
 def upgrade(c: Connection) -> None:
     """Install every upgrade and remove what nothing needs any more."""
     mend(c)
-    have = facts(c).updates
-    if have.pending is None:
+    pending = facts(c).pending
+    if pending is None:
         raise SetupError(f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there")
-    if have.pending:
+    if pending:
         command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
-        change(c, command, why=f"upgrade the system ({have.pending} packages)", long=True, then={"updates.pending": "0"})
+        change(c, command, why=f"upgrade the system ({pending} packages)", long=True, then={"upgrades.pending": "0"})
 
 
 def install(c: Connection, *packages: str, undo: str = "packages") -> None:

@@ -80,7 +80,7 @@ def upgrade(c: Connection) -> None:
     quiet = [item.label for item in found if not item.restart]
     if quiet:
         command = INSTALL + " %s" * len(quiet) + " && " + LIST
-        change(c, command, *quiet, why=f"install {', '.join(quiet)}", long=True, then={"updates.listed": "", "updates.pending": "0"})
+        change(c, command, *quiet, why=f"install {', '.join(quiet)}", long=True, then={"updates.listed": "", "upgrades.pending": "0"})
         left = {item.label for item in items(facts(c).updates.listed)} & set(quiet)
         if left:
             screen.warn(f"{', '.join(sorted(left))} did not install: /var/log/install.log there tells why")

@@ -18,7 +18,7 @@ def test_an_up_to_date_host_is_left_alone(fake):
 def test_old_lists_are_fetched_and_upgrades_installed(fake):
     """Lists older than update_max_age are fetched; then everything pending is installed without a question."""
     model = fake(update_max_age=1)
-    model.sections["updates"] |= {"age": "3601", "pending": "7"}
+    model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "3601", "7"
     system.update(model.c)
     assert model.whys == ["fetch the package lists", "upgrade the system (7 packages)"]
     assert "noninteractive" in model.writes[1].command and "--force-confold" in model.writes[1].command
@@ -37,7 +37,7 @@ def test_lists_of_the_last_day_are_fresh_enough(fake):
 def test_an_interrupted_dpkg_is_mended_first(fake):
     """What a cut-off run left half-configured is finished before anything is installed."""
     model = fake()
-    model.sections["updates"] |= {"interrupted": "yes", "pending": "2"}
+    model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
     system.update(model.c)
     assert model.whys == ["finish what dpkg was stopped in", "mend broken dependencies", "upgrade the system (2 packages)"]
 
@@ -45,7 +45,7 @@ def test_an_interrupted_dpkg_is_mended_first(fake):
 def test_a_simulation_that_failed_is_told(fake):
     """Where apt cannot tell what is pending, nothing is guessed."""
     model = fake()
-    model.sections["updates"]["pending"] = ""
+    model.sections["upgrades"]["pending"] = ""
     with pytest.raises(SetupError, match="apt cannot tell"):
         system.update(model.c)
 
