@@ -24,7 +24,9 @@ from .shell import ConnectionLost
 
 SCRIPT = scripts.shared("facts")
 APACHE = scripts.shared("apache")
-SECTIONS = ("system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy")
+SECTIONS = (
+    "system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy",
+)  # fmt: skip
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = re.compile(r"\[[a-z]+\]")
