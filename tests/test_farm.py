@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,10 +69,26 @@ def run(fields: Farm, names: list[str], **env: str) -> tuple[int, dict, str, Cos
             [str(BIN / "fab"), "-H", ",".join(names), "setup"], cwd=fields.home / "stranger", env=environment, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=stderr,
         )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)
+        memory, status, used = watched(process.pid)
     process.returncode = os.waitstatus_to_exitcode(status)
-    cost = Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss)
+    cost = Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, memory or used.ru_maxrss)
     return process.returncode, json.loads(out.read_text()), err.read_text(), cost
+
+
+def watched(pid: int) -> tuple[int, int, resource.struct_rusage]:
+    """Wait for a process; its peak of memory in kB, 0 where that cannot be told, with its status and what it used.
+
+    ru_maxrss begins with the memory of whoever started it (fork and exec keep it), which here is all of the farm.
+    """
+    peak = 0
+    while True:
+        with suppress(OSError):
+            found = re.search(r"^VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            peak = max(peak, int(found[1])) if found else peak
+        ended, status, used = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return peak, status, used
+        time.sleep(0.05)
 
 
 def port_of(fields: Farm) -> str:

@@ -32,8 +32,8 @@ def place(engine, fab_log) -> Iterator[Place]:
 
 
 def test_every_row_is_sabotaged():
-    """Those of a host that is published have their sabotages in test_check_https.py."""
-    assert {case.row for case in CASES} == {check.id for check in CHECKS if check.publish == ALWAYS}
+    """Those of a host that is published have their sabotages in test_check_https.py; only a Mac sleeps, in test_mac_lab.py."""
+    assert {case.row for case in CASES} | {"host-sleep"} == {check.id for check in CHECKS if check.publish == ALWAYS}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.state}")

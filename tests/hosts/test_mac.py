@@ -336,9 +336,9 @@ def test_of_the_folders_that_a_mac_has_not_none_stays_empty(faulty):
     assert faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true") == "/private/var/lib"  # it holds something
 
 
-def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(module_host, module_fab):
+def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(host, fab):
     """macOS makes the account, and would not take it away again: both are said, and the next undo ends what this one cannot."""
-    box = Mac(module_host("mac", "closed", user="admin"), module_fab)
+    box = Mac(host("mac", "closed", user="admin"), fab)
     before = box.host.checksums()
     mac.switch(box.host, "full-disk-access", False)
     assert "Allow full disk access for remote users" in box.run("user.add").ok().text
