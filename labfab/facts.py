@@ -1,7 +1,7 @@
 """Facts: what is there.
 
 One POSIX script, facts.sh in on_host/, reads a host in sections, in one round trip. A change forgets what was read;
-the first question afterwards reads them anew, but for those that take long and are not asked for.
+its stage then reads again what it asks about, and the next stage all the rest, but for what takes long and is not asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SECTIONS = (
 )  # fmt: skip
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
+AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}  # pmset's words for a Mac that is always there
 HEADER = re.compile(r"\[[a-z]+\]")
 
 Values = dict[str, str]
@@ -239,8 +240,7 @@ class Facts:
     def power(self) -> Power:
         v = self.raw("power")
         minutes = v.get("sleep", "")
-        awake = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
-        return Power(int(minutes) if minutes.isdigit() else None, all(v.get(name, value) == value for name, value in awake.items()))
+        return Power(int(minutes) if minutes.isdigit() else None, all(v.get(name, value) == value for name, value in AWAKE.items()))
 
     @cached_property
     def accounts(self) -> dict[str, Account]:

@@ -168,7 +168,6 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
 
     def tell(line: str) -> None:
         nonlocal last, newest
-        line = plain(line)
         newest = line or newest
         now = time.monotonic()
         if there := desk():

@@ -6,17 +6,20 @@ speak in the words of words.linux.sh or words.macos.sh, which say in each system
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "on_host"
 SYSTEMS = {"Linux": "linux", "Darwin": "macos"}  # uname -s
 
 
+@cache
 def own(name: str, kernel: str) -> str:
     """What is the host's own of a script. kernel: one of SYSTEMS."""
     return (FOLDER / f"{name}.{SYSTEMS[kernel]}.sh").read_text()
 
 
+@cache
 def shared(name: str) -> str:
     """What all systems have in common of a script."""
     return (FOLDER / f"{name}.sh").read_text()

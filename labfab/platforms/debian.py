@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from fabric import Connection
@@ -14,7 +13,7 @@ from ..host import Host, change
 from ..settings import Settings
 from . import sshd
 from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
-from .restart import wait_for_boot
+from .restart import restart
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
 HOMES, JUPYTER = "/home", ".local/share/jupyter"  # where homes are, and where Jupyter keeps its data in one
@@ -223,10 +222,4 @@ def keep_awake(c: Connection) -> None:
 
 def reboot(c: Connection) -> None:
     """Restart the machine and wait until a new boot answers."""
-    host = Host.of(c)
-    before = facts(c).system.boot_id
-    # Detached, so that the answer arrives before the machine goes down.
-    change(c, "nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", why="reboot")
-    if not host.planning:
-        time.sleep(2)
-        wait_for_boot(host, before)
+    restart(c, "systemctl reboot")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from fabric import Connection
 
 from .. import screen
-from ..facts import facts
+from ..facts import AWAKE, facts
 from ..host import change
 from ..settings import Settings
 
 # What was set for mains, battery and UPS is kept for the way back.
-AWAKE = 'pmset -g custom >"$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1'
-BY_HAND = "set keep_awake: true, or at the Mac: sudo pmset -a sleep 0 disksleep 0 womp 1 autorestart 1"
+SET = f"pmset -a {' '.join(f'{name} {value}' for name, value in AWAKE.items())}"
+KEEP_AND_SET = f'pmset -g custom >"$KEPT.pmset" && {SET}'
+BY_HAND = f"set keep_awake: true, or at the Mac: sudo {SET}"
 
 
 def keep_awake(c: Connection) -> None:
@@ -22,7 +23,7 @@ def keep_awake(c: Connection) -> None:
     have = facts(c).power
     if Settings.of(c).keep_awake:
         if not have.stays_awake:
-            then = {"power.sleep": "0", "power.disksleep": "0", "power.womp": "1", "power.autorestart": "1"}
-            change(c, AWAKE, why="let the Mac not go to sleep, and start after a power cut", undo=("power",), then=then)
+            then = {f"power.{name}": value for name, value in AWAKE.items()}
+            change(c, KEEP_AND_SET, why="let the Mac not go to sleep, and start after a power cut", undo=("power",), then=then)
     elif have.sleep:
         screen.warn(f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}")

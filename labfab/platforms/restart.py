@@ -1,4 +1,4 @@
-"""Restart: wait for a machine that goes down and comes back."""
+"""Restart: have a machine go down, and wait until it comes back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ import contextlib
 import time
 
 import paramiko
+from fabric import Connection
 
 from .. import connection, screen
 from .. import host as door
 from ..errors import SetupError
-from ..host import Host, Login
+from ..facts import facts
+from ..host import Host, Login, change
 
+# Detached, so that the answer arrives before the machine goes down.
+DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
 BOOT_ID = "boot"  # a word of the host: what tells one boot from another
+
+
+def restart(c: Connection, command: str) -> None:
+    """Restart the host and wait until a new boot answers. command: what this system calls it."""
+    host, before = Host.of(c), facts(c).system.boot_id
+    change(c, DETACHED, f"sleep 1; {command}", why="reboot")
+    if not host.planning:
+        time.sleep(2)
+        wait_for_boot(host, before)
 
 
 def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:

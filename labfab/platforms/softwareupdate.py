@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import time
 from typing import NamedTuple
 
 from fabric import Connection
@@ -23,7 +22,7 @@ from ..facts import facts
 from ..host import Host, change
 from ..settings import Settings
 from ..shell import ConnectionLost
-from .restart import wait_for_boot
+from .restart import restart, wait_for_boot
 
 # It ends with 0 also where it could not ask, so what it says is looked at.
 LIST = """\
@@ -126,9 +125,4 @@ def refuse_filevault(c: Connection, what: str) -> None:
 def reboot(c: Connection) -> None:
     """Restart the Mac and wait until a new boot answers."""
     refuse_filevault(c, "restart it")
-    before = facts(c).system.boot_id
-    # Detached, so that the answer arrives before the machine goes down.
-    change(c, "nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", why="reboot")
-    if not Host.of(c).planning:
-        time.sleep(2)
-        wait_for_boot(Host.of(c), before)
+    restart(c, "shutdown -r now")

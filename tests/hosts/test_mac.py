@@ -47,6 +47,13 @@ class Mac:
         env = ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()}
         return self.fab.on(self.host, *words, user="admin", env=env)
 
+    def loses_the_laptop(self, task: str, until: str) -> None:
+        """Begin a task, and kill the laptop's side once the host has come so far."""
+        attempt = self.start(task, revert_after="12")
+        self.wait_until(until)
+        attempt.signal(signal.SIGKILL)
+        attempt.end()
+
     def start(self, *words: str, **settings: str) -> Attempt:
         return Attempt(self.fab, self.host, words, "admin", ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()})
 
@@ -245,18 +252,12 @@ def faulty(module_host, module_fab):
 
 
 def test_the_laptop_dies(faulty):
-    attempt = faulty.start("ssh.change-port", revert_after="12")
-    faulty.wait_until(LOADED)
-    attempt.signal(signal.SIGKILL)
-    attempt.end()
+    faulty.loses_the_laptop("ssh.change-port", LOADED)
     faulty.heals()
 
 
 def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
-    attempt = faulty.start("ssh.change-port", revert_after="12")
-    faulty.wait_until(LOADED)
-    attempt.signal(signal.SIGKILL)
-    attempt.end()
+    faulty.loses_the_laptop("ssh.change-port", LOADED)
     faulty.host.run(f"mv {GUARD}/armed {GUARD}/reverting")  # as far as it got
     faulty.heals()
 
@@ -311,10 +312,7 @@ def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
     off = f"dscl . -change /Groups/{LIST} RecordName {LIST} {LIST}-disabled"
     faulty.host.run({"on": ":", "off": off, "none": f"dseditgroup -o delete -q {LIST}-disabled"}[before])
     faulty.before = faulty.state()
-    attempt = faulty.start("ssh.restrict", revert_after="12")
-    faulty.wait_until(LISTED)
-    attempt.signal(signal.SIGKILL)
-    attempt.end()
+    faulty.loses_the_laptop("ssh.restrict", LISTED)
     faulty.heals()
 
 
