@@ -75,10 +75,10 @@ class Bench:
     def __init__(self, plan: Plan, kit: Kit, line: wire.Wire | None, found: Found, index: str, stack: ExitStack) -> None:
         self.plan, self.kit, self.line, self.found, self.index, self.stack = plan, kit, line, found, index, stack
 
-    def boot(self, name: str, stack: ExitStack | None = None) -> Host:
-        """Boot a bare host whose key is known here; it ends with the stack, else with the measurement."""
+    def boot(self, name: str) -> Host:
+        """Boot a bare host whose key is known here; it ends with the measurement."""
         host = Host.boot(FLAVOUR, name, key=self.kit.fab.key)
-        (stack or self.stack).callback(host.stop)
+        self.stack.callback(host.stop)
         with (self.kit.fab.home / ".ssh" / "known_hosts").open("a") as known:
             known.write(f"{host.address} {host.host_key()}\n[{host.address}]:{recipe.PORT} {host.host_key()}\n")
         if self.index:
@@ -178,7 +178,11 @@ class Bench:
                 self.skip(table.CHANGE, table.FAR)
 
     def first(self) -> None:
-        """A bare host each time, for each tool; what they make of it has to be the same."""
+        """A bare host each time, for each tool; what they make of it has to be the same.
+
+        No host goes before all are measured: for minutes, ext4 looks long for a place among files that were just deleted.
+        """
+        self.stack.enter_context(room_for(3 * self.plan.first))
         self.host()  # its files are what the others write
         times: dict[str, list[float]] = {table.LABFAB: [], table.PYINFRA: [], table.TUNED: []}
         for number in range(self.plan.first):
@@ -191,18 +195,19 @@ class Bench:
 
     def from_bare(self, name: str, runs: list[float]) -> str:
         """Measure one tool on a new host, with nothing in the machine's memory that an earlier one put there; tell its state."""
-        with ExitStack() as stack:
-            host = self.boot("bare", stack)
-            stack.callback(self.forget, host)
-            kit, place = self.kit, [host.address]
-            make: dict[str, Callable[[], Contender]] = {
-                table.LABFAB: lambda: kit.labfab(name, f"root@{host.address}", settled=r"\b\d\d changes\b"),
-                table.PYINFRA: lambda: kit.pyinfra(name, place, fresh=True),
-                table.TUNED: lambda: kit.ansible(name, place, "tuned", fresh=True),
-            }
-            drop_caches()
-            runs.append(make[name]().run())
-            return host.run(recipe.STATE)
+        host = self.boot("bare")
+        self.stack.callback(self.forget, host)
+        kit, place = self.kit, [host.address]
+        make: dict[str, Callable[[], Contender]] = {
+            table.LABFAB: lambda: kit.labfab(name, f"root@{host.address}", settled=r"\b\d\d changes\b"),
+            table.PYINFRA: lambda: kit.pyinfra(name, place, fresh=True),
+            table.TUNED: lambda: kit.ansible(name, place, "tuned", fresh=True),
+        }
+        drop_caches()
+        runs.append(make[name]().run())
+        state = host.run(recipe.STATE)
+        host.pause()
+        return state
 
     def forget(self, host: Host) -> None:
         """Close the tunnel to a host that ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fabric import Connection
@@ -44,12 +44,17 @@ class Beside(threading.Thread):
 class Stage(Beside):
     """A stage at work in a second root shell of the host; what it needs must be there already, and what needs it waits."""
 
-    def __init__(self, c: Connection, stage: Callable[[Connection], None]) -> None:
-        """Begin at once."""
-        self.main, self.twin, self.took = Host.of(c), twin(c), 0.0
+    def __init__(self, c: Connection, stage: Callable[[Connection], object], group: str, step: int, needs: Sequence[Beside] = ()) -> None:
+        """Begin once what it needs has ended. group, step: what the journal files it under, and whose turn it is done ahead of."""
+        self.main, self.twin, self.needs, self.took = Host.of(c), twin(c), needs, 0.0
+        Host.of(self.twin).stage, Host.of(self.twin).step = group, step
         super().__init__(self.work, stage)
 
-    def work(self, stage: Callable[[Connection], None]) -> None:
+    def work(self, stage: Callable[[Connection], object]) -> None:
+        for other in self.needs:
+            other.join()
+        if any(other.error for other in self.needs):
+            return
         began = time.monotonic()
         try:
             stage(self.twin)
@@ -73,6 +78,7 @@ def twin(c: Connection) -> Connection:
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
     made.label, made.stage, made.depth, made.resumed = host.label, host.stage, host.depth, True
-    made.sudo_password, made.kernel = host.sudo_password, host.kernel
-    made.shell = made.claim.shell = made.root_shell(Settings.of(c))
+    made.sudo_password, made.kernel, made.began = host.sudo_password, host.kernel, host.began
+    made.shell = made.root_shell(Settings.of(c))
+    made.claim.join(made.shell)
     return new

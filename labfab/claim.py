@@ -18,9 +18,12 @@ LOCK = "/var/run/labfab/lock"
 PATIENCE = 20  # seconds to wait for the end of another run; the session of one that died ends within seconds
 # Says who holds it, else who held it last. `command` keeps dash alive where the file cannot be opened.
 TAKE = (
-    "mkdir -p -m 700 %s && command exec 9>>%s && "
-    "if hold 9; then echo free $(cat %s); echo $$ %s >%s; else echo held $(cat %s); fi"
+    "mkdir -p -m 700 %s && command exec 9>>%s && command exec 7>>%s && "
+    "{ if hold 9 && hold 7; then echo free $(cat %s); echo $$ %s >%s; else echo held $(cat %s); fi; exec 7>&-; }"
 )  # fmt: skip
+# Held together by the shells that work beside that one, and may outlive it.
+BESIDE = "%s.beside"
+JOIN = f"command exec 9>>{BESIDE} && share 9"
 
 
 class Claim:
@@ -32,8 +35,13 @@ class Claim:
 
     def ask(self, shell: Shell) -> Frame:
         """Ask for the lock; what is sent after it is done with the lock, if that is free."""
-        folder, lock = shlex.quote(LOCK.rpartition("/")[0]), shlex.quote(LOCK)
-        return shell.frame(TAKE % (folder, lock, lock, self.mark, lock, lock))
+        lock = shlex.quote(LOCK)
+        return shell.frame(TAKE % (shlex.quote(LOCK.rpartition("/")[0]), lock, BESIDE % lock, lock, self.mark, lock, lock))
+
+    def join(self, shell: Shell) -> None:
+        """Let a shell work beside the one that has the lock: no other run begins before both have ended."""
+        shell.frame(JOIN % shlex.quote(LOCK))
+        self.shell = shell
 
     def holder(self, shell: Shell, asked: Frame) -> str:
         """Who else has the lock; empty where it is ours.

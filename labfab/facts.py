@@ -354,8 +354,10 @@ def due(host: Host, section: str) -> tuple[str, ...]:
     if not host.changes:
         return SECTIONS
     if host.changes[-1].stage == host.stage and not host.facts:
-        return tuple(name for name in SECTIONS if name in host.asked[host.stage])
-    return tuple(name for name in SECTIONS if name == section or (name not in SLOW and name not in host.facts))
+        wanted = host.asked[host.stage]
+    else:
+        wanted = set(SECTIONS) - host.facts.keys()
+    return tuple(name for name in SECTIONS if name == section or (name in wanted and name not in SLOW))
 
 
 def script(c: Connection, sections: tuple[str, ...]) -> str:

@@ -57,7 +57,7 @@ class Window:
         want, have = Settings.of(self.c), facts(self.c).accounts
         accounts = [have[name] for name in {self.c.user, want.user, want.lab_user} if name in have]
         given = {
-            "PATHS": " ".join([*platform(self.c).GUARDED, *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
+            "PATHS": " ".join([*platform(self.c).guarded_files(self.c), *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
             "FOLDERS": " ".join(f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")),
             "RUN_SSHD": platform(self.c).run_sshd(self.c),
             "SECONDS_LEFT": want.revert_after,

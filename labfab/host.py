@@ -81,6 +81,7 @@ class Host:
         self.resumed = False
         self.beside: Beside | None = None
         self.changes: list[Change] = []
+        self.began, self.step = time.time(), 0  # by which the journal keeps the order of the work
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
@@ -351,9 +352,11 @@ def write(
 ) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
+    line = line | {"run": round(host.began, 3), "step": host.step}
     if host.window:
         host.window.arm()
         timeout = min(timeout, host.window.patience)
+        line["window"] = host.window.id
     began = time.monotonic()
     with screen.working(host.label, why) as tell:
         try:

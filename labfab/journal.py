@@ -46,13 +46,14 @@ class Entry(msgspec.Struct, frozen=True):
     undo: list[str] = []  # a command of undo.sh; none: by the file, or no way back
     path: str = ""  # the file that it wrote
     sha256: str = ""  # of what it wrote there
+    run: float = 0  # when its run began
+    step: int = 0  # of that run: what had its turn later comes later, also where it was done ahead
     undone: bool = False
 
     @property
     def state(self) -> str:
         """What is left of it: done, undone, or stays (it has no way back)."""
         return "undone" if self.undone else "done" if self.undo or self.path else "stays"
-
 
 
 def entry(
@@ -91,7 +92,7 @@ def command(line: dict[str, object]) -> str:
 
 
 def parse(text: str) -> list[Entry]:
-    """The entries of a journal, oldest first; half a line, left by a power cut, is passed over."""
+    """The entries of a journal, in the order of the work; half a line, left by a power cut, is passed over."""
     lines = []
     for line in text.splitlines():
         try:
@@ -99,7 +100,8 @@ def parse(text: str) -> list[Entry]:
         except (msgspec.DecodeError, UnicodeError):
             continue
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
-    return [msgspec.convert(line | {"undone": line["number"] in undone}, Entry) for line in lines if "number" in line]
+    entries = [msgspec.convert(line | {"undone": line["number"] in undone}, Entry) for line in lines if "number" in line]
+    return sorted(entries, key=lambda entry: (entry.run or entry.time, entry.step))
 
 
 def mark(numbers: Sequence[str]) -> str:

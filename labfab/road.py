@@ -1,8 +1,7 @@
-"""Road: the stages of a recipe, one after the other; what takes long goes on beside them until one of them needs it."""
+"""Road: the stages of a recipe, one after the other; what some have to do begins ahead of their turn, beside the others."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,50 +11,92 @@ from fabric import Connection
 from . import screen
 from .beside import Stage
 from .host import Host
+from .task import HostTask
 
 Do = Callable[[Connection], object]
-Beside = Mapping[str, tuple[Do, str]]  # stage -> whether there is much to do, and the stage that has to wait for it
+Stages = Sequence[tuple[str, HostTask]]
+
+
+class Ahead(NamedTuple):
+    """What a stage can do before its turn, in a root shell of its own."""
+
+    after: Sequence[str]  # begins once these are through, as far as they are stages of this walk
+    due: Do  # whether there is much to do, and nothing in its way
+    do: Do  # that work; the stage itself finds it done, and does what is left
+    needs: Sequence[str] = ()  # stages whose own work ahead has to have ended
 
 
 class Took(NamedTuple):
-    """How long a stage took, and whether others went on meanwhile."""
+    """How long something took, and whether other stages went on meanwhile."""
 
     name: str
     seconds: float
     beside: bool = False
 
 
-def walk(c: Connection, stages: Sequence[tuple[str, Do]], beside: Beside) -> list[Took]:
-    """Go through the stages, and tell what each took. Raises the first error, once all that was begun has ended."""
-    running: dict[str, Stage] = {}
-    took = []
-    try:
-        for name, stage in stages:
-            for other in [one for one in running if name == beside[one][1]]:
-                took.append(end(c, other, running.pop(other)))
-            if name in beside and not Host.of(c).planning and beside[name][0](c):
-                running[name] = Stage(c, stage)
-            else:
-                took.append(alone(c, name, stage))
-    except Exception:
-        for name, stage in running.items():
-            with telling(Host.of(c).label):
-                end(c, name, stage)
-        raise
-    return took
+class Walk:
+    """One way through the stages: what is still to come, and what goes on beside."""
+
+    def __init__(self, c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> None:
+        self.c, self.stages, self.first = c, stages, Host.of(c).step + 1
+        self.to_come = [name for name, _ in stages]
+        self.waiting = {name: ahead[name] for name in self.to_come if name in ahead and not Host.of(c).planning}
+        self.running: dict[str, Stage] = {}
+        self.took: list[Took] = []
+
+    def walk(self) -> list[Took]:
+        """Go to the end, and tell what each stage took. Raises the first error, once all that was begun has ended."""
+        try:
+            for step, (name, stage) in enumerate(self.stages, self.first):
+                self.begin()
+                self.turn(name, step)
+                self.took.append(alone(self.c, name, stage))
+        except Exception:
+            for name in list(self.running):
+                self.end(name)
+            raise
+        return self.took
+
+    def turn(self, name: str, step: int) -> None:
+        """It is the turn of a stage: what was begun ahead for it is waited for."""
+        self.waiting.pop(name, None)
+        if name in self.running:
+            self.end(name)
+        Host.of(self.c).step = step
+        self.to_come.remove(name)
+
+    def begin(self) -> None:
+        """Begin what need not wait any longer."""
+        for name, ahead in list(self.waiting.items()):
+            if set(ahead.after).isdisjoint(self.to_come):
+                del self.waiting[name]
+                if ahead.due(self.c):
+                    step, task = next((at, task) for at, (other, task) in enumerate(self.stages, self.first) if other == name)
+                    needs = [self.running[other] for other in ahead.needs if other in self.running]
+                    self.running[name] = Stage(self.c, ahead.do, task.group, step, needs)
+
+    def end(self, name: str) -> None:
+        """Wait for what was begun ahead. What failed there is told; its stage tries it again."""
+        stage = self.running.pop(name)
+        with screen.working(Host.of(self.c).label, f"wait for {name}") as tell:
+            while stage.is_alive():
+                stage.join(1)
+                tell("")
+        self.took.append(Took(name, stage.took, beside=True))
+        label = Host.of(self.c).label
+        try:
+            stage.end()
+        except Exception as error:
+            screen.warn(f"[{label}] {name}, begun ahead: {str(error).removeprefix(f'{label}: ')}")
 
 
-@contextlib.contextmanager
-def telling(label: str) -> Iterator[None]:
-    """Tell an error beside the one that ends the run."""
-    try:
-        yield
-    except Exception as error:
-        screen.warn(f"[{label}] {str(error).removeprefix(f'{label}: ')}")
+def walk(c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> list[Took]:
+    """Go through the stages, and tell what each took."""
+    return Walk(c, stages, ahead).walk()
 
 
-def alone(c: Connection, name: str, stage: Do) -> Took:
-    """Go through one stage while nothing else waits."""
+def alone(c: Connection, name: str, stage: HostTask) -> Took:
+    """Go through one stage."""
     host, began = Host.of(c), time.monotonic()
     before = len(host.changes)
     if host.planning:
@@ -64,20 +105,6 @@ def alone(c: Connection, name: str, stage: Do) -> Took:
     if host.planning and len(host.changes) == before and name != "tunnel":
         screen.note("nothing to do")
     return Took(name, time.monotonic() - began)
-
-
-def end(c: Connection, name: str, stage: Stage) -> Took:
-    wait(c, name, stage)
-    stage.end()
-    return Took(name, stage.took, beside=True)
-
-
-def wait(c: Connection, name: str, stage: Stage) -> None:
-    """Wait, and show for what."""
-    with screen.working(Host.of(c).label, f"wait for {name}") as tell:
-        while stage.is_alive():
-            stage.join(1)
-            tell("")
 
 
 def told(took: Sequence[Took]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 
 from fabric import Connection
@@ -19,10 +19,9 @@ from .stages import access, firewall, https, jupyter, keys, lab, packages, power
 from .task import host_task
 
 UBUNTU = (
-    ("update", system.update),
-    ("lists", packages.lists),
     ("user", user.add),
     ("keys", keys.copy),
+    ("update", system.update),
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
@@ -54,31 +53,35 @@ MACOS = (
     ("power", power.keep_awake),
     ("tunnel", tunnel.open_),
 )
-# What goes on beside the other stages where there is much to do, until that one begins. It installs nothing: the guard, which
-# may take a change of theirs back meanwhile, restores files and strikes lines out of the journal.
-BESIDE = {"lists": (packages.stale, "packages")}
-RECIPES = {debian: UBUNTU, macos: MACOS}
+# What may begin before its turn. The guard of another stage may take a change back meanwhile, which none of this touches.
+AHEAD = {
+    "update": road.Ahead((), packages.stale, packages.lists),
+    "packages": road.Ahead(("update",), packages.due, packages.install),
+    "Python": road.Ahead(("keys",), python.due, python.prepare, needs=("update",)),
+    "Jupyter": road.Ahead(("port",), lab.due, lab.start, needs=("packages", "Python")),
+}
+RECIPES = {debian: (UBUNTU, AHEAD), macos: (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
 
 @host_task(default=True, first=tunnel.look, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
-    follow(c, RECIPES[platform(c)])
+    follow(c, *RECIPES[platform(c)])
 
 
 @host_task(help=RECIPE)
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
     refuse_other(c, debian, "setup.ubuntu is for Debian and Ubuntu")
-    follow(c, UBUNTU)
+    follow(c, UBUNTU, AHEAD)
 
 
 @host_task(name="macos", help=RECIPE)
 def macos_(c: Connection, recipe: str = "") -> None:
     """Set up a Mac, stage by stage."""
     refuse_other(c, macos, "setup.macos is for Macs")
-    follow(c, MACOS)
+    follow(c, MACOS, {})
 
 
 def refuse_other(c: Connection, module: ModuleType, problem: str) -> None:
@@ -87,12 +90,13 @@ def refuse_other(c: Connection, module: ModuleType, problem: str) -> None:
         raise SetupError(f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do")
 
 
-def follow(c: Connection, stages: Sequence[tuple[str, Callable[[Connection], None]]]) -> None:
-    """Go through the stages of a recipe."""
+def follow(c: Connection, stages: road.Stages, ahead: Mapping[str, road.Ahead]) -> None:
+    """Go through the stages of a recipe. ahead: what some of them may begin before their turn."""
     want = Settings.of(c)
     look_ahead(c, want)
+    packages.settle(c)
     in_apache = facts(c).proxy.enabled
-    took = road.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], BESIDE)
+    took = road.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead)
     if not Host.of(c).planning:
         recipes.remember(c, alias_of(c, want))
     summary(c, want, took)

@@ -1,46 +1,112 @@
-"""The stages of a recipe, one after the other and beside each other, on a model."""
+"""The stages of a recipe, one after the other, and what begins ahead of its turn, on a model."""
 
 import json
 import shlex
+import threading
+from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, road, setup
+from labfab import beside, journal, road
 from labfab.errors import SetupError
 from labfab.host import Host
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
+PATIENCE = 10  # seconds
+
+
+class Fake(NamedTuple):
+    """A stage that writes down that its turn came."""
+
+    do: road.Do
+    group: str = "system"
+
+    def __call__(self, c):
+        self.do(c)
 
 
 @pytest.fixture
 def trodden(fake, monkeypatch):
-    """Walk stages beside which one goes on; the whys that were counted, and what was said."""
+    """Walk stages of which some begin ahead, on a model; *seen* is what they do in turn."""
     model = fake()
+    model.seen = []
 
-    def walk(stages, late):
-        def twin(c):
-            new = model.connect()
-            vars(new)["_labfab"] = Host(new)
-            Host.of(new).shell = model.shell(new.transport, "twin")
-            return new
+    def twin(c):
+        new = model.connect()
+        made = vars(new)["_labfab"] = Host(new)
+        made.shell, made.began = model.shell(new.transport, "twin"), Host.of(c).began
+        return new
 
-        monkeypatch.setattr(beside, "twin", twin)
-        return road.walk(model.c, stages, {late: (lambda c: True, "last")})
+    monkeypatch.setattr(beside, "twin", twin)
+
+    def walk(names, ahead, **does):
+        stages = [(name, Fake(does.get(name, lambda c, name=name: model.seen.append(name)))) for name in names.split()]
+        return road.walk(model.c, stages, ahead)
 
     return model, walk
 
 
-def test_what_goes_on_beside_is_taken_over_before_what_waits_for_it(trodden):
+def yes(c):
+    return True
+
+
+def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
+    """It is counted with the run, and its stage goes through as ever."""
     model, walk = trodden
-    seen = []
-    stages = [("late", lambda c: Host.of(c).changes.append("late")), ("next", lambda c: seen.append("next")),
-              ("last", lambda c: seen.append(list(Host.of(model.c).changes)))]  # fmt: skip
-    took = walk(stages, "late")
-    assert seen == ["next", ["late"]] and {one.name: one.beside for one in took} == {"next": False, "late": True, "last": False}
+    ahead = {"late": road.Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
+    took = walk("first next late", ahead, late=lambda c: model.seen.append(list(Host.of(model.c).changes)))
+    assert model.seen == ["first", "next", ["ahead"]]
+    assert [(one.name, one.beside) for one in took] == [("first", False), ("next", False), ("late", True), ("late", False)]
 
 
-def test_what_failed_beside_is_told_with_what_ended_the_run(trodden, capsys):
+@pytest.mark.parametrize(("after", "begins"), [((), 0), (("one",), 1), (("one", "two"), 2), (("left out",), 0)])
+def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
+    """Stages that are left out of this walk need not be waited for."""
+    model, walk = trodden
+    begun = []
+    walk("one two late", {"late": road.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
+    assert begun == [begins]
+
+
+def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
+    """No second shell is opened."""
+    model, walk = trodden
+    monkeypatch.setattr(beside, "twin", lambda c: pytest.fail("a second shell"))
+    walk("one late", {"late": road.Ahead((), lambda c: False, yes)})
+    assert model.seen == ["one", "late"]
+
+
+def test_one_waits_for_the_others_that_it_needs(trodden):
+    """Their stages' turn may come much later."""
+    model, walk = trodden
+    slow, order = threading.Event(), []
+
+    def first(c):
+        assert slow.wait(PATIENCE)
+        order.append("needed")
+
+    ahead = {"two": road.Ahead((), yes, first), "three": road.Ahead((), yes, lambda c: order.append("needing"), needs=("two",))}
+    walk("one two three", ahead, one=lambda c: slow.set())
+    assert order == ["needed", "needing"]
+
+
+def test_what_failed_ahead_is_told_and_tried_at_its_turn(trodden, capsys):
+    """So is what needed it."""
+    model, walk = trodden
+
+    def fail(c):
+        Host.of(c).changes.append("half")
+        raise SetupError("no network")
+
+    ahead = {"two": road.Ahead((), yes, fail), "three": road.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",))}
+    walk("one two three", ahead)
+    assert model.seen == ["one", "two", "three"] and Host.of(model.c).changes == ["half"]
+    said = capsys.readouterr().err
+    assert "two, begun ahead: no network" in said and "three, begun ahead: no network" not in said
+
+
+def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
     """Neither error hides the other, and what was changed meanwhile is counted."""
     model, walk = trodden
 
@@ -48,20 +114,39 @@ def test_what_failed_beside_is_told_with_what_ended_the_run(trodden, capsys):
         Host.of(c).changes.append("half")
         raise SetupError("the lists cannot be fetched")
 
-    def next_(c):
+    def break_(c):
         raise SetupError("the disk is full")
 
     with pytest.raises(SetupError, match="the disk is full"):
-        walk([("late", late), ("next", next_), ("last", lambda c: None)], "late")
+        walk("one late", {"late": road.Ahead((), yes, late)}, one=break_)
     assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(model.c).changes == ["half"]
 
 
-@pytest.mark.parametrize("name", setup.BESIDE)
-def test_what_goes_on_beside_leaves_nothing_to_take_back(fake, name):
-    """A guard that reverts meanwhile strikes out every line of the journal since it was armed."""
-    model = fake()
-    model.sections["updates"]["age"] = "9999999"
-    model.install("sudo")
-    dict(setup.UBUNTU)[name](model.c)
-    lines = [json.loads(shlex.split(found[1])[0]) for found in map(models.NOTE.search, model.told) if found]
-    assert lines and not any(line.keys() & {"undo", "path"} for line in lines)
+def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
+    monkeypatch.setattr(beside, "twin", lambda c: pytest.fail("a second shell"))
+    model = fake(dry=True)
+    road.walk(model.c, [("late", Fake(yes))], {"late": road.Ahead((), yes, yes)})
+
+
+def test_the_journal_keeps_the_order_of_the_stages(trodden):
+    """What was done ahead comes where its stage stands, so that an undo takes back what came after it, and no more."""
+    from labfab.host import change
+
+    model, walk = trodden
+
+    def write(why):
+        return lambda c: change(c, "ufw allow 80/tcp", why=why, undo=("true",))
+
+    def early(c):
+        write("ahead")(c)
+        done.set()
+
+    def first(c):
+        assert done.wait(PATIENCE)
+        write("first")(c)
+
+    done = threading.Event()
+    walk("one late", {"late": road.Ahead((), yes, early)}, one=first, late=write("late"))
+    lines = [shlex.split(found[1])[0] for found in map(models.NOTE.search, model.told) if found]
+    assert [json.loads(line)["why"] for line in lines] == ["ahead", "first", "late"]
+    assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]

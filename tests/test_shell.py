@@ -100,6 +100,23 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
+def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
+    """Its shell lives until its script has ended, and two of them do not shut each other out."""
+    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
+    with opened(tmp_path) as main, opened(tmp_path) as left, opened(tmp_path) as right, opened(tmp_path) as other:
+        assert Claim().take(main)
+        for shell in (left, right):
+            Claim().join(shell)
+            assert shell.run("true").ok
+        main.close()
+        right.close()
+        with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"):
+            Claim().take(other)
+        left.close()
+        assert Claim().take(other)
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
     """After its line broke it has the lock again if nobody else had it since; else nothing that it knows holds any more."""
     monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))

@@ -48,6 +48,7 @@ note_rest() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
 
 rest_before() {  # the files of the firewall are put back after it
   reload=
+  grep -qx /etc/ufw "$GUARD/paths" || return 0
   if [ -e "$GUARD/ufw-active" ]; then
     if ufw_changed || ! ufw_active; then reload=yes; fi
   elif ufw_changed || ufw_active; then

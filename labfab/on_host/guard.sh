@@ -30,7 +30,6 @@ arm() {  # id
     [ ! -d "$folder" ] || printf '%s %s %s\n' "$(mode_of -L "$folder")" "$(ids_of -L "$folder")" "$(real "$folder")" >>"$GUARD/modes"
   done
   note_rest  # what no file tells
-  cat "$JOURNAL" 2>/dev/null | wc -l >"$GUARD/journal-lines"
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
   printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
   flush "$GUARD/armed"
@@ -122,9 +121,8 @@ revert() {  # cause, id where only that window is meant
   clear_up
 }
 
-strike_out() {  # the changes of this window from the journal
-  numbers=$(tail -n "+$(( $(cat "$GUARD/journal-lines" 2>/dev/null || echo 0) + 1 ))" "$JOURNAL" 2>/dev/null |
-    sed -nE 's/.*"number": "([^"]+)".*/\1/p')
+strike_out() {  # the changes of this window from the journal; what was done beside it stays
+  numbers=$(grep -F "\"window\": \"$(sed -n 3p "$GUARD/reverting")\"" "$JOURNAL" 2>/dev/null | sed -nE 's/.*"number": "([^"]+)".*/\1/p')
   for number in $numbers; do printf '{"undone": "%s", "time": %s}\n' "$number" "$(date +%s)" >>"$JOURNAL"; done
 }
 

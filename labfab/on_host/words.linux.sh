@@ -23,6 +23,7 @@ real() { readlink -f "$1"; }
 unwrapped() { base64 -w 0; }
 sha256() { sha256sum | cut -d' ' -f1; }  # of its input
 hold() { flock -n "$1"; }  # descriptor: fails while somebody else holds that file
+share() { flock -s -n "$1"; }  # descriptor: with others who share it
 wait_and_hold() { flock "$1"; }
 flush() { sync -f "$1"; }
 local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970

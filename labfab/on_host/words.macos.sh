@@ -29,6 +29,7 @@ unwrapped() { base64 | tr -d '\n'; }
 sha256() { shasum -a 256 | cut -d' ' -f1; }  # of its input
 # There is no flock(1). The lock belongs to the open file, so it stays when perl has ended.
 hold() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 6' "$1"; }  # descriptor: fails while somebody else holds that file
+share() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 5' "$1"; }  # descriptor: with others who share it
 wait_and_hold() { perl -e 'open my $f, "<&=", $ARGV[0] or exit 2; exit !flock $f, 2' "$1"; }
 flush() { sync; }
 local_time() { date -r "$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970

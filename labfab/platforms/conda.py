@@ -24,10 +24,8 @@ UNPACK = "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && 
 
 def unpack(c: Connection, want: Settings) -> None:
     """Download, verify and run the installer of the distribution that is wanted."""
-    folder, account, system = PREFIXES[want.python], want.jupyter_user, facts(c).system
-    chosen = installer(want.python, system.kernel, system.machine, want.python_version, want.python_mirror)
-    fetch(c, account, chosen)
-    name, place = chosen.filename, f"{facts(c).accounts[account].home}/{folder}"
+    folder, account = PREFIXES[want.python], want.jupyter_user
+    name, place = fetch(c, want), f"{facts(c).accounts[account].home}/{folder}"
     change(
         c, UNPACK, folder, name, folder, folder, name, user=account, long=True,
         why=f"unpack {name} to ~/{folder}", undo=("tree %s", place), keep=[place],
@@ -35,15 +33,17 @@ def unpack(c: Connection, want: Settings) -> None:
     )  # fmt: skip
 
 
-def fetch(c: Connection, account: str, chosen: Installer) -> None:
-    """Have the verified installer in the account's ~/.cache/labfab."""
+def fetch(c: Connection, want: Settings) -> str:
+    """Have the verified installer in the account's ~/.cache/labfab; return its name."""
+    system, account = facts(c).system, want.jupyter_user
+    chosen = installer(want.python, system.kernel, system.machine, want.python_version, want.python_mirror)
     name = chosen.filename
     if Host.of(c).planning:
         change(c, DOWNLOAD, name, chosen.url, name, name, why=f"download {name}")
-        return
+        return name
     wanted = chosen.sha256 or published(c, account, chosen)
     if checksum(c, account, name) == wanted:
-        return
+        return name
     try:
         undo = ("tree %s", f"{facts(c).accounts[account].home}/.cache/labfab/{name}")
         change(c, DOWNLOAD, name, chosen.url, name, name, user=account, why=f"download {name}", undo=undo, long=True)
@@ -56,6 +56,7 @@ def fetch(c: Connection, account: str, chosen: Installer) -> None:
             f"{Host.of(c).label}: {name} has not the published SHA-256 and was deleted: "
             "run this again, or set another python_mirror"
         )
+    return name
 
 
 def checksum(c: Connection, account: str, name: str) -> str:

@@ -25,7 +25,7 @@ ADMINS = "sudo"  # the group that may use sudo
 # It comes before cloud-init's file.
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
-GUARDED = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", "/etc/ufw", "/etc/default/ufw")  # the files that decide who gets in
+DOORS, WALLS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d"), ("/etc/ufw", "/etc/default/ufw")  # the files that decide who gets in
 DOOR = ""  # sshd changes ports without ending the login that it is told by
 FIREWALL = "ufw"
 LAB_USER_LOGS_IN = False
@@ -40,8 +40,12 @@ UPDATE = (
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
-# To download is no more than a help: what fails here is told where it is installed.
-AHEAD = " || exit; exec >/dev/null 2>&1; trap 'exit 0' EXIT; " + APT + "--download-only install --no-install-recommends"
+# A wheel of pip comes with python3-venv. Who is quicker than that takes it out of its package, once apt has its lists.
+PIP = (
+    "for try in $(seq 100); do ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | "
+    "grep -m 1 . && break; (mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
+    "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.3; done"
+)
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
@@ -63,11 +67,10 @@ def wait_until_settled(c: Connection) -> None:
         change(c, wait, why="wait for cloud-init", long=True, then={"system.settling": None})
 
 
-def refresh(c: Connection, max_age: int = 0, ahead: Sequence[str] = ()) -> None:
-    """Fetch the package lists when they are older than *max_age* hours, with the packages that will be installed."""
+def refresh(c: Connection, max_age: int = 0) -> None:
+    """Fetch the package lists when they are older than *max_age* hours."""
     if facts(c).updates.age > max_age * 3600:
-        command = UPDATE + (AHEAD + " %s" * len(ahead) if ahead else "")
-        change(c, command, *ahead, why=FETCH, long=True, then={"updates.age": "0"})
+        change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
             screen.note(LATER)
 
@@ -156,6 +159,11 @@ def run_sshd(c: Connection) -> str:
     if facts(c).ssh.socket_activated:
         return f"/usr/sbin/sshd -t && systemctl daemon-reload && {{ {UNBLOCK}; systemctl restart ssh.socket; }}"
     return f"/usr/sbin/sshd -t && {{ {UNBLOCK}; systemctl restart ssh; }}"
+
+
+def guarded_files(c: Connection) -> tuple[str, ...]:
+    """The files that decide who gets in. Those of a firewall that is not there may come with its package meanwhile."""
+    return DOORS + WALLS * (FIREWALL in facts(c).system.packages)
 
 
 def set_options(c: Connection, options: sshd.Options, why: str) -> None:

@@ -38,8 +38,8 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*"
 OWN_SSHD = "org.labfab.sshd"
 PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
 REMOTE_LOGIN, REMOTE_PLIST = "com.openssh.sshd", "/System/Library/LaunchDaemons/ssh.plist"
-GUARDED = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", PLIST)
 DOOR = OWN_SSHD  # what an undo takes away last, over another login
+PIP = "python3 -c 'import ensurepip, glob; print(*glob.glob(ensurepip.__path__[0] + \"/_bundled/pip-*.whl\"))'"  # prints where a wheel of it is
 FIREWALL = ""  # the application firewall is left alone
 LAB_USER_LOGS_IN = True  # as in guide 000
 # It ends with 0 whatever happens, and tells on stderr what did.
@@ -129,6 +129,11 @@ def run_sshd(c: Connection) -> str:
 
 def reload_sshd(c: Connection) -> None:
     """Nothing to do: each connection reads the files anew."""
+
+
+def guarded_files(c: Connection) -> tuple[str, ...]:
+    """The files that decide who gets in."""
+    return ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", PLIST)
 
 
 def set_options(c: Connection, options: sshd.Options, why: str) -> None:

@@ -61,6 +61,12 @@ def start(c: Connection) -> None:
     wait(c, want)
 
 
+def due(c: Connection) -> bool:
+    """Whether JupyterLab has to be started and nothing but its Python is needed for that."""
+    want, have = Settings.of(c), facts(c).lab
+    return not want.published and not (have.session or have.service or have.api or have.owner)
+
+
 def packages(c: Connection) -> list[str]:
     """What the system has to have to start it."""
     return ["curl", *([] if facts(c).lab.service else ["tmux"])]

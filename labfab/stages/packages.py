@@ -1,4 +1,4 @@
-"""Packages: what the stages of setup.full need of the system, fetched while others are at work and installed at once.
+"""Packages: what the stages of setup.full need of the system, installed at once while others are at work.
 
 Owns: those packages.  Undo: setup.undo takes away what was not there before
 A stage alone still installs what it needs.
@@ -18,19 +18,24 @@ GROUP = "system"
 
 
 @host_task
-def lists(c: Connection) -> None:
-    """Fetch apt's lists, and what setup.full installs.
+def settle(c: Connection) -> None:
+    """Let a machine that was just made finish its own first setup."""
+    platform(c).wait_until_settled(c)
 
-    Nothing is installed, so this may go on beside a change that the host may take back.
-    """
-    if needed(c):
-        platform(c).refresh(c, Settings.of(c).update_max_age, ahead=needed(c))
+
+def lists(c: Connection) -> None:
+    """Fetch apt's lists."""
+    platform(c).refresh(c, Settings.of(c).update_max_age)
 
 
 def stale(c: Connection) -> bool:
     """Whether the lists have to be fetched, and nothing else needs apt meanwhile."""
-    old = facts(c).updates.age > Settings.of(c).update_max_age * 3600
-    return old and bool(needed(c)) and "sudo" in facts(c).system.packages
+    return facts(c).updates.age > Settings.of(c).update_max_age * 3600 and "sudo" in facts(c).system.packages
+
+
+def due(c: Connection) -> bool:
+    """Whether there is something to install, and nothing else needs apt meanwhile."""
+    return bool(needed(c)) and "sudo" in facts(c).system.packages
 
 
 @host_task

@@ -31,13 +31,9 @@ MARKED = (
     "&& rm -f ~/.cache/labfab/{mark}"
 )
 # Without ensurepip, which takes as long as all the rest: uv is fetched by the pip that Python brings along to be unpacked.
-WHEEL = (
-    "import ensurepip, glob; from os.path import dirname; "
-    'print(max(glob.glob("/usr/share/python-wheels/pip-*.whl") + glob.glob(dirname(ensurepip.__file__) + "/_bundled/pip-*.whl")))'
-)
 VENV = (
-    f"PATH=%s python3 -m venv --without-pip{{clear}} ~/%s && pip=$(~/%s/bin/python -c '{WHEEL}') && "
-    '~/%s/bin/python "$pip/pip" install -q --no-compile --disable-pip-version-check'
+    "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({pip}) && "
+    '~/%s/bin/python "$pip/pip" install -q --no-compile --disable-pip-version-check{index} uv && rm -rf ~/.cache/labfab/pip'
 )
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
@@ -62,6 +58,24 @@ def install(c: Connection) -> None:
     add_packages(c, want)
 
 
+def due(c: Connection) -> bool:
+    """Whether much is to do that needs none of the packages that are still to come, and that no reboot will cut off."""
+    want, have = Settings.of(c), facts(c)
+    program = "python3" if want.python == "venv" else "curl"
+    fresh = not have.python.lab and not have.python.unfinished
+    return fresh and not want.reboot and want.jupyter_user in have.accounts and program in have.system.packages
+
+
+def prepare(c: Connection) -> None:
+    """Do what takes long of a first installation: the whole of a venv; of a distribution have the installer there."""
+    want = Settings.of(c)
+    if want.python == "venv":
+        make_venv(c, want)
+        add_packages(c, want)
+    else:
+        conda.fetch(c, want)
+
+
 def packages(want: Settings) -> list[str]:
     """What the system has to have for it."""
     return ["ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else [])]
@@ -71,9 +85,9 @@ def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
     place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
-    command = VENV.format(clear=" --clear" * facts(c).python.unfinished) + INDEX * len(index) + " uv"
+    command = VENV.format(clear=" --clear" * facts(c).python.unfinished, pip=platform(c).PIP, index=INDEX * len(index))
     change(
-        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, folder, *index, user=want.jupyter_user, long=True,
+        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, *index, user=want.jupyter_user, long=True,
         why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )  # fmt: skip

@@ -10,6 +10,8 @@ from threading import Thread
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # several questions a connection, as real indexes answer them
+
     def log_message(self, *words) -> None:
         """Say nothing."""
 
@@ -37,8 +39,14 @@ def add(folder: Path, wheel: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     if not (place / wheel.name).exists():
         (place / wheel.name).symlink_to(wheel)
-    links = "".join(f'<a href="{one.name}">{one.name}</a><br>' for one in sorted(place.glob("*.whl")))
+        (place / f"{wheel.name}.metadata").write_bytes(metadata(wheel))  # PEP 658: nobody has to fetch a wheel to resolve
+    links = "".join(f'<a href="{one.name}" data-core-metadata="true">{one.name}</a><br>' for one in sorted(place.glob("*.whl")))
     (place / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+
+
+def metadata(wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as inside:
+        return inside.read(next(name for name in inside.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)))
 
 
 def broken_wheel(folder: Path, name: str, version: str) -> Path:
