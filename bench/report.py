@@ -54,7 +54,7 @@ Wall seconds of the whole process, from start to exit.
 - **Each run is a new process and a new login**: shared connections are ended before. All tools may keep Python's bytecode.
 - **In turn**: A B C, A B C, …, after one uncounted round; medians. {rounds}
 - **First run**: a new host each time, without apt's lists; all three install with uv, {index}. The machine's file cache is
-  dropped before each. Afterwards what the tools have made is compared: sshd's effective configuration, firewall, account,
+  dropped before each, and no host is deleted before all are done, since for minutes ext4 makes files slowly where many went. Afterwards what the tools have made is compared: sshd's effective configuration, firewall, account,
   modes, packages, JupyterLab.
 - **One setting changed**: an option of Jupyter's configuration, another value each time; JupyterLab is not restarted.
 - **The slow line** ends at the laptop's side only: what a host fetches from mirrors stays quick. The controller has a network
@@ -66,7 +66,8 @@ Wall seconds of the whole process, from start to exit.
 - Hosts and laptop share the machine's cores, which makes everything on a LAN, and everything on several hosts, slower than
   it would be: for all tools alike.
 - pyinfra runs with `-y`, which leaves out its look ahead. labfab proves every change of access by a fresh login before it
-  keeps it; the others do not, so its first run does more.
+  keeps it; the others do not, so its first run does more. It does what is independent side by side, which two cores that
+  are shared with the laptop limit.
 - On several hosts the work on the hosts takes turns on those cores: that ratio is the least exact.
 """
 

@@ -353,10 +353,8 @@ def due(host: Host, section: str) -> tuple[str, ...]:
     """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage."""
     if not host.changes:
         return SECTIONS
-    if host.changes[-1].stage == host.stage and not host.facts:
-        wanted = host.asked[host.stage]
-    else:
-        wanted = set(SECTIONS) - host.facts.keys()
+    again = host.changes[-1].stage == host.stage and not host.facts
+    wanted = host.asked[host.stage] if again else set(SECTIONS) - host.facts.keys()
     return tuple(name for name in SECTIONS if name == section or (name in wanted and name not in SLOW))
 
 

@@ -1,0 +1,83 @@
+"""What begins ahead of its turn in a first run: it harms no change beside it, and what goes wrong with it is mended at its turn."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from . import probes
+from .fab import BIN
+from .places import REPO
+
+pytestmark = pytest.mark.host
+
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_SUDO": "nopasswd"}
+GIVEN_BACK = "/etc/ssh/sshd_config.d/99-mine.conf"
+PACKAGES = "install curl, python3-venv, tmux, ufw"
+WHOLE = "dpkg --audit; dpkg-query -W -f '${db:Status-Status}\n' ufw tmux curl python3-venv | sort -u; cat /etc/ufw/ufw.conf /etc/default/ufw | wc -l"
+
+
+def journal(fab, *way) -> list[dict]:
+    """The host's journal."""
+    return json.loads(fab(*way, "setup.journal", "--json").ok().out)["changes"]
+
+
+def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, host):
+    """ufw comes with its files while the guard takes back a change to sshd that no proof confirmed; the next run goes through."""
+    box = host("debian12", "ahead")
+    box.run(f"printf 'Match User root\\n  PasswordAuthentication yes\\n' >{GIVEN_BACK}")
+    fab.on(box, "setup.full", env=ENV, timeout=300).fails("a Match block of sshd_config gives passwords back to", "everything back")
+    assert box.run("ls /etc/ssh/sshd_config.d") == GIVEN_BACK.rpartition("/")[2]
+    audit, *settings = box.run(WHOLE).splitlines()
+    assert audit == "installed" and int(settings[0]) > 10, "a package is half there, or its files are gone"
+    states = {row["why"]: row["state"] for row in journal(fab, "-H", f"root@{box.address}")}
+    assert states["refuse passwords for every user"] == "undone" and states[PACKAGES] == "done"
+    assert states["make the environment ~/jupyter-venv"] == "done"
+
+    box.run(f"rm {GIVEN_BACK}")
+    run = fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    assert PACKAGES not in run.out and "start JupyterLab" in run.out
+    assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
+
+
+def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
+    """What comes after Python is taken back with it; what comes before it stays, though it was done later."""
+    box = host("debian12", "order")
+    fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    rows = journal(fab, "-H", "homelab")
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    assert stages == ["user", "keys", "system", "ssh", "firewall", "python", "jupyter", "lab"]
+    when = {row["why"]: row["number"] for row in rows}
+    assert when["make the environment ~/jupyter-venv"] < when["switch the firewall on"], "it was not begun ahead"
+
+    fab("-H", "homelab", "setup.undo", "--to", "python", env=ENV).ok()
+    states = {row["why"]: row["state"] for row in journal(fab, "-H", "homelab")}
+    assert states["make the environment ~/jupyter-venv"] == states["start JupyterLab"] == "undone"
+    assert states["refuse passwords for every user"] == states["switch the firewall on"] == "done"
+    assert probes.answering(box.address, [22, 2222]) == [2222]
+
+
+def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
+    """Killed while apt and pip are at work: the next run waits for them, mends what they left and comes to the end."""
+    box = host("debian12", "dies")
+    env = fab.environment({**ENV, "LABFAB_HOST_KEY": box.host_key_fingerprint(), "PYTHONUNBUFFERED": "1"})
+    command = [str(BIN / "fab"), "-H", f"root@{box.address}", "setup.full"]
+    with subprocess.Popen(command, cwd=REPO, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        box.run("until pgrep -x dpkg && pgrep -f ' install .* uv'; do sleep 0.02; done", timeout=60)
+        os.killpg(process.pid, signal.SIGKILL)
+    fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    assert box.run(WHOLE).splitlines()[0] == "installed"
+    assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
+
+
+def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
+    """The stage tells it at its turn, when SSH and firewall are done; with an index again the rest follows."""
+    box = host("debian12", "offline")
+    dead = ENV | {"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}
+    run = fab.on(box, "setup.full", env=dead, timeout=300).fails("could not make the environment ~/jupyter-venv")
+    assert re.search(r"Python, begun ahead: could not make the environment", run.err)
+    assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [2222]
+    assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV, timeout=300).ok().out
