@@ -8,7 +8,8 @@ from __future__ import annotations
 
 ACCOUNT, PORT = "lab", 2222
 HOME = f"/home/{ACCOUNT}"
-PACKAGES = ["sudo", "ca-certificates", "curl", "python3-venv", "tmux", "ufw"]
+PACKAGES = ["sudo", "ca-certificates", "curl", "tmux", "ufw"]
+THEIRS = [*PACKAGES, "python3-venv"]  # the others' modules for an environment want it; labfab takes the wheel of pip alone
 REQUIREMENTS = ["jupyterlab>=4.4", "jupyter_server>=2.21"]
 URL = "http://127.0.0.1:9999/api"
 FILES = {

@@ -54,8 +54,8 @@ Wall seconds of the whole process, from start to exit.
 - **Each run is a new process and a new login**: shared connections are ended before. All tools may keep Python's bytecode.
 - **In turn**: A B C, A B C, …, after one uncounted round; medians. {rounds}
 - **First run**: a new host each time, without apt's lists; all three install with uv, {index}. The machine's file cache is
-  dropped before each, and no host is deleted before all are done, since for minutes ext4 makes files slowly where many went. Afterwards what the tools have made is compared: sshd's effective configuration, firewall, account,
-  modes, packages, JupyterLab.
+  dropped before each, and no host is deleted before all are done, since for minutes ext4 makes files slowly where many went.
+  Afterwards what the tools have made is compared: sshd's effective configuration, firewall, account, modes, packages, JupyterLab.
 - **One setting changed**: an option of Jupyter's configuration, another value each time; JupyterLab is not restarted.
 - **The slow line** ends at the laptop's side only: what a host fetches from mirrors stays quick. The controller has a network
   namespace of its own, and on the wire between it and the hosts each frame is held for half a round trip in each direction.

@@ -165,7 +165,7 @@ class Kit:
     def values(self) -> dict[str, object]:
         """What the recipe is told, whichever tool reads it."""
         return {
-            "account": recipe.ACCOUNT, "home": recipe.HOME, "ssh_port_wanted": recipe.PORT, "packages": recipe.PACKAGES,
+            "account": recipe.ACCOUNT, "home": recipe.HOME, "ssh_port_wanted": recipe.PORT, "packages": recipe.THEIRS,
             "requirements": recipe.REQUIREMENTS, "url": recipe.URL, "start": recipe.START, "public_key": self.fab.key,
             "assets": str(self.folder),
         }  # fmt: skip

@@ -78,7 +78,7 @@ def twin(c: Connection) -> Connection:
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
     made.label, made.stage, made.depth, made.resumed = host.label, host.stage, host.depth, True
-    made.sudo_password, made.kernel, made.began = host.sudo_password, host.kernel, host.began
+    made.sudo_password, made.kernel, made.platform, made.began = host.sudo_password, host.kernel, host.platform, host.began
     made.shell = made.root_shell(Settings.of(c))
     made.claim.join(made.shell)
     return new

@@ -86,6 +86,7 @@ class Window:
     def revert(self) -> str:
         """See to it that the host is as before, and say how that was found out."""
         host = Host.of(self.c)
+        host.forget()
         if not self.armed_at:
             del host.changes[self.first :]
             return ""
@@ -127,15 +128,15 @@ def lay_out(host: Host) -> str:
 
 
 def run(c: Connection, script: str, timeout: float = 120) -> Result:
-    """Run a part of the guard; it is no change of its own, so nothing is journaled."""
-    host = Host.of(c)
-    host.forget()
-    return host.open().run(script, timeout=timeout)
+    """Run a part of the guard; it is no change of its own, so nothing is journaled, and what is known of the host still holds."""
+    return Host.of(c).open().run(script, timeout=timeout)
 
 
 def settle(c: Connection) -> None:
     """Report, and bring to its end, what a run that died has left half-done."""
     have, host = facts(c).guard, Host.of(c)
+    if have.armed or have.reverted:
+        host.forget()
     if have.armed:
         screen.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
         done = run(c, f"sh {FOLDER}/guard.sh revert asked")

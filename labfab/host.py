@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric import Connection
@@ -73,6 +74,7 @@ class Host:
     def __init__(self, c: Connection) -> None:
         self.c = c
         self.kernel = ""  # its name, known once there was a shell
+        self.platform: ModuleType | None = None  # how things are done there
         self.shell: Shell | None = None
         self.claim = Claim()
         self.facts: dict[str, Any] = {}

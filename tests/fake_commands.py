@@ -328,7 +328,7 @@ EFFECTS = (
     (r"chmod 600 \S+/authorized_keys", close_keys),
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
     (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
-    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl (?:reload|try-restart) ssh; fi", reload),
+    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; .*systemctl \$how ssh; fi", reload),
     (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),

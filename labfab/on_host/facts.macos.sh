@@ -72,7 +72,7 @@ programs() (  # what comes from elsewhere: from Homebrew, python.org, or conda i
   [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
   # What Homebrew's owner may write is not for root to run.
   account=$LAB_USER; [ -n "$home" ] || account=nobody
-  [ -z "$found" ] || as_account "$account" "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3-venv yes
+  [ -z "$found" ] || as_account "$account" "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3 yes
   true
 )
 

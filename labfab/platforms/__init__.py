@@ -8,6 +8,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
+from ..host import Host
 from . import debian, macos
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04"), "macos": ("12", "13", "14", "15", "26")}
@@ -17,6 +18,13 @@ MODULES = {"debian": debian, "ubuntu": debian, "macos": macos}
 
 def platform(c: Connection) -> ModuleType:
     """The module for this host. Raises SetupError for a system that no module is for."""
+    host = Host.of(c)
+    host.platform = host.platform or module_for(c)  # asked again and again, and no change makes it another
+    return host.platform
+
+
+def module_for(c: Connection) -> ModuleType:
+    """Find the module by what the host says it is."""
     system = facts(c).system
     # Of macOS the first number counts: 15.3 is 15 with its updates.
     if {system.version, system.version.partition(".")[0]} & {*SUPPORTED.get(system.id, ())}:

@@ -40,15 +40,22 @@ UPDATE = (
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
-# A wheel of pip comes with python3-venv. Who is quicker than that takes it out of its package, once apt has its lists.
+VENV = ("python3", "python3-pip-whl")  # what a virtual environment is made with: python3-venv would bring a dozen more
+# Where the wheel of pip is. Who is quicker than apt installs it takes it out of its package, once apt has its lists.
 PIP = (
-    "for try in $(seq 100); do ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | "
-    "grep -m 1 . && break; (mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
+    "end=$(( $(date +%%s) + 60 )); while [ $(date +%%s) -lt $end ]; do "
+    "ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | grep -m 1 . && break; "
+    "(mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
     "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.3; done"
 )
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
+# A socket-activated sshd cannot bind anew after SIGHUP (Debian 13), and where none runs the next one reads the file.
+RELOAD = (
+    "mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; "
+    "if systemctl is-active -q ssh.socket; then how=try-restart; fi; systemctl $how ssh; fi"
+)
 # For the way back: what is installed already, and what apt hands to dpkg.
 NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 HOOK = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
@@ -177,17 +184,14 @@ def kept_ports(c: Connection) -> frozenset[int]:
 
 def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
     """Make sshd listen at these ports and no other."""
-    set_options(c, {"Port": [str(port) for port in sorted(ports)]}, why)
     command = run_sshd(c)
+    set_options(c, {"Port": [str(port) for port in sorted(ports)]}, why)
     change(c, command, why="make sshd listen anew", undo=(journal.SSHD_READS,))
 
 
 def reload_sshd(c: Connection) -> None:
     """Make sshd read its configuration, without touching what it listens on."""
-    # A socket-activated sshd cannot bind anew after SIGHUP (Debian 13), and where none runs the next one reads the file.
-    how = "try-restart" if facts(c).ssh.socket_activated else "reload"
-    command = f"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then systemctl {how} ssh; fi"
-    change(c, command, why="make sshd read it", undo=(journal.SSHD_READS,))
+    change(c, RELOAD, why="make sshd read it", undo=(journal.SSHD_READS,))
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ OWN_SSHD = "org.labfab.sshd"
 PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
 REMOTE_LOGIN, REMOTE_PLIST = "com.openssh.sshd", "/System/Library/LaunchDaemons/ssh.plist"
 DOOR = OWN_SSHD  # what an undo takes away last, over another login
+VENV = ("python3",)
 PIP = "python3 -c 'import ensurepip, glob; print(*glob.glob(ensurepip.__path__[0] + \"/_bundled/pip-*.whl\"))'"
 FIREWALL = ""  # the application firewall is left alone
 LAB_USER_LOGS_IN = True  # as in guide 000

@@ -29,7 +29,7 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
 def refuse(c: Connection) -> None:
     """Stop, before the Mac is touched, where it lacks what only its owner can bring."""
     if Settings.of(c).python == "venv":
-        for name in ("python3-venv", *([] if facts(c).lab.service else ["tmux"])):
+        for name in ("python3", *([] if facts(c).lab.service else ["tmux"])):
             if name not in facts(c).system.packages:
                 refuse_without(c, name)
 
@@ -37,5 +37,5 @@ def refuse(c: Connection) -> None:
 def refuse_without(c: Connection, name: str) -> None:
     """Stop where a program cannot come by itself; tmux can, of conda-forge into the environment."""
     if name != "tmux" or Settings.of(c).python == "venv":
-        reason = {"python3-venv": NO_PYTHON, "tmux": NO_TMUX}.get(name, f"{name} is not for macOS")
+        reason = {"python3": NO_PYTHON, "tmux": NO_TMUX}.get(name, f"{name} is not for macOS")
         raise SetupError(f"{Host.of(c).label}: {reason}")

@@ -47,5 +47,5 @@ def install(c: Connection) -> None:
 def needed(c: Connection) -> list[str]:
     """The packages that stages of setup.full will ask for; sudo is another matter, for to take it away shuts the door."""
     want = Settings.of(c)
-    names = [*python.packages(want), *lab.packages(c), *[platform(c).FIREWALL] * want.firewall]
+    names = [*python.packages(c), *lab.packages(c), *[platform(c).FIREWALL] * want.firewall]
     return [name for name in dict.fromkeys(names) if name and name not in facts(c).system.packages]

@@ -49,7 +49,7 @@ def install(c: Connection) -> None:
     """Install Python and JupyterLab."""
     want = Settings.of(c)
     user.add(c)
-    platform(c).install(c, *packages(want))
+    platform(c).install(c, *packages(c))
     have = facts(c).python
     if want.python == "venv" and ("uv" not in have.versions or have.unfinished):
         make_venv(c, want)
@@ -76,9 +76,9 @@ def prepare(c: Connection) -> None:
         conda.fetch(c, want)
 
 
-def packages(want: Settings) -> list[str]:
+def packages(c: Connection) -> list[str]:
     """What the system has to have for it."""
-    return ["ca-certificates", "curl", *(["python3-venv"] if want.python == "venv" else [])]
+    return ["ca-certificates", "curl", *platform(c).VENV * (Settings.of(c).python == "venv")]
 
 
 def make_venv(c: Connection, want: Settings) -> None:

@@ -17,9 +17,15 @@ pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_SUDO": "nopasswd"}
 # From the window of the first change to sshd on, logins take longer than the host waits for a proof.
-SLOW = "until [ -e /var/lib/labfab/guard/armed ] && [ -e /etc/ssh/sshd_config.d/00-labfab.conf ]; do sleep 0.02; done; echo sleep 20 >/etc/ssh/sshrc"
-PACKAGES = "install curl, python3-venv, tmux, ufw"
-WHOLE = "dpkg --audit; dpkg-query -W -f '${db:Status-Status}\n' ufw tmux curl python3-venv | sort -u; cat /etc/ufw/ufw.conf /etc/default/ufw | wc -l"
+SLOW = """\
+until [ -e /var/lib/labfab/guard/armed ] && [ -e /etc/ssh/sshd_config.d/00-labfab.conf ]; do sleep 0.02; done
+echo sleep 20 >/etc/ssh/sshrc
+"""
+PACKAGES = "install curl, python3-pip-whl, tmux, ufw"
+WHOLE = """\
+dpkg --audit; dpkg-query -W -f '${db:Status-Status}\n' ufw tmux curl python3-pip-whl | sort -u
+cat /etc/ufw/ufw.conf /etc/default/ufw | wc -l
+"""
 
 
 def journal(fab, *way) -> list[dict]:

@@ -25,7 +25,7 @@ def mac(fake, monkeypatch):
         model.updates = list(updates)
         model.sections["system"] = {
             "kernel": "Darwin", "machine": machine, "id": "macos", "version": "26.5", "name": "macOS 26.5", "boot_id": "boot-1",
-            "login": "admin", "others_shown": "0", "package.tmux": "yes", "package.python3-venv": "yes",
+            "login": "admin", "others_shown": "0", "package.tmux": "yes", "package.python3": "yes",
         }  # fmt: skip
         model.sections["updates"] = {"age": "1790000000"}
         model.sections["power"]["sleep"] = "0"
@@ -160,7 +160,7 @@ def test_tmux_comes_from_conda_forge_where_there_is_none(mac):
     assert "/opt/homebrew/bin" in model.wrote("start JupyterLab").command
 
 
-@pytest.mark.parametrize(("missing", "said"), [("tmux", "there is no tmux: set python"), ("python3-venv", "needs a python3 of 3.10")])
+@pytest.mark.parametrize(("missing", "said"), [("tmux", "there is no tmux: set python"), ("python3", "needs a python3 of 3.10")])
 def test_what_only_the_owner_can_bring_is_asked_for_first(mac, missing, said):
     model = mac(python="venv")
     del model.sections["system"][f"package.{missing}"]

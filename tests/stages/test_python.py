@@ -9,7 +9,7 @@ from labfab.stages import python, user
 
 RELEASE, DIGEST = PINS["miniforge", "Linux-x86_64"]
 FILE = f"Miniforge3-{RELEASE}-Linux-x86_64.sh"
-VENV = ["install python3-venv", "make the environment ~/jupyter-venv", "install JupyterLab"]
+VENV = ["install python3, python3-pip-whl", "make the environment ~/jupyter-venv", "install JupyterLab"]
 CONDA = [f"download {FILE}", f"unpack {FILE} to ~/miniforge3", "install JupyterLab"]
 
 
