@@ -34,9 +34,10 @@ APT = (
     "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q -o DPkg::Lock::Timeout=600 "
     "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
 )
-# DPkg::Lock::Timeout does nothing for the lock of the lists (tried with apt 2.6), so update is tried again.
+# DPkg::Lock::Timeout does nothing for the lock of the lists (tried with apt 2.6), so update is tried again. The translations of
+# what packages say of themselves are a third of it, and no part of what is installed: those that are there stay.
 UPDATE = (
-    "tries=60; until out=$(" + APT + "update 2>&1); do case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
+    "tries=60; until out=$(" + APT + "-o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )

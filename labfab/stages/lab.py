@@ -26,7 +26,7 @@ end=$(( $(date +%%s) + %s ))
 while [ $(date +%%s) -lt $end ]; do
   curl -q -fsk -m 5 ${sock:+--unix-socket "$sock"} %s >/dev/null && exit 0
   pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null || break
-  sleep 0.3
+  sleep 0.1
 done
 [ ! -f ~/.jupyter/lab.log ] || tail -n 3 ~/.jupyter/lab.log; exit 1
 """
