@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import paramiko
 from fabric import Connection
 
 from . import screen
+from .errors import SetupError
 from .host import Host
 from .settings import Settings
 
@@ -42,32 +44,41 @@ class Beside(threading.Thread):
 
 
 class Stage(Beside):
-    """A stage at work in a second root shell of the host; what it needs must be there already, and what needs it waits."""
+    """Work of a stage ahead of its turn, in a second root shell of the host."""
 
-    def __init__(self, c: Connection, stage: Callable[[Connection], object], group: str, step: int, needs: Sequence[Beside] = ()) -> None:
+    def __init__(self, c: Connection, do: Callable[[Connection], object], group: str, step: int, needs: Sequence[Stage] = ()) -> None:
         """Begin once what it needs has ended. group, step: what the journal files it under, and whose turn it is done ahead of."""
-        self.main, self.twin, self.needs, self.took = Host.of(c), twin(c), needs, 0.0
-        Host.of(self.twin).stage, Host.of(self.twin).step = group, step
-        super().__init__(self.work, stage)
+        self.main, self.group, self.step, self.needs = Host.of(c), group, step, needs
+        self.made: Host | None = None  # what the second shell knows and did
+        self.took, self.done = 0.0, False
+        super().__init__(self.work, c, do)
 
-    def work(self, stage: Callable[[Connection], object]) -> None:
+    def work(self, c: Connection, do: Callable[[Connection], object]) -> None:
+        """Do it; nothing where that for which it waited was not done, or where the host grants no second shell (MaxSessions)."""
         for other in self.needs:
             other.join()
-        if any(other.error for other in self.needs):
+        if not all(other.done for other in self.needs):
             return
         began = time.monotonic()
         try:
-            stage(self.twin)
+            beside = twin(c)
+        except (SetupError, paramiko.SSHException, EOFError):
+            return
+        self.made = Host.of(beside)
+        self.made.stage, self.made.step = self.group, self.step
+        try:
+            do(beside)
+            self.done = True
         finally:
             self.took = time.monotonic() - began
 
     def end(self) -> None:
         """Wait for it, and take over what it did. Raises what it raised."""
         self.join()
-        made = Host.of(self.twin)
-        self.main.changes += made.changes
-        self.main.forget()
-        made.shell.close()
+        if self.made:
+            self.main.changes += self.made.changes
+            self.main.forget()
+            self.made.shell.close()
         self.result()
 
 
@@ -78,7 +89,7 @@ def twin(c: Connection) -> Connection:
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
     made.label, made.stage, made.depth, made.resumed = host.label, host.stage, host.depth, True
-    made.sudo_password, made.kernel, made.platform, made.began = host.sudo_password, host.kernel, host.platform, host.began
+    made.sudo_password, made.kernel, made.platform, made.run = host.sudo_password, host.kernel, host.platform, host.run
     made.shell = made.root_shell(Settings.of(c))
     made.claim.join(made.shell)
     return new

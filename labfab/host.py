@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,7 +84,7 @@ class Host:
         self.resumed = False
         self.beside: Beside | None = None
         self.changes: list[Change] = []
-        self.began, self.step = time.time(), 0  # by which the journal keeps the order of the work
+        self.run, self.step = token_hex(8), 0  # by which the journal keeps the order of the work
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
@@ -354,7 +355,7 @@ def write(
 ) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
-    line = line | {"run": round(host.began, 3), "step": host.step}
+    line = line | {"run": host.run, "step": host.step}
     if host.window:
         host.window.arm()
         timeout = min(timeout, host.window.patience)

@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True):
     undo: list[str] = []  # a command of undo.sh; none: by the file, or no way back
     path: str = ""  # the file that it wrote
     sha256: str = ""  # of what it wrote there
-    run: float = 0  # when its run began
+    run: str = ""  # the run that it was made in
     step: int = 0  # of that run: what had its turn later comes later, also where it was done ahead
     undone: bool = False
 
@@ -101,7 +101,8 @@ def parse(text: str) -> list[Entry]:
             continue
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
     entries = [msgspec.convert(line | {"undone": line["number"] in undone}, Entry) for line in lines if "number" in line]
-    return sorted(entries, key=lambda entry: (entry.run or entry.time, entry.step))
+    first = {entry.run or entry.number: place for place, entry in reversed([*enumerate(entries)])}
+    return sorted(entries, key=lambda entry: (first[entry.run or entry.number], entry.step))
 
 
 def mark(numbers: Sequence[str]) -> str:

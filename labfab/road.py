@@ -38,42 +38,38 @@ class Walk:
     """One way through the stages: what is still to come, and what goes on beside."""
 
     def __init__(self, c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> None:
-        self.c, self.stages, self.first = c, stages, Host.of(c).step + 1
-        self.to_come = [name for name, _ in stages]
-        self.waiting = {name: ahead[name] for name in self.to_come if name in ahead and not Host.of(c).planning}
+        self.c, self.tasks = c, dict(stages)
+        self.steps = {name: step for step, name in enumerate(self.tasks, Host.of(c).step + 1)}
+        self.to_come = set(self.tasks)
+        self.waiting = {name: ahead[name] for name in self.tasks if name in ahead and not Host.of(c).planning}
         self.running: dict[str, Stage] = {}
         self.took: list[Took] = []
 
     def walk(self) -> list[Took]:
         """Go to the end, and tell what each stage took. Raises the first error, once all that was begun has ended."""
         try:
-            for step, (name, stage) in enumerate(self.stages, self.first):
+            for name, task in self.tasks.items():
+                self.waiting.pop(name, None)
                 self.begin()
-                self.turn(name, step)
-                self.took.append(alone(self.c, name, stage))
+                if name in self.running:
+                    self.end(name)
+                Host.of(self.c).step = self.steps[name]
+                self.took.append(alone(self.c, name, task))
+                self.to_come.remove(name)
         except Exception:
             for name in list(self.running):
                 self.end(name)
             raise
         return self.took
 
-    def turn(self, name: str, step: int) -> None:
-        """It is the turn of a stage: what was begun ahead for it is waited for."""
-        self.waiting.pop(name, None)
-        if name in self.running:
-            self.end(name)
-        Host.of(self.c).step = step
-        self.to_come.remove(name)
-
     def begin(self) -> None:
         """Begin what need not wait any longer."""
         for name, ahead in list(self.waiting.items()):
-            if set(ahead.after).isdisjoint(self.to_come):
+            if self.to_come.isdisjoint(ahead.after):
                 del self.waiting[name]
                 if ahead.due(self.c):
-                    step, task = next((at, task) for at, (other, task) in enumerate(self.stages, self.first) if other == name)
                     needs = [self.running[other] for other in ahead.needs if other in self.running]
-                    self.running[name] = Stage(self.c, ahead.do, task.group, step, needs)
+                    self.running[name] = Stage(self.c, ahead.do, self.tasks[name].group, self.steps[name], needs)
 
     def end(self, name: str) -> None:
         """Wait for what was begun ahead. What failed there is told; its stage tries it again."""

@@ -59,7 +59,7 @@ AHEAD = {
     "packages": road.Ahead(("update",), packages.due, packages.install),
     "Python": road.Ahead(("keys",), python.due, python.prepare, needs=("update",)),
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
-    "Lab": road.Ahead(("port",), lab.due, lab.start, needs=("packages", "Python", "Jupyter")),
+    "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),
 }
 RECIPES = {debian: (UBUNTU, AHEAD), macos: (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}

@@ -35,7 +35,7 @@ def trodden(fake, monkeypatch):
     def twin(c):
         new = model.connect()
         made = vars(new)["_labfab"] = Host(new)
-        made.shell, made.began = model.shell(new.transport, "twin"), Host.of(c).began
+        made.shell, made.run = model.shell(new.transport, "twin"), Host.of(c).run
         return new
 
     monkeypatch.setattr(beside, "twin", twin)
@@ -65,7 +65,7 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
     """Stages that are left out of this walk need not be waited for."""
     model, walk = trodden
     begun = []
-    walk("one two late", {"late": road.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
+    walk("one two three late", {"late": road.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
     assert begun == [begins]
 
 

@@ -67,6 +67,12 @@ def due(c: Connection) -> bool:
     return not want.published and not (have.session or have.service or have.api or have.owner)
 
 
+def start_early(c: Connection) -> None:
+    """Start JupyterLab where its Python is there by now."""
+    if facts(c).python.lab:
+        start(c)
+
+
 def packages(c: Connection) -> list[str]:
     """What the system has to have to start it."""
     return ["curl", *([] if facts(c).lab.service else ["tmux"])]

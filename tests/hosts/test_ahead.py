@@ -91,3 +91,11 @@ def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     assert re.search(r"Python, begun ahead: could not make the environment", run.err)
     assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [2222]
     assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV, timeout=300).ok().out
+
+
+def test_a_host_that_grants_one_session_is_set_up_one_after_the_other(fab, host):
+    """No second shell, no work ahead, and no word about it."""
+    box = host("debian12", "single")
+    box.run("echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/10-single.conf && systemctl reload ssh")
+    run = fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    assert "start JupyterLab" in run.out and "ahead" not in run.text and "beside" not in run.text
