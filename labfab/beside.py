@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import paramiko
 from fabric import Connection
 
 from . import screen
-from .errors import SetupError
+from .guard import BROKEN
 from .host import Host
-from .settings import Settings
+from .shell import Shell, WrongSudoPassword
 
 
 class Beside(threading.Thread):
@@ -48,26 +47,21 @@ class Stage(Beside):
 
     def __init__(self, c: Connection, do: Callable[[Connection], object], group: str, step: int, needs: Sequence[Stage] = ()) -> None:
         """Begin once what it needs has ended. group, step: what the journal files it under, and whose turn it is done ahead of."""
-        self.main, self.group, self.step, self.needs = Host.of(c), group, step, needs
-        self.made: Host | None = None  # what the second shell knows and did
-        self.took, self.done = 0.0, False
-        super().__init__(self.work, c, do)
+        self.main, self.twin, self.needs = Host.of(c), twin(c), needs
+        made = Host.of(self.twin)
+        made.stage, made.step = group, step
+        self.took, self.done, self.wanted = 0.0, False, True
+        super().__init__(self.work, do)
 
-    def work(self, c: Connection, do: Callable[[Connection], object]) -> None:
+    def work(self, do: Callable[[Connection], object]) -> None:
         """Do it; nothing where that for which it waited was not done, or where the host grants no second shell (MaxSessions)."""
         for other in self.needs:
             other.join()
-        if not all(other.done for other in self.needs):
-            return
         began = time.monotonic()
-        try:
-            beside = twin(c)
-        except (SetupError, paramiko.SSHException, EOFError):
+        if not (self.wanted and all(other.done for other in self.needs) and open_shell(self.twin, self.main)):
             return
-        self.made = Host.of(beside)
-        self.made.stage, self.made.step = self.group, self.step
         try:
-            do(beside)
+            do(self.twin)
             self.done = True
         finally:
             self.took = time.monotonic() - began
@@ -75,21 +69,31 @@ class Stage(Beside):
     def end(self) -> None:
         """Wait for it, and take over what it did. Raises what it raised."""
         self.join()
-        if self.made:
-            self.main.changes += self.made.changes
+        made = Host.of(self.twin)
+        if made.shell:
+            self.main.changes += made.changes
             self.main.forget()
-            self.made.shell.close()
+            made.shell.close()
         self.result()
 
 
 def twin(c: Connection) -> Connection:
-    """The same host with a shell and facts of its own, over the same connection and by the same claim."""
+    """The same host with facts of its own, over the same connection."""
     host = Host.of(c)
     new = Connection(c.host, user=c.user, port=c.port, config=c.config, gateway=c.gateway, connect_timeout=c.connect_timeout)
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
-    made.label, made.stage, made.depth, made.resumed = host.label, host.stage, host.depth, True
-    made.sudo_password, made.kernel, made.platform, made.run = host.sudo_password, host.kernel, host.platform, host.run
-    made.shell = made.root_shell(Settings.of(c))
-    made.claim.join(made.shell)
+    made.label, made.depth, made.resumed = host.label, host.depth, True
+    made.platform, made.run = host.platform, host.run
     return new
+
+
+def open_shell(c: Connection, main: Host) -> bool:
+    """Start the twin's shell by the claim and the sudo password of the run; False where the host grants none."""
+    made = Host.of(c)
+    try:
+        made.shell = made.remember(Shell(c.transport, made.label, main.sudo_password), main.sudo_password)
+        made.claim.join(made.shell)
+    except (*BROKEN, WrongSudoPassword):
+        return False
+    return True

@@ -19,11 +19,12 @@ PATIENCE = 20  # seconds to wait for the end of another run; the session of one 
 # Says who holds it, else who held it last. `command` keeps dash alive where the file cannot be opened.
 TAKE = (
     "mkdir -p -m 700 %s && command exec 9>>%s && command exec 7>>%s && "
-    "{ if hold 9 && hold 7; then echo free $(cat %s); echo $$ %s >%s; else echo held $(cat %s); fi; exec 7>&-; }"
+    "{ if ! hold 9; then echo held $(cat %s); elif ! hold 7; then echo held $(cat %s); "
+    "else echo free $(cat %s); echo $$ %s >%s; fi; exec 7>&-; }"
 )  # fmt: skip
 # Held together by the shells that work beside that one, and may outlive it.
 BESIDE = "%s.beside"
-JOIN = f"command exec 9>>{BESIDE} && share 9"
+JOIN = f"command exec 9>>{BESIDE} && share 9 && echo $$ >{BESIDE}"
 
 
 class Claim:
@@ -36,11 +37,14 @@ class Claim:
     def ask(self, shell: Shell) -> Frame:
         """Ask for the lock; what is sent after it is done with the lock, if that is free."""
         lock = shlex.quote(LOCK)
-        return shell.frame(TAKE % (shlex.quote(LOCK.rpartition("/")[0]), lock, BESIDE % lock, lock, self.mark, lock, lock))
+        beside = BESIDE % lock
+        return shell.frame(TAKE % (shlex.quote(LOCK.rpartition("/")[0]), lock, beside, lock, beside, lock, self.mark, lock))
 
     def join(self, shell: Shell) -> None:
-        """Let a shell work beside the one that has the lock: no other run begins before both have ended."""
-        shell.frame(JOIN % shlex.quote(LOCK))
+        """Let a shell work beside the one that has the lock: no other run begins before both have ended. Raises SetupError."""
+        lock = shlex.quote(LOCK)
+        if not shell.frame(JOIN % (lock, lock)).result().ok:
+            raise SetupError(f"{shell.label}: cannot hold {LOCK}.beside on the host")
         self.shell = shell
 
     def holder(self, shell: Shell, asked: Frame) -> str:

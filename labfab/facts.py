@@ -351,7 +351,7 @@ def read(c: Connection, section: str) -> dict[str, Values]:
 
 def due(host: Host, section: str) -> tuple[str, ...]:
     """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage."""
-    if not host.changes:
+    if not host.changes and not host.step:
         return SECTIONS
     again = host.changes[-1].stage == host.stage and not host.facts
     wanted = host.asked[host.stage] if again else set(SECTIONS) - host.facts.keys()

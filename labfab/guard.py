@@ -181,6 +181,8 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
         raise
     finally:
         host.window = outer
+        if window.armed_at:
+            host.facts.pop("guard", None)  # the rest of what was read in the window holds
 
 
 def prove_account(c: Connection, login: Login) -> None:

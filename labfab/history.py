@@ -18,7 +18,7 @@ from .undo import CLEAN, Undo, chosen, forget, reach
 
 
 def read(c: Connection) -> list[Entry]:
-    """The journal of a host, oldest entry first."""
+    """The journal of a host, in the order of the work."""
     return journal.parse(Host.of(c).open().run(journal.READ).out)
 
 

@@ -10,7 +10,9 @@ from fabric import Connection
 
 from . import screen
 from .beside import Stage
+from .guard import BROKEN
 from .host import Host
+from .shell import ConnectionLost
 from .task import HostTask
 
 Do = Callable[[Connection], object]
@@ -56,9 +58,8 @@ class Walk:
                 Host.of(self.c).step = self.steps[name]
                 self.took.append(alone(self.c, name, task))
                 self.to_come.remove(name)
-        except Exception:
-            for name in list(self.running):
-                self.end(name)
+        except Exception as error:
+            self.stop(error)
             raise
         return self.took
 
@@ -71,6 +72,21 @@ class Walk:
                     needs = [self.running[other] for other in ahead.needs if other in self.running]
                     self.running[name] = Stage(self.c, ahead.do, self.tasks[name].group, self.steps[name], needs)
 
+    def stop(self, error: Exception) -> None:
+        """Let what was begun ahead come to its end, and tell at once why nothing else will be begun."""
+        for stage in self.running.values():
+            stage.wanted = False
+        if any(stage.is_alive() for stage in self.running.values()):
+            self.warn(f"{self.told(error)}; what was begun ahead comes to its end")
+        for name in list(self.running):
+            self.end(name)
+
+    def warn(self, words: str) -> None:
+        screen.warn(f"[{Host.of(self.c).label}] {words}")
+
+    def told(self, error: Exception) -> str:
+        return str(error).removeprefix(f"{Host.of(self.c).label}: ")
+
     def end(self, name: str) -> None:
         """Wait for what was begun ahead. What failed there is told; its stage tries it again."""
         stage = self.running.pop(name)
@@ -79,11 +95,12 @@ class Walk:
                 stage.join(1)
                 tell("")
         self.took.append(Took(name, stage.took, beside=True))
-        label = Host.of(self.c).label
         try:
             stage.end()
-        except Exception as error:
-            screen.warn(f"[{label}] {name}, begun ahead: {str(error).removeprefix(f'{label}: ')}")
+        except ConnectionLost:
+            pass  # so is the one of the run itself, which tells it
+        except BROKEN as error:
+            self.warn(f"{name}, begun ahead: {self.told(error)}")
 
 
 def walk(c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> list[Took]:

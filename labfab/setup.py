@@ -57,7 +57,7 @@ MACOS = (
 AHEAD = {
     "update": road.Ahead((), packages.stale, packages.lists),
     "packages": road.Ahead(("update",), packages.due, packages.install),
-    "Python": road.Ahead(("keys",), python.due, python.prepare, needs=("update",)),
+    "Python": road.Ahead(("keys",), python.due, python.prepare, needs=("update", "packages")),
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
     "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),
 }

@@ -189,8 +189,10 @@ class Shell:
     ) -> bool:
         """Wait for output and add it; False when the host closed or stayed silent."""
         end = time.monotonic() + timeout
+        ready_to_read = select.poll()  # select() knows no more than 1024 open files, which many hosts at once have
+        ready_to_read.register(self.channel, select.POLLIN)
         while time.monotonic() < end:
-            select.select([self.channel], [], [], min(1, timeout))
+            ready_to_read.poll(1000 * min(1, timeout))
             got = False
             for name, ready, take in (
                 ("out", self.channel.recv_ready, self.channel.recv),

@@ -174,8 +174,10 @@ class FakeHost:
     def guarded(self, step: str) -> Result:
         """Keep what the host looked like, and bring that back."""
         self.guard.append(step)
+        self.sections["guard"].pop("armed", None)
         if step == "arm":
             self.before = copy.deepcopy(self.sections)
+            self.sections["guard"]["armed"] = "a change"
         elif step == "revert":
             self.sections |= {name: self.before[name] for name in ("ssh", "firewall")}
             files = {k: v for k, v in self.before["accounts"].items() if fake_commands.GUARDED.search(k)}

@@ -307,7 +307,7 @@ EFFECTS = (
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
-    (rf'dpkg-query [^;]*; {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
+    (rf'dpkg-query [^;]*; NEEDRESTART_SUSPEND=1 {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
     (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?", facts("updates", age="0")),
     (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("upgrades", pending="0")),
     (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),

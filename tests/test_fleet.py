@@ -591,7 +591,7 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
 
 @pytest.mark.parametrize(
     "soft, hard, hosts, most",
-    [(256, 4096, 200, 200), (256, -1, 200, 200), (256, 256, 200, 39), (256, 500, 200, 100), (64, 64, 5, 1), (-1, -1, 5, 5)],
+    [(256, 4096, 200, 200), (256, -1, 200, 200), (256, 256, 200, 11), (256, 500, 200, 28), (64, 64, 5, 1), (-1, -1, 5, 5)],
 )
 def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard, hosts, most):
     """More are asked for where that is possible; else fewer hosts are worked on at once."""

@@ -92,3 +92,13 @@ def test_nothing_is_changed_without_a_line(run, tmp_path):
 def test_numbers_never_repeat():
     """Two runs in the same second do not share one."""
     assert len({journal.new_number() for _ in range(1000)}) == 1000
+
+
+def test_a_run_keeps_the_order_of_its_stages_and_runs_that_of_the_file():
+    """Lines of before there were steps, of other laptops and of runs that were cut off stay where they are."""
+    lines = [("old", "", 0), ("c", "one", 3), ("a", "one", 1), ("b", "one", 1), ("older clock", "two", 1), ("alone", "", 0)]
+    text = "\n".join(
+        json.dumps({"number": str(at), "time": 9 - at, "stage": "ssh", "why": why} | ({"run": run, "step": step} if run else {}))
+        for at, (why, run, step) in enumerate(lines)
+    )
+    assert [entry.why for entry in journal.parse(text)] == ["old", "a", "b", "c", "older clock", "alone"]

@@ -31,14 +31,7 @@ def trodden(fake, monkeypatch):
     """Walk stages of which some begin ahead, on a model; *seen* is what they do in turn."""
     model = fake()
     model.seen = []
-
-    def twin(c):
-        new = model.connect()
-        made = vars(new)["_labfab"] = Host(new)
-        made.shell, made.run = model.shell(new.transport, "twin"), Host.of(c).run
-        return new
-
-    monkeypatch.setattr(beside, "twin", twin)
+    monkeypatch.setattr(beside, "Shell", model.shell)
 
     def walk(names, ahead, **does):
         stages = [(name, Fake(does.get(name, lambda c, name=name: model.seen.append(name)))) for name in names.split()]
@@ -72,7 +65,7 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
 def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
     """No second shell is opened."""
     model, walk = trodden
-    monkeypatch.setattr(beside, "twin", lambda c: pytest.fail("a second shell"))
+    monkeypatch.setattr(beside, "open_shell", lambda c, main: pytest.fail("a second shell"))
     walk("one late", {"late": road.Ahead((), lambda c: False, yes)})
     assert model.seen == ["one", "late"]
 
@@ -123,7 +116,7 @@ def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
 
 
 def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
-    monkeypatch.setattr(beside, "twin", lambda c: pytest.fail("a second shell"))
+    monkeypatch.setattr(beside, "open_shell", lambda c, main: pytest.fail("a second shell"))
     model = fake(dry=True)
     road.walk(model.c, [("late", Fake(yes))], {"late": road.Ahead((), yes, yes)})
 

@@ -103,6 +103,7 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
 def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
     """Its shell lives until its script has ended, and two of them do not shut each other out."""
     monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.claim.PATIENCE", 0)
     with opened(tmp_path) as main, opened(tmp_path) as left, opened(tmp_path) as right, opened(tmp_path) as other:
         assert Claim().take(main)
         for shell in (left, right):

@@ -34,7 +34,7 @@ from .member import FAILED, STOPPED, WAITING, WORKING, Member
 from .questions import Later, Questions
 from .view import Block, View
 
-FILES, SPARE = 4, 100  # open files of one host at most, and of the program itself
+FILES, SPARE = 14, 100  # open files of one host at most, with what begins ahead, and of the program itself
 TICK = 0.1  # seconds between two pictures of the block
 PATIENCE = 3  # seconds for hosts to stop
 PROOF = 30  # the same where a change is not proven yet: a dial is in the way, and guard.py has something to say

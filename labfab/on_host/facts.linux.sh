@@ -16,7 +16,7 @@ system() {
   fi
   say login "${SUDO_USER:-$(id -un)}"
   command -v dpkg-query >/dev/null &&
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3 python3-pip-whl ca-certificates rsync 2>/dev/null |
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3 python3-distutils python3-pip-whl ca-certificates rsync 2>/dev/null |
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 

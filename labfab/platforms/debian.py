@@ -37,13 +37,13 @@ APT = (
 # DPkg::Lock::Timeout does nothing for the lock of the lists (tried with apt 2.6), so update is tried again. The translations of
 # what packages say of themselves are a third of it, and no part of what is installed: those that are there stay.
 UPDATE = (
-    "tries=60; until out=$(" + APT + "-o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
+    "tries=60; until out=$(" + APT + "-o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do "
+    "case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
-VENV = ("python3", "python3-pip-whl")  # what a virtual environment is made with: python3-venv would bring a dozen more
 # Where the wheel of pip is. Who is quicker than apt installs it takes it out of its package, once apt has its lists.
-PIP = (
+PIP_WHEEL = (
     "end=$(( $(date +%%s) + 60 )); while [ $(date +%%s) -lt $end ]; do "
     "ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | grep -m 1 . && break; "
     "(mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
@@ -110,9 +110,14 @@ def install(c: Connection, *packages: str, undo: str = "packages") -> None:
     refresh(c, Settings.of(c).update_max_age)
     mend(c)
     # Set free of suggestions; a missing package stops here with apt's own words.
-    command = NOTE_PACKAGES + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
+    command = NOTE_PACKAGES + "NEEDRESTART_SUSPEND=1 " + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
     then = {f"system.package.{name}": "yes" for name in missing}
     change(c, command, *missing, why=f"install {', '.join(missing)}", undo=(undo,), long=True, then=then)
+
+
+def venv_packages(c: Connection) -> list[str]:
+    """What a virtual environment is made with; python3-venv would bring a dozen more. Ubuntu 22.04's pip imports distutils."""
+    return ["python3", "python3-pip-whl", *["python3-distutils"] * (facts(c).system.version == "22.04")]
 
 
 def add_account(c: Connection, name: str) -> None:

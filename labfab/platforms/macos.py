@@ -39,8 +39,7 @@ OWN_SSHD = "org.labfab.sshd"
 PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
 REMOTE_LOGIN, REMOTE_PLIST = "com.openssh.sshd", "/System/Library/LaunchDaemons/ssh.plist"
 DOOR = OWN_SSHD  # what an undo takes away last, over another login
-VENV = ("python3",)
-PIP = "python3 -c 'import ensurepip, glob; print(*glob.glob(ensurepip.__path__[0] + \"/_bundled/pip-*.whl\"))'"
+PIP_WHEEL = "python3 -c 'import ensurepip, glob; print(*glob.glob(ensurepip.__path__[0] + \"/_bundled/pip-*.whl\"))'"
 FIREWALL = ""  # the application firewall is left alone
 LAB_USER_LOGS_IN = True  # as in guide 000
 # It ends with 0 whatever happens, and tells on stderr what did.
@@ -130,6 +129,11 @@ def run_sshd(c: Connection) -> str:
 
 def reload_sshd(c: Connection) -> None:
     """Nothing to do: each connection reads the files anew."""
+
+
+def venv_packages(c: Connection) -> list[str]:
+    """What a virtual environment is made with."""
+    return ["python3"]
 
 
 def guarded_files(c: Connection) -> tuple[str, ...]:

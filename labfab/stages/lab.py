@@ -15,7 +15,7 @@ from ..laptop.notebooks import shown
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
-from . import jupyter, launch
+from . import jupyter, launch, python
 from .launch import START
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
@@ -64,12 +64,12 @@ def start(c: Connection) -> None:
 def due(c: Connection) -> bool:
     """Whether JupyterLab has to be started and nothing but its Python is needed for that."""
     want, have = Settings.of(c), facts(c).lab
-    return not want.published and not (have.session or have.service or have.api or have.owner)
+    return not want.published and not want.start_command and not (have.session or have.service or have.api or have.owner)
 
 
 def start_early(c: Connection) -> None:
-    """Start JupyterLab where its Python is there by now."""
-    if facts(c).python.lab:
+    """Start JupyterLab where its Python needs no more work."""
+    if python.is_ready(c):
         start(c)
 
 

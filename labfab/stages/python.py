@@ -32,7 +32,8 @@ MARKED = (
 )
 # Without ensurepip, which takes as long as all the rest: uv is fetched by the pip that Python brings along to be unpacked.
 VENV = (
-    "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({pip}) && "
+    "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({wheel}) && "
+    '{{ [ "$pip" ] || {{ echo no wheel of pip is there >&2; false; }}; }} && '
     '~/%s/bin/python "$pip/pip" install -q --no-compile --disable-pip-version-check{index} uv && rm -rf ~/.cache/labfab/pip'
 )
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
@@ -61,9 +62,9 @@ def install(c: Connection) -> None:
 def due(c: Connection) -> bool:
     """Whether much is to do that needs none of the packages that are still to come, and that no reboot will cut off."""
     want, have = Settings.of(c), facts(c)
-    program = "python3" if want.python == "venv" else "curl"
-    fresh = not have.python.lab and not have.python.unfinished
-    return fresh and not want.reboot and want.jupyter_user in have.accounts and program in have.system.packages
+    needs = {"curl"} if want.python != "venv" else {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
+    fresh = not have.python.python and not have.python.unfinished
+    return fresh and not want.reboot and want.jupyter_user in have.accounts and needs <= have.system.packages
 
 
 def prepare(c: Connection) -> None:
@@ -78,14 +79,14 @@ def prepare(c: Connection) -> None:
 
 def packages(c: Connection) -> list[str]:
     """What the system has to have for it."""
-    return ["ca-certificates", "curl", *platform(c).VENV * (Settings.of(c).python == "venv")]
+    return ["ca-certificates", "curl", *(platform(c).venv_packages(c) if Settings.of(c).python == "venv" else [])]
 
 
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
     place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
-    command = VENV.format(clear=" --clear" * facts(c).python.unfinished, pip=platform(c).PIP, index=INDEX * len(index))
+    command = VENV.format(clear=" --clear" * facts(c).python.unfinished, wheel=platform(c).PIP_WHEEL, index=INDEX * len(index))
     change(
         c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, *index, user=want.jupyter_user, long=True,
         why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
@@ -123,6 +124,12 @@ def add(c: Connection, want: Settings, packages: Sequence[str], what: str, by_co
         c, command, *names, *index, *packages,
         user=want.jupyter_user, why=f"install {what}", long=True, then=then | {"python.lab": "yes", "python.half": None},
     )  # fmt: skip
+
+
+def is_ready(c: Connection) -> bool:
+    """Whether JupyterLab may be started as it is."""
+    have = facts(c).python
+    return have.lab and not have.half and not have.unfinished and is_safe(have.versions.get("jupyter_server", ""))
 
 
 def is_safe(version: str) -> bool:

@@ -37,6 +37,18 @@ def test_it_starts_once(ready):
     assert model.whys == [] and model.questions == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "starts"),
+    [({}, True), ({"version.jupyter_server": "2.20.0"}, False), ({"half": "yes"}, False), ({"unfinished": "yes"}, False)],
+)
+def test_ahead_of_its_turn_only_what_needs_no_work_is_started(ready, facts, starts):
+    """An old or half-made JupyterLab is mended first; that is Python's turn."""
+    model = ready()
+    model.sections["python"] |= {"version.jupyter_server": "2.21.0"} | facts
+    lab.start_early(model.c)
+    assert ("start JupyterLab" in model.whys) == starts
+
+
 def test_without_python_it_names_the_task(fake):
     """On a bare host nothing is changed, and one task is named that helps."""
     model = fake()

@@ -42,6 +42,14 @@ def test_passwords_are_refused_for_everybody(ready):
     assert model.whys == []
 
 
+def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(ready, capsys):
+    """What the window left in memory is no run that died."""
+    model = ready()
+    ssh.disable_passwords(model.c)
+    ssh.disable_root(model.c)
+    assert model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
+
+
 def test_a_match_block_that_gives_passwords_back_is_found(ready):
     """What a Match block undoes for one user is named, and the drop-in is taken back."""
     model = ready()
