@@ -350,10 +350,13 @@ def read(c: Connection, section: str) -> dict[str, Values]:
 
 
 def due(host: Host, section: str) -> tuple[str, ...]:
-    """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage."""
+    """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage.
+
+    In the middle of a recipe what takes long is read only where it is asked for, also by a shell that knows nothing yet.
+    """
     if not host.changes and not host.step:
         return SECTIONS
-    again = host.changes[-1].stage == host.stage and not host.facts
+    again = bool(host.changes) and host.changes[-1].stage == host.stage and not host.facts
     wanted = host.asked[host.stage] if again else set(SECTIONS) - host.facts.keys()
     return tuple(name for name in SECTIONS if name == section or (name in wanted and name not in SLOW))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, journal, road
+from labfab import beside, facts, journal, road
 from labfab.errors import SetupError
 from labfab.host import Host
 from tests import fake as models
@@ -143,3 +143,12 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
     lines = [shlex.split(found[1])[0] for found in map(models.NOTE.search, model.told) if found]
     assert [json.loads(line)["why"] for line in lines] == ["ahead", "first", "late"]
     assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]
+
+
+def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden):
+    """Its shell knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
+    model, walk = trodden
+    ages = []
+    walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(facts.facts(c).updates.age))})
+    asked = [line.removeprefix("set -- ").split() for line in "\n".join(model.told).splitlines() if line.startswith("set -- ")]
+    assert len(ages) == 1 and "updates" in asked[-1] and "upgrades" not in asked[-1]
