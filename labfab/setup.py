@@ -75,14 +75,14 @@ def full(c: Connection, recipe: str = "") -> None:
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
     refuse_other(c, debian, "setup.ubuntu is for Debian and Ubuntu")
-    follow(c, UBUNTU, AHEAD)
+    follow(c, *RECIPES[debian])
 
 
 @host_task(name="macos", help=RECIPE)
 def macos_(c: Connection, recipe: str = "") -> None:
     """Set up a Mac, stage by stage."""
     refuse_other(c, macos, "setup.macos is for Macs")
-    follow(c, MACOS, {})
+    follow(c, *RECIPES[macos])
 
 
 def refuse_other(c: Connection, module: ModuleType, problem: str) -> None:

@@ -102,7 +102,7 @@ def add_packages(c: Connection, want: Settings) -> None:
     """Install JupyterLab where it is missing or too old, and the packages of the setting."""
     have = facts(c).python
     whole = have.lab and not have.half
-    if not whole or not is_safe(have.versions.get("jupyter_server", "")):
+    if not is_ready(c):
         # A first JupyterLab comes the distribution's own way; an old one is raised by pip, which solves in seconds.
         own = ("pip",) * (want.python == "venv" and "pip" not in have.versions)  # for you, in notebooks
         add(c, want, (*JUPYTER, *own), "JupyterLab", by_conda=want.python != "venv" and not whole)
