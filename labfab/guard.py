@@ -26,7 +26,7 @@ from .laptop import secrets
 from .platforms import platform
 from .refusal import why_not
 from .settings import Settings
-from .shell import Result, Shell, WrongSudoPassword
+from .shell import GONE, Result, Shell, WrongSudoPassword
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
@@ -37,7 +37,7 @@ rm -rf %s; install -d -m 700 %s %s && printf %%s %s >%s/guard.sh || { rm -rf %s;
 """
 GRACE = 60  # seconds after the deadline in which the host must answer the old way again
 ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
-BROKEN = (SetupError, paramiko.SSHException, OSError, EOFError)
+BROKEN = (SetupError, *GONE)
 CONNECT_FAILED = 2  # RFC 4254, 5.1: allowed, but nobody answered there
 KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
 
@@ -195,7 +195,7 @@ def prove_account(c: Connection, login: Login) -> None:
                 Shell(new.transport, name, root=False).close()
             finally:
                 new.close()
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except GONE as error:
             raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
 
 
@@ -205,7 +205,7 @@ def prove(c: Connection, login: Login) -> None:
     with screen.working(Host.of(c).label, f"prove the login {name}"):
         try:
             new = connection.fresh(c, *login)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except GONE as error:
             raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
@@ -214,7 +214,7 @@ def prove(c: Connection, login: Login) -> None:
             open_forward(new.transport, inside)
         except SetupError as error:
             raise SetupError(f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}") from None
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except GONE as error:
             raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
         except WrongSudoPassword:
             raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None

@@ -42,6 +42,8 @@ elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
+# What paramiko raises when the line is gone: which one depends on who notices first, its thread or the one that sends.
+GONE = (paramiko.SSHException, OSError, EOFError)
 START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
@@ -95,12 +97,11 @@ class Shell:
 
         label: how to name the host in errors. password: for sudo, where it asks for one. root: False for a shell
         with the login's own rights.
-        Raises WrongSudoPassword when it is refused or missing, SetupError when there is no way to root.
+        Raises WrongSudoPassword when it is refused or missing, SetupError when there is no way to root, ConnectionLost.
         """
         self.label = label
         self.token = f"labfab-{secrets.token_hex(8)}"
-        self.channel = transport.open_session(timeout=30)
-        self.channel.exec_command(START if root else START_PLAIN)
+        self.channel = self.session(transport, START if root else START_PLAIN)
         self.password = password
         self.frames: list[Frame] = []  # under way, oldest first
         self.seen = {"out": b"", "err": b""}  # of what they said
@@ -108,6 +109,17 @@ class Shell:
         if self.kernel not in scripts.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
         self.words = scripts.script("words", self.kernel)
+
+    def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
+        """Have the host run a command."""
+        try:
+            channel = transport.open_session(timeout=30)
+            channel.exec_command(command)
+        except paramiko.ChannelException:
+            raise SetupError(f"{self.label}: the login works, but sshd grants no session: look at MaxSessions in its settings") from None
+        except GONE:
+            raise ConnectionLost(self.lost()) from None
+        return channel
 
     def become_root(self) -> str:
         """Wait until root answers, giving sudo the password when it asks; tell the kernel's name."""
@@ -123,7 +135,7 @@ class Shell:
                 if asked > 1 or self.password is None:
                     self.close()
                     raise WrongSudoPassword
-                self.channel.sendall(self.password.encode() + b"\n")
+                self.write(self.password.encode() + b"\n")
                 wire.waited(self.channel.transport)
         return found[1].decode(errors="replace")
 
@@ -160,12 +172,15 @@ class Shell:
         frame, self.words = self.words, ""
         frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
-        try:
-            self.channel.sendall(frame.encode())
-        except OSError:
-            raise ConnectionLost(self.lost()) from None
+        self.write(frame.encode())
         self.frames.append(Frame(self))
         return self.frames[-1]
+
+    def write(self, data: bytes) -> None:
+        try:
+            self.channel.sendall(data)
+        except GONE:
+            raise ConnectionLost(self.lost()) from None
 
     def take(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
         """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""

@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import time
+from unittest.mock import Mock
 
+import paramiko
 import pytest
 
 from labfab.claim import Claim
 from labfab.errors import SetupError
-from labfab.shell import ConnectionLost, Result, WrongSudoPassword
+from labfab.shell import ConnectionLost, Result, Shell, WrongSudoPassword
 from tests.local_sh import opened
 
 HOSTILE = ["it's", 'say "hi"', "$HOME `id` $(id)", "back\\slash\\n", "two\nlines\n", "  spaces  ", "Käse €", "-n", "%s%d", "!", "*", ""]
@@ -182,6 +184,27 @@ def test_a_killed_shell_is_a_lost_connection(sh, script):
     for each in (script, "echo again"):
         with pytest.raises(ConnectionLost, match="box: the connection broke: run the same command again"):
             sh.run(each, timeout=5)
+
+
+@pytest.mark.parametrize("error", [EOFError(), OSError("Socket is closed"), paramiko.SSHException("Key-exchange timed out")])
+def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monkeypatch):
+    """Its thread may have noticed before, or not, or the line breaks while keys are made anew."""
+    monkeypatch.setattr(sh.channel, "sendall", Mock(side_effect=error))
+    with pytest.raises(ConnectionLost, match="box: the connection broke: run the same command again"):
+        sh.run("true")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (paramiko.ChannelException(2, "Connect failed"), "box: the login works, but sshd grants no session: look at MaxSessions"),
+        (EOFError(), "box: the connection broke: run the same command again"),
+    ],
+)
+def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
+    """A login alone is not enough."""
+    with pytest.raises(SetupError, match=told):
+        Shell(Mock(open_session=Mock(side_effect=error)), "box")
 
 
 def test_silence_is_a_lost_connection(sh):

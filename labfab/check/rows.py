@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-import paramiko
-
 from ..errors import SetupError
+from ..shell import GONE
 
 if TYPE_CHECKING:
     from .look import Look
@@ -118,5 +117,5 @@ def answer(look: Look, check: Check, rows: dict[str, Row]) -> Row:
         return Row(check, found.state, found.detail, mend if found.state != UNCHECKED else "")
     except SetupError as error:
         return Row(check, FAIL, str(error.message), check.mend)
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except GONE as error:
         return Row(check, UNCHECKED, f"the line to the host failed: {error or type(error).__name__}")

@@ -18,6 +18,7 @@ from ..guard import guarded
 from ..host import Host, Login, alias_of, put, remember
 from ..laptop import keypair
 from ..settings import Settings
+from ..shell import GONE
 from ..task import host_task
 from . import keys
 
@@ -128,7 +129,7 @@ def prove_dead(c: Connection, want: Settings, old: Path) -> None:
         return
     except paramiko.AuthenticationException:
         return
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except GONE as error:
         screen.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh")
         return
     raise SetupError(f"{Host.of(c).label}: the old key {old} still opens it: look for it in authorized_keys and AuthorizedKeysFile there")
