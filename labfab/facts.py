@@ -30,7 +30,7 @@ SECTIONS = (
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}  # pmset's words for a Mac that is always there
-HEADER = re.compile(r"\[[a-z]+\]")
+HEADER = r"\[[a-z]+\]"
 
 Values = dict[str, str]
 
@@ -386,7 +386,7 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
         key, sign, value = line.partition("=")
         if sign and current:
             sections[current][key] = plain(value)
-        elif HEADER.fullmatch(line):
+        elif re.fullmatch(HEADER, line):
             current = line[1:-1]
             if current in sections or current not in asked:
                 raise SetupError(f"the host's answer has a section [{current}] too many: look what forges it there, then the same again")

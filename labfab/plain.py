@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 # All that terminals obey, but for the tab and the newline.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
 
 
 def plain(text: str) -> str:
     """Put ? in the place of what a terminal would obey."""
-    return CONTROL.sub("?", text)
+    return re.sub(CONTROL, "?", text)

@@ -25,8 +25,8 @@ from .errors import SetupError
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
-READY = re.compile(rf"{ROOT} (\S*)\n".encode())
-SEND_AWAY = re.compile(r'lease login as the user "?([\w.-]+)')
+READY = rf"{ROOT} (\S*)\n".encode()
+SEND_AWAY = r'lease login as the user "?([\w.-]+)'
 # On macOS sudo has no PATH of its own: what the login puts first would be run as root.
 PATHS = """\
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -125,9 +125,9 @@ class Shell:
         """Wait until root answers, giving sudo the password when it asks; tell the kernel's name."""
         seen = {"out": b"", "err": b""}
         asked = 0
-        while not (found := READY.search(seen["out"])):
+        while not (found := re.search(READY, seen["out"])):
             # A cloud image's root says whom to log in as, then keeps us waiting for ten seconds.
-            if not self.receive(seen, timeout=30) or SEND_AWAY.search(seen["out"].decode(errors="replace")):
+            if not self.receive(seen, timeout=30) or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen))
             # A second question is the only sign of a wrong password that classic sudo and sudo-rs share.
             if seen["err"].count(PROMPT.encode()) > asked:
@@ -145,7 +145,7 @@ class Shell:
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
             return f"{self.label}: this account is not root and sudo is not installed: log in as root"
-        name = SEND_AWAY.search(text)
+        name = re.search(SEND_AWAY, text)
         if name:
             return f"{self.label}: this host wants you to log in as {name[1]}: fab -H {name[1]}@…"
         if "password" in words.lower() and ("expired" in words.lower() or "change" in words.lower()):

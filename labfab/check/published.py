@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOVED = (301, 302, 307, 308)
 ENOUGH = 65536  # bytes of an answer from nobody knows whom
-LOGIN_PAGE = re.compile(r'<input[^>]+type="password"[^>]+name="password"|<input[^>]+name="password"[^>]+type="password"')
-API = re.compile(r'\s*\{"version": "[^"]+"\}')
+LOGIN_PAGE = r'<input[^>]+type="password"[^>]+name="password"|<input[^>]+name="password"[^>]+type="password"'
+API = r'\s*\{"version": "[^"]+"\}'
 
 
 @check("https-redirect", "plain HTTP leads to HTTPS", mend="proxy.apache", needs=["https-reach"], publish=("apache",))
@@ -76,13 +76,13 @@ def closing(look: Look, port: int) -> str:
 
 def tells(look: Look, port: int) -> bool:
     """Whether Jupyter's API answers at a port, without TLS."""
-    return any(API.match(text) or said_by_jupyter(text, program) for text, program in pages(look, "http", port, "api"))
+    return any(re.match(API, text) or said_by_jupyter(text, program) for text, program in pages(look, "http", port, "api"))
 
 
 def asks_password(look: Look, port: int) -> bool:
     """Whether Jupyter's login page is at a port, with TLS or without."""
     found = [page for scheme in ("https", "http") for page in pages(look, scheme, port, "login")]
-    return any(LOGIN_PAGE.search(text) and "jupyter" in text.lower() for text, _ in found)
+    return any(re.search(LOGIN_PAGE, text) and "jupyter" in text.lower() for text, _ in found)
 
 
 def said_by_jupyter(text: str, program: str) -> bool:
@@ -131,7 +131,7 @@ def page(look: Look) -> str:
             raise Wrong(f"JupyterLab does not know itself as {name}", RESTART)
         if found.status_code in (502, 503, 504):
             raise Wrong(f"{place} answers {found.status_code}: Apache finds no JupyterLab")
-        if found.status_code != 200 or not LOGIN_PAGE.search(found.text):
+        if found.status_code != 200 or not re.search(LOGIN_PAGE, found.text):
             raise Wrong(f"{place} answers {found.status_code}, and asks for no password", server(look))
     return front.url(look, front.names(look)[0]) + "login"
 

@@ -16,7 +16,7 @@ from ..laptop import files
 from ..plain import plain
 
 KEPT = 20  # runs
-RUN = re.compile(r"\d{8}-\d{6}-\d+")
+RUN = r"\d{8}-\d{6}-\d+"
 
 
 def place() -> Path:
@@ -28,7 +28,7 @@ def place() -> Path:
 def begin() -> Path:
     """Make the folder of a run, and let go of those that are too old. Raises SetupError."""
     folder = files.make_private(place())
-    runs = sorted(path for path in folder.iterdir() if RUN.fullmatch(path.name))
+    runs = sorted(path for path in folder.iterdir() if re.fullmatch(RUN, path.name))
     for old in runs[: len(runs) - KEPT + 1]:
         shutil.rmtree(old, ignore_errors=True)
     return files.make_private(folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")

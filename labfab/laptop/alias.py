@@ -12,9 +12,9 @@ from ..errors import SetupError
 from . import files
 
 BEGIN, END = "# >>> labfab %s >>>", "# <<< labfab %s <<<"
-WORD = re.compile(r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*")  # needs no quotes, is no option and no token
+WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"  # needs no quotes, is no option and no token
 # ssh's escapes and tokens mean something else to paramiko, which also replaces every ~ it sees.
-UNREADABLE = re.compile(r"[\"'\\%~\0-\x1f\x7f]|\$\{")
+UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def check(alias: Alias) -> None:
     """Refuse values that ssh and paramiko would not read alike."""
     files.check_alias(alias.name)
     for what, value in (("host name", alias.hostname), ("user name", alias.user)):
-        if not WORD.fullmatch(value):
+        if not re.fullmatch(WORD, value):
             raise SetupError(f"{alias.name}: {value!r} cannot be the {what} in an ssh_config")
-    if alias.proxy_jump and not WORD.fullmatch(alias.proxy_jump):
+    if alias.proxy_jump and not re.fullmatch(WORD, alias.proxy_jump):
         raise SetupError(f"{alias.name}: {alias.proxy_jump!r} cannot be a ProxyJump in an ssh_config")
     if not 1 <= alias.port <= 65535:
         raise SetupError(f"{alias.name}: {alias.port} is no port: take one from 1 to 65535")
-    if UNREADABLE.search(alias.identity):
+    if re.search(UNREADABLE, alias.identity):
         raise SetupError(
             f"the path of the key, {alias.identity!r}, has a character that ssh and fab read differently "
             "(one of \" ' \\ % ~ ${): copy the pair to another path and name that in the setting identity"
@@ -73,7 +73,7 @@ def render(alias: Alias, newline: str) -> str:
         "Port": alias.port,
         "User": alias.user,
         "ProxyJump": alias.proxy_jump,
-        "IdentityFile": alias.identity if WORD.fullmatch(alias.identity) else f'"{alias.identity}"',
+        "IdentityFile": alias.identity if re.fullmatch(WORD, alias.identity) else f'"{alias.identity}"',
         "IdentitiesOnly": "yes",
         "ServerAliveInterval": 15,
     }

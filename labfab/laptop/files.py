@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import SetupError
 
-ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ALIAS = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 LOCK = ".lock"
 
 
@@ -31,7 +31,7 @@ def config_folder(alias: str) -> Path:
 
 def check_alias(alias: str) -> None:
     """Refuse a name that would need quoting, or that would leave its folder."""
-    if not ALIAS.fullmatch(alias):
+    if not re.fullmatch(ALIAS, alias):
         raise SetupError(f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab")
 
 

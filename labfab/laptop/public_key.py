@@ -29,12 +29,11 @@ OPTION = (
     r"|restrict|verify-required"
     r'|(?:command|environment|expiry-time|from|permitlisten|permitopen|tunnel)="(?:[^"\\]|\\"|\\(?!"))*")'
 )
-LINE = re.compile(
-    rf"(?:(?P<options>{OPTION}(?:,{OPTION})*)[ \t]+)?"
-    r"(?P<type>(?:ssh|ecdsa|sk)-[\w.@-]+)[ \t]+(?P<blob>[A-Za-z0-9+/]+=*)(?:[ \t].*)?",
-    re.IGNORECASE,
+LINE = (
+    rf"(?i)(?:(?P<options>{OPTION}(?:,{OPTION})*)[ \t]+)?"
+    r"(?P<type>(?:ssh|ecdsa|sk)-[\w.@-]+)[ \t]+(?P<blob>[A-Za-z0-9+/]+=*)(?:[ \t].*)?"
 )
-LITERAL = re.compile(r"-----BEGIN|\n|(^|[ \t])(ssh|ecdsa|sk)-[\w.@-]+[ \t]", re.IGNORECASE)
+LITERAL = r"(?i)-----BEGIN|\n|(^|[ \t])(ssh|ecdsa|sk)-[\w.@-]+[ \t]"
 
 
 def read_publics(value: str) -> list[str]:
@@ -42,7 +41,7 @@ def read_publics(value: str) -> list[str]:
     value = value.strip()
     if not value:
         raise SetupError("no public key is given: name a file that ends in .pub")
-    if LITERAL.search(value):
+    if re.search(LITERAL, value):
         return parse(value, "the public key given")
     path = Path(value).expanduser()
     return parse(read_text(path), str(path))
@@ -88,7 +87,7 @@ def public_name(source: str) -> str:
 
 def check(line: str, place: str) -> str:
     """Return one line unchanged when sshd would accept it."""
-    found = LINE.fullmatch(line)
+    found = re.fullmatch(LINE, line)
     if not found or re.search(r"[\0-\x08\x0a-\x1f\x7f]", line):
         raise SetupError(f"{place}: this is no public key, or one with unknown options: copy the whole line again")
     kind = found["type"]

@@ -19,7 +19,7 @@ from . import control, files, openssh, tunnel
 from .openssh import Target
 
 MARK = "# labfab: shortcut of %s. Changes of yours are overwritten; fab shortcuts.remove takes it away."
-OWNER = re.compile(MARK.replace(".", r"\.") % r"(\S+)")
+OWNER = MARK.replace(".", r"\.") % r"(\S+)"
 CALLHOME = """\
 #!/bin/sh
 %(mark)s
@@ -79,7 +79,7 @@ def folder() -> Path:
 
 def owner(path: Path) -> str:
     """The alias whose shortcut a file is; empty for any other file."""
-    found = [OWNER.fullmatch(line) for line in files.load(path).decode(errors="replace").splitlines()[:2]] if path.is_file() else []
+    found = [re.fullmatch(OWNER, line) for line in files.load(path).decode(errors="replace").splitlines()[:2]] if path.is_file() else []
     return next((match[1] for match in found if match), "")
 
 

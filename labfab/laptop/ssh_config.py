@@ -23,8 +23,8 @@ from .alias import Alias, check, login, normal, parse, render
 
 __all__ = ["Alias", "find", "login", "read", "remove", "write"]
 
-MARKER = re.compile(rb"^# (>>>|<<<) labfab (\S+) \1[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
-HOST = re.compile(rb"^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.MULTILINE | re.IGNORECASE)
+MARKER = rb"(?m)^# (>>>|<<<) labfab (\S+) \1[ \t]*\r?(?:\n|\Z)"
+HOST = rb"(?mi)^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$"
 
 
 def read(path: Path) -> list[Alias]:
@@ -102,7 +102,7 @@ def cut(data: bytes, path: Path, name: str) -> bytes:
 def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
     """Find our blocks: the name, the first byte, the byte after the last."""
     name, start = "", 0
-    for marker in MARKER.finditer(data):
+    for marker in re.finditer(MARKER, data):
         begins, marked = marker[1] == b">>>", marker[2].decode(errors="replace")
         if begins == bool(name) or (not begins and marked != name):
             raise SetupError(f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block")
@@ -117,7 +117,7 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
 
 def refuse_foreign(data: bytes, path: Path, name: str) -> None:
     """Stop when the user has a host of that name."""
-    for entry in HOST.finditer(data):
+    for entry in re.finditer(HOST, data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
             raise SetupError(f"{path} has a Host {name} of your own: choose another name with the setting alias")
 

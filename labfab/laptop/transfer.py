@@ -25,8 +25,8 @@ OPTIONS = ("-s", "-l", "--partial-dir=.labfab-partial")
 PROGRESS = "--info=progress2,name0,flist0,stats0"
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
 LOOK = ("-n", "-8", "--out-format=%i %l %n")
-LOOKED = re.compile(r"(?P<kind>[<>ch.*][fdLDS])(?P<how>\S{9,}) (?P<size>\d+) (?P<name>.*)")
-DELETED = re.compile(r"\*deleting +(?:\d+ )?(?P<name>.*)")
+LOOKED = r"(?P<kind>[<>ch.*][fdLDS])(?P<how>\S{9,}) (?P<size>\d+) (?P<name>.*)"
+DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def parse(out: str) -> Survey:
     """Read what rsync tells of each file; it writes a name in one line, whatever is in it."""
     new, replaced, deleted, other, size = [], [], [], 0, 0
     for line in out.splitlines():
-        if gone := DELETED.fullmatch(line):
+        if gone := re.fullmatch(DELETED, line):
             deleted.append(gone["name"])
-        elif found := LOOKED.fullmatch(line):
+        elif found := re.fullmatch(LOOKED, line):
             sent = found["kind"][0] in "<>" or found["kind"] == "cL"
             other += not sent and (found["kind"], found["how"].strip(".")) != (".d", "t")  # a folder's time alone is no reason
             if sent:

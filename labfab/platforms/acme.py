@@ -23,7 +23,7 @@ SERVERS = {
 }
 TITLES = {SERVERS[""]: "Let's Encrypt", SERVERS["staging"]: "Let's Encrypt's staging"}
 # What certbot says of each name that the server could not check.
-PROBLEM = re.compile(r"^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+)$", re.MULTILINE)
+PROBLEM = r"(?m)^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+)$"
 # What certbot says -> what it means; {said} is the sentence itself, {server} who said it.
 MEANINGS = (
     (r"rateLimited|too many|[Rr]ate limit", "{server} gives no more for now ({said}): wait; acme_server: staging is for trying"),
@@ -40,7 +40,7 @@ MEANINGS = (
     (r"Connection refused|Connect\w*Error|Connect\w*Timeout|timed out|unreachable", "the host cannot reach {server}: correct acme_server"),
     (r"Response \[|JSONDecodeError|ClientError|KeyError", "no ACME server answers at {url}: correct acme_server"),
 )
-NOISE = re.compile(
+NOISE = (
     r"^(Saving debug log|Ask for help|Some challenges|Requesting a|Renewing an|An unexpected error|Processing /|[- ]*$|Hint:|"
     r"Failed to renew|All renewals|\d+ renew failure|Account registered|  /etc)"
 )
@@ -97,10 +97,10 @@ def leads(c: Connection, own: list[str], found: dict[str, list[str]]) -> Leads:
 
 def words(said: str, url: str, lead: Leads, webroot: str) -> str:
     """What certbot said, in one line: what is wrong and what to do."""
-    problem = PROBLEM.search(said)
+    problem = re.search(PROBLEM, said)
     if problem:
         return of_name(*problem.groups(), lead, webroot)
-    told = [line.strip() for line in said.splitlines() if not NOISE.match(line)]
+    told = [line.strip() for line in said.splitlines() if not re.match(NOISE, line)]
     last = re.sub(r"^(?:[\w.]+(?:Error|Exception): )?(?:.* :: )?", "", told[-1]) if told else "it said nothing"
     for pattern, meaning in MEANINGS:
         if re.search(pattern, said):

@@ -50,8 +50,8 @@ PINS = {
     ("miniconda", "MacOSX-x86_64"): ("py313_25.7.0-2", "9c88674b1a839eeb4cff006df397a05ea7d896472318fd84b7070278f9653dc6"),
 }
 
-VERSION = re.compile(r"[0-9A-Za-z_]+([.-][0-9A-Za-z_]+)*")
-MIRROR = re.compile(r"https?://[^\s'\"\\$`<>]+")
+VERSION = r"[0-9A-Za-z_]+([.-][0-9A-Za-z_]+)*"
+MIRROR = r"https?://[^\s'\"\\$`<>]+"
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ def _platform(kind: str, system: str, machine: str) -> str:
 
 def _version(version: str) -> str:
     """Refuse what cannot be a release, since it becomes part of an address and a file name."""
-    if VERSION.fullmatch(version):
+    if re.fullmatch(VERSION, version):
         return version
     raise SetupError(f"{version!r} is not an installer release; set python_version to one such as 26.5.3-0, or leave it empty.")
 
 
 def _mirror(mirror: str) -> str:
     """Refuse a mirror that is no plain web address, and drop its last slash."""
-    if not mirror or MIRROR.fullmatch(mirror):
+    if not mirror or re.fullmatch(MIRROR, mirror):
         return mirror.rstrip("/")
     raise SetupError(f"{mirror!r} is not a mirror; set python_mirror to an address that begins with https://.")

@@ -34,8 +34,8 @@ esac
 """
 INSTALL, RESTARTING = "softwareupdate -i", " -R"
 LOOK, LATER = "ask Apple for updates", "which updates are installed is known only after that"
-LABEL = re.compile(r"^\s*\* Label: (.*\S)\s*$")
-RELEASE = re.compile(r"^\s*Title: macOS .*, Version: (\d+)")
+LABEL = r"^\s*\* Label: (.*\S)\s*$"
+RELEASE = r"^\s*Title: macOS .*, Version: (\d+)"
 HOUR = 3600
 
 
@@ -51,10 +51,10 @@ def items(listed: str) -> list[Item]:
     """The updates in what `softwareupdate -l` says: a line with the label, and one with all else."""
     found: list[Item] = []
     for line in listed.splitlines():
-        if name := LABEL.match(line):
+        if name := re.match(LABEL, line):
             found.append(Item(name[1], False))
         elif found and line.lstrip().startswith("Title: "):
-            release = RELEASE.match(line)
+            release = re.match(RELEASE, line)
             found[-1] = found[-1]._replace(restart="Action: restart" in line, release=release[1] if release else "")
     return found
 

@@ -21,9 +21,9 @@ mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && printf %%s %s >environment.yml
 ~/%s/bin/conda env update -q -n base -f environment.yml
 """
 VERSION = "~/%s/bin/python -c 'import platform; print(platform.python_version())'"
-PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==\S+")
+PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==\S+"
 # conda's own form of a pin; the section `pip:` below has pip's.
-CONDA_PIN = re.compile(r"^ *- ([A-Za-z0-9][A-Za-z0-9._-]*==?[^=\s]+)", re.MULTILINE)
+CONDA_PIN = r"(?m)^ *- ([A-Za-z0-9][A-Za-z0-9._-]*==?[^=\s]+)"
 TOOLS = ("pip", "setuptools", "uv", "wheel", "python", "conda")  # they install the others
 
 
@@ -50,14 +50,14 @@ def version(c: Connection, want: Settings) -> str:
 
 def pins(text: str) -> list[str]:
     """The packages of a lock that an index has, as name==version."""
-    lines = text.splitlines() if "dependencies:" not in text else [re.sub(r"==?", "==", pin) for pin in CONDA_PIN.findall(text)]
-    return [line for line in lines if PIN.fullmatch(line) and python.plain(line) not in TOOLS]
+    lines = text.splitlines() if "dependencies:" not in text else [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, text)]
+    return [line for line in lines if re.fullmatch(PIN, line) and python.plain(line) not in TOOLS]
 
 
 def others(text: str) -> list[str]:
     """What a lock has from elsewhere: a folder, a repository, an address."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [] if "dependencies:" in text else [line for line in lines if not PIN.fullmatch(line)]
+    return [] if "dependencies:" in text else [line for line in lines if not re.fullmatch(PIN, line)]
 
 
 def missing(c: Connection, want: Settings, text: str) -> list[str]:
