@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from invoke import Task
 from invoke.parser.context import to_flag
 from msgspec import inspect
@@ -124,7 +123,7 @@ def words(kind: inspect.Type) -> str:
 
 
 def default(field: inspect.Field) -> str:
-    if field.default in ("", msgspec.NODEFAULT):
+    if field.default in ("", [], {}):
         return "empty"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 

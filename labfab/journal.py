@@ -12,8 +12,9 @@ import secrets
 import shlex
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
+from . import record
 
 FOLDER = "/var/lib/labfab"
 UNKNOWN = 1  # exit code where the journal has no such line, as grep has it
@@ -36,7 +37,7 @@ READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
 SSHD_READS = "sshd_reads"  # as an undo: nothing to do by itself, sshd reads its files once all are back
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(NamedTuple):
     """One change that was made, as the journal tells of it."""
 
     number: str
@@ -96,11 +97,12 @@ def parse(text: str) -> list[Entry]:
     lines = []
     for line in text.splitlines():
         try:
-            lines.append(msgspec.json.decode(line.encode(errors="surrogateescape"), type=dict))
-        except (msgspec.DecodeError, UnicodeError):
+            line = json.loads(line.encode())  # what is not UTF-8 is passed over too
+        except ValueError:
             continue
+        lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
-    entries = [msgspec.convert(line | {"undone": line["number"] in undone}, Entry) for line in lines if "number" in line]
+    entries = [record.made(Entry, line | {"undone": line["number"] in undone}) for line in lines if "number" in line]
     first = {entry.run or entry.number: place for place, entry in reversed([*enumerate(entries)])}
     return sorted(entries, key=lambda entry: (first[entry.run or entry.number], entry.step))
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-import msgspec
 from invoke import Context
-from msgspec import Meta
 
 from .errors import SetupError
 from .sources import DEFAULT_ALIAS, HOSTS, Layer, layers
+
+if TYPE_CHECKING:
+    import msgspec
 
 # \Z and not $, which lets a newline follow. useradd(8) allows more, but these never need quoting and never begin like an option.
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
@@ -28,14 +30,19 @@ RESERVED = {"root", "daemon", "bin", "sys", "nobody", "www-data", "sshd", "mail"
 # A DNS name or an address, as it stands in a URL's host and in a certificate.
 NAME = r"^(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.|\Z))+(?<!\.)\Z|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z"
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
+
+def doc(text: str, **limits: Any) -> msgspec.Meta:
+    return within(description=text, **limits)
 
 
-def doc(text: str, **limits: Any) -> Meta:
-    return Meta(description=text, **limits)
+def within(**limits: Any) -> msgspec.Meta:
+    """What msgspec holds a value against; it is loaded once there is a value, which takes longer than listing all tasks."""
+    import msgspec
+
+    return msgspec.Meta(**limits)
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(NamedTuple):
     """Everything that can be set, with its default; `docs/settings.md` is made from this class."""
 
     user: Annotated[str, doc("Account with sudo that you log in as", pattern=ACCOUNT)] = "lab"
@@ -89,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     keep_awake: Annotated[bool, doc("macOS: keep the Mac from sleeping, have it wake for the network and start after a power cut")] = False
     firewall: Annotated[bool, doc("Switch ufw on")] = True
-    open_ports: Annotated[list[Port], doc("TCP ports to let in besides SSH")] = []
+    open_ports: Annotated[list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to let in besides SSH")] = []
 
     python: Annotated[
         Literal["miniforge", "anaconda", "miniconda", "venv"], doc("Where Python and JupyterLab come from")
@@ -104,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, doc("URL of a PyPI mirror (simple index)", pattern=r"^(https?://[^\s'\"]+)?\Z")
     ] = ""
     packages: Annotated[
-        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\[\],<>=!~-]*\Z")]],
+        list[Annotated[str, within(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\[\],<>=!~-]*\Z")]],
         doc("More Python packages beside JupyterLab"),
     ] = []
     accept_anaconda_terms: Annotated[
@@ -135,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("`tunnel`: reached through SSH only; `https`: JupyterLab serves TLS at `lab_port` to everybody; `apache`: Apache does at 443"),
     ] = "tunnel"
     names: Annotated[
-        list[Annotated[str, Meta(pattern=NAME)]],
+        list[Annotated[str, within(pattern=NAME)]],
         doc("DNS names and addresses that browsers reach a published JupyterLab by; empty: the address you connect to"),
     ] = []
     certificate: Annotated[
@@ -203,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def for_macos(self, login: str) -> Settings:
         """These settings on a Mac: an administrator logs in, who is there already, and JupyterLab runs as an account without rights."""
         lab_user = self.lab_user or self.user
-        return msgspec.structs.replace(self, user=login, lab_user="" if lab_user == login else lab_user)
+        return self._replace(user=login, lab_user="" if lab_user == login else lab_user)
 
     @classmethod
     def of(cls, c: Context, **flags: Any) -> Settings:
@@ -213,7 +220,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises SetupError for an unknown key or a bad value, with the place it came from.
         """
         values: dict[str, Any] = {}
-        for layer in layers(c, STRUCTURED):
+        for layer in layers(c, structured()):
             if layer.taken:
                 values.update(checked(layer.values, layer.place))
             else:
@@ -235,10 +242,20 @@ def is_address(name: str) -> bool:
 
 
 IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
-TYPES = dict(get_type_hints(Settings, include_extras=True))
 OF_A_RUN = ("parallel", "recap")
 SEEN: set[str] = set()
-STRUCTURED = {name for name, hint in TYPES.items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
+
+
+@cache
+def types() -> dict[str, Any]:
+    """The settings with their types and limits."""
+    return get_type_hints(Settings, include_extras=True)
+
+
+@cache
+def structured() -> set[str]:
+    """The settings that are lists or mappings."""
+    return {name for name, hint in types().items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
 
 
 def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -259,10 +276,12 @@ def look_over(layer: Layer) -> None:
 def convert(key: str, value: Any, place: str) -> Any:
     if key in OF_A_RUN and f", {HOSTS}: " in place:
         raise SetupError(f"{place}: {key} holds for a whole run: write it above `{HOSTS}:`")
-    if key not in TYPES:
+    if key not in Settings._fields:
         raise SetupError(f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all")
+    import msgspec
+
     try:
-        found = msgspec.convert(value, TYPES[key], strict=False)
+        found = msgspec.convert(value, types()[key], strict=False)
     except (msgspec.ValidationError, TypeError) as error:
         raise SetupError(f"{place}: {key} cannot be {value!r}: {reason(key, error)}") from None
     if key in ("user", "lab_user") and found in RESERVED:
@@ -272,7 +291,7 @@ def convert(key: str, value: Any, place: str) -> Any:
 
 def reason(key: str, error: Exception) -> str:
     """Say in words what msgspec tells in the names of types and patterns."""
-    choices = get_args(TYPES[key].__origin__)
+    choices = get_args(types()[key].__origin__)
     if "enum" in str(error):
         return f"choose one of {', '.join(choices)}"
     if "Expected `bool`" in str(error):
@@ -288,7 +307,7 @@ def reason(key: str, error: Exception) -> str:
 def nearest(key: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(str(key), TYPES, n=1)
+    close = get_close_matches(str(key), Settings._fields, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
 
 from fabric import Connection
 
-from . import history, plan, road, screen
 from . import recipe as recipes
+from . import road, screen
 from .errors import SetupError
 from .facts import facts
 from .host import Host, alias_of
 from .laptop import secrets
-from .platforms import acme, debian, macos, platform
+from .platforms import acme, family, platform
 from .settings import Settings
 from .stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
 from .task import host_task
@@ -61,33 +60,33 @@ AHEAD = {
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
     "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),
 }
-RECIPES = {debian: (UBUNTU, AHEAD), macos: (MACOS, {})}
+RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
 
 
 @host_task(default=True, first=tunnel.look, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
-    follow(c, *RECIPES[platform(c)])
+    follow(c, *RECIPES[family(c)])
 
 
 @host_task(help=RECIPE)
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
-    refuse_other(c, debian, "setup.ubuntu is for Debian and Ubuntu")
-    follow(c, *RECIPES[debian])
+    refuse_other(c, "debian", "setup.ubuntu is for Debian and Ubuntu")
+    follow(c, *RECIPES["debian"])
 
 
 @host_task(name="macos", help=RECIPE)
 def macos_(c: Connection, recipe: str = "") -> None:
     """Set up a Mac, stage by stage."""
-    refuse_other(c, macos, "setup.macos is for Macs")
-    follow(c, *RECIPES[macos])
+    refuse_other(c, "macos", "setup.macos is for Macs")
+    follow(c, *RECIPES["macos"])
 
 
-def refuse_other(c: Connection, module: ModuleType, problem: str) -> None:
+def refuse_other(c: Connection, wanted: str, problem: str) -> None:
     """Stop where the host is another one than the recipe is for."""
-    if platform(c) is not module:
+    if family(c) != wanted:
         raise SetupError(f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do")
 
 
@@ -121,12 +120,16 @@ def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
 
     Ends with 0 when there is nothing to do, and with 2 when there is.
     """
+    from . import plan
+
     plan.plan(c, full, json)
 
 
 @host_task(name="journal", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
 def journal_(c: Connection, json: bool = False) -> None:
     """Show what labfab has done to the host."""
+    from . import history
+
     history.show(c, json)
 
 
@@ -136,6 +139,8 @@ def journal_(c: Connection, json: bool = False) -> None:
 )  # fmt: skip
 def undo(c: Connection, to: str = "", force: bool = False) -> None:
     """Take back what labfab did, newest first."""
+    from . import history
+
     history.undo(c, to, force)
 
 
@@ -185,8 +190,8 @@ def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]
 
 def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
     """The secrets of this lab: themselves on a terminal, elsewhere only their place."""
-    known = (("jupyter-password", "password"), ("sudo-password", f"sudo of {want.user}"), (macos.SECRET, f"login of {want.lab_user}"))
-    for name, label in known:
+    known = {"jupyter-password": "password", "sudo-password": f"sudo of {want.user}", "login-of-lab-user": f"login of {want.lab_user}"}
+    for name, label in known.items():
         value, place = secrets.load(alias, name), secrets.place(alias, name)
         if value:
             yield label, f"{value.reveal()}  (kept in {place})" if screen.terminal() else f"in {place}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fabric import Connection
 
@@ -169,7 +168,7 @@ def parsed(login: str) -> tuple[str, int]:
 
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
-    ssh_config.write(config_path(c), replace(block, user=user, port=port, was=""))
+    ssh_config.write(config_path(c), block._replace(user=user, port=port, was=""))
 
 
 def reach(c: Connection) -> None:

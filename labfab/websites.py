@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
-import msgspec
 
-
-class Site(msgspec.Struct, frozen=True):
+class Site(NamedTuple):
     """One virtual host of Apache."""
 
     address: str  # * for all

@@ -9,10 +9,11 @@ import paramiko
 import pytest
 
 from labfab.check import ports, table
-from labfab.check.rows import ALWAYS, AREAS, CHECKS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
+from labfab.check.inspection import CHECKS
+from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
 from labfab.errors import SetupError
-from labfab.facts import Firewall, Power, Updates
 from labfab.platforms import debian, macos
+from labfab.sections import Firewall, Power, Updates
 from labfab.settings import Settings
 
 

@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from labfab.check import front, published, tls
-from labfab.check.rows import CHECKS, Row, answer
+from labfab.check.inspection import CHECKS
+from labfab.check.rows import Row, answer
 from labfab.errors import SetupError
-from labfab.facts import Acme, File, Firewall
+from labfab.facts import File
 from labfab.laptop import kernel
+from labfab.sections import Acme, Firewall
 from labfab.settings import Settings
 from tests.papers import Paper, issue
 

@@ -13,7 +13,7 @@ import pytest
 
 import labfab
 from docs import reference
-from labfab.settings import TYPES, checked
+from labfab.settings import Settings, checked
 from labfab.sources import NOT_SETTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -115,7 +115,7 @@ def test_every_message_explained_is_one_of_ours():
 @each_page
 def test_every_variable_exists(page):
     for name in re.findall(r"\bLABFAB_([A-Z]+(?:_[A-Z]+)*)\b", page.read_text()):
-        assert name.lower() in TYPES or name in NOT_SETTINGS, f"there is no LABFAB_{name}"
+        assert name.lower() in Settings._fields or name in NOT_SETTINGS, f"there is no LABFAB_{name}"
 
 
 @each_page
@@ -123,7 +123,7 @@ def test_every_setting_exists(page):
     text = page.read_text()
     named = re.findall(r"\bsettings? `(\w+)`", text) + re.findall(r"`(\w+): (?:true|false|\w+passwd|anaconda|\"\{)", text)
     for name in named:
-        assert name in TYPES, f"there is no setting {name}"
+        assert name in Settings._fields, f"there is no setting {name}"
 
 
 def test_the_example_settings_are_valid():

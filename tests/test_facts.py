@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from labfab import facts, scripts
+from labfab import facts, scripts, sections
 from labfab.errors import SetupError
 from labfab.host import Change, Host
 from tests import fake as models
@@ -151,7 +151,7 @@ def test_any_text_of_a_file_comes_through(read, tmp_path, text):
     path.chmod(0o640)
     found = read("jupyter", "lab")
     assert set(found) == {"jupyter", "lab"}
-    file = facts.file(found["jupyter"], "config")
+    file = sections.file(found["jupyter"], "config")
     assert (file.content, file.mode, file.owner) == (text, "640", ME.pw_name)
 
 
@@ -212,7 +212,7 @@ def test_every_section_of_an_empty_host_can_be_asked(fake):
     found = facts.facts(model.c)
     assert found.accounts == {} and found.sudoers is None
     assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (frozenset(), {}, None, ())
-    assert found.firewall == facts.Firewall(False, "", frozenset())
+    assert found.firewall == sections.Firewall(False, "", frozenset())
     assert found.python.versions == {} and not found.python.lab
     assert found.jupyter.config is None and found.lab.api == ""
     assert found.pending is None
@@ -283,8 +283,8 @@ def test_the_text_of_a_file_does_not_show():
 def test_a_file_that_is_no_utf8_survives():
     """Bytes that are no text are kept, so that they can be written back."""
     raw = base64.b64encode(b"key \xff comment\n").decode()
-    assert facts.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
-    written = facts.as_file("ssh.drop_in", facts.text(raw), "644", "root")
+    assert sections.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
+    written = facts.as_file("ssh.drop_in", sections.text(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
 
 

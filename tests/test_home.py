@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from labfab import facts, home
+from labfab import home, sections
 from labfab.errors import SetupError
 from labfab.host import fill
 from labfab.stages import jupyter, keys, user
@@ -23,7 +23,7 @@ def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, targe
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]
-    assert facts.link(found, "folder_link", "config.link") == target
+    assert sections.link(found, "folder_link", "config.link") == target
     assert "config.text" not in found and (link != ".jupyter" or "folder_stat" not in found)
 
 
@@ -33,7 +33,7 @@ def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
     (tmp_path / "disk/jupyter_server_config.json").write_text("{}")
     (tmp_path / ".jupyter").symlink_to(tmp_path / "disk")
     found = read("jupyter")["jupyter"]
-    assert found["folder_stat"] == f"700 {ME.pw_name}" and facts.file(found, "config").content == "{}"
+    assert found["folder_stat"] == f"700 {ME.pw_name}" and sections.file(found, "config").content == "{}"
     assert not [key for key in found if "link" in key]
 
 

@@ -273,7 +273,7 @@ def test_a_flag_that_was_not_given_does_not_count(given):
 
 def test_every_setting_is_described_and_its_default_is_valid():
     """Nothing without a sentence for the documentation, and no default that would be refused."""
-    for name, hint in settings.TYPES.items():
+    for name, hint in settings.types().items():
         assert any(getattr(meta, "description", None) for meta in hint.__metadata__), name
         assert settings.convert(name, getattr(Settings(), name), "default") == getattr(Settings(), name)
 

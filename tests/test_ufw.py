@@ -2,7 +2,7 @@
 
 import pytest
 
-from labfab import facts
+from labfab import facts, sections
 from labfab.platforms import debian
 from tests import fake as models
 from tests.test_facts import read, stand_in
@@ -39,7 +39,7 @@ CLOSED = [
 def firewall(read, fake, tmp_path):
     """What is known of a host whose ufw has these rules."""
 
-    def give(*tuples: str) -> facts.Firewall:
+    def give(*tuples: str) -> sections.Firewall:
         (tmp_path / "user.rules").write_text("*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples))
         path = stand_in(tmp_path, "ufw", "echo Status: active")
         found = read("firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))

@@ -1,19 +1,13 @@
 """Check: is it so? Looked at from outside, with fresh connections; nothing is changed.
 
-One row, one question: rows.py says how they are asked, look.py what they ask of; the other modules are the rows.
+One row, one question: inspection.py asks them, rows.py says how, look.py of what; the other modules are the rows.
 """
 
 from __future__ import annotations
 
-import contextlib
-
 from fabric import Connection
 
-from .. import screen
-from ..errors import SetupError
 from ..task import host_task
-from . import doors, machine, modes, ports, published, rows, server, table, tls  # noqa: F401  they are the rows
-from .look import Look
 
 JSON = {"json": "Print JSON, as docs/check.md describes it"}
 
@@ -61,24 +55,6 @@ def host_(c: Connection, json: bool = False) -> None:
 
 
 def check(c: Connection, area: str, json: bool) -> None:
-    """Ask the rows of an area and show them. Raises SetupError when one fails."""
-    with screen.aside(json):
-        label, found = ask(c, area, quietly=json)
-    screen.say(table.as_json(label, found)) if json else table.show(label, found)
-    failed = [row.check.id for row in found if row.state == rows.FAIL]
-    if failed:
-        many = f"{len(failed)} checks fail" if len(failed) > 1 else "1 check fails"
-        raise SetupError(f"{label}: {many}: {', '.join(failed)}")
+    from . import inspection  # with all the rows, and what they look at
 
-
-def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
-    """Look at the host; give its name and the answers."""
-    look = Look(c)
-    try:
-        with contextlib.nullcontext() if quietly else screen.working(look.host.label, "look"):
-            wanted = rows.chosen(area, look.want.publish)
-            if {check.area for check in wanted} & {"ports", "https"} and not look.problem and not c.gateway:
-                ports.knock(look, ports.WELL_KNOWN)
-            return look.host.label, rows.answers(look, wanted)
-    finally:
-        look.close()
+    inspection.check(c, area, json)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import SetupError
 from . import files
@@ -17,8 +17,7 @@ WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"  # needs no quotes, is no option and no
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
 
 
-@dataclass(frozen=True)
-class Alias:
+class Alias(NamedTuple):
     """One host as ssh knows it; `was` has the logins it had before, as root@203.0.113.5:22, with blanks between them."""
 
     name: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -29,7 +28,7 @@ def here() -> ModuleType:
 def keep(target: Target, local_port: int, remote_port: int | str, timeout: int = 10, identity: str = "") -> Tunnel:
     """Hand the tunnel of a lab to the keeper, once it is seen to come up; one that is kept alike stays as it is."""
     here().refuse()
-    wanted = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
+    wanted = {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote_port}
     with files.locked(files.config_folder(target.alias)):
         old, state = tunnel.status(target.alias), tunnel.load(target.alias)
         if old and old.kept and wanted.items() <= state.items():

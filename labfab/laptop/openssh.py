@@ -12,9 +12,8 @@ import pwd
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ..errors import SetupError, Unreachable
 from .keypair import NAMES
@@ -36,8 +35,7 @@ MEANINGS = {
 UNREACHABLE = tuple(MEANINGS)[-4:]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Whom ssh is to call: an alias of the ssh_config alone, or a host told in full."""
 
     alias: str

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import SetupError
@@ -94,7 +93,7 @@ def texts(target: Target, url: str, local_port: int, remote: int | str, home: st
     """The scripts of a lab. url: of JupyterLab on some port of a loopback. tty: the host's command asks for a password."""
     alias, place = target.alias, control.place(target.alias)
     scheme, _, rest = url.partition("://")
-    state = {"target": asdict(target), "wanted_port": local_port, "remote_port": remote, "control": str(place)}
+    state = {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote, "control": str(place)}
     format = json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
     values = {
         "mark": MARK % alias, "alias": alias, "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]), "tty": "-t " * tty,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SetupError
@@ -61,7 +60,7 @@ def write(path: Path, alias: Alias) -> bool:
         if old is None:
             refuse_foreign(data, path, alias.name)
         elif old.hostname == alias.hostname:
-            alias = replace(alias, was=earlier(old, alias))
+            alias = alias._replace(was=earlier(old, alias))
         return save(path, data, place(data, path, alias))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import ssl
 import subprocess
@@ -134,7 +133,7 @@ class Windows:
 
 
 def is_wsl() -> bool:
-    return "microsoft" in platform.release().lower()
+    return "microsoft" in os.uname().release.lower()
 
 
 def der(pem: str) -> bytes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import openssh, patchwork, rsync
@@ -29,8 +28,7 @@ LOOKED = r"(?P<kind>[<>ch.*][fdLDS])(?P<how>\S{9,}) (?P<size>\d+) (?P<name>.*)"
 DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
 
-@dataclass(frozen=True)
-class Far:
+class Far(NamedTuple):
     """The far end of a transfer: whom ssh calls, and the program that it starts there."""
 
     target: Target
@@ -73,8 +71,7 @@ class Survey(NamedTuple):
         return len(self.new) + len(self.replaced)
 
 
-@dataclass(frozen=True)
-class Errand:
+class Errand(NamedTuple):
     """One transfer: from `source` here to `place` there, or with `pull` from there to here."""
 
     far: Far
@@ -142,15 +139,14 @@ def in_rsync_quotes(words: list[str]) -> str:
     return " ".join("'" + word.replace("'", "''") + "'" for word in words)
 
 
-@dataclass
-class Caller:
+class Caller(NamedTuple):
     """What patchwork knows of a connection: the login, and how a command is run on this machine."""
 
     user: str
     host: str
     port: int
     tell: Tell
-    connect_kwargs: dict[str, str] = field(default_factory=dict)  # the key is in ssh's options
+    connect_kwargs: dict[str, str] = {}  # the key is in ssh's options
 
     def local(self, command: str) -> tuple[int, str, str]:
         """Run it as rsync is run here; Invoke would leave its pipes open."""

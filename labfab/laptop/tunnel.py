@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import SetupError
 from . import control, files, launchd, openssh, ports, systemd
@@ -29,8 +28,7 @@ KEYS = {"target": dict, "wanted_port": int, "remote_port": (int, str), "local_po
 KEEP = ("ControlPersist=no", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
-@dataclass(frozen=True)
-class Tunnel:
+class Tunnel(NamedTuple):
     """An open tunnel; `reused` if it was open already, `moved` if the wanted port was busy, `kept` by whom, if it is."""
 
     alias: str
@@ -75,7 +73,7 @@ def found(target: Target, local_port: int, remote_port: int | str) -> Tunnel | N
 
 
 def wish(target: Target, local_port: int, remote_port: int | str) -> dict[str, Any]:
-    return {"target": asdict(target), "wanted_port": local_port, "remote_port": remote_port}
+    return {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote_port}
 
 
 def status(alias: str) -> Tunnel | None:
@@ -136,7 +134,7 @@ def wait(target: Target, timeout: int) -> Tunnel:
     while time.monotonic() < until:
         found = status(target.alias)
         if found:
-            return replace(found, reused=False)
+            return found._replace(reused=False)
         said = errors_path(target.alias).read_text(errors="replace") if errors_path(target.alias).exists() else ""
         if said.strip() and not process(target.alias, load(target.alias)):
             break

@@ -65,7 +65,6 @@ ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow",
 FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
 # ufw says so, and succeeds, where there is no such rule.
 DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
-LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
 def wait_until_settled(c: Connection) -> None:

@@ -4,7 +4,7 @@ Owns: names, versions, addresses and SHA-256 of the pinned releases. Nothing her
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from labfab.errors import SetupError
 
@@ -54,8 +54,7 @@ VERSION = r"[0-9A-Za-z_]+([.-][0-9A-Za-z_]+)*"
 MIRROR = r"https?://[^\s'\"\\$`<>]+"
 
 
-@dataclass(frozen=True)
-class Installer:
+class Installer(NamedTuple):
     """Name one installer file: where it is and how to know it is the right one."""
 
     name: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 from fabric import Connection
 
 from .. import screen
-from ..facts import AWAKE, facts
+from ..facts import facts
 from ..host import change
+from ..sections import AWAKE
 from ..settings import Settings
 
 # What was set for mains, battery and UPS is kept for the way back.

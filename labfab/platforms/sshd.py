@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from ..facts import File, Ssh, as_file, facts
+from ..facts import File, as_file, facts
 from ..host import put
+
+if TYPE_CHECKING:
+    from ..sections import Ssh
 
 MAIN = "/etc/ssh/sshd_config"
 CHECK = '/usr/sbin/sshd -t -f "$NEW"'

@@ -11,11 +11,11 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import TypeVar
+from typing import Any, NamedTuple
 
-import msgspec
 from fabric import Connection
 
+from .. import record
 from ..errors import SetupError
 from ..facts import Values, below, facts, parse
 from ..host import Host, ask
@@ -58,10 +58,9 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-compute-apps=pid,used_mem
 df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print "disk=" $4 " " $3 + $4 " " $6 }'
 true
 """
-Listed = TypeVar("Listed")
 
 
-class Kernel(msgspec.Struct, frozen=True):
+class Kernel(NamedTuple):
     """A kernel: what it runs for and what it takes; None where that cannot be known."""
 
     id: str
@@ -80,21 +79,21 @@ class Kernel(msgspec.Struct, frozen=True):
         return shown(self.notebook or self.name)
 
 
-class Activity(msgspec.Struct, frozen=True):
+class Activity(NamedTuple):
     """The kernels of a host and the disk below the notebooks."""
 
-    kernels: list[Kernel]
-    disk_free: int | None
-    disk_size: int | None
-    disk: str
-    silent: list[int]  # pids of JupyterLabs that may have kernels and did not tell of them
+    kernels: list[Kernel] = []
+    disk_free: int | None = None
+    disk_size: int | None = None
+    disk: str = ""
+    silent: list[int] = []  # pids of JupyterLabs that may have kernels and did not tell of them
 
     @property
     def busy(self) -> list[str]:
         return [kernel.label for kernel in self.kernels if kernel.state == "busy"]
 
 
-class Told(msgspec.Struct):
+class Told(NamedTuple):
     """What JupyterLab tells of a kernel."""
 
     id: str
@@ -103,15 +102,11 @@ class Told(msgspec.Struct):
     last_activity: str | None = None
 
 
-class Id(msgspec.Struct):
-    id: str
-
-
-class Session(msgspec.Struct):
+class Session(NamedTuple):
     """What JupyterLab tells of a notebook that is open."""
 
     path: str = ""
-    kernel: Id | None = None
+    kernel: dict[str, Any] | None = None
 
 
 def activity(c: Connection) -> Activity:
@@ -131,7 +126,7 @@ def activity(c: Connection) -> Activity:
 def kernels(said: Values) -> Iterator[Kernel]:
     """Join what JupyterLab tells of its kernels with what ps and nvidia-smi tell of their processes."""
     open_ = [one for answer in below(said, "sessions").values() for one in listed(answer, Session) or []]
-    notebooks = {one.kernel.id: one.path for one in open_ if one.kernel}
+    notebooks = {one.kernel.get("id"): one.path for one in open_ if one.kernel}
     processes, cards = below(said, "process"), below(said, "gpu")
     for one in (kernel for answer in below(said, "kernels").values() for kernel in listed(answer, Told) or []):
         pid, rss, cpu = (processes.get(one.id, "").split() + [""] * 3)[:3]
@@ -149,11 +144,11 @@ def silent(said: Values) -> Iterator[int]:
             yield int(pid)
 
 
-def listed(answer: str, kind: type[Listed]) -> list[Listed] | None:
+def listed(answer: str, kind: type[record.Kind]) -> list[record.Kind] | None:
     """The list that JupyterLab answered with; None where it did not."""
     try:
-        return msgspec.json.decode(base64.b64decode(answer), type=list[kind])
-    except (ValueError, msgspec.MsgspecError):
+        return record.decode(base64.b64decode(answer), kind)
+    except ValueError:
         return None
 
 

@@ -10,7 +10,6 @@ import json as to_json
 import posixpath
 from pathlib import Path
 
-import msgspec
 from fabric import Connection
 from invoke import Context
 
@@ -50,7 +49,7 @@ def create(c: Connection, to: str = "") -> None:
         for name, place in existing(c, want).items():
             copy(c, want, folder, name, place)
         write(folder / lock.name(want), lock.taken(c, want))
-        write(folder / SETTINGS, to_json.dumps(msgspec.to_builtins(want), indent=2) + "\n")
+        write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
         about = {"alias": alias, "host": c.host, "account": want.jupyter_user, "python": want.python}
         done = archive.finish(folder, about | {"python_version": lock.version(c, want)})
     screen.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")

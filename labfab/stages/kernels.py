@@ -9,9 +9,8 @@ import contextlib
 import json as to_json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from fabric import Connection
 
 from .. import screen
@@ -24,7 +23,9 @@ from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
 from . import lab
-from .activity import Activity, activity
+
+if TYPE_CHECKING:
+    from .activity import Activity
 
 GROUP = "lab"
 # Read by the account itself: it may have put a link there, which would lead root anywhere, or a pipe, where nobody would come back.
@@ -44,7 +45,7 @@ def status(c: Connection, json: bool = False) -> None:
     """Tell what runs, since when, and what it takes."""
     with screen.aside(json):
         have, want = facts(c).lab, Settings.of(c)
-        found = activity(c) if have.api and have.owner == want.jupyter_user else None
+        found = computing(c) if have.api and have.owner == want.jupyter_user else None
         days = certificate_days(c, want)
     if json:
         screen.say(to_json.dumps(document(c, found, days), indent=2))
@@ -80,11 +81,20 @@ def show(found: Activity, days: int | None) -> None:
 def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
     """The state for programs."""
     have = facts(c).lab
-    told = msgspec.to_builtins(found or Activity([], None, None, "", []))
+    from .activity import Activity
+
+    told = (found or Activity())._asdict() | {"kernels": [kernel._asdict() for kernel in (found or Activity()).kernels]}
     return {
         "host": Host.of(c).label, "running": found is not None, "version": have.api, "since": have.since, "pid": have.pid,
         "service": have.service, "certificate_days": days, **told,
     }  # fmt: skip
+
+
+def computing(c: Connection) -> Activity:
+    """What computes there."""
+    from .activity import activity  # most tasks never ask
+
+    return activity(c)
 
 
 def certificate_days(c: Connection, want: Settings) -> int | None:
@@ -151,7 +161,7 @@ def consent(c: Connection, yes: bool, what: str) -> None:
     have = facts(c).lab
     if have.owner not in ("", Settings.of(c).jupyter_user) or not (have.pid or have.session or have.service) or Host.of(c).planning:
         return
-    found = activity(c)
+    found = computing(c)
     doing = [f"{', '.join(found.busy)} computes right now"] * bool(found.busy)
     doing += [f"JupyterLab (pid {pid}) does not tell what it computes" for pid in found.silent]
     if found.kernels and not doing:

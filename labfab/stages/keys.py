@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 from invoke import Context
 
 from .. import connection, refusal, screen
 from ..errors import SetupError
-from ..facts import Account, as_file, facts
+from ..facts import as_file, facts
 from ..guard import guarded
 from ..home import own, private_folder, refuse_link
 from ..host import Host, Login, change, put, remember
@@ -23,6 +24,9 @@ from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import user
+
+if TYPE_CHECKING:
+    from ..sections import Account
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})

@@ -6,16 +6,20 @@ Owns: ~/.local/bin/launchlab on the host, or the command that the setting start_
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
 from .. import screen
 from ..errors import SetupError
-from ..facts import PREFIXES, Account, File, facts
+from ..facts import PREFIXES, File, facts
 from ..host import Host, ask, change, fill, put
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
+
+if TYPE_CHECKING:
+    from ..sections import Account
 
 GROUP = "shortcuts"
 NAME = "launchlab"

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
 from .. import screen, sources, websites
 from ..errors import SetupError
-from ..facts import APACHE, Proxy, as_file, facts
+from ..facts import APACHE, as_file, facts
 from ..host import Host, change, put
 from ..platforms import platform
 from ..settings import Settings, is_address
 from ..task import host_task
 from . import https
+
+if TYPE_CHECKING:
+    from ..sections import Proxy
 
 SITE = "/etc/apache2/sites-available/zz-labfab.conf"
 FOLDERS = ["/etc/apache2/mods-enabled"]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import paramiko
 from fabric import Connection
 
 from .. import connection, screen
 from ..errors import SetupError
-from ..facts import Account, as_file, facts
+from ..facts import as_file, facts
 from ..guard import guarded
 from ..host import Host, Login, alias_of, put, remember
 from ..laptop import keypair
@@ -21,6 +22,9 @@ from ..settings import Settings
 from ..shell import GONE
 from ..task import host_task
 from . import keys
+
+if TYPE_CHECKING:
+    from ..sections import Account
 
 GROUP = "keys"
 

@@ -12,7 +12,6 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
 from ..platforms import platform
-from ..platforms.debian import LEFTOVER
 from ..settings import Settings
 from ..task import host_task
 
@@ -21,6 +20,7 @@ RELEASE_UPGRADE = (
     "tmux new-session -d -s release-upgrade "
     "'do-release-upgrade -f DistUpgradeViewNonInteractive -m server 2>&1 | tee -a /var/log/labfab-release-upgrade.log'"
 )
+LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
 @host_task(default=True)

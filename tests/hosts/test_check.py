@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from labfab.check.rows import ALWAYS, CHECKS
+from labfab.check.inspection import CHECKS
+from labfab.check.rows import ALWAYS
 from tests.conftest import booter, lent_fab
 
 from .sabotages import CASES, PACKAGES, Place, token

@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from labfab.check.rows import ALWAYS, CHECKS
+from labfab.check.inspection import CHECKS
+from labfab.check.rows import ALWAYS
 from tests.conftest import booter, lent_fab
 
 from .sabotages import PACKAGES, Place, token

@@ -2,7 +2,8 @@
 
 import json
 
-from labfab.check.rows import CHECKS, Check
+from labfab.check.inspection import CHECKS
+from labfab.check.rows import Check
 
 from .fab import Run
 from .sabotages import Case, Place, do

@@ -1,6 +1,5 @@
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -90,11 +89,11 @@ def test_paramiko_reads_it(data: bytes, config: Path) -> None:
 @pytest.mark.parametrize(
     "alias",
     [
-        replace(LAB, hostname="2001:db8::1", was="root@[2001:db8::1]:22"),
-        replace(LAB, identity="/home/größer kleiner/$x (y) #1/= key"),
-        replace(LAB, identity=""),
-        replace(LAB, was="", proxy_jump="me@jump.example:2200"),
-        replace(LAB, name="a.b_C-1", port=22),
+        LAB._replace(hostname="2001:db8::1", was="root@[2001:db8::1]:22"),
+        LAB._replace(identity="/home/größer kleiner/$x (y) #1/= key"),
+        LAB._replace(identity=""),
+        LAB._replace(was="", proxy_jump="me@jump.example:2200"),
+        LAB._replace(name="a.b_C-1", port=22),
     ],
 )
 def test_unusual_values(alias: Alias, config: Path) -> None:
@@ -113,21 +112,21 @@ def test_unusual_values(alias: Alias, config: Path) -> None:
 @pytest.mark.parametrize(
     "alias",
     [
-        replace(LAB, name="../x"),
-        replace(LAB, name="a b"),
-        replace(LAB, hostname="x\nProxyCommand evil"),
-        replace(LAB, hostname="-oProxyCommand=x"),
-        replace(LAB, hostname="fe80::1%eth0"),
-        replace(LAB, hostname=""),
-        replace(LAB, user="$(x)"),
-        replace(LAB, port=0),
-        replace(LAB, port=70000),
-        replace(LAB, identity="/a\nProxyCommand evil"),
-        replace(LAB, identity='/a"b'),
-        replace(LAB, identity="/a%h"),
-        replace(LAB, identity="/a~b"),
-        replace(LAB, identity="/${HOME}"),
-        replace(LAB, proxy_jump="a b"),
+        LAB._replace(name="../x"),
+        LAB._replace(name="a b"),
+        LAB._replace(hostname="x\nProxyCommand evil"),
+        LAB._replace(hostname="-oProxyCommand=x"),
+        LAB._replace(hostname="fe80::1%eth0"),
+        LAB._replace(hostname=""),
+        LAB._replace(user="$(x)"),
+        LAB._replace(port=0),
+        LAB._replace(port=70000),
+        LAB._replace(identity="/a\nProxyCommand evil"),
+        LAB._replace(identity='/a"b'),
+        LAB._replace(identity="/a%h"),
+        LAB._replace(identity="/a~b"),
+        LAB._replace(identity="/${HOME}"),
+        LAB._replace(proxy_jump="a b"),
     ],
 )
 def test_refused_values(alias: Alias, config: Path) -> None:
@@ -139,20 +138,20 @@ def test_refused_values(alias: Alias, config: Path) -> None:
 
 def test_was_cannot_break_out(config: Path) -> None:
     """A first login that is none is left out."""
-    ssh_config.write(config, replace(LAB, was="root@x:22\nProxyCommand evil"))
+    ssh_config.write(config, LAB._replace(was="root@x:22\nProxyCommand evil"))
     assert b"evil" not in config.read_bytes()
 
 
 def test_several_labs(config: Path) -> None:
     """Labs stand side by side; a change of one moves no other, and each goes alone."""
     config.write_bytes(FILES["globals"])
-    labs = [replace(LAB, name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))]
+    labs = [LAB._replace(name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))]
     for lab in labs:
         ssh_config.write(config, lab)
     before = config.read_bytes()
     assert [ssh_config.write(config, lab) for lab in labs] == [False] * 3
     assert config.read_bytes() == before
-    assert ssh_config.write(config, replace(labs[1], port=9))
+    assert ssh_config.write(config, labs[1]._replace(port=9))
     assert {lab.name: lab.port for lab in ssh_config.read(config)} == {"one": 2201, "two": 9, "three": 2203}
     assert "port 9" in effective(config, "two") and "port 2203" in effective(config, "three")
     for lab in labs:
@@ -172,12 +171,12 @@ def test_moves_back_to_the_top(config: Path) -> None:
 def test_earlier_logins_stay(config: Path) -> None:
     """Every command line that led to the host is remembered for as long as the host stays the same."""
     ssh_config.write(config, LAB)
-    assert not ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222"))
-    ssh_config.write(config, replace(LAB, was="lab@203.0.113.5:2222", port=2200))
+    assert not ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222"))
+    ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222", port=2200))
     assert ssh_config.read(config)[0].was == "root@203.0.113.5:22 lab@203.0.113.5:2222"
     for user, port in (("root", 22), ("lab", 2222), ("lab", 2200)):
         assert ssh_config.find(config, user, "203.0.113.5", port).name == LAB.name
-    ssh_config.write(config, replace(LAB, hostname="203.0.113.9", was="root@203.0.113.9:22"))
+    ssh_config.write(config, LAB._replace(hostname="203.0.113.9", was="root@203.0.113.9:22"))
     assert ssh_config.read(config)[0].was == "root@203.0.113.9:22"
 
 
@@ -200,8 +199,8 @@ def test_find(user: str, hostname: str, port: int | None, found: str | None, con
     """A lab is found by its alias, its first login and its present one, and by nothing else."""
     assert ssh_config.find(config, user, hostname, port) is None
     ssh_config.write(config, LAB)
-    ssh_config.write(config, replace(LAB, name="six", hostname="2001:db8::1", was="root@2001:db8::1:22"))
-    ssh_config.write(config, replace(LAB, name="named", hostname="lab.example", was="root@lab.example:22"))
+    ssh_config.write(config, LAB._replace(name="six", hostname="2001:db8::1", was="root@2001:db8::1:22"))
+    ssh_config.write(config, LAB._replace(name="named", hostname="lab.example", was="root@lab.example:22"))
     alias = ssh_config.find(config, user, hostname, port)
     assert (alias and alias.name) == found
 
@@ -224,14 +223,14 @@ def test_foreign_entry(entry: str, config: Path) -> None:
     with pytest.raises(SetupError, match="choose another name"):
         ssh_config.write(config, LAB)
     assert config.read_bytes() == before
-    assert ssh_config.write(config, replace(LAB, name="home"))
+    assert ssh_config.write(config, LAB._replace(name="home"))
 
 
 def test_own_options_below(config: Path) -> None:
     """Options that the user adds for the alias later are no obstacle."""
     ssh_config.write(config, LAB)
     config.write_bytes(config.read_bytes() + b"Host homelab\n  Compression yes\n")
-    assert ssh_config.write(config, replace(LAB, port=2200))
+    assert ssh_config.write(config, LAB._replace(port=2200))
     assert {"compression yes", "port 2200"} <= set(effective(config, "homelab"))
 
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_what_needs_sudo_is_left_to_you_until_it_is_done(tmp_path):
 
 
 def test_on_wsl_the_command_for_windows_is_told(monkeypatch):
-    monkeypatch.setattr(stores.platform, "release", lambda: "5.15.90.1-microsoft-standard-WSL2")
+    monkeypatch.setattr(stores.os, "uname", lambda: SimpleNamespace(release="5.15.90.1-microsoft-standard-WSL2"))
     ca = remembered()
     assert ("the browsers of Windows", f'certutil.exe -user -addstore Root "$(wslpath -w {ca})"') in trust.by_hand("homelab", ca)
 

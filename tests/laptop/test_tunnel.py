@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
@@ -229,13 +229,13 @@ def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
     good = known.read_bytes()
     other = keypair.public_line(stranger).rsplit(" ", 1)[0]
     cases = [
-        (replace(target, identity=str(stranger)), good, r"Permission denied \(.*stranger\)"),
-        (replace(target, identity=str(locked)), good, "ssh-add"),
-        (replace(target, user="a b; $(x)"), good, "Permission denied|invalid"),
+        (target._replace(identity=str(stranger)), good, r"Permission denied \(.*stranger\)"),
+        (target._replace(identity=str(locked)), good, "ssh-add"),
+        (target._replace(user="a b; $(x)"), good, "Permission denied|invalid"),
         (target, b"", "unknown host key"),
         (target, f"[127.0.0.1]:{server.port} {other}\n".encode(), rf"KEY HAS CHANGED.*\[127.0.0.1\]:{server.port}"),
-        (replace(target, port=free_port()), good, "nothing listens on port"),
-        (replace(target, hostname="no.such.host.invalid"), good, "no such host name"),
+        (target._replace(port=free_port()), good, "nothing listens on port"),
+        (target._replace(hostname="no.such.host.invalid"), good, "no such host name"),
         (Target("homelab"), good, "no such host name"),
     ]
     for case, content, message in cases:
