@@ -4,7 +4,7 @@ from types import ModuleType
 
 from invoke import Collection
 
-from . import check, setup
+from . import bytecode, check, setup  # noqa: F401  bytecode first
 from .stages import (
     access,
     backup,

@@ -1,7 +1,9 @@
 """The rules of the house, read off the source: one door, constant shell text, arrows one way, quick to start."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +150,19 @@ def test_listing_the_tasks_loads_nothing_heavy():
     code = f"import sys, labfab; print(sorted(set(sys.modules) & set({heavy!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("forbidden", ["", "1"])
+def test_a_checkout_is_compiled_once(tmp_path, forbidden):
+    """Though Invoke tells Python to keep no bytecode; who tells it so by the environment is heard."""
+    for name in ("labfab", "fabfile.py"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    for old in [*tmp_path.rglob("__pycache__")]:
+        shutil.rmtree(old)
+    fab = [sys.executable, "-c", "from fabric.main import program; program.run()", "--list"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": forbidden}
+    assert "setup.full" in subprocess.run(fab, capture_output=True, text=True, cwd=tmp_path, env=env, check=True).stdout
+    assert bool([*tmp_path.rglob("setup.*.pyc")]) is not bool(forbidden)
 
 
 def test_every_function_of_a_stage_is_short():
