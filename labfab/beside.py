@@ -55,10 +55,11 @@ class Stage(Beside):
 
     def work(self, do: Callable[[Connection], object]) -> None:
         """Do it; nothing where that for which it waited was not done, or where the host grants no second shell (MaxSessions)."""
+        granted = open_shell(self.twin, self.main)
         for other in self.needs:
             other.join()
         began = time.monotonic()
-        if not (self.wanted and all(other.done for other in self.needs) and open_shell(self.twin, self.main)):
+        if not (granted and self.wanted and all(other.done for other in self.needs)):
             return
         try:
             do(self.twin)

@@ -333,7 +333,7 @@ EFFECTS = (
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
-    (rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .*/pip\" install -q --no-compile .*uv && rm -rf \S+{UNMARK}", make_venv),
+    (rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .*/pip install -q --no-compile .*uv && rm -rf \S+{UNMARK}", make_venv),
     (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}", add_packages),
     (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
     (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),

@@ -47,7 +47,7 @@ PIP_WHEEL = (
     "end=$(( $(date +%%s) + 60 )); while [ $(date +%%s) -lt $end ]; do "
     "ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | grep -m 1 . && break; "
     "(mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
-    "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.3; done"
+    "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.1; done"
 )
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"

@@ -5,6 +5,8 @@ Owns: the tmux session `jupyter`, ~/.jupyter/lab.log.  Undo: lab.stop
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fabric import Connection
 
 from .. import screen
@@ -17,6 +19,9 @@ from ..settings import Settings
 from ..task import host_task
 from . import jupyter, launch, python
 from .launch import START
+
+if TYPE_CHECKING:
+    from ..sections import Account
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 # Asked by the account, whose log may be a link that would lead root anywhere. [b]: this text is no JupyterLab.
@@ -42,12 +47,11 @@ def start(c: Connection) -> None:
     refuse(c, want)
     jupyter.configure(c)
     platform(c).install(c, *packages(c))
-    account = facts(c).accounts.get(want.jupyter_user)  # none yet in plan mode on a bare host
+    account, have = facts(c).accounts.get(want.jupyter_user), facts(c).lab  # no account yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, want.jupyter_user)
     if want.start_command:
         launch.install(c, want.user, want.start_command)
-    have = facts(c).lab
     if have.api:
         tell_of_restart(c)
         return
@@ -57,7 +61,7 @@ def start(c: Connection) -> None:
             "when no kernel is busy, lab.stop, then the same again"
         )
     if have.service or not have.session:
-        launch_it(c, want)
+        launch_it(c, want, account, have.service)
     wait(c, want)
 
 
@@ -78,16 +82,16 @@ def packages(c: Connection) -> list[str]:
     return ["curl", *([] if facts(c).lab.service else ["tmux"])]
 
 
-def launch_it(c: Connection, want: Settings) -> None:
+def launch_it(c: Connection, want: Settings, account: Account | None, by_system: bool) -> None:
     """Have it started, by the system where that is to, else in tmux."""
-    account = want.jupyter_user
-    if facts(c).lab.service:
+    if by_system:
         platform(c).service.start(c)
         return
-    folder, log = PREFIXES[want.python], f"{facts(c).accounts[account].home}/.jupyter/lab.log"
+    account = account or facts(c).accounts[want.jupyter_user]
+    folder, log = PREFIXES[want.python], f"{account.home}/.jupyter/lab.log"
     change(
-        c, START, folder, platform(c).PATH, folder, user=account, why="start JupyterLab",
-        undo=("session %s %s", account, log), keep=[log], then={"lab.session": "yes"},
+        c, START, folder, platform(c).PATH, folder, user=account.name, why="start JupyterLab",
+        undo=("session %s %s", account.name, log), keep=[log], then={"lab.session": "yes"},
     )  # fmt: skip
 
 
