@@ -50,6 +50,8 @@ class Stage(Beside):
         self.main, self.twin, self.needs = Host.of(c), twin(c), needs
         made = Host.of(self.twin)
         made.stage, made.step = group, step
+        if not needs:  # what is known of the host holds as it begins
+            made.facts = {section: dict(values) for section, values in self.main.facts.items()}
         self.took, self.done, self.wanted = 0.0, False, True
         super().__init__(self.work, do)
 

@@ -56,7 +56,7 @@ MACOS = (
 AHEAD = {
     "update": road.Ahead((), packages.stale, packages.lists),
     "packages": road.Ahead(("update",), packages.due, packages.install),
-    "Python": road.Ahead(("keys",), python.due, python.prepare, needs=("update", "packages")),
+    "Python": road.Ahead(("keys",), python.due, python.prepare),
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
     "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),
 }

@@ -42,10 +42,11 @@ UPDATE = (
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
 )
-# Where the wheel of pip is. Who is quicker than apt installs it takes it out of its package, once apt has its lists.
+# Where the wheel of pip is. Who is quicker than apt installs it takes it out of its package, once apt has fetched its lists.
 PIP_WHEEL = (
     "end=$(( $(date +%%s) + 60 )); while [ $(date +%%s) -lt $end ]; do "
     "ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | grep -m 1 . && break; "
+    "if pgrep -f '^apt-get .* update$' >/dev/null; then sleep 0.1; continue; fi; "
     "(mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
     "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.1; done"
 )
