@@ -20,11 +20,11 @@ from .task import host_task
 UBUNTU = (
     ("user", user.add),
     ("keys", keys.copy),
-    ("update", system.update),
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    ("packages", packages.install),
+    ("packages", packages.install),  # ahead of its turn it takes the lists along; what is upgraded is asked when dpkg is at rest
+    ("update", system.update),
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
@@ -54,8 +54,7 @@ MACOS = (
 )
 # What may begin before its turn. The guard of another stage may take a change back meanwhile, which none of this touches.
 AHEAD = {
-    "update": road.Ahead((), packages.stale, packages.lists),
-    "packages": road.Ahead(("update",), packages.due, packages.install),
+    "packages": road.Ahead((), packages.due, packages.install),
     "Python": road.Ahead(("keys",), python.due, python.prepare),
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
     "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),

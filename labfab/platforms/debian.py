@@ -107,8 +107,10 @@ def install(c: Connection, *packages: str, undo: str = "packages") -> None:
     missing = [name for name in packages if name not in facts(c).system.packages]
     if not missing:
         return
+    interrupted = facts(c).updates.interrupted  # known already; the lists are no reason to ask again
     refresh(c, Settings.of(c).update_max_age)
-    mend(c)
+    if interrupted:
+        mend(c)
     # Set free of suggestions; a missing package stops here with apt's own words.
     command = NOTE_PACKAGES + "NEEDRESTART_SUSPEND=1 " + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
     then = {f"system.package.{name}": "yes" for name in missing}

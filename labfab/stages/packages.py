@@ -23,16 +23,6 @@ def settle(c: Connection) -> None:
     platform(c).wait_until_settled(c)
 
 
-def lists(c: Connection) -> None:
-    """Fetch apt's lists."""
-    platform(c).refresh(c, Settings.of(c).update_max_age)
-
-
-def stale(c: Connection) -> bool:
-    """Whether the lists have to be fetched, and nothing else needs apt meanwhile."""
-    return facts(c).updates.age > Settings.of(c).update_max_age * 3600 and "sudo" in facts(c).system.packages
-
-
 def due(c: Connection) -> bool:
     """Whether there is something to install, and nothing else needs apt meanwhile."""
     return bool(needed(c)) and "sudo" in facts(c).system.packages

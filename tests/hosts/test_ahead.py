@@ -59,7 +59,7 @@ def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
     fab.on(box, "setup.full", env=ENV, timeout=300).ok()
     rows = journal(fab, "-H", "homelab")
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    assert stages == ["user", "keys", "system", "ssh", "firewall", "python", "jupyter", "lab"]
+    assert stages == ["user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab"]
     when = {row["why"]: row["number"] for row in rows}
     assert when["make the environment ~/jupyter-venv"] < when["switch the firewall on"], "it was not begun ahead"
 
