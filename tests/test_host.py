@@ -307,8 +307,8 @@ def chosen(publish: str) -> list:
     return [stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)]
 
 
-@pytest.mark.parametrize("publish", ["tunnel", "https"])
-def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish):
+@pytest.mark.parametrize("publish, sudo", [("tunnel", "password"), ("tunnel", "nopasswd"), ("https", "password")])
+def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish, sudo):
     """The whole recipe, planned and then made: the same changes in the same order."""
     monkeypatch.setattr("labfab.stages.tunnel.open_", lambda c: "")
     keypair.generate(alone / "home/.ssh/id_ed25519")
@@ -316,7 +316,7 @@ def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish):
     whys = []
     for dry in (True, False):
         Host.sessions.clear()
-        model = fake(dry=dry, python="venv", publish=publish)
+        model = fake(dry=dry, python="venv", publish=publish, sudo=sudo)
         model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "999999", "3"
         for stage in stages:
             stage(model.c)

@@ -6,6 +6,7 @@ Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then make sshd read it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import paramiko
@@ -99,7 +100,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
     """
     new = Settings.of(c, ssh_port=None if port == "" else port).ssh_port
     have, kept = facts(c).ssh, platform(c).kept_ports(c)
-    if have.ports - kept == {new} - kept and new in have.listening:
+    if have.ports - kept == {new} - kept and listens(c, new):
         return
     refuse(c, new)
     old = have.ports - {new}
@@ -115,6 +116,14 @@ def change_port(c: Connection, port: int | str = "") -> None:
             platform(c).close_port(c, port)
     Host.of(c).proven = login
     remember(c, Settings.of(c))
+
+
+def listens(c: Connection, port: int) -> bool:
+    """Whether somebody listens there, asked twice: an sshd that is just reading its files anew closes its sockets and opens them again."""
+    if port not in facts(c).ssh.listening and not Host.of(c).planning:
+        time.sleep(1)
+        Host.of(c).forget()
+    return port in facts(c).ssh.listening
 
 
 def refuse(c: Connection, new: int) -> None:

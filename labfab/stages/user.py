@@ -9,7 +9,7 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..errors import SetupError
-from ..facts import facts
+from ..facts import as_file, facts
 from ..guard import guarded
 from ..host import Host, alias_of, change, put
 from ..laptop import password, secrets
@@ -45,7 +45,10 @@ def grant_sudo(c: Connection, want: Settings) -> None:
         why = f"let {want.user} use sudo without a password"
         with guarded(c, why):
             # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
-            put(c, SUDOERS, rule, why=why, old=facts(c).sudoers, mode="440", check='visudo -cqf "$NEW"')
+            put(
+                c, SUDOERS, rule, why=why, old=facts(c).sudoers, mode="440", check='visudo -cqf "$NEW"',
+                then=as_file("accounts.sudoers", rule, "440", "root"),
+            )  # fmt: skip
         return
     if have.password != "P":
         platform(c).set_password(c, want.user, new_password(c, want))

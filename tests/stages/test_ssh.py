@@ -153,6 +153,22 @@ def test_a_flag_wins_over_the_setting(ready):
     assert drop_in(model) == ["Port 2200"]
 
 
+def test_an_sshd_that_reads_its_files_anew_is_not_moved_again(ready, monkeypatch):
+    """It closes its sockets for a moment; where it stays silent it is made to listen."""
+    model = ready()
+    model.sections["ssh"] = {key: value for key, value in model.sections["ssh"].items() if key not in ("port.22", "listening.22")}
+    model.sections["ssh"]["port.2222"] = "yes"
+    model.again()
+    monkeypatch.setattr(ssh.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"}))
+    ssh.change_port(model.c)
+    assert model.writes == []
+    del model.sections["ssh"]["listening.2222"]
+    monkeypatch.setattr(ssh.time, "sleep", lambda _: None)
+    model.again()
+    ssh.change_port(model.c)
+    assert "make sshd listen anew" in model.whys
+
+
 @pytest.mark.parametrize("port", [-1, 65536, 70000])
 def test_an_impossible_port_changes_nothing(ready, port):
     """A number that is no port is refused with its place."""
