@@ -73,9 +73,10 @@ class Stage(Beside):
         """Wait for it, and take over what it did. Raises what it raised."""
         self.join()
         made = Host.of(self.twin)
-        if made.shell:
+        if made.changes:
             self.main.changes += made.changes
             self.main.forget()
+        if made.shell:
             made.shell.close()
         self.result()
 

@@ -26,7 +26,7 @@ from .laptop import secrets
 from .platforms import platform
 from .refusal import why_not
 from .settings import Settings
-from .shell import GONE, Result, Shell, WrongSudoPassword
+from .shell import GONE, NoSession, Result, Shell, WrongSudoPassword
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
@@ -195,6 +195,8 @@ def prove_account(c: Connection, login: Login) -> None:
                 Shell(new.transport, name, root=False).close()
             finally:
                 new.close()
+        except NoSession as error:
+            raise SetupError(f"the login {name} does not work: {error.reason}") from None
         except GONE as error:
             raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
 
@@ -212,6 +214,8 @@ def prove(c: Connection, login: Login) -> None:
             # The host's own port: behind a router the outer one means nothing in there.
             inside = min(facts(c).ssh.ports, default=22)
             open_forward(new.transport, inside)
+        except NoSession as error:
+            raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
             raise SetupError(f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}") from None
         except GONE as error:

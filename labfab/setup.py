@@ -23,8 +23,8 @@ UBUNTU = (
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    ("packages", packages.install),  # ahead of its turn it takes the lists along; what is upgraded is asked when dpkg is at rest
-    ("update", system.update),
+    ("packages", packages.install),
+    ("update", system.update),  # after the packages, which are installed ahead: what to upgrade is asked when dpkg is at rest
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
@@ -54,10 +54,10 @@ MACOS = (
 )
 # What may begin before its turn. The guard of another stage may take a change back meanwhile, which none of this touches.
 AHEAD = {
-    "packages": road.Ahead((), packages.due, packages.install),
+    "packages": road.Ahead((), packages.due, packages.prepare),
     "Python": road.Ahead(("keys",), python.due, python.prepare),
     "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
-    "Lab": road.Ahead(("port",), lab.due, lab.start_early, needs=("packages", "Python", "Jupyter")),
+    "Lab": road.Ahead(("port", "update"), lab.due, lab.start_early, needs=("Python", "Jupyter")),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}

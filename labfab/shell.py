@@ -51,6 +51,14 @@ class ConnectionLost(SetupError):
     """The connection broke; what was begun may or may not have happened."""
 
 
+class NoSession(SetupError):
+    """The login works, and then there is no session."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label}: the login works, but {reason}")
+        self.reason = reason
+
+
 class WrongSudoPassword(Exception):
     """sudo asked a second time."""
 
@@ -97,7 +105,7 @@ class Shell:
 
         label: how to name the host in errors. password: for sudo, where it asks for one. root: False for a shell
         with the login's own rights.
-        Raises WrongSudoPassword when it is refused or missing, SetupError when there is no way to root, ConnectionLost.
+        Raises WrongSudoPassword when it is refused or missing, NoSession, SetupError when there is no way to root, ConnectionLost.
         """
         self.label = label
         self.token = f"labfab-{secrets.token_hex(8)}"
@@ -116,9 +124,10 @@ class Shell:
             channel = transport.open_session(timeout=30)
             channel.exec_command(command)
         except paramiko.ChannelException:
-            raise SetupError(f"{self.label}: the login works, but sshd grants no session: look at MaxSessions in its settings") from None
+            raise NoSession(self.label, "sshd grants no session: look at MaxSessions in its settings") from None
         except GONE:
-            raise ConnectionLost(self.lost()) from None
+            what = "sshd refuses to run a command" if transport.is_active() else "the host hangs up then"
+            raise NoSession(self.label, f"{what}: run the same again, or look at sshd's log there") from None
         return channel
 
     def become_root(self) -> str:

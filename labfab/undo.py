@@ -29,7 +29,7 @@ from .stages import lab
 from .task import refuse_company
 
 STAGES = (
-    "system", "user", "keys", "ssh", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files",
+    "user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files",
     "backup",
 )  # fmt: skip
 LAST = ("keys", "user")  # what is left of these goes over the original login

@@ -285,6 +285,7 @@ def reboot(model, made) -> None:
 
 
 MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?", r" \|\| \{ .* \}; \} && rm -f \S+"
+UNPACKED = r"python3 -m zipfile -e \"\$pip\" \S+/unpacked"
 INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
 PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
@@ -333,7 +334,8 @@ EFFECTS = (
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
-    (rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .*/pip install -q --no-compile .*uv && rm -rf \S+{UNMARK}", make_venv),
+    (rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
+     rf"rm -rf \S+{UNMARK}", make_venv),
     (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}", add_packages),
     (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
     (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),

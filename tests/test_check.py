@@ -15,6 +15,7 @@ from labfab.errors import SetupError
 from labfab.platforms import debian, macos
 from labfab.sections import Firewall, Power, Updates
 from labfab.settings import Settings
+from labfab.shell import ConnectionLost
 
 
 def row(id: str, needs=(), raises=None) -> Check:
@@ -73,6 +74,7 @@ def test_a_warning_keeps_nothing_from_being_asked():
         (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
         (Unseen("needs root"), "not checked", "needs root", ""),
         (ConnectionResetError("reset"), "not checked", "the line to the host failed: reset", ""),
+        (ConnectionLost("box: the connection broke"), "not checked", "the line to the host failed: box: the connection broke", ""),
     ],
 )
 def test_what_becomes_of_a_finding(error, state, detail, mend):

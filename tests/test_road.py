@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, facts, journal, road
+from labfab import beside, facts, journal, road, setup
 from labfab.errors import SetupError
 from labfab.host import Host
 from tests import fake as models
@@ -145,10 +145,59 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
     assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]
 
 
+def readings(model) -> list[list[str]]:
+    """The sections that the host was asked for, each time."""
+    return [line.removeprefix("set -- ").split() for line in "\n".join(model.told).splitlines() if line.startswith("set -- ")]
+
+
 def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden):
-    """Its shell knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
+    """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
     model, walk = trodden
     ages = []
     walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(facts.facts(c).updates.age))})
-    asked = [line.removeprefix("set -- ").split() for line in "\n".join(model.told).splitlines() if line.startswith("set -- ")]
-    assert len(ages) == 1 and "updates" in asked[-1] and "upgrades" not in asked[-1]
+    assert len(ages) == 1 and "updates" in readings(model)[-1] and "upgrades" not in readings(model)[-1]
+
+
+@pytest.mark.parametrize(("needs", "times"), [((), 1), (("two",), 2)])
+def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
+    """Unless it waits for somebody, whose work makes that old."""
+    model, walk = trodden
+    ages, going = [], threading.Event()
+
+    def read(c):
+        ages.append(facts.facts(c).updates.age)
+        return True
+
+    ahead = {"two": road.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": road.Ahead((), read, read, needs)}
+    walk("one two late", ahead, one=lambda c: going.set())
+    assert len(ages) == 2 and len(readings(model)) == times
+
+
+def test_who_waits_has_its_shell_already(trodden, monkeypatch):
+    """It begins at once when its turn comes."""
+    model, walk = trodden
+    shells, going, real = [], threading.Event(), beside.open_shell
+
+    def open_shell(c, main):
+        shells.append(c)
+        if len(shells) == 2:
+            going.set()
+        return real(c, main)
+
+    def first(c):
+        assert going.wait(PATIENCE)
+
+    monkeypatch.setattr(beside, "open_shell", open_shell)
+    ahead = {"two": road.Ahead((), yes, first), "late": road.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",))}
+    walk("one two late", ahead)
+    assert "ahead" in model.seen
+
+
+def test_what_may_begin_ahead_in_a_setup():
+    """Stages that are there; no work of apt's beside an upgrade, and no JupyterLab that an upgrade or a reboot overtakes."""
+    order = [name for name, _ in setup.UBUNTU]
+    for name, ahead in setup.AHEAD.items():
+        assert {name, *ahead.after, *ahead.needs} <= set(order)
+        assert all(order.index(other) < order.index(name) for other in (*ahead.after, *ahead.needs))
+    assert order.index("packages") < order.index("update") and "update" in setup.AHEAD["Lab"].after
+    assert {"Python", "Jupyter"} == set(setup.AHEAD["Lab"].needs)

@@ -198,13 +198,15 @@ def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monk
     ("error", "told"),
     [
         (paramiko.ChannelException(2, "Connect failed"), "box: the login works, but sshd grants no session: look at MaxSessions"),
-        (EOFError(), "box: the connection broke: run the same command again"),
+        (paramiko.SSHException("Channel closed."), "box: the login works, but sshd refuses to run a command: run the same again"),
+        (EOFError(), "box: the login works, but the host hangs up then: run the same again"),
     ],
 )
 def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
     """A login alone is not enough."""
+    transport = Mock(open_session=Mock(side_effect=error), is_active=Mock(return_value=not isinstance(error, EOFError)))
     with pytest.raises(SetupError, match=told):
-        Shell(Mock(open_session=Mock(side_effect=error)), "box")
+        Shell(transport, "box")
 
 
 def test_silence_is_a_lost_connection(sh):

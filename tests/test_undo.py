@@ -208,7 +208,7 @@ def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
     assert undo.chosen(made, "ssh") == made[1:]
     assert undo.chosen(made, "jupyter") == made[4:]
     assert undo.chosen(made, "python") == []
-    with pytest.raises(SetupError, match="--to sshd: there is no such stage: one of system, user"):
+    with pytest.raises(SetupError, match="--to sshd: there is no such stage: one of user, keys, ssh, system"):
         undo.chosen(made, "sshd")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SetupError
-from ..shell import GONE
+from ..shell import GONE, ConnectionLost
 
 if TYPE_CHECKING:
     from .look import Look
@@ -115,7 +115,7 @@ def answer(look: Look, check: Check, rows: dict[str, Row]) -> Row:
     except Finding as found:
         mend = check.mend if found.mend is None else found.mend
         return Row(check, found.state, found.detail, mend if found.state != UNCHECKED else "")
+    except (ConnectionLost, *GONE) as error:
+        return Row(check, UNCHECKED, f"the line to the host failed: {error or type(error).__name__}")
     except SetupError as error:
         return Row(check, FAIL, str(error.message), check.mend)
-    except GONE as error:
-        return Row(check, UNCHECKED, f"the line to the host failed: {error or type(error).__name__}")

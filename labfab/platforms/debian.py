@@ -44,11 +44,11 @@ UPDATE = (
 )
 # Where the wheel of pip is. Who is quicker than apt installs it takes it out of its package, once apt has fetched its lists.
 PIP_WHEEL = (
-    "end=$(( $(date +%%s) + 60 )); while [ $(date +%%s) -lt $end ]; do "
+    "tries=100; end=$(( $(date +%%s) + 600 )); while [ $tries -gt 0 ] && [ $(date +%%s) -lt $end ]; do "
     "ls /usr/share/python-wheels/pip-*.whl ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl 2>/dev/null | grep -m 1 . && break; "
-    "if pgrep -f '^apt-get .* update$' >/dev/null; then sleep 0.1; continue; fi; "
+    "if pgrep -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; then sleep 0.1; continue; fi; tries=$((tries - 1)); "
     "(mkdir -p ~/.cache/labfab/pip && cd ~/.cache/labfab/pip && apt-get -q download python3-pip-whl && "
-    "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.1; done"
+    "dpkg-deb -x python3-pip-whl_*.deb .) >/dev/null 2>&1 || sleep 0.5; done"
 )
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
@@ -107,7 +107,7 @@ def install(c: Connection, *packages: str, undo: str = "packages") -> None:
     missing = [name for name in packages if name not in facts(c).system.packages]
     if not missing:
         return
-    interrupted = facts(c).updates.interrupted  # known already; the lists are no reason to ask again
+    interrupted = facts(c).updates.interrupted  # asked before, for the lists do not change it
     refresh(c, Settings.of(c).update_max_age)
     if interrupted:
         mend(c)

@@ -126,7 +126,7 @@ def activity(c: Connection) -> Activity:
 def kernels(said: Values) -> Iterator[Kernel]:
     """Join what JupyterLab tells of its kernels with what ps and nvidia-smi tell of their processes."""
     open_ = [one for answer in below(said, "sessions").values() for one in listed(answer, Session) or []]
-    notebooks = {one.kernel.get("id"): one.path for one in open_ if one.kernel}
+    notebooks = {one.kernel["id"]: one.path for one in open_ if one.kernel and isinstance(one.kernel.get("id"), str)}
     processes, cards = below(said, "process"), below(said, "gpu")
     for one in (kernel for answer in below(said, "kernels").values() for kernel in listed(answer, Told) or []):
         pid, rss, cpu = (processes.get(one.id, "").split() + [""] * 3)[:3]

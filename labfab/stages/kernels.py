@@ -80,10 +80,10 @@ def show(found: Activity, days: int | None) -> None:
 
 def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
     """The state for programs."""
-    have = facts(c).lab
     from .activity import Activity
 
-    told = (found or Activity())._asdict() | {"kernels": [kernel._asdict() for kernel in (found or Activity()).kernels]}
+    have, activity = facts(c).lab, found or Activity()
+    told = activity._asdict() | {"kernels": [kernel._asdict() for kernel in activity.kernels]}
     return {
         "host": Host.of(c).label, "running": found is not None, "version": have.api, "since": have.since, "pid": have.pid,
         "service": have.service, "certificate_days": days, **told,

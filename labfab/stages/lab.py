@@ -47,9 +47,9 @@ def start(c: Connection) -> None:
     refuse(c, want)
     jupyter.configure(c)
     platform(c).install(c, *packages(c))
-    account, have = facts(c).accounts.get(want.jupyter_user), facts(c).lab  # no account yet in plan mode on a bare host
-    if account is None or not account.linger:
-        platform(c).keep_running(c, want.jupyter_user)
+    account, have = facts(c).accounts[want.jupyter_user], facts(c).lab  # asked once, for both hold whatever is changed here
+    if not account.linger:
+        platform(c).keep_running(c, account.name)
     if want.start_command:
         launch.install(c, want.user, want.start_command)
     if have.api:
@@ -68,7 +68,8 @@ def start(c: Connection) -> None:
 def due(c: Connection) -> bool:
     """Whether JupyterLab has to be started and nothing but its Python is needed for that."""
     want, have = Settings.of(c), facts(c).lab
-    return not want.published and not want.start_command and not (have.session or have.service or have.api or have.owner)
+    simple = not (want.published or want.start_command or want.reboot)
+    return simple and not (have.session or have.service or have.api or have.owner)
 
 
 def start_early(c: Connection) -> None:
@@ -82,12 +83,11 @@ def packages(c: Connection) -> list[str]:
     return ["curl", *([] if facts(c).lab.service else ["tmux"])]
 
 
-def launch_it(c: Connection, want: Settings, account: Account | None, by_system: bool) -> None:
+def launch_it(c: Connection, want: Settings, account: Account, by_system: bool) -> None:
     """Have it started, by the system where that is to, else in tmux."""
     if by_system:
         platform(c).service.start(c)
         return
-    account = account or facts(c).accounts[want.jupyter_user]
     folder, log = PREFIXES[want.python], f"{account.home}/.jupyter/lab.log"
     change(
         c, START, folder, platform(c).PATH, folder, user=account.name, why="start JupyterLab",

@@ -24,8 +24,18 @@ def settle(c: Connection) -> None:
 
 
 def due(c: Connection) -> bool:
-    """Whether there is something to install, and nothing else needs apt meanwhile."""
-    return bool(needed(c)) and "sudo" in facts(c).system.packages
+    """Whether apt has something to do, and nothing else needs it meanwhile."""
+    want, have = Settings.of(c), facts(c)
+    old = want.update and have.updates.age > want.update_max_age * 3600
+    return (old or bool(needed(c))) and "sudo" in have.system.packages
+
+
+def prepare(c: Connection) -> None:
+    """Install what is missing, with apt's lists before it; where nothing is, have the lists there."""
+    if needed(c):
+        install(c)
+    else:
+        platform(c).refresh(c, Settings.of(c).update_max_age)
 
 
 @host_task

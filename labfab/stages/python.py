@@ -35,8 +35,9 @@ MARKED = (
 VENV = (
     "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({wheel}) && "
     '{{ [ "$pip" ] || {{ echo no wheel of pip is there >&2; false; }}; }} && '
-    'python3 -m zipfile -e "$pip" ~/.cache/labfab/pip/unpacked && ~/%s/bin/python -B ~/.cache/labfab/pip/unpacked/pip '
-    'install -q --no-compile --disable-pip-version-check{index} uv && rm -rf ~/.cache/labfab/pip'
+    'rm -rf ~/.cache/labfab/pip/unpacked && python3 -m zipfile -e "$pip" ~/.cache/labfab/pip/unpacked && '
+    '~/%s/bin/python -B ~/.cache/labfab/pip/unpacked/pip install -q --no-compile --disable-pip-version-check{index} uv && '
+    'rm -rf ~/.cache/labfab/pip'
 )
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"

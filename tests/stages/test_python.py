@@ -1,11 +1,15 @@
 """Python and JupyterLab, from four sources, never half-made and never unverified."""
 
+import re
+
 import pytest
 
 from labfab.errors import SetupError
+from labfab.platforms import debian
 from labfab.platforms.installers import PINS
 from labfab.shell import Result
 from labfab.stages import python, user
+from tests.local_sh import opened
 
 RELEASE, DIGEST = PINS["miniforge", "Linux-x86_64"]
 FILE = f"Miniforge3-{RELEASE}-Linux-x86_64.sh"
@@ -160,3 +164,26 @@ def test_login_shells_learn_of_it_once(ready, kind):
 def test_versions_are_compared_as_numbers(version, safe):
     """2.9 is older than 2.21, and no version at all is not safe."""
     assert python.is_safe(version) is safe
+
+
+FOUND = "pip-23-py3-none-any.whl"
+APT = """\
+[ "$(wc -l <"$HOME/asked")" -gt 2 ] || exit 100
+echo fetched >>"$HOME/fetched"; : >python3-pip-whl_23_all.deb"""
+
+
+def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
+    """Nothing is asked of apt while labfab's own update runs; an update of somebody else keeps nobody."""
+    stubs = {
+        "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]', "apt-get": APT,
+        "dpkg-deb": f'mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}',
+    }  # fmt: skip
+    script = debian.PIP_WHEEL.replace("%%", "%").replace("ls /usr/share/", "ls /nowhere/")  # this machine may have one
+    with opened(tmp_path, **stubs) as sh:
+        found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
+    assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
+    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-f ")
+    command = debian.UPDATE.partition("$(")[2].partition(" 2>&1")[0]
+    ours = command[command.index("apt-get") :]
+    assert re.search(pattern, ours) and not re.search(pattern, "apt-get -qq -y update")
+    assert (tmp_path / "fetched").read_text() == "fetched\n"

@@ -1,11 +1,15 @@
 """Keys only, no root, a port of your own; each proven, or taken back."""
 
+from unittest.mock import Mock
+
 import paramiko
 import pytest
 
+from labfab import guard
 from labfab.errors import SetupError
 from labfab.laptop import known_hosts, ssh_config
 from labfab.platforms import debian
+from labfab.shell import NoSession
 from labfab.stages import keys, ssh
 from tests.fake import ADDRESS
 from tests.local_sh import opened
@@ -236,6 +240,21 @@ def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
         ssh.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
+
+
+def raised(error: Exception | None) -> None:
+    if error:
+        raise error
+
+
+def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
+    """sshd lets in and then grants nothing: the change goes back, and the cause is not sought at sudo."""
+    model = ready()
+    answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
+    monkeypatch.setattr(guard, "Shell", Mock(side_effect=lambda *given, **more: raised(next(answers)) or model.shell(*given, **more)))
+    with pytest.raises(SetupError, match="lab@203.0.113.5:22 logs in, but no further: sshd grants no session: look.*taken everything back"):
+        ssh.disable_passwords(model.c)
+    assert drop_in(model) == []
 
 
 def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):

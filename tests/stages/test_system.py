@@ -5,7 +5,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host import Host
-from labfab.stages import system
+from labfab.platforms import platform
+from labfab.stages import packages, system
 
 
 def test_an_up_to_date_host_is_left_alone(fake):
@@ -40,6 +41,29 @@ def test_an_interrupted_dpkg_is_mended_first(fake):
     model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
     system.update(model.c)
     assert model.whys == ["finish what dpkg was stopped in", "mend broken dependencies", "upgrade the system (2 packages)"]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interrupted):
+    """What is known of dpkg holds over the fetching of the lists, so the host is read once."""
+    model = fake()
+    model.sections["updates"] |= {"age": "999999"} | ({"interrupted": "yes"} if interrupted else {})
+    platform(model.c).install(model.c, "rsync")
+    mended = ["finish what dpkg was stopped in", "mend broken dependencies"] * interrupted
+    assert model.whys == ["fetch the package lists", *mended, "install rsync"]
+    readings = [line for line in "\n".join(model.told).splitlines() if line.startswith("set -- ")]
+    assert len(readings) == 1 + interrupted
+
+
+@pytest.mark.parametrize(("update", "age", "due"), [(True, "999999", True), (False, "999999", False), (True, "1", False)])
+def test_old_lists_are_fetched_ahead_where_nothing_is_missing(fake, update, age, due):
+    """As a host has them that was made from an image with all packages."""
+    model = fake(update=update, python="venv")
+    model.install("sudo", *packages.needed(model.c))
+    model.sections["updates"]["age"] = age
+    assert packages.due(model.again()) is due
+    packages.prepare(model.c)
+    assert model.whys == ["fetch the package lists"] * (age != "1")
 
 
 def test_a_simulation_that_failed_is_told(fake):
