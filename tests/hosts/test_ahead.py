@@ -83,6 +83,18 @@ def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
     assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
 
 
+def test_an_upgrade_and_a_reboot_come_between(fab, host):
+    """SSH is hardened before them, the rest goes on over the new login, and JupyterLab is started once, by the new boot."""
+    box = host("debian12", "between")
+    box.run(r"sed -i '/^Package: hostname$/,/^$/s/^Version: .*/Version: 3.1/' /var/lib/dpkg/status; touch /run/reboot-required")
+    before, env = box.boot_id(), ENV | {"LABFAB_REBOOT": "true"}
+    run = fab.on(box, "setup.full", env=env, timeout=300).ok()
+    road = ("let sshd listen on port 2222 only", "upgrade the system (1 packages)", "] reboot", "make the environment", "start JupyterLab")
+    places = [run.out.index(words) for words in road]
+    assert places == sorted(places) and run.out.count("start JupyterLab") == 1 and box.boot_id() != before
+    assert "nothing to change" in fab("-H", "homelab", "setup.full", env=env).ok().out
+
+
 def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     """The stage tells it at its turn, when SSH and firewall are done; with an index again the rest follows."""
     box = host("debian12", "offline")

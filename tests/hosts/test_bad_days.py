@@ -543,7 +543,7 @@ def test_cut_at_any_moment(module_host, stranger, seed):
             said = out.read()
         assert process.returncode is not None, (how, said)
         assert "Traceback" not in said, (how, said)
-        half = host.run("find / -xdev -name '*.labfab-new' -not -path '/proc/*'")
+        half = host.run("find / -xdev -name '*.labfab-new' -not -path '/proc/*' 2>/dev/null || true")  # uv may still be at work
         assert half == "" or how != "ctrl-c", half
     time.sleep(17)  # a window that was left open reverts
     stranger.on(host, "setup.full", env=BACK_SOON).ok()
