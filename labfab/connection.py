@@ -26,6 +26,7 @@ from .laptop import keypair, known_hosts, secrets
 from .names import block_of, links
 from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .settings import Settings
+from .shell import GONE
 
 # paramiko's threads log a traceback for what is told in one line here.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -101,7 +102,7 @@ def connect(c: Connection, settings: Settings) -> None:
         c.open()
     except paramiko.AuthenticationException:
         raise
-    except (paramiko.SSHException, OSError, EOFError, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
+    except (*GONE, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
         raise meaning(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
 
@@ -139,7 +140,7 @@ def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]
     """The ways to log in that the host offers this user."""
     if isinstance(error, paramiko.BadAuthenticationType):
         return list(error.allowed_types)
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+    with contextlib.suppress(*GONE):
         return offered(c, c.user, c.port)
     return ["publickey", "password"]
 

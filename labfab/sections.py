@@ -38,6 +38,10 @@ class Updates(NamedTuple):
     listed: str = ""  # what softwareupdate said, on macOS
     filevault: bool = False  # macOS: after a restart somebody has to type a password before anybody gets in
 
+    def older_than(self, hours: int) -> bool:
+        """Whether the lists are to be fetched anew, where they may have this age."""
+        return self.age > hours * 3600
+
 
 class Power(NamedTuple):
     sleep: int | None  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said

@@ -104,6 +104,11 @@ class FakeHost:
         return [write.why for write in self.writes]
 
     @property
+    def readings(self) -> list[list[str]]:
+        """The sections that it was asked for, each time."""
+        return [line.removeprefix("set -- ").split() for line in "\n".join(self.told).splitlines() if line.startswith("set -- ")]
+
+    @property
     def planned(self) -> list[str]:
         """What this run did, or in plan mode would do."""
         return [made.why for made in Host.of(self.c).changes]

@@ -145,17 +145,12 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
     assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]
 
 
-def readings(model) -> list[list[str]]:
-    """The sections that the host was asked for, each time."""
-    return [line.removeprefix("set -- ").split() for line in "\n".join(model.told).splitlines() if line.startswith("set -- ")]
-
-
 def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden):
     """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
     model, walk = trodden
     ages = []
     walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(facts.facts(c).updates.age))})
-    assert len(ages) == 1 and "updates" in readings(model)[-1] and "upgrades" not in readings(model)[-1]
+    assert len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
 
 
 @pytest.mark.parametrize(("needs", "times"), [((), 1), (("two",), 2)])
@@ -170,7 +165,7 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
 
     ahead = {"two": road.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": road.Ahead((), read, read, needs)}
     walk("one two late", ahead, one=lambda c: going.set())
-    assert len(ages) == 2 and len(readings(model)) == times
+    assert len(ages) == 2 and len(model.readings) == times
 
 
 def test_who_waits_has_its_shell_already(trodden, monkeypatch):

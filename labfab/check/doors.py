@@ -14,6 +14,7 @@ from .. import connection, refusal
 from ..errors import SetupError
 from ..facts import below
 from ..laptop import keypair, known_hosts
+from ..shell import GONE
 from ..stages.ssh import NO_PASSWORDS
 from .look import Look
 from .rows import Unseen, Wrong, check
@@ -93,7 +94,7 @@ def root(look: Look) -> str:
         raise Unseen("your key has a passphrase, so it could not be tried: hand it to the agent with ssh-add") from None
     except paramiko.AuthenticationException:
         return f"your key is refused for root; {behind_the_refusal(look)}"
-    except (paramiko.SSHException, EOFError, OSError):
+    except GONE:
         raise Unseen(TIRED) from None
     raise Wrong("root is let in")
 
@@ -136,7 +137,7 @@ def offered(look: Look) -> str:
 def ways_in(look: Look, user: str) -> list[str]:
     try:
         return connection.offered(look.c, user, look.c.port)
-    except (paramiko.SSHException, EOFError, OSError):
+    except GONE:
         raise Unseen(TIRED) from None
 
 
@@ -177,7 +178,7 @@ def stranger(look: Look, kinds: list[str] | None = None) -> Iterator[paramiko.Tr
             transport.start_client(timeout=look.c.connect_timeout)
             transport.get_remote_server_key()  # start_client says nothing when its time is over
             yield transport
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except GONE as error:
         if look.problem:
             raise Wrong(look.problem) from None
         raise Unseen(TIRED) from error

@@ -77,7 +77,7 @@ def wait_until_settled(c: Connection) -> None:
 
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists when they are older than *max_age* hours."""
-    if facts(c).updates.age > max_age * 3600:
+    if facts(c).updates.older_than(max_age):
         change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
             screen.note(LATER)

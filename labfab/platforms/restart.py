@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 
-import paramiko
 from fabric import Connection
 
 from .. import connection, screen
@@ -13,6 +12,7 @@ from .. import host as door
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, Login, change
+from ..shell import GONE
 
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
@@ -37,7 +37,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
         while time.monotonic() < end:
             tell("")
             # An sshd that goes down or comes up may hang up at any point, and refuse what it takes otherwise.
-            with contextlib.suppress(SetupError, paramiko.SSHException, EOFError, OSError):
+            with contextlib.suppress(SetupError, *GONE):
                 if boot_id(host, login) != before:
                     return
             time.sleep(1)

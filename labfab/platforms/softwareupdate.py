@@ -65,7 +65,7 @@ def wait_until_settled(c: Connection) -> None:
 
 def refresh(c: Connection, max_age: int = 0) -> None:
     """List the updates anew when that was longer ago than *max_age* hours."""
-    if facts(c).updates.age > max_age * HOUR:
+    if facts(c).updates.older_than(max_age):
         change(c, LIST, why=LOOK, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
             screen.note(LATER)

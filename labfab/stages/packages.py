@@ -26,7 +26,7 @@ def settle(c: Connection) -> None:
 def due(c: Connection) -> bool:
     """Whether apt has something to do, and nothing else needs it meanwhile."""
     want, have = Settings.of(c), facts(c)
-    old = want.update and have.updates.age > want.update_max_age * 3600
+    old = want.update and have.updates.older_than(want.update_max_age)
     return (old or bool(needed(c))) and "sudo" in have.system.packages
 
 
