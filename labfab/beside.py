@@ -9,7 +9,7 @@ from typing import Any
 
 from fabric import Connection
 
-from . import screen
+from . import console
 from .guard import BROKEN
 from .host import Host
 from .shell import Shell, WrongSudoPassword
@@ -22,13 +22,13 @@ class Beside(threading.Thread):
         """Begin at once, speaking where this thread speaks."""
         super().__init__(daemon=True)
         self.function, self.args = function, args
-        self.desk, self.out = screen.desk(), screen.stream()
+        self.desk, self.out = console.desk(), console.stream()
         self.value: Any = None
         self.error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
-        with screen.beside(self.desk, self.out):
+        with console.beside(self.desk, self.out):
             try:
                 self.value = self.function(*self.args)
             except BaseException as error:  # a task library may end its run by SystemExit

@@ -9,7 +9,7 @@ import secrets
 import shlex
 import time
 
-from . import screen
+from . import console
 from .errors import SetupError
 from .shell import Frame, Shell
 
@@ -68,7 +68,7 @@ class Claim:
         holder, until = self.holder(shell, asked or self.ask(shell)), time.monotonic() + PATIENCE
         if not holder:
             return True
-        with screen.working(shell.label, f"wait for another run ({holder})") as tell:
+        with console.working(shell.label, f"wait for another run ({holder})") as tell:
             while holder and time.monotonic() < until:
                 tell("")
                 time.sleep(0.5)

@@ -19,7 +19,7 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from . import screen, wire
+from . import console, wire
 from .errors import SetupError
 from .hostkey import Ask
 from .laptop import keypair, known_hosts, secrets
@@ -47,7 +47,7 @@ def follow(c: Connection) -> str:
         held = held_by_agent(Path(alias.identity).expanduser())
         c.connect_kwargs.update({"pkey": held} if held else {})  # else the agent's keys would be tried one by one
     if (alias.user, alias.port) != (c.user, c.port):
-        screen.say(f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}")
+        console.say(f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}")
         c.user, c.host, c.port = alias.user, alias.hostname, alias.port
     return alias.name
 
@@ -84,7 +84,7 @@ def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, 
     if not useful or attempt >= 3 or not sys.stdin.isatty():
         raise SetupError(problem)
     c.connect_kwargs.pop(kind, None)  # it was refused
-    c.connect_kwargs[kind] = screen.hidden(question, address(c))
+    c.connect_kwargs[kind] = console.hidden(question, address(c))
 
 
 def connect(c: Connection, settings: Settings) -> None:

@@ -5,7 +5,7 @@ Owns: the one exception that ends a task without a traceback.
 
 from invoke import Exit
 
-from .plain import plain
+from .text import plain
 
 
 class SetupError(Exit):

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fabric import Connection
 
-from . import scripts
 from .errors import SetupError
 from .host import Host
-from .plain import plain
+from .on_host import loader
 from .settings import Settings
 from .shell import ConnectionLost
+from .text import plain
 
 if TYPE_CHECKING:
     from .sections import Facts
 
-SCRIPT = scripts.shared("facts")
-APACHE = scripts.shared("apache")
+SCRIPT = loader.shared("facts")
+APACHE = loader.shared("apache")
 SECTIONS = (
     "system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy",
 )  # fmt: skip
@@ -97,7 +97,7 @@ def script(c: Connection, sections: tuple[str, ...]) -> str:
         "LAB_SOCKET": want.lab_socket, "PUBLISH": want.publish,
     }  # fmt: skip
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
-    own = APACHE * (want.publish == "apache") + scripts.own("facts", Host.of(c).open().kernel)
+    own = APACHE * (want.publish == "apache") + loader.own("facts", Host.of(c).open().kernel)
     return f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}"
 
 

@@ -18,11 +18,12 @@ from secrets import token_hex
 import paramiko
 from fabric import Connection
 
-from . import connection, screen, scripts
+from . import connection, console
 from .errors import SetupError
 from .facts import facts
 from .host import Host, Login, alias_of, failure
 from .laptop import secrets
+from .on_host import loader
 from .platforms import platform
 from .refusal import why_not
 from .settings import Settings
@@ -91,14 +92,14 @@ class Window:
             del host.changes[self.first :]
             return ""
         began = time.monotonic()
-        with screen.working(host.label, "wait until the host has taken the change back"):
+        with console.working(host.label, "wait until the host has taken the change back"):
             answer = self.insist()
             if answer.code == KEPT and self.confirming:
                 return "; the line broke at the end only: the host has kept the change, it was proven"
             del host.changes[self.first :]
             prove(self.c, host.login)
         run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
-        took = screen.duration(time.monotonic() - began)
+        took = console.duration(time.monotonic() - began)
         return f"; the host has taken everything back, the old login works again ({took})"
 
     def insist(self) -> Result:
@@ -118,7 +119,7 @@ class Window:
 def script(host: Host) -> str:
     """The host's half, with the words it speaks in: it lies on the host and has to do without labfab."""
     kernel = host.open().kernel
-    return scripts.script("words", kernel) + scripts.script("guard", kernel)
+    return loader.script("words", kernel) + loader.script("guard", kernel)
 
 
 def lay_out(host: Host) -> str:
@@ -138,7 +139,7 @@ def settle(c: Connection) -> None:
     if have.armed or have.reverted:
         host.forget()
     if have.armed:
-        screen.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
+        console.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
         done = run(c, f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
             raise SetupError(
@@ -146,7 +147,7 @@ def settle(c: Connection) -> None:
             )
     elif have.reverted:
         when = {"deadline": "because no fresh login proved it", "boot": "when it booted", "asked": "when asked"}
-        screen.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")
+        console.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")
     if have.armed or have.reverted:
         run(c, f"rm -f {REVERTED}")
 
@@ -177,7 +178,7 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
         raise SetupError(f"{host.label}: could not {why}: {problem}{after}") from None
     except KeyboardInterrupt:
         if window.armed_at:
-            screen.warn(f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most")
+            console.warn(f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most")
         raise
     finally:
         host.window = outer
@@ -188,7 +189,7 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
 def prove_account(c: Connection, login: Login) -> None:
     """Log in anew as an account without sudo and have it answer: PAM may shut out whom a key lets in."""
     name = f"{login.user}@{c.host}:{login.port}"
-    with screen.working(Host.of(c).label, f"prove the login {name}"):
+    with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
             new = connection.fresh(c, *login)
             try:
@@ -204,7 +205,7 @@ def prove_account(c: Connection, login: Login) -> None:
 def prove(c: Connection, login: Login) -> None:
     """Log in anew, become root, open a forward: what every later run and the tunnel need."""
     name = f"{login.user}@{c.host}:{login.port}"
-    with screen.working(Host.of(c).label, f"prove the login {name}"):
+    with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
             new = connection.fresh(c, *login)
         except GONE as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import guard, journal, screen
+from . import console, guard, journal
 from .errors import SetupError
 from .host import Host, alias_of
 from .journal import Entry
@@ -24,15 +24,15 @@ def read(c: Connection) -> list[Entry]:
 
 def show(c: Connection, as_json: bool) -> None:
     """Print the journal, as a table or as JSON."""
-    with screen.aside(as_json):
+    with console.aside(as_json):
         entries = read(c)
     if as_json:
-        screen.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        console.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))
         return
     for entry in entries:
-        screen.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
+        console.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
     if not entries:
-        screen.say(f"[{Host.of(c).label}] the journal is empty")
+        console.say(f"[{Host.of(c).label}] the journal is empty")
 
 
 def row(entry: Entry) -> dict[str, object]:
@@ -61,7 +61,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     walk = Undo(c, wanted, force)
     walk.walk()
     for reason in walk.stays:
-        screen.warn(f"[{label}] stays: {reason}")
+        console.warn(f"[{label}] stays: {reason}")
     if walk.stays:
         raise SetupError(f"{label}: {walk.count} changes taken back, {len(walk.stays)} stay, named above: mend that, then setup.undo again")
     finish(walk, entries, to, alias)
@@ -73,14 +73,14 @@ def finish(walk: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
         walk.run(CLEAN)
         forget(walk.c, alias)
     done = f"{walk.count} change{'s' * (walk.count != 1)} taken back" if walk.count else "nothing to undo"
-    screen.say(f"[{walk.label}] {done}")
+    console.say(f"[{walk.label}] {done}")
     upgraded = [entry.why for entry in entries if entry.stage == "system" and entry.why.startswith("upgrade")]
     if upgraded and not to:
-        screen.note(f"what stays: {'; '.join(upgraded)}")
+        console.note(f"what stays: {'; '.join(upgraded)}")
 
 
 def foretell(label: str, wanted: Sequence[Entry]) -> None:
     """Show what would be taken back."""
     for entry in reversed(wanted):
-        screen.planned(label, f"take back: {entry.why}")
-    screen.say(f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo")
+        console.planned(label, f"take back: {entry.why}")
+    console.say(f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo")

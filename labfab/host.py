@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric import Connection
 
-from . import connection, journal, refusal, screen
+from . import connection, console, journal, refusal
 from .claim import Claim
 from .errors import SetupError
 from .laptop import known_hosts, secrets, ssh_config
@@ -140,7 +140,7 @@ class Host:
             if self.c.port == port or not known_hosts.pinned(connection.known_hosts_path(), self.c.host, port):
                 where = f"; {config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
                 raise SetupError(f"{error}{where if known else ''}") from None
-            screen.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
+            console.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
             self.c.port = port
             connection.dial(self.c, settings)
 
@@ -155,7 +155,7 @@ class Host:
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         for _ in range(3 if sys.stdin.isatty() else 0):
-            password = screen.hidden("sudo password of", refusal.address(self.c))
+            password = console.hidden("sudo password of", refusal.address(self.c))
             with contextlib.suppress(WrongSudoPassword):
                 return self.remember(Shell(self.c.transport, self.label, password), password)
         raise SetupError(
@@ -341,7 +341,7 @@ def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, path: s
     """Show a change instead of doing it, and take its effect for granted from here on."""
     host = Host.of(c)
     host.changes.append(Change(host.stage, why, path, diff))
-    screen.planned(host.label, why, diff)
+    console.planned(host.label, why, diff)
     for name, value in (then or {}).items():
         section, _, key = name.partition(".")
         if value is None:
@@ -361,7 +361,7 @@ def write(
         timeout = min(timeout, host.window.patience)
         line["window"] = host.window.id
     began = time.monotonic()
-    with screen.working(host.label, why) as tell:
+    with console.working(host.label, why) as tell:
         try:
             result = host.open().run(journal.command(line) + script, tell, timeout)
         except ConnectionLost as lost:
@@ -372,7 +372,7 @@ def write(
     if not result.ok:
         raise SetupError(failure(host.label, why, result, explain))
     host.changes.append(Change(host.stage, why, str(line.get("path", ""))))
-    screen.changed(host.label, why, time.monotonic() - began)
+    console.changed(host.label, why, time.monotonic() - began)
     return result
 
 
@@ -401,4 +401,4 @@ def remember(c: Connection, settings: Settings) -> None:
     )
     if not host.planning and ssh_config.write(path, block):
         host.changes.append(Change(host.stage, f"remember the host as {block.name}"))
-        screen.changed(host.label, f"remember the host as {block.name} in {path}", 0)
+        console.changed(host.label, f"remember the host as {block.name} in {path}", 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from . import screen
+from . import console
 from .errors import SetupError
 from .laptop import known_hosts
 from .settings import Settings
@@ -31,7 +31,7 @@ class Ask(paramiko.MissingHostKeyPolicy):
                 f"{self.c.host}: unknown host key {shown} ({key.get_name()}); "
                 f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
             )
-        elif not screen.agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?", "yes/no"):
+        elif not console.agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?", "yes/no"):
             raise SetupError(f"{self.c.host}: host key not accepted, nothing was done")
         known_hosts.pin(self.path, self.c.host, self.c.port, key)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import record
+from . import decode
 
 FOLDER = "/var/lib/labfab"
 UNKNOWN = 1  # exit code where the journal has no such line, as grep has it
@@ -102,7 +102,7 @@ def parse(text: str) -> list[Entry]:
             continue
         lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
-    entries = [record.made(Entry, line | {"undone": line["number"] in undone}) for line in lines if "number" in line]
+    entries = [decode.made(Entry, line | {"undone": line["number"] in undone}) for line in lines if "number" in line]
     first = {entry.run or entry.number: place for place, entry in reversed([*enumerate(entries)])}
     return sorted(entries, key=lambda entry: (first[entry.run or entry.number], entry.step))
 

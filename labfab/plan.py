@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fabric import Connection
 from invoke import Exit
 
-from . import screen
+from . import console
 from .host import Change, Host
 from .platforms.debian import FETCH, LATER
 
@@ -19,7 +19,7 @@ def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> 
     """Show the changes that a recipe would make. Raises Exit with 2 when there are any."""
     before, c.config.run.dry = c.config.run.dry, True
     try:
-        with screen.aside(as_json):
+        with console.aside(as_json):
             host = Host.of(c)
             host.open()
             first = len(host.changes)
@@ -30,10 +30,10 @@ def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> 
     del host.changes[first:]
     host.forget()  # they tell of a host as it would be
     if as_json:
-        screen.say(json.dumps(document(host, changes), indent=2, ensure_ascii=False))
+        console.say(json.dumps(document(host, changes), indent=2, ensure_ascii=False))
     else:
         many = f"{len(changes)} change{'s' * (len(changes) > 1)} to make: setup.full"
-        screen.say(f"[{host.label}] {many if changes else 'nothing to change'}")
+        console.say(f"[{host.label}] {many if changes else 'nothing to change'}")
     if changes:
         raise Exit(code=PENDING)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from . import screen
+from . import console
 from .beside import Stage
 from .guard import BROKEN
 from .host import Host
@@ -82,7 +82,7 @@ class Walk:
             self.end(name)
 
     def warn(self, words: str) -> None:
-        screen.warn(f"[{Host.of(self.c).label}] {words}")
+        console.warn(f"[{Host.of(self.c).label}] {words}")
 
     def told(self, error: Exception) -> str:
         return str(error).removeprefix(f"{Host.of(self.c).label}: ")
@@ -90,7 +90,7 @@ class Walk:
     def end(self, name: str) -> None:
         """Wait for what was begun ahead. What failed there is told; its stage tries it again."""
         stage = self.running.pop(name)
-        with screen.working(Host.of(self.c).label, f"wait for {name}") as tell:
+        with console.working(Host.of(self.c).label, f"wait for {name}") as tell:
             while stage.is_alive():
                 stage.join(1)
                 tell("")
@@ -113,16 +113,16 @@ def alone(c: Connection, name: str, stage: HostTask) -> Took:
     host, began = Host.of(c), time.monotonic()
     before = len(host.changes)
     if host.planning:
-        screen.say(f"{name}:")
+        console.say(f"{name}:")
     stage(c)
     if host.planning and len(host.changes) == before and name != "tunnel":
-        screen.note("nothing to do")
+        console.note("nothing to do")
     return Took(name, time.monotonic() - began)
 
 
 def told(took: Sequence[Took]) -> Iterator[str]:
     """What took longer than a moment, in words."""
     long = [one for one in took if one.seconds >= 0.1]
-    yield ", ".join(f"{one.name} {screen.duration(one.seconds)}" for one in long if not one.beside)
+    yield ", ".join(f"{one.name} {console.duration(one.seconds)}" for one in long if not one.beside)
     if any(one.beside for one in long):
-        yield "beside these: " + ", ".join(f"{one.name} {screen.duration(one.seconds)}" for one in long if one.beside)
+        yield "beside these: " + ", ".join(f"{one.name} {console.duration(one.seconds)}" for one in long if one.beside)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fabric import Connection
 
+from . import console, road
 from . import recipe as recipes
-from . import road, screen
 from .errors import SetupError
 from .facts import facts
 from .host import Host, alias_of
@@ -161,22 +161,22 @@ def summary(c: Connection, want: Settings, took: Sequence[road.Took]) -> None:
     if host.planning:
         return
     if host.changes:
-        screen.say()
-        screen.say(f"time: {'; '.join(road.told(took))}")
-    screen.say()
+        console.say()
+        console.say(f"time: {'; '.join(road.told(took))}")
+    console.say()
     for label, text in [*doors(c, alias, want), *kept(alias, want)]:
-        screen.say(f"{label:<14}{text}")
-    screen.say(f"{'next time':<14}fab -H {alias} lab.open")
-    screen.say(f"{'shell':<14}ssh {alias}")
-    screen.say(f"{'tasks':<14}fab -H {alias} …")
+        console.say(f"{label:<14}{text}")
+    console.say(f"{'next time':<14}fab -H {alias} lab.open")
+    console.say(f"{'shell':<14}ssh {alias}")
+    console.say(f"{'tasks':<14}fab -H {alias} …")
     if host.changes:
         ports = ", ".join(map(str, [host.login.port, *want.public_ports]))
         many = "s" * bool(want.public_ports)
-        screen.say(f"{'left to you':<14}let TCP port{many} {ports} through, if a router or cloud firewall stands before the host")
+        console.say(f"{'left to you':<14}let TCP port{many} {ports} through, if a router or cloud firewall stands before the host")
         if want.published and want.certificate == "self-signed":
-            screen.say(f"{'left to you':<14}let your browsers trust this lab: fab -H {alias} https.trust")
+            console.say(f"{'left to you':<14}let your browsers trust this lab: fab -H {alias} https.trust")
     if facts(c).system.reboot_required:
-        screen.say(f"{'left to you':<14}a reboot is pending: fab -H {alias} system.reboot")
+        console.say(f"{'left to you':<14}a reboot is pending: fab -H {alias} system.reboot")
 
 
 def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]]:
@@ -193,4 +193,4 @@ def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
     for name, label in known.items():
         value, place = secrets.load(alias, name), secrets.place(alias, name)
         if value:
-            yield label, f"{value.reveal()}  (kept in {place})" if screen.terminal() else f"in {place}"
+            yield label, f"{value.reveal()}  (kept in {place})" if console.terminal() else f"in {place}"

@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import paramiko
 
-from . import scripts, wire
+from . import wire
 from .errors import SetupError
+from .on_host import loader
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
@@ -114,9 +115,9 @@ class Shell:
         self.frames: list[Frame] = []  # under way, oldest first
         self.seen = {"out": b"", "err": b""}  # of what they said
         self.kernel = self.become_root()
-        if self.kernel not in scripts.SYSTEMS:
+        if self.kernel not in loader.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
-        self.words = scripts.script("words", self.kernel)
+        self.words = loader.script("words", self.kernel)
 
     def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
         """Have the host run a command."""

@@ -11,7 +11,7 @@ from typing import Any
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import guard, recipe, screen, wire
+from . import console, guard, recipe, wire
 from .errors import SetupError
 from .facts import begin
 from .host import Host
@@ -67,10 +67,10 @@ class HostTask(Task):
         try:
             yield
             if host.depth == 1 and not self.reads:
-                screen.say(f"[{host.label}] {tally(host)}")
+                console.say(f"[{host.label}] {tally(host)}")
         finally:
             if host.depth == 1 and wire.counted() and host.c.is_connected:
-                screen.warn(f"[{host.label}] {wire.told(host.c.transport)}")
+                console.warn(f"[{host.label}] {wire.told(host.c.transport)}")
             host.depth -= 1
             host.stage = outer
 

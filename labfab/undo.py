@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import connection, guard, journal, recipe, screen, scripts
+from . import connection, console, guard, journal, recipe
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
@@ -22,6 +22,7 @@ from .host import LONG, Host, Login, alias_of, fill
 from .journal import Entry
 from .laptop import keeper, secrets, shortcuts, ssh_config, trust, tunnel, vault
 from .names import block_of, config_path
+from .on_host import loader
 from .platforms import platform
 from .settings import Settings
 from .shell import Shell
@@ -67,20 +68,20 @@ class Undo:
         """Take one change back; False where it stays. marked: note that in the journal at once."""
         if entry.undo == [journal.SSHD_READS]:
             return not marked or self.run(journal.mark([entry.number])).ok
-        commands = scripts.script("undo", Host.of(self.c).open().kernel) + APACHE * (entry.stage == "proxy")
+        commands = loader.script("undo", Host.of(self.c).open().kernel) + APACHE * (entry.stage == "proxy")
         script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{commands}\n{way_back(entry)}"
-        with screen.working(self.label, f"take back: {entry.why}") as tell:
+        with console.working(self.label, f"take back: {entry.why}") as tell:
             done = self.run(f"{script} && {journal.mark([entry.number]) if marked else ':'}", tell)
         reasons = [line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("labfab-stays: ")]
         if not reasons and not done.ok:
             reasons = [f"could not take back: {entry.why}: {done.last_words}"]
         for line in done.out.splitlines():
             if line.startswith("labfab-note: "):
-                screen.note(line.partition(" ")[2])
+                console.note(line.partition(" ")[2])
         self.stays += reasons
         if not reasons:
             self.count += 1
-            screen.changed(self.label, f"took back: {entry.why}", 0)
+            console.changed(self.label, f"took back: {entry.why}", 0)
         return not reasons
 
     def run(self, script: str, tell=None):
@@ -205,15 +206,15 @@ def forget(c: Connection, alias: str) -> None:
     tunnel.close(alias)
     keeper.forget(alias)
     for path in shortcuts.remove(alias):
-        screen.changed(alias, f"remove {path}", 0)
+        console.changed(alias, f"remove {path}", 0)
     try:
         for where in trust.remove(alias):
-            screen.changed(alias, f"let {where} trust this lab no more", 0)
+            console.changed(alias, f"let {where} trust this lab no more", 0)
     except SetupError as error:
-        screen.warn(f"{error}; by hand: fab -H {alias} https.untrust")
+        console.warn(f"{error}; by hand: fab -H {alias} https.untrust")
     else:
         vault.forget(alias)
     if ssh_config.remove(config_path(c), alias):
-        screen.changed(alias, f"took the alias {alias} out of {config_path(c)}", 0)
+        console.changed(alias, f"took the alias {alias} out of {config_path(c)}", 0)
     recipe.forget(alias)
     secrets.forget(alias)

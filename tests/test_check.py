@@ -112,7 +112,7 @@ def test_plain_text_is_aligned_and_names_the_task(capsys):
 
 
 def test_a_terminal_gets_a_table(capsys, monkeypatch):
-    monkeypatch.setattr("labfab.screen.terminal", lambda: True)
+    monkeypatch.setattr("labfab.console.terminal", lambda: True)
     table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("[red] is no markup"))]))
     said = capsys.readouterr().out
     assert "[red] is no markup" in said and "mend with" in said

@@ -9,9 +9,10 @@ import subprocess
 
 import pytest
 
-from labfab import facts, scripts, sections
+from labfab import facts, sections
 from labfab.errors import SetupError
 from labfab.host import Change, Host
+from labfab.on_host import loader
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -36,9 +37,9 @@ def read(tmp_path):
         }
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # HOME of the account is what getent says, so that is stood in for.
-        head = scripts.script("words", "Linux") + head + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
+        head = loader.script("words", "Linux") + head + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
         head += "entry() { entry_home=$(home_of \"$1\"); entry_uid=$(id -u \"$1\" 2>/dev/null); entry_shell=/bin/sh; }\n"
-        script = scripts.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
+        script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
             ["sh", "-c", f"{head}set -- {' '.join(sections)}\n{script}"],
@@ -64,7 +65,7 @@ def stand_in(folder, name: str, text: str) -> str:
 
 def test_the_script_is_posix_shell(tmp_path):
     """Every sh reads it, and shellcheck, where there is one, finds no error."""
-    (tmp_path / "facts.sh").write_text(scripts.script("facts", "Linux"))
+    (tmp_path / "facts.sh").write_text(loader.script("facts", "Linux"))
     assert subprocess.run(["sh", "-n", tmp_path / "facts.sh"], check=False).returncode == 0
     if shutil.which("shellcheck"):
         command = ["shellcheck", "-s", "sh", "-S", "error", tmp_path / "facts.sh"]
@@ -137,7 +138,7 @@ def test_a_section_too_many_is_refused(lines):
 
 def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
     """The word that all scripts print paths and programs by."""
-    say = re.search(r"^say\(\) \{.*?^\}$", scripts.shared("words"), re.MULTILINE | re.DOTALL)[0]
+    say = re.search(r"^say\(\) \{.*?^\}$", loader.shared("words"), re.MULTILINE | re.DOTALL)[0]
     done = subprocess.run(["sh", "-c", f"{say}; say a \"$1\"", "sh", "b\n[c]\x1b"], capture_output=True, text=True, check=True)
     assert done.stdout == "a=b?[c]?\n"
 

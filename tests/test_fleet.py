@@ -14,7 +14,7 @@ from fabric import Config, Connection, Task, task
 from fabric.main import Fab
 from invoke import Collection, Exit
 
-from labfab import screen
+from labfab import console
 from labfab.errors import SetupError, Unreachable
 from labfab.fleet import executor, log, questions
 from labfab.fleet.member import Member
@@ -37,7 +37,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def fab(alone, capsys, monkeypatch):
     """Run tasks made of plain functions: fab("-H", "a,b", "work", work=…); what it ended with and said."""
-    monkeypatch.setattr(screen, "alone", True)
+    monkeypatch.setattr(console, "alone", True)
 
     def run(*words: str, **tasks) -> tuple[int, str, str]:
         namespace = Collection(*(made if isinstance(made, Task) else ours(made, name) for name, made in tasks.items()))
@@ -70,7 +70,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_every_host_is_worked_on_and_told_of(fab):
     """One line each in the recap, what was said with the host's name, and where it is kept."""
-    code, out, err = fab("-H", THREE, "work", work=lambda c: screen.say(f"hello from {c.host}"))
+    code, out, err = fab("-H", THREE, "work", work=lambda c: console.say(f"hello from {c.host}"))
     assert code == 0 and err == ""
     assert {name: row[:2] for name, row in rows(out).items()} == {f"root@{name}": ["done", "0"] for name in "abc"}
     assert "[root@b]\nhello from b\n" in out
@@ -192,11 +192,11 @@ def test_with_json_stdout_is_one_document(fab):
 
     @host_task(reads=True, dials=True)
     def report(c, json=False):
-        with screen.aside(json):
-            screen.say("looking")
+        with console.aside(json):
+            console.say("looking")
         if c.host == "b":
             raise SetupError(f"{c.host}: out of reach")
-        screen.say(f'{{"name": "{c.host}"}}')
+        console.say(f'{{"name": "{c.host}"}}')
 
     report.body.__module__ = __name__
     code, out, err = fab("-H", THREE, "report", "--json", report=report)
@@ -212,7 +212,7 @@ def test_with_json_stdout_is_one_document(fab):
 def test_any_task_can_end_in_a_document(fab, monkeypatch, hosts, count):
     """LABFAB_RECAP=json, also with one host, so that a script need not tell them apart."""
     monkeypatch.setenv("LABFAB_RECAP", "json")
-    code, out, _ = fab("-H", hosts, "work", work=lambda c: screen.say("two\nlines"))
+    code, out, _ = fab("-H", hosts, "work", work=lambda c: console.say("two\nlines"))
     found = json.loads(out)
     assert code == 0 and len(found["hosts"]) == count
     assert found["hosts"][0]["answer"] == ["two\nlines"] and set(found["hosts"][0]) == {
@@ -241,7 +241,7 @@ def test_logs_are_for_you_alone_and_only_the_last_runs_are_kept(fab, alone, monk
     (logs / "mine").mkdir()
     for n in range(30):
         (logs / f"20200101-0000{n:02}-1").mkdir()
-    fab("-H", "root@a,lab@[2001:db8::1]:22", "work", work=lambda c: screen.say("hello"))
+    fab("-H", "root@a,lab@[2001:db8::1]:22", "work", work=lambda c: console.say("hello"))
     runs = sorted(path.name for path in logs.iterdir())
     assert len(runs) == log.KEPT + 1 and runs[-1] == "mine" and runs[0] == "20200101-000011-1"
     last = logs / runs[-2]
@@ -256,9 +256,9 @@ def test_no_log_has_what_the_laptop_answers(fab):
 
     @laptop_task
     def url(c):
-        with screen.aside():
-            screen.say("looking")
-        screen.say("http://127.0.0.1:9000/?token=0123456789")
+        with console.aside():
+            console.say("looking")
+        console.say("http://127.0.0.1:9000/?token=0123456789")
 
     url.body.__module__ = __name__
     code, out, _ = fab("-H", THREE, "url", url=url)
@@ -292,7 +292,7 @@ def asked(monkeypatch):
             raise EOFError
         return answer
 
-    monkeypatch.setattr(screen, "prompt", prompt)
+    monkeypatch.setattr(console, "prompt", prompt)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     return seen, answers
 
@@ -306,7 +306,7 @@ def dialled(monkeypatch, asked):
     def open_(host: Host) -> None:
         for _ in range(9):
             if host.c.host in wanted and not getattr(host, "in_", False):
-                given = screen.hidden("password of", f"root@{host.c.host}")
+                given = console.hidden("password of", f"root@{host.c.host}")
                 tried.append((host.c.host, given))
                 host.in_ = given == wanted[host.c.host]
 
@@ -371,13 +371,13 @@ def test_what_comes_up_in_the_middle_of_the_work_is_asked_by_the_main_thread(fab
     monkeypatch.setattr(Host, "open", lambda host: None)
     answers += ["secret"]
     threads, got = [], []
-    prompt = screen.prompt
-    monkeypatch.setattr(screen, "prompt", lambda *words: threads.append(threading.current_thread()) or prompt(*words))
+    prompt = console.prompt
+    monkeypatch.setattr(console, "prompt", lambda *words: threads.append(threading.current_thread()) or prompt(*words))
     together = threading.Barrier(3, timeout=5)
 
     def work(c):
         together.wait()
-        got.append(screen.hidden("passphrase of the CA"))
+        got.append(console.hidden("passphrase of the CA"))
 
     assert fab("-H", THREE, "work", work=work)[0] == 0
     assert got == ["secret"] * 3 and seen == ["passphrase of the CA"]
@@ -452,7 +452,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
                 time.sleep(0.01)
         except KeyboardInterrupt:
             heard.append(c.host)
-            screen.warn("stopped: the host takes the change back by itself")
+            console.warn("stopped: the host takes the change back by itself")
             raise
         finally:
             cleaned.append(c.host)
@@ -474,7 +474,7 @@ def test_ctrl_c_at_a_question_ends_it_all(fab, dialled, monkeypatch):
     def prompt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(screen, "prompt", prompt)
+    monkeypatch.setattr(console, "prompt", prompt)
     code, out, _ = fab("-H", THREE, "work", work=lambda c: pytest.fail("it began"))
     assert code == 130 and "0 of 3 hosts done" in out
 
@@ -550,7 +550,7 @@ def test_on_a_terminal_what_a_host_was_asked_for_is_shown_in_one_piece(fab, monk
     """Above the block, and all of it is gone at the end but the recap."""
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
-    fab("-H", THREE, "work", work=lambda c: [screen.say(f"{c.host} {n}") for n in range(3)])
+    fab("-H", THREE, "work", work=lambda c: [console.say(f"{c.host} {n}") for n in range(3)])
     said = out.getvalue()
     for name in "abc":
         assert re.search(rf"\[root@{name}\](\x1b\[K)?\n" + "".join(rf"{name} {n}(\x1b\[K)?\n" for n in range(3)), said)

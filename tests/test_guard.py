@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labfab import scripts
+from labfab.on_host import loader
 
-SCRIPT = scripts.script("words", "Linux") + scripts.script("guard", "Linux")
+SCRIPT = loader.script("words", "Linux") + loader.script("guard", "Linux")
 # No systemd, no ufw, no boot: those are proven on machines, in tests/hosts/test_guard.py.
 ROOTLESS = {"systemctl": "exit 0", "systemd-run": "exit 1", "setsid": "exit 0", "install": "exit 0", "sync": "exit 0", "ufw": "exit 1"}
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from labfab import journal, scripts, undo
+from labfab import journal, undo
 from labfab.errors import SetupError
 from labfab.host import fill
 from labfab.journal import Entry
 from labfab.laptop.ssh_config import Alias
+from labfab.on_host import loader
 
 pytestmark = pytest.mark.local
 
@@ -29,9 +30,9 @@ def back(tmp_path):
         line = journal.entry("ssh", "why", path=path, keep=[str(name) for name in keep], number="7")
         lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
         first = journal.command(line).replace(journal.FOLDER, lib)
-        way = scripts.script("undo", "Linux").replace("/var/backups/labfab", backups).replace('run_as "$owner" ', "")
+        way = loader.script("undo", "Linux").replace("/var/backups/labfab", backups).replace('run_as "$owner" ', "")
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
-        first = scripts.script("words", "Linux") + first
+        first = loader.script("words", "Linux") + first
         script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
         done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -324,7 +325,7 @@ def test_every_way_back_in_the_code_exists(kernel):
     import re
     from pathlib import Path
 
-    script = scripts.script("words", kernel) + scripts.script("undo", kernel) + undo.APACHE * (kernel == "Linux")
+    script = loader.script("words", kernel) + loader.script("undo", kernel) + undo.APACHE * (kernel == "Linux")
     known = set(re.findall(r"^([a-z_]+)\(\) ", script, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [path for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
     others = [path for path in sources if path.parent.name == "platforms" and (path.stem in MACOS) != (kernel == "Darwin")]

@@ -6,7 +6,7 @@ import contextlib
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from . import doors, machine, modes, ports, published, rows, server, table, tls  # noqa: F401  they are the rows
 from .look import Look
@@ -17,9 +17,9 @@ __all__ = ["CHECKS", "check"]
 
 def check(c: Connection, area: str, json: bool) -> None:
     """Ask the rows of an area and show them. Raises SetupError when one fails."""
-    with screen.aside(json):
+    with console.aside(json):
         label, found = ask(c, area, quietly=json)
-    screen.say(table.as_json(label, found)) if json else table.show(label, found)
+    console.say(table.as_json(label, found)) if json else table.show(label, found)
     failed = [row.check.id for row in found if row.state == rows.FAIL]
     if failed:
         many = f"{len(failed)} checks fail" if len(failed) > 1 else "1 check fails"
@@ -30,7 +30,7 @@ def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
     """Look at the host; give its name and the answers."""
     look = Look(c)
     try:
-        with contextlib.nullcontext() if quietly else screen.working(look.host.label, "look"):
+        with contextlib.nullcontext() if quietly else console.working(look.host.label, "look"):
             wanted = rows.chosen(area, look.want.publish)
             if {check.area for check in wanted} & {"ports", "https"} and not look.problem and not c.gateway:
                 ports.knock(look, ports.WELL_KNOWN)

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from .. import connection, scripts
+from .. import connection
 from ..errors import SetupError
 from ..facts import PREFIXES, Values, below, facts, parse
 from ..host import Host, alias_of
 from ..laptop import files, forward
 from ..names import block_of
+from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
 from ..shell import Shell
@@ -100,7 +101,7 @@ class Look:
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
         shell = self.host.shell if self.powerless else self.host.open()
-        answer = shell.run(f"{head}{scripts.script('audit', shell.kernel)}")
+        answer = shell.run(f"{head}{loader.script('audit', shell.kernel)}")
         found = parse(answer.out, ("audit",))["audit"]
         return found | {"before": str(before), "after": str(time.time())}
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from .. import screen
+from .. import console
 from .rows import OK, STATES, UNCHECKED, Row
 
 SCHEMA = 1
@@ -16,18 +16,18 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not checked": "
 def show(host: str, rows: list[Row]) -> None:
     """Print a table on a terminal, aligned text elsewhere."""
     if not rows:
-        screen.say(f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at")
+        console.say(f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at")
         return
-    coloured(host, rows) if screen.terminal() else plain(host, rows)
+    coloured(host, rows) if console.terminal() else plain(host, rows)
     counted = tally(rows)
-    screen.say(f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state]))
+    console.say(f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state]))
 
 
 def plain(host: str, rows: list[Row]) -> None:
     width = max(len(row.check.id) for row in rows)
     for row in rows:
         mend = f"  → {row.mend}" if row.mend else ""
-        screen.say(f"{row.state:<11}  {row.check.id:<{width}}  {row.check.title}: {row.detail}{mend}")
+        console.say(f"{row.state:<11}  {row.check.id:<{width}}  {row.check.title}: {row.detail}{mend}")
 
 
 def coloured(host: str, rows: list[Row]) -> None:

@@ -24,7 +24,7 @@ from fabric.tasks import ConnectionCall
 from invoke import Call, Config, Context, Task
 from paramiko import SSHConfig
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..laptop import secrets
 from ..settings import Settings
@@ -122,7 +122,7 @@ class Fleet:
     def run(self, calls: list[ConnectionCall], config: Config) -> None:
         """Run one task on its hosts; what goes wrong on one is noted and told at the end."""
         want = Settings.of(Context(config))
-        screen.alone = False
+        console.alone = False
         self.planned -= 1
         self.parallel = room(min(want.parallel, len(calls)))
         self.open_log()
@@ -141,7 +141,7 @@ class Fleet:
             try:
                 self.folder = log.begin()
             except (SetupError, OSError) as error:
-                screen.warn(f"no logs are kept: {error}")
+                console.warn(f"no logs are kept: {error}")
 
     @contextlib.contextmanager
     def viewed(self, call: ConnectionCall, document: bool) -> Iterator[View]:
@@ -253,7 +253,7 @@ class Fleet:
                 with contextlib.suppress(Empty):
                     while True:
                         member = todo.get_nowait()
-                        with screen.at(member if member.ours else None):
+                        with console.at(member if member.ours else None):
                             member.attempt(partial(step, member))
             finally:
                 self.inbox.put(None)
@@ -295,7 +295,7 @@ class Fleet:
         """Tell what became of each host."""
         if not self.members:
             return
-        with screen.speaking:
+        with console.speaking:
             print(recap.table(self.all, self.folder), file=self.out, flush=True)
             if self.document:
                 print(recap.document(self.all), flush=True)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ..laptop import files
-from ..plain import plain
+from ..text import plain
 
 KEPT = 20  # runs
 RUN = r"\d{8}-\d{6}-\d+"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 
 TRIES = 3
@@ -89,6 +89,6 @@ def several(names: list[str]) -> str:
 def prompt(text: str, secret: bool) -> str | None:
     """Ask; None when the input is closed instead."""
     try:
-        return screen.prompt(text, secret)
+        return console.prompt(text, secret)
     except (EOFError, SetupError):
         return None

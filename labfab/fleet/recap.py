@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from invoke import Exit
 
+from ..console import duration
 from ..errors import SetupError
-from ..screen import duration
 
 if TYPE_CHECKING:
     from .member import Member

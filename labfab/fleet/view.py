@@ -8,9 +8,9 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, TextIO
 
-from .. import screen
-from ..plain import plain
-from ..screen import duration
+from .. import console
+from ..console import duration
+from ..text import plain
 
 if TYPE_CHECKING:
     from .member import Member
@@ -34,11 +34,11 @@ class View:
 
     def sign_of_life(self, member: Member) -> None:
         """Show that a host works on, now and then."""
-        if time.monotonic() - self.heard.setdefault(member.name, time.monotonic()) >= screen.QUIET:
+        if time.monotonic() - self.heard.setdefault(member.name, time.monotonic()) >= console.QUIET:
             self.line(member, f"{member.now[:140]} … {duration(member.seconds)}")
 
     def warn(self, member: Member, text: str) -> None:
-        with screen.speaking:
+        with console.speaking:
             print(f"  ! {text if text.startswith('[') else f'[{member.label}] {text}'}", file=sys.stderr, flush=True)
 
     def failed(self, member: Member) -> None:
@@ -50,7 +50,7 @@ class View:
             self.put("\n".join([f"[{member.name}]", *member.said, ""]))
 
     def put(self, text: str) -> None:
-        with screen.speaking:
+        with console.speaking:
             print(plain(text), file=self.out, flush=True)
 
     def draw(self) -> None:

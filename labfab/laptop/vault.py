@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from . import authority, certificate, constraints, files, secrets
 from .authority import Authority
@@ -67,7 +67,7 @@ def unlocked(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
 def ask(path: Path) -> secrets.Secret:
     if not sys.stdin.isatty():
         raise SetupError(f"{path} is locked with a passphrase: set LABFAB_CA_PASSPHRASE; {OTHERWISE}")
-    return secrets.Secret(screen.hidden(f"passphrase of {path}"))
+    return secrets.Secret(console.hidden(f"passphrase of {path}"))
 
 
 def keep(path: Path, new: Authority, passphrase: secrets.Secret) -> None:

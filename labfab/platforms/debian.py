@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from .. import journal, screen
+from .. import console, journal
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
@@ -80,7 +80,7 @@ def refresh(c: Connection, max_age: int = 0) -> None:
     if facts(c).updates.older_than(max_age):
         change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
-            screen.note(LATER)
+            console.note(LATER)
 
 
 def mend(c: Connection) -> None:
@@ -226,18 +226,18 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
         undo = ("firewall" + " %s" * len(rule), *rule)
         change(c, DELETE_RULE + " %s" * len(bare) + DELETED, *bare, why=why, undo=undo, then={f"firewall.allowed.{port}": None})
     if not have:
-        screen.note(f"port {port} stays open in the firewall: the rule that opens it is for other ports too")
+        console.note(f"port {port} stays open in the firewall: the rule that opens it is for other ports too")
 
 
 def refuse(c: Connection, want: Settings) -> None:
     """Everything that can be set is for here; warn where nothing starts services."""
     if not facts(c).system.systemd:
-        screen.warn("systemd does not run here: services may not start")
+        console.warn("systemd does not run here: services may not start")
 
 
 def keep_awake(c: Connection) -> None:
     """Say that there is nothing to do."""
-    screen.note("a server of Debian or Ubuntu does not go to sleep by itself")
+    console.note("a server of Debian or Ubuntu does not go to sleep by itself")
 
 
 def reboot(c: Connection) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..host import Host, alias_of, change, put
@@ -70,7 +70,7 @@ def add_account(c: Connection, name: str) -> None:
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
     )  # fmt: skip
     if done and done.out.strip():
-        screen.warn(f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away")
+        console.warn(f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away")
 
 
 def finish_account(c: Connection, name: str) -> None:
@@ -213,7 +213,7 @@ def close_remote_login(c: Connection) -> None:
 
 def tell_of_firewall(c: Connection) -> None:
     on = facts(c).firewall.active
-    screen.note(f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through")
+    console.note(f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through")
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:

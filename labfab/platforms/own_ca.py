@@ -9,7 +9,7 @@ import hashlib
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..facts import facts
 from ..host import Host, alias_of, change, put
 from ..laptop import authority, certificate, constraints, vault
@@ -100,4 +100,4 @@ def mend(c: Connection) -> None:
 
 def tell_of_trust(alias: str, new: bool) -> None:
     if new:
-        screen.note(f"browsers will warn of it until your machine trusts this lab's CA: fab -H {alias} https.trust")
+        console.note(f"browsers will warn of it until your machine trusts this lab's CA: fab -H {alias} https.trust")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..facts import facts
 from ..host import change
 from ..sections import AWAKE
@@ -27,4 +27,4 @@ def keep_awake(c: Connection) -> None:
             then = {f"power.{name}": value for name, value in AWAKE.items()}
             change(c, KEEP_AND_SET, why="let the Mac not go to sleep, and start after a power cut", undo=("power",), then=then)
     elif have.sleep:
-        screen.warn(f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}")
+        console.warn(f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}")

@@ -7,7 +7,7 @@ import time
 
 from fabric import Connection
 
-from .. import connection, screen
+from .. import connection, console
 from .. import host as door
 from ..errors import SetupError
 from ..facts import facts
@@ -33,7 +33,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
     login = host.login
     host.close()
     end = time.monotonic() + patience
-    with screen.working(host.label, "wait for the reboot") as tell:
+    with console.working(host.label, "wait for the reboot") as tell:
         while time.monotonic() < end:
             tell("")
             # An sshd that goes down or comes up may hang up at any point, and refuse what it takes otherwise.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
@@ -68,21 +68,21 @@ def refresh(c: Connection, max_age: int = 0) -> None:
     if facts(c).updates.older_than(max_age):
         change(c, LIST, why=LOOK, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
-            screen.note(LATER)
+            console.note(LATER)
 
 
 def upgrade(c: Connection) -> None:
     """Install what needs no restart, and what needs one where that is asked for and can be done."""
     found, others = wanted(c, items(facts(c).updates.listed))
     if others:
-        screen.note(f"{', '.join(others)}: another macOS is yours to install, at the Mac")
+        console.note(f"{', '.join(others)}: another macOS is yours to install, at the Mac")
     quiet = [item.label for item in found if not item.restart]
     if quiet:
         command = INSTALL + " %s" * len(quiet) + " && " + LIST
         change(c, command, *quiet, why=f"install {', '.join(quiet)}", long=True, then={"updates.listed": "", "upgrades.pending": "0"})
         left = {item.label for item in items(facts(c).updates.listed)} & set(quiet)
         if left:
-            screen.warn(f"{', '.join(sorted(left))} did not install: /var/log/install.log there tells why")
+            console.warn(f"{', '.join(sorted(left))} did not install: /var/log/install.log there tells why")
     restarting = [item.label for item in found if item.restart]
     if restarting:
         install_and_restart(c, restarting)
@@ -98,12 +98,12 @@ def install_and_restart(c: Connection, labels: list[str]) -> None:
     """Install what ends in a restart, or tell who has to."""
     label, names, words = Host.of(c).label, ", ".join(labels), " ".join(map(shlex.quote, labels))
     if not Settings.of(c).reboot:
-        screen.note(f"{names} waits, for it needs a restart: set reboot: true when nothing is running there")
+        console.note(f"{names} waits, for it needs a restart: set reboot: true when nothing is running there")
         return
     refuse_filevault(c, f"install {names}")
     if facts(c).system.machine == "arm64":
         by_hand = f"ssh -t {label} {shlex.quote(f'sudo softwareupdate -i -R {words} --user {c.user}')}"
-        screen.warn(f"{names} waits: on Apple silicon it takes the password of an owner of the disk: {by_hand}")
+        console.warn(f"{names} waits: on Apple silicon it takes the password of an owner of the disk: {by_hand}")
         return
     before = facts(c).system.boot_id
     with contextlib.suppress(ConnectionLost):  # the restart may be quicker than the answer

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from .. import record
+from .. import decode
 from ..errors import SetupError
 from ..facts import Values, below, facts, parse
 from ..host import Host, ask
@@ -144,10 +144,10 @@ def silent(said: Values) -> Iterator[int]:
             yield int(pid)
 
 
-def listed(answer: str, kind: type[record.Kind]) -> list[record.Kind] | None:
+def listed(answer: str, kind: type[decode.Kind]) -> list[decode.Kind] | None:
     """The list that JupyterLab answered with; None where it did not."""
     try:
-        return record.decode(base64.b64decode(answer), kind)
+        return decode.decode(base64.b64decode(answer), kind)
     except ValueError:
         return None
 

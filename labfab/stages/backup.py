@@ -13,7 +13,7 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, alias_of, ask
@@ -41,7 +41,7 @@ def create(c: Connection, to: str = "") -> None:
         raise SetupError(f"{host.label}: there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first")
     files.need_rsync(c)
     if host.planning:
-        screen.planned(host.label, f"back up to {to or archive.root()}")
+        console.planned(host.label, f"back up to {to or archive.root()}")
         return
     alias = alias_of(c, want)
     folder = archive.unfinished(alias, to)
@@ -52,9 +52,9 @@ def create(c: Connection, to: str = "") -> None:
         write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
         about = {"alias": alias, "host": c.host, "account": want.jupyter_user, "python": want.python}
         done = archive.finish(folder, about | {"python_version": lock.version(c, want)})
-    screen.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
+    console.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
     for line in lock.others((done / lock.name(want)).read_text()):
-        screen.warn(f"a package that is on no index, keep its source too: {line}")
+        console.warn(f"a package that is on no index, keep its source too: {line}")
 
 
 def write(path: Path, text: str) -> None:
@@ -83,7 +83,7 @@ def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> 
         if not changed:
             return
         if last:
-            screen.warn(f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}")
+            console.warn(f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}")
         else:
             files.fetch(c, source, target, f"copy {len(changed)} again, changed meanwhile", delete=None, options=(*options, "-c"))
 
@@ -117,10 +117,10 @@ def list_(c: Context, json: bool = False) -> None:
     """Show the backups on this laptop."""
     rows = [archive.row(folder) for folder in archive.found()]
     if json:
-        screen.say(to_json.dumps(rows, indent=2))
+        console.say(to_json.dumps(rows, indent=2))
         return
     for row in rows:
         about = f"{row['files']} files of {row['host']}, python: {row['python']}" if row["whole"] else "damaged"
-        screen.say(f"{row['name']}  {about}")
+        console.say(f"{row['name']}  {about}")
     if not rows:
-        screen.say(f"there is no backup in {archive.root()}: backup.create")
+        console.say(f"there is no backup in {archive.root()}: backup.create")

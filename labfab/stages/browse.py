@@ -15,7 +15,7 @@ from urllib.parse import quote
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, screen
+from .. import connection, console
 from ..errors import SetupError, Unreachable
 from ..facts import facts
 from ..host import Host, Login, remember
@@ -48,15 +48,15 @@ def open_(c: Context) -> None:
     """
     want = Settings.of(c)
     if c.config.run.dry:
-        screen.planned(want.alias, "start JupyterLab where it does not run, open the tunnel and the browser")
+        console.planned(want.alias, "start JupyterLab where it does not run, open the tunnel and the browser")
         return
     there = reach(c, want)
     if not browser.there():
         how = "log in with the password, or type lab.url --with-token"
-        screen.say(f"[{there.alias}] no browser can be opened here; JupyterLab is at {there.url}lab: {how}")
+        console.say(f"[{there.alias}] no browser can be opened here; JupyterLab is at {there.url}lab: {how}")
         return
     browser.log_in(there.alias, there.url, there.token.reveal())
-    screen.say(f"[{there.alias}] in your browser: {there.url}lab{there.note}")
+    console.say(f"[{there.alias}] in your browser: {there.url}lab{there.note}")
 
 
 @laptop_task(help={"with-token": "Also its token, which opens it without a password: for VS Code's existing Jupyter server"})
@@ -64,9 +64,9 @@ def url(c: Context, with_token: bool = False) -> None:
     """Print the address of JupyterLab."""
     want = Settings.of(c)
     if with_token and c.config.run.dry:
-        screen.planned(want.alias, "start JupyterLab where it does not run, open the tunnel, print the address with the token")
+        console.planned(want.alias, "start JupyterLab where it does not run, open the tunnel, print the address with the token")
         return
-    with screen.aside():
+    with console.aside():
         alias = tunnel.target_of(c).alias
         if not with_token:
             root = want.public_url(dialled(c).host) if want.published else tunnel.url(alias, want).removesuffix("lab")
@@ -75,7 +75,7 @@ def url(c: Context, with_token: bool = False) -> None:
         else:
             there = reach(c, want)
             root = there.url
-    screen.say(root + "?token=" + quote(there.token.reveal(), safe="") if with_token else f"{root}lab")
+    console.say(root + "?token=" + quote(there.token.reveal(), safe="") if with_token else f"{root}lab")
 
 
 @laptop_task

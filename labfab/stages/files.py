@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fabric import Connection
 
-from .. import bridge, screen
+from .. import bridge, console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
@@ -52,12 +52,12 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 )
 def pull(c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False) -> None:
     """Copy files of the host to your laptop."""
-    if not screen.alone:
+    if not console.alone:
         raise SetupError(f"{Host.of(c).label}: the files of several hosts would mix: pull from one at a time, each with its own --to")
     source, place = there(c, remote), here(to).rstrip("/") + "/"
     found = survey(c, source, place, delete=delete, pull=True) if need_rsync(c) else None
     if found is not None and not found:
-        screen.say(f"[{Host.of(c).label}] nothing to pull")
+        console.say(f"[{Host.of(c).label}] nothing to pull")
         return
     lose = confirmed(c, found, yes, "this machine")
     fetch(c, source, place, f"pull {told(found)} to {place.rstrip('/')}", delete=lose)
@@ -104,7 +104,7 @@ def survey(
     c: Connection, source: str, place: str, delete: bool = False, pull: bool = False, options: tuple[str, ...] = (), checksums: bool = False
 ) -> Survey:
     """What a transfer would do."""
-    with screen.working(Host.of(c).label, "compare"), bridge.opened(c, Settings.of(c).jupyter_user) as program:
+    with console.working(Host.of(c).label, "compare"), bridge.opened(c, Settings.of(c).jupyter_user) as program:
         return transfer.look(errand(c, source, place, program, pull, options), delete, checksums)
 
 
@@ -115,24 +115,24 @@ def send(c: Connection, source: str, place: str, why: str, delete: int = 0, opti
     change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
     if not Host.of(c).planning:
         began = time.monotonic()
-        with screen.working(Host.of(c).label, why) as tell, bridge.opened(c, account) as program:
+        with console.working(Host.of(c).label, why) as tell, bridge.opened(c, account) as program:
             transfer.carry(errand(c, source, folder.rstrip("/") + "/", program, options=options), tell, delete)
-        screen.note(f"sent in {screen.duration(time.monotonic() - began)}")
+        console.note(f"sent in {console.duration(time.monotonic() - began)}")
 
 
 def fetch(c: Connection, source: str, place: str, why: str, delete: int | None = 0, options: tuple[str, ...] = ()) -> None:
     """Pull, and tell it."""
     if Host.of(c).planning:
-        screen.planned(Host.of(c).label, why)
+        console.planned(Host.of(c).label, why)
         return
     began = time.monotonic()
     try:
         Path(place).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot make the folder {place}: {error.strerror}") from None
-    with screen.working(Host.of(c).label, why) as tell, bridge.opened(c, Settings.of(c).jupyter_user) as program:
+    with console.working(Host.of(c).label, why) as tell, bridge.opened(c, Settings.of(c).jupyter_user) as program:
         transfer.carry(errand(c, source, place, program, pull=True, options=options), tell, delete)
-    screen.changed(Host.of(c).label, why, time.monotonic() - began)
+    console.changed(Host.of(c).label, why, time.monotonic() - began)
 
 
 def confirmed(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
@@ -142,12 +142,12 @@ def confirmed(c: Connection, found: Survey | None, yes: bool, where: str) -> int
         return 0
     names = f"{', '.join(doomed[:3])}{', …' * (len(doomed) > 3)}"
     many = f"{len(doomed)} file{'s' * (len(doomed) > 1)}"
-    screen.note(f"--delete: {many} would go from {where}: {names}" if Host.of(c).planning else f"--delete: {many} go from {where}: {names}")
+    console.note(f"--delete: {many} would go from {where}: {names}" if Host.of(c).planning else f"--delete: {many} go from {where}: {names}")
     if yes or Host.of(c).planning:
         return len(doomed)
     if not sys.stdin.isatty():
         raise SetupError(f"{many} would be deleted on {where} ({names}): if that is right, add --yes")
-    if not screen.agreed(f"Delete {many} on {where}?"):
+    if not console.agreed(f"Delete {many} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
 

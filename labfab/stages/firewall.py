@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..facts import facts
 from ..guard import guarded
 from ..host import change
@@ -49,7 +49,7 @@ def close(c: Connection, port: int) -> None:
     """Close a port that was opened for JupyterLab, unless another program has come to need it."""
     holder = facts(c).ssh.listening.get(port, "")
     if holder and not holder.startswith(("jupyter", "python")):
-        screen.note(f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp")
+        console.note(f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp")
     else:
         platform(c).close_port(c, port, OURS)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
@@ -69,12 +69,12 @@ def status(c: Connection, json: bool = False) -> None:
     """Tell whose certificate is served, and for how long."""
     found = described(c)
     if json:
-        screen.say(dumps(found, indent=2, ensure_ascii=False))
+        console.say(dumps(found, indent=2, ensure_ascii=False))
     elif not found["names"]:
-        screen.say("there is no certificate: https.issue" if found["published"] else "nothing is published, so there is no certificate")
+        console.say("there is no certificate: https.issue" if found["published"] else "nothing is published, so there is no certificate")
     else:
-        screen.say(f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}")
-        screen.say(f"{found['days_left']} days left, until {found['ends']}; {found['renewal']}")
+        console.say(f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}")
+        console.say(f"{found['days_left']} days left, until {found['ends']}; {found['renewal']}")
 
 
 def described(c: Connection) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def forsake(c: Connection) -> None:
         return
     other = "https" if Settings.of(c).publish == "apache" else "apache"
     if have.proxy.enabled if other == "apache" else have.lab.stale or (have.lab.owner and not have.lab.api):
-        screen.note(f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete")
+        console.note(f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete")
         return
     remove(c, place(c, other), {"https.elsewhere": None})
 

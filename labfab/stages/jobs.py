@@ -14,7 +14,7 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, alias_of, ask, change, put
@@ -56,7 +56,7 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
     )  # fmt: skip
     if done:
         state = json.loads(done.out)
-        screen.note(f"job {state['job']} {state['state']}: {state['cells']} cells, kernel {state['kernel']}; lab.jobs, lab.fetch")
+        console.note(f"job {state['job']} {state['state']}: {state['cells']} cells, kernel {state['kernel']}; lab.jobs, lab.fetch")
 
 
 def packed(text: str) -> str:
@@ -97,17 +97,17 @@ def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
 @host_task(reads=True, help={"json": "Print JSON, as docs/jobs.md describes it"})
 def jobs(c: Connection, json: bool = False) -> None:
     """Tell how the submitted notebooks are getting on."""
-    with screen.aside(json):
+    with console.aside(json):
         found = call(c, "list")
     if json:
-        screen.say(as_json(Host.of(c).label, found["jobs"]))
+        console.say(as_json(Host.of(c).label, found["jobs"]))
         return
     if not found["jobs"]:
-        screen.say(f"[{Host.of(c).label}] {NONE}")
+        console.say(f"[{Host.of(c).label}] {NONE}")
     for state in found["jobs"][-SHOWN:]:
-        screen.say(row(state, found["now"]))
+        console.say(row(state, found["now"]))
     if len(found["jobs"]) > SHOWN:
-        screen.note(f"and {len(found['jobs']) - SHOWN} older: --json shows them all")
+        console.note(f"and {len(found['jobs']) - SHOWN} older: --json shows them all")
 
 
 def as_json(label: str, states: list[dict[str, Any]]) -> str:
@@ -118,7 +118,7 @@ def as_json(label: str, states: list[dict[str, Any]]) -> str:
 def row(state: dict[str, Any], now: float) -> str:
     """One job in one line."""
     since = state["started"] or state["submitted"]
-    took = screen.duration(max(0.0, (state["ended"] or now) - since))
+    took = console.duration(max(0.0, (state["ended"] or now) - since))
     cells = f"cell {state['cell']}/{state['cells']}"
     name, error = notebooks.shown(state["notebook"]), notebooks.shown(state["error"])
     return f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}".rstrip()
@@ -139,10 +139,10 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     state, data = found["state"], zlib.decompress(base64.b64decode(found["notebook"]))
     folder, name = Path(to).expanduser(), state["notebook"]
     if Host.of(c).planning:
-        return screen.planned(Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}")
+        return console.planned(Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}")
     place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
     error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
-    screen.say(f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}")
+    console.say(f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}")
 
 
 @host_task(positional=["job"], help={"job": "Number of the job"})

@@ -11,7 +11,7 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import File, as_file, facts
 from ..home import private_folder, refuse_link
@@ -134,4 +134,4 @@ def write(c: Connection, want: Settings, config: Config, why: str) -> None:
 def warn_of_others(c: Connection) -> None:
     """Name the files that may overrule or confuse what was written."""
     for name in facts(c).jupyter.others:
-        screen.warn(f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave")
+        console.warn(f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, ask
@@ -43,21 +43,21 @@ DAY = 24 * 3600
 @host_task(reads=True, help={"json": "Print JSON"})
 def status(c: Connection, json: bool = False) -> None:
     """Tell what runs, since when, and what it takes."""
-    with screen.aside(json):
+    with console.aside(json):
         have, want = facts(c).lab, Settings.of(c)
         found = computing(c) if have.api and have.owner == want.jupyter_user else None
         days = certificate_days(c, want)
     if json:
-        screen.say(to_json.dumps(document(c, found, days), indent=2))
+        console.say(to_json.dumps(document(c, found, days), indent=2))
     elif found is None and have.owner:
         holder = f"{have.holder or 'a program'} of {have.owner}"
-        screen.say(f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
+        console.say(f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
     elif found is None:
-        screen.say("JupyterLab does not run: lab.start")
+        console.say("JupyterLab does not run: lab.start")
     else:
         how = f"pid {have.pid}, {f'by {platform(c).service.NAME}' if have.service else 'in tmux'}"
         where = f"jupyter_server {have.api} answers on {want.lab_place}"
-        screen.say(f"JupyterLab runs as {have.owner} ({how}) since {have.since}; {where}")
+        console.say(f"JupyterLab runs as {have.owner} ({how}) since {have.since}; {where}")
         show(found, days)
 
 
@@ -67,15 +67,15 @@ def show(found: Activity, days: int | None) -> None:
         state = shown(kernel.state) if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
         cpu = f"{kernel.cpu_percent:.0f} % CPU" if kernel.cpu_percent is not None else ""
         costs = [cpu, size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
-        screen.say(f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
+        console.say(f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
     for pid in found.silent:
-        screen.say(f"  JupyterLab (pid {pid}) does not tell what it computes")
+        console.say(f"  JupyterLab (pid {pid}) does not tell what it computes")
     if not found.kernels and not found.silent:
-        screen.say("  no kernel runs")
+        console.say("  no kernel runs")
     if found.disk_free is not None and found.disk_size:
-        screen.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
+        console.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
     if days is not None:
-        screen.say(f"  certificate: {days} days left")
+        console.say(f"  certificate: {days} days left")
 
 
 def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
@@ -125,13 +125,13 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
     """Show JupyterLab's log."""
     account = Settings.of(c).jupyter_user
     size, _ = more(c, account, 0) if follow else (0, "")
-    screen.say(readable(ask(c, LOG, lines, user=account).out.rstrip()) or "the log is empty: lab.start")
+    console.say(readable(ask(c, LOG, lines, user=account).out.rstrip()) or "the log is empty: lab.start")
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
             time.sleep(1)
             size, text = more(c, account, size)
             if text:
-                screen.say(text.removesuffix("\n"))
+                console.say(text.removesuffix("\n"))
 
 
 def more(c: Connection, account: str, start: int) -> tuple[int, str]:
@@ -165,11 +165,11 @@ def consent(c: Connection, yes: bool, what: str) -> None:
     doing = [f"{', '.join(found.busy)} computes right now"] * bool(found.busy)
     doing += [f"JupyterLab (pid {pid}) does not tell what it computes" for pid in found.silent]
     if found.kernels and not doing:
-        screen.note(f"{len(found.kernels)} idle kernels lose their variables")
+        console.note(f"{len(found.kernels)} idle kernels lose their variables")
     if not doing or yes:
         return
     working = f"{Host.of(c).label}: {', '.join(doing)}"
     if not sys.stdin.isatty():
         raise SetupError(f"{working}, and a {what} would end that: wait, or add --yes")
-    if not screen.agreed(f"{working}; {what} all the same?"):
+    if not console.agreed(f"{working}; {what} all the same?"):
         raise SetupError(f"{Host.of(c).label}: left as it is")

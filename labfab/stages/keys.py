@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, refusal, screen
+from .. import connection, console, refusal
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
@@ -37,22 +37,22 @@ def generate(c: Context, passphrase: bool = False) -> None:
     """
     path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
     if path.exists():
-        screen.say(f"{path} is there already and is kept; another one: set identity to its path")
+        console.say(f"{path} is there already and is kept; another one: set identity to its path")
         return
     if c.config.run.dry:
-        screen.planned("here", f"make {path} and {path}.pub")
+        console.planned("here", f"make {path} and {path}.pub")
         return
     keypair.generate(path, ask_passphrase() if passphrase and sys.stdin.isatty() else "")
-    screen.say(f"made {path} and {path}.pub")
+    console.say(f"made {path} and {path}.pub")
 
 
 def ask_passphrase() -> str:
     """Ask twice, until both answers agree."""
     while True:
-        first, second = screen.hidden("passphrase (empty: none)"), screen.hidden("again")
+        first, second = console.hidden("passphrase (empty: none)"), console.hidden("again")
         if first == second:
             return first
-        screen.warn("these differ")
+        console.warn("these differ")
 
 
 @host_task(default=True)
@@ -89,11 +89,11 @@ def unlock(c: Connection, identity: Path | None) -> None:
     if c.connect_kwargs.get("passphrase") or connection.held_by_agent(identity):
         return
     for _ in range(3 if sys.stdin.isatty() else 0):
-        given = screen.hidden(f"passphrase of {identity}")
+        given = console.hidden(f"passphrase of {identity}")
         if keypair.opens(identity, given):
             c.connect_kwargs["passphrase"] = given
             return
-        screen.warn("that is not its passphrase")
+        console.warn("that is not its passphrase")
     raise SetupError(refusal.encrypted_key(c))
 
 
@@ -103,7 +103,7 @@ def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
     named = want.identity or (known.identity if known and Path(known.identity).expanduser().is_file() else "")
     there = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
     if Host.of(c).planning and not there:
-        screen.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
+        console.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
         return None, "ssh-ed25519 AAAA… (your new key)"
     identity = keypair.ensure(named)
     return identity, keypair.public_line(identity)
@@ -149,7 +149,7 @@ def refuse_links(c: Connection, want: Settings) -> None:
         refuse_link(c, name, facts(c).accounts[name].link)
     for account in facts(c).accounts.values():
         if account.link and Host.of(c).proven is None:  # other stages come by here again
-            screen.warn(f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed")
+            console.warn(f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed")
 
 
 def mend_modes(c: Connection, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, ask, change
@@ -108,7 +108,7 @@ def refuse(c: Connection, want: Settings) -> None:
 
 def tell_of_restart(c: Connection) -> None:
     if facts(c).lab.stale:
-        screen.note("JupyterLab still runs with the configuration of before: lab.restart")
+        console.note("JupyterLab still runs with the configuration of before: lab.restart")
 
 
 def wait(c: Connection, want: Settings) -> None:
@@ -116,7 +116,7 @@ def wait(c: Connection, want: Settings) -> None:
     host = Host.of(c)
     if host.planning:
         return
-    with screen.working(host.label, "wait for JupyterLab"):
+    with console.working(host.label, "wait for JupyterLab"):
         answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
     host.forget()
     if not answer.ok:

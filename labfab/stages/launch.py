@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, File, facts
 from ..host import Host, ask, change, fill, put
@@ -118,7 +118,7 @@ def let_shells_find(c: Connection, account: str, name: str) -> None:
         undo=("lines %s %s %s", file, *PROFILE.split("\n")[1:3]), keep=[file],
     )  # fmt: skip
     if not found(c, account, name, home):
-        screen.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
+        console.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
 
 
 def profile(account: Account) -> str:

@@ -6,7 +6,7 @@ import re
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, ask, change
@@ -93,4 +93,4 @@ def install(c: Connection, want: Settings, text: str) -> None:
         else:
             change(c, UPDATE, text, PREFIXES[want.python], user=want.jupyter_user, why=f"install {what}", long=True)
     for line in others(text):
-        screen.warn(f"not from an index, so install it yourself: {line}")
+        console.warn(f"not from an index, so install it yourself: {line}")

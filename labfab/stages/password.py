@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 from invoke import Context
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, alias_of
@@ -54,7 +54,7 @@ def replace(c: Connection, new: secrets.Secret) -> None:
         identity["hashed_password"] = passwords.hash(new.reveal())
         jupyter.write(c, want, config, why="set JupyterLab's password")
         if facts(c).lab.api:
-            screen.note("JupyterLab asks for it after a restart: lab.restart")
+            console.note("JupyterLab asks for it after a restart: lab.restart")
     keep(c, new)
 
 
@@ -132,7 +132,7 @@ def prove(
     if alive:
         raise SetupError(f"{label}: {' and '.join(alive)} still opens JupyterLab: lab.stop, look who listens there (check.lab), try again")
     tried = ["token", *(["password"] if old else []), *(["cookie"] if visitor else [])]
-    screen.note(f"the old {', '.join(tried)}: refused; the new password: taken")
+    console.note(f"the old {', '.join(tried)}: refused; the new password: taken")
 
 
 def opens(url: str, token: str) -> bool:
@@ -146,7 +146,7 @@ def hash_(c: Context) -> None:
 
     The password is asked for, or taken from LABFAB_JUPYTER_PASSWORD; it is never an argument.
     """
-    screen.say(passwords.hash(ask_password().reveal()))
+    console.say(passwords.hash(ask_password().reveal()))
 
 
 def ask_password() -> secrets.Secret:
@@ -156,7 +156,7 @@ def ask_password() -> secrets.Secret:
         return given
     if not sys.stdin.isatty():
         raise SetupError("no password given and nobody to ask: set LABFAB_JUPYTER_PASSWORD")
-    first, second = screen.hidden("password for JupyterLab"), screen.hidden("again")
+    first, second = console.hidden("password for JupyterLab"), console.hidden("again")
     if not first or first != second:
         raise SetupError("the two differ, or are empty: nothing was changed, try again")
     return secrets.Secret(first)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from .. import screen, sources, websites
+from .. import console, sources, websites
 from ..errors import SetupError
 from ..facts import APACHE, as_file, facts
 from ..host import Host, change, put
@@ -82,7 +82,7 @@ def tell_of_firewall(c: Connection) -> None:
     have = facts(c).firewall
     closed = [str(port) for port in Settings.of(c).public_ports if have.active and port not in have.allowed]
     if closed:
-        screen.note(f"the firewall lets nobody in at port {' and '.join(closed)}: firewall.enable opens it")
+        console.note(f"the firewall lets nobody in at port {' and '.join(closed)}: firewall.enable opens it")
 
 
 def run(c: Connection) -> None:

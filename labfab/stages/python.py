@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..facts import PREFIXES, facts
 from ..host import change
 from ..platforms import conda, platform
@@ -165,4 +165,4 @@ def init_shell(c: Connection) -> None:
             why="let login shells know conda", undo=("conda_shell %s %s", account.name, folder),
             keep=[f"{account.home}/{name}" for name in STARTUP], then=then,
         )  # fmt: skip
-    screen.note("open a new login shell to see it")
+    console.note("open a new login shell to see it")

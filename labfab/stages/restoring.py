@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..home import refuse_link
@@ -53,7 +53,7 @@ def places(c: Connection, want: Settings) -> dict[str, str]:
 def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
     """Bring a backup to this host. force: replace what differs. yes: restart also when kernels are busy."""
     want, host = Settings.of(c), Host.of(c)
-    with screen.working(host.label, "check the backup"):
+    with console.working(host.label, "check the backup"):
         kept = archive.verify(folder)
     refuse_another_python(c, want, kept)
     patchwork.rsync()
@@ -111,7 +111,7 @@ def tell_of_version(c: Connection, want: Settings, kept: archive.Manifest) -> No
     """Say so where Python itself is another one: some versions of packages may not exist for it."""
     now = "" if Host.of(c).planning else lock.version(c, want)
     if now and now.split(".")[:2] != str(kept["python_version"]).split(".")[:2]:
-        screen.warn(f"the backup has Python {kept['python_version']}, this host {now}: should packages not fit, say so with python_version")
+        console.warn(f"the backup has Python {kept['python_version']}, this host {now}: should packages not fit, say so with python_version")
 
 
 def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifest, yes: bool) -> bool:
@@ -148,7 +148,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
             secrets.store(mine, "jupyter-password", value, replace=True)
             return
     secrets.place(mine, "jupyter-password").unlink(missing_ok=True)
-    screen.note("the password is that of the backup; it is not kept on this laptop")
+    console.note("the password is that of the backup; it is not kept on this laptop")
 
 
 def send(c: Connection, want: Settings, folder: Path, name: str, found: dict[str, Survey] | None) -> None:
@@ -166,4 +166,4 @@ def prove(c: Connection, want: Settings, folder: Path, packages: str) -> None:
     wrong += lock.missing(c, want, packages)
     if wrong:
         raise SetupError(f"{label}: {len(wrong)} files or packages are not as in the backup ({', '.join(wrong[:3])}): run this again")
-    screen.say(f"[{label}] files, {len(lock.pins(packages))} packages and the password are as in {folder.parent.name}/{folder.name}")
+    console.say(f"[{label}] files, {len(lock.pins(packages))} packages and the password are as in {folder.parent.name}/{folder.name}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import paramiko
 from fabric import Connection
 
-from .. import connection, screen
+from .. import connection, console
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
@@ -40,7 +40,7 @@ def add(c: Connection, key: str) -> None:
     with guarded(c, "let another key log in"):
         add_to_all(c, want, lines)
     login = Host.of(c).login
-    screen.note(f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy")
+    console.note(f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy")
 
 
 @host_task
@@ -55,7 +55,7 @@ def rotate(c: Connection) -> None:
         raise SetupError(f"{host.label}: {old} does not log in there as {want.user}, so it cannot be replaced: keys.copy")
     keys.unlock(c, old)
     if host.planning:
-        screen.planned(host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}")
+        console.planned(host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}")
         return
     stale = [line, *of_earlier_rotations(alias_of(c, want))]
     new = make(c, alias_of(c, want), keypair.is_encrypted(old))
@@ -68,9 +68,9 @@ def rotate(c: Connection) -> None:
             take_out(c, name, stale)
     prove_dead(c, want, old)
     remember(c, want)
-    screen.note(f"{new} opens {host.label} now; {old} stays here, for other hosts may know it")
+    console.note(f"{new} opens {host.label} now; {old} stays here, for other hosts may know it")
     if want.identity:
-        screen.note(f"the setting identity still says {want.identity}: set it to {new}")
+        console.note(f"the setting identity still says {want.identity}: set it to {new}")
 
 
 def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
@@ -129,11 +129,11 @@ def prove_dead(c: Connection, want: Settings, old: Path) -> None:
     try:
         connection.fresh(c, want.user, Host.of(c).login.port, old).close()
     except paramiko.PasswordRequiredException:
-        screen.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried, for it has a passphrase: see check.ssh")
+        console.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried, for it has a passphrase: see check.ssh")
         return
     except paramiko.AuthenticationException:
         return
     except GONE as error:
-        screen.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh")
+        console.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh")
         return
     raise SetupError(f"{Host.of(c).label}: the old key {old} still opens it: look for it in authorized_keys and AuthorizedKeysFile there")

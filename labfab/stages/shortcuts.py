@@ -9,7 +9,7 @@ from __future__ import annotations
 from fabric import Connection
 from invoke import Context
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Change, Host
@@ -36,12 +36,12 @@ def install(c: Connection) -> None:
     for path in missing:
         host.changes.append(Change(host.stage, f"write {path}", str(path)))
         if host.planning:
-            screen.planned(host.label, f"write {path}", wanted[path])
+            console.planned(host.label, f"write {path}", wanted[path])
         else:
             shortcuts.write(path, wanted[path])
-            screen.changed(host.label, f"write {path}", 0)
+            console.changed(host.label, f"write {path}", 0)
     for obstacle in [] if host.planning else shortcuts.obstacles(wanted):
-        screen.warn(obstacle)
+        console.warn(obstacle)
 
 
 @laptop_task
@@ -49,11 +49,11 @@ def remove(c: Context) -> None:
     """Remove the shortcuts, here and on the host."""
     alias = tunnel.target_of(c).alias
     if c.config.run.dry:
-        return screen.planned(alias, "remove the shortcuts")
+        return console.planned(alias, "remove the shortcuts")
     gone = shortcuts.remove(alias)
     for path in gone:
-        screen.changed(alias, f"remove {path}", 0)
+        console.changed(alias, f"remove {path}", 0)
     if not gone:
-        screen.say(f"[{alias}] there are no shortcuts here")
+        console.say(f"[{alias}] there are no shortcuts here")
     if isinstance(c, Connection):
         launch.take_away(c)

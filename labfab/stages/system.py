@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
@@ -35,7 +35,7 @@ def update(c: Connection) -> None:
     if Settings.of(c).reboot:
         host.reboot(c)
     else:
-        screen.note("a reboot is pending: type system.reboot when nothing is running there, or set reboot: true")
+        console.note("a reboot is pending: type system.reboot when nothing is running there, or set reboot: true")
 
 
 @host_task
@@ -60,5 +60,5 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
     if facts(c).firewall.active:
         platform(c).allow_port(c, 1022)
     change(c, RELEASE_UPGRADE, why="begin the release upgrade")
-    screen.note("it runs on by itself, an hour or more; a second sshd waits on port 1022 meanwhile")
-    screen.note("watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot")
+    console.note("it runs on by itself, an hour or more; a second sshd waits on port 1022 meanwhile")
+    console.note("watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from .. import screen
+from .. import console
 from ..laptop import trust as trusted
 from ..settings import Settings
 from ..task import laptop_task
@@ -20,18 +20,18 @@ def trust(c: Context) -> None:
     """Let your browsers trust the lab's own certificate."""
     alias = tunnel.target_of(c).alias
     if Settings.of(c).certificate == "letsencrypt":
-        screen.say(f"[{alias}] nothing to do: browsers trust Let's Encrypt already")
+        console.say(f"[{alias}] nothing to do: browsers trust Let's Encrypt already")
         return
     ca, names = trusted.authority(alias)
-    screen.say(f"[{alias}] {ca} vouches for {', '.join(sorted(names))} and can vouch for nothing else")
+    console.say(f"[{alias}] {ca} vouches for {', '.join(sorted(names))} and can vouch for nothing else")
     if c.config.run.dry:
         for store in trusted.lacking(alias, ca):
-            screen.planned(alias, f"let {store.where} trust it")
+            console.planned(alias, f"let {store.where} trust it")
     else:
-        told = [screen.changed(alias, f"let {where} trust it", 0) for where in trusted.add(alias, ca)]
-        screen.note("browsers that are open learn of it when they start again" if told else "your browsers trust it already")
+        told = [console.changed(alias, f"let {where} trust it", 0) for where in trusted.add(alias, ca)]
+        console.note("browsers that are open learn of it when they start again" if told else "your browsers trust it already")
     for whom, command in trusted.by_hand(alias, ca):
-        screen.note(f"for {whom}: {command}")
+        console.note(f"for {whom}: {command}")
 
 
 @laptop_task(name="untrust")
@@ -40,9 +40,9 @@ def untrust(c: Context) -> None:
     alias = tunnel.target_of(c).alias
     if c.config.run.dry:
         for store in trusted.holding(alias):
-            screen.planned(alias, f"let {store.where} trust this lab no more")
+            console.planned(alias, f"let {store.where} trust this lab no more")
     else:
-        told = [screen.changed(alias, f"let {where} trust this lab no more", 0) for where in trusted.remove(alias)]
-        screen.note("browsers that are open learn of it when they start again" if told else "no browser of yours trusts this lab")
+        told = [console.changed(alias, f"let {where} trust this lab no more", 0) for where in trusted.remove(alias)]
+        console.note("browsers that are open learn of it when they start again" if told else "no browser of yours trusts this lab")
     for command in trusted.by_hand_undone(alias):
-        screen.note(f"what you did by hand is left: {command}")
+        console.note(f"what you did by hand is left: {command}")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from fabric import Connection
 from invoke import Context
 
-from .. import refusal, screen
+from .. import console, refusal
 from ..beside import Beside
 from ..errors import SetupError
 from ..host import Host, alias_of
@@ -32,11 +32,11 @@ def open_(c: Context) -> str:
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
         if not tunnel.status(target.alias):
-            screen.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's {want.lab_place}")
+            console.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's {want.lab_place}")
         return ""
     found = opened(c, want)
     how = "is open already" if found.reused else "is open"
-    screen.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
+    console.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
     return want.lab_url(found.local_port)
 
 
@@ -49,13 +49,13 @@ def status(c: Context, json: bool = False) -> None:
     if json:
         there = {"url": f"{want.lab_url(found.local_port)}lab", "pid": found.pid} if found else {"url": "", "pid": None}
         there |= {"kept": by.NAME if by else "", "jupyter_server": version or ""}
-        return screen.say(to_json.dumps({"alias": alias, "open": bool(found), **there}))
+        return console.say(to_json.dumps({"alias": alias, "open": bool(found), **there}))
     if not found:
         away = f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open" if by else ""
-        return screen.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
+        return console.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
     lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
     kept = f", kept by {found.kept}" if found.kept else ""
-    screen.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}")
+    console.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}")
 
 
 @laptop_task
@@ -64,11 +64,11 @@ def close(c: Context) -> None:
     alias = target_of(c).alias
     if c.config.run.dry:
         if tunnel.status(alias):
-            screen.planned(alias, "close the tunnel")
+            console.planned(alias, "close the tunnel")
         return
     closed, by = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
     later = f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
-    screen.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
+    console.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
 
 
 @laptop_task
@@ -79,14 +79,14 @@ def keep(c: Context) -> None:
     """
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
-        screen.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's {want.lab_place}")
+        console.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's {want.lab_place}")
         return
     block = found_in_config(c)
     if block is None:
         raise SetupError(f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first")
     found = keeper.keep(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout, block.identity)
     how = "is kept already" if found.reused else "is kept"
-    screen.say(f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
+    console.say(f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
 
 
 @laptop_task
@@ -95,9 +95,9 @@ def forget(c: Context) -> None:
     alias = target_of(c).alias
     if c.config.run.dry:
         if keeper.here().path(alias).exists():
-            screen.planned(alias, "close the tunnel and keep it no longer")
+            console.planned(alias, "close the tunnel and keep it no longer")
         return
-    screen.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
+    console.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
 
 
 def look(c: Connection) -> None:

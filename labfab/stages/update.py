@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .. import screen
+from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, ask, change
@@ -81,7 +81,7 @@ def update(c: Connection, yes: bool = False) -> None:
         lab.start(c)
     except SetupError as error:
         go_back(c, want, commands, kept, before, error)
-    screen.note(f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host")
+    console.note(f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host")
 
 
 def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError) -> None:

@@ -23,8 +23,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from labfab import scripts, shell
+from labfab import shell
 from labfab.laptop import ssh_config
+from labfab.on_host import loader
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
 
 from .fab import make_key
@@ -172,7 +173,7 @@ def root_shell(channel: paramiko.Channel, model) -> None:
         while data := channel.recv(65536):
             typed += data.decode()
             while end := END.search(typed):
-                text, typed = typed[: end.start()].removeprefix(scripts.script("words", KERNEL)), typed[end.end() :]
+                text, typed = typed[: end.start()].removeprefix(loader.script("words", KERNEL)), typed[end.end() :]
                 found = answer(model, text)
                 channel.sendall(f"{found.out}\n{end[1]} {found.code}\n".encode())
                 channel.sendall_stderr(f"{found.err}\n{end[1]}\n".encode())

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from labfab import scripts
+from labfab.on_host import loader
 
-WORDS = scripts.script("words", "Darwin")
+WORDS = loader.script("words", "Darwin")
 ME = "@ME@"  # stands for the account that asks
 PATIENCE = 300  # seconds; softwareupdate asks Apple
 

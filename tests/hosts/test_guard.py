@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from labfab import scripts
+from labfab.on_host import loader
 
 from . import Host, dockerd, probes
 from .fab import BIN, Fab, Run
@@ -404,7 +404,7 @@ rm -rf /tmp/race /tmp/guard.sh /var/lib/labfab/reverted
 
 
 def test_a_revert_and_a_disarm_race(box):
-    box.host.run("cat >/tmp/guard.sh", input=scripts.script("words", "Linux") + scripts.script("guard", "Linux"))
+    box.host.run("cat >/tmp/guard.sh", input=loader.script("words", "Linux") + loader.script("guard", "Linux"))
     rounds = box.host.run(RACE).splitlines()
     assert len(rounds) == 30 and set(map(str.strip, rounds)) <= {"0 3 after", "1 0 before"}, rounds
     assert box.host.run(LEFT) == ""

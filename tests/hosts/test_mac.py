@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from labfab import scripts
+from labfab.on_host import loader
 
 from . import Host, mac, probes
 from .fab import Fab, Run
@@ -159,7 +159,7 @@ SABOTAGES = [
     ("secrets-keys", "secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
     ("host-revert", "host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
 ]  # fmt: skip
-FACTS = scripts.script("facts", "Darwin")
+FACTS = loader.script("facts", "Darwin")
 FIRST_ON_THE_PATH = r"""
 cd /Users/admin && mkdir gnubin && echo 'PATH=$HOME/gnubin:$PATH' >.zshenv
 for name in sh stat awk date perl id uname sudo ps; do
@@ -191,7 +191,7 @@ def test_nothing_that_the_login_puts_first_is_run(guided):
 
 def test_sshd_is_asked_for_what_counts_alone(guided):
     given = "USERS='root admin lab' LAB_USER=lab PREFIX=.venv\n"
-    told = guided.host.run("sh -s ssh", input=scripts.script("words", "Darwin") + given + FACTS)
+    told = guided.host.run("sh -s ssh", input=loader.script("words", "Darwin") + given + FACTS)
     assert "lab.permitrootlogin=no" in told and "lab.ciphers" not in told
 
 
@@ -319,7 +319,7 @@ def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
 def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
     """Its name and its number, which decides on a Mac."""
     group, number = f"/Groups/{LIST}-lost", "AAAAAAAA-0000-0000-0000-000000000000"
-    words = scripts.script("words", "Darwin").replace(LIST, f"{LIST}-lost")
+    words = loader.script("words", "Darwin").replace(LIST, f"{LIST}-lost")
     faulty.host.run(f"dseditgroup -o create -q {LIST}-lost; dseditgroup -o edit -a admin -t user {LIST}-lost")
     faulty.host.run(f"dscl . -append {group} GroupMembership ghost; dscl . -append {group} GroupMembers {number}")
     faulty.host.run("sh -s", input=words + "set_access on user:admin\n")
@@ -329,7 +329,7 @@ def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
 
 
 def test_of_the_folders_that_a_mac_has_not_none_stays_empty(faulty):
-    words = scripts.script("words", "Darwin")
+    words = loader.script("words", "Darwin")
     faulty.host.run("sh -s", input=words + "mkdir -p /private/var/backups && clear_places\n")
     assert faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true") == "/private/var/lib"  # it holds something
 

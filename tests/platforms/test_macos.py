@@ -5,11 +5,12 @@ import subprocess
 
 import pytest
 
-from labfab import scripts, setup
+from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import PUT, Host, fill
 from labfab.laptop import secrets
+from labfab.on_host import loader
 from labfab.platforms import macos, platform
 from labfab.settings import Settings
 from labfab.stages import access, firewall, keys, rotate, ssh, user
@@ -132,7 +133,7 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
     script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
     assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [*folder.iterdir()] == [path]
-    named = subprocess.run(["sh", "-c", f'{scripts.shared("words")}new_name "{path}"'], capture_output=True, text=True, check=True)
+    named = subprocess.run(["sh", "-c", f'{loader.shared("words")}new_name "{path}"'], capture_output=True, text=True, check=True)
     assert named.stdout == f"{tmp_path}/ssh/000-labfab.conf.labfab-new\n"
 
 

@@ -50,6 +50,6 @@ def test_what_is_copied_is_told_in_words() -> None:
 
 
 def test_a_pull_from_several_hosts_at_once_is_refused(fake, monkeypatch) -> None:
-    monkeypatch.setattr("labfab.screen.alone", False)
+    monkeypatch.setattr("labfab.console.alone", False)
     with pytest.raises(SetupError, match="one at a time"):
         files.pull.body(fake("lab").c, "data")

@@ -114,7 +114,7 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
     """However the old sshd hangs up, or refuses while it goes down, nobody is asked and the next try may work."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("labfab.screen.hidden", lambda question: pytest.fail(question))
+    monkeypatch.setattr("labfab.console.hidden", lambda question: pytest.fail(question))
     model = fake()
     tries = []
 

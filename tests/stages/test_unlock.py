@@ -27,7 +27,7 @@ def test_on_a_terminal_it_is_asked_for_until_it_fits(locked, monkeypatch):
     """The right one serves the fresh login; it goes nowhere else."""
     answers = ["wrong", "", "open sesame"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("labfab.screen.hidden", lambda question: answers.pop(0))
+    monkeypatch.setattr("labfab.console.hidden", lambda question: answers.pop(0))
     keys.copy(locked.c)
     assert answers == [] and locked.c.connect_kwargs["passphrase"] == "open sesame"
     assert locked.logins == [("lab", 22)] and not any("open sesame" in told for told in locked.told)
@@ -36,7 +36,7 @@ def test_on_a_terminal_it_is_asked_for_until_it_fits(locked, monkeypatch):
 def test_three_wrong_answers_are_enough(locked, monkeypatch):
     """Then the same line as without a terminal."""
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("labfab.screen.hidden", lambda question: "wrong")
+    monkeypatch.setattr("labfab.console.hidden", lambda question: "wrong")
     with pytest.raises(SetupError, match="has a passphrase"):
         keys.copy(locked.c)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "on_host"
+FOLDER = Path(__file__).parent
 SYSTEMS = {"Linux": "linux", "Darwin": "macos"}  # uname -s
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from .errors import SetupError
-from .plain import plain
+from .text import plain
 
 asking = threading.Lock()  # one question after the other, question and answer together
 alone = True  # one host at a time: only then can a line move

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from labfab import screen
+from labfab import console
 from labfab.errors import SetupError
 
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setattr(screen, "terminal", lambda: True)
+    monkeypatch.setattr(console, "terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
 
 
@@ -25,20 +25,20 @@ def clock(monkeypatch):
 
 def test_a_quick_change_is_one_line_without_a_time(capsys):
     """Below a second the time says nothing."""
-    screen.changed("box", "open port 22", 0.4)
-    screen.changed("box", "install ufw", 12.34)
+    console.changed("box", "open port 22", 0.4)
+    console.changed("box", "install ufw", 12.34)
     assert capsys.readouterr().out == "[box] open port 22\n[box] install ufw  12.3 s\n"
 
 
 @pytest.mark.parametrize("seconds, text", [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3661, "61 min 01 s")])
 def test_durations_are_read_at_a_glance(seconds, text):
     """Seconds below a minute, then minutes."""
-    assert screen.duration(seconds) == text
+    assert console.duration(seconds) == text
 
 
 def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
     """A line every 15 seconds, no control characters, nothing for quick work."""
-    with screen.working("box", "install ufw") as tell:
+    with console.working("box", "install ufw") as tell:
         for second in range(0, 46, 5):
             clock[0] = second
             tell(f"line {second}")
@@ -49,7 +49,7 @@ def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
 
 def test_on_a_terminal_one_line_moves_and_vanishes(capsys, clock, terminal):
     """Never wider than the terminal, and gone at the end."""
-    with screen.working("box", "install ufw") as tell:
+    with console.working("box", "install ufw") as tell:
         tell("x" * 500)
     said = capsys.readouterr().out
     assert "\n" not in said and said.endswith("\r\x1b[K")
@@ -58,28 +58,28 @@ def test_on_a_terminal_one_line_moves_and_vanishes(capsys, clock, terminal):
 
 def test_the_line_vanishes_when_the_work_fails(capsys, terminal):
     """The error begins on a clean line."""
-    with pytest.raises(RuntimeError), screen.working("box", "install ufw"):
+    with pytest.raises(RuntimeError), console.working("box", "install ufw"):
         raise RuntimeError
     assert capsys.readouterr().out.endswith("\r\x1b[K")
 
 
 def test_several_hosts_at_once_do_not_move_a_line(capsys, terminal, monkeypatch):
     """Lines of two hosts would overwrite each other."""
-    monkeypatch.setattr(screen, "alone", False)
-    with screen.working("box", "install ufw") as tell:
+    monkeypatch.setattr(console, "alone", False)
+    with console.working("box", "install ufw") as tell:
         tell("line")
     assert capsys.readouterr().out == ""
 
 
 def test_a_plan_is_indented_below_its_why(capsys):
     """The diff belongs to the change above it."""
-    screen.planned("box", "refuse passwords", "-a\n+b\n")
+    console.planned("box", "refuse passwords", "-a\n+b\n")
     assert capsys.readouterr().out == "[box] would refuse passwords\n    -a\n    +b\n"
 
 
 def test_warnings_go_to_stderr(capsys):
     """So that the output can be used."""
-    screen.warn("careful")
+    console.warn("careful")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "  ! careful\n")
 
@@ -89,12 +89,12 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
     both = threading.Barrier(2, timeout=5)
 
     def work(name: str) -> None:
-        with screen.aside(name == "a"):
+        with console.aside(name == "a"):
             both.wait()
-            screen.say(f"work {name}")
+            console.say(f"work {name}")
             both.wait()
         both.wait()
-        screen.say(f"document {name}")
+        console.say(f"document {name}")
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, "ab"))
@@ -103,9 +103,9 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
 
 
 def test_speaking_aside_can_be_nested(capsys):
-    with screen.aside(), screen.aside(False):
-        screen.say("aside")
-    screen.say("aloud")
+    with console.aside(), console.aside(False):
+        console.say("aside")
+    console.say("aloud")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("aloud\n", "aside\n")
 
@@ -113,10 +113,10 @@ def test_speaking_aside_can_be_nested(capsys):
 @pytest.mark.parametrize("sign", ["\x1b]52;c;aGk=\x07", "\x1b[2J", "\x9b2J", "\r", "\x08"])
 def test_no_host_speaks_to_the_terminal(capsys, terminal, sign):
     """What a host says is shown, and nothing of it obeyed: on lines, in errors, on the line that moves."""
-    screen.say(f"a{sign}b")
-    screen.warn(f"a{sign}b")
-    with screen.working("box", f"a{sign}b") as tell:
+    console.say(f"a{sign}b")
+    console.warn(f"a{sign}b")
+    with console.working("box", f"a{sign}b") as tell:
         tell(f"c{sign}d")
     said = capsys.readouterr()
-    text = said.out.replace(screen.CLEAR, "") + said.err + str(SetupError(f"a{sign}b"))
+    text = said.out.replace(console.CLEAR, "") + said.err + str(SetupError(f"a{sign}b"))
     assert "a" in text and not any(letter in text for letter in "\x1b\x9b\x07\r\x08")
