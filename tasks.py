@@ -18,8 +18,8 @@ LOCK = (
 def demo(c, stop=False):
     """Show it all on a disposable machine: setup.full, the tunnel, a computed cell."""
     from labfab.errors import SetupError
-    from tests.hosts import RigError
-    from tests.hosts import demo as show
+    from tests.rig import RigError
+    from tests.rig import demo as show
 
     try:
         show.stop() if stop else show.start()
@@ -30,7 +30,7 @@ def demo(c, stop=False):
 @task(help={"args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"})
 def test(c, args=""):
     """Run the tests: the quick ones, then those that boot machines."""
-    from tests.hosts import rings
+    from tests.rig import rings
 
     if args:
         sys.exit(pytest(*shlex.split(args)))
@@ -56,7 +56,7 @@ def bench(c, quick=False, runs=0, only=""):
     """Measure labfab beside ssh, pyinfra and Ansible; write docs/performance.md."""
     from bench import run
     from labfab.errors import SetupError
-    from tests.hosts import RigError
+    from tests.rig import RigError
 
     try:
         run.run(quick, int(runs), only)
@@ -74,7 +74,7 @@ def check(c):
 @task(name="mac-report", help={"to": "file that gets the report"})
 def mac_report(c, to="mac-report.txt"):
     """On a Mac: note what its commands say that labfab reads, where that differs too; nothing is changed."""
-    from tests.hosts import mac_report as report
+    from tests.rig import mac_report as report
 
     if sys.platform != "darwin":
         raise Exit("labfab: this is for an owner of a Mac: run it there", code=1)
@@ -95,7 +95,7 @@ def screenshots(c):
     """Take the pictures of docs/ anew, by the tests that use a real browser."""
     import shutil
 
-    from tests.hosts import browser, rings
+    from tests.rig import browser, rings
 
     with rings.engine():
         failed = pytest("tests/hosts/test_browser.py", "-k", "through")

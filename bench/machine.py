@@ -9,8 +9,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.hosts import Host
-from tests.hosts.places import REPO
+from tests.rig import Host
+from tests.rig.places import REPO
 
 HERE = Path(__file__).parent
 ON_HOST = """\

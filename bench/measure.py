@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tests.hosts import Host, network, package_index, rings, wheels
-from tests.hosts.engine import find
-from tests.hosts.fab import BIN, fab_with_home
-from tests.hosts.leftovers import clear_leftovers
-from tests.hosts.places import RigError, say
+from tests.rig import Host, network, package_index, rings, wheels
+from tests.rig.engine import find
+from tests.rig.fab import BIN, fab_with_home
+from tests.rig.leftovers import clear_leftovers
+from tests.rig.places import RigError, say
 
 from . import machine, recipe, table, wire
 from .tools import Contender, Kit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.hosts.places import REPO
+from tests.rig.places import REPO
 
 from . import plot, recipe, table
 from .measure import ROUND_TRIP, Found, Plan

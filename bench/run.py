@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict, replace
 
-from tests.hosts.places import RigError, say
+from tests.rig.places import RigError, say
 
 from . import measure, report, table, tools
 

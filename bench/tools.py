@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.hosts.fab import BIN, Fab
-from tests.hosts.places import CACHE, REPO, RigError, locked, say
+from tests.rig.fab import BIN, Fab
+from tests.rig.places import CACHE, REPO, RigError, locked, say
 
 from . import recipe, table
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.hosts.places import CLONE, RigError
+from tests.rig.places import CLONE, RigError
 
 HERE = Path(__file__).parent
 FAR, MIDDLE = f"labfab-far-{CLONE}", f"labfab-wire-{CLONE}"  # the controller's namespace and the wire's

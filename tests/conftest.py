@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import Host, RigError
-from tests.hosts.engine import Engine, find
-from tests.hosts.fab import fab_with_home
-from tests.hosts.leftovers import clear_leftovers
-from tests.hosts.places import CACHE
+from tests.rig import Host, RigError
+from tests.rig.engine import Engine, find
+from tests.rig.fab import fab_with_home
+from tests.rig.leftovers import clear_leftovers
+from tests.rig.places import CACHE
 
 LOGS = CACHE / "test-log"
 CONTINUOUS = os.environ.get("CI", "").lower() in ("true", "1", "yes")

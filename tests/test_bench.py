@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import measure, plot, recipe, report, run, table, tools, wire
-from tests.hosts.places import CLONE, REPO, RigError
+from tests.rig.places import CLONE, REPO, RigError
 
 FOLDER = REPO / "bench"
 TIMES = {

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from .hosts.fab import BIN
-from .hosts.farm import Farm, farm
-from .hosts.places import REPO
+from tests.rig.fab import BIN
+from tests.rig.farm import Farm, farm
+from tests.rig.places import REPO
 
 pytestmark = [
     pytest.mark.local,
@@ -25,7 +25,7 @@ FABFILE = """\
 from invoke import Collection
 
 from labfab.task import host_task
-from tests.hosts.farm import STAGES
+from tests.rig.farm import STAGES
 
 
 @host_task

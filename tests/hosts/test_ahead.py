@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from . import probes
-from .fab import BIN
-from .places import REPO
+from tests.rig import probes
+from tests.rig.fab import BIN
+from tests.rig.places import REPO
 
 pytestmark = pytest.mark.host
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from . import Host, installer, network
-from .fab import BIN, Fab, Run, fab_with_home
-from .places import REPO
-from .terminal import heed_ctrl_c, terminal
+from tests.rig import Host, installer, network
+from tests.rig.fab import BIN, Fab, Run, fab_with_home
+from tests.rig.places import REPO
+from tests.rig.terminal import heed_ctrl_c, terminal
 
 pytestmark = pytest.mark.host
 
@@ -373,7 +373,7 @@ def test_a_match_block_gives_passwords_back(unchanged, ready, module_fab):
 
 
 def without_password(host: Host, user: str) -> list[str]:
-    from .probes import offered
+    from tests.rig.probes import offered
 
     return offered(host.address, user, host.port)
 

@@ -15,10 +15,9 @@ import pytest
 from labfab.laptop import authority, vault
 from labfab.laptop.secrets import Secret
 from tests.conftest import CONTINUOUS
-
-from . import RigError, browser
-from .fab import Fab
-from .host import Host
+from tests.rig import RigError, browser
+from tests.rig.fab import Fab
+from tests.rig.host import Host
 
 pytestmark = pytest.mark.host
 

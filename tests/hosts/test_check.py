@@ -9,9 +9,8 @@ import pytest
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import ALWAYS
 from tests.conftest import booter, lent_fab
-
-from .sabotages import CASES, PACKAGES, Place, token
-from .verdicts import checked, rows_of, states, turns_one_row
+from tests.rig.sabotages import CASES, PACKAGES, Place, token
+from tests.rig.verdicts import checked, rows_of, states, turns_one_row
 
 pytestmark = pytest.mark.host
 

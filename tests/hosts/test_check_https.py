@@ -8,10 +8,9 @@ import pytest
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import ALWAYS
 from tests.conftest import booter, lent_fab
-
-from .sabotages import PACKAGES, Place, token
-from .sabotages_https import BASE, CA, HTTPS_CASES, NAME
-from .verdicts import checked, not_ok, rows_of, states, turns_one_row
+from tests.rig.sabotages import PACKAGES, Place, token
+from tests.rig.sabotages_https import BASE, CA, HTTPS_CASES, NAME
+from tests.rig.verdicts import checked, not_ok, rows_of, states, turns_one_row
 
 pytestmark = pytest.mark.host
 

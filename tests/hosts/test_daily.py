@@ -12,11 +12,10 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.laptop import kernel, keypair
-
-from . import network, package_index, probes
-from .fab import BIN
-from .places import REPO
-from .wheels import collect
+from tests.rig import network, package_index, probes
+from tests.rig.fab import BIN
+from tests.rig.places import REPO
+from tests.rig.wheels import collect
 
 pytestmark = pytest.mark.host
 

@@ -11,7 +11,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.laptop import kernel
-from tests.hosts.places import REPO
+from tests.rig.places import REPO
 
 pytestmark = pytest.mark.host
 

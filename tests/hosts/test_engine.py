@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hosts import RigError, browser, dockerd, engine, machine
+from tests.rig import RigError, browser, dockerd, engine, machine
 
 
 @pytest.fixture

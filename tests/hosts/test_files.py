@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from . import probes
-from .terminal import terminal
+from tests.rig import probes
+from tests.rig.terminal import terminal
 
 pytestmark = pytest.mark.host
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from . import Host
-from .fab import Fab
-from .terminal import terminal
+from tests.rig import Host
+from tests.rig.fab import Fab
+from tests.rig.terminal import terminal
 
 pytestmark = pytest.mark.host
 

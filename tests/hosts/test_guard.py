@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from labfab.on_host import loader
-
-from . import Host, dockerd, probes
-from .fab import BIN, Fab, Run
-from .places import CACHE, REPO
+from tests.rig import Host, dockerd, probes
+from tests.rig.fab import BIN, Fab, Run
+from tests.rig.places import CACHE, REPO
 
 pytestmark = pytest.mark.host
 

@@ -11,8 +11,7 @@ import urllib.request
 import pytest
 
 from labfab.platforms.installers import checksum_in
-
-from .installer import build, double, serve
+from tests.rig.installer import build, double, serve
 
 pytestmark = pytest.mark.host
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"

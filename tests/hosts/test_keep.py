@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from . import wheels
-from .host import Host
+from tests.rig import wheels
+from tests.rig.host import Host
 
 pytestmark = pytest.mark.host
 

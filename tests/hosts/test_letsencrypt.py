@@ -8,9 +8,8 @@ import pytest
 from cryptography import x509
 
 from labfab.laptop import kernel
-
-from . import installer, network, probes
-from .acme import Acme
+from tests.rig import installer, network, probes
+from tests.rig.acme import Acme
 
 pytestmark = pytest.mark.host
 

@@ -1,6 +1,6 @@
 """Guide 000 on the double of a Mac: its account, who may log in, keys only, a port of its own; every fault is taken back.
 
-Each machine is a double (tests/hosts/mac): real sshd, PAM and files, with the tools of macOS in front of them.
+Each machine is a double (tests/rig/mac): real sshd, PAM and files, with the tools of macOS in front of them.
 """
 
 import json
@@ -11,9 +11,10 @@ import time
 import pytest
 
 from labfab.on_host import loader
+from tests.rig import mac
+from tests.rig import Host, probes
+from tests.rig.fab import Fab, Run
 
-from . import Host, mac, probes
-from .fab import Fab, Run
 from .test_guard import Attempt, ended  # noqa: F401  no run is left behind
 
 pytestmark = pytest.mark.host

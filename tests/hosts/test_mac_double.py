@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from . import installer, mac
-from .ports import banner
+from tests.rig import mac
+from tests.rig import installer
+from tests.rig.ports import banner
 
 pytestmark = pytest.mark.host
 PASSWORD = "pä'ss \"$x\\ "

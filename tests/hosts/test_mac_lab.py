@@ -7,8 +7,8 @@ import time
 import pytest
 
 from labfab.laptop import kernel
-
-from . import installer, mac, mac_report, network
+from tests.rig import mac
+from tests.rig import installer, mac_report, network
 
 pytestmark = pytest.mark.host
 

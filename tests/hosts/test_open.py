@@ -14,10 +14,9 @@ import pytest
 
 from labfab.laptop import kernel
 from tests.conftest import lent_fab
-
-from . import probes
-from .fab import Fab, Run
-from .slow_line import slow_line
+from tests.rig import probes
+from tests.rig.fab import Fab, Run
+from tests.rig.slow_line import slow_line
 
 pytestmark = pytest.mark.host
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .snapshot import snapshot
+from tests.rig.snapshot import snapshot
 
 pytestmark = pytest.mark.host
 

@@ -20,10 +20,9 @@ import websocket
 
 from labfab.errors import SetupError
 from labfab.laptop import kernel
-
-from . import Host, probes
-from .fab import Fab, Run
-from .snapshot import snapshot
+from tests.rig import Host, probes
+from tests.rig.fab import Fab, Run
+from tests.rig.snapshot import snapshot
 
 pytestmark = pytest.mark.host
 

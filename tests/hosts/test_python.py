@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from . import installer, network
+from tests.rig import installer, network
 
 pytestmark = pytest.mark.host
 

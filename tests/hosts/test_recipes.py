@@ -14,10 +14,9 @@ import pytest
 
 from labfab.laptop import kernel
 from tests.conftest import booter, lent_fab
-
-from . import Host, probes
-from .fab import Fab, Run
-from .places import REPO
+from tests.rig import Host, probes
+from tests.rig.fab import Fab, Run
+from tests.rig.places import REPO
 
 pytestmark = pytest.mark.host
 

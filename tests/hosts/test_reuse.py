@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from . import probes, wheels
-from .places import REPO
+from tests.rig import probes, wheels
+from tests.rig.places import REPO
 
 pytestmark = pytest.mark.host
 

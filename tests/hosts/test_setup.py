@@ -15,9 +15,8 @@ import pytest
 from labfab.errors import SetupError
 from labfab.laptop import kernel
 from tests.conftest import booter, lent_fab
-
-from . import Host, probes
-from .fab import Fab, Run
+from tests.rig import Host, probes
+from tests.rig.fab import Fab, Run
 
 pytestmark = pytest.mark.host
 

@@ -8,8 +8,7 @@ from contextlib import closing
 import pytest
 
 from labfab.laptop import kernel
-
-from .ports import free_port
+from tests.rig.ports import free_port
 
 pytestmark = pytest.mark.host
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from .places import REPO
+from tests.rig.places import REPO
 
 pytestmark = pytest.mark.host
 

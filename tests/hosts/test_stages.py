@@ -8,8 +8,7 @@ from contextlib import closing
 import pytest
 
 from labfab.laptop import kernel, keypair
-
-from . import probes
+from tests.rig import probes
 
 pytestmark = pytest.mark.host
 

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from .fab import BIN
-from .places import REPO
-from .snapshot import snapshot
+from tests.rig.fab import BIN
+from tests.rig.places import REPO
+from tests.rig.snapshot import snapshot
 
 pytestmark = pytest.mark.host
 

@@ -1,6 +1,6 @@
 """A farm: many hosts behind real SSH servers on the loopback, in one process; each is the model of tests/fake.py, set up.
 
-`python -m tests.hosts.farm HOME PORT COUNT` sets a model up, writes what the laptop then has into HOME, says "ready" and
+`python -m tests.rig.farm HOME PORT COUNT` sets a model up, writes what the laptop then has into HOME, says "ready" and
 serves until its input is closed. The hosts are 127.0.1.1, 127.0.1.2, … at one port, so it needs a system (Linux) where all
 of 127/8 is this machine. What cannot be modelled is a real JupyterLab behind a tunnel: STAGES leave the tunnel out.
 """
@@ -55,7 +55,7 @@ class Farm:
 @contextmanager
 def farm(home: Path, count: int) -> Iterator[Farm]:
     """Have a farm in a process of its own, and a home that knows its hosts as farm001, farm002, …"""
-    words = [sys.executable, "-m", "tests.hosts.farm", str(home), str(free_port()), str(count)]
+    words = [sys.executable, "-m", "tests.rig.farm", str(home), str(free_port()), str(count)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LABFAB_", "SSH_", "XDG_"))}
     pipe, environment["HOME"] = subprocess.PIPE, str(home)
     process = subprocess.Popen(words, cwd=REPO, env=environment, stdin=pipe, stdout=pipe, text=True)

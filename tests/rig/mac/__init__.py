@@ -10,7 +10,8 @@ details are GNU's; Python calls its platform linux; launchd is not process 1 and
 for consent to read other people's files (TCC) but the switch full-disk-access; texts that nobody captured are made up.
 """
 
-from ..host import Host
+from tests.rig.host import Host
+
 from .tools.state import SWITCHES
 
 FOLDER = "/var/db/double"
