@@ -22,8 +22,8 @@ from fabric import Connection
 from . import console, wire
 from .errors import SetupError
 from .hostkey import Ask
-from .laptop import keypair, known_hosts, secrets
-from .names import block_of, links
+from .local_state import keypair, known_hosts, secrets
+from .local_state.aliases import block_of, links
 from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .settings import Settings
 from .shell import GONE

@@ -22,7 +22,7 @@ from . import connection, console
 from .errors import SetupError
 from .facts import facts
 from .host import Host, Login, alias_of, failure
-from .laptop import secrets
+from .local_state import secrets
 from .on_host import loader
 from .platforms import platform
 from .refusal import why_not

@@ -23,8 +23,8 @@ from fabric import Connection
 from . import connection, console, journal, refusal
 from .claim import Claim
 from .errors import SetupError
-from .laptop import known_hosts, secrets, ssh_config
-from .names import block_of, config_path, jump
+from .local_state import known_hosts, secrets, ssh_config
+from .local_state.aliases import block_of, config_path, jump
 from .settings import Settings
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 

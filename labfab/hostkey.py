@@ -10,7 +10,7 @@ from fabric import Connection
 
 from . import console
 from .errors import SetupError
-from .laptop import known_hosts
+from .local_state import known_hosts
 from .settings import Settings
 
 

@@ -16,8 +16,8 @@ from invoke import Context
 from . import sources
 from .errors import SetupError
 from .host import Host
-from .laptop import files
-from .names import block_of
+from .local_state import files
+from .local_state.aliases import block_of
 from .settings import Settings
 
 

@@ -11,7 +11,7 @@ from . import recipe as recipes
 from .errors import SetupError
 from .facts import facts
 from .host import Host, alias_of
-from .laptop import secrets
+from .local_state import secrets
 from .platforms import acme, family, platform
 from .settings import Settings
 from .stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user

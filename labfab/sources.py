@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from invoke import Config, Context
 
 from .errors import SetupError
-from .names import names_of
+from .local_state.aliases import names_of
 
 # In a wheel the folder lies inside the package, in a checkout beside it.
 CONFIG = next(

@@ -20,8 +20,9 @@ from .facts import APACHE, facts
 from .guard import guarded
 from .host import LONG, Host, Login, alias_of, fill
 from .journal import Entry
-from .laptop import keeper, secrets, shortcuts, ssh_config, trust, tunnel, vault
-from .names import block_of, config_path
+from .laptop import keeper, shortcuts, trust, tunnel, vault
+from .local_state import secrets, ssh_config
+from .local_state.aliases import block_of, config_path
 from .on_host import loader
 from .platforms import platform
 from .settings import Settings

@@ -22,7 +22,7 @@ from fabric import Config, Connection
 from labfab import claim, connection, facts, guard, journal
 from labfab import host as door
 from labfab.host import Host
-from labfab.laptop import password, secrets
+from labfab.local_state import passwords, secrets
 from labfab.shell import Result, WrongSudoPassword
 from tests import fake_commands
 
@@ -293,5 +293,5 @@ def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(connection, "fresh", model.fresh)
     monkeypatch.setattr(connection, "offered", model.offered)
     # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
-    monkeypatch.setattr(password, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
+    monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     return model

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labfab.host import Host
-from labfab.laptop import secrets
+from labfab.local_state import secrets
 
 REPO = Path(__file__).parent.parent
 SETUP = ("-H", "root@192.0.2.1", "setup.full")

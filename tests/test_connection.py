@@ -12,7 +12,7 @@ from fabric import Config, Connection
 
 from labfab import connection
 from labfab.errors import SetupError, Unreachable
-from labfab.laptop import keypair, known_hosts, ssh_config
+from labfab.local_state import keypair, known_hosts, ssh_config
 from labfab.settings import Settings
 from tests import fake as models
 

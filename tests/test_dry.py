@@ -8,8 +8,9 @@ from invoke import Config, Context
 
 from labfab import ns
 from labfab.errors import SetupError
-from labfab.laptop import browser, files, secrets, shortcuts, ssh_config, systemd, tunnel
+from labfab.laptop import browser, shortcuts, systemd, tunnel
 from labfab.laptop.openssh import Target
+from labfab.local_state import files, secrets, ssh_config
 from labfab.task import LaptopTask
 from tests.fake import alone
 

@@ -21,7 +21,7 @@ from labfab.fleet.member import Member
 from labfab.fleet.questions import Later, Questions
 from labfab.fleet.view import Block, View
 from labfab.host import Host
-from labfab.laptop import ssh_config
+from labfab.local_state import ssh_config
 from labfab.task import host_task, laptop_task
 from tests.fake import alone as alone_
 
@@ -426,7 +426,7 @@ def test_many_hosts_are_counted_in_a_question():
 
 def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch):
     """The variable is gone when the first thread looks."""
-    from labfab.laptop import secrets
+    from labfab.local_state import secrets
 
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "from outside")
     got = []

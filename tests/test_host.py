@@ -12,7 +12,7 @@ from labfab import guard, journal, setup
 from labfab import host as door
 from labfab.errors import SetupError
 from labfab.host import Host, ask, change, fill, put
-from labfab.laptop import keypair, secrets
+from labfab.local_state import keypair, secrets
 from labfab.settings import Settings
 from labfab.shell import Result, WrongSudoPassword
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user

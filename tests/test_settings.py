@@ -6,7 +6,7 @@ from invoke import Context
 
 from labfab import settings, sources
 from labfab.errors import SetupError
-from labfab.laptop import ssh_config
+from labfab.local_state import ssh_config
 from labfab.settings import Settings
 from tests.fake import alone as alone_
 

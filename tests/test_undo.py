@@ -12,7 +12,7 @@ from labfab import journal, undo
 from labfab.errors import SetupError
 from labfab.host import fill
 from labfab.journal import Entry
-from labfab.laptop.ssh_config import Alias
+from labfab.local_state.ssh_config import Alias
 from labfab.on_host import loader
 
 pytestmark = pytest.mark.local

@@ -13,7 +13,7 @@ import paramiko
 from .. import connection, refusal
 from ..errors import SetupError
 from ..facts import below
-from ..laptop import keypair, known_hosts
+from ..local_state import keypair, known_hosts
 from ..shell import GONE
 from ..stages.ssh import NO_PASSWORDS
 from .look import Look

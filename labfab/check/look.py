@@ -18,8 +18,9 @@ from .. import connection
 from ..errors import SetupError
 from ..facts import PREFIXES, Values, below, facts, parse
 from ..host import Host, alias_of
-from ..laptop import files, forward
-from ..names import block_of
+from ..laptop import forward
+from ..local_state import files
+from ..local_state.aliases import block_of
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import SetupError
-from ..laptop import kernel, secrets
+from ..laptop import kernel
+from ..local_state import secrets
 from ..settings import is_address
 from . import front, ports
 from .look import Look

@@ -9,7 +9,8 @@ import secrets as entropy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..laptop import kernel, secrets, tunnel
+from ..laptop import kernel, tunnel
+from ..local_state import secrets
 from ..stages.python import FLOOR, is_safe
 from .look import Look
 from .rows import Unseen, Wrong, check

@@ -26,7 +26,7 @@ from paramiko import SSHConfig
 
 from .. import console
 from ..errors import SetupError
-from ..laptop import secrets
+from ..local_state import secrets
 from ..settings import Settings
 from ..task import HostTask, LaptopTask
 from . import log, recap

@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from ..laptop import files
+from ..local_state import files
 from ..text import plain
 
 KEPT = 20  # runs

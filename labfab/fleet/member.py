@@ -17,7 +17,7 @@ from invoke import Config, Context, Exit
 
 from ..errors import Unreachable
 from ..host import Host
-from ..names import block_of, jump
+from ..local_state.aliases import block_of, jump
 from ..settings import Settings
 from ..task import HostTask, LaptopTask
 from . import log

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SetupError
-from . import files
+from ..local_state import files
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
 SHOWN = 3  # names in a message

@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from ..errors import SetupError
-from . import files, secrets, usher
+from ..local_state import files, secrets
+from . import usher
 
 NAME = "labfab-open-"
 # Jupyter heeds a form from elsewhere when it carries the token, and logs in by it as by the password.

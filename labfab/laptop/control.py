@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SetupError
-from . import files, openssh
+from ..local_state import files
+from . import openssh
 
 LONGEST = 86  # bytes
 PATIENCE = 3  # seconds for an ssh to answer, or to end

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import SetupError
-from . import files, launchd, openssh, ports, systemd, tunnel
+from ..local_state import files
+from ..local_state.private_key import is_encrypted
+from . import launchd, openssh, ports, systemd, tunnel
 from .openssh import Target
-from .private_key import is_encrypted
 from .tunnel import Tunnel
 
 # A dead line is noticed after half a minute. No control socket: one left behind would be in the next ssh's way.

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from ..errors import SetupError
-from . import files
+from ..local_state import files
 
 NAME = "launchd"
 AGENT = "ssh-add --apple-use-keychain KEY"

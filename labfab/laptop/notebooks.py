@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from ..errors import SetupError
-from . import files
+from ..local_state import files
 
 
 def load(path: Path) -> str:

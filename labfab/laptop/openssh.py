@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..errors import SetupError, Unreachable
-from .keypair import NAMES
-from .private_key import is_encrypted
+from ..local_state.keypair import NAMES
+from ..local_state.private_key import is_encrypted
 
 SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
 # What ssh prints, and what it means with what to do; tried in this order.

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import SetupError
-from . import control, files, openssh, tunnel
+from ..local_state import files
+from . import control, openssh, tunnel
 from .openssh import Target
 
 MARK = "# labfab: shortcut of %s. Changes of yours are overwritten; fab shortcuts.remove takes it away."

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from ..errors import SetupError
-from . import files
+from ..local_state import files
 
 NAME = "systemd"
 AGENT = "systemctl --user import-environment SSH_AUTH_SOCK"

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SetupError
-from . import constraints, files, stores, vault
+from ..local_state import files
+from . import constraints, stores, vault
 
 # Where Linux distributions take more authorities from, and the command that reads them.
 SYSTEM = {

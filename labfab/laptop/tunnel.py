@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..errors import SetupError
-from . import control, files, launchd, openssh, ports, systemd
+from ..local_state import files
+from . import control, launchd, openssh, ports, systemd
 from .api import answers, code
 from .openssh import Target
 from .ports import holds

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .. import console
 from ..errors import SetupError
-from . import authority, certificate, constraints, files, secrets
+from ..local_state import files, secrets
+from . import authority, certificate, constraints
 from .authority import Authority
 
 PASSPHRASE = "ca-passphrase"

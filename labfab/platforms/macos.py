@@ -15,7 +15,7 @@ from .. import console
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..host import Host, alias_of, change, put
-from ..laptop import password, secrets
+from ..local_state import passwords, secrets
 from ..settings import Settings
 from . import launchd as service
 from . import programs, sshd
@@ -93,7 +93,7 @@ def new_password(c: Connection) -> str:
     """A password for the account of JupyterLab; generated, for nobody types it, and stored on the laptop."""
     alias = alias_of(c, Settings.of(c))
     kept = secrets.load(alias, SECRET)
-    value = kept.reveal() if kept else password.generate()
+    value = kept.reveal() if kept else passwords.generate()
     if not Host.of(c).planning:
         secrets.store(alias, SECRET, value, replace=True)
     return value

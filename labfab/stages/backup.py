@@ -18,7 +18,7 @@ from ..errors import SetupError
 from ..facts import PREFIXES, facts
 from ..host import Host, alias_of, ask
 from ..laptop import archive
-from ..laptop import files as local_files
+from ..local_state import files as local_files
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import files, lock, restoring

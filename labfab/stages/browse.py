@@ -19,10 +19,11 @@ from .. import connection, console
 from ..errors import SetupError, Unreachable
 from ..facts import facts
 from ..host import Host, Login, remember
-from ..laptop import browser, keypair, secrets
+from ..laptop import browser
 from ..laptop import tunnel as process
-from ..laptop.secrets import Secret
-from ..names import config_path
+from ..local_state import keypair, secrets
+from ..local_state.aliases import config_path
+from ..local_state.secrets import Secret
 from ..settings import Settings
 from ..shell import Shell
 from ..task import laptop_task

@@ -16,8 +16,7 @@ from ..errors import SetupError
 from ..facts import File, as_file, facts
 from ..home import private_folder, refuse_link
 from ..host import Host, alias_of, change, put
-from ..laptop import password as passwords
-from ..laptop import secrets
+from ..local_state import passwords, secrets
 from ..settings import Settings
 from ..task import host_task
 from . import outward, user

@@ -18,8 +18,8 @@ from ..facts import as_file, facts
 from ..guard import guarded
 from ..home import own, private_folder, refuse_link
 from ..host import Host, Login, change, put, remember
-from ..laptop import keypair
-from ..names import block_of
+from ..local_state import keypair
+from ..local_state.aliases import block_of
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task, laptop_task

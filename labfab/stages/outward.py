@@ -17,8 +17,7 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host
-from ..laptop import password as passwords
-from ..laptop import secrets
+from ..local_state import passwords, secrets
 from ..served import names
 from ..settings import Settings, is_address
 

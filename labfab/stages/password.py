@@ -18,8 +18,8 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, alias_of
-from ..laptop import forward, kernel, secrets
-from ..laptop import password as passwords
+from ..laptop import forward, kernel
+from ..local_state import passwords, secrets
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import jupyter, kernels, lab

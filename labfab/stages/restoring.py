@@ -17,9 +17,9 @@ from ..errors import SetupError
 from ..facts import facts
 from ..home import refuse_link
 from ..host import Host, alias_of
-from ..laptop import archive, patchwork, secrets
-from ..laptop import password as passwords
+from ..laptop import archive, patchwork
 from ..laptop.transfer import Survey
+from ..local_state import passwords, secrets
 from ..platforms import platform
 from ..settings import Settings
 from . import files, jupyter, kernels, lab, lock, outward, python

@@ -17,7 +17,7 @@ from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
 from ..host import Host, Login, alias_of, put, remember
-from ..laptop import keypair
+from ..local_state import keypair
 from ..settings import Settings
 from ..shell import GONE
 from ..task import host_task

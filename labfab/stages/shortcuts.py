@@ -14,7 +14,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import Change, Host
 from ..laptop import shortcuts
-from ..names import block_of
+from ..local_state.aliases import block_of
 from ..settings import Settings
 from ..task import host_task, laptop_task
 from . import launch, tunnel

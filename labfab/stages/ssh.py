@@ -17,7 +17,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..guard import guarded
 from ..host import Host, remember
-from ..laptop import known_hosts
+from ..local_state import known_hosts
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task

@@ -18,8 +18,9 @@ from .. import console, refusal
 from ..beside import Beside
 from ..errors import SetupError
 from ..host import Host, alias_of
-from ..laptop import keeper, ssh_config, tunnel
-from ..names import config_path, jump
+from ..laptop import keeper, tunnel
+from ..local_state import ssh_config
+from ..local_state.aliases import config_path, jump
 from ..settings import Settings
 from ..task import laptop_task
 

@@ -12,7 +12,7 @@ from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
 from ..host import Host, alias_of, change, put
-from ..laptop import password, secrets
+from ..local_state import passwords, secrets
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task
@@ -64,7 +64,7 @@ def new_password(c: Connection, want: Settings) -> str:
     """The password to give for sudo: from the environment, kept from before, or generated; stored on the laptop."""
     alias = alias_of(c, want)
     given = secrets.take_from_environment("sudo-password") or secrets.load(alias, "sudo-password")
-    value = given.reveal() if given else password.generate()
+    value = given.reveal() if given else passwords.generate()
     if not Host.of(c).planning:
         secrets.store(alias, "sudo-password", value, replace=True)
     return value

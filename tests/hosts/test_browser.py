@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from labfab.laptop import authority, vault
-from labfab.laptop.secrets import Secret
+from labfab.local_state.secrets import Secret
 from tests.conftest import CONTINUOUS
 from tests.rig import RigError, browser
 from tests.rig.fab import Fab

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import kernel, keypair
+from labfab.laptop import kernel
+from labfab.local_state import keypair
 from tests.rig import network, package_index, probes
 from tests.rig.fab import BIN
 from tests.rig.places import REPO

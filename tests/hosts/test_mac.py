@@ -11,8 +11,7 @@ import time
 import pytest
 
 from labfab.on_host import loader
-from tests.rig import mac
-from tests.rig import Host, probes
+from tests.rig import Host, mac, probes
 from tests.rig.fab import Fab, Run
 
 from .test_guard import Attempt, ended  # noqa: F401  no run is left behind

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from tests.rig import mac
-from tests.rig import installer
+from tests.rig import installer, mac
 from tests.rig.ports import banner
 
 pytestmark = pytest.mark.host

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from labfab.laptop import kernel
-from tests.rig import mac
-from tests.rig import installer, mac_report, network
+from tests.rig import installer, mac, mac_report, network
 
 pytestmark = pytest.mark.host
 

@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from labfab.laptop import kernel, keypair
+from labfab.laptop import kernel
+from labfab.local_state import keypair
 from tests.rig import probes
 
 pytestmark = pytest.mark.host

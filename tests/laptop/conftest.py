@@ -1,15 +1,5 @@
-"""A home of its own for every test: nothing here may touch the developer's ~/.ssh."""
+"""Give each test a home of its own: nothing here may touch the developer's ~/.ssh."""
 
-from pathlib import Path
+from tests.throwaway_home import home
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("HOME", str(folder))
-    for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK"):
-        monkeypatch.delenv(name, raising=False)
-    return folder
+__all__ = ["home"]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import keypair, openssh
+from labfab.laptop import openssh
 from labfab.laptop.openssh import Target
+from labfab.local_state import keypair
 
 LAB = Target("homelab", "203.0.113.5", "lab", 2222, "/keys/id")
 

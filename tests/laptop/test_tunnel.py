@@ -20,8 +20,9 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import control, files, keypair, known_hosts, ports, ssh_config, tunnel
+from labfab.laptop import control, ports, tunnel
 from labfab.laptop.tunnel import Target
+from labfab.local_state import files, keypair, known_hosts, ssh_config
 
 pytestmark = pytest.mark.local
 

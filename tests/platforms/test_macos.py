@@ -9,7 +9,7 @@ from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import PUT, Host, fill
-from labfab.laptop import secrets
+from labfab.local_state import secrets
 from labfab.on_host import loader
 from labfab.platforms import macos, platform
 from labfab.settings import Settings

@@ -24,7 +24,7 @@ import paramiko
 import pytest
 
 from labfab import shell
-from labfab.laptop import ssh_config
+from labfab.local_state import ssh_config
 from labfab.on_host import loader
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
 

@@ -6,7 +6,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host import Host
-from labfab.laptop import authority, certificate, constraints, secrets, vault
+from labfab.laptop import authority, certificate, constraints, vault
+from labfab.local_state import secrets
 from labfab.platforms import own_ca
 from labfab.stages import https, proxy, trust
 from tests import fake_commands

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import password as passwords
-from labfab.laptop import secrets
+from labfab.local_state import passwords, secrets
 from labfab.stages import jupyter, password, user
 
 WRITE = "write Jupyter's configuration"

@@ -4,7 +4,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import keypair, ssh_config
+from labfab.local_state import keypair, ssh_config
 from labfab.stages import keys
 
 ADD = "let your key log in as lab"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import password, secrets
 from labfab.laptop.transfer import Survey
+from labfab.local_state import passwords, secrets
 from labfab.settings import Settings
 from labfab.stages import outward, restoring
 
@@ -16,7 +16,7 @@ KEPT = {"alias": "old", "python": "venv", "python_version": "3.11.2"}
 @pytest.fixture
 def folder(alone) -> Path:
     """A backup of a published lab that had a socket, a certificate and options of its own."""
-    hashed = password.hash("open")
+    hashed = passwords.hash("open")
     config = {
         "ServerApp": {"ip": "*", "port": 1, "sock": "/x", "certfile": "/old/cert.pem", "root_dir": "/old", "max_body_size": 7},
         "KernelManager": {"transport": "ipc"}, "IdentityProvider": {"hashed_password": hashed, "token": "abc"}, "LabApp": {"x": 1},
@@ -91,7 +91,7 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, fo
     box.sections["https"]["pair"] = "yes"
     with pytest.raises(SetupError, match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password"):
         restored(box, folder)
-    config["IdentityProvider"]["hashed_password"] = password.hash("fourteen letters")
+    config["IdentityProvider"]["hashed_password"] = passwords.hash("fourteen letters")
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     secrets.store("old", "jupyter-password", "fourteen letters", replace=True)
     found = restored(box, folder)

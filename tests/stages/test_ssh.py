@@ -7,7 +7,7 @@ import pytest
 
 from labfab import guard
 from labfab.errors import SetupError
-from labfab.laptop import known_hosts, ssh_config
+from labfab.local_state import known_hosts, ssh_config
 from labfab.platforms import debian
 from labfab.shell import NoSession
 from labfab.stages import keys, ssh

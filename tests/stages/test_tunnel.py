@@ -6,9 +6,9 @@ import pytest
 from invoke import Config, Context
 
 from labfab.errors import SetupError
-from labfab.laptop import ssh_config
 from labfab.laptop import tunnel as process
 from labfab.laptop.tunnel import Target, Tunnel
+from labfab.local_state import ssh_config
 from labfab.stages import tunnel
 
 

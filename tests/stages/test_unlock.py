@@ -3,7 +3,7 @@
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import keypair
+from labfab.local_state import keypair
 from labfab.stages import keys
 
 pytestmark = pytest.mark.local  # a passphrase is made slow to try

@@ -3,7 +3,7 @@
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import secrets
+from labfab.local_state import secrets
 from labfab.stages import user
 
 BARE = ["install sudo", "add the account lab", "add lab to the group sudo", "give lab a password for sudo"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import secrets
-from labfab.laptop.secrets import Secret
+from labfab.local_state import secrets
+from labfab.local_state.secrets import Secret
 
 HOSTILE = ["a b ", "'\"`", "$(x)${y}", "\\n\\", "größer als Ä", "%s", "\ttab"]
 

@@ -3,14 +3,14 @@ import hashlib
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import password
+from labfab.local_state import passwords
 
 HOSTILE = ["a b '\"` $(x)${y}$1 %s %% \\n\\", "-größer als Ä", "x" * 300]
 
 
 def test_hash_form() -> None:
     """A hash has the parameters and the length of jupyter_server's own."""
-    made = password.hash("secret")
+    made = passwords.hash("secret")
     assert made.startswith("argon2:$argon2id$v=19$m=10240,t=10,p=8$")
     assert len(made) == 105
 
@@ -18,20 +18,20 @@ def test_hash_form() -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_round_trip(value: str) -> None:
     """Hostile passwords are hashed and verified."""
-    assert password.verify(password.hash(value), value)
+    assert passwords.verify(passwords.hash(value), value)
 
 
 def test_wrong_password() -> None:
     """Another password is refused."""
-    assert not password.verify(password.hash("secret"), "secret ")
+    assert not passwords.verify(passwords.hash("secret"), "secret ")
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
 def test_old_hash(algorithm: str) -> None:
     """Hashes of older notebooks are verified."""
     digest = hashlib.new(algorithm, "größer".encode() + b"abc123").hexdigest()
-    assert password.verify(f"{algorithm}:abc123:{digest}", "größer")
-    assert not password.verify(f"{algorithm}:abc123:{digest}", "kleiner")
+    assert passwords.verify(f"{algorithm}:abc123:{digest}", "größer")
+    assert not passwords.verify(f"{algorithm}:abc123:{digest}", "kleiner")
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_old_hash(algorithm: str) -> None:
 )
 def test_garbled_hash(hashed: str) -> None:
     """A garbled hash fits no password, and raises nothing."""
-    assert not password.verify(hashed, "secret")
-    assert not password.verify(hashed, "")
+    assert not passwords.verify(hashed, "secret")
+    assert not passwords.verify(hashed, "")
 
 
 def test_generate() -> None:
     """Generated passwords differ, are long, and have no look-alikes."""
-    many = {password.generate() for _ in range(50)}
+    many = {passwords.generate() for _ in range(50)}
     assert len(many) == 50
     assert {len(one) for one in many} == {24}
     assert not set("".join(many)) & set("0O1lI")
@@ -55,4 +55,4 @@ def test_generate() -> None:
 def test_no_text() -> None:
     """A password that is no text is refused in one line."""
     with pytest.raises(SetupError, match="not valid text"):
-        password.hash("\udce4")
+        passwords.hash("\udce4")

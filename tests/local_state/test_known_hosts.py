@@ -5,7 +5,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import known_hosts
+from labfab.local_state import known_hosts
 
 OTHERS = b"# mine\r\n\nother.example,10.0.0.1 ssh-rsa AAAA broken\n@revoked * ssh-ed25519 AAAA\n|1|x|y ssh-rsa AAAA\nshort line\n\xff\xfe"
 

@@ -6,8 +6,8 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import ssh_config
-from labfab.laptop.ssh_config import Alias
+from labfab.local_state import ssh_config
+from labfab.local_state.ssh_config import Alias
 
 LAB = Alias("homelab", "203.0.113.5", "lab", 2222, "/home/me/.ssh/id_ed25519", "root@203.0.113.5:22")
 GLOBALS = "User boss\nPort 4022\nServerAliveInterval 99\nIdentityFile ~/.ssh/work\nForwardAgent yes\n"

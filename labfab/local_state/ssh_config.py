@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import SetupError
 from . import files
-from .alias import Alias, check, login, normal, parse, render
+from .alias_block import Alias, check, login, normal, parse, render
 
 __all__ = ["Alias", "find", "login", "read", "remove", "write"]
 

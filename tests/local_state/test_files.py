@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labfab.laptop import files
+from labfab.local_state import files
 
 
 def test_create_never_replaces(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop.public_key import read_publics
+from labfab.local_state.public_key import read_publics
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL0RHjOzI0boVhPawHMYrog7F62BOEbSfFe6GX3Ha7xE"
 EC = (

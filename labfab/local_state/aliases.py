@@ -7,7 +7,7 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
-from .laptop import ssh_config
+from . import ssh_config
 
 
 def config_path(c: Context) -> Path:

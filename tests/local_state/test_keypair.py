@@ -5,7 +5,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import keypair
+from labfab.local_state import keypair
 
 HOSTILE = "p'w\"$(x)\\ ü"
 

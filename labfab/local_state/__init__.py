@@ -1,0 +1,1 @@
+"""What labfab keeps on your own machine: keys, passwords, aliases, host keys."""
