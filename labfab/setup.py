@@ -8,11 +8,12 @@ from fabric import Connection
 
 from . import console, road
 from . import recipe as recipes
+from .certificates import acme
 from .errors import SetupError
 from .facts import facts
 from .host import Host, alias_of
 from .local_state import secrets
-from .platforms import acme, family, platform
+from .platforms import family, platform
 from .settings import Settings
 from .stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
 from .task import host_task

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from fabric import Connection
 
 from . import connection, console, guard, journal, recipe
+from .certificates import trust, vault
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
 from .host import LONG, Host, Login, alias_of, fill
 from .journal import Entry
-from .laptop import keeper, shortcuts, trust, tunnel, vault
+from .laptop import keeper, shortcuts, tunnel
 from .local_state import secrets, ssh_config
 from .local_state.aliases import block_of, config_path
 from .on_host import loader

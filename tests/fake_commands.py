@@ -237,7 +237,7 @@ def no_certificate(model, made, folder) -> None:
 
 def lineage(model, made, program, server, email, words) -> None:
     """Give what certbot was asked for, and let it note how."""
-    from labfab.laptop import authority
+    from labfab.certificates import authority
 
     assert model.sections["acme"].get("program") == program or "snap" in program
     asked = shlex.split(words)
@@ -252,7 +252,7 @@ def lineage(model, made, program, server, email, words) -> None:
 
 
 def renewed(model, made, program) -> None:
-    from labfab.laptop import authority, certificate
+    from labfab.certificates import authority, certificate
 
     names = certificate.read(model.file("acme", "lineage")).names
     ca = authority.make("acme", names)

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..laptop import certificate, kernel, vault
+from ..certificates import certificate, vault
+from ..laptop import kernel
 from .look import Look
 from .rows import Wrong
 

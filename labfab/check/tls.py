@@ -5,8 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 
-from ..laptop import certificate
-from ..platforms import own_ca
+from ..certificates import certificate, own_ca
 from . import front, ports
 from .look import Look
 from .rows import PUBLISHED, Doubtful, Unseen, Wrong, check

@@ -12,12 +12,11 @@ from typing import Any
 from fabric import Connection
 
 from .. import console
+from ..certificates import acme, certbot, certificate, own_ca, renewal
+from ..certificates.location import Place, names, place, published
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, change
-from ..laptop import certificate
-from ..platforms import acme, certbot, own_ca, renewal
-from ..served import Place, names, place, published
 from ..settings import Settings
 from ..task import host_task
 from . import user

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from fabric import Connection
 
 from .. import console
+from ..certificates import certificate
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host, ask
-from ..laptop import certificate
 from ..laptop.notebooks import shown
 from ..platforms import platform
 from ..settings import Settings

@@ -14,11 +14,11 @@ from typing import Any
 
 from fabric import Connection
 
+from ..certificates.location import names
 from ..errors import SetupError
 from ..facts import facts
 from ..host import Host
 from ..local_state import passwords, secrets
-from ..served import names
 from ..settings import Settings, is_address
 
 Config = dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from invoke import Context
 
 from .. import console
-from ..laptop import trust as trusted
+from ..certificates import trust as trusted
 from ..settings import Settings
 from ..task import laptop_task
 from . import tunnel

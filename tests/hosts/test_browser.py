@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labfab.laptop import authority, vault
+from labfab.certificates import authority, vault
 from labfab.local_state.secrets import Secret
 from tests.conftest import CONTINUOUS
 from tests.rig import RigError, browser

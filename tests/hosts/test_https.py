@@ -9,7 +9,8 @@ from contextlib import closing
 import httpx
 import pytest
 
-from labfab.laptop import certificate, kernel
+from labfab.certificates import certificate
+from labfab.laptop import kernel
 
 pytestmark = pytest.mark.host
 PASSWORD, PORT, NAME = "correct horse battery", 9000, "lab.example.test"

@@ -4,11 +4,10 @@ import json
 
 import pytest
 
+from labfab.certificates import authority, certificate, constraints, own_ca, vault
 from labfab.errors import SetupError
 from labfab.host import Host
-from labfab.laptop import authority, certificate, constraints, vault
 from labfab.local_state import secrets
-from labfab.platforms import own_ca
 from labfab.stages import https, proxy, trust
 from tests import fake_commands
 from tests.fake import ADDRESS

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .errors import SetupError
-from .facts import facts
-from .home import private_folder, refuse_link
-from .host import Host, change
-from .laptop import certificate, vault
-from .settings import Settings
+from ..errors import SetupError
+from ..facts import facts
+from ..home import private_folder, refuse_link
+from ..host import Host, change
+from ..settings import Settings
+from . import certificate, vault
 
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
 

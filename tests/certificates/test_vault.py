@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from labfab.certificates import authority, certificate, vault
 from labfab.errors import SetupError
-from labfab.laptop import authority, certificate, vault
 from labfab.local_state import secrets
 
 NAMES = ["lab.example.org", "203.0.113.5"]

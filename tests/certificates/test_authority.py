@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from labfab.certificates import authority, certificate, constraints
 from labfab.errors import SetupError
-from labfab.laptop import authority, certificate, constraints
 
 NAMES = ["lab.example.org", "203.0.113.5", "2001:db8::5"]
 

@@ -12,10 +12,10 @@ from fabric import Connection
 from .. import console
 from ..facts import facts
 from ..host import Host, alias_of, change, put
-from ..laptop import authority, certificate, constraints, vault
-from ..served import loopback, make_folder, names, place
+from ..platforms import platform
 from ..settings import Settings
-from . import platform
+from . import authority, certificate, constraints, vault
+from .location import loopback, make_folder, names, place
 
 ENOUGH = 30  # days that a certificate must last, not to be issued anew
 # openssl writes a key for its owner only, whatever the umask; a link that lies there is not followed.

@@ -14,7 +14,7 @@ from fabric import Connection
 
 from ..facts import as_file, facts
 from ..host import Host, change, fill, put
-from ..served import make_folder, place
+from .location import make_folder, place
 
 LIVE = "/etc/letsencrypt/live/labfab"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/labfab"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from labfab.certificates import acme, renewal
 from labfab.errors import SetupError
-from labfab.platforms import acme, renewal
 from labfab.shell import Result
 from labfab.stages import https
 from tests import fake as models

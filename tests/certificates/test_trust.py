@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from labfab.certificates import authority, stores, trust, vault
 from labfab.errors import SetupError
-from labfab.laptop import authority, stores, trust, vault
 
 pytestmark = pytest.mark.local
 needs_nss = pytest.mark.skipif(not shutil.which("certutil"), reason="no certutil here: install libnss3-tools")

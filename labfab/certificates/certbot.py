@@ -18,10 +18,10 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..host import Host, ask, change
-from ..laptop import certificate
-from ..served import names
+from ..platforms import platform
 from ..settings import Settings, is_address
-from . import acme, platform, renewal
+from . import acme, certificate, renewal
+from .location import names
 
 # For the way back: what is there already.
 NOTE_FILES = 'find /etc/letsencrypt >"$KEPT.letsencrypt" 2>/dev/null; '

@@ -1,0 +1,1 @@
+"""The certificate of a published lab: who issues it, where it lies, who trusts it."""
