@@ -14,7 +14,7 @@ import pytest
 import labfab
 from docs import reference
 from labfab.settings import Settings, checked
-from labfab.sources import NOT_SETTINGS
+from labfab.settings.sources import NOT_SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -4,10 +4,10 @@ import pytest
 from fabric import Config, Connection
 from invoke import Context
 
-from labfab import recipe, sources
+from labfab import recipe
 from labfab.errors import SetupError
 from labfab.local_state import ssh_config
-from labfab.settings import Settings
+from labfab.settings import Settings, sources
 from labfab.task import host_task, laptop_task
 
 

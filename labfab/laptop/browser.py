@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import SetupError
 from ..local_state import files, secrets
-from . import usher
+from . import show_page
 
 NAME = "labfab-open-"
 # Jupyter heeds a form from elsewhere when it carries the token, and logs in by it as by the password.
@@ -58,7 +58,7 @@ def log_in(alias: str, url: str, token: str) -> None:
     for name in secrets.NAMES:  # the browser inherits the environment
         secrets.take_from_environment(name)
     page = write(folder(alias), rendered(url, token))
-    command = [sys.executable, "-I", usher.__file__, str(page)]
+    command = [sys.executable, "-I", show_page.__file__, str(page)]
     nowhere = subprocess.DEVNULL
     subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
@@ -76,8 +76,8 @@ def write(base: Path, text: str) -> Path:
     """Keep a page in a folder of its own; sweep away what a crash has left there."""
     try:
         for left in base.glob(f"{NAME}*/*.html"):
-            if time.time() - left.stat().st_mtime > usher.PATIENCE:
-                usher.remove(left)
+            if time.time() - left.stat().st_mtime > show_page.PATIENCE:
+                show_page.remove(left)
         page = Path(tempfile.mkdtemp(prefix=NAME, dir=base)) / "login.html"
         files.create(page, text.encode())
     except OSError as error:

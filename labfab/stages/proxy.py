@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from .. import console, sources, websites
+from .. import console, websites
 from ..errors import SetupError
 from ..facts import APACHE, as_file, facts
 from ..host import Host, change, put
 from ..platforms import platform
-from ..settings import Settings, is_address
+from ..settings import Settings, is_address, sources
 from ..task import host_task
 from . import https
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labfab.laptop import browser, usher
+from labfab.laptop import browser, show_page
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def test_the_form_keeps_its_values_together():
 def test_the_page_is_for_its_owner_and_a_crash_leaves_nothing_for_long(home):
     """0600 in a 0700 folder of its own; what an earlier one left is swept away."""
     old = browser.write(browser.folder("homelab"), "old")
-    past = time.time() - 2 * usher.PATIENCE
+    past = time.time() - 2 * show_page.PATIENCE
     os.utime(old, (past, past))
     page = browser.write(browser.folder("homelab"), "new")
     assert page.stat().st_mode & 0o777 == 0o600 and page.parent.stat().st_mode & 0o777 == 0o700
     assert page.is_relative_to(home / ".config/labfab/homelab") and not old.parent.exists()
-    usher.remove(page)
+    show_page.remove(page)
     assert not page.parent.exists()
 
 

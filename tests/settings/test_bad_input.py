@@ -9,7 +9,7 @@ import pytest
 from labfab.host import Host
 from labfab.local_state import secrets
 
-REPO = Path(__file__).parent.parent
+REPO = Path(__file__).parents[2]
 SETUP = ("-H", "root@192.0.2.1", "setup.full")
 ACCOUNT = "an account name has small letters"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args,
 
 from invoke import Context
 
-from .errors import SetupError
+from ..errors import SetupError
 from .sources import DEFAULT_ALIAS, HOSTS, Layer, layers
 
 if TYPE_CHECKING:

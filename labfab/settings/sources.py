@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 
 from invoke import Config, Context
 
-from .errors import SetupError
-from .local_state.aliases import names_of
+from ..errors import SetupError
+from ..local_state.aliases import names_of
 
 # In a wheel the folder lies inside the package, in a checkout beside it.
-CONFIG = next(
-    (d for d in (Path(__file__).parent / "config", Path(__file__).parent.parent / "config") if d.is_dir()),
-    Path(__file__).parent,
-)
+PACKAGE = Path(__file__).parents[1]
+CONFIG = next((d for d in (PACKAGE / "config", PACKAGE.parent / "config") if d.is_dir()), PACKAGE)
 HOSTS = "hosts"  # under `lab:`, what holds for single hosts
 DEFAULT_ALIAS = "homelab"
 # LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.

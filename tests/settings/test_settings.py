@@ -4,10 +4,10 @@ import pytest
 from fabric import Config, Connection
 from invoke import Context
 
-from labfab import settings, sources
+from labfab import settings
 from labfab.errors import SetupError
 from labfab.local_state import ssh_config
-from labfab.settings import Settings
+from labfab.settings import Settings, sources
 from tests.fake import alone as alone_
 
 alone = alone_
