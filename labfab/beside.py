@@ -11,8 +11,8 @@ from fabric import Connection
 
 from . import console
 from .guard import BROKEN
-from .host import Host
-from .shell import Shell, WrongSudoPassword
+from .host.session import Host
+from .host.shell import Shell, WrongSudoPassword
 
 
 class Beside(threading.Thread):

@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
 from .errors import SetupError
-from .host import Host
+from .host.remote_file import Values
+from .host.session import Host
+from .host.shell import ConnectionLost
 from .on_host import loader
 from .settings import Settings
-from .shell import ConnectionLost
 from .text import plain
 
 if TYPE_CHECKING:
@@ -31,20 +32,6 @@ SECTIONS = (
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = r"\[[a-z]+\]"
-
-Values = dict[str, str]
-
-
-class File(NamedTuple):
-    """A file on the host; its text never shows in a repr."""
-
-    mode: str
-    owner: str
-    content: str
-
-    def __repr__(self) -> str:
-        return f"File(mode={self.mode}, owner={self.owner})"
-
 
 def facts(c: Connection) -> Facts:
     """What is known of the host, read as far as it is needed."""

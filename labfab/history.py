@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import console, guard, journal
+from . import console, guard
 from .errors import SetupError
-from .host import Host, alias_of
-from .journal import Entry
+from .host import journal
+from .host.alias import alias_of
+from .host.journal import Entry
+from .host.session import Host
 from .settings import Settings
 from .task import refuse_company
 from .undo import CLEAN, Undo, chosen, forget, reach

@@ -9,7 +9,7 @@ from fabric import Connection
 from invoke import Exit
 
 from . import console
-from .host import Change, Host
+from .host.session import Change, Host
 from .platforms.debian import FETCH, LATER
 
 PENDING = 2  # exit code

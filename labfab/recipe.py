@@ -14,7 +14,7 @@ from fabric import Connection
 from invoke import Context
 
 from .errors import SetupError
-from .host import Host
+from .host.session import Host
 from .local_state import files
 from .local_state.aliases import block_of
 from .settings import Settings, sources

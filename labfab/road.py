@@ -11,8 +11,8 @@ from fabric import Connection
 from . import console
 from .beside import Stage
 from .guard import BROKEN
-from .host import Host
-from .shell import ConnectionLost
+from .host.session import Host
+from .host.shell import ConnectionLost
 from .task import HostTask
 
 Do = Callable[[Connection], object]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from fabric import Connection
 
 from . import websites
-from .facts import File, Values, below, read
-from .host import Host
+from .facts import below, read
+from .host.remote_file import File, Values
+from .host.session import Host
 
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}  # pmset's words for a Mac that is always there
 

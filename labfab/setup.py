@@ -11,7 +11,8 @@ from . import recipe as recipes
 from .certificates import acme
 from .errors import SetupError
 from .facts import facts
-from .host import Host, alias_of
+from .host.alias import alias_of
+from .host.session import Host
 from .local_state import secrets
 from .platforms import family, platform
 from .settings import Settings

@@ -11,10 +11,11 @@ from typing import Any
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import console, guard, recipe, wire
+from . import console, guard, recipe
 from .errors import SetupError
 from .facts import begin
-from .host import Host
+from .host import round_trips
+from .host.session import Host
 
 Begun = Callable[[Connection], None]
 
@@ -69,8 +70,8 @@ class HostTask(Task):
             if host.depth == 1 and not self.reads:
                 console.say(f"[{host.label}] {tally(host)}")
         finally:
-            if host.depth == 1 and wire.counted() and host.c.is_connected:
-                console.warn(f"[{host.label}] {wire.told(host.c.transport)}")
+            if host.depth == 1 and round_trips.counted() and host.c.is_connected:
+                console.warn(f"[{host.label}] {round_trips.told(host.c.transport)}")
             host.depth -= 1
             host.stage = outer
 

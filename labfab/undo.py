@@ -14,20 +14,23 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import connection, console, guard, journal, recipe
+from . import console, guard, recipe
 from .certificates import trust, vault
 from .errors import SetupError
 from .facts import APACHE, facts
 from .guard import guarded
-from .host import LONG, Host, Login, alias_of, fill
-from .journal import Entry
+from .host import connection, journal
+from .host.alias import alias_of
+from .host.changes import LONG, fill
+from .host.journal import Entry
+from .host.session import Host, Login
+from .host.shell import Shell
 from .laptop import keeper, shortcuts, tunnel
 from .local_state import secrets, ssh_config
 from .local_state.aliases import block_of, config_path
 from .on_host import loader
 from .platforms import platform
 from .settings import Settings
-from .shell import Shell
 from .stages import lab
 from .task import refuse_company
 

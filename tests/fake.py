@@ -19,11 +19,11 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import claim, connection, facts, guard, journal
-from labfab import host as door
-from labfab.host import Host
+from labfab import facts, guard
+from labfab.host import alias, connection, journal, run_lock, session
+from labfab.host.session import Host
+from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import passwords, secrets
-from labfab.shell import Result, WrongSudoPassword
 from tests import fake_commands
 
 ADDRESS = "203.0.113.5"
@@ -267,8 +267,8 @@ def alone(tmp_path, monkeypatch):
         if name.startswith(("LABFAB_", "SSH_", "XDG_", "FABRIC_", "INVOKE_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(Host, "sessions", {})
-    monkeypatch.setattr(Host, "names", {})
-    monkeypatch.setattr(claim, "PATIENCE", 0)
+    monkeypatch.setattr(alias, "taken", {})
+    monkeypatch.setattr(run_lock, "PATIENCE", 0)
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut
@@ -287,7 +287,7 @@ def fake(alone, monkeypatch):
 
 def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     """Let the model be whoever labfab calls."""
-    monkeypatch.setattr(door, "Shell", model.shell)
+    monkeypatch.setattr(session, "Shell", model.shell)
     monkeypatch.setattr(guard, "Shell", model.shell)
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)
     monkeypatch.setattr(connection, "fresh", model.fresh)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-from labfab.shell import Shell
+from labfab.host.shell import Shell
 
 
 class Channel:

@@ -11,7 +11,8 @@ import pytest
 
 from labfab import facts, sections
 from labfab.errors import SetupError
-from labfab.host import Change, Host
+from labfab.host.remote_file import File
+from labfab.host.session import Change, Host
 from labfab.on_host import loader
 from tests import fake as models
 
@@ -260,7 +261,7 @@ def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
 
 def test_a_script_that_fails_is_told(fake, monkeypatch):
     """A host that cannot be read is named with its own words."""
-    from labfab.shell import Result
+    from labfab.host.shell import Result
 
     model = fake()
     monkeypatch.setattr(model, "run", lambda *args, **more: Result(2, "", "sh: 3: Syntax error"))
@@ -277,7 +278,7 @@ def test_values_of_the_settings_are_quoted(fake):
 
 def test_the_text_of_a_file_does_not_show():
     """A configuration with a hash or a token is in no traceback."""
-    file = facts.File("600", "lab", "argon2:secret")
+    file = File("600", "lab", "argon2:secret")
     assert "secret" not in repr(file) and "secret" not in f"{[file]}"
 
 

@@ -20,7 +20,7 @@ from labfab.fleet import executor, log, questions
 from labfab.fleet.member import Member
 from labfab.fleet.questions import Later, Questions
 from labfab.fleet.view import Block, View
-from labfab.host import Host
+from labfab.host.session import Host
 from labfab.local_state import ssh_config
 from labfab.task import host_task, laptop_task
 from tests.fake import alone as alone_

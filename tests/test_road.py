@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, facts, journal, road, setup
+from labfab import beside, facts, road, setup
 from labfab.errors import SetupError
-from labfab.host import Host
+from labfab.host import journal
+from labfab.host.session import Host
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -123,7 +124,7 @@ def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
 
 def test_the_journal_keeps_the_order_of_the_stages(trodden):
     """What was done ahead comes where its stage stands, so that an undo takes back what came after it, and no more."""
-    from labfab.host import change
+    from labfab.host.changes import change
 
     model, walk = trodden
 

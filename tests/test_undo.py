@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from labfab import journal, undo
+from labfab import undo
 from labfab.errors import SetupError
-from labfab.host import fill
-from labfab.journal import Entry
+from labfab.host import journal
+from labfab.host.changes import fill
+from labfab.host.journal import Entry
 from labfab.local_state.ssh_config import Alias
 from labfab.on_host import loader
 

@@ -14,7 +14,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host
+from ..host.session import Host
 from ..settings import Settings
 
 SERVERS = {

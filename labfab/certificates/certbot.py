@@ -17,7 +17,8 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import as_file, facts
-from ..host import Host, ask, change
+from ..host.changes import ask, change
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings, is_address
 from . import acme, certificate, renewal

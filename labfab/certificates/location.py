@@ -13,8 +13,9 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..home import private_folder, refuse_link
-from ..host import Host, change
+from ..host.account_files import private_folder, refuse_link
+from ..host.changes import change
+from ..host.session import Host
 from ..settings import Settings
 from . import certificate, vault
 

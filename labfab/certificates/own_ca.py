@@ -11,7 +11,9 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
-from ..host import Host, alias_of, change, put
+from ..host.alias import alias_of
+from ..host.changes import change, put
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings
 from . import authority, certificate, constraints, vault

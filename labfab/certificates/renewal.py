@@ -13,7 +13,8 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..facts import as_file, facts
-from ..host import Host, change, fill, put
+from ..host.changes import change, fill, put
+from ..host.session import Host
 from .location import make_folder, place
 
 LIVE = "/etc/letsencrypt/live/labfab"

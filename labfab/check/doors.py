@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
 
-from .. import connection, refusal
 from ..errors import SetupError
 from ..facts import below
+from ..host import connection, login_errors
+from ..host.shell import GONE
 from ..local_state import keypair, known_hosts
-from ..shell import GONE
 from ..stages.ssh import NO_PASSWORDS
 from .look import Look
 from .rows import Unseen, Wrong, check
@@ -57,7 +57,7 @@ def shown_key(look: Look, pinned: list[paramiko.PKey]) -> paramiko.PKey:
 def login(look: Look) -> str:
     if look.problem:
         raise Wrong(look.problem)
-    return refusal.address(look.c)
+    return login_errors.address(look.c)
 
 
 @check("ssh-password", "a password is refused", mend="ssh.disable-passwords", needs=["ssh-login"])

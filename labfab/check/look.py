@@ -14,17 +14,19 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from .. import connection
 from ..errors import SetupError
-from ..facts import PREFIXES, Values, below, facts, parse
-from ..host import Host, alias_of
+from ..facts import PREFIXES, below, facts, parse
+from ..host import connection
+from ..host.alias import alias_of
+from ..host.remote_file import Values
+from ..host.session import Host
+from ..host.shell import Shell
 from ..laptop import forward
 from ..local_state import files
 from ..local_state.aliases import block_of
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
-from ..shell import Shell
 from ..stages import jupyter
 from .rows import Unseen
 

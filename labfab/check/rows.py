@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SetupError
-from ..shell import GONE, ConnectionLost
+from ..host.shell import GONE, ConnectionLost
 
 if TYPE_CHECKING:
     from .look import Look

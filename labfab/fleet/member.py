@@ -16,7 +16,7 @@ from fabric.tasks import ConnectionCall
 from invoke import Config, Context, Exit
 
 from ..errors import Unreachable
-from ..host import Host
+from ..host.session import Host
 from ..local_state.aliases import block_of, jump
 from ..settings import Settings
 from ..task import HostTask, LaptopTask

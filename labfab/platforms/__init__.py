@@ -9,7 +9,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host
+from ..host.session import Host
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04"), "macos": ("12", "13", "14", "15", "26")}
 NAMES = {"debian": "Debian", "ubuntu": "Ubuntu", "macos": "macOS"}

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from .. import console, journal
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change
+from ..host import journal
+from ..host.changes import change
+from ..host.session import Host
 from ..settings import Settings
 from . import sshd
 from . import systemd as service  # noqa: F401  who starts JupyterLab at boot

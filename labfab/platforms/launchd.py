@@ -11,7 +11,7 @@ import plistlib
 from fabric import Connection
 
 from ..facts import PREFIXES, as_file, facts
-from ..host import change, put
+from ..host.changes import change, put
 from ..settings import Settings
 
 NAME = "launchd"

@@ -14,7 +14,9 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import as_file, facts
-from ..host import Host, alias_of, change, put
+from ..host.alias import alias_of
+from ..host.changes import change, put
+from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..settings import Settings
 from . import launchd as service

@@ -9,7 +9,7 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
-from ..host import change
+from ..host.changes import change
 from ..sections import AWAKE
 from ..settings import Settings
 

@@ -6,7 +6,8 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, change
+from ..host.changes import change
+from ..host.session import Host
 from ..settings import Settings
 
 BROUGHT = {"sudo", "curl", "openssl", "rsync", "ca-certificates"}

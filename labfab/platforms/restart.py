@@ -7,12 +7,14 @@ import time
 
 from fabric import Connection
 
-from .. import connection, console
-from .. import host as door
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, Login, change
-from ..shell import GONE
+from ..host import connection
+from ..host import session as door
+from ..host.changes import change
+from ..host.session import Host, Login
+from ..host.shell import GONE
 
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"

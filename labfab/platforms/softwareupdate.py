@@ -19,9 +19,10 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change
+from ..host.changes import change
+from ..host.session import Host
+from ..host.shell import ConnectionLost
 from ..settings import Settings
-from ..shell import ConnectionLost
 from .restart import restart, wait_for_boot
 
 # It ends with 0 also where it could not ask, so what it says is looked at.

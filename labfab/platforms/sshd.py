@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from ..facts import File, as_file, facts
-from ..host import put
+from ..facts import as_file, facts
+from ..host.changes import put
+from ..host.remote_file import File
 
 if TYPE_CHECKING:
     from ..sections import Ssh

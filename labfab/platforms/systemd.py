@@ -9,7 +9,8 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import PREFIXES, as_file, facts
-from ..host import Host, change, put
+from ..host.changes import change, put
+from ..host.session import Host
 from ..settings import Settings
 
 NAME = "systemd"

@@ -12,7 +12,7 @@ from .. import guard
 from ..errors import SetupError
 from ..facts import facts
 from ..guard import guarded
-from ..host import Host
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task

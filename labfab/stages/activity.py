@@ -17,8 +17,10 @@ from fabric import Connection
 
 from .. import decode
 from ..errors import SetupError
-from ..facts import Values, below, facts, parse
-from ..host import Host, ask
+from ..facts import below, facts, parse
+from ..host.changes import ask
+from ..host.remote_file import Values
+from ..host.session import Host
 from ..laptop.notebooks import shown
 from ..settings import Settings
 from . import jupyter

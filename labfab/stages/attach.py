@@ -11,7 +11,8 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, ask
+from ..host.changes import ask
+from ..host.session import Host
 from ..laptop import notebooks
 from ..settings import Settings
 from . import jupyter

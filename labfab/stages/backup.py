@@ -16,7 +16,9 @@ from invoke import Context
 from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, alias_of, ask
+from ..host.alias import alias_of
+from ..host.changes import ask
+from ..host.session import Host
 from ..laptop import archive
 from ..local_state import files as local_files
 from ..settings import Settings

@@ -15,17 +15,19 @@ from urllib.parse import quote
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, console
+from .. import console
 from ..errors import SetupError, Unreachable
 from ..facts import facts
-from ..host import Host, Login, remember
+from ..host import connection
+from ..host.changes import remember
+from ..host.session import Host, Login
+from ..host.shell import Shell
 from ..laptop import browser
 from ..laptop import tunnel as process
 from ..local_state import keypair, secrets
 from ..local_state.aliases import config_path
 from ..local_state.secrets import Secret
 from ..settings import Settings
-from ..shell import Shell
 from ..task import laptop_task
 from . import attach, lab, tunnel
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from fabric import Connection
 
-from .. import bridge, console
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change
+from ..host import rsync_as_account
+from ..host.changes import change
+from ..host.session import Host
 from ..laptop import patchwork, rsync, transfer
 from ..laptop.transfer import Errand, Far, Survey
 from ..platforms import platform
@@ -92,7 +94,7 @@ def need_rsync(c: Connection) -> bool:
     return known or not Host.of(c).planning
 
 
-def errand(c: Connection, source: str, place: str, program: bridge.Program, pull: bool = False, options: tuple[str, ...] = ()) -> Errand:
+def errand(c: Connection, source: str, place: str, program: rsync_as_account.Program, pull: bool = False, options: tuple[str, ...] = ()) -> Errand:
     """A transfer by the alias of this host, else by the login given with -H."""
     block, target = found_in_config(c), target_of(c)
     user, port = (block.user, block.port) if block else (c.user, c.port)
@@ -104,7 +106,7 @@ def survey(
     c: Connection, source: str, place: str, delete: bool = False, pull: bool = False, options: tuple[str, ...] = (), checksums: bool = False
 ) -> Survey:
     """What a transfer would do."""
-    with console.working(Host.of(c).label, "compare"), bridge.opened(c, Settings.of(c).jupyter_user) as program:
+    with console.working(Host.of(c).label, "compare"), rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program:
         return transfer.look(errand(c, source, place, program, pull, options), delete, checksums)
 
 
@@ -115,7 +117,7 @@ def send(c: Connection, source: str, place: str, why: str, delete: int = 0, opti
     change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
     if not Host.of(c).planning:
         began = time.monotonic()
-        with console.working(Host.of(c).label, why) as tell, bridge.opened(c, account) as program:
+        with console.working(Host.of(c).label, why) as tell, rsync_as_account.opened(c, account) as program:
             transfer.carry(errand(c, source, folder.rstrip("/") + "/", program, options=options), tell, delete)
         console.note(f"sent in {console.duration(time.monotonic() - began)}")
 
@@ -130,7 +132,7 @@ def fetch(c: Connection, source: str, place: str, why: str, delete: int | None =
         Path(place).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot make the folder {place}: {error.strerror}") from None
-    with console.working(Host.of(c).label, why) as tell, bridge.opened(c, Settings.of(c).jupyter_user) as program:
+    with console.working(Host.of(c).label, why) as tell, rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program:
         transfer.carry(errand(c, source, place, program, pull=True, options=options), tell, delete)
     console.changed(Host.of(c).label, why, time.monotonic() - began)
 

@@ -10,7 +10,7 @@ from fabric import Connection
 from .. import console
 from ..facts import facts
 from ..guard import guarded
-from ..host import change
+from ..host.changes import change
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task

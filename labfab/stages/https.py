@@ -16,7 +16,8 @@ from ..certificates import acme, certbot, certificate, own_ca, renewal
 from ..certificates.location import Place, names, place, published
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change
+from ..host.changes import change
+from ..host.session import Host
 from ..settings import Settings
 from ..task import host_task
 from . import user

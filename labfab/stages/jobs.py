@@ -17,7 +17,9 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, alias_of, ask, change, put
+from ..host.alias import alias_of
+from ..host.changes import ask, change, put
+from ..host.session import Host
 from ..laptop import notebooks
 from ..platforms import platform
 from ..settings import Settings

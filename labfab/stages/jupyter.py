@@ -13,9 +13,12 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import File, as_file, facts
-from ..home import private_folder, refuse_link
-from ..host import Host, alias_of, change, put
+from ..facts import as_file, facts
+from ..host.account_files import private_folder, refuse_link
+from ..host.alias import alias_of
+from ..host.changes import change, put
+from ..host.remote_file import File
+from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..settings import Settings
 from ..task import host_task

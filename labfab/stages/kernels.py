@@ -17,7 +17,8 @@ from .. import console
 from ..certificates import certificate
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, ask
+from ..host.changes import ask
+from ..host.session import Host
 from ..laptop.notebooks import shown
 from ..platforms import platform
 from ..settings import Settings

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 from invoke import Context
 
-from .. import connection, console, refusal
+from .. import console
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
-from ..home import own, private_folder, refuse_link
-from ..host import Host, Login, change, put, remember
+from ..host import connection, login_errors
+from ..host.account_files import own, private_folder, refuse_link
+from ..host.changes import change, put, remember
+from ..host.session import Host, Login
 from ..local_state import keypair
 from ..local_state.aliases import block_of
 from ..platforms import platform
@@ -94,7 +96,7 @@ def unlock(c: Connection, identity: Path | None) -> None:
             c.connect_kwargs["passphrase"] = given
             return
         console.warn("that is not its passphrase")
-    raise SetupError(refusal.encrypted_key(c))
+    raise SetupError(login_errors.encrypted_key(c))
 
 
 def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:

@@ -12,7 +12,8 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, ask, change
+from ..host.changes import ask, change
+from ..host.session import Host
 from ..laptop.notebooks import shown
 from ..platforms import platform
 from ..settings import Settings

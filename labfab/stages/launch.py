@@ -12,8 +12,10 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, File, facts
-from ..host import Host, ask, change, fill, put
+from ..facts import PREFIXES, facts
+from ..host.changes import ask, change, fill, put
+from ..host.remote_file import File
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task

@@ -9,7 +9,8 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import PREFIXES, facts
-from ..host import Host, ask, change
+from ..host.changes import ask, change
+from ..host.session import Host
 from ..settings import Settings
 from . import python
 

@@ -17,7 +17,7 @@ from fabric import Connection
 from ..certificates.location import names
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host
+from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..settings import Settings, is_address
 

@@ -17,7 +17,8 @@ from invoke import Context
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, alias_of
+from ..host.alias import alias_of
+from ..host.session import Host
 from ..laptop import forward, kernel
 from ..local_state import passwords, secrets
 from ..settings import Settings

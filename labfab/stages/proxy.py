@@ -14,7 +14,8 @@ from fabric import Connection
 from .. import console, websites
 from ..errors import SetupError
 from ..facts import APACHE, as_file, facts
-from ..host import Host, change, put
+from ..host.changes import change, put
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings, is_address, sources
 from ..task import host_task

@@ -13,7 +13,7 @@ from fabric import Connection
 
 from .. import console
 from ..facts import PREFIXES, facts
-from ..host import change
+from ..host.changes import change
 from ..platforms import conda, platform
 from ..settings import Settings
 from ..task import host_task

@@ -15,8 +15,9 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..home import refuse_link
-from ..host import Host, alias_of
+from ..host.account_files import refuse_link
+from ..host.alias import alias_of
+from ..host.session import Host
 from ..laptop import archive, patchwork
 from ..laptop.transfer import Survey
 from ..local_state import passwords, secrets

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 import paramiko
 from fabric import Connection
 
-from .. import connection, console
+from .. import console
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
-from ..host import Host, Login, alias_of, put, remember
+from ..host import connection
+from ..host.alias import alias_of
+from ..host.changes import put, remember
+from ..host.session import Host, Login
+from ..host.shell import GONE
 from ..local_state import keypair
 from ..settings import Settings
-from ..shell import GONE
 from ..task import host_task
 from . import keys
 

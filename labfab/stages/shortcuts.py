@@ -12,7 +12,7 @@ from invoke import Context
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Change, Host
+from ..host.session import Change, Host
 from ..laptop import shortcuts
 from ..local_state.aliases import block_of
 from ..settings import Settings

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import paramiko
 from fabric import Connection
 
-from .. import connection, guard
+from .. import guard
 from ..errors import SetupError
 from ..facts import facts
 from ..guard import guarded
-from ..host import Host, remember
+from ..host import connection
+from ..host.changes import remember
+from ..host.session import Host
 from ..local_state import known_hosts
 from ..platforms import platform
 from ..settings import Settings

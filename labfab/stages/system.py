@@ -10,7 +10,8 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..host import Host, change
+from ..host.changes import change
+from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings
 from ..task import host_task

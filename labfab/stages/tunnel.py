@@ -14,10 +14,12 @@ from typing import TypeVar
 from fabric import Connection
 from invoke import Context
 
-from .. import console, refusal
+from .. import console
 from ..beside import Beside
 from ..errors import SetupError
-from ..host import Host, alias_of
+from ..host import login_errors
+from ..host.alias import alias_of
+from ..host.session import Host
 from ..laptop import keeper, tunnel
 from ..local_state import ssh_config
 from ..local_state.aliases import config_path, jump
@@ -175,4 +177,4 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
 
 
 def login(c: Context) -> str:
-    return refusal.address(c) if isinstance(c, Connection) else Settings.of(c).alias
+    return login_errors.address(c) if isinstance(c, Connection) else Settings.of(c).alias

@@ -11,7 +11,9 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import as_file, facts
 from ..guard import guarded
-from ..host import Host, alias_of, change, put
+from ..host.alias import alias_of
+from ..host.changes import change, put
+from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..platforms import platform
 from ..settings import Settings

@@ -4,7 +4,7 @@ import pytest
 
 from labfab.certificates import acme, renewal
 from labfab.errors import SetupError
-from labfab.shell import Result
+from labfab.host.shell import Result
 from labfab.stages import https
 from tests import fake as models
 

@@ -8,7 +8,8 @@ import pytest
 from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
-from labfab.host import PUT, Host, fill
+from labfab.host.changes import PUT, fill
+from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.on_host import loader
 from labfab.platforms import macos, platform

@@ -23,7 +23,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from labfab import shell
+from labfab.host import shell
 from labfab.local_state import ssh_config
 from labfab.on_host import loader
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user

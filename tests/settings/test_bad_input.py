@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labfab.host import Host
+from labfab.host.session import Host
 from labfab.local_state import secrets
 
 REPO = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ import pytest
 from invoke import Config, Context
 
 from labfab.errors import SetupError, Unreachable
-from labfab.host import Host
+from labfab.host.session import Host
+from labfab.host.shell import Result
 from labfab.laptop import browser
 from labfab.laptop import tunnel as process
 from labfab.laptop.tunnel import Tunnel
 from labfab.local_state import secrets, ssh_config
-from labfab.shell import Result
 from labfab.stages import browse, lab, python
 from labfab.stages import tunnel as stage
 

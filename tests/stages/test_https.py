@@ -6,7 +6,8 @@ import pytest
 
 from labfab.certificates import authority, certificate, constraints, own_ca, vault
 from labfab.errors import SetupError
-from labfab.host import Host
+from labfab.host import alias
+from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.stages import https, proxy, trust
 from tests import fake_commands
@@ -85,7 +86,7 @@ def at(model, address: str):
     connect = type(model).connect
 
     def made(*args):
-        Host.names.clear()
+        alias.taken.clear()
         c = connect(model, *args)
         c.host, c.original_host = address, "homelab"
         return c

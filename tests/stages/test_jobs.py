@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from labfab.errors import SetupError
-from labfab.shell import Result
+from labfab.host.shell import Result
 from labfab.stages import jobs, python
 
 STATE = {

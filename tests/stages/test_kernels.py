@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from labfab.errors import SetupError
-from labfab.host import fill
-from labfab.shell import Result
+from labfab.host.changes import fill
+from labfab.host.shell import Result
 from labfab.stages import activity, kernels, lab, python
 
 KERNEL = {"id": "0" * 36, "name": "python3", "execution_state": "busy", "last_activity": "2026-01-01T00:00:00Z"}

@@ -3,7 +3,7 @@
 import pytest
 
 from labfab.errors import SetupError
-from labfab.shell import Result
+from labfab.host.shell import Result
 from labfab.stages import lab, python
 
 START = ["install tmux", "let lab's programs run on after logout", "start JupyterLab"]

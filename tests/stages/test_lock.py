@@ -1,7 +1,7 @@
 import pytest
 
+from labfab.host.shell import Result
 from labfab.settings import Settings
-from labfab.shell import Result
 from labfab.stages import lock
 
 VENV = """\

@@ -5,8 +5,8 @@ import plistlib
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.shell import Result
 from labfab.platforms import launchd, programs, softwareupdate
-from labfab.shell import Result
 from labfab.stages import lab, power, python, service, system
 from tests import fake_commands
 

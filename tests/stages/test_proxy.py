@@ -10,7 +10,7 @@ import pytest
 
 from labfab import facts, websites
 from labfab.errors import SetupError
-from labfab.host import Host
+from labfab.host.session import Host
 from labfab.stages import proxy
 from tests import fake_commands
 from tests.fake import NOTE

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.shell import Result
 from labfab.platforms import debian
 from labfab.platforms.installers import PINS
-from labfab.shell import Result
 from labfab.stages import python, user
 from tests.local_sh import opened
 

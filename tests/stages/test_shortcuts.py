@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.shell import Result
 from labfab.local_state.ssh_config import Alias, write
-from labfab.shell import Result
 from labfab.stages import launch, shortcuts
 from tests.fake import ADDRESS
 

@@ -7,9 +7,9 @@ import pytest
 
 from labfab import guard
 from labfab.errors import SetupError
+from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
 from labfab.platforms import debian
-from labfab.shell import NoSession
 from labfab.stages import keys, ssh
 from tests.fake import ADDRESS
 from tests.local_sh import opened
@@ -66,7 +66,7 @@ def test_a_match_block_that_gives_passwords_back_is_found(ready):
 def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
     """Where sshd -T says no but the host still offers a password, the change is taken back."""
     model = ready()
-    monkeypatch.setattr("labfab.connection.offered", lambda c, user, port: ["publickey", "password"])
+    monkeypatch.setattr("labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"])
     with pytest.raises(SetupError, match="from outside a password is still asked of (lab, root|root, lab)"):
         ssh.disable_passwords(model.c)
     assert drop_in(model) == []
@@ -264,7 +264,7 @@ def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
     def broken(*args):
         raise paramiko.SSHException("Error reading SSH protocol banner\nsecond line")
 
-    monkeypatch.setattr("labfab.connection.fresh", broken)
+    monkeypatch.setattr("labfab.host.connection.fresh", broken)
     with pytest.raises(SetupError) as error:
         ssh.disable_passwords(model.c)
     assert "\n" not in str(error.value) and "could not" in str(error.value)

@@ -4,7 +4,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.host import Host
+from labfab.host.session import Host
 from labfab.platforms import platform
 from labfab.stages import packages, system
 
@@ -124,8 +124,8 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
             raise error
         return model.fresh(*login)
 
-    monkeypatch.setattr("labfab.connection.fresh", fresh)
-    monkeypatch.setattr("labfab.connection.dial", lambda c, settings: pytest.fail("this may ask"))
+    monkeypatch.setattr("labfab.host.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask"))
     system.reboot(model.c)
     assert model.whys == ["reboot"] and len(tries) == 3
 

@@ -46,7 +46,7 @@ def test_the_agent_or_fabs_own_question_is_enough(locked, monkeypatch):
     locked.c.connect_kwargs["passphrase"] = "open sesame"
     keys.copy(locked.c)
     locked.again()
-    monkeypatch.setattr("labfab.connection.held_by_agent", lambda identity: object())
+    monkeypatch.setattr("labfab.host.connection.held_by_agent", lambda identity: object())
     keys.copy(locked.c)
     assert locked.guard == ["arm", "disarm"] or locked.guard == []
 

@@ -8,13 +8,14 @@ import subprocess
 import pytest
 from invoke import Config, Context
 
-from labfab import guard, journal, setup
-from labfab import host as door
+from labfab import guard, setup
 from labfab.errors import SetupError
-from labfab.host import Host, ask, change, fill, put
+from labfab.host import changes, journal
+from labfab.host.changes import ask, change, fill, put
+from labfab.host.session import Host
+from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.settings import Settings
-from labfab.shell import Result, WrongSudoPassword
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
 from tests import fake as models
 
@@ -117,7 +118,7 @@ def test_a_file_is_kept_before_it_is_replaced(really, tmp_path):
 
 def test_a_file_that_is_right_is_not_written(fake):
     """Same text, mode and owner: no change; a difference in any of the three is one."""
-    from labfab.facts import File
+    from labfab.host.remote_file import File
 
     model = fake()
     for old, count in (
@@ -191,7 +192,7 @@ def test_facts_are_read_anew_after_a_change(fake):
     platform_before = dict(model.sections["firewall"])
     firewall.enable(model.c)
     assert platform_before == {} and Host.of(model.c).planning is False
-    assert door.Host.of(model.c).facts == {} or "allowed.22" in Host.of(model.c).facts["firewall"]
+    assert Host.of(model.c).facts == {} or "allowed.22" in Host.of(model.c).facts["firewall"]
 
 
 # The guard -------------------------------------------------------------------------------------------
@@ -407,6 +408,6 @@ def test_without_any_sudo_password_it_is_asked_for(fake):
 
 def test_another_account_works_in_its_own_home(tmp_path):
     """HOME, USER and the folder are those of the account; the command keeps its quoting."""
-    script = door.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("become root ", "sh -c ")
+    script = changes.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("become root ", "sh -c ")
     home = os.path.expanduser("~root")
     assert sh(script, tmp_path).stdout.decode() == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"

@@ -8,10 +8,10 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from . import console
-from .errors import SetupError
-from .local_state import known_hosts
-from .settings import Settings
+from .. import console
+from ..errors import SetupError
+from ..local_state import known_hosts
+from ..settings import Settings
 
 
 class Ask(paramiko.MissingHostKeyPolicy):

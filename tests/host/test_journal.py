@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from labfab import journal
+from labfab.host import journal
 
 WHY = 'it\'s a "test" of $HOME, `id` and Käse\\n'
 

@@ -9,8 +9,8 @@ import secrets
 import shlex
 import time
 
-from . import console
-from .errors import SetupError
+from .. import console
+from ..errors import SetupError
 from .shell import Frame, Shell
 
 # Not in /run/lock, where everybody may write: whoever has the name first could keep us out.

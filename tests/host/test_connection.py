@@ -10,8 +10,8 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import connection
 from labfab.errors import SetupError, Unreachable
+from labfab.host import connection
 from labfab.local_state import keypair, known_hosts, ssh_config
 from labfab.settings import Settings
 from tests import fake as models

@@ -9,8 +9,8 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from .errors import SetupError, Unreachable
-from .hostkey import changed_key
+from ..errors import SetupError, Unreachable
+from .host_key import changed_key
 
 
 class NobodyListens(Unreachable):

@@ -19,13 +19,14 @@ from pathlib import Path
 import paramiko
 from fabric import Connection
 
-from . import console, wire
-from .errors import SetupError
-from .hostkey import Ask
-from .local_state import keypair, known_hosts, secrets
-from .local_state.aliases import block_of, links
-from .refusal import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
-from .settings import Settings
+from .. import console
+from ..errors import SetupError
+from ..local_state import keypair, known_hosts, secrets
+from ..local_state.aliases import block_of, links
+from ..settings import Settings
+from . import round_trips
+from .host_key import Ask
+from .login_errors import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
 from .shell import GONE
 
 # paramiko's threads log a traceback for what is told in one line here.
@@ -97,8 +98,8 @@ def connect(c: Connection, settings: Settings) -> None:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
         c.connect_kwargs["compress"] = True  # what is sent first is longer than TCP sends without waiting, 14 kB
-        if wire.counted():
-            c.connect_kwargs["transport_factory"] = wire.Transport
+        if round_trips.counted():
+            c.connect_kwargs["transport_factory"] = round_trips.Transport
         c.open()
     except paramiko.AuthenticationException:
         raise

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 import paramiko
 import pytest
 
-from labfab.claim import Claim
 from labfab.errors import SetupError
-from labfab.shell import ConnectionLost, Result, Shell, WrongSudoPassword
+from labfab.host.run_lock import Claim
+from labfab.host.shell import ConnectionLost, Result, Shell, WrongSudoPassword
 from tests.local_sh import opened
 
 HOSTILE = ["it's", 'say "hi"', "$HOME `id` $(id)", "back\\slash\\n", "two\nlines\n", "  spaces  ", "Käse €", "-n", "%s%d", "!", "*", ""]
@@ -31,7 +31,7 @@ def sh(tmp_path):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_values_arrive_as_they_are(sh, text):
     """What is quoted by shlex comes out unchanged, whatever characters it has."""
-    from labfab.host import fill
+    from labfab.host.changes import fill
 
     assert sh.run(fill("printf '[%%s]' %s", text)).out == f"[{text}]"
 
@@ -60,7 +60,7 @@ def test_nothing_is_left_behind_by_a_script(sh):
 @pytest.mark.parametrize("text", ["", "no newline at the end", "\n\n", "ends with newline\n", "\n labfab-0123456789abcdef 0\n", "labfab-"])
 def test_output_is_neither_cut_nor_lengthened(sh, text):
     """Text without a final newline, blank lines and look-alikes of the frame's end come through whole."""
-    from labfab.host import fill
+    from labfab.host.changes import fill
 
     assert sh.run(fill("printf %%s %s; printf %%s %s >&2", text, text)) == Result(0, text, text)
 
@@ -81,7 +81,7 @@ def test_five_megabytes_on_both_outputs(sh):
 
 def test_a_large_script_is_sent_whole(sh):
     """A file of 300 kB fits into a frame, though not into an argument list."""
-    from labfab.host import fill
+    from labfab.host.changes import fill
 
     assert sh.run(fill("printf %%s %s | wc -c", "ü'" * 100_000)).out.strip() == "300000"
 
@@ -89,8 +89,8 @@ def test_a_large_script_is_sent_whole(sh):
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
     """The second shell learns who is at work, until the first one ends; what a script starts does not hold it."""
-    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
-    monkeypatch.setattr("labfab.claim.PATIENCE", 0)
+    monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with opened(tmp_path) as first, opened(tmp_path) as second:
         assert Claim().take(first)
         with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"):
@@ -104,8 +104,8 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
     """Its shell lives until its script has ended, and two of them do not shut each other out."""
-    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
-    monkeypatch.setattr("labfab.claim.PATIENCE", 0)
+    monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with opened(tmp_path) as main, opened(tmp_path) as left, opened(tmp_path) as right, opened(tmp_path) as other:
         assert Claim().take(main)
         for shell in (left, right):
@@ -122,7 +122,7 @@ def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
     """After its line broke it has the lock again if nobody else had it since; else nothing that it knows holds any more."""
-    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     claim, other = Claim(), Claim()
     with opened(tmp_path) as shell:
         assert claim.take(shell)
@@ -143,11 +143,11 @@ def test_scripts_sent_together_are_answered_in_order(sh):
 
 def test_the_lock_is_where_only_root_writes(tmp_path, monkeypatch):
     """Its folder is made for its owner only; one that cannot be had is one line, and the shell lives on."""
-    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "new/lock"))
+    monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "new/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
         assert Claim().take(shell) and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     (tmp_path / "taken/lock").mkdir(parents=True)
-    monkeypatch.setattr("labfab.claim.LOCK", str(tmp_path / "taken/lock"))
+    monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "taken/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
         with pytest.raises(SetupError, match="box: cannot hold .*/taken/lock on the host: "):
             Claim().take(shell)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import decode
+from .. import decode
 
 FOLDER = "/var/lib/labfab"
 UNKNOWN = 1  # exit code where the journal has no such line, as grep has it

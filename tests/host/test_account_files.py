@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-from labfab import home, sections
+from labfab import sections
 from labfab.errors import SetupError
-from labfab.host import fill
+from labfab.host import account_files
+from labfab.host.changes import fill
 from labfab.stages import jupyter, keys, user
 from tests import fake as models
 from tests.test_facts import ME, read
@@ -82,7 +83,7 @@ def test_modes_are_the_accounts_own_work(fake):
 
 def own(folder, path: str) -> subprocess.CompletedProcess:
     parent, _, name = path.rpartition("/")
-    script = fill(home.OWN, folder, parent, name, ME.pw_name, name)
+    script = fill(account_files.OWN, folder, parent, name, ME.pw_name, name)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .errors import SetupError
-from .host import ask, fill
+from ..errors import SetupError
+from .changes import ask, fill
 
 # Root opens the pipes, so the account needs no right to them. The client's words come in `called`, the exit code goes to `end`.
 # Where nobody calls, or nobody listens any more, it ends by itself. `errors` is asked for, since what comes by ssh may come late.

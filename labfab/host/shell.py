@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import paramiko
 
-from . import wire
-from .errors import SetupError
-from .on_host import loader
+from ..errors import SetupError
+from ..on_host import loader
+from . import round_trips
 
 PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
@@ -146,7 +146,7 @@ class Shell:
                     self.close()
                     raise WrongSudoPassword
                 self.write(self.password.encode() + b"\n")
-                wire.waited(self.channel.transport)
+                round_trips.waited(self.channel.transport)
         return found[1].decode(errors="replace")
 
     def refusal(self, seen: dict[str, bytes]) -> str:
@@ -196,7 +196,7 @@ class Shell:
         """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""
         ends = {"out": re.compile(rf"\n{self.token} (\d+)\n".encode()), "err": re.compile(rf"\n{self.token}\n".encode())}
         if not self.frames[0].awaited:
-            wire.waited(self.channel.transport)
+            round_trips.waited(self.channel.transport)
         for frame in self.frames:
             frame.awaited = True
         while not all(found := [end.search(self.seen[name]) for name, end in ends.items()]):

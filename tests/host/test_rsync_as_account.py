@@ -5,8 +5,8 @@ import os
 import subprocess
 import time
 
-from labfab import bridge
-from labfab.host import fill
+from labfab.host import rsync_as_account
+from labfab.host.changes import fill
 from tests.test_facts import stand_in
 
 
@@ -15,7 +15,7 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
     place = tmp_path / "bridge"
     path = stand_in(tmp_path, "runuser", f"echo private/name >&2; umask >{tmp_path}/umask") + os.environ["PATH"]
     path = stand_in(tmp_path, "mkfifo", f'{fifo()} "$@"; stat -c %a "$@" >{tmp_path}/modes') + path
-    script = "umask 022\n" + fill(bridge.SERVE, place, getpass.getuser(), "lab")
+    script = "umask 022\n" + fill(rsync_as_account.SERVE, place, getpass.getuser(), "lab")
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
     assert (tmp_path / "modes").read_text().split() == ["600"] * 3
     (place / "called").write_text("--server\n")

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 from fabric import Connection
 
-from .errors import SetupError
-from .host import Host, change
+from ..errors import SetupError
+from .changes import change
+from .session import Host
 
 # In the folder itself, so that it cannot be exchanged for a link meanwhile; -h never follows a link.
 OWN = """\
