@@ -13,7 +13,7 @@ from invoke import Context
 
 from . import console, guard, recipe
 from .errors import SetupError
-from .facts import begin
+from .facts.reader import begin
 from .host import round_trips
 from .host.session import Host
 

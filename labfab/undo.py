@@ -17,7 +17,8 @@ from fabric import Connection
 from . import console, guard, recipe
 from .certificates import trust, vault
 from .errors import SetupError
-from .facts import APACHE, facts
+from .facts import facts
+from .facts.reader import APACHE
 from .guard import guarded
 from .host import connection, journal
 from .host.alias import alias_of

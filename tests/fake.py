@@ -19,7 +19,8 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import facts, guard
+from labfab import guard
+from labfab.facts import reader
 from labfab.host import alias, connection, journal, run_lock, session
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
@@ -63,7 +64,7 @@ class FakeHost:
 
     def __init__(self, login: str, dry: bool, lab: dict) -> None:
         self.user, self.dry, self.lab = login, dry, lab
-        self.sections = {name: {} for name in facts.SECTIONS}
+        self.sections = {name: {} for name in reader.SECTIONS}
         self.sections["system"] |= SYSTEM
         self.sections["updates"] |= {"age": "10"}
         self.sections["upgrades"] |= {"pending": "0"}
@@ -141,7 +142,7 @@ class FakeHost:
     def run(self, script: str, on_line=None, timeout: float = 120) -> Result:
         """Answer like the root shell."""
         self.told.append(script)
-        if script.endswith(facts.SCRIPT):
+        if script.endswith(reader.SCRIPT):
             return Result(0, self.read(script), "")
         if NOTE.search(script):
             return self.write(script)
@@ -259,7 +260,7 @@ def unwrap(script: str) -> tuple[str, str]:
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
     """An empty home, no LABFAB_*, no terminal, nothing kept from the test before."""
-    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home").mkdir(mode=0o700, exist_ok=True)
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "project")

@@ -12,9 +12,9 @@ from labfab.check import ports, table
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
 from labfab.errors import SetupError
+from labfab.facts.records import Firewall, Power, Updates
 from labfab.host.shell import ConnectionLost
 from labfab.platforms import debian, macos
-from labfab.sections import Firewall, Power, Updates
 from labfab.settings import Settings
 
 

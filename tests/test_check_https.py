@@ -14,9 +14,9 @@ from labfab.check import front, published, tls
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import Row, answer
 from labfab.errors import SetupError
+from labfab.facts.records import Acme, Firewall
 from labfab.host.remote_file import File
 from labfab.laptop import kernel
-from labfab.sections import Acme, Firewall
 from labfab.settings import Settings
 from tests.papers import Paper, issue
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, facts, road, setup
+from labfab import beside, road, setup
 from labfab.errors import SetupError
+from labfab.facts import reader
 from labfab.host import journal
 from labfab.host.session import Host
 from tests import fake as models
@@ -150,7 +151,7 @@ def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden)
     """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
     model, walk = trodden
     ages = []
-    walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(facts.facts(c).updates.age))})
+    walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(reader.facts(c).updates.age))})
     assert len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
 
 
@@ -161,7 +162,7 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
     ages, going = [], threading.Event()
 
     def read(c):
-        ages.append(facts.facts(c).updates.age)
+        ages.append(reader.facts(c).updates.age)
         return True
 
     ahead = {"two": road.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": road.Ahead((), read, read, needs)}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from labfab import facts, sections
+from labfab.facts import reader, records
 from labfab.platforms import debian
 from tests import fake as models
-from tests.test_facts import read, stand_in
+from tests.facts.test_facts import read, stand_in
 
 alone, fake = models.alone, models.fake
 __all__ = ["read"]
@@ -39,13 +39,13 @@ CLOSED = [
 def firewall(read, fake, tmp_path):
     """What is known of a host whose ufw has these rules."""
 
-    def give(*tuples: str) -> sections.Firewall:
+    def give(*tuples: str) -> records.Firewall:
         (tmp_path / "user.rules").write_text("*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples))
         path = stand_in(tmp_path, "ufw", "echo Status: active")
         found = read("firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
         model = fake()
         model.sections |= found
-        return facts.facts(model.c).firewall
+        return reader.facts(model.c).firewall
 
     return give
 

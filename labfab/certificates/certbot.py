@@ -16,7 +16,8 @@ import time
 from fabric import Connection
 
 from ..errors import SetupError
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..platforms import platform

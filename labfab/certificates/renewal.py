@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..host.changes import change, fill, put
 from ..host.session import Host
 from .location import make_folder, place

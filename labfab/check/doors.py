@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import paramiko
 
 from ..errors import SetupError
-from ..facts import below
+from ..facts.reader import below
 from ..host import connection, login_errors
 from ..host.shell import GONE
 from ..local_state import keypair, known_hosts

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from fabric import Connection
 
 from ..errors import SetupError
-from ..facts import PREFIXES, below, facts, parse
+from ..facts import facts
+from ..facts.reader import PREFIXES, below, parse
 from ..host import connection
 from ..host.alias import alias_of
 from ..host.remote_file import Values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..facts import below
+from ..facts.reader import below
 from .look import Look
 from .rows import Doubtful, Unseen, Wrong, check
 

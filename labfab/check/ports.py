@@ -7,7 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from ..facts import below
+from ..facts.reader import below
 from .look import Look
 from .rows import Doubtful, Finding, Unseen, Wrong, check
 

@@ -10,7 +10,8 @@ import plistlib
 
 from fabric import Connection
 
-from ..facts import PREFIXES, as_file, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES, as_file
 from ..host.changes import change, put
 from ..settings import Settings
 

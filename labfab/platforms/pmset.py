@@ -9,8 +9,8 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
+from ..facts.records import AWAKE
 from ..host.changes import change
-from ..sections import AWAKE
 from ..settings import Settings
 
 # What was set for mains, battery and UPS is kept for the way back.

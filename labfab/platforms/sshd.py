@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..host.changes import put
 from ..host.remote_file import File
 
 if TYPE_CHECKING:
-    from ..sections import Ssh
+    from ..facts.records import Ssh
 
 MAIN = "/etc/ssh/sshd_config"
 CHECK = '/usr/sbin/sshd -t -f "$NEW"'

@@ -8,7 +8,8 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..errors import SetupError
-from ..facts import PREFIXES, as_file, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES, as_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..settings import Settings

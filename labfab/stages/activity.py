@@ -17,7 +17,8 @@ from fabric import Connection
 
 from .. import decode
 from ..errors import SetupError
-from ..facts import below, facts, parse
+from ..facts import facts
+from ..facts.reader import below, parse
 from ..host.changes import ask
 from ..host.remote_file import Values
 from ..host.session import Host

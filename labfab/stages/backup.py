@@ -15,7 +15,8 @@ from invoke import Context
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.alias import alias_of
 from ..host.changes import ask
 from ..host.session import Host

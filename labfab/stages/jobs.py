@@ -16,7 +16,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.alias import alias_of
 from ..host.changes import ask, change, put
 from ..host.session import Host

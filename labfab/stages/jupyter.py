@@ -13,7 +13,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..host.account_files import private_folder, refuse_link
 from ..host.alias import alias_of
 from ..host.changes import change, put

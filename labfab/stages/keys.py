@@ -14,7 +14,8 @@ from invoke import Context
 
 from .. import console
 from ..errors import SetupError
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..guard import guarded
 from ..host import connection, login_errors
 from ..host.account_files import own, private_folder, refuse_link
@@ -28,7 +29,7 @@ from ..task import host_task, laptop_task
 from . import user
 
 if TYPE_CHECKING:
-    from ..sections import Account
+    from ..facts.records import Account
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})

@@ -11,7 +11,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..laptop.notebooks import shown
@@ -22,7 +23,7 @@ from . import jupyter, launch, python
 from .launch import START
 
 if TYPE_CHECKING:
-    from ..sections import Account
+    from ..facts.records import Account
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 # Asked by the account, whose log may be a link that would lead root anywhere. [b]: this text is no JupyterLab.

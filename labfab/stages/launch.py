@@ -12,7 +12,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.changes import ask, change, fill, put
 from ..host.remote_file import File
 from ..host.session import Host
@@ -21,7 +22,7 @@ from ..settings import Settings
 from ..task import host_task
 
 if TYPE_CHECKING:
-    from ..sections import Account
+    from ..facts.records import Account
 
 GROUP = "shortcuts"
 NAME = "launchlab"

@@ -8,7 +8,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..settings import Settings

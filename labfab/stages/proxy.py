@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from .. import console, websites
+from .. import console
 from ..errors import SetupError
-from ..facts import APACHE, as_file, facts
+from ..facts import facts, vhosts
+from ..facts.reader import APACHE, as_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..platforms import platform
@@ -22,7 +23,7 @@ from ..task import host_task
 from . import https
 
 if TYPE_CHECKING:
-    from ..sections import Proxy
+    from ..facts.records import Proxy
 
 SITE = "/etc/apache2/sites-available/zz-labfab.conf"
 FOLDERS = ["/etc/apache2/mods-enabled"]
@@ -139,7 +140,7 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
     """Which site of somebody else already answers where JupyterLab is to be."""
     for site in [site for site in have.sites if not site.place.startswith(("/etc/apache2/sites-enabled/zz-labfab.conf:", f"{SITE}:"))]:
         secure = site.port in ("443", "*")
-        taken = [name for name in names if secure and site.answers(websites.host(name))]
+        taken = [name for name in names if secure and site.answers(vhosts.host(name))]
         if taken:
             yield f"{site.place} serves {taken[0]} at 443 already: give the lab a name of its own under `names:`"
         addresses = [name for name in names if is_address(name)]
@@ -147,7 +148,7 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
             yield f"browsers that come by address, as {addresses[0]}, meet {site.place} at 443: give the lab a DNS name under `names:`"
         if secure and site.address != "*":
             yield f"{site.place} has {site.address}:443 for itself, no other site is met there: write *:443 in it"
-        named = [name for name in names if site.port in ("80", "*") and site.names_it(websites.host(name))]
+        named = [name for name in names if site.port in ("80", "*") and site.names_it(vhosts.host(name))]
         if named and base_url == "/":
             yield f"{site.place} serves {named[0]} at 80: give the lab a base_url, as /jupyter/, or a name of its own under `names:`"
 
@@ -163,7 +164,7 @@ def upgrades(version: str) -> bool:
 
 def rendered(c: Connection) -> str:
     """Our site, as Apache is to read it."""
-    want, names = Settings.of(c), [websites.host(name.lower()) for name in https.names(c)]
+    want, names = Settings.of(c), [vhosts.host(name.lower()) for name in https.names(c)]
     # Apache writes no IPv6 address into a redirect as browsers read it; and where JupyterLab has all paths of an address,
     # the site that is there at 80 would lose them.
     kept = [name for name in names if ":" not in name and not (want.base_url == "/" and is_address(name))]

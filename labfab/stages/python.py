@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from fabric import Connection
 
 from .. import console
-from ..facts import PREFIXES, facts
+from ..facts import facts
+from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..platforms import conda, platform
 from ..settings import Settings

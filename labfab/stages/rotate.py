@@ -14,7 +14,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..guard import guarded
 from ..host import connection
 from ..host.alias import alias_of
@@ -27,7 +28,7 @@ from ..task import host_task
 from . import keys
 
 if TYPE_CHECKING:
-    from ..sections import Account
+    from ..facts.records import Account
 
 GROUP = "keys"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..errors import SetupError
-from ..facts import as_file, facts
+from ..facts import facts
+from ..facts.reader import as_file
 from ..guard import guarded
 from ..host.alias import alias_of
 from ..host.changes import change, put

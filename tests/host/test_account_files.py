@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from labfab import sections
 from labfab.errors import SetupError
+from labfab.facts import records
 from labfab.host import account_files
 from labfab.host.changes import fill
 from labfab.stages import jupyter, keys, user
 from tests import fake as models
-from tests.test_facts import ME, read
+from tests.facts.test_facts import ME, read
 
 alone, fake = models.alone, models.fake
 __all__ = ["read"]
@@ -24,7 +24,7 @@ def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, targe
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]
-    assert sections.link(found, "folder_link", "config.link") == target
+    assert records.link(found, "folder_link", "config.link") == target
     assert "config.text" not in found and (link != ".jupyter" or "folder_stat" not in found)
 
 
@@ -34,7 +34,7 @@ def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
     (tmp_path / "disk/jupyter_server_config.json").write_text("{}")
     (tmp_path / ".jupyter").symlink_to(tmp_path / "disk")
     found = read("jupyter")["jupyter"]
-    assert found["folder_stat"] == f"700 {ME.pw_name}" and sections.file(found, "config").content == "{}"
+    assert found["folder_stat"] == f"700 {ME.pw_name}" and records.file(found, "config").content == "{}"
     assert not [key for key in found if "link" in key]
 
 

@@ -7,7 +7,7 @@ import time
 
 from labfab.host import rsync_as_account
 from labfab.host.changes import fill
-from tests.test_facts import stand_in
+from tests.facts.test_facts import stand_in
 
 
 def test_nobody_else_can_read_what_rsync_says(tmp_path):

@@ -8,8 +8,8 @@ import subprocess
 import jinja2
 import pytest
 
-from labfab import facts, websites
 from labfab.errors import SetupError
+from labfab.facts import reader, vhosts
 from labfab.host.session import Host
 from labfab.stages import proxy
 from tests import fake_commands
@@ -119,7 +119,7 @@ def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
 def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
     """It is in the way of nothing but itself: disabled first, for Apache tells of no other site before."""
     model = apache()
-    fault = facts.as_file("f", "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command", "", "")["f.text"]
+    fault = reader.as_file("f", "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command", "", "")["f.text"]
     model.sections["proxy"] = {"version": "2.4.66", "running": "yes", "boots": "yes", "enabled": "yes", "fault": fault}
     proxy.refuse(model.c)
     proxy.apache(model.c)
@@ -249,10 +249,10 @@ def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "dump").write_text(DUMP.replace("FOLDER", str(tmp_path)))
-    script = f'{facts.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
+    script = f'{reader.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    values = facts.below(facts.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
-    six, shop, default, plain = websites.parsed(values)
+    values = reader.below(reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
+    six, shop, default, plain = vhosts.parsed(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
     assert (shop.place, shop.names) == (f"{tmp_path}/shop.conf:1", {"shop.example", "www.shop.example", "*.shop.example"})
     assert (default.names, default.taken, default.place) == (set(), "box.lan", f"{tmp_path}/a b.conf:1")
@@ -263,7 +263,7 @@ def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
 
 def test_the_script_is_posix_shell(tmp_path):
     """Every sh reads it."""
-    (tmp_path / "apache.sh").write_text(facts.APACHE)
+    (tmp_path / "apache.sh").write_text(reader.APACHE)
     subprocess.run(["sh", "-n", tmp_path / "apache.sh"], check=True)
 
 
@@ -277,7 +277,7 @@ def test_the_script_is_posix_shell(tmp_path):
 def test_the_site_is_asked_for_by_its_name(tmp_path, name, asked):
     """A browser that comes by address says none; a name with digits in it is one."""
     (tmp_path / "site").write_text(f"  ServerName {name}\n")
-    text = facts.APACHE.replace("OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site")
+    text = reader.APACHE.replace("OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site")
     script = f'{text}\nfind() {{ :; }}\ntimeout() {{ echo "$@" >>{tmp_path}/asked; }}\nserves\n'
     subprocess.run(["sh", "-c", script], capture_output=True)
     assert (tmp_path / "asked").read_text().strip().endswith(f"s_client -connect 127.0.0.1:443 {asked}")

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from . import websites
-from .facts import below, read
-from .host.remote_file import File, Values
-from .host.session import Host
+from ..host.remote_file import File, Values
+from ..host.session import Host
+from . import vhosts
+from .reader import below, read
 
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}  # pmset's words for a Mac that is always there
 
@@ -164,7 +164,7 @@ class Proxy(NamedTuple):
     version: str  # empty: it is not there
     fault: str  # what it says of its configuration; empty: all is well
     modules: frozenset[str]
-    sites: tuple[websites.Site, ...]  # ours among them
+    sites: tuple[vhosts.Site, ...]  # ours among them
     listens: bool  # there is a line that tells it to listen on 443
     hands_on: str  # file:line of somebody else that hands requests to lab_port
     site: File | None
@@ -293,7 +293,7 @@ class Facts:
     def proxy(self) -> Proxy:
         v = self.raw("proxy")
         return Proxy(
-            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), websites.parsed(below(v, "vhost")),
+            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), vhosts.parsed(below(v, "vhost")),
             "listens" in v, v.get("hands_on", ""), file(v, "site"), "enabled" in v, "serves" in v, "running" in v, "boots" in v,
         )
 

@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from labfab import facts, sections
 from labfab.errors import SetupError
+from labfab.facts import reader, records
 from labfab.host.remote_file import File
 from labfab.host.session import Change, Host
 from labfab.on_host import loader
@@ -43,13 +43,13 @@ def read(tmp_path):
         script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
-            ["sh", "-c", f"{head}set -- {' '.join(sections)}\n{script}"],
+            ["sh", "-c", f"{head}set -- {' '.join(records)}\n{script}"],
             capture_output=True,
             text=True,
             env={"PATH": path + os.environ["PATH"], "HOME": str(tmp_path)},
         )
         assert done.returncode == 0, done.stderr
-        return facts.parse(done.stdout, sections)
+        return reader.parse(done.stdout, records)
 
     return run
 
@@ -76,8 +76,8 @@ def test_the_script_is_posix_shell(tmp_path):
 def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
     """Root or not, whatever is installed here: every section that was asked for is there, with sane values."""
     path = stand_in(tmp_path, "apt-get", "echo 'Inst a'; echo 'Remv b'; echo 'Conf a'")
-    found = read(*facts.SECTIONS, path=path)
-    assert {*found} == {*facts.SECTIONS}
+    found = read(*reader.SECTIONS, path=path)
+    assert {*found} == {*reader.SECTIONS}
     assert found["system"]["kernel"] == os.uname().sysname and found["system"]["machine"] == os.uname().machine
     assert found["accounts"][f"{ME.pw_name}.uid"] == str(ME.pw_uid)
     assert not [key for key in found["accounts"] if key.startswith("no-such")]
@@ -116,7 +116,7 @@ def test_an_environment_with_python_is_recognised(read, tmp_path):
     assert found["prefix"] == f"{tmp_path}/jupyter-venv" and {"python", "lab", "shell.venv"} <= set(found)
     assert "conda" not in found and "unfinished" not in found
     versions = {"jupyter_server": "2.21.0", "PyYAML": "6.0.2", "ruamel.yaml": "0.18.6", "uv": "0.9.1"}
-    assert facts.below(found, "version") == versions
+    assert reader.below(found, "version") == versions
 
 
 @pytest.mark.parametrize("sign", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\x1b", "\x9b"])
@@ -134,7 +134,7 @@ def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
 def test_a_section_too_many_is_refused(lines):
     """What comes twice, or was not asked for, did not come from the script."""
     with pytest.raises(SetupError, match=r"has a section \[(ssh|root)\] too many"):
-        facts.parse(lines, ("ssh", "lab"))
+        reader.parse(lines, ("ssh", "lab"))
 
 
 def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
@@ -153,7 +153,7 @@ def test_any_text_of_a_file_comes_through(read, tmp_path, text):
     path.chmod(0o640)
     found = read("jupyter", "lab")
     assert set(found) == {"jupyter", "lab"}
-    file = sections.file(found["jupyter"], "config")
+    file = records.file(found["jupyter"], "config")
     assert (file.content, file.mode, file.owner) == (text, "640", ME.pw_name)
 
 
@@ -188,7 +188,7 @@ LISTEN 0 511 [::ffff:127.0.0.1]:9999 *:* users:(("jupyter-lab",pid=9,fd=6))
 def test_who_listens_is_told_for_every_port(read, tmp_path):
     """IPv4, IPv6, both, and a program that hides."""
     found = read("ssh", path=stand_in(tmp_path, "ss", f"cat <<'END'\n{SS}END"))["ssh"]
-    listening = facts.below(found, "listening")
+    listening = reader.below(found, "listening")
     assert listening == {"22": "sshd", "2222": "systemd", "8080": "another program", "9999": "jupyter-lab"}
 
 
@@ -198,23 +198,23 @@ def test_who_listens_is_told_for_every_port(read, tmp_path):
 def test_an_answer_is_split_at_the_first_sign():
     """Values keep their equal signs, brackets and spaces; what belongs nowhere is passed over."""
     out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"
-    assert facts.parse(out, facts.SECTIONS) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
+    assert reader.parse(out, reader.SECTIONS) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
 
 
 @pytest.mark.parametrize("line", ["stray=1", "a = b"])
 def test_a_stray_line_in_front_is_no_traceback(line):
     """Something that a shell start-up file prints before the first section does no harm."""
-    assert facts.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {"kernel": "Linux"}
+    assert reader.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {"kernel": "Linux"}
 
 
 def test_every_section_of_an_empty_host_can_be_asked(fake):
     """A bare system without ssh, ufw, Python or accounts has facts too: nothing."""
     model = fake()
-    model.sections |= {name: {} for name in facts.SECTIONS if name != "system"}
-    found = facts.facts(model.c)
+    model.sections |= {name: {} for name in reader.SECTIONS if name != "system"}
+    found = reader.facts(model.c)
     assert found.accounts == {} and found.sudoers is None
     assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (frozenset(), {}, None, ())
-    assert found.firewall == sections.Firewall(False, "", frozenset())
+    assert found.firewall == records.Firewall(False, "", frozenset())
     assert found.python.versions == {} and not found.python.lab
     assert found.jupyter.config is None and found.lab.api == ""
     assert found.pending is None
@@ -235,13 +235,13 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
     """One round trip for a run without changes, and one more after a change."""
     model = fake()
     for _ in range(2):
-        assert facts.facts(model.c).firewall.active is False and facts.facts(model.c).python.lab is False
+        assert reader.facts(model.c).firewall.active is False and reader.facts(model.c).python.lab is False
     assert len(model.told) == 1
     Host.of(model.c).changes.append(Change("ssh", "one"))
     Host.of(model.c).forget()
-    assert facts.facts(model.c).lab.api == "" and facts.facts(model.c).firewall.active is False
+    assert reader.facts(model.c).lab.api == "" and reader.facts(model.c).firewall.active is False
     assert len(model.told) == 2 and "upgrades" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
-    assert facts.facts(model.c).pending == 0
+    assert reader.facts(model.c).pending == 0
     assert len(model.told) == 3
 
 
@@ -250,12 +250,12 @@ def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
     model = fake()
     host = Host.of(model.c)
     host.stage = "ssh"
-    assert facts.facts(model.c).ssh.ports == {22} and "root" in facts.facts(model.c).accounts
+    assert reader.facts(model.c).ssh.ports == {22} and "root" in reader.facts(model.c).accounts
     host.changes.append(Change("ssh", "one"))
     host.forget()
-    assert facts.facts(model.c).ssh.ports == {22}
+    assert reader.facts(model.c).ssh.ports == {22}
     assert re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split() == ["accounts", "ssh"]
-    assert facts.facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
+    assert reader.facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
     assert {"python", "jupyter", "firewall"} < set(re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split())
 
 
@@ -266,13 +266,13 @@ def test_a_script_that_fails_is_told(fake, monkeypatch):
     model = fake()
     monkeypatch.setattr(model, "run", lambda *args, **more: Result(2, "", "sh: 3: Syntax error"))
     with pytest.raises(SetupError, match="cannot be read: sh: 3: Syntax error"):
-        facts.facts(model.c).system  # noqa: B018
+        reader.facts(model.c).system  # noqa: B018
 
 
 def test_values_of_the_settings_are_quoted(fake):
     """A folder with a quote in its name reaches the script as one word."""
     model = fake(root_dir="it's $(id)")
-    assert facts.facts(model.c).jupyter.root_dir == ""
+    assert reader.facts(model.c).jupyter.root_dir == ""
     assert """ROOT_DIR='it'"'"'s $(id)'\n""" in model.told[0]
 
 
@@ -285,8 +285,8 @@ def test_the_text_of_a_file_does_not_show():
 def test_a_file_that_is_no_utf8_survives():
     """Bytes that are no text are kept, so that they can be written back."""
     raw = base64.b64encode(b"key \xff comment\n").decode()
-    assert sections.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
-    written = facts.as_file("ssh.drop_in", sections.text(raw), "644", "root")
+    assert records.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
+    written = reader.as_file("ssh.drop_in", records.text(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
 
 
@@ -298,7 +298,7 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
     model.set_file("accounts", "john.doe.keys", "a key", "600 john.doe")
     model.sections["ssh"]["john.doe.permitrootlogin"] = "no"
     Host.of(model.c).facts |= model.sections
-    accounts, effective = facts.facts(model.c).accounts, facts.facts(model.c).ssh.effective
+    accounts, effective = reader.facts(model.c).accounts, reader.facts(model.c).ssh.effective
     assert (accounts["john"].uid, accounts["john"].keys, accounts["john.doe"].uid) == (1001, None, 1002)
     assert accounts["john.doe"].keys.content == "a key" and "sudo" in accounts["john.doe"].groups
     assert set(effective) == {"root", "john", "john.doe"}

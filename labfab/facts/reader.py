@@ -1,4 +1,4 @@
-"""Facts: what is there.
+"""Reader: reads a host, section by section.
 
 One POSIX script, facts.sh in on_host/, reads a host in sections, in one round trip. A change forgets what was read;
 its stage then reads again what it asks about, and the next stage all the rest, but for what takes long and is not asked for.
@@ -9,20 +9,16 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from .errors import SetupError
-from .host.remote_file import Values
-from .host.session import Host
-from .host.shell import ConnectionLost
-from .on_host import loader
-from .settings import Settings
-from .text import plain
-
-if TYPE_CHECKING:
-    from .sections import Facts
+from ..errors import SetupError
+from ..host.remote_file import Values
+from ..host.session import Host
+from ..host.shell import ConnectionLost
+from ..on_host import loader
+from ..settings import Settings
+from ..text import plain
 
 SCRIPT = loader.shared("facts")
 APACHE = loader.shared("apache")
@@ -32,13 +28,6 @@ SECTIONS = (
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
 PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
 HEADER = r"\[[a-z]+\]"
-
-def facts(c: Connection) -> Facts:
-    """What is known of the host, read as far as it is needed."""
-    from .sections import Facts  # its many records cost what `fab --list` need not pay
-
-    return Facts(c)
-
 
 def begin(c: Connection) -> None:
     """Have the host read itself while the laptop does something else; its answer is waited for where it is needed."""
