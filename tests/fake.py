@@ -19,12 +19,12 @@ import paramiko
 import pytest
 from fabric import Config, Connection
 
-from labfab import guard
 from labfab.facts import reader
 from labfab.host import alias, connection, journal, run_lock, session
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import passwords, secrets
+from labfab.run import guard
 from tests import fake_commands
 
 ADDRESS = "203.0.113.5"

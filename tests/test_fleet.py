@@ -22,7 +22,7 @@ from labfab.fleet.questions import Later, Questions
 from labfab.fleet.view import Block, View
 from labfab.host.session import Host
 from labfab.local_state import ssh_config
-from labfab.task import host_task, laptop_task
+from labfab.run.task import host_task, laptop_task
 from tests.fake import alone as alone_
 
 alone = alone_

@@ -125,7 +125,7 @@ def test_arrows_run_one_way(start):
 
 def test_the_source_names_no_secret_in_a_repr_or_print():
     """reveal() is for libraries and for the host's input; only the summary of a recipe shows one, on a terminal."""
-    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup.py"]:
+    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/__init__.py"]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FormattedValue):
                 assert ".reveal(" not in ast.unparse(node), f"labfab/{name}:{node.lineno}"
@@ -162,7 +162,7 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
     fab = [sys.executable, "-c", "from fabric.main import program; program.run()", "--list"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": forbidden}
     assert "setup.full" in subprocess.run(fab, capture_output=True, text=True, cwd=tmp_path, env=env, check=True).stdout
-    assert bool([*tmp_path.rglob("setup.*.pyc")]) is not bool(forbidden)
+    assert bool([*tmp_path.rglob("runner.*.pyc")]) is not bool(forbidden)
 
 
 def test_every_function_of_a_stage_is_short():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from ..task import host_task
+from ..run.task import host_task
 
 JSON = {"json": "Print JSON, as docs/check.md describes it"}
 

@@ -27,8 +27,8 @@ from paramiko import SSHConfig
 from .. import console
 from ..errors import SetupError
 from ..local_state import secrets
+from ..run.task import HostTask, LaptopTask
 from ..settings import Settings
-from ..task import HostTask, LaptopTask
 from . import log, recap
 from .member import FAILED, STOPPED, WAITING, WORKING, Member
 from .questions import Later, Questions

@@ -18,8 +18,8 @@ from invoke import Config, Context, Exit
 from ..errors import Unreachable
 from ..host.session import Host
 from ..local_state.aliases import block_of, jump
+from ..run.task import HostTask, LaptopTask
 from ..settings import Settings
-from ..task import HostTask, LaptopTask
 from . import log
 from .questions import Later
 

@@ -23,8 +23,8 @@ from .run_lock import Claim
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
 if TYPE_CHECKING:
-    from ..beside import Beside
-    from ..guard import Window
+    from ..run.background import Beside
+    from ..run.guard import Window
 
 
 class Change(NamedTuple):

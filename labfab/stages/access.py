@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from .. import guard
 from ..errors import SetupError
 from ..facts import facts
-from ..guard import guarded
 from ..host.session import Host
 from ..platforms import platform
+from ..run import guard
+from ..run.guard import guarded
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import keys
 
 GROUP = "ssh"

@@ -22,8 +22,8 @@ from ..host.changes import ask
 from ..host.session import Host
 from ..laptop import archive
 from ..local_state import files as local_files
+from ..run.task import host_task, laptop_task
 from ..settings import Settings
-from ..task import host_task, laptop_task
 from . import files, lock, restoring
 
 SETTINGS = "settings.json"

@@ -27,8 +27,8 @@ from ..laptop import tunnel as process
 from ..local_state import keypair, secrets
 from ..local_state.aliases import config_path
 from ..local_state.secrets import Secret
+from ..run.task import laptop_task
 from ..settings import Settings
-from ..task import laptop_task
 from . import attach, lab, tunnel
 
 GROUP = "lab"

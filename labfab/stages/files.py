@@ -23,8 +23,8 @@ from ..host.session import Host
 from ..laptop import patchwork, rsync, transfer
 from ..laptop.transfer import Errand, Far, Survey
 from ..platforms import platform
+from ..run.task import host_task, refuse_company
 from ..settings import Settings
-from ..task import host_task, refuse_company
 from .tunnel import found_in_config, target_of
 
 MAKE = "mkdir -p -- %s"

@@ -9,11 +9,11 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
-from ..guard import guarded
 from ..host.changes import change
 from ..platforms import platform
+from ..run.guard import guarded
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 
 OURS = "labfab"  # the comment of a rule that is there for a published JupyterLab alone
 

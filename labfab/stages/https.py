@@ -18,8 +18,8 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host.changes import change
 from ..host.session import Host
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import user
 
 __all__ = ["delete", "issue", "letsencrypt", "names", "place", "published", "renew", "self_signed", "status"]

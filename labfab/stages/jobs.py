@@ -23,8 +23,8 @@ from ..host.changes import ask, change, put
 from ..host.session import Host
 from ..laptop import notebooks
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 
 GROUP = "lab"
 FOLDER = ".local/share/labfab"

@@ -21,8 +21,8 @@ from ..host.changes import change, put
 from ..host.remote_file import File
 from ..host.session import Host
 from ..local_state import passwords, secrets
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import outward, user
 from .outward import known, refuse_short
 

@@ -21,8 +21,8 @@ from ..host.changes import ask
 from ..host.session import Host
 from ..laptop.notebooks import shown
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import lab
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import as_file
-from ..guard import guarded
 from ..host import connection, login_errors
 from ..host.account_files import own, private_folder, refuse_link
 from ..host.changes import change, put, remember
@@ -24,8 +23,9 @@ from ..host.session import Host, Login
 from ..local_state import keypair
 from ..local_state.aliases import block_of
 from ..platforms import platform
+from ..run.guard import guarded
+from ..run.task import host_task, laptop_task
 from ..settings import Settings
-from ..task import host_task, laptop_task
 from . import user
 
 if TYPE_CHECKING:

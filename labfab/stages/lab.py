@@ -17,8 +17,8 @@ from ..host.changes import ask, change
 from ..host.session import Host
 from ..laptop.notebooks import shown
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import jupyter, launch, python
 from .launch import START
 

@@ -18,8 +18,8 @@ from ..host.changes import ask, change, fill, put
 from ..host.remote_file import File
 from ..host.session import Host
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 
 if TYPE_CHECKING:
     from ..facts.records import Account

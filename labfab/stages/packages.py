@@ -10,8 +10,8 @@ from fabric import Connection
 
 from ..facts import facts
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import lab, python
 
 GROUP = "system"

@@ -21,8 +21,8 @@ from ..host.alias import alias_of
 from ..host.session import Host
 from ..laptop import forward, kernel
 from ..local_state import passwords, secrets
+from ..run.task import host_task, laptop_task
 from ..settings import Settings
-from ..task import host_task, laptop_task
 from . import jupyter, kernels, lab
 
 if TYPE_CHECKING:

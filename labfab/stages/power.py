@@ -8,7 +8,7 @@ from __future__ import annotations
 from fabric import Connection
 
 from ..platforms import platform
-from ..task import host_task
+from ..run.task import host_task
 
 
 @host_task(name="keep-awake", default=True)

@@ -18,8 +18,8 @@ from ..facts.reader import APACHE, as_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings, is_address, sources
-from ..task import host_task
 from . import https
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..platforms import conda, platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import user
 from .launch import profile
 

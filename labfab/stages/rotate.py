@@ -16,15 +16,15 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import as_file
-from ..guard import guarded
 from ..host import connection
 from ..host.alias import alias_of
 from ..host.changes import put, remember
 from ..host.session import Host, Login
 from ..host.shell import GONE
 from ..local_state import keypair
+from ..run.guard import guarded
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import keys
 
 if TYPE_CHECKING:

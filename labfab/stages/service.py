@@ -9,8 +9,8 @@ from fabric import Connection
 
 from ..facts import facts
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import jupyter, kernels, lab
 
 GROUP = "lab"

@@ -15,8 +15,8 @@ from ..facts import facts
 from ..host.session import Change, Host
 from ..laptop import shortcuts
 from ..local_state.aliases import block_of
+from ..run.task import host_task, laptop_task
 from ..settings import Settings
-from ..task import host_task, laptop_task
 from . import launch, tunnel
 
 

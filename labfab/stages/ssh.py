@@ -12,17 +12,17 @@ from collections.abc import Callable
 import paramiko
 from fabric import Connection
 
-from .. import guard
 from ..errors import SetupError
 from ..facts import facts
-from ..guard import guarded
 from ..host import connection
 from ..host.changes import remember
 from ..host.session import Host
 from ..local_state import known_hosts
 from ..platforms import platform
+from ..run import guard
+from ..run.guard import guarded
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import keys
 
 # PAM asks for the password through keyboard-interactive, so that has to go as well.

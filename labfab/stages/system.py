@@ -13,8 +13,8 @@ from ..facts import facts
 from ..host.changes import change
 from ..host.session import Host
 from ..platforms import platform
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 
 # Guide 001's way, made safe to leave alone: in a tmux of its own, with the second sshd on 1022 reachable.
 RELEASE_UPGRADE = (

@@ -10,8 +10,8 @@ from invoke import Context
 
 from .. import console
 from ..certificates import trust as trusted
+from ..run.task import laptop_task
 from ..settings import Settings
-from ..task import laptop_task
 from . import tunnel
 
 

@@ -15,7 +15,6 @@ from fabric import Connection
 from invoke import Context
 
 from .. import console
-from ..beside import Beside
 from ..errors import SetupError
 from ..host import login_errors
 from ..host.alias import alias_of
@@ -23,8 +22,9 @@ from ..host.session import Host
 from ..laptop import keeper, tunnel
 from ..local_state import ssh_config
 from ..local_state.aliases import config_path, jump
+from ..run.background import Beside
+from ..run.task import laptop_task
 from ..settings import Settings
-from ..task import laptop_task
 
 Answer = TypeVar("Answer")
 

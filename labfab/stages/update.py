@@ -16,8 +16,8 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 from . import kernels, lab
 from .python import INDEX, JUPYTER
 

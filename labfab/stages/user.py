@@ -11,14 +11,14 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import as_file
-from ..guard import guarded
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..platforms import platform
+from ..run.guard import guarded
+from ..run.task import host_task
 from ..settings import Settings
-from ..task import host_task
 
 SUDOERS = "/etc/sudoers.d/90-labfab"
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from labfab.errors import SetupError
-from labfab.facts import reader, records
+from labfab.facts import facts, reader, records
 from labfab.host.remote_file import File
 from labfab.host.session import Change, Host
 from labfab.on_host import loader
@@ -43,13 +43,13 @@ def read(tmp_path):
         script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
-            ["sh", "-c", f"{head}set -- {' '.join(records)}\n{script}"],
+            ["sh", "-c", f"{head}set -- {' '.join(sections)}\n{script}"],
             capture_output=True,
             text=True,
             env={"PATH": path + os.environ["PATH"], "HOME": str(tmp_path)},
         )
         assert done.returncode == 0, done.stderr
-        return reader.parse(done.stdout, records)
+        return reader.parse(done.stdout, sections)
 
     return run
 
@@ -211,7 +211,7 @@ def test_every_section_of_an_empty_host_can_be_asked(fake):
     """A bare system without ssh, ufw, Python or accounts has facts too: nothing."""
     model = fake()
     model.sections |= {name: {} for name in reader.SECTIONS if name != "system"}
-    found = reader.facts(model.c)
+    found = facts(model.c)
     assert found.accounts == {} and found.sudoers is None
     assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (frozenset(), {}, None, ())
     assert found.firewall == records.Firewall(False, "", frozenset())
@@ -235,13 +235,13 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
     """One round trip for a run without changes, and one more after a change."""
     model = fake()
     for _ in range(2):
-        assert reader.facts(model.c).firewall.active is False and reader.facts(model.c).python.lab is False
+        assert facts(model.c).firewall.active is False and facts(model.c).python.lab is False
     assert len(model.told) == 1
     Host.of(model.c).changes.append(Change("ssh", "one"))
     Host.of(model.c).forget()
-    assert reader.facts(model.c).lab.api == "" and reader.facts(model.c).firewall.active is False
+    assert facts(model.c).lab.api == "" and facts(model.c).firewall.active is False
     assert len(model.told) == 2 and "upgrades" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
-    assert reader.facts(model.c).pending == 0
+    assert facts(model.c).pending == 0
     assert len(model.told) == 3
 
 
@@ -250,12 +250,12 @@ def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
     model = fake()
     host = Host.of(model.c)
     host.stage = "ssh"
-    assert reader.facts(model.c).ssh.ports == {22} and "root" in reader.facts(model.c).accounts
+    assert facts(model.c).ssh.ports == {22} and "root" in facts(model.c).accounts
     host.changes.append(Change("ssh", "one"))
     host.forget()
-    assert reader.facts(model.c).ssh.ports == {22}
+    assert facts(model.c).ssh.ports == {22}
     assert re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split() == ["accounts", "ssh"]
-    assert reader.facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
+    assert facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
     assert {"python", "jupyter", "firewall"} < set(re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split())
 
 
@@ -266,13 +266,13 @@ def test_a_script_that_fails_is_told(fake, monkeypatch):
     model = fake()
     monkeypatch.setattr(model, "run", lambda *args, **more: Result(2, "", "sh: 3: Syntax error"))
     with pytest.raises(SetupError, match="cannot be read: sh: 3: Syntax error"):
-        reader.facts(model.c).system  # noqa: B018
+        facts(model.c).system  # noqa: B018
 
 
 def test_values_of_the_settings_are_quoted(fake):
     """A folder with a quote in its name reaches the script as one word."""
     model = fake(root_dir="it's $(id)")
-    assert reader.facts(model.c).jupyter.root_dir == ""
+    assert facts(model.c).jupyter.root_dir == ""
     assert """ROOT_DIR='it'"'"'s $(id)'\n""" in model.told[0]
 
 
@@ -298,7 +298,7 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
     model.set_file("accounts", "john.doe.keys", "a key", "600 john.doe")
     model.sections["ssh"]["john.doe.permitrootlogin"] = "no"
     Host.of(model.c).facts |= model.sections
-    accounts, effective = reader.facts(model.c).accounts, reader.facts(model.c).ssh.effective
+    accounts, effective = facts(model.c).accounts, facts(model.c).ssh.effective
     assert (accounts["john"].uid, accounts["john"].keys, accounts["john.doe"].uid) == (1001, None, 1002)
     assert accounts["john.doe"].keys.content == "a key" and "sudo" in accounts["john.doe"].groups
     assert set(effective) == {"root", "john", "john.doe"}

@@ -8,13 +8,14 @@ import subprocess
 import pytest
 from invoke import Config, Context
 
-from labfab import guard, setup
+from labfab import setup
 from labfab.errors import SetupError
 from labfab.host import changes, journal
 from labfab.host.changes import ask, change, fill, put
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
+from labfab.run import guard
 from labfab.settings import Settings
 from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
 from tests import fake as models

@@ -5,11 +5,11 @@ from unittest.mock import Mock
 import paramiko
 import pytest
 
-from labfab import guard
 from labfab.errors import SetupError
 from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
 from labfab.platforms import debian
+from labfab.run import guard
 from labfab.stages import keys, ssh
 from tests.fake import ADDRESS
 from tests.local_sh import opened

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from labfab import undo
 from labfab.errors import SetupError
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.host.journal import Entry
 from labfab.local_state.ssh_config import Alias
 from labfab.on_host import loader
+from labfab.setup import undo
 
 pytestmark = pytest.mark.local
 
@@ -328,7 +328,7 @@ def test_every_way_back_in_the_code_exists(kernel):
 
     script = loader.script("words", kernel) + loader.script("undo", kernel) + undo.APACHE * (kernel == "Linux")
     known = set(re.findall(r"^([a-z_]+)\(\) ", script, re.MULTILINE)) | {journal.SSHD_READS}
-    sources = [path for folder in ("stages", "platforms") for path in (Path(undo.__file__).parent / folder).glob("*.py")]
+    sources = [path for folder in ("stages", "platforms") for path in (Path(undo.__file__).parents[1] / folder).glob("*.py")]
     others = [path for path in sources if path.parent.name == "platforms" and (path.stem in MACOS) != (kernel == "Darwin")]
     others += [path for path in sources if kernel == "Darwin" and path.stem in LINUX]
     text = "".join(path.read_text() for path in sources if path not in others)

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fabric import Connection
 
-from . import console, road
-from . import recipe as recipes
-from .certificates import acme
-from .errors import SetupError
-from .facts import facts
-from .host.alias import alias_of
-from .host.session import Host
-from .local_state import secrets
-from .platforms import family, platform
-from .settings import Settings
-from .stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
-from .task import host_task
+from .. import console
+from ..certificates import acme
+from ..errors import SetupError
+from ..facts import facts
+from ..host.alias import alias_of
+from ..host.session import Host
+from ..local_state import secrets
+from ..platforms import family, platform
+from ..run import recipe as recipes
+from ..run import runner
+from ..run.task import host_task
+from ..settings import Settings
+from ..stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
 
 UBUNTU = (
     ("user", user.add),
@@ -56,10 +57,10 @@ MACOS = (
 )
 # What may begin before its turn. The guard of another stage may take a change back meanwhile, which none of this touches.
 AHEAD = {
-    "packages": road.Ahead((), packages.due, packages.prepare),
-    "Python": road.Ahead(("keys",), python.due, python.prepare),
-    "Jupyter": road.Ahead(("port",), lab.due, jupyter.configure),
-    "Lab": road.Ahead(("port", "update"), lab.due, lab.start_early, needs=("Python", "Jupyter")),
+    "packages": runner.Ahead((), packages.due, packages.prepare),
+    "Python": runner.Ahead(("keys",), python.due, python.prepare),
+    "Jupyter": runner.Ahead(("port",), lab.due, jupyter.configure),
+    "Lab": runner.Ahead(("port", "update"), lab.due, lab.start_early, needs=("Python", "Jupyter")),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
@@ -91,13 +92,13 @@ def refuse_other(c: Connection, wanted: str, problem: str) -> None:
         raise SetupError(f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do")
 
 
-def follow(c: Connection, stages: road.Stages, ahead: Mapping[str, road.Ahead]) -> None:
+def follow(c: Connection, stages: runner.Stages, ahead: Mapping[str, runner.Ahead]) -> None:
     """Go through the stages of a recipe. ahead: what some of them may begin before their turn."""
     want = Settings.of(c)
     look_ahead(c, want)
     packages.settle(c)
     in_apache = facts(c).proxy.enabled
-    took = road.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead)
+    took = runner.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead)
     if not Host.of(c).planning:
         recipes.remember(c, alias_of(c, want))
     summary(c, want, took)
@@ -157,14 +158,14 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     }.get(name, True)  # fmt: skip
 
 
-def summary(c: Connection, want: Settings, took: Sequence[road.Took]) -> None:
+def summary(c: Connection, want: Settings, took: Sequence[runner.Took]) -> None:
     """Tell what there is now, where its secrets are and what is left to do."""
     host, alias = Host.of(c), alias_of(c, want)
     if host.planning:
         return
     if host.changes:
         console.say()
-        console.say(f"time: {'; '.join(road.told(took))}")
+        console.say(f"time: {'; '.join(runner.told(took))}")
     console.say()
     for label, text in [*doors(c, alias, want), *kept(alias, want)]:
         console.say(f"{label:<14}{text}")

@@ -13,11 +13,11 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
-from .errors import SetupError
-from .host.session import Host
-from .local_state import files
-from .local_state.aliases import block_of
-from .settings import Settings, sources
+from ..errors import SetupError
+from ..host.session import Host
+from ..local_state import files
+from ..local_state.aliases import block_of
+from ..settings import Settings, sources
 
 
 def choose(c: Context, name: str) -> None:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import beside, road, setup
+from labfab import setup
 from labfab.errors import SetupError
-from labfab.facts import reader
+from labfab.facts import facts
 from labfab.host import journal
 from labfab.host.session import Host
+from labfab.run import background, runner
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -21,7 +22,7 @@ PATIENCE = 10  # seconds
 class Fake(NamedTuple):
     """A stage that writes down that its turn came."""
 
-    do: road.Do
+    do: runner.Do
     group: str = "system"
 
     def __call__(self, c):
@@ -33,11 +34,11 @@ def trodden(fake, monkeypatch):
     """Walk stages of which some begin ahead, on a model; *seen* is what they do in turn."""
     model = fake()
     model.seen = []
-    monkeypatch.setattr(beside, "Shell", model.shell)
+    monkeypatch.setattr(background, "Shell", model.shell)
 
     def walk(names, ahead, **does):
         stages = [(name, Fake(does.get(name, lambda c, name=name: model.seen.append(name)))) for name in names.split()]
-        return road.walk(model.c, stages, ahead)
+        return runner.walk(model.c, stages, ahead)
 
     return model, walk
 
@@ -49,7 +50,7 @@ def yes(c):
 def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
     """It is counted with the run, and its stage goes through as ever."""
     model, walk = trodden
-    ahead = {"late": road.Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
+    ahead = {"late": runner.Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
     took = walk("first next late", ahead, late=lambda c: model.seen.append(list(Host.of(model.c).changes)))
     assert model.seen == ["first", "next", ["ahead"]]
     assert [(one.name, one.beside) for one in took] == [("first", False), ("next", False), ("late", True), ("late", False)]
@@ -60,15 +61,15 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
     """Stages that are left out of this walk need not be waited for."""
     model, walk = trodden
     begun = []
-    walk("one two three late", {"late": road.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
+    walk("one two three late", {"late": runner.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
     assert begun == [begins]
 
 
 def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
     """No second shell is opened."""
     model, walk = trodden
-    monkeypatch.setattr(beside, "open_shell", lambda c, main: pytest.fail("a second shell"))
-    walk("one late", {"late": road.Ahead((), lambda c: False, yes)})
+    monkeypatch.setattr(background, "open_shell", lambda c, main: pytest.fail("a second shell"))
+    walk("one late", {"late": runner.Ahead((), lambda c: False, yes)})
     assert model.seen == ["one", "late"]
 
 
@@ -81,7 +82,7 @@ def test_one_waits_for_the_others_that_it_needs(trodden):
         assert slow.wait(PATIENCE)
         order.append("needed")
 
-    ahead = {"two": road.Ahead((), yes, first), "three": road.Ahead((), yes, lambda c: order.append("needing"), needs=("two",))}
+    ahead = {"two": runner.Ahead((), yes, first), "three": runner.Ahead((), yes, lambda c: order.append("needing"), needs=("two",))}
     walk("one two three", ahead, one=lambda c: slow.set())
     assert order == ["needed", "needing"]
 
@@ -94,7 +95,7 @@ def test_what_failed_ahead_is_told_and_tried_at_its_turn(trodden, capsys):
         Host.of(c).changes.append("half")
         raise SetupError("no network")
 
-    ahead = {"two": road.Ahead((), yes, fail), "three": road.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",))}
+    ahead = {"two": runner.Ahead((), yes, fail), "three": runner.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",))}
     walk("one two three", ahead)
     assert model.seen == ["one", "two", "three"] and Host.of(model.c).changes == ["half"]
     said = capsys.readouterr().err
@@ -113,14 +114,14 @@ def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
         raise SetupError("the disk is full")
 
     with pytest.raises(SetupError, match="the disk is full"):
-        walk("one late", {"late": road.Ahead((), yes, late)}, one=break_)
+        walk("one late", {"late": runner.Ahead((), yes, late)}, one=break_)
     assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(model.c).changes == ["half"]
 
 
 def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
-    monkeypatch.setattr(beside, "open_shell", lambda c, main: pytest.fail("a second shell"))
+    monkeypatch.setattr(background, "open_shell", lambda c, main: pytest.fail("a second shell"))
     model = fake(dry=True)
-    road.walk(model.c, [("late", Fake(yes))], {"late": road.Ahead((), yes, yes)})
+    runner.walk(model.c, [("late", Fake(yes))], {"late": runner.Ahead((), yes, yes)})
 
 
 def test_the_journal_keeps_the_order_of_the_stages(trodden):
@@ -141,7 +142,7 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
         write("first")(c)
 
     done = threading.Event()
-    walk("one late", {"late": road.Ahead((), yes, early)}, one=first, late=write("late"))
+    walk("one late", {"late": runner.Ahead((), yes, early)}, one=first, late=write("late"))
     lines = [shlex.split(found[1])[0] for found in map(models.NOTE.search, model.told) if found]
     assert [json.loads(line)["why"] for line in lines] == ["ahead", "first", "late"]
     assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]
@@ -151,7 +152,7 @@ def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden)
     """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
     model, walk = trodden
     ages = []
-    walk("one late", {"late": road.Ahead((), yes, lambda c: ages.append(reader.facts(c).updates.age))})
+    walk("one late", {"late": runner.Ahead((), yes, lambda c: ages.append(facts(c).updates.age))})
     assert len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
 
 
@@ -162,10 +163,10 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
     ages, going = [], threading.Event()
 
     def read(c):
-        ages.append(reader.facts(c).updates.age)
+        ages.append(facts(c).updates.age)
         return True
 
-    ahead = {"two": road.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": road.Ahead((), read, read, needs)}
+    ahead = {"two": runner.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": runner.Ahead((), read, read, needs)}
     walk("one two late", ahead, one=lambda c: going.set())
     assert len(ages) == 2 and len(model.readings) == times
 
@@ -173,7 +174,7 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
 def test_who_waits_has_its_shell_already(trodden, monkeypatch):
     """It begins at once when its turn comes."""
     model, walk = trodden
-    shells, going, real = [], threading.Event(), beside.open_shell
+    shells, going, real = [], threading.Event(), background.open_shell
 
     def open_shell(c, main):
         shells.append(c)
@@ -184,8 +185,8 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
     def first(c):
         assert going.wait(PATIENCE)
 
-    monkeypatch.setattr(beside, "open_shell", open_shell)
-    ahead = {"two": road.Ahead((), yes, first), "late": road.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",))}
+    monkeypatch.setattr(background, "open_shell", open_shell)
+    ahead = {"two": runner.Ahead((), yes, first), "late": runner.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",))}
     walk("one two late", ahead)
     assert "ahead" in model.seen
 

@@ -14,26 +14,27 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import console, guard, recipe
-from .certificates import trust, vault
-from .errors import SetupError
-from .facts import facts
-from .facts.reader import APACHE
-from .guard import guarded
-from .host import connection, journal
-from .host.alias import alias_of
-from .host.changes import LONG, fill
-from .host.journal import Entry
-from .host.session import Host, Login
-from .host.shell import Shell
-from .laptop import keeper, shortcuts, tunnel
-from .local_state import secrets, ssh_config
-from .local_state.aliases import block_of, config_path
-from .on_host import loader
-from .platforms import platform
-from .settings import Settings
-from .stages import lab
-from .task import refuse_company
+from .. import console
+from ..certificates import trust, vault
+from ..errors import SetupError
+from ..facts import facts
+from ..facts.reader import APACHE
+from ..host import connection, journal
+from ..host.alias import alias_of
+from ..host.changes import LONG, fill
+from ..host.journal import Entry
+from ..host.session import Host, Login
+from ..host.shell import Shell
+from ..laptop import keeper, shortcuts, tunnel
+from ..local_state import secrets, ssh_config
+from ..local_state.aliases import block_of, config_path
+from ..on_host import loader
+from ..platforms import platform
+from ..run import guard, recipe
+from ..run.guard import guarded
+from ..run.task import refuse_company
+from ..settings import Settings
+from ..stages import lab
 
 STAGES = (
     "user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files",

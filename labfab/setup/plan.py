@@ -8,9 +8,9 @@ from collections.abc import Callable
 from fabric import Connection
 from invoke import Exit
 
-from . import console
-from .host.session import Change, Host
-from .platforms.debian import FETCH, LATER
+from .. import console
+from ..host.session import Change, Host
+from ..platforms.debian import FETCH, LATER
 
 PENDING = 2  # exit code
 

@@ -11,11 +11,12 @@ from typing import Any
 from fabric import Connection, Task, task
 from invoke import Context
 
-from . import console, guard, recipe
-from .errors import SetupError
-from .facts.reader import begin
-from .host import round_trips
-from .host.session import Host
+from .. import console
+from ..errors import SetupError
+from ..facts.reader import begin
+from ..host import round_trips
+from ..host.session import Host
+from . import guard, recipe
 
 Begun = Callable[[Connection], None]
 

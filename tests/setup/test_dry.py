@@ -11,7 +11,7 @@ from labfab.errors import SetupError
 from labfab.laptop import browser, shortcuts, systemd, tunnel
 from labfab.laptop.openssh import Target
 from labfab.local_state import files, secrets, ssh_config
-from labfab.task import LaptopTask
+from labfab.run.task import LaptopTask
 from tests.fake import alone
 
 __all__ = ["alone"]

@@ -4,11 +4,11 @@ import pytest
 from fabric import Config, Connection
 from invoke import Context
 
-from labfab import recipe
 from labfab.errors import SetupError
 from labfab.local_state import ssh_config
+from labfab.run import recipe
+from labfab.run.task import host_task, laptop_task
 from labfab.settings import Settings, sources
-from labfab.task import host_task, laptop_task
 
 
 @pytest.fixture

@@ -18,19 +18,19 @@ from secrets import token_hex
 import paramiko
 from fabric import Connection
 
-from . import console
-from .errors import SetupError
-from .facts import facts
-from .host import connection
-from .host.alias import alias_of
-from .host.changes import failure
-from .host.login_errors import why_not
-from .host.session import Host, Login
-from .host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
-from .local_state import secrets
-from .on_host import loader
-from .platforms import platform
-from .settings import Settings
+from .. import console
+from ..errors import SetupError
+from ..facts import facts
+from ..host import connection
+from ..host.alias import alias_of
+from ..host.changes import failure
+from ..host.login_errors import why_not
+from ..host.session import Host, Login
+from ..host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
+from ..local_state import secrets
+from ..on_host import loader
+from ..platforms import platform
+from ..settings import Settings
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"

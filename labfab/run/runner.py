@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from . import console
-from .beside import Stage
+from .. import console
+from ..host.session import Host
+from ..host.shell import ConnectionLost
+from .background import Stage
 from .guard import BROKEN
-from .host.session import Host
-from .host.shell import ConnectionLost
 from .task import HostTask
 
 Do = Callable[[Connection], object]

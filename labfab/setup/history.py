@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from . import console, guard
-from .errors import SetupError
-from .host import journal
-from .host.alias import alias_of
-from .host.journal import Entry
-from .host.session import Host
-from .settings import Settings
-from .task import refuse_company
+from .. import console
+from ..errors import SetupError
+from ..host import journal
+from ..host.alias import alias_of
+from ..host.journal import Entry
+from ..host.session import Host
+from ..run import guard
+from ..run.task import refuse_company
+from ..settings import Settings
 from .undo import CLEAN, Undo, chosen, forget, reach
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from fabric import Connection
 
-from . import console
+from .. import console
+from ..host.session import Host
+from ..host.shell import Shell, WrongSudoPassword
 from .guard import BROKEN
-from .host.session import Host
-from .host.shell import Shell, WrongSudoPassword
 
 
 class Beside(threading.Thread):

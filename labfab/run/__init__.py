@@ -1,0 +1,1 @@
+"""How a run goes: tasks, the order of stages, the guard, the recipe."""
