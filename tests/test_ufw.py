@@ -2,7 +2,7 @@
 
 import pytest
 
-from labfab.facts import reader, records
+from labfab.facts import facts, records
 from labfab.platforms import debian
 from tests import fake as models
 from tests.facts.test_facts import read, stand_in
@@ -45,7 +45,7 @@ def firewall(read, fake, tmp_path):
         found = read("firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
         model = fake()
         model.sections |= found
-        return reader.facts(model.c).firewall
+        return facts(model.c).firewall
 
     return give
 

@@ -8,8 +8,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from . import doors, machine, modes, ports, published, rows, server, table, tls  # noqa: F401  they are the rows
-from .look import Look
+from . import host, https_published, https_tls, lab, ports, rows, secrets, ssh, table  # noqa: F401  they are the rows
+from .probe import Look
 from .rows import CHECKS
 
 __all__ = ["CHECKS", "check"]

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from ..facts.reader import below
-from .look import Look
+from .probe import Look
 from .rows import Doubtful, Finding, Unseen, Wrong, check
 
 # What people forget to close; each is tried besides those that listen.

@@ -9,7 +9,7 @@ from ..errors import SetupError
 from ..host.shell import GONE, ConnectionLost
 
 if TYPE_CHECKING:
-    from .look import Look
+    from .probe import Look
 
 AREAS = ("ssh", "secrets", "lab", "https", "ports", "host")
 PUBLISHED = ("https", "apache")  # values of the setting publish

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..certificates import certificate, vault
 from ..laptop import kernel
-from .look import Look
+from .probe import Look
 from .rows import Wrong
 
 if TYPE_CHECKING:

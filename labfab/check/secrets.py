@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from .look import Look, Private
+from .probe import Look, Private
 from .rows import PUBLISHED, Unseen, Wrong, check
 
 READ, WRITE = 0o077, 0o022  # what others must not be able to do

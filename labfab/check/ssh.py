@@ -16,7 +16,7 @@ from ..host import connection, login_errors
 from ..host.shell import GONE
 from ..local_state import keypair, known_hosts
 from ..stages.ssh import NO_PASSWORDS
-from .look import Look
+from .probe import Look
 from .rows import Unseen, Wrong, check
 
 TIRED = "the host takes no more connections from here for now: try again in a minute"

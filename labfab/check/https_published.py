@@ -13,10 +13,10 @@ from ..errors import SetupError
 from ..laptop import kernel
 from ..local_state import secrets
 from ..settings import is_address
-from . import front, ports
-from .look import Look
+from . import https_front, ports
+from .https_tls import RESTART, server
+from .probe import Look
 from .rows import PUBLISHED, Unseen, Wrong, check
-from .tls import RESTART, server
 
 if TYPE_CHECKING:
     import httpx
@@ -30,16 +30,16 @@ API = r'\s*\{"version": "[^"]+"\}'
 @check("https-redirect", "plain HTTP leads to HTTPS", mend="proxy.apache", needs=["https-reach"], publish=("apache",))
 def redirect(look: Look) -> str:
     """Type each name without https://; addresses have no redirect where JupyterLab has all paths."""
-    for name in front.names(look):
+    for name in https_front.names(look):
         if is_address(name) and (":" in name or look.want.base_url == "/"):
             continue
-        place = front.url(look, name, "http")
-        with front.told(place), kernel.visitor(place, None, look.c.host, front.PATIENCE) as http:
+        place = https_front.url(look, name, "http")
+        with https_front.told(place), kernel.visitor(place, None, look.c.host, https_front.PATIENCE) as http:
             found = http.get("")
         to = urlsplit(found.headers.get("location", ""))
-        if found.status_code not in MOVED or to.scheme != "https" or to.hostname not in front.names(look):
+        if found.status_code not in MOVED or to.scheme != "https" or to.hostname not in https_front.names(look):
             raise Wrong(f"{place} answers {found.status_code}{f' to {to.geturl()}' if to.geturl() else ''}")
-    return front.url(look, front.names(look)[0], "http")
+    return https_front.url(look, https_front.names(look)[0], "http")
 
 
 @check("https-plain", "nothing of JupyterLab answers without TLS", mend=RESTART, needs=["ssh-login"], publish=PUBLISHED)
@@ -95,9 +95,9 @@ def pages(look: Look, scheme: str, port: int, path: str) -> list[tuple[str, str]
     import httpx
 
     found = []
-    base = front.url(look, front.names(look)[0], scheme, port)
+    base = https_front.url(look, https_front.names(look)[0], scheme, port)
     for place in dict.fromkeys((base, base.removesuffix(look.want.base_url) + "/")):
-        caller = kernel.visitor(place, front.blind(), look.c.host, front.PATIENCE)
+        caller = kernel.visitor(place, https_front.blind(), look.c.host, https_front.PATIENCE)
         with contextlib.suppress(httpx.HTTPError), caller as http, http.stream("GET", path) as answer:
             found.append((beginning(answer), answer.headers.get("server", "")))
     return found
@@ -115,7 +115,7 @@ def beginning(answer: httpx.Response) -> str:
 
 @check("https-closed", "without a password it is closed there too", mend=RESTART, needs=["https-names"], publish=PUBLISHED)
 def closed(look: Look) -> str:
-    with front.told("it"), front.visitor(look) as http:
+    with https_front.told("it"), https_front.visitor(look) as http:
         code = http.get("api/status").status_code
     if code < 400:
         raise Wrong(f"/api/status answers {code}, not 403", server(look))
@@ -124,9 +124,9 @@ def closed(look: Look) -> str:
 
 @check("https-login", "the login page answers at every name", mend="lab.start", needs=["https-closed"], publish=PUBLISHED)
 def page(look: Look) -> str:
-    for name in front.names(look):
-        place = front.url(look, name) + "login"
-        with front.told(place), front.visitor(look, name) as http:
+    for name in https_front.names(look):
+        place = https_front.url(look, name) + "login"
+        with https_front.told(place), https_front.visitor(look, name) as http:
             found = http.get("login")
         if found.status_code == 403 and "non-local" in found.text:
             raise Wrong(f"JupyterLab does not know itself as {name}", RESTART)
@@ -134,7 +134,7 @@ def page(look: Look) -> str:
             raise Wrong(f"{place} answers {found.status_code}: Apache finds no JupyterLab")
         if found.status_code != 200 or not re.search(LOGIN_PAGE, found.text):
             raise Wrong(f"{place} answers {found.status_code}, and asks for no password", server(look))
-    return front.url(look, front.names(look)[0]) + "login"
+    return https_front.url(look, https_front.names(look)[0]) + "login"
 
 
 @check("https-wrong-password", "a wrong password is refused there too", mend=RESTART, needs=["https-login"], publish=PUBLISHED)
@@ -172,7 +172,7 @@ def computes(look: Look) -> str:
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
     try:
         with entered(look, known(look)) as http:
-            said = kernel.execute(http, f"print({a} * {b})", front.trust(look).context, look.c.host)
+            said = kernel.execute(http, f"print({a} * {b})", https_front.trust(look).context, look.c.host)
     except SetupError as error:
         raise Wrong(str(error.message), server(look)) from None
     if said != str(a * b):
@@ -190,5 +190,5 @@ def known(look: Look) -> str:
 
 def entered(look: Look, password: str) -> contextlib.closing[httpx.Client]:
     """A browser that has logged in at the main name."""
-    place = front.url(look, front.names(look)[0])
-    return contextlib.closing(kernel.login(place, password, front.trust(look).context, look.c.host))
+    place = https_front.url(look, https_front.names(look)[0])
+    return contextlib.closing(kernel.login(place, password, https_front.trust(look).context, look.c.host))

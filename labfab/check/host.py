@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..facts.reader import below
-from .look import Look
+from .probe import Look
 from .rows import Doubtful, Unseen, Wrong, check
 
 LOW, FULL = 10.0, 1.0  # percent of a disk that are free

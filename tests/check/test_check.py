@@ -201,8 +201,8 @@ def tried_as_root(monkeypatch, error, sshd="no", powerless="", key="AAAA", held=
     def fresh(*_):
         raise error
 
-    monkeypatch.setattr("labfab.check.doors.connection.fresh", fresh)
-    monkeypatch.setattr("labfab.check.doors.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
+    monkeypatch.setattr("labfab.check.ssh.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.check.ssh.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
     look = seen({"sshd.root": f"port 22;permitrootlogin {sshd};"}, accounts={"root": SimpleNamespace(keys=SimpleNamespace(content=held))})
     return asked("ssh-root", SimpleNamespace(**vars(look) | {"powerless": powerless, "identity": Path("key")}))
 
@@ -310,6 +310,6 @@ def asked(id: str, look) -> Row:
 
 
 def test_the_page_has_every_row_and_the_task_that_mends_it():
-    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
     told = dict(re.findall(r"^\| `([a-z]+-[a-z-]+)` \|.*\| (?:`([^`]+)` )?\|$", page, re.MULTILINE))
     assert told == {check.id: check.mend for check in CHECKS}

@@ -6,8 +6,8 @@ import ssl
 import time
 
 from ..certificates import certificate, own_ca
-from . import front, ports
-from .look import Look
+from . import https_front, ports
+from .probe import Look
 from .rows import PUBLISHED, Doubtful, Unseen, Wrong, check
 
 DAY = 86400
@@ -30,7 +30,7 @@ def reach(look: Look) -> str:
     if not ports.answers(look.c.host, port):
         raise behind(look, port)
     try:
-        protocol = front.served(look).protocol
+        protocol = https_front.served(look).protocol
     except (OSError, IndexError):
         raise Wrong(f"port {port} answers, but not with TLS", server(look)) from None
     return f"{look.c.host}, port {port}, {protocol}"
@@ -53,7 +53,7 @@ def behind(look: Look, port: int) -> Wrong:
 @check("https-tls", "TLS before 1.2 is refused", mend="proxy.apache", needs=["https-reach"], publish=PUBLISHED)
 def version(look: Look) -> str:
     try:
-        with front.line(look, front.ancient()) as there:
+        with https_front.line(look, https_front.ancient()) as there:
             taken = there.version()
     except ssl.SSLError as error:
         if error.reason in ("NO_CIPHERS_AVAILABLE", "NO_PROTOCOLS_AVAILABLE", "NO_CIPHER_MATCH", "UNSUPPORTED_PROTOCOL"):
@@ -66,7 +66,7 @@ def version(look: Look) -> str:
 
 @check("https-days", "the certificate lasts", mend="https.renew", needs=["https-reach"], publish=PUBLISHED)
 def days(look: Look) -> str:
-    found, now = front.served(look).certificate, time.time()
+    found, now = https_front.served(look).certificate, time.time()
     if found.begins > now:
         raise Wrong(f"it begins in {in_days(found.begins - now)}: is the host's clock right, and yours?")
     if found.ends < now:
@@ -84,16 +84,16 @@ def in_days(seconds: float) -> str:
 
 @check("https-chain", "the certificate is vouched for", mend="https.issue", needs=["https-days"], publish=PUBLISHED)
 def chain(look: Look) -> str:
-    trust = front.trust(look)
+    trust = https_front.trust(look)
     trust.context.check_hostname = False  # the next row's question
     try:
-        with front.line(look, trust.context):
+        with https_front.line(look, trust.context):
             return f"by {trust.whom}"
     except ssl.SSLCertVerificationError as error:
-        raise Wrong(flaw(error, front.served(look), trust.whom)) from None
+        raise Wrong(flaw(error, https_front.served(look), trust.whom)) from None
 
 
-def flaw(error: ssl.SSLCertVerificationError, found: front.Served, whom: str) -> str:
+def flaw(error: ssl.SSLCertVerificationError, found: https_front.Served, whom: str) -> str:
     """What is wrong with a chain, in words; of its certificates the days are right if the first one's are."""
     last = found.sent[-1]
     if error.verify_code in ENDED:
@@ -118,22 +118,22 @@ def unknown(last: certificate.Certificate, whom: str) -> str:
 @check("https-names", "the certificate is for every name", mend="https.issue", needs=["https-chain"], publish=PUBLISHED)
 def names(look: Look) -> str:
     """Ask by each name, as a server may show another certificate to each."""
-    context, wanted, missing = front.trust(look).context, front.names(look), []
+    context, wanted, missing = https_front.trust(look).context, https_front.names(look), []
     for name in wanted:
         try:
-            with front.line(look, context, name):
+            with https_front.line(look, context, name):
                 pass
         except ssl.SSLCertVerificationError as error:
             missing.append(name if error.verify_code in OTHER_NAME else f"{name} ({error.verify_message})")
     if missing:
-        raise Wrong(f"not for {', '.join(missing)}, but for {', '.join(front.served(look).certificate.names) or 'none'}")
+        raise Wrong(f"not for {', '.join(missing)}, but for {', '.join(https_front.served(look).certificate.names) or 'none'}")
     return ", ".join(wanted)
 
 
 @check("https-renewal", "the certificate is renewed in time", mend="https.issue", needs=["https-reach", "ssh-login"], publish=PUBLISHED)
 def renewal(look: Look) -> str:
     if look.want.certificate == "self-signed":
-        return by_hand(front.served(look).certificate.days_left)
+        return by_hand(https_front.served(look).certificate.days_left)
     look.needs_root()
     timers = sorted(key.removeprefix("timer.") for key in look.audit if key.startswith("timer."))
     hook = look.facts.acme.hook

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..laptop import kernel, tunnel
 from ..local_state import secrets
 from ..stages.python import FLOOR, is_safe
-from .look import Look
+from .probe import Look
 from .rows import Unseen, Wrong, check
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from labfab.check import front, published, tls
+from labfab.check import https_front, https_published, https_tls
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import Row, answer
 from labfab.errors import SetupError
@@ -216,7 +216,7 @@ def test_our_own_is_renewed_by_hand(home, tmp_path, ca, ends, state, mend):
 def test_why_the_published_port_does_not_answer(port, listen, allowed, problem, detail, mend):
     look = seen(audit={"listen.1": listen} if listen else {}, publish="apache" if port == 443 else "https")
     look.facts.firewall, look.problem = Firewall(True, "deny", frozenset(allowed)), problem
-    found = tls.behind(look, port)
+    found = https_tls.behind(look, port)
     assert detail in found.detail and (found.mend if found.mend is not None else "firewall.enable") == mend
 
 
@@ -237,7 +237,7 @@ def answering(monkeypatch):
             return httpx.Client(base_url=url, transport=httpx.MockTransport(handler))
 
         monkeypatch.setattr(kernel, "visitor", visitor)
-        monkeypatch.setattr(front, "trust", lambda look: front.Trust(None, "nobody"))
+        monkeypatch.setattr(https_front, "trust", lambda look: https_front.Trust(None, "nobody"))
 
     return by
 
@@ -276,7 +276,7 @@ FORM = '<title>Jupyter Server</title><input type="password" name="password" id="
     ("status", "text", "state", "detail", "mend"),
     [
         (200, FORM, "ok", f"https://{NAME}/jupyter/login", ""),
-        (403, "Blocking request with non-local 'Host'", "fail", f"JupyterLab does not know itself as {NAME}", tls.RESTART),
+        (403, "Blocking request with non-local 'Host'", "fail", f"JupyterLab does not know itself as {NAME}", https_tls.RESTART),
         (503, "", "fail", "Apache finds no JupyterLab", "lab.start"),
         (200, "Welcome", "fail", "answers 200, and asks for no password", "proxy.apache"),
         (404, "", "fail", "answers 404", "proxy.apache"),
@@ -302,7 +302,7 @@ def test_jupyters_api_is_known_at_any_port(answering, answers, found):
         return httpx.Response(200 if text else 404, text=text or "no", headers={"server": "TornadoServer/6.6"})
 
     answering(handler)
-    assert published.tells(seen(), 8765) is found
+    assert https_published.tells(seen(), 8765) is found
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(answering):
@@ -311,7 +311,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(answering):
             yield b"x" * 1000
 
     answering(lambda request: httpx.Response(200, content=endless()))
-    assert published.tells(seen(), 8765) is False
+    assert https_published.tells(seen(), 8765) is False
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_what_its_cookies_must_be(answering, monkeypatch, xsrf, login, state, de
     headers = [("set-cookie", f"_xsrf=1; Path=/jupyter/; {xsrf}"), ("set-cookie", f"username-lab=x; Path=/jupyter/; {login}")]
     answering(lambda request: httpx.Response(200, headers=headers))
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
-    monkeypatch.setattr(published, "known", lambda look: "word")
+    monkeypatch.setattr(https_published, "known", lambda look: "word")
     found = asked("https-cookies", seen(publish="apache"))
     assert (found.state, found.detail) == (state, detail)
 
@@ -344,5 +344,5 @@ def test_a_login_that_cannot_be_tried_is_no_refusal(answering, monkeypatch):
 
     answering(handler)
     with pytest.raises(SetupError, match="does not answer"):
-        published.entered(seen(), "word")
+        https_published.entered(seen(), "word")
     assert asked("https-wrong-password", seen()).state == "fail"
