@@ -28,7 +28,7 @@ from ..local_state.aliases import block_of
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
-from ..stages import jupyter
+from ..stages.jupyter import config
 from .rows import Unseen
 
 
@@ -112,7 +112,7 @@ class Look:
     @cached_property
     def url(self) -> str:
         """Where JupyterLab is reached, through a forward that lives as long as this look."""
-        place = jupyter.socket(self.c, self.want) or self.want.lab_port
+        place = config.socket(self.c, self.want) or self.want.lab_port
         return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
 
     @property

@@ -15,7 +15,7 @@ from ..facts.reader import below
 from ..host import connection, login_errors
 from ..host.shell import GONE
 from ..local_state import keypair, known_hosts
-from ..stages.ssh import NO_PASSWORDS
+from ..stages.ssh.hardening import NO_PASSWORDS
 from .probe import Look
 from .rows import Unseen, Wrong, check
 

@@ -64,6 +64,11 @@ class Account(NamedTuple):
     hidden: bool = False  # from macOS's login window
     ours: bool = False  # macOS: labfab made it
 
+    @property
+    def profile(self) -> str:
+        """The file that its login shell reads, whether somebody types into it or not."""
+        return f"{self.home}/{'.zprofile' if self.shell.endswith('zsh') else '.profile'}"
+
 
 class Ssh(NamedTuple):
     socket_activated: bool

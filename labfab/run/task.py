@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,12 @@ from . import guard, recipe
 Begun = Callable[[Connection], None]
 
 
+def namespace(module: str) -> str:
+    """The namespace of the tasks of a module: labfab.stages.lab.kernels belongs to lab, a foreign module to itself."""
+    words = module.split(".")
+    return words[2] if words[:2] == ["labfab", "stages"] else words[-1]
+
+
 class HostTask(Task):
     """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
 
@@ -35,9 +40,8 @@ class HostTask(Task):
 
     @property
     def group(self) -> str:
-        """The namespace that it is called by and journaled under: its module's name, or the one that its module gives as GROUP."""
-        module = sys.modules[self.body.__module__]
-        return getattr(module, "GROUP", module.__name__.rpartition(".")[2])
+        """The namespace that it is called by and journaled under: the folder or module below stages/ that it stands in."""
+        return namespace(self.body.__module__)
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):

@@ -18,7 +18,11 @@ from ..run import recipe as recipes
 from ..run import runner
 from ..run.task import host_task
 from ..settings import Settings
-from ..stages import access, firewall, https, jupyter, keys, lab, packages, power, proxy, python, ssh, system, tunnel, user
+from ..stages import firewall, https, jupyter, keys, lab, power, proxy, python, ssh, system, tunnel, user
+from ..stages.keys import authorized_keys
+from ..stages.lab import server
+from ..stages.ssh import hardening
+from ..stages.system import packages
 
 UBUNTU = (
     ("user", user.add),
@@ -41,11 +45,11 @@ MACOS = (
     ("update", system.update),
     ("user", user.add),
     ("keys", keys.copy),
-    ("Remote Login", access.restrict),
+    ("Remote Login", ssh.restrict),
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    ("port 22", access.close_port_22),
+    ("port 22", ssh.close_port_22),
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
@@ -59,8 +63,8 @@ MACOS = (
 AHEAD = {
     "packages": runner.Ahead((), packages.due, packages.prepare),
     "Python": runner.Ahead(("keys",), python.due, python.prepare),
-    "Jupyter": runner.Ahead(("port",), lab.due, jupyter.configure),
-    "Lab": runner.Ahead(("port", "update"), lab.due, lab.start_early, needs=("Python", "Jupyter")),
+    "Jupyter": runner.Ahead(("port",), server.due, jupyter.configure),
+    "Lab": runner.Ahead(("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
@@ -107,13 +111,13 @@ def follow(c: Connection, stages: runner.Stages, ahead: Mapping[str, runner.Ahea
 def look_ahead(c: Connection, want: Settings) -> None:
     """Refuse, before the host is touched, what would stop a later stage."""
     platform(c).refuse(c, want)
-    keys.given_lines(want)
+    authorized_keys.given_lines(want)
     if want.published and want.certificate == "letsencrypt":
         acme.refuse(c, want)
     if want.publish == "apache":
         proxy.refuse(c)
     if facts(c).ssh.ports - platform(c).kept_ports(c) != {want.ssh_port}:
-        ssh.refuse(c, want.ssh_port)
+        hardening.refuse(c, want.ssh_port)
 
 
 @host_task(name="plan", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it", **RECIPE})

@@ -9,12 +9,13 @@ Constraints:
 
 from __future__ import annotations
 
+import pkgutil
 import shlex
 from collections.abc import Sequence
 
 from fabric import Connection
 
-from .. import console
+from .. import console, stages
 from ..certificates import trust, vault
 from ..errors import SetupError
 from ..facts import facts
@@ -34,12 +35,10 @@ from ..run import guard, recipe
 from ..run.guard import guarded
 from ..run.task import refuse_company
 from ..settings import Settings
-from ..stages import lab
+from ..stages.lab import server
 
-STAGES = (
-    "user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab", "power", "https", "proxy", "shortcuts", "files",
-    "backup",
-)  # fmt: skip
+# A tunnel changes nothing on the host.
+STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
 LAST = ("keys", "user")  # what is left of these goes over the original login
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
 
@@ -103,7 +102,7 @@ class Undo:
         tunnel.close(alias_of(self.c, Settings.of(self.c)))
         have = facts(self.c).lab
         if have.pid and have.owner == Settings.of(self.c).jupyter_user:
-            self.run(fill(lab.STOP, have.pid, have.pid))
+            self.run(fill(server.STOP, have.pid, have.pid))
 
     def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
         """Take back what decides who gets in, prove the login of before and go on over it; False where that fails."""

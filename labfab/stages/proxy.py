@@ -20,7 +20,7 @@ from ..host.session import Host
 from ..platforms import platform
 from ..run.task import host_task
 from ..settings import Settings, is_address, sources
-from . import https
+from .https import certificate
 
 if TYPE_CHECKING:
     from ..facts.records import Proxy
@@ -46,7 +46,7 @@ ON = APACHE.replace("%", "%%") + "site_on"
 def apache(c: Connection) -> None:
     """Publish JupyterLab through Apache, with TLS."""
     refuse(c)
-    host, place = Host.of(c), https.place(c).folder
+    host, place = Host.of(c), certificate.place(c).folder
     if ours(facts(c).proxy.fault):  # then Apache tells of nothing else
         change(c, "a2dissite -q zz-labfab", why="disable our site, which Apache cannot read", undo=("apache_site",), keep=FOLDERS)
         refuse(c)
@@ -68,7 +68,7 @@ def follow(c: Connection) -> None:
     want = Settings.of(c)
     apache(c) if want.publish == "apache" else off(c)
     if want.published:
-        https.forsake(c)
+        certificate.forsake(c)
 
 
 @host_task
@@ -128,7 +128,7 @@ def reasons(c: Connection) -> Iterator[str]:
         yield f"{have.hands_on} hands requests to port {want.lab_port} already, without TLS: take these lines out"
     if have.version and not have.listens:
         yield "Apache is told nowhere to listen on port 443: add the line `Listen 443` to /etc/apache2/ports.conf"
-    yield from clashes(have, https.names(c), want.base_url)
+    yield from clashes(have, certificate.names(c), want.base_url)
 
 
 def ours(fault: str) -> bool:
@@ -164,12 +164,12 @@ def upgrades(version: str) -> bool:
 
 def rendered(c: Connection) -> str:
     """Our site, as Apache is to read it."""
-    want, names = Settings.of(c), [vhosts.host(name.lower()) for name in https.names(c)]
+    want, names = Settings.of(c), [vhosts.host(name.lower()) for name in certificate.names(c)]
     # Apache writes no IPv6 address into a redirect as browsers read it; and where JupyterLab has all paths of an address,
     # the site that is there at 80 would lose them.
     kept = [name for name in names if ":" not in name and not (want.base_url == "/" and is_address(name))]
     return template(
-        names=names, redirected=kept, folder=https.place(c).folder, port=want.lab_port, base_url=want.base_url,
+        names=names, redirected=kept, folder=certificate.place(c).folder, port=want.lab_port, base_url=want.base_url,
         base_re=re.escape(want.base_url), bare_re=re.escape(want.base_url.rstrip("/")), upgrade=upgrades(facts(c).proxy.version),
         strict=want.certificate == "letsencrypt" and want.base_url == "/",
     )  # fmt: skip

@@ -19,7 +19,6 @@ from ..platforms import conda, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
-from .launch import profile
 
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
 FLOOR = (2, 21)
@@ -157,7 +156,7 @@ def init_shell(c: Connection) -> None:
         return
     account, then = facts(c).accounts[want.jupyter_user], {f"python.shell.{kind}": "yes"}
     if kind == "venv":
-        line, file = PROFILE % folder, profile(account)
+        line, file = PROFILE % folder, account.profile
         why, undo = f"put ~/{folder}/bin first in login shells", ("lines %s" + " %s" * 2, file, *line.split("\n")[1:3])
         change(c, "printf %%s %s >>%s", line, file, user=account.name, why=why, undo=undo, keep=[file], then=then)
     else:

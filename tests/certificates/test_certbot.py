@@ -5,7 +5,7 @@ import pytest
 from labfab.certificates import acme, renewal
 from labfab.errors import SetupError
 from labfab.host.shell import Result
-from labfab.stages import https
+from labfab.stages.https import certificate
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -39,12 +39,12 @@ def asked(model) -> str:
 def test_it_is_got_once(host):
     """A second run finds all of it in the one round trip of the facts."""
     model = host()
-    https.issue(model.c)
+    certificate.issue(model.c)
     folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
     assert model.whys[-6:] == ["install openssl, certbot", GET, *folders, "let certbot hand each new certificate on", HAND]
     assert "--standalone" in asked(model) and f"-d {NAME}" in asked(model) and acme.SERVERS[""] in asked(model)
     assert "-m you@example.org" in asked(model) and "--force-renewal" not in asked(model)
-    https.issue(model.again())
+    certificate.issue(model.again())
     assert model.whys == [] and len(model.told) == 1
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_asked_without_a_mail_address(host):
     """Nor is the host touched."""
     model = host(email="")
     with pytest.raises(SetupError, match="Let's Encrypt wants a mail address for your account there: set email"):
-        https.letsencrypt(model.c)
+        certificate.letsencrypt(model.c)
     assert model.writes == []
 
 
@@ -61,7 +61,7 @@ def test_a_name_without_an_address_is_told_before_the_server_is_asked(host):
     model = host()
     model.answers.insert(0, (LEADS, Result(0, f"203.0.113.5 \n{NAME} \n", "")))
     with pytest.raises(SetupError, match=f"{NAME} has no address in the DNS: add a record for it that leads to 203.0.113.5"):
-        https.letsencrypt(model.c)
+        certificate.letsencrypt(model.c)
     assert GET not in model.whys
 
 
@@ -69,7 +69,7 @@ def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
     """/etc/hosts has 127.0.1.1 for it there."""
     model = host()
     model.answers.insert(0, (LEADS, Result(0, f"203.0.113.5 \n{NAME} 127.0.1.1 \n", "")))
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     assert GET in model.whys
 
 
@@ -87,88 +87,88 @@ def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
 def test_what_answers_at_port_80_decides_how(host, holder, settings, words, packages):
     """And the next run keeps to that, as the renewals do."""
     model = host(holder, **settings)
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     assert words in asked(model) and f"install {packages}" in model.whys
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert model.whys == []
 
 
 def test_a_web_server_of_another_kind_needs_its_folder(host):
     """Certbot could not answer beside it."""
     with pytest.raises(SetupError, match="nginx answers at port 80: set webroot to the folder that it serves there"):
-        https.letsencrypt(host("nginx").c)
+        certificate.letsencrypt(host("nginx").c)
 
 
 def test_what_came_to_port_80_later_is_taken_into_account(host):
     """Else the renewals would fail, weeks later and with nobody looking."""
     model = host()
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     model.sections["ssh"]["listening.80"] = "apache2"
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert "--apache" in asked(model) and "--force-renewal" in asked(model)
     del model.sections["ssh"]["listening.80"]  # it is down just now
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert model.whys == []
 
 
 def test_a_way_of_your_own_choice_stays(host):
     """What was set with `certbot reconfigure` renews well."""
     model = host()
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     text = model.file("acme", "renewal").replace("standalone", "dns-ovh")
     model.set_file("acme", "renewal", text, "644 root")
     model.sections["ssh"]["listening.80"] = "nginx"
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert model.whys == []
 
 
 def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(host):
     """From staging to the real server is the way of trying."""
     model = host(acme_server="staging")
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     assert acme.SERVERS["staging"] in asked(model)
     del model.lab["acme_server"]
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(model.whys)
     with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
-        https.letsencrypt(model.again(), staging=True)
+        certificate.letsencrypt(model.again(), staging=True)
     model.lab["names"] = [NAME, "www.example.org"]
     model.answers.insert(0, (LEADS, Result(0, "203.0.113.5 \n", "")))
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert f"-d {NAME} -d www.example.org" in asked(model)
 
 
 def test_a_certificate_that_was_renewed_is_handed_on_again(host):
     """Where the hook could not, or somebody changed what is served."""
     model = host()
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     model.sections["https"]["key"] = "644 lab"
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert model.whys == [HAND]
-    https.renew(model.again())
+    certificate.renew(model.again())
     assert model.whys == [f"renew the certificate for {NAME}"]  # certbot ran the hook
 
 
 def test_a_certbot_that_was_removed_comes_back(host):
     """The certificate is good, but nothing would renew it."""
     model = host()
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     for name in ("program", "renews.certbot.timer"):
         del model.sections["acme"][name]
     del model.sections["system"]["package.certbot"]
-    https.renew(model.again())
+    certificate.renew(model.again())
     assert model.whys == ["install certbot", f"renew the certificate for {NAME}"]
 
 
 def test_from_one_kind_of_certificate_to_the_other(host):
     """No hook stays behind that would put the old kind back."""
     model = host(certificate="self-signed")
-    https.issue(model.c)
+    certificate.issue(model.c)
     model.lab["certificate"] = "letsencrypt"
-    https.issue(model.again())
+    certificate.issue(model.again())
     assert model.whys[-1] == HAND and "ca.stat" not in model.sections["https"]
     model.lab["certificate"] = "self-signed"
-    https.issue(model.again())
+    certificate.issue(model.again())
     assert "let certbot forget the certificate" in model.whys
     assert not {"hook.stat", "renewal.stat"} & set(model.sections["acme"])
 
@@ -178,7 +178,7 @@ def test_a_host_that_shuts_port_80_is_told(host):
     model = host()
     model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
     with pytest.raises(SetupError, match="port 80 is closed in the firewall, and the server asks there: firewall.enable"):
-        https.letsencrypt(model.c)
+        certificate.letsencrypt(model.c)
 
 
 # One that is there, and addresses -------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_no_second_certbot_beside_one_that_is_there(host):
     """Two would renew twice."""
     model = host()
     model.sections["acme"] |= {"program": "/snap/bin/certbot", "snap": "yes", "renews.snap.certbot.renew.timer": "yes"}
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     assert "install openssl" in model.whys and asked(model).count("/snap/bin/certbot") == 1
     assert not any(why.startswith("renew by") for why in model.whys)
 
@@ -206,20 +206,20 @@ def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
     model = host()
     model.sections["acme"]["program"] = program
     model.install("openssl", *([package] if package else []))
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     assert model.whys[-1] == f"renew by {unit}"
     assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (unit == "labfab-certbot.timer")
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert model.whys == []
 
 
 def test_an_address_needs_a_new_certbot(host):
     """By snap where there is none; an old one is named, for two of them would be one too many."""
     with pytest.raises(SetupError, match="for an address needs certbot 5.3 or newer, which comes as a snap: install snapd there first"):
-        https.letsencrypt(host(names=["203.0.113.5"]).c)
+        certificate.letsencrypt(host(names=["203.0.113.5"]).c)
     model = host(names=["203.0.113.5"])
     model.sections["acme"]["snap"] = "yes"
-    https.letsencrypt(model.again())
+    certificate.letsencrypt(model.again())
     assert "/snap/bin/certbot certonly" in asked(model) and "install certbot's snap" in model.whys
     assert "--ip-address 203.0.113.5 --preferred-profile shortlived" in asked(model) and "-d " not in asked(model)
 
@@ -231,19 +231,19 @@ def test_an_old_certbot_is_named_with_what_it_would_take(host, version, least, s
     model.sections["acme"]["program"] = "/usr/bin/certbot"
     model.answers.append(("--version", Result(0, version, "")))
     with pytest.raises(SetupError, match=rf"needs certbot {least} or newer, and /usr/bin/certbot is {version.replace(' ', '.')}: "):
-        https.letsencrypt(model.c)
+        certificate.letsencrypt(model.c)
 
 
 def test_apache_alone_cannot_answer_for_an_address(host):
     """Its plugin knows names only."""
     with pytest.raises(SetupError, match="set webroot, e.g. /var/www/html"):
-        https.letsencrypt(host(names=["203.0.113.5"], publish="apache").c)
+        certificate.letsencrypt(host(names=["203.0.113.5"], publish="apache").c)
 
 
 def test_the_plan_shows_it_all_and_writes_nothing(host):
     """On a bare host too, where nothing of it is there."""
     model = host(dry=True)
-    https.issue(model.c)
+    certificate.issue(model.c)
     assert model.writes == [] and GET in model.planned and HAND in model.planned
     assert not any(why.startswith("renew by") for why in model.planned)  # the package brings its timer along
 
@@ -251,7 +251,7 @@ def test_the_plan_shows_it_all_and_writes_nothing(host):
 def test_the_hook_is_for_our_certificate_alone(host):
     """It quotes the folder, and reloads only what serves."""
     model = host(publish="apache")
-    https.letsencrypt(model.c)
+    certificate.letsencrypt(model.c)
     text = model.file("acme", "hook")
     assert "account=root folder=/etc/labfab/tls" in text and "reload apache2" in text and "= labfab ] || exit 0" in text
     assert model.wrote("let certbot hand each new certificate on").mode == "755"

@@ -9,7 +9,9 @@ from labfab.errors import SetupError
 from labfab.facts import records
 from labfab.host import account_files
 from labfab.host.changes import fill
-from labfab.stages import jupyter, keys, user
+from labfab.stages import user
+from labfab.stages.jupyter import config
+from labfab.stages.keys import authorized_keys
 from tests import fake as models
 from tests.facts.test_facts import ME, read
 
@@ -46,7 +48,7 @@ def test_jupyter_stops_at_such_a_link(fake, key):
     model.again()
     model.sections["jupyter"][key] = "/etc"
     with pytest.raises(SetupError, match="a link in the home of lab leads to /etc, which is not lab's: .* remove the link"):
-        jupyter.configure(model.c)
+        config.configure(model.c)
     assert model.whys == []
 
 
@@ -58,7 +60,7 @@ def test_keys_stop_at_such_a_link(fake, key):
     model.again()
     model.sections["accounts"][f"lab.{key}"] = "/etc/shadow"
     with pytest.raises(SetupError, match="a link in the home of lab leads to /etc/shadow"):
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
     assert model.whys == []
 
 
@@ -66,7 +68,7 @@ def test_the_link_of_another_account_is_told(fake, capsys):
     """Its keys are not taken over, and the run goes on."""
     model = fake()
     model.sections["accounts"]["root.keys.link"] = "/data/keys"
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert "a link in the home of root leads to /data/keys, which is not root's: it is not followed" in capsys.readouterr().err
 
 
@@ -76,7 +78,7 @@ def test_modes_are_the_accounts_own_work(fake):
     user.add(model.c)
     model.again()
     model.sections["jupyter"]["folder_stat"] = "755 root"
-    jupyter.configure(model.c)
+    config.configure(model.c)
     made = [(write.user, write.command.split()[0]) for write in model.writes if write.why.endswith(".jupyter private")]
     assert made == [("root", "home=$(cd"), ("student", "mkdir")]
 

@@ -17,7 +17,12 @@ from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.run import guard
 from labfab.settings import Settings
-from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
+from labfab.stages import firewall, python, user
+from labfab.stages.jupyter import config
+from labfab.stages.keys import authorized_keys
+from labfab.stages.lab import server
+from labfab.stages.ssh import hardening
+from labfab.stages.system import updates
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -36,8 +41,8 @@ HOSTILE = [
     "\t",
 ]
 STAGES = [
-    system.update, system.reboot, user.add, keys.copy, ssh.disable_passwords, ssh.disable_root, ssh.change_port,
-    firewall.enable, python.install, python.init_shell, jupyter.configure, lab.start, lab.stop,
+    updates.update, updates.reboot, user.add, authorized_keys.copy, hardening.disable_passwords, hardening.disable_root, hardening.change_port,
+    firewall.enable, python.install, python.init_shell, config.configure, server.start, server.stop,
 ]  # fmt: skip
 
 
@@ -378,10 +383,10 @@ def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
 def test_the_end_tells_how_much_was_changed(fake, capsys):
     """Once, by the outermost task, in words."""
     model = fake()
-    ssh.disable_root(model.c)
+    hardening.disable_root(model.c)
     said = capsys.readouterr().out
     assert said.count("changes") == 1 and said.rstrip().endswith(f"{len(model.planned)} changes")
-    ssh.disable_root(model.again())
+    hardening.disable_root(model.again())
     assert capsys.readouterr().out.rstrip().endswith("nothing to change")
 
 

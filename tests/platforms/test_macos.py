@@ -14,11 +14,13 @@ from labfab.local_state import secrets
 from labfab.on_host import loader
 from labfab.platforms import macos, platform
 from labfab.settings import Settings
-from labfab.stages import access, firewall, keys, rotate, ssh, user
+from labfab.stages import firewall, user
+from labfab.stages.keys import authorized_keys, rotation
+from labfab.stages.ssh import hardening, remote_login
 from tests.fake import alone, fake  # noqa: F401
 from tests.fake_mac import turn_into_mac
 
-ACCESS = (user.add, keys.copy, access.restrict, ssh.disable_passwords, ssh.disable_root, ssh.change_port)
+ACCESS = (user.add, authorized_keys.copy, remote_login.restrict, hardening.disable_passwords, hardening.disable_root, hardening.change_port)
 
 
 @pytest.fixture
@@ -95,10 +97,10 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
 def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
     """But for one that was not in force; the way back names the list of before."""
     model = mac()
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     model.sections["ssh"] |= {"access": state, "member.user:ada": "yes"}
     model.again()
-    access.restrict(model.c)
+    remote_login.restrict(model.c)
     wanted = f"group:admin {kept}user:admin user:lab"
     assert model.writes[0].command == f"set_access on {wanted}" and f"admin and lab{others} log in" in model.whys[0]
     assert f'"undo": ["set_access {state} group:admin user:ada"]' in "".join(model.told)
@@ -107,22 +109,22 @@ def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state
 
 def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     model = mac()
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     old = model.file("accounts", "lab.keys")
     model.again()
-    monkeypatch.setattr(rotate, "prove_dead", lambda c, want, path: None)  # the model's sshd looks at no key
-    rotate.rotate(model.c)
+    monkeypatch.setattr(rotation, "prove_dead", lambda c, want, path: None)  # the model's sshd looks at no key
+    rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
     assert new and old and new != old and model.file("accounts", "lab.keys") == new
 
 
 def test_a_list_that_shuts_out_is_taken_back(mac):
     model = mac()
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     model.again()
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not let only the accounts.*taken everything back"):
-        access.restrict(model.c)
+        remote_login.restrict(model.c)
     assert model.guard == ["arm", "revert"]
 
 
@@ -148,28 +150,28 @@ def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
 
 def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     model = mac(close_port_22=True)
-    go(model, keys.copy, ssh.change_port)
+    go(model, authorized_keys.copy, hardening.change_port)
     assert facts(model.c).ssh.ports == {22, 2222}
     model.again()
-    access.close_port_22(model.c)
+    remote_login.close_port_22(model.c)
     assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222  # it went over before
     model.again()
     model.c.port = 2222
-    assert go(model, ssh.change_port, access.close_port_22) == []
+    assert go(model, hardening.change_port, remote_login.close_port_22) == []
 
 
 def test_port_22_does_not_close_where_it_is_the_only_one(mac):
     model = mac()
     with pytest.raises(SetupError, match="sshd listens at port 22 alone: ssh.change-port first"):
-        access.close_port_22(model.c)
+        remote_login.close_port_22(model.c)
     assert model.writes == []
 
 
 def test_another_port_of_ours_is_listened_at_beside_the_old_one_first(mac):
     model = mac()
-    go(model, keys.copy, ssh.change_port)
+    go(model, authorized_keys.copy, hardening.change_port)
     model.again()
-    ssh.change_port(model.c, port=2200)
+    hardening.change_port(model.c, port=2200)
     texts = [plistlib.loads(write.text.encode())["Sockets"]["Listeners"] for write in model.writes if write.path]
     assert texts == [[{"SockServiceName": "2200"}, {"SockServiceName": "2222"}], {"SockServiceName": "2200"}]
     assert facts(model.c).ssh.ports == {22, 2200}

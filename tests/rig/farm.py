@@ -26,14 +26,19 @@ import pytest
 from labfab.host import shell
 from labfab.local_state import ssh_config
 from labfab.on_host import loader
-from labfab.stages import firewall, jupyter, keys, lab, python, ssh, system, user
+from labfab.stages import firewall, python, user
+from labfab.stages.jupyter import config as jupyter
+from labfab.stages.keys import authorized_keys
+from labfab.stages.lab import server as lab
+from labfab.stages.ssh import hardening
+from labfab.stages.system import updates
 
 from .fab import make_key
 from .places import REPO
 from .ports import free_port
 
 STAGES = (
-    system.update, user.add, keys.copy, ssh.disable_passwords, ssh.disable_root, ssh.change_port, firewall.enable, python.install,
+    updates.update, user.add, authorized_keys.copy, hardening.disable_passwords, hardening.disable_root, hardening.change_port, firewall.enable, python.install,
     jupyter.configure, lab.start,
 )  # fmt: skip
 SETTINGS = {"python": "venv"}

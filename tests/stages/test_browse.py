@@ -12,8 +12,10 @@ from labfab.laptop import browser
 from labfab.laptop import tunnel as process
 from labfab.laptop.tunnel import Tunnel
 from labfab.local_state import secrets, ssh_config
-from labfab.stages import browse, lab, python
+from labfab.stages import python
 from labfab.stages import tunnel as stage
+from labfab.stages.lab import open
+from labfab.stages.lab import server as lab
 
 TOKEN = "0123456789abcdef" * 3
 
@@ -54,12 +56,12 @@ def running(fake, alone):
 def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(running, opened, capsys):
     """Nothing is started beside what runs, and the token is kept for its owner only."""
     model = running()
-    browse.open_(model.c)
+    open.open_(model.c)
     assert opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.whys == [] and model.told
     assert secrets.place("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
-    browse.open_(model.again())
+    open.open_(model.again())
     assert opened[1:] == opened[:1] and model.told == []
-    browse.open_(Context(Config()))
+    open.open_(Context(Config()))
     said = capsys.readouterr().out
     assert len(opened) == 3 and "in your browser: http://127.0.0.1:9000/lab" in said and TOKEN not in said
 
@@ -67,7 +69,7 @@ def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(run
 def test_a_token_that_no_longer_serves_is_fetched_anew(running, opened):
     model = running()
     secrets.store("homelab", "jupyter-token", "old")
-    browse.open_(model.c)
+    open.open_(model.c)
     assert opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.told
 
 
@@ -76,7 +78,7 @@ def test_what_does_not_run_is_started(running, opened, monkeypatch):
     started = []
     monkeypatch.setattr(lab, "start", lambda c: started.append(Host.of(c).label))
     model.sections["lab"].clear()
-    browse.open_(model.c)
+    open.open_(model.c)
     assert started and opened
 
 
@@ -106,7 +108,7 @@ def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, 
     server(model, **OTHERS[words])
     said = f"has other settings .{words} yours: port 9999 of 127.0.0.1, http, /.: give its recipe with -f"
     with pytest.raises(SetupError, match=said) as told:
-        browse.open_(model.c)
+        open.open_(model.c)
     assert model.writes == [] and opened == [] and "\n" not in told.value.message
 
 
@@ -124,7 +126,7 @@ def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings,
     model, started = running(**settings), []
     monkeypatch.setattr(lab, "start", lambda c: started.append(c))
     server(model, **keys)
-    browse.open_(model.c)
+    open.open_(model.c)
     assert started and opened
 
 
@@ -135,7 +137,7 @@ def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, m
     model.sections["lab"].clear()
     model.answers = [("jpserver", Result(0, "port 8888\n", ""))]
     with pytest.raises(SetupError, match="has other settings [(]port 8888; yours: .*give its recipe with -f"):
-        browse.open_(model.c)
+        open.open_(model.c)
     assert model.writes == []
 
 
@@ -150,7 +152,7 @@ def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatc
 
     monkeypatch.setattr(lab, "start", start)
     with pytest.raises(SetupError, match="port 9999 is taken by python3 of eve"):
-        browse.open_(model.c)
+        open.open_(model.c)
     assert opened == [] and secrets.load("homelab", "jupyter-token") is None
 
 
@@ -161,12 +163,12 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(running
     monkeypatch.setattr(process, "code", lambda url, token: sent.append(token) or 200)
     model.sections["lab"] |= {"owner": "eve", "holder": "python3"}
     with pytest.raises(SetupError, match="taken by python3 of eve"):
-        browse.open_(model.c)
+        open.open_(model.c)
     assert sent == [] and opened == []
     model.sections["lab"] |= {"owner": "lab"}
-    browse.open_(model.again())
+    open.open_(model.again())
     assert sent == [] and model.told
-    browse.open_(model.again())  # by the ssh that was looked at then
+    open.open_(model.again())  # by the ssh that was looked at then
     assert sent == [TOKEN] and model.told == []
 
 
@@ -175,16 +177,16 @@ def test_a_published_one_is_opened_by_its_public_name(running, opened, capsys, m
     """No tunnel: browsers reach it."""
     monkeypatch.setattr(process, "open", None)
     model = running(publish=publish, names=["lab.example.org"])
-    browse.open_(model.c)
+    open.open_(model.c)
     assert opened == [("homelab", url, TOKEN)]
     capsys.readouterr()
-    browse.url(model.again())
+    open.url(model.again())
     assert capsys.readouterr().out == f"{url}lab\n"
 
 
 def test_without_a_screen_the_address_is_told(running, opened, capsys, monkeypatch):
     monkeypatch.setattr(browser, "there", lambda: False)
-    browse.open_(running().c)
+    open.open_(running().c)
     assert opened == [] and "no browser can be opened here; JupyterLab is at http://127.0.0.1:9000/lab" in capsys.readouterr().out
 
 
@@ -192,13 +194,13 @@ def test_only_on_request_the_token_is_printed(running, opened, capsys, monkeypat
     model = running()
     monkeypatch.setattr(process, "status", lambda alias: Tunnel(alias, 9000, 9999, 7))
     capsys.readouterr()
-    browse.url(model.c)
+    open.url(model.c)
     assert capsys.readouterr().out == "http://127.0.0.1:9000/lab\n"
-    browse.url(model.c, with_token=True)
+    open.url(model.c, with_token=True)
     assert capsys.readouterr().out == f"http://127.0.0.1:9000/?token={TOKEN}\n"
     monkeypatch.setattr(process, "status", lambda alias: None)
     with pytest.raises(SetupError, match="no tunnel is open: lab.open"):
-        browse.url(model.c)
+        open.url(model.c)
 
 
 def test_a_host_that_sleeps_or_moved_is_told_in_one_line(running, opened, monkeypatch):
@@ -209,17 +211,17 @@ def test_a_host_that_sleeps_or_moved_is_told_in_one_line(running, opened, monkey
     secrets.store("homelab", "jupyter-token", TOKEN)
     monkeypatch.setattr(stage.tunnel, "open", away)
     with pytest.raises(SetupError, match="right[?] If it sleeps, wake it; if it moved, correct HostName of homelab in .*config$"):
-        browse.open_(model.c)
+        open.open_(model.c)
 
 
 def test_a_configuration_without_a_token_names_the_way(running, opened):
     model = running()
     model.set_file("jupyter", "config", "{}", "600 lab")
     with pytest.raises(SetupError, match="has no token: type jupyter.configure"):
-        browse.open_(model.c)
+        open.open_(model.c)
 
 
 def test_a_plan_opens_nothing(running, opened, capsys):
     model = running(dry=True)
-    browse.open_(model.c)
+    open.open_(model.c)
     assert opened == [] and model.told == [] and "would start JupyterLab" in capsys.readouterr().out

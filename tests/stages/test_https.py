@@ -9,7 +9,9 @@ from labfab.errors import SetupError
 from labfab.host import alias
 from labfab.host.session import Host
 from labfab.local_state import secrets
-from labfab.stages import https, proxy, trust
+from labfab.stages import proxy
+from labfab.stages.https import browsers
+from labfab.stages.https import certificate as https
 from tests import fake_commands
 from tests.fake import ADDRESS
 
@@ -317,5 +319,5 @@ def test_what_apache_serves_is_not_deleted(served):
 
 def test_lets_encrypts_needs_no_trust(fake, capsys):
     model = fake(publish="https", certificate="letsencrypt", email="me@example.org", names=["lab.example.org"])
-    trust.trust(model.c)
+    browsers.trust(model.c)
     assert "browsers trust Let's Encrypt already" in capsys.readouterr().out

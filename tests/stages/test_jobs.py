@@ -8,7 +8,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
-from labfab.stages import jobs, python
+from labfab.stages import python
+from labfab.stages.lab import notebook_jobs
 
 STATE = {
     "job": "3", "notebook": "a\x1b[2J.ipynb", "state": "failed", "kernel": "python3", "folder": "/home/lab/notebooks", "cell": 2,
@@ -38,7 +39,7 @@ def test_a_plan_tells_what_would_be_put_there(fake, notebook):
     model = fake(python="venv", dry=True)
     python.install(model.c)
     model.answers = [("echo folder", Result(1, "", ""))]
-    jobs.submit(model.c, notebook)
+    notebook_jobs.submit(model.c, notebook)
     assert model.planned[-5:] == [
         "let lab's programs run on after logout", "make /home/lab/.local/share/labfab", "put job.py there, for jobs",
         "put jobs.py there, for jobs", "submit it's $(a).ipynb",
@@ -50,16 +51,16 @@ def test_what_is_there_already_is_not_put_again(fake, notebook):
     """Only a program that differs is."""
     model = fake(python="venv", dry=True)
     python.install(model.c)
-    same = base64.b64encode((jobs.CODE / "job.py").read_bytes()).decode()
+    same = base64.b64encode((notebook_jobs.CODE / "job.py").read_bytes()).decode()
     model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
-    jobs.submit(model.c, notebook)
+    notebook_jobs.submit(model.c, notebook)
     assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == ["put jobs.py there, for jobs"]
 
 
 def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alone):
     """And without JupyterLab on the host the next step is named."""
     with pytest.raises(SetupError, match="there is no"):
-        jobs.submit(ready.c, str(alone / "none.ipynb"))
+        notebook_jobs.submit(ready.c, str(alone / "none.ipynb"))
     assert ready.questions == [] and ready.writes == []
 
 
@@ -67,21 +68,21 @@ def test_without_jupyterlab_the_task_is_named(fake, notebook):
     """Nothing is put on such a host."""
     model = fake()
     with pytest.raises(SetupError, match="JupyterLab is not installed for lab .*: type python.install first"):
-        jobs.submit(model.c, notebook)
+        notebook_jobs.submit(model.c, notebook)
     assert model.writes == []
 
 
 def test_states_are_told_in_a_line_each(ready, capsys):
     """With nothing in it that a terminal would obey."""
     capsys.readouterr()
-    jobs.jobs(ready.c)
+    notebook_jobs.jobs(ready.c)
     assert capsys.readouterr().out == "   3  failed     cell 2/5      1 min 10 s  a?[2J.ipynb  ValueError: no\n"
 
 
 def test_states_are_told_to_programs(ready, capsys):
     """Without what is the runner's own business."""
     capsys.readouterr()
-    jobs.jobs(ready.c, json=True)
+    notebook_jobs.jobs(ready.c, json=True)
     told = json.loads(capsys.readouterr().out)["jobs"]
     assert told == [{key: value for key, value in STATE.items() if key not in ("boot", "pid")}]
 
@@ -90,25 +91,25 @@ def test_only_the_newest_are_told(ready, capsys):
     """A long history stays a few lines."""
     ready.answers = [("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE] * 13}), ""))]
     capsys.readouterr()
-    jobs.jobs(ready.c)
+    notebook_jobs.jobs(ready.c)
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == jobs.SHOWN + 1 and "3 older" in told[-1]
+    assert len(told) == notebook_jobs.SHOWN + 1 and "3 older" in told[-1]
 
 
 def test_none_at_all_is_no_error_to_list_but_to_fetch(ready, capsys):
     """What to type first is named both times."""
     ready.answers = [("jobs.py", Result(0, '{"jobs": []}', ""))]
-    jobs.jobs(ready.c)
+    notebook_jobs.jobs(ready.c)
     assert "there are no jobs yet: lab.submit NOTEBOOK" in capsys.readouterr().out
     with pytest.raises(SetupError, match="no jobs yet: lab.submit"):
-        jobs.fetch(ready.c)
+        notebook_jobs.fetch(ready.c)
 
 
 def test_only_what_runs_is_ended(ready):
     """Number 3 has failed already."""
     for job in ("3", "4"):
         with pytest.raises(SetupError, match=f"no job {job} is running: lab.jobs"):
-            jobs.cancel(ready.c, job)
+            notebook_jobs.cancel(ready.c, job)
     assert ready.writes == []
 
 
@@ -116,7 +117,7 @@ def test_what_the_host_says_is_told(ready):
     """Its last words are the error."""
     ready.answers = [("jobs.py fetch", Result(1, "", "there is no job 9: lab.jobs lists them\n"))]
     with pytest.raises(SetupError, match="there is no job 9: lab.jobs"):
-        jobs.fetch(ready.c, job="9")
+        notebook_jobs.fetch(ready.c, job="9")
 
 
 def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
@@ -125,5 +126,5 @@ def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
     model.add_account("lab")
     notebook = base64.b64encode(zlib.compress(b"{}")).decode()
     model.answers = [("jobs.py fetch", Result(0, json.dumps({"state": STATE, "notebook": notebook}), ""))]
-    jobs.fetch(model.c, to=str(alone / "new"))
+    notebook_jobs.fetch(model.c, to=str(alone / "new"))
     assert not (alone / "new").exists() and f"would write {alone}/new/a_[2J.executed.ipynb" in capsys.readouterr().out

@@ -6,7 +6,9 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.local_state import passwords, secrets
-from labfab.stages import jupyter, password, user
+from labfab.stages import user
+from labfab.stages.jupyter import config as jupyter
+from labfab.stages.jupyter import passwords as password
 
 WRITE = "write Jupyter's configuration"
 MADE = ["make /home/lab/notebooks", "make /home/lab/.jupyter private", WRITE]

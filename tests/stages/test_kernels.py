@@ -10,7 +10,8 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.changes import fill
 from labfab.host.shell import Result
-from labfab.stages import activity, kernels, lab, python
+from labfab.stages import python
+from labfab.stages.lab import kernels, server, usage
 
 KERNEL = {"id": "0" * 36, "name": "python3", "execution_state": "busy", "last_activity": "2026-01-01T00:00:00Z"}
 
@@ -116,10 +117,10 @@ def home(tmp_path):
 
 def asked(home, pid: str) -> dict[str, str]:
     """Run the script for real; the calls are left in a file."""
-    script = fill(activity.ACTIVITY, str(home), "http://127.0.0.1:9999/", "", pid)
+    script = fill(usage.ACTIVITY, str(home), "http://127.0.0.1:9999/", "", pid)
     environment = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment, check=True)
-    return activity.parse(done.stdout, ("activity",))["activity"]
+    return usage.parse(done.stdout, ("activity",))["activity"]
 
 
 @pytest.mark.parametrize("data", [".local/share/jupyter", "Library/Jupyter"])
@@ -130,7 +131,7 @@ def test_a_server_is_asked_where_it_says_itself(home, data):
     note = {"base_url": "/old/", "pid": 7, "port": 8888, "secure": True, "sock": "", "token": "abc", "url": "https://x:8888/old/"}
     (runtime / "jpserver-7.json").write_text(json.dumps(note, indent=2))
     found = asked(home, "7")
-    assert activity.listed(found["kernels.7"], activity.Told) == [] and found["parent.7"] == "yes"
+    assert usage.listed(found["kernels.7"], usage.Told) == [] and found["parent.7"] == "yes"
     calls = (home / "calls").read_text()
     assert "https://127.0.0.1:8888/old/api/kernels" in calls and "token abc" in calls and "new" not in calls
 
@@ -170,7 +171,7 @@ def test_the_wait_reads_the_log_as_its_account(ready):
     model = ready()
     model.answers = [("/api >/dev/null", Result(1, "sorry\x1b[2J\n", ""))]
     with pytest.raises(SetupError, match=r"sorry\?\[2J"):
-        lab.start(model.c)
+        server.start(model.c)
     assert "become lab " in model.told[-1] and "tail -n 3" in model.told[-1]
 
 
@@ -179,7 +180,7 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "curl").chmod(0o755)
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = fill(lab.WAIT, "", 20, "http://127.0.0.1:9/api").replace("bin/jupyter-lab", "bin/no-such-lab")
+    script = fill(server.WAIT, "", 20, "http://127.0.0.1:9/api").replace("bin/jupyter-lab", "bin/no-such-lab")
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
     assert done.returncode == 1
 
@@ -200,5 +201,5 @@ def test_a_unit_that_crashes_again_and_again_is_stopped(ready, state, stopped):
     """It has no port and no session in between."""
     model = ready()
     model.sections["lab"] |= {"service": "yes", "state": state}
-    lab.stop(model.c)
+    server.stop(model.c)
     assert model.whys == ["stop JupyterLab"] * stopped and all("systemctl --user stop" in write.command for write in model.writes)

@@ -5,7 +5,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.local_state import keypair, ssh_config
-from labfab.stages import keys
+from labfab.stages.keys import authorized_keys
 
 ADD = "let your key log in as lab"
 
@@ -31,7 +31,7 @@ def ready(model, keys_text: str | None = None, stat: str = "600 lab", **account)
 def test_a_new_key_is_made_and_let_in(fake, alone):
     """Without a key on the laptop one is made, and only its public half is in what was sent."""
     model = ready(fake())
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     made = model.wrote(ADD)
     assert (made.path, made.user, made.mode) == ("/home/lab/.ssh/authorized_keys", "lab", "600")
     assert made.text == own(alone) + "\n"
@@ -42,11 +42,11 @@ def test_a_new_key_is_made_and_let_in(fake, alone):
 def test_the_login_is_proven_and_remembered(fake, alone):
     """A fresh login as the new user comes before the alias is written, and a second run makes no change."""
     model = fake()
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.logins[-1] == ("lab", 22)
     block = ssh_config.read(alone / "home/.ssh/config")[0]
     assert (block.user, block.port, block.was) == ("lab", 22, "root@203.0.113.5:22")
-    keys.copy(model.again())
+    authorized_keys.copy(model.again())
     assert model.planned == []
 
 
@@ -56,7 +56,7 @@ def test_the_keys_of_root_come_along(fake, alone):
     good = [line("one"), line("two words", 'from="203.0.113.0/24" ')]
     model = ready(fake())
     model.set_file("accounts", "root.keys", "\n".join(["# comment", "", good[0], forced, good[1]]), "600 root")
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.writes[-1].text.splitlines() == [own(alone), *good]
     assert model.writes[-1].why == "let 3 keys log in as lab"
 
@@ -67,7 +67,7 @@ def test_what_is_in_the_file_stays_byte_for_byte(fake, alone, ending):
     forced = line("forced", 'restrict,command="/bin/true" ')
     old = f"# Schlüssel\r\n{line('Käse')}\n{forced}{ending}"
     model = ready(fake(), old)
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     text = model.wrote(ADD).text
     assert text.startswith(old) and text.removeprefix(old).strip() == own(alone)
     assert text.count("\n") == len(text.splitlines())
@@ -78,7 +78,7 @@ def test_a_key_that_is_there_is_not_added_again(fake, alone):
     path = keypair.generate(alone / "home/.ssh/id_ed25519")
     there = " ".join(keypair.public_line(path).split()[:2])
     model = ready(fake(), f'from="203.0.113.9" {there} another comment\n')
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.whys == []
 
 
@@ -87,7 +87,7 @@ def test_public_keys_of_the_setting(fake, alone):
     (alone / "friend.pub").write_text(line("a friend's $(id) `x`") + "\n")
     literal = line('"quoted" %s ü')
     model = ready(fake(public_keys=[str(alone / "friend.pub"), literal]))
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.writes[-1].text.splitlines()[1:] == [(alone / "friend.pub").read_text().strip(), literal]
 
 
@@ -96,7 +96,7 @@ def test_a_bad_public_key_changes_nothing(fake, value):
     """A missing or garbled key stops before authorized_keys is written."""
     model = ready(fake(public_keys=[value]))
     with pytest.raises(SetupError):
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
     assert model.writes == []
 
 
@@ -118,9 +118,9 @@ def test_owners_and_modes_are_mended(fake, alone, account, stat, whys):
     model = fake()
     ready(model, text, stat)
     model.sections["accounts"] |= {f"lab.{key}": value for key, value in account.items()}
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.whys == whys
-    keys.copy(model.again())
+    authorized_keys.copy(model.again())
     assert model.whys == []
 
 
@@ -129,7 +129,7 @@ def test_a_key_that_does_not_open_the_host_is_taken_back(fake, alone):
     model = ready(fake())
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not let your key log in as lab"):
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
     assert model.guard == ["arm", "revert"] and "lab.keys.text" not in model.sections["accounts"]
     assert not (alone / "home/.ssh/config").exists()
 
@@ -140,7 +140,7 @@ def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
     ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222))
     model = fake()
     with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7:2222 already"):
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
     assert model.writes == []
 
 
@@ -150,7 +150,7 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
     ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"))
     model = fake()
     with pytest.raises(SetupError, match="the alias homelab stands for 203.0.113.5:2201 already"):
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
     assert model.writes == []
 
 
@@ -167,4 +167,4 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
 )
 def test_the_key_in_a_line(text, key):
     """Options that look like a key, comments and cut lines are told apart."""
-    assert keys.blob(text) == key
+    assert authorized_keys.blob(text) == key

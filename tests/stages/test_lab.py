@@ -4,7 +4,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
-from labfab.stages import lab, python
+from labfab.stages import python
+from labfab.stages.lab import server
 
 START = ["install tmux", "let lab's programs run on after logout", "start JupyterLab"]
 
@@ -29,11 +30,11 @@ def running(model, owner: str = "lab", **more: str) -> None:
 def test_it_starts_once(ready):
     """A start configures, lets programs linger and waits for an answer; the next one finds it running."""
     model = ready()
-    lab.start(model.c)
+    server.start(model.c)
     assert model.whys[-3:] == START and model.writes[-1].user == "lab"
     assert "~/jupyter-venv/bin/jupyter-lab" in model.writes[-1].command
     assert "http://127.0.0.1:9999/api" in model.questions[-1]
-    lab.start(model.again())
+    server.start(model.again())
     assert model.whys == [] and model.questions == []
 
 
@@ -45,7 +46,7 @@ def test_ahead_of_its_turn_only_what_needs_no_work_is_started(ready, facts, star
     """An old or half-made JupyterLab is mended first; that is Python's turn."""
     model = ready()
     model.sections["python"] |= {"version.jupyter_server": "2.21.0"} | facts
-    lab.start_early(model.c)
+    server.start_early(model.c)
     assert ("start JupyterLab" in model.whys) == starts
 
 
@@ -53,7 +54,7 @@ def test_without_python_it_names_the_task(fake):
     """On a bare host nothing is changed, and one task is named that helps."""
     model = fake()
     with pytest.raises(SetupError, match="type python.install first"):
-        lab.start(model.c)
+        server.start(model.c)
     assert model.writes == []
 
 
@@ -62,9 +63,9 @@ def test_a_port_of_somebody_else_is_left_alone(ready):
     model = ready()
     running(model, "root", holder="nginx")
     with pytest.raises(SetupError, match="port 9999 is taken by nginx of root: choose another lab_port"):
-        lab.start(model.c)
+        server.start(model.c)
     with pytest.raises(SetupError, match="belongs to root, so it is not yours to stop"):
-        lab.stop(model.c)
+        server.stop(model.c)
     assert model.writes == []
 
 
@@ -73,14 +74,14 @@ def test_a_server_that_does_not_answer_is_told_with_its_log(ready):
     model = ready()
     model.answers = [("/api >/dev/null", Result(1, "Traceback\nModuleNotFoundError: No module named 'x'\n", ""))]
     with pytest.raises(SetupError, match="does not answer on port 9999: .*ModuleNotFoundError"):
-        lab.start(model.c)
+        server.start(model.c)
 
 
 def test_a_session_that_is_still_starting_is_waited_for(ready):
     """A tmux session without an answer yet is not started twice."""
     model = ready()
     model.sections["lab"]["session"] = "yes"
-    lab.start(model.c)
+    server.start(model.c)
     assert "start JupyterLab" not in model.whys and model.questions
 
 
@@ -88,7 +89,7 @@ def test_an_older_configuration_in_memory_is_told(ready, capsys):
     """A running Lab is never restarted by itself; that it should be is said."""
     model = ready()
     running(model, stale="yes")
-    lab.start(model.c)
+    server.start(model.c)
     assert "lab.restart" in capsys.readouterr().out and "start JupyterLab" not in model.whys
 
 
@@ -104,5 +105,5 @@ def test_it_stops_what_there_is(ready, facts, whys):
     """The process where there is one, else the empty session, else nothing."""
     model = ready()
     model.sections["lab"] |= facts
-    lab.stop(model.c)
+    server.stop(model.c)
     assert model.whys == whys

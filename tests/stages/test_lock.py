@@ -2,7 +2,7 @@ import pytest
 
 from labfab.host.shell import Result
 from labfab.settings import Settings
-from labfab.stages import lock
+from labfab.stages.backup import packages
 
 VENV = """\
 # Editable install with no version control (mine==1.0)
@@ -31,13 +31,13 @@ prefix: /home/lab/miniforge3
 
 
 def test_pins_are_what_an_index_has() -> None:
-    assert lock.pins(VENV) == ["humanize==4.9.0", "jupyterlab==4.4.10", "PyYAML==6.0.2", "torch==2.4.0+cu121"]
-    assert lock.pins(CONDA) == ["jupyterlab==4.4.10", "numpy==2.1.0", "humanize==4.9.0"]
+    assert packages.pins(VENV) == ["humanize==4.9.0", "jupyterlab==4.4.10", "PyYAML==6.0.2", "torch==2.4.0+cu121"]
+    assert packages.pins(CONDA) == ["jupyterlab==4.4.10", "numpy==2.1.0", "humanize==4.9.0"]
 
 
 def test_what_no_index_has_is_named() -> None:
-    assert lock.others(VENV) == ["-e /home/lab/mine", "local @ file:///tmp/local"]
-    assert lock.others(CONDA) == []
+    assert packages.others(VENV) == ["-e /home/lab/mine", "local @ file:///tmp/local"]
+    assert packages.others(CONDA) == []
 
 
 @pytest.mark.parametrize(("version", "installed"), [("4.9.0", []), ("4.8.0", ["humanize==4.9.0"]), ("", ["humanize==4.9.0"])])
@@ -45,7 +45,7 @@ def test_only_what_is_missing_or_differs_is_installed(fake, version, installed) 
     box = fake("lab", python="venv")
     box.add_account("lab")
     box.sections["python"] |= {"python": "yes", "version.PyYAML": "6.0.2"} | ({"version.humanize": version} if version else {})
-    lock.install(box.c, Settings.of(box.c), "humanize==4.9.0\nPyYAML==6.0.2\n")
+    packages.install(box.c, Settings.of(box.c), "humanize==4.9.0\nPyYAML==6.0.2\n")
     assert [write.command.count("humanize==4.9.0") for write in box.writes] == [1] * bool(installed)
     assert not any("PyYAML" in write.command for write in box.writes)
 
@@ -62,5 +62,5 @@ def test_conda_is_asked_what_is_missing(fake, export, planned) -> None:
     box = fake("lab", python="miniforge", dry=True)
     box.add_account("lab")
     box.answers.append(("conda env export", export))
-    lock.install(box.c, Settings.of(box.c), CONDA)
+    packages.install(box.c, Settings.of(box.c), CONDA)
     assert box.planned == planned

@@ -7,7 +7,9 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.shell import Result
 from labfab.platforms import launchd, programs, softwareupdate
-from labfab.stages import lab, power, python, service, system
+from labfab.stages import power, python
+from labfab.stages.lab import autostart, server
+from labfab.stages.system import updates as system
 from tests import fake_commands
 
 QUIET, LOUD = ("Command Line Tools for Xcode 26.5-26.5", False), ("macOS Tahoe 26.6-25G80", True)
@@ -154,7 +156,7 @@ def test_a_server_of_debian_needs_none_of_it(fake, capsys):
 def test_tmux_comes_from_conda_forge_where_there_is_none(mac):
     model = mac()
     del model.sections["system"]["package.tmux"]
-    lab.start(model.c)
+    server.start(model.c)
     assert model.whys[-2:] == ["install tmux", "start JupyterLab"]
     assert model.wrote("install tmux").user == "lab"
     assert "/opt/homebrew/bin" in model.wrote("start JupyterLab").command
@@ -184,7 +186,7 @@ def test_zsh_reads_other_files_than_bash(mac):
 def test_launchd_starts_it_as_its_account(mac):
     """No log of launchd's own, which is root: the account opens it, for itself alone."""
     model = mac()
-    service.service(model.c)
+    autostart.service(model.c)
     assert model.whys[-2:] == ["have launchd start JupyterLab at boot", "start JupyterLab"]
     made = model.wrote("have launchd start JupyterLab at boot")
     assert (made.path, made.user, made.mode, made.check) == (launchd.PLIST, "root", "644", 'plutil -lint -s "$NEW"')
@@ -192,19 +194,19 @@ def test_launchd_starts_it_as_its_account(mac):
     assert plist["UserName"] == "lab" and plist["RunAtLoad"] and plist["KeepAlive"] == {"SuccessfulExit": False}
     assert plist["ProgramArguments"][2].startswith('umask 077; exec "$HOME"/miniforge3/bin/jupyter-lab ')
     assert plist["EnvironmentVariables"]["HOME"] == "/Users/lab" and not {"StandardOutPath", "StandardErrorPath"} & plist.keys()
-    service.service(model.again())
+    autostart.service(model.again())
     assert model.whys == []
 
 
 def test_it_is_stopped_started_and_taken_from_launchd(mac):
     model = mac()
-    service.service(model.c)
+    autostart.service(model.c)
     model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
-    lab.stop(model.again())
+    server.stop(model.again())
     assert model.whys == ["stop JupyterLab"] and model.writes[-1].command == "unload_daemon org.labfab.jupyter"
-    lab.start(model.again())
+    server.start(model.again())
     assert model.whys == ["start JupyterLab"]
-    service.service(model.again(), remove=True)
+    autostart.service(model.again(), remove=True)
     assert model.whys == ["stop JupyterLab", "let launchd no longer start JupyterLab", "start JupyterLab"]
     assert "tmux new-session" in model.writes[-1].command
 
@@ -213,8 +215,8 @@ def test_where_launchd_starts_it_no_tmux_is_needed_until_it_goes_back(mac):
     model = mac(python="venv")
     model.sections["python"]["prefix"] = "/Users/lab/jupyter-venv"
     del model.sections["system"]["package.tmux"]
-    service.service(model.c)
-    lab.start(model.again())
+    autostart.service(model.c)
+    server.start(model.again())
     with pytest.raises(SetupError, match="there is no tmux"):
-        service.service(model.again(), remove=True)
+        autostart.service(model.again(), remove=True)
     assert model.whys == []

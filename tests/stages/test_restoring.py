@@ -8,7 +8,8 @@ from labfab.errors import SetupError
 from labfab.laptop.transfer import Survey
 from labfab.local_state import passwords, secrets
 from labfab.settings import Settings
-from labfab.stages import outward, restoring
+from labfab.stages.backup import restoring
+from labfab.stages.jupyter import publishing
 
 KEPT = {"alias": "old", "python": "venv", "python_version": "3.11.2"}
 
@@ -85,7 +86,7 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, fo
     if known:
         secrets.store("old", "jupyter-password", known)
     config = json.loads((folder / "jupyter/jupyter_server_config.json").read_text())
-    config["Labfab"] = {"long_password": outward.mark(config), "publish": {}}
+    config["Labfab"] = {"long_password": publishing.mark(config), "publish": {}}
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     box = fake("lab", publish="https", names=["lab.example.org"])
     box.sections["https"]["pair"] = "yes"
@@ -95,4 +96,4 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, fo
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     secrets.store("old", "jupyter-password", "fourteen letters", replace=True)
     found = restored(box, folder)
-    assert found["Labfab"]["long_password"] == outward.mark(found) and found["ServerApp"]["certfile"] != "/old/cert.pem"
+    assert found["Labfab"]["long_password"] == publishing.mark(found) and found["ServerApp"]["certfile"] != "/old/cert.pem"

@@ -6,8 +6,10 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
+from labfab.laptop import shortcuts as scripts
 from labfab.local_state.ssh_config import Alias, write
-from labfab.stages import launch, shortcuts
+from labfab.stages import shortcuts
+from labfab.stages.lab import launcher
 from tests.fake import ADDRESS
 
 THEIRS = Result(0, f"755 lab\n{base64.b64encode(b'theirs').decode()}", "")
@@ -41,7 +43,7 @@ def test_a_plan_shows_them_and_writes_nothing(known, alone):
     model = known(dry=True)
     shortcuts.install(model.c)
     here = alone / "home/.local/bin"
-    assert model.planned == ["write /home/lab/.local/bin/launchlab", *(f"write {here}/{word}" for word in shortcuts.shortcuts.SCRIPTS)]
+    assert model.planned == ["write /home/lab/.local/bin/launchlab", *(f"write {here}/{word}" for word in scripts.SCRIPTS)]
     assert not here.exists() and model.writes == []
 
 
@@ -57,8 +59,8 @@ def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
 def test_the_host_s_command_starts_what_lab_start_starts(known):
     """The same session in tmux, with the settings of the day."""
     model = known(python="venv", base_url="/j/", lab_port=9990)
-    text = launch.text(model.c)
-    assert launch.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text and launch.SESSION % "jupyter-venv" in text
+    text = launcher.text(model.c)
+    assert launcher.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text and launcher.SESSION % "jupyter-venv" in text
     assert "url=http://127.0.0.1:9990/j/" in text and "%" not in text.replace("date +%s", "")
 
 
@@ -67,8 +69,8 @@ def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch
     model = known()
     here = alone / "home/.local/bin/callhome"
     here.parent.mkdir(parents=True)
-    here.write_text(f"#!/bin/sh\n{shortcuts.shortcuts.MARK % 'homelab'}\n")
-    monkeypatch.setattr(launch, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
+    here.write_text(f"#!/bin/sh\n{scripts.MARK % 'homelab'}\n")
+    monkeypatch.setattr(launcher, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
     with pytest.raises(SetupError, match="no answer"):
         shortcuts.remove(model.c)
     assert not here.exists()

@@ -10,7 +10,8 @@ from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
 from labfab.platforms import debian
 from labfab.run import guard
-from labfab.stages import keys, ssh
+from labfab.stages.keys import authorized_keys
+from labfab.stages.ssh import hardening
 from tests.fake import ADDRESS
 from tests.local_sh import opened
 
@@ -23,7 +24,7 @@ def ready(fake):
 
     def make(**settings):
         model = fake(**settings)
-        keys.copy(model.c)
+        authorized_keys.copy(model.c)
         model.again()
         return model
 
@@ -37,20 +38,20 @@ def drop_in(model) -> list[str]:
 def test_passwords_are_refused_for_everybody(ready):
     """The drop-in closes all three ways, sshd has checked it, and the second run does nothing."""
     model = ready()
-    ssh.disable_passwords(model.c)
+    hardening.disable_passwords(model.c)
     assert model.whys == SHUT
     assert drop_in(model) == ["PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitEmptyPasswords no"]
     assert model.writes[0].check == '/usr/sbin/sshd -t -f "$NEW"'
     assert model.logins == [("lab", 22)]
-    ssh.disable_passwords(model.again())
+    hardening.disable_passwords(model.again())
     assert model.whys == []
 
 
 def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(ready, capsys):
     """What the window left in memory is no run that died."""
     model = ready()
-    ssh.disable_passwords(model.c)
-    ssh.disable_root(model.c)
+    hardening.disable_passwords(model.c)
+    hardening.disable_root(model.c)
     assert model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
 
 
@@ -59,7 +60,7 @@ def test_a_match_block_that_gives_passwords_back_is_found(ready):
     model = ready()
     model.match_users["root"] = {"passwordauthentication": "yes"}
     with pytest.raises(SetupError, match="a Match block of sshd_config gives passwords back to root"):
-        ssh.disable_passwords(model.c)
+        hardening.disable_passwords(model.c)
     assert drop_in(model) == [] and model.guard == ["arm", "revert"]
 
 
@@ -68,17 +69,17 @@ def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
     model = ready()
     monkeypatch.setattr("labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"])
     with pytest.raises(SetupError, match="from outside a password is still asked of (lab, root|root, lab)"):
-        ssh.disable_passwords(model.c)
+        hardening.disable_passwords(model.c)
     assert drop_in(model) == []
 
 
 def test_root_is_refused_after_the_other_login_is_proven(ready):
     """Root goes only when the new account got in; afterwards root's own login is tried and must fail."""
     model = ready()
-    ssh.disable_root(model.c)
+    hardening.disable_root(model.c)
     assert model.whys == ["refuse logins as root", "make sshd read it"]
     assert drop_in(model) == ["PermitRootLogin no"] and model.logins == [("lab", 22)]
-    ssh.disable_root(model.again())
+    hardening.disable_root(model.again())
     assert model.whys == []
 
 
@@ -87,7 +88,7 @@ def test_root_stays_when_the_account_cannot_log_in(ready):
     model = ready()
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not refuse root"):
-        ssh.disable_root(model.c)
+        hardening.disable_root(model.c)
     assert drop_in(model) == []
 
 
@@ -96,7 +97,7 @@ def test_root_that_still_gets_in_is_told(ready):
     model = ready()
     model.match_users["root"] = {"permitrootlogin": "prohibit-password"}
     with pytest.raises(SetupError, match="lets in root"):
-        ssh.disable_root(model.c)
+        hardening.disable_root(model.c)
 
 
 def test_lines_of_others_in_the_drop_in_are_kept(ready):
@@ -104,7 +105,7 @@ def test_lines_of_others_in_the_drop_in_are_kept(ready):
     model = ready()
     by_hand = "# mine\n   \nMaxAuthTries 3\nallowTcpForwarding yes\nMatch User guest\n    X11Forwarding no\n"
     model.set_file("ssh", "drop_in", by_hand, "644 root")
-    ssh.disable_root(model.c)
+    hardening.disable_root(model.c)
     lines = model.file("ssh", "drop_in").splitlines()
     for line in by_hand.splitlines():
         assert line in lines
@@ -116,7 +117,7 @@ def test_the_own_option_is_replaced_however_it_is_spelled(ready, line):
     """sshd takes the first value, so an old line in another spelling must not stand before ours."""
     model = ready()
     model.set_file("ssh", "drop_in", f"{line}\n", "644 root")
-    ssh.disable_root(model.c)
+    hardening.disable_root(model.c)
     assert drop_in(model)[0] == "PermitRootLogin no"
 
 
@@ -124,7 +125,7 @@ def test_an_sshd_config_without_include_gets_one(ready):
     """Where sshd would not read the folder, the line that makes it do so is put first; the rest stays."""
     model = ready()
     model.set_file("ssh", "main", "PasswordAuthentication yes\n", "600 root")
-    ssh.disable_passwords(model.c)
+    hardening.disable_passwords(model.c)
     made = model.wrote("let sshd read sshd_config.d")
     assert made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n" and made.mode == "600"
 
@@ -133,27 +134,27 @@ def test_an_include_that_is_commented_out_does_not_count(ready):
     """A comment includes nothing."""
     model = ready()
     model.set_file("ssh", "main", "#Include /etc/ssh/sshd_config.d/*.conf\n", "644 root")
-    ssh.disable_passwords(model.c)
+    hardening.disable_passwords(model.c)
     assert "let sshd read sshd_config.d" in model.whys
 
 
 def test_the_port_moves_in_two_steps(ready, alone):
     """Both ports first, a login on the new one, then only the new one; the alias and the host key follow."""
     model = ready()
-    ssh.change_port(model.c)
+    hardening.change_port(model.c)
     assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [["Port 22", "Port 2222"], ["Port 2222"]]
     assert model.logins == [("lab", 2222), ("lab", 2222)]
     block = ssh_config.read(alone / "home/.ssh/config")[0]
     assert (block.port, block.identity) == (2222, str(alone / "home/.ssh/id_ed25519"))
     assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 2222)
-    ssh.change_port(model.again())
+    hardening.change_port(model.again())
     assert model.planned == []
 
 
 def test_a_flag_wins_over_the_setting(ready):
     """ssh.change-port --port 2200 listens there."""
     model = ready()
-    ssh.change_port(model.c, port=2200)
+    hardening.change_port(model.c, port=2200)
     assert drop_in(model) == ["Port 2200"]
 
 
@@ -163,13 +164,13 @@ def test_an_sshd_that_reads_its_files_anew_is_not_moved_again(ready, monkeypatch
     model.sections["ssh"] = {key: value for key, value in model.sections["ssh"].items() if key not in ("port.22", "listening.22")}
     model.sections["ssh"]["port.2222"] = "yes"
     model.again()
-    monkeypatch.setattr(ssh.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"}))
-    ssh.change_port(model.c)
+    monkeypatch.setattr(hardening.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"}))
+    hardening.change_port(model.c)
     assert model.writes == []
     del model.sections["ssh"]["listening.2222"]
-    monkeypatch.setattr(ssh.time, "sleep", lambda _: None)
+    monkeypatch.setattr(hardening.time, "sleep", lambda _: None)
     model.again()
-    ssh.change_port(model.c)
+    hardening.change_port(model.c)
     assert "make sshd listen anew" in model.whys
 
 
@@ -178,7 +179,7 @@ def test_an_impossible_port_changes_nothing(ready, port):
     """A number that is no port is refused with its place."""
     model = ready()
     with pytest.raises(SetupError, match="the command line: ssh_port cannot be"):
-        ssh.change_port(model.c, port=port)
+        hardening.change_port(model.c, port=port)
     assert model.writes == []
 
 
@@ -187,7 +188,7 @@ def test_a_taken_port_is_named_with_its_holder(ready):
     model = ready()
     model.sections["ssh"]["listening.2222"] = "nginx"
     with pytest.raises(SetupError, match="port 2222 is taken by nginx: choose another ssh_port"):
-        ssh.change_port(model.c)
+        hardening.change_port(model.c)
     assert model.writes == []
 
 
@@ -197,7 +198,7 @@ def test_another_file_that_sets_the_port_is_named(ready):
     model.set_file("ssh", "other_ports", "/etc/ssh/sshd_config:14:Port 22\n", "")
     model.sections["ssh"]["other_ports"] = model.sections["ssh"].pop("other_ports.text")
     with pytest.raises(SetupError, match="/etc/ssh/sshd_config:14 says 'Port 22'"):
-        ssh.change_port(model.c)
+        hardening.change_port(model.c)
     assert model.writes == []
 
 
@@ -205,7 +206,7 @@ def test_the_firewall_is_opened_first_and_closed_last(ready):
     """With ufw active the new port is let in before sshd moves, and the old one closed at the end."""
     model = ready()
     model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
-    ssh.change_port(model.c)
+    hardening.change_port(model.c)
     assert model.whys[0] == "open port 2222" and model.whys[-1] == "close port 22"
 
 
@@ -214,7 +215,7 @@ def test_who_listens_is_asked_of_the_host(ready, state, command):
     """ssh.socket or ssh.service is decided by what runs, never by a version."""
     model = ready()
     model.sections["ssh"]["socket"] = state
-    ssh.change_port(model.c)
+    hardening.change_port(model.c)
     assert f"systemctl {command}" in model.writes[1].command
 
 
@@ -237,7 +238,7 @@ def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
     model = ready()
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not move sshd to port 2222: .*taken everything back"):
-        ssh.change_port(model.c)
+        hardening.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
 
@@ -253,7 +254,7 @@ def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
     answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
     monkeypatch.setattr(guard, "Shell", Mock(side_effect=lambda *given, **more: raised(next(answers)) or model.shell(*given, **more)))
     with pytest.raises(SetupError, match="lab@203.0.113.5:22 logs in, but no further: sshd grants no session: look.*taken everything back"):
-        ssh.disable_passwords(model.c)
+        hardening.disable_passwords(model.c)
     assert drop_in(model) == []
 
 
@@ -266,5 +267,5 @@ def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
 
     monkeypatch.setattr("labfab.host.connection.fresh", broken)
     with pytest.raises(SetupError) as error:
-        ssh.disable_passwords(model.c)
+        hardening.disable_passwords(model.c)
     assert "\n" not in str(error.value) and "could not" in str(error.value)

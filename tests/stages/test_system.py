@@ -6,13 +6,13 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.session import Host
 from labfab.platforms import platform
-from labfab.stages import packages, system
+from labfab.stages.system import packages, updates
 
 
 def test_an_up_to_date_host_is_left_alone(fake):
     """Fresh lists and an empty simulation mean that no command is sent, so no mirror is asked."""
     model = fake()
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == []
 
 
@@ -20,10 +20,10 @@ def test_old_lists_are_fetched_and_upgrades_installed(fake):
     """Lists older than update_max_age are fetched; then everything pending is installed without a question."""
     model = fake(update_max_age=1)
     model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "3601", "7"
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == ["fetch the package lists", "upgrade the system (7 packages)"]
     assert "noninteractive" in model.writes[1].command and "--force-confold" in model.writes[1].command
-    system.update(model.again())
+    updates.update(model.again())
     assert model.whys == []
 
 
@@ -31,7 +31,7 @@ def test_lists_of_the_last_day_are_fresh_enough(fake):
     """The age is compared with the setting, not with the clock of this machine."""
     model = fake(update_max_age=1)
     model.sections["updates"]["age"] = "3600"
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == []
 
 
@@ -39,7 +39,7 @@ def test_an_interrupted_dpkg_is_mended_first(fake):
     """What a cut-off run left half-configured is finished before anything is installed."""
     model = fake()
     model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == ["finish what dpkg was stopped in", "mend broken dependencies", "upgrade the system (2 packages)"]
 
 
@@ -70,14 +70,14 @@ def test_a_simulation_that_failed_is_told(fake):
     model = fake()
     model.sections["upgrades"]["pending"] = ""
     with pytest.raises(SetupError, match="apt cannot tell"):
-        system.update(model.c)
+        updates.update(model.c)
 
 
 def test_a_machine_just_made_is_waited_for(fake):
     """cloud-init goes first."""
     model = fake()
     model.sections["system"]["settling"] = "yes"
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == ["wait for cloud-init"]
 
 
@@ -87,7 +87,7 @@ def test_a_reboot_needs_leave(fake, monkeypatch, capsys, allowed, whys):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     model = fake(reboot=allowed)
     model.sections["system"]["reboot_required"] = "yes"
-    system.update(model.c)
+    updates.update(model.c)
     assert model.whys == whys
     assert ("a reboot is pending" in capsys.readouterr().out) is not allowed
 
@@ -100,7 +100,7 @@ def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
     model = fake()
     monkeypatch.setattr("tests.fake_commands.do", lambda model, made: None)
     with pytest.raises(SetupError, match="did not come back within 600 s"):
-        system.reboot(model.c)
+        updates.reboot(model.c)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
 
     monkeypatch.setattr("labfab.host.connection.fresh", fresh)
     monkeypatch.setattr("labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask"))
-    system.reboot(model.c)
+    updates.reboot(model.c)
     assert model.whys == ["reboot"] and len(tries) == 3
 
 
@@ -134,12 +134,12 @@ def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
     """Neither Debian nor a missing --yes begins one."""
     model = fake()
     with pytest.raises(SetupError, match="release upgrades are Ubuntu's"):
-        system.release_upgrade(model.c, yes=True)
+        updates.release_upgrade(model.c, yes=True)
     model = fake()
     model.sections["system"] |= {"id": "ubuntu", "version": "24.04"}
     Host.sessions.clear()
     with pytest.raises(SetupError, match="make a backup first"):
-        system.release_upgrade(model.c)
+        updates.release_upgrade(model.c)
     assert model.writes == []
 
 
@@ -149,7 +149,7 @@ def test_another_system_is_named(fake, name):
     model = fake()
     model.sections["system"] |= {"id": name, "name": name}
     with pytest.raises(SetupError, match=r"labfab sets up Debian 12, 13; Ubuntu 22\.04"):
-        system.update(model.c)
+        updates.update(model.c)
     assert model.writes == []
 
 
@@ -166,5 +166,5 @@ def test_a_failing_apt_is_one_line(fake, says, told):
     model.sections["updates"]["age"] = "999999"
     model.failing = {"apt-get": says}
     with pytest.raises(SetupError, match=told) as error:
-        system.update(model.c)
+        updates.update(model.c)
     assert "\n" not in str(error.value)

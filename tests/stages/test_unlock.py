@@ -4,7 +4,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.local_state import keypair
-from labfab.stages import keys
+from labfab.stages.keys import authorized_keys
 
 pytestmark = pytest.mark.local  # a passphrase is made slow to try
 
@@ -19,7 +19,7 @@ def locked(fake, alone):
 def test_without_a_terminal_it_is_told_before_anything_is_let_in(locked):
     """One line says what to type; no guarded change was begun."""
     with pytest.raises(SetupError, match="has a passphrase: hand it to the agent with ssh-add, or use fab --prompt-for-passphrase"):
-        keys.copy(locked.c)
+        authorized_keys.copy(locked.c)
     assert locked.guard == [] and not [why for why in locked.whys if "key" in why or ".ssh" in why]
 
 
@@ -28,7 +28,7 @@ def test_on_a_terminal_it_is_asked_for_until_it_fits(locked, monkeypatch):
     answers = ["wrong", "", "open sesame"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: answers.pop(0))
-    keys.copy(locked.c)
+    authorized_keys.copy(locked.c)
     assert answers == [] and locked.c.connect_kwargs["passphrase"] == "open sesame"
     assert locked.logins == [("lab", 22)] and not any("open sesame" in told for told in locked.told)
 
@@ -38,16 +38,16 @@ def test_three_wrong_answers_are_enough(locked, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: "wrong")
     with pytest.raises(SetupError, match="has a passphrase"):
-        keys.copy(locked.c)
+        authorized_keys.copy(locked.c)
 
 
 def test_the_agent_or_fabs_own_question_is_enough(locked, monkeypatch):
     """Nobody is asked twice."""
     locked.c.connect_kwargs["passphrase"] = "open sesame"
-    keys.copy(locked.c)
+    authorized_keys.copy(locked.c)
     locked.again()
     monkeypatch.setattr("labfab.host.connection.held_by_agent", lambda identity: object())
-    keys.copy(locked.c)
+    authorized_keys.copy(locked.c)
     assert locked.guard == ["arm", "disarm"] or locked.guard == []
 
 
@@ -55,5 +55,5 @@ def test_a_plan_asks_nothing(fake, alone):
     """It proves no login."""
     keypair.generate(alone / "home/.ssh/id_ed25519", "open sesame")
     model = fake(dry=True)
-    keys.copy(model.c)
+    authorized_keys.copy(model.c)
     assert model.writes == []

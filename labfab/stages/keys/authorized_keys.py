@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 from invoke import Context
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import as_file
-from ..host import connection, login_errors
-from ..host.account_files import own, private_folder, refuse_link
-from ..host.changes import change, put, remember
-from ..host.session import Host, Login
-from ..local_state import keypair
-from ..local_state.aliases import block_of
-from ..platforms import platform
-from ..run.guard import guarded
-from ..run.task import host_task, laptop_task
-from ..settings import Settings
-from . import user
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import as_file
+from ...host import connection, login_errors
+from ...host.account_files import own, private_folder, refuse_link
+from ...host.changes import change, put, remember
+from ...host.session import Host, Login
+from ...local_state import keypair
+from ...local_state.aliases import block_of
+from ...platforms import platform
+from ...run.guard import guarded
+from ...run.task import host_task, laptop_task
+from ...settings import Settings
+from .. import user
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ...facts.records import Account
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from invoke import Context
 
-from .. import console
-from ..certificates import trust as trusted
-from ..run.task import laptop_task
-from ..settings import Settings
-from . import tunnel
+from ... import console
+from ...certificates import trust as trusted
+from ...run.task import laptop_task
+from ...settings import Settings
+from .. import tunnel
 
 
 @laptop_task(name="trust")

@@ -14,12 +14,12 @@ from typing import Any
 
 from fabric import Connection
 
-from ..certificates.location import names
-from ..errors import SetupError
-from ..facts import facts
-from ..host.session import Host
-from ..local_state import passwords, secrets
-from ..settings import Settings, is_address
+from ...certificates.location import names
+from ...errors import SetupError
+from ...facts import facts
+from ...host.session import Host
+from ...local_state import passwords, secrets
+from ...settings import Settings, is_address
 
 Config = dict[str, Any]
 

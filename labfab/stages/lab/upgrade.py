@@ -10,18 +10,16 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.changes import ask, change
-from ..host.session import Host
-from ..run.task import host_task
-from ..settings import Settings
-from . import kernels, lab
-from .python import INDEX, JUPYTER
-
-GROUP = "lab"
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.changes import ask, change
+from ...host.session import Host
+from ...run.task import host_task
+from ...settings import Settings
+from ..python import INDEX, JUPYTER
+from . import kernels, server
 
 
 class Commands(NamedTuple):
@@ -61,7 +59,7 @@ def update(c: Connection, yes: bool = False) -> None:
     What was installed before is kept as a list on the host.
     """
     want = Settings.of(c)
-    lab.refuse(c, want)
+    server.refuse(c, want)
     commands, before = (VENV if want.python == "venv" else CONDA), version(c)
     index = index_of(want)
     given = [PREFIXES[want.python], *index, *JUPYTER]
@@ -79,8 +77,8 @@ def update(c: Connection, yes: bool = False) -> None:
         change(c, PREFIX + commands.update + options, *given, user=want.jupyter_user, why="upgrade JupyterLab", long=True)
         if Host.of(c).planning:
             return
-        lab.stop(c)
-        lab.start(c)
+        server.stop(c)
+        server.start(c)
     except SetupError as error:
         go_back(c, want, commands, kept, before, error)
     console.note(f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host")
@@ -93,8 +91,8 @@ def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before
         c, PREFIX + "list=%s; " + commands.back + INDEX * len(index), PREFIXES[want.python], kept, *index,
         user=want.jupyter_user, why=f"go back to JupyterLab {before}", long=True,
     )  # fmt: skip
-    lab.stop(c)
-    lab.start(c)
+    server.stop(c)
+    server.start(c)
     raise SetupError(f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}")
 
 

@@ -14,22 +14,21 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.alias import alias_of
-from ..host.changes import ask, change, put
-from ..host.session import Host
-from ..laptop import notebooks
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.alias import alias_of
+from ...host.changes import ask, change, put
+from ...host.session import Host
+from ...laptop import notebooks
+from ...on_host import loader
+from ...platforms import platform
+from ...run.task import host_task
+from ...settings import Settings
 
-GROUP = "lab"
 FOLDER = ".local/share/labfab"
 PROGRAMS = ("job.py", "jobs.py")
-CODE = Path(__file__).parent.parent / "on_host"
 # What is there already, in one question; nothing of it on a host without that account.
 LOOK = "cd ~/.local/share/labfab 2>/dev/null && echo folder && for f in %s %s; do [ ! -e $f ] || base64 <$f | tr -d '\\n'; echo; done; true"
 CALL = "~/%s/bin/python -B ~/.local/share/labfab/jobs.py %s %s"
@@ -79,7 +78,7 @@ def prepare(c: Connection, want: Settings) -> bool:
     there, *texts = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
     if not there:
         change(c, "mkdir -p %s && chmod 700 %s", place, place, user=user, why=f"make {place}", undo=("folder %s", place), keep=[place])
-    wanted = {name: (CODE / name).read_text() for name in PROGRAMS}
+    wanted = {name: (loader.FOLDER / name).read_text() for name in PROGRAMS}
     missing = [name for name, old in zip(PROGRAMS, texts, strict=False) if base64.b64decode(old).decode(errors="replace") != wanted[name]]
     for name in missing:
         put(c, f"{place}/{name}", wanted[name], why=f"put {name} there, for jobs", old=None, mode="600", owner=user)

@@ -15,23 +15,22 @@ from urllib.parse import quote
 from fabric import Connection
 from invoke import Context
 
-from .. import console
-from ..errors import SetupError, Unreachable
-from ..facts import facts
-from ..host import connection
-from ..host.changes import remember
-from ..host.session import Host, Login
-from ..host.shell import Shell
-from ..laptop import browser
-from ..laptop import tunnel as process
-from ..local_state import keypair, secrets
-from ..local_state.aliases import config_path
-from ..local_state.secrets import Secret
-from ..run.task import laptop_task
-from ..settings import Settings
-from . import attach, lab, tunnel
-
-GROUP = "lab"
+from ... import console
+from ...errors import SetupError, Unreachable
+from ...facts import facts
+from ...host import connection
+from ...host.changes import remember
+from ...host.session import Host, Login
+from ...host.shell import Shell
+from ...laptop import browser
+from ...laptop import tunnel as process
+from ...local_state import keypair, secrets
+from ...local_state.aliases import config_path
+from ...local_state.secrets import Secret
+from ...run.task import laptop_task
+from ...settings import Settings
+from .. import tunnel
+from . import existing, server
 
 
 class Place(NamedTuple):
@@ -114,10 +113,10 @@ def from_host(c: Connection, want: Settings) -> Place:
         token = token_of(c) if have.api and have.owner == want.jupyter_user else None
         identity = own_key(c)
         if token is None:
-            attach.refuse_others(c, want)
+            existing.refuse_others(c, want)
     if token is None:
-        lab.start(c)
-        lab.refuse(c, want)  # what answers now may be a program of somebody else
+        server.start(c)
+        server.refuse(c, want)  # what answers now may be a program of somebody else
         token = token_of(c)
     if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:  # of this host, which is known by now
         Host.of(c).proven = Login(c.user, c.port, identity)

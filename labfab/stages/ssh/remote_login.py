@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from ..errors import SetupError
-from ..facts import facts
-from ..host.session import Host
-from ..platforms import platform
-from ..run import guard
-from ..run.guard import guarded
-from ..run.task import host_task
-from ..settings import Settings
-from . import keys
-
-GROUP = "ssh"
+from ...errors import SetupError
+from ...facts import facts
+from ...host.session import Host
+from ...platforms import platform
+from ...run import guard
+from ...run.guard import guarded
+from ...run.task import host_task
+from ...settings import Settings
+from ..keys import authorized_keys
 
 
 @host_task
 def restrict(c: Connection) -> None:
     """Let in only administrators and Lab's account (macOS)."""
-    keys.copy(c)
+    authorized_keys.copy(c)
     want = Settings.of(c)
-    names = keys.owners(c, want)
+    names = authorized_keys.owners(c, want)
     with guarded(c, "let only the accounts on Remote Login's list log in"):
         before = len(Host.of(c).changes)
         platform(c).restrict_logins(c, names)

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 from invoke import Context
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..host.alias import alias_of
-from ..host.session import Host
-from ..laptop import forward, kernel
-from ..local_state import passwords, secrets
-from ..run.task import host_task, laptop_task
-from ..settings import Settings
-from . import jupyter, kernels, lab
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host.alias import alias_of
+from ...host.session import Host
+from ...laptop import forward, kernel
+from ...local_state import passwords, secrets
+from ...run.task import host_task, laptop_task
+from ...settings import Settings
+from ..lab import kernels, server
+from . import config as jupyter
 
 if TYPE_CHECKING:
     import httpx
 
-GROUP = "jupyter"
 
 
 @host_task(help={"rotate": "Renew the token too, restart, prove that the old ones are dead", "yes": "Also when kernels are busy"})
@@ -91,8 +91,8 @@ def renew(c: Connection, yes: bool) -> None:
         identity["hashed_password"], identity["token"] = passwords.hash(new.reveal()), random.token_hex(24)
         jupyter.write(c, want, config, why="renew JupyterLab's password and token")
         keep(c, new)
-        lab.stop(c)
-        lab.start(c)
+        server.stop(c)
+        server.start(c)
         if not Host.of(c).planning:
             prove(c, want, visitor, old, old_token, new)
 

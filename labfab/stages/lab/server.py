@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.changes import ask, change
-from ..host.session import Host
-from ..laptop.notebooks import shown
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
-from . import jupyter, launch, python
-from .launch import START
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.changes import ask, change
+from ...host.session import Host
+from ...laptop.notebooks import shown
+from ...platforms import platform
+from ...run.task import host_task
+from ...settings import Settings
+from .. import python
+from ..jupyter import config
+from . import launcher
+from .launcher import START
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ...facts.records import Account
 
 PATIENCE = 120  # seconds; a cold start on a small machine takes 12
 # Asked by the account, whose log may be a link that would lead root anywhere. [b]: this text is no JupyterLab.
@@ -47,13 +49,13 @@ def start(c: Connection) -> None:
     """Start JupyterLab unless it answers already."""
     want = Settings.of(c)
     refuse(c, want)
-    jupyter.configure(c)
+    config.configure(c)
     platform(c).install(c, *packages(c))
     account, have = facts(c).accounts[want.jupyter_user], facts(c).lab  # asked once, for both hold whatever is changed here
     if not account.linger:
         platform(c).keep_running(c, account.name)
     if want.start_command:
-        launch.install(c, want.user, want.start_command)
+        launcher.install(c, want.user, want.start_command)
     if have.api:
         tell_of_restart(c)
         return
@@ -119,7 +121,7 @@ def wait(c: Connection, want: Settings) -> None:
     if host.planning:
         return
     with console.working(host.label, "wait for JupyterLab"):
-        answer = ask(c, WAIT, jupyter.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
+        answer = ask(c, WAIT, config.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
     host.forget()
     if not answer.ok:
         raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}")

@@ -11,16 +11,16 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import console
-from ..certificates import acme, certbot, certificate, own_ca, renewal
-from ..certificates.location import Place, names, place, published
-from ..errors import SetupError
-from ..facts import facts
-from ..host.changes import change
-from ..host.session import Host
-from ..run.task import host_task
-from ..settings import Settings
-from . import user
+from ... import console
+from ...certificates import acme, certbot, certificate, own_ca, renewal
+from ...certificates.location import Place, names, place, published
+from ...errors import SetupError
+from ...facts import facts
+from ...host.changes import change
+from ...host.session import Host
+from ...run.task import host_task
+from ...settings import Settings
+from .. import user
 
 __all__ = ["delete", "issue", "letsencrypt", "names", "place", "published", "renew", "self_signed", "status"]
 

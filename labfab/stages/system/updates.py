@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..host.changes import change
-from ..host.session import Host
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host.changes import change
+from ...host.session import Host
+from ...platforms import platform
+from ...run.task import host_task
+from ...settings import Settings
 
 # Guide 001's way, made safe to leave alone: in a tmux of its own, with the second sshd on 1022 reachable.
 RELEASE_UPGRADE = (

@@ -9,13 +9,13 @@ from typing import Any
 
 from fabric import Connection
 
-from ..errors import SetupError
-from ..facts import facts
-from ..host.changes import ask
-from ..host.session import Host
-from ..laptop import notebooks
-from ..settings import Settings
-from . import jupyter
+from ...errors import SetupError
+from ...facts import facts
+from ...host.changes import ask
+from ...host.session import Host
+from ...laptop import notebooks
+from ...settings import Settings
+from ..jupyter import config
 
 # A server that was started by hand, told by the file that each Jupyter server keeps while it runs.
 # The login may be that account, or root.
@@ -32,10 +32,10 @@ done
 
 def refuse_others(c: Connection, want: Settings) -> None:
     """Stop where the account has a JupyterLab with other settings: lab.open neither rewrites them nor starts a second one."""
-    have = jupyter.parsed(c, facts(c).jupyter.config).get("ServerApp", {})
+    have = config.parsed(c, facts(c).jupyter.config).get("ServerApp", {})
     proxied = {"trust_xheaders": True, "local_hostnames": []} if want.publish == "apache" else {}
     server = {"base_url": want.base_url, "certfile": "there" if want.publish == "https" else "", **proxied}
-    mine = jupyter.merged(jupyter.merged({"ServerApp": server}, jupyter.listening(c, want)), want.jupyter_options)
+    mine = config.merged(config.merged({"ServerApp": server}, config.listening(c, want)), want.jupyter_options)
     has, wanted = in_words(have), in_words(mine["ServerApp"])
     if not have.keys() & {"port", "sock"}:  # not one of ours
         has = ask(c, RUNNING, want.jupyter_user, want.jupyter_user).out.strip()

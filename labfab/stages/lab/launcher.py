@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.changes import ask, change, fill, put
-from ..host.remote_file import File
-from ..host.session import Host
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.changes import ask, change, fill, put
+from ...host.remote_file import File
+from ...host.session import Host
+from ...platforms import platform
+from ...settings import Settings
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    pass
 
-GROUP = "shortcuts"
 NAME = "launchlab"
 MARK = "# labfab: starts JupyterLab"
 # The account need not have tmux on its PATH: conda and Homebrew keep theirs elsewhere.
@@ -113,7 +111,7 @@ def install(c: Connection, account: str, name: str) -> bool:
 
 def let_shells_find(c: Connection, account: str, name: str) -> None:
     """Have ~/.local/bin on the PATH of an account's login shells."""
-    home, file = facts(c).accounts[account].home, profile(facts(c).accounts[account])
+    home, file = facts(c).accounts[account].home, facts(c).accounts[account].profile
     if found(c, account, name, home):
         return
     change(
@@ -124,18 +122,6 @@ def let_shells_find(c: Connection, account: str, name: str) -> None:
         console.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
 
 
-def profile(account: Account) -> str:
-    """The file that an account's login shell reads, whether somebody types into it or not."""
-    return f"{account.home}/{'.zprofile' if account.shell.endswith('zsh') else '.profile'}"
-
-
 def found(c: Connection, account: str, name: str, home: str) -> bool:
     """Whether a login shell finds the command by its name."""
     return ask(c, FOUND, account, f"command -v {name}", f"{home}/.local/bin/{name}").ok
-
-
-@host_task
-def take_away(c: Connection) -> None:
-    """Remove the command from the account that logs in."""
-    if there(c, c.user, NAME):
-        change(c, "rm -f ~/.local/bin/%s", NAME, user=c.user, why=f"remove ~/.local/bin/{NAME}")

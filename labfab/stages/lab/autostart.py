@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from fabric import Connection
 
-from ..facts import facts
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
-from . import jupyter, kernels, lab
-
-GROUP = "lab"
+from ...facts import facts
+from ...platforms import platform
+from ...run.task import host_task
+from ...settings import Settings
+from ..jupyter import config
+from . import kernels, server
 
 
 @host_task(help={"yes": "Also when kernels are busy", "remove": "Go back to tmux"})
@@ -24,22 +23,22 @@ def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
     """
     want, have, system = Settings.of(c), facts(c).lab, platform(c).service
     system.refuse(c)
-    lab.refuse(c, want)
+    server.refuse(c, want)
     if remove:
         take_away(c, yes)
     elif not have.service or not have.unit or have.unit.content != system.text(c):
         set_up(c, want, yes)
-    lab.start(c)
+    server.start(c)
 
 
 def set_up(c: Connection, want: Settings, yes: bool) -> None:
     """End what runs in tmux, have the system start it from now on."""
-    jupyter.configure(c)
+    config.configure(c)
     account = facts(c).accounts[want.jupyter_user]
     if not account.linger:
         platform(c).keep_running(c, account.name)
     kernels.consent(c, yes, "restart")
-    lab.stop(c)
+    server.stop(c)
     platform(c).service.install(c)
 
 
@@ -49,5 +48,5 @@ def take_away(c: Connection, yes: bool) -> None:
         return
     platform(c).install(c, "tmux")
     kernels.consent(c, yes, "restart")
-    lab.stop(c)
+    server.stop(c)
     platform(c).service.remove(c)

@@ -13,18 +13,19 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.alias import alias_of
-from ..host.changes import ask
-from ..host.session import Host
-from ..laptop import archive
-from ..local_state import files as local_files
-from ..run.task import host_task, laptop_task
-from ..settings import Settings
-from . import files, lock, restoring
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.alias import alias_of
+from ...host.changes import ask
+from ...host.session import Host
+from ...laptop import archive
+from ...local_state import files as local_files
+from ...run.task import host_task, laptop_task
+from ...settings import Settings
+from .. import files
+from . import packages, restoring
 
 SETTINGS = "settings.json"
 THERE = "for folder in %s %s %s; do if [ -d \"$folder\" ]; then echo yes; else echo no; fi; done"
@@ -51,12 +52,12 @@ def create(c: Connection, to: str = "") -> None:
     with local_files.locked(folder.parent):
         for name, place in existing(c, want).items():
             copy(c, want, folder, name, place)
-        write(folder / lock.name(want), lock.taken(c, want))
+        write(folder / packages.name(want), packages.taken(c, want))
         write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
         about = {"alias": alias, "host": c.host, "account": want.jupyter_user, "python": want.python}
-        done = archive.finish(folder, about | {"python_version": lock.version(c, want)})
+        done = archive.finish(folder, about | {"python_version": packages.version(c, want)})
     console.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
-    for line in lock.others((done / lock.name(want)).read_text()):
+    for line in packages.others((done / packages.name(want)).read_text()):
         console.warn(f"a package that is on no index, keep its source too: {line}")
 
 

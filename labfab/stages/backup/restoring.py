@@ -12,18 +12,22 @@ from pathlib import Path
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..host.account_files import refuse_link
-from ..host.alias import alias_of
-from ..host.session import Host
-from ..laptop import archive, patchwork
-from ..laptop.transfer import Survey
-from ..local_state import passwords, secrets
-from ..platforms import platform
-from ..settings import Settings
-from . import files, jupyter, kernels, lab, lock, outward, python
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host.account_files import refuse_link
+from ...host.alias import alias_of
+from ...host.session import Host
+from ...laptop import archive, patchwork
+from ...laptop.transfer import Survey
+from ...local_state import passwords, secrets
+from ...platforms import platform
+from ...settings import Settings
+from .. import files, python
+from ..jupyter import config as jupyter
+from ..jupyter import publishing
+from ..lab import kernels, server
+from . import packages as lock
 
 CONFIG = "jupyter_server_config.json"
 # What an address, a certificate or a setting of the other host says has no place on this one.
@@ -33,7 +37,7 @@ OF_ITS_HOST = {
         "certfile", "keyfile", "tornado_settings",
     ),
     "KernelManager": ("transport",),
-    outward.NOTE: ("publish", "long_password"),
+    publishing.NOTE: ("publish", "long_password"),
 }  # fmt: skip
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}  # that one is merged
 PRIVATE_FIRST = "restore it with LABFAB_PUBLISH=tunnel, then jupyter.password and setup.full"
@@ -68,8 +72,8 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
     for name in found if found is not None else present(c, want, folder):
         send(c, want, folder, name, found)
     if restart:
-        lab.stop(c)
-    lab.start(c)
+        server.stop(c)
+    server.start(c)
     if not host.planning:
         prove(c, want, folder, packages)
 
@@ -121,9 +125,9 @@ def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifes
     saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
     have = jupyter.parsed(c, facts(c).jupyter.config)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
-    outward.refuse_unready(c, want)
-    outward.fit(c, want, config)
-    outward.refuse_weak(c, want, config, alias_of(c, want), kept["alias"], how=PRIVATE_FIRST)
+    publishing.refuse_unready(c, want)
+    publishing.fit(c, want, config)
+    publishing.refuse_weak(c, want, config, alias_of(c, want), kept["alias"], how=PRIVATE_FIRST)
     running = bool(facts(c).lab.api) and config != have
     if running:
         kernels.consent(c, yes, "restart")

@@ -9,15 +9,17 @@ from __future__ import annotations
 from fabric import Connection
 from invoke import Context
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..host.session import Change, Host
-from ..laptop import shortcuts
-from ..local_state.aliases import block_of
-from ..run.task import host_task, laptop_task
-from ..settings import Settings
-from . import launch, tunnel
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host.changes import change
+from ...host.session import Change, Host
+from ...laptop import shortcuts
+from ...local_state.aliases import block_of
+from ...run.task import host_task, laptop_task
+from ...settings import Settings
+from .. import tunnel
+from ..lab import launcher
 
 
 @host_task(default=True)
@@ -31,8 +33,8 @@ def install(c: Connection) -> None:
     remote, tty = want.lab_socket or want.lab_port, c.user != want.jupyter_user
     wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, remote, home, tty)
     missing = shortcuts.differing(wanted, target.alias)
-    if not launch.install(c, c.user, launch.NAME) and not host.planning:
-        launch.let_shells_find(c, c.user, launch.NAME)
+    if not launcher.install(c, c.user, launcher.NAME) and not host.planning:
+        launcher.let_shells_find(c, c.user, launcher.NAME)
     for path in missing:
         host.changes.append(Change(host.stage, f"write {path}", str(path)))
         if host.planning:
@@ -56,4 +58,11 @@ def remove(c: Context) -> None:
     if not gone:
         console.say(f"[{alias}] there are no shortcuts here")
     if isinstance(c, Connection):
-        launch.take_away(c)
+        take_away(c)
+
+
+@host_task
+def take_away(c: Connection) -> None:
+    """Remove the command from the account that logs in."""
+    if launcher.there(c, c.user, launcher.NAME):
+        change(c, "rm -f ~/.local/bin/%s", launcher.NAME, user=c.user, why=f"remove ~/.local/bin/{launcher.NAME}")

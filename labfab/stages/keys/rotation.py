@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING
 import paramiko
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import as_file
-from ..host import connection
-from ..host.alias import alias_of
-from ..host.changes import put, remember
-from ..host.session import Host, Login
-from ..host.shell import GONE
-from ..local_state import keypair
-from ..run.guard import guarded
-from ..run.task import host_task
-from ..settings import Settings
-from . import keys
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import as_file
+from ...host import connection
+from ...host.alias import alias_of
+from ...host.changes import put, remember
+from ...host.session import Host, Login
+from ...host.shell import GONE
+from ...local_state import keypair
+from ...run.guard import guarded
+from ...run.task import host_task
+from ...settings import Settings
+from . import authorized_keys
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ...facts.records import Account
 
-GROUP = "keys"
 
 
 @host_task(help={"key": "File of public keys, or one `ssh-ed25519 AAAA…` line"})
@@ -54,10 +53,10 @@ def rotate(c: Connection) -> None:
     The new key is proven by a fresh login before the old one goes; both pairs stay on the laptop.
     """
     want, host = Settings.of(c), Host.of(c)
-    account, (old, line) = account_of(c, want), keys.own_key(c, want)
-    if not keys.has(account, line):
+    account, (old, line) = account_of(c, want), authorized_keys.own_key(c, want)
+    if not authorized_keys.has(account, line):
         raise SetupError(f"{host.label}: {old} does not log in there as {want.user}, so it cannot be replaced: keys.copy")
-    keys.unlock(c, old)
+    authorized_keys.unlock(c, old)
     if host.planning:
         console.planned(host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}")
         return
@@ -79,9 +78,9 @@ def rotate(c: Connection) -> None:
 
 def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
     """Add keys to each account that yours opens."""
-    for name in keys.owners(c, want):
+    for name in authorized_keys.owners(c, want):
         if name in facts(c).accounts:
-            keys.add_lines(c, facts(c).accounts[name], lines)
+            authorized_keys.add_lines(c, facts(c).accounts[name], lines)
 
 
 def account_of(c: Connection, want: Settings) -> Account:
@@ -99,7 +98,7 @@ def make(c: Connection, alias: str, protected: bool) -> Path:
     folder, number = Path.home() / ".ssh", 1
     while any((folder / f"{name_of(alias, number)}{end}").exists() for end in ("", ".pub")):
         number += 1
-    passphrase = keys.ask_passphrase() if protected else ""
+    passphrase = authorized_keys.ask_passphrase() if protected else ""
     if passphrase:
         c.connect_kwargs["passphrase"] = passphrase  # the proof needs it, and nobody is asked then
     return keypair.generate(folder / name_of(alias, number), passphrase)
@@ -117,10 +116,10 @@ def name_of(alias: str, number: int) -> str:
 
 def take_out(c: Connection, name: str, stale: list[str]) -> None:
     """Take keys out of an account's file; the other lines stay as they are."""
-    account, gone = facts(c).accounts[name], {keys.blob(line) for line in stale}
-    if not account.keys or not any(keys.has(account, line) for line in stale):
+    account, gone = facts(c).accounts[name], {authorized_keys.blob(line) for line in stale}
+    if not account.keys or not any(authorized_keys.has(account, line) for line in stale):
         return
-    text = "".join(one for one in account.keys.content.splitlines(True) if keys.blob(one) not in gone)
+    text = "".join(one for one in account.keys.content.splitlines(True) if authorized_keys.blob(one) not in gone)
     put(
         c, f"{account.home}/.ssh/authorized_keys", text, why=f"refuse your old key for {account.name}",
         old=account.keys, mode=account.keys.mode, owner=account.name,

@@ -11,20 +11,21 @@ from typing import Any
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import as_file
-from ..host.account_files import private_folder, refuse_link
-from ..host.alias import alias_of
-from ..host.changes import change, put
-from ..host.remote_file import File
-from ..host.session import Host
-from ..local_state import passwords, secrets
-from ..run.task import host_task
-from ..settings import Settings
-from . import outward, user
-from .outward import known, refuse_short
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import as_file
+from ...host.account_files import private_folder, refuse_link
+from ...host.alias import alias_of
+from ...host.changes import change, put
+from ...host.remote_file import File
+from ...host.session import Host
+from ...local_state import passwords, secrets
+from ...run.task import host_task
+from ...settings import Settings
+from .. import user
+from . import publishing
+from .publishing import known, refuse_short
 
 __all__ = ["configure", "known", "refuse_short"]
 
@@ -37,9 +38,9 @@ def configure(c: Connection) -> None:
     user.add(c)
     want = Settings.of(c)
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
-    outward.refuse_unready(c, want)
+    publishing.refuse_unready(c, want)
     config = merged(parsed(c, facts(c).jupyter.config), wanted(c, want))
-    outward.fit(c, want, config)
+    publishing.fit(c, want, config)
     forsake(config, want)
     identity = config.setdefault("IdentityProvider", {})
     identity["hashed_password"] = hashed(c, want, config)
@@ -56,7 +57,7 @@ def wanted(c: Connection, want: Settings) -> Config:
         "base_url": want.base_url,
         "root_dir": make_root_dir(c, want),
     }
-    return merged(merged({"ServerApp": server | outward.published(c, want)}, listening(c, want)), want.jupyter_options)
+    return merged(merged({"ServerApp": server | publishing.published(c, want)}, listening(c, want)), want.jupyter_options)
 
 
 def listening(c: Connection, want: Settings) -> Config:
@@ -108,10 +109,10 @@ def parsed(c: Connection, file: File | None) -> Config:
 
 def hashed(c: Connection, want: Settings, config: Config) -> str:
     """The hash to write: the one that is there where it is still right, else that of the password given or generated."""
-    alias, old = alias_of(c, want), outward.hash_of(config)
+    alias, old = alias_of(c, want), publishing.hash_of(config)
     given = secrets.take_from_environment("jupyter-password")
     if old and (given is None or passwords.verify(old, given.reveal())):
-        outward.refuse_weak(c, want, config, alias)
+        publishing.refuse_weak(c, want, config, alias)
         return old
     value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
     if want.published:
@@ -123,7 +124,7 @@ def hashed(c: Connection, want: Settings, config: Config) -> str:
 
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     """Write the configuration where it differs, for its owner only."""
-    have, account, config = facts(c).jupyter, want.jupyter_user, outward.marked(want, config)
+    have, account, config = facts(c).jupyter, want.jupyter_user, publishing.marked(want, config)
     home = facts(c).accounts[account].home
     private_folder(c, account, home, ".jupyter", have.folder_stat, "jupyter.folder_stat")
     same = have.config and parsed(c, have.config) == config  # another order or indent is no difference

@@ -6,14 +6,14 @@ import re
 
 from fabric import Connection
 
-from .. import console
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import PREFIXES
-from ..host.changes import ask, change
-from ..host.session import Host
-from ..settings import Settings
-from . import python
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import PREFIXES
+from ...host.changes import ask, change
+from ...host.session import Host
+from ...settings import Settings
+from .. import python
 
 NAMES = {"venv": "requirements.txt", "conda": "environment.yml"}
 FREEZE = "~/%s/bin/python -m pip freeze --disable-pip-version-check"

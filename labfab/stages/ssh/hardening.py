@@ -12,18 +12,18 @@ from collections.abc import Callable
 import paramiko
 from fabric import Connection
 
-from ..errors import SetupError
-from ..facts import facts
-from ..host import connection
-from ..host.changes import remember
-from ..host.session import Host
-from ..local_state import known_hosts
-from ..platforms import platform
-from ..run import guard
-from ..run.guard import guarded
-from ..run.task import host_task
-from ..settings import Settings
-from . import keys
+from ...errors import SetupError
+from ...facts import facts
+from ...host import connection
+from ...host.changes import remember
+from ...host.session import Host
+from ...local_state import known_hosts
+from ...platforms import platform
+from ...run import guard
+from ...run.guard import guarded
+from ...run.task import host_task
+from ...settings import Settings
+from ..keys import authorized_keys
 
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
 NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitEmptyPasswords": "no"}
@@ -32,7 +32,7 @@ NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": 
 @host_task(name="disable-passwords", default=True)
 def disable_passwords(c: Connection) -> None:
     """Refuse passwords; only keys log in."""
-    keys.copy(c)
+    authorized_keys.copy(c)
     if not passwords_accepted(c):
         return
     with guarded(c, "refuse passwords"):
@@ -63,7 +63,7 @@ def disable_root(c: Connection) -> None:
 
     The login of the sudo user is proven before.
     """
-    keys.copy(c)
+    authorized_keys.copy(c)
     if not root_accepted(c):
         return
     with guarded(c, "refuse root"):

@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from .. import console
-from ..certificates import certificate
-from ..errors import SetupError
-from ..facts import facts
-from ..host.changes import ask
-from ..host.session import Host
-from ..laptop.notebooks import shown
-from ..platforms import platform
-from ..run.task import host_task
-from ..settings import Settings
-from . import lab
+from ... import console
+from ...certificates import certificate
+from ...errors import SetupError
+from ...facts import facts
+from ...host.changes import ask
+from ...host.session import Host
+from ...laptop.notebooks import shown
+from ...platforms import platform
+from ...run.task import host_task
+from ...settings import Settings
+from . import server
 
 if TYPE_CHECKING:
-    from .activity import Activity
+    from .usage import Activity
 
-GROUP = "lab"
 # Read by the account itself: it may have put a link there, which would lead root anywhere, or a pipe, where nobody would come back.
 LOG = r"[ ! -f ~/.jupyter/lab.log ] || tail -n %s ~/.jupyter/lab.log 2>/dev/null | sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
 # Asked each second: a `tail -f` would outlive a connection that breaks.
@@ -81,7 +80,7 @@ def show(found: Activity, days: int | None) -> None:
 
 def document(c: Connection, found: Activity | None, days: int | None) -> dict[str, Any]:
     """The state for programs."""
-    from .activity import Activity
+    from .usage import Activity
 
     have, activity = facts(c).lab, found or Activity()
     told = activity._asdict() | {"kernels": [kernel._asdict() for kernel in activity.kernels]}
@@ -93,7 +92,7 @@ def document(c: Connection, found: Activity | None, days: int | None) -> dict[st
 
 def computing(c: Connection) -> Activity:
     """What computes there."""
-    from .activity import activity  # most tasks never ask
+    from .usage import activity
 
     return activity(c)
 
@@ -150,8 +149,8 @@ def readable(text: str) -> str:
 def restart(c: Connection, yes: bool = False) -> None:
     """Restart JupyterLab; asks when kernels are busy."""
     consent(c, yes, "restart")
-    lab.stop(c)
-    lab.start(c)
+    server.stop(c)
+    server.start(c)
 
 
 def consent(c: Connection, yes: bool, what: str) -> None:

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from .. import decode
-from ..errors import SetupError
-from ..facts import facts
-from ..facts.reader import below, parse
-from ..host.changes import ask
-from ..host.remote_file import Values
-from ..host.session import Host
-from ..laptop.notebooks import shown
-from ..settings import Settings
-from . import jupyter
+from ... import decode
+from ...errors import SetupError
+from ...facts import facts
+from ...facts.reader import below, parse
+from ...host.changes import ask
+from ...host.remote_file import Values
+from ...host.session import Host
+from ...laptop.notebooks import shown
+from ...settings import Settings
+from ..jupyter import config
 
 # Each server is asked where, and with the token that, it says itself: the configuration may have changed since it started.
 # Without that note it is asked as the settings say. It is all read by the account, whose links lead root nowhere, and the
@@ -116,7 +116,7 @@ def activity(c: Connection) -> Activity:
     """Ask JupyterLab and the host what computes there."""
     want = Settings.of(c)
     root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
-    given = (root, want.lab_url(want.lab_port), jupyter.socket(c, want), facts(c).lab.pid)
+    given = (root, want.lab_url(want.lab_port), config.socket(c, want), facts(c).lab.pid)
     answer = ask(c, ACTIVITY, *given, user=want.jupyter_user)
     said = parse(answer.out, ("activity",)).get("activity")
     if said is None:

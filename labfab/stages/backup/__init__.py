@@ -1,0 +1,5 @@
+"""Backup: a lab kept on your laptop, and brought to a host."""
+
+from .snapshots import create, list_, restore
+
+__all__ = ["create", "list_", "restore"]
