@@ -8,6 +8,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
+from labfab.on_host import loader
 from labfab.stages import python
 from labfab.stages.lab import notebook_jobs
 
@@ -51,7 +52,7 @@ def test_what_is_there_already_is_not_put_again(fake, notebook):
     """Only a program that differs is."""
     model = fake(python="venv", dry=True)
     python.install(model.c)
-    same = base64.b64encode((notebook_jobs.CODE / "job.py").read_bytes()).decode()
+    same = base64.b64encode((loader.FOLDER / "job.py").read_bytes()).decode()
     model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
     notebook_jobs.submit(model.c, notebook)
     assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == ["put jobs.py there, for jobs"]

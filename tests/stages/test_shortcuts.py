@@ -10,6 +10,7 @@ from labfab.laptop import shortcuts as scripts
 from labfab.local_state.ssh_config import Alias, write
 from labfab.stages import shortcuts
 from labfab.stages.lab import launcher
+from labfab.stages.shortcuts import commands
 from tests.fake import ADDRESS
 
 THEIRS = Result(0, f"755 lab\n{base64.b64encode(b'theirs').decode()}", "")
@@ -70,7 +71,7 @@ def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch
     here = alone / "home/.local/bin/callhome"
     here.parent.mkdir(parents=True)
     here.write_text(f"#!/bin/sh\n{scripts.MARK % 'homelab'}\n")
-    monkeypatch.setattr(launcher, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
+    monkeypatch.setattr(commands, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
     with pytest.raises(SetupError, match="no answer"):
         shortcuts.remove(model.c)
     assert not here.exists()
