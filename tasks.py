@@ -27,7 +27,11 @@ def demo(c, stop=False):
         raise Exit(f"labfab: {error}", code=1) from None
 
 
-@task(help={"args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"})
+@task(
+    help={
+        "args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"
+    }
+)
 def test(c, args=""):
     """Run the tests: the quick ones, then those that boot machines."""
     from tests.rig import rings
@@ -42,7 +46,9 @@ def test(c, args=""):
 
 
 def pytest(*words: str) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False
+    ).returncode
 
 
 @task(
@@ -79,7 +85,9 @@ def mac_report(c, to="mac-report.txt"):
     if sys.platform != "darwin":
         raise Exit("labfab: this is for an owner of a Mac: run it there", code=1)
     count = report.write(Path(to))
-    print(f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; read it, then send it with an issue")
+    print(
+        f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; read it, then send it with an issue"
+    )
 
 
 @task

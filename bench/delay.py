@@ -64,7 +64,9 @@ def send(sink: socket.socket, frame: bytes) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, who then ends its input
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for whoever started it, who then ends its input
     one, other = opened(sys.argv[1]), opened(sys.argv[2])
     print("ready", flush=True)
     carry(one, other, float(sys.argv[3]))

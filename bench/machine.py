@@ -27,10 +27,12 @@ def versions(host: Host) -> dict[str, str]:
     return {
         "labfab": commit(),
         "here": ", ".join([*libraries, openssh(), f"Python {platform.python_version()}"]),
-        "peers": ", ".join(line.replace("==", " ") for name in ("pyinfra", "ansible") for line in pins(name)),
+        "peers": ", ".join(
+            line.replace("==", " ") for name in ("pyinfra", "ansible") for line in pins(name)
+        ),
         "hosts": there,
         "machine": words(),
-    }  # fmt: skip
+    }
 
 
 def pins(peer: str) -> list[str]:
@@ -39,8 +41,18 @@ def pins(peer: str) -> list[str]:
 
 def commit() -> str:
     """Which labfab: its version, and the commit where it is a checkout."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=REPO, capture_output=True, text=True, check=False)
-    return f"{version('labfab')} ({done.stdout.strip()})" if done.returncode == 0 else version("labfab")
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (
+        f"{version('labfab')} ({done.stdout.strip()})"
+        if done.returncode == 0
+        else version("labfab")
+    )
 
 
 def openssh() -> str:

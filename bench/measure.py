@@ -72,19 +72,42 @@ class Found:
 class Bench:
     """The hosts, the laptop's home and the line for one measurement."""
 
-    def __init__(self, plan: Plan, kit: Kit, line: wire.Wire | None, found: Found, index: str, stack: ExitStack) -> None:
-        self.plan, self.kit, self.line, self.found, self.index, self.stack = plan, kit, line, found, index, stack
+    def __init__(
+        self,
+        plan: Plan,
+        kit: Kit,
+        line: wire.Wire | None,
+        found: Found,
+        index: str,
+        stack: ExitStack,
+    ) -> None:
+        self.plan, self.kit, self.line, self.found, self.index, self.stack = (
+            plan,
+            kit,
+            line,
+            found,
+            index,
+            stack,
+        )
 
     def boot(self, name: str) -> Host:
         """Boot a bare host whose key is known here; it ends with the measurement."""
         host = Host.boot(FLAVOUR, name, key=self.kit.fab.key)
         self.stack.callback(host.stop)
         with (self.kit.fab.home / ".ssh" / "known_hosts").open("a") as known:
-            known.write(f"{host.address} {host.host_key()}\n[{host.address}]:{recipe.PORT} {host.host_key()}\n")
+            known.write(
+                f"{host.address} {host.host_key()}\n[{host.address}]:{recipe.PORT} {host.host_key()}\n"
+            )
         if self.index:
             place = self.index.split("/")[2].split(":")[0]
-            host.run("cat >/etc/pip.conf", input=f"[global]\nindex-url = {self.index}\ntrusted-host = {place}\n")
-            host.run("mkdir -p /etc/uv && cat >/etc/uv/uv.toml", input=f'[[index]]\nurl = "{self.index}"\ndefault = true\n')
+            host.run(
+                "cat >/etc/pip.conf",
+                input=f"[global]\nindex-url = {self.index}\ntrusted-host = {place}\n",
+            )
+            host.run(
+                "mkdir -p /etc/uv && cat >/etc/uv/uv.toml",
+                input=f'[[index]]\nurl = "{self.index}"\ndefault = true\n',
+            )
         return host
 
     def set_up(self, *hosts: Host) -> None:
@@ -92,7 +115,9 @@ class Bench:
         say(f"setting up {len(hosts)} host{'s' * (len(hosts) > 1)} with labfab")
         self.kit.labfab("setting up", *(f"root@{host.address}" for host in hosts), settled="").run()
         self.kit.folder.mkdir(exist_ok=True)
-        (self.kit.folder / "90-labfab").write_text(f"{recipe.ACCOUNT} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        (self.kit.folder / "90-labfab").write_text(
+            f"{recipe.ACCOUNT} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+        )
         for name, path in recipe.FILES.items():
             (self.kit.folder / name).write_text(hosts[0].run(f"cat {path}") + "\n")
 
@@ -117,12 +142,21 @@ class Bench:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return 1000 * median([float(line) for line in done.stdout.split()][1:])
 
-    def in_turn(self, scene: str, line: str, contenders: Sequence[Contender], warm: bool = True, repeat: int = 1) -> None:
+    def in_turn(
+        self,
+        scene: str,
+        line: str,
+        contenders: Sequence[Contender],
+        warm: bool = True,
+        repeat: int = 1,
+    ) -> None:
         """Run them A B C, A B C, …, and note the times; before, each once uncounted."""
         # The last first: what a peer does to apt's lists would make labfab look anew in the first round that counts.
         for contender in reversed(contenders) if warm else ():
             contender.run(warming=True)
-        times = self.found.times.setdefault(scene, {}).setdefault(line, {one.name: [] for one in contenders})
+        times = self.found.times.setdefault(scene, {}).setdefault(
+            line, {one.name: [] for one in contenders}
+        )
         rounds = max(self.plan.of(one.name) for one in contenders) * repeat
         for number in range(rounds):
             for contender in contenders:
@@ -146,7 +180,9 @@ class Bench:
             kit.labfab(table.ASKED, alias, before=lambda: host.run(VERDICT)),
             kit.pyinfra(table.PYINFRA, place),
             kit.ansible(table.MITOGEN, place, "tuned", mitogen=True),
-            kit.ansible(table.ANSIBLE, place, "idiomatic"),  # the first that is warmed: it brings python3-apt, which Mitogen does not
+            kit.ansible(
+                table.ANSIBLE, place, "idiomatic"
+            ),  # the first that is warmed: it brings python3-apt, which Mitogen does not
         ]
         for warm, line in ((True, table.NEAR), (False, table.FAR)):
             with self.over(line, host) as there:
@@ -170,7 +206,9 @@ class Bench:
             config.write_text(json.dumps(whole, indent=2) + "\n")
 
         labfab = kit.labfab(table.LABFAB, alias, settled=r"\b1 change\b", before=choose)
-        pyinfra = kit.pyinfra(table.PYINFRA, [host.address], settled=r"Grand total +\d+ +1 ", before=write)
+        pyinfra = kit.pyinfra(
+            table.PYINFRA, [host.address], settled=r"Grand total +\d+ +1 ", before=write
+        )
         with self.over(table.FAR, host) as there:
             if there:
                 self.in_turn(table.CHANGE, table.FAR, [kit.ssh(alias), labfab, pyinfra])
@@ -187,10 +225,15 @@ class Bench:
         times: dict[str, list[float]] = {table.LABFAB: [], table.PYINFRA: [], table.TUNED: []}
         for number in range(self.plan.first):
             states = {name: self.from_bare(name, runs) for name, runs in times.items()}
-            say(f"first run, round {number + 1}: " + ", ".join(f"{name} {table.seconds(runs[-1])}" for name, runs in times.items()))
+            say(
+                f"first run, round {number + 1}: "
+                + ", ".join(f"{name} {table.seconds(runs[-1])}" for name, runs in times.items())
+            )
             for name, state in states.items():
                 if state != states[table.LABFAB]:
-                    raise RigError(f"{name} left another state than labfab:\n{state}\ninstead of\n{states[table.LABFAB]}")
+                    raise RigError(
+                        f"{name} left another state than labfab:\n{state}\ninstead of\n{states[table.LABFAB]}"
+                    )
         self.found.times[table.FIRST] = {table.NEAR: times}
 
     def from_bare(self, name: str, runs: list[float]) -> str:
@@ -199,7 +242,9 @@ class Bench:
         self.stack.callback(self.forget, host)
         kit, place = self.kit, [host.address]
         make: dict[str, Callable[[], Contender]] = {
-            table.LABFAB: lambda: kit.labfab(name, f"root@{host.address}", settled=r"\b\d\d changes\b"),
+            table.LABFAB: lambda: kit.labfab(
+                name, f"root@{host.address}", settled=r"\b\d\d changes\b"
+            ),
             table.PYINFRA: lambda: kit.pyinfra(name, place, fresh=True),
             table.TUNED: lambda: kit.ansible(name, place, "tuned", fresh=True),
         }
@@ -223,7 +268,10 @@ class Bench:
         self.stack.enter_context(room_for(count))
         hosts = [self.boot(f"b{number}") for number in range(1, count + 1)]
         self.set_up(*hosts)
-        aliases, places = [f"lab-{host.address}" for host in hosts], [host.address for host in hosts]
+        aliases, places = (
+            [f"lab-{host.address}" for host in hosts],
+            [host.address for host in hosts],
+        )
         contenders = [
             kit.labfab(table.FEW.format(table.LABFAB), aliases[0]),
             kit.labfab(table.MANY.format(table.LABFAB, count), *aliases, settled=UNCHANGED),
@@ -256,9 +304,12 @@ class Bench:
 
 
 SCENES = {
-    table.NO_CHANGE: Bench.no_change, table.CHANGE: Bench.change, table.FIRST: Bench.first, table.FLEET: Bench.fleet,
+    table.NO_CHANGE: Bench.no_change,
+    table.CHANGE: Bench.change,
+    table.FIRST: Bench.first,
+    table.FLEET: Bench.fleet,
     table.START: Bench.start,
-}  # fmt: skip
+}
 
 
 def measure(plan: Plan, found: Found) -> None:
@@ -271,8 +322,12 @@ def measure(plan: Plan, found: Found) -> None:
         fab = stack.enter_context(fab_with_home())
         line, hosts = None, stack.enter_context(ExitStack())
         if not wire.refusal() and engine.reaches_containers:
-            line = stack.enter_context(wire.wire_to(str(subnet[2]), f"{subnet[252]}/{subnet.prefixlen}"))
-        index = stack.enter_context(local_index(str(subnet[1]))) if engine.reaches_containers else ""
+            line = stack.enter_context(
+                wire.wire_to(str(subnet[2]), f"{subnet[252]}/{subnet.prefixlen}")
+            )
+        index = (
+            stack.enter_context(local_index(str(subnet[1]))) if engine.reaches_containers else ""
+        )
         found.local_index, found.load = bool(index), os.getloadavg()[0]
         bench = Bench(plan, Kit(fab, line.prefix() if line else []), line, found, index, hosts)
         for scene in plan.scenes:

@@ -40,8 +40,14 @@ def panel(title: str, contenders: Mapping[str, Sequence[float]], top: int) -> st
     rows = [f'<text class="title" x="8" y="{top + 24}">{escape(title)}</text>']
     for number, (name, value) in enumerate(shown.items()):
         y = top + HEAD + ROW * number
-        kind = "bar ours" if name.startswith(("labfab", table.LIST)) and name != table.EMPTY else "bar"
+        kind = (
+            "bar ours" if name.startswith(("labfab", table.LIST)) and name != table.EMPTY else "bar"
+        )
         rows.append(f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>')
-        rows.append(f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{max(1.0, value * scale):.1f}" height="{ROW - 6}" rx="2"/>')
-        rows.append(f'<text x="{LEFT + value * scale + 6:.1f}" y="{y + 13}">{table.seconds(value)}</text>')
+        rows.append(
+            f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{max(1.0, value * scale):.1f}" height="{ROW - 6}" rx="2"/>'
+        )
+        rows.append(
+            f'<text x="{LEFT + value * scale + 6:.1f}" y="{y + 13}">{table.seconds(value)}</text>'
+        )
     return "\n".join(rows)

@@ -9,7 +9,10 @@ from __future__ import annotations
 ACCOUNT, PORT = "lab", 2222
 HOME = f"/home/{ACCOUNT}"
 PACKAGES = ["sudo", "ca-certificates", "curl", "tmux", "ufw"]
-THEIRS = [*PACKAGES, "python3-venv"]  # the others' modules for an environment want it; labfab takes the wheel of pip alone
+THEIRS = [
+    *PACKAGES,
+    "python3-venv",
+]  # the others' modules for an environment want it; labfab takes the wheel of pip alone
 REQUIREMENTS = ["jupyterlab>=4.4", "jupyter_server>=2.21"]
 URL = "http://127.0.0.1:9999/api"
 FILES = {
@@ -22,15 +25,35 @@ START = (
     "tmux new-session -d -s jupyter '~/jupyter-venv/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log' && echo started; }"
 )
 STEPS = (
-    "package lists are fresh", "system is upgraded", "packages are installed", "dpkg was not interrupted", "no reboot is pending",
-    "account is there", "account is in the group sudo", "sudo asks for no password",
-    "~/.ssh is private", "key may log in", "sshd reads its drop-ins", "sshd refuses passwords and root and has its port",
-    "sshd is asked", "sshd says that it refuses passwords and root", "sshd says that it has its port",
-    "port of sshd is open", "other incoming traffic is refused", "firewall is on",
-    "environment is there", "uv is in it", "JupyterLab is in it", "login shells find it",
-    "notebooks have a folder", "~/.jupyter is private", "Jupyter is configured",
-    "programs outlive the login", "JupyterLab runs in tmux", "JupyterLab answers",
-)  # fmt: skip
+    "package lists are fresh",
+    "system is upgraded",
+    "packages are installed",
+    "dpkg was not interrupted",
+    "no reboot is pending",
+    "account is there",
+    "account is in the group sudo",
+    "sudo asks for no password",
+    "~/.ssh is private",
+    "key may log in",
+    "sshd reads its drop-ins",
+    "sshd refuses passwords and root and has its port",
+    "sshd is asked",
+    "sshd says that it refuses passwords and root",
+    "sshd says that it has its port",
+    "port of sshd is open",
+    "other incoming traffic is refused",
+    "firewall is on",
+    "environment is there",
+    "uv is in it",
+    "JupyterLab is in it",
+    "login shells find it",
+    "notebooks have a folder",
+    "~/.jupyter is private",
+    "Jupyter is configured",
+    "programs outlive the login",
+    "JupyterLab runs in tmux",
+    "JupyterLab answers",
+)
 # What is compared between hosts that different tools have set up: asked past SSH, as root.
 STATE = f"""\
 /usr/sbin/sshd -T -C user=root,host=h,addr=192.0.2.1 | grep -E '^(port|(password|kbdinteractive)authentication|permitrootlogin) '

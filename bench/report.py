@@ -83,10 +83,17 @@ def page(found: Found, plan: Plan) -> str:
     return TEXT.format(
         goals=table.markdown(table.GOALS_HEAD, table.goal_rows(found.times, plan.hosts)),
         times=table.markdown(table.TIMES_HEAD, table.time_rows(found.times)),
-        doubts=doubts(found, plan), line=line(found), skipped=skipped, steps=len(recipe.STEPS), asked=table.ASKED, rounds=rounds(plan),
-        index="from the same package index on this machine" if found.local_index else "from the usual package index",
+        doubts=doubts(found, plan),
+        line=line(found),
+        skipped=skipped,
+        steps=len(recipe.STEPS),
+        asked=table.ASKED,
+        rounds=rounds(plan),
+        index="from the same package index on this machine"
+        if found.local_index
+        else "from the usual package index",
         **found.versions,
-    )  # fmt: skip
+    )
 
 
 def line(found: Found) -> str:
@@ -108,11 +115,19 @@ def doubts(found: Found, plan: Plan) -> str:
     """What makes these numbers worth less than they look."""
     said = [f"each command ran less than {ENOUGH} times"] * (plan.runs < ENOUGH)
     said += [f"the machine was busy with other work (load {found.load:.0f})"] * (found.load > BUSY)
-    return f"**These numbers are a mere try**: {' and '.join(said)}. Measure anew with `inv bench`.\n\n" if said else ""
+    return (
+        f"**These numbers are a mere try**: {' and '.join(said)}. Measure anew with `inv bench`.\n\n"
+        if said
+        else ""
+    )
 
 
 def printed(found: Found, plan: Plan) -> str:
     """Both tables, for a terminal."""
     times = table.plain(table.TIMES_HEAD, table.time_rows(found.times))
-    wanted = [row for row in table.goal_rows(found.times, plan.hosts) if row[0].split(":")[0] in plan.scenes]
+    wanted = [
+        row
+        for row in table.goal_rows(found.times, plan.hosts)
+        if row[0].split(":")[0] in plan.scenes
+    ]
     return f"\n{times}\n\n{table.plain(table.GOALS_HEAD, wanted)}\n"

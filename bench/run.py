@@ -12,8 +12,12 @@ from tests.rig.places import RigError, say
 from . import measure, report, table, tools
 
 NAMES = {
-    "no-change": table.NO_CHANGE, "change": table.CHANGE, "first": table.FIRST, "fleet": table.FLEET, "start": table.START,
-}  # fmt: skip
+    "no-change": table.NO_CHANGE,
+    "change": table.CHANGE,
+    "first": table.FIRST,
+    "fleet": table.FLEET,
+    "start": table.START,
+}
 
 
 def run(quick: bool, runs: int, only: str) -> None:
@@ -28,7 +32,11 @@ def run(quick: bool, runs: int, only: str) -> None:
     finally:
         (tools.PEERS / "latest.json").write_text(json.dumps(asdict(found), indent=2))
         if found.times:
-            print(report.printed(found, plan), *(f"left out: {one}" for one in found.skipped), sep="\n")
+            print(
+                report.printed(found, plan),
+                *(f"left out: {one}" for one in found.skipped),
+                sep="\n",
+            )
     if only:
         say("docs/performance.md stays as it is, for only a part was measured")
     else:

@@ -12,8 +12,16 @@ TUNED = "Ansible tuned"
 LIST, EMPTY = "fab --list", "fab --list, empty fabfile"
 MANY, FEW = "{} on {} hosts", "{} on one host"
 NEAR, FAR = "LAN", "100 ms"
-NO_CHANGE, FIRST, CHANGE, FLEET, START = "no change", "first run", "one setting changed", "several hosts, no change", "start-up"
-Times = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]  # scene -> line -> contender -> seconds of each run
+NO_CHANGE, FIRST, CHANGE, FLEET, START = (
+    "no change",
+    "first run",
+    "one setting changed",
+    "several hosts, no change",
+    "start-up",
+)
+Times = Mapping[
+    str, Mapping[str, Mapping[str, Sequence[float]]]
+]  # scene -> line -> contender -> seconds of each run
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,11 @@ class Goal:
 
     @property
     def words(self) -> str:
-        bound = f"at most {self.at_most:g} × " if self.at_most else f"at least {self.faster:g} × faster than "
+        bound = (
+            f"at most {self.at_most:g} × "
+            if self.at_most
+            else f"at least {self.faster:g} × faster than "
+        )
         return bound + " or ".join(self.others)
 
     def ratio(self, times: Times) -> float | None:
@@ -45,7 +57,13 @@ class Goal:
 
     def reached(self, times: Times) -> bool | None:
         ratio = self.ratio(times)
-        return None if ratio is None else ratio <= self.at_most if self.at_most else ratio >= self.faster
+        return (
+            None
+            if ratio is None
+            else ratio <= self.at_most
+            if self.at_most
+            else ratio >= self.faster
+        )
 
 
 def goals(hosts: int = 8) -> list[Goal]:
@@ -54,7 +72,10 @@ def goals(hosts: int = 8) -> list[Goal]:
     found = []
     for line, (ssh, *faster) in bounds.items():
         found.append(Goal(NO_CHANGE, line, LABFAB, (SSH,), at_most=ssh))
-        found += [Goal(NO_CHANGE, line, LABFAB, (peer,), faster=one) for peer, one in zip((PYINFRA, MITOGEN, ANSIBLE), faster, strict=True)]
+        found += [
+            Goal(NO_CHANGE, line, LABFAB, (peer,), faster=one)
+            for peer, one in zip((PYINFRA, MITOGEN, ANSIBLE), faster, strict=True)
+        ]
     found.append(Goal(FIRST, NEAR, LABFAB, (PYINFRA, TUNED), at_most=0.6))
     found.append(Goal(CHANGE, FAR, LABFAB, (SSH,), at_most=2.5))
     found.append(Goal(FLEET, FAR, MANY.format(LABFAB, hosts), (FEW.format(LABFAB),), at_most=2.5))
@@ -65,7 +86,14 @@ def goals(hosts: int = 8) -> list[Goal]:
 def time_rows(times: Times) -> list[list[str]]:
     """One row for each contender of each scene: what, line, who, median, range, runs."""
     return [
-        [scene, line, name, seconds(median(runs)), f"{seconds(min(runs))} to {seconds(max(runs))}", str(len(runs))]
+        [
+            scene,
+            line,
+            name,
+            seconds(median(runs)),
+            f"{seconds(min(runs))} to {seconds(max(runs))}",
+            str(len(runs)),
+        ]
         for scene, lines in times.items()
         for line, contenders in lines.items()
         for name, runs in contenders.items()
@@ -77,10 +105,15 @@ def goal_rows(times: Times, hosts: int = 8) -> list[list[str]]:
     """One row for each goal: what, line, the goal, what was reached, yes or no."""
     verdicts = {None: "not measured", True: "yes", False: "no"}
     return [
-        [f"{goal.scene}: {goal.ours}" if goal.ours != LABFAB else goal.scene, goal.line, goal.words,
-         f"{goal.ratio(times):.2f} ×" if goal.ratio(times) is not None else "", verdicts[goal.reached(times)]]
+        [
+            f"{goal.scene}: {goal.ours}" if goal.ours != LABFAB else goal.scene,
+            goal.line,
+            goal.words,
+            f"{goal.ratio(times):.2f} ×" if goal.ratio(times) is not None else "",
+            verdicts[goal.reached(times)],
+        ]
         for goal in goals(hosts)
-    ]  # fmt: skip
+    ]
 
 
 TIMES_HEAD = ["what", "line", "who", "median, s", "range, s", "runs"]
@@ -94,7 +127,10 @@ def seconds(value: float) -> str:
 def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 

@@ -20,7 +20,10 @@ from pathlib import Path
 from tests.rig.places import CLONE, RigError
 
 HERE = Path(__file__).parent
-FAR, MIDDLE = f"labfab-far-{CLONE}", f"labfab-wire-{CLONE}"  # the controller's namespace and the wire's
+FAR, MIDDLE = (
+    f"labfab-far-{CLONE}",
+    f"labfab-wire-{CLONE}",
+)  # the controller's namespace and the wire's
 BRIDGE_END, NEAR, END, OUT = f"lf{CLONE[:6]}a", "near", "end", "out"
 TOOLS = ("ip", "nsenter", "tc")
 
@@ -66,21 +69,56 @@ class Wire:
         """Let the kernel switch the frames."""
         self.end_program()
         for name in (NEAR, END):
-            subprocess.run(["tc", "-n", MIDDLE, "qdisc", "del", "dev", name, "root"], capture_output=True, check=False)
+            subprocess.run(
+                ["tc", "-n", MIDDLE, "qdisc", "del", "dev", name, "root"],
+                capture_output=True,
+                check=False,
+            )
             ip("-n", MIDDLE, "link", "set", name, "master", "switch")
 
     def slow_down(self, round_trip: float) -> str:
         """Hold each frame half a round trip (seconds); return what does it."""
         self.quicken()
         half = f"{round_trip * 500:g}ms"
-        tc = [subprocess.run(["tc", "-n", MIDDLE, "qdisc", "add", "dev", name, "root", "netem", "delay", half, "limit", "10000"],
-                             capture_output=True, check=False) for name in (NEAR, END)]  # fmt: skip
+        tc = [
+            subprocess.run(
+                [
+                    "tc",
+                    "-n",
+                    MIDDLE,
+                    "qdisc",
+                    "add",
+                    "dev",
+                    name,
+                    "root",
+                    "netem",
+                    "delay",
+                    half,
+                    "limit",
+                    "10000",
+                ],
+                capture_output=True,
+                check=False,
+            )
+            for name in (NEAR, END)
+        ]
         if not any(done.returncode for done in tc):
             return "netem"
         for name in (NEAR, END):
             ip("-n", MIDDLE, "link", "set", name, "nomaster")
-        command = ["nsenter", f"--net=/run/netns/{MIDDLE}", "--", sys.executable, str(HERE / "delay.py"), NEAR, END, str(round_trip / 2)]
-        self.program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [
+            "nsenter",
+            f"--net=/run/netns/{MIDDLE}",
+            "--",
+            sys.executable,
+            str(HERE / "delay.py"),
+            NEAR,
+            END,
+            str(round_trip / 2),
+        ]
+        self.program = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         if self.program.stdout.readline() != "ready\n":
             raise RigError("the delay of the wire could not be started: see above")
         return "a delay wire"
@@ -116,7 +154,9 @@ def bridge_of(host_address: str) -> str:
     """The bridge that a host is reached by."""
     route = json.loads(ip("-j", "route", "get", host_address))[0]
     if not Path("/sys/class/net", route["dev"], "bridge").is_dir():
-        raise RigError(f"{host_address} is not reached by a bridge of this machine, so no wire can be laid to it")
+        raise RigError(
+            f"{host_address} is not reached by a bridge of this machine, so no wire can be laid to it"
+        )
     return route["dev"]
 
 

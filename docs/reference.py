@@ -99,7 +99,9 @@ def pages() -> dict[str, str]:
 def settings_rows() -> Iterator[str]:
     for field in inspect.type_info(Settings).fields:
         name, about = field.name, field.type.extra_json_schema["description"]
-        yield row(f"`{name}`", words(field.type.type), default(field), f"`LABFAB_{name.upper()}`", about)
+        yield row(
+            f"`{name}`", words(field.type.type), default(field), f"`LABFAB_{name.upper()}`", about
+        )
 
 
 def words(kind: inspect.Type) -> str:
@@ -131,7 +133,9 @@ def default(field: inspect.Field) -> str:
 def task_rows() -> Iterator[str]:
     for name, aliases in sorted(labfab.ns.task_names.items()):
         task = labfab.ns[name]
-        yield row(f"`{name}`{' *' if aliases else ''}", task.__doc__.strip().splitlines()[0], flags(task))
+        yield row(
+            f"`{name}`{' *' if aliases else ''}", task.__doc__.strip().splitlines()[0], flags(task)
+        )
 
 
 def flags(task: Task) -> str:

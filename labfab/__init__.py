@@ -24,5 +24,21 @@ from .stages import (
 __all__ = ["ns"]
 
 ns = Collection(
-    setup, check, system, user, keys, ssh, firewall, python, jupyter, lab, https, proxy, power, tunnel, shortcuts, files, backup
+    setup,
+    check,
+    system,
+    user,
+    keys,
+    ssh,
+    firewall,
+    python,
+    jupyter,
+    lab,
+    https,
+    proxy,
+    power,
+    tunnel,
+    shortcuts,
+    files,
+    backup,
 )

@@ -69,7 +69,10 @@ def stream() -> TextIO:
 @contextlib.contextmanager
 def aside(wanted: bool = True) -> Iterator[None]:
     """Let this thread, one host's, speak on stderr: stdout is for a document. Others go on as they were."""
-    before, thread.out = getattr(thread, "out", None), sys.stderr if wanted else getattr(thread, "out", None)
+    before, thread.out = (
+        getattr(thread, "out", None),
+        sys.stderr if wanted else getattr(thread, "out", None),
+    )
     try:
         yield
     finally:
@@ -122,7 +125,11 @@ def agreed(question: str, choice: str = "y/N") -> bool:
 
 def answer(question: str, whose: str, secret: bool) -> str:
     there = desk()
-    return there.ask(question, whose, secret) if there else prompt(f"{question} {whose}".rstrip(), secret)
+    return (
+        there.ask(question, whose, secret)
+        if there
+        else prompt(f"{question} {whose}".rstrip(), secret)
+    )
 
 
 def prompt(text: str, secret: bool) -> str:
@@ -141,7 +148,11 @@ def prompt(text: str, secret: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    )
 
 
 def changed(where: str, why: str, seconds: float) -> None:

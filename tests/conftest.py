@@ -109,7 +109,12 @@ def pytest_sessionfinish(session, exitstatus) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     said = "".join(path.read_text() for path in LOGS.glob("*.out"))
-    kept = {line for path in LOGS.glob("*.secrets") for line in path.read_text().splitlines() if len(line) > 5}
+    kept = {
+        line
+        for path in LOGS.glob("*.secrets")
+        for line in path.read_text().splitlines()
+        if len(line) > 5
+    }
     session.config.leaked = [secret for secret in kept if secret in said]
     if session.config.leaked and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -118,4 +123,6 @@ def pytest_sessionfinish(session, exitstatus) -> None:
 def pytest_terminal_summary(terminalreporter, config) -> None:
     if getattr(config, "leaked", None):
         terminalreporter.section("secrets in the output of fab", red=True)
-        terminalreporter.line(f"{len(config.leaked)} of them are in {LOGS}/*.out, e.g. {config.leaked[0][:4]}…")
+        terminalreporter.line(
+            f"{len(config.leaked)} of them are in {LOGS}/*.out, e.g. {config.leaked[0][:4]}…"
+        )

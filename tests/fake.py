@@ -32,13 +32,25 @@ KEY = paramiko.ECDSAKey.generate()
 WORD = r"(?:'[^']*'|\"'\"|[^\s'\"])+"
 NOTE = re.compile(r"printf '%s\\n' (.*?) >>/var/lib/labfab/journal\.jsonl", re.DOTALL)
 SSHD = {
-    "passwordauthentication": "yes", "kbdinteractiveauthentication": "no", "permitemptypasswords": "no",
-    "permitrootlogin": "yes", "pubkeyauthentication": "yes", "allowtcpforwarding": "yes",
-}  # fmt: skip
+    "passwordauthentication": "yes",
+    "kbdinteractiveauthentication": "no",
+    "permitemptypasswords": "no",
+    "permitrootlogin": "yes",
+    "pubkeyauthentication": "yes",
+    "allowtcpforwarding": "yes",
+}
 SYSTEM = {
-    "kernel": "Linux", "machine": "x86_64", "id": "debian", "version": "12", "name": "Debian GNU/Linux 12 (bookworm)",
-    "like": "", "boot_id": "boot-1", "systemd": "yes", "login": "root", "package.ca-certificates": "yes",
-}  # fmt: skip
+    "kernel": "Linux",
+    "machine": "x86_64",
+    "id": "debian",
+    "version": "12",
+    "name": "Debian GNU/Linux 12 (bookworm)",
+    "like": "",
+    "boot_id": "boot-1",
+    "systemd": "yes",
+    "login": "root",
+    "package.ca-certificates": "yes",
+}
 
 
 def blob(text: str) -> str:
@@ -69,7 +81,9 @@ class FakeHost:
         self.sections["updates"] |= {"age": "10"}
         self.sections["upgrades"] |= {"pending": "0"}
         self.sections["ssh"] |= {"socket": "inactive", "port.22": "yes", "listening.22": "sshd"}
-        self.set_file("ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root")
+        self.set_file(
+            "ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root"
+        )
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
         self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
@@ -88,15 +102,25 @@ class FakeHost:
     def connect(self, user: str | None = None, port: int = 22) -> Connection:
         """Give the connection of a new command line."""
         overrides = {"lab": dict(self.lab), "run": {"dry": self.dry}}
-        c = Connection(ADDRESS, user=user or self.user, port=port, config=Config(overrides=overrides))
-        c.transport = SimpleNamespace(active=True, get_remote_server_key=lambda: KEY, is_active=lambda: True)
+        c = Connection(
+            ADDRESS, user=user or self.user, port=port, config=Config(overrides=overrides)
+        )
+        c.transport = SimpleNamespace(
+            active=True, get_remote_server_key=lambda: KEY, is_active=lambda: True
+        )
         c.transport.user = c.user
         return c
 
     def again(self) -> Connection:
         """Begin a second run with the same command line."""
         Host.sessions.clear()
-        self.writes.clear(), self.logins.clear(), self.questions.clear(), self.told.clear(), self.guard.clear()
+        (
+            self.writes.clear(),
+            self.logins.clear(),
+            self.questions.clear(),
+            self.told.clear(),
+            self.guard.clear(),
+        )
         self.c = self.connect()
         return self.c
 
@@ -107,7 +131,11 @@ class FakeHost:
     @property
     def readings(self) -> list[list[str]]:
         """The sections that it was asked for, each time."""
-        return [line.removeprefix("set -- ").split() for line in "\n".join(self.told).splitlines() if line.startswith("set -- ")]
+        return [
+            line.removeprefix("set -- ").split()
+            for line in "\n".join(self.told).splitlines()
+            if line.startswith("set -- ")
+        ]
 
     @property
     def planned(self) -> list[str]:
@@ -124,8 +152,17 @@ class FakeHost:
 
     def add_account(self, name: str, uid: int = 1000, home: str = "", **more: str) -> None:
         home = home or f"/home/{name}"
-        have = {"uid": str(uid), "home": home, "shell": "/bin/bash", "groups": name, "password": "L", "home_stat": f"700 {name}"}
-        self.sections["accounts"] |= {f"{name}.{key}": value for key, value in (have | more).items()}
+        have = {
+            "uid": str(uid),
+            "home": home,
+            "shell": "/bin/bash",
+            "groups": name,
+            "password": "L",
+            "home_stat": f"700 {name}",
+        }
+        self.sections["accounts"] |= {
+            f"{name}.{key}": value for key, value in (have | more).items()
+        }
         self.sections["ssh"] |= {f"{name}.{key}": value for key, value in SSHD.items()}
 
     def set_file(self, section: str, key: str, text: str, stat: str) -> None:
@@ -186,8 +223,14 @@ class FakeHost:
             self.sections["guard"]["armed"] = "a change"
         elif step == "revert":
             self.sections |= {name: self.before[name] for name in ("ssh", "firewall")}
-            files = {k: v for k, v in self.before["accounts"].items() if fake_commands.GUARDED.search(k)}
-            rest = {k: v for k, v in self.sections["accounts"].items() if not fake_commands.GUARDED.search(k)}
+            files = {
+                k: v for k, v in self.before["accounts"].items() if fake_commands.GUARDED.search(k)
+            }
+            rest = {
+                k: v
+                for k, v in self.sections["accounts"].items()
+                if not fake_commands.GUARDED.search(k)
+            }
             self.sections["accounts"] = rest | files
         failed = self.cannot_arm if step == "arm" else self.too_late if step == "disarm" else False
         return Result(int(failed), "", "No space left on device" if failed else "")
@@ -219,16 +262,23 @@ class FakeHost:
         have = self.sections["ssh"].get(f"{user}.passwordauthentication")
         return ["publickey"] if have == "no" else ["publickey", "password"]
 
-    def shell(self, transport, label: str, given: str | None = None, root: bool = True) -> SimpleNamespace:
+    def shell(
+        self, transport, label: str, given: str | None = None, root: bool = True
+    ) -> SimpleNamespace:
         """The root shell of a login; sudo asks where a password is set."""
         wanted = self.sudo_passwords.get(transport.user)
         if root and wanted and given != wanted:
             raise WrongSudoPassword
         return SimpleNamespace(
-            run=self.run, send=lambda script: answered(self.run(script)), close=lambda: None, label=label,
-            frame=lambda text: answered(Result(0, f"held {self.at_work}" if self.at_work else "free", "")),
+            run=self.run,
+            send=lambda script: answered(self.run(script)),
+            close=lambda: None,
+            label=label,
+            frame=lambda text: answered(
+                Result(0, f"held {self.at_work}" if self.at_work else "free", "")
+            ),
             kernel=self.sections["system"]["kernel"],
-        )  # fmt: skip
+        )
 
 
 def answered(result: Result) -> SimpleNamespace:
@@ -272,7 +322,9 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(run_lock, "PATIENCE", 0)
     monkeypatch.setattr(secrets, "TAKEN", {})
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("os.fsync", lambda number: None)  # a throwaway home need not outlive a power cut
+    monkeypatch.setattr(
+        "os.fsync", lambda number: None
+    )  # a throwaway home need not outlive a power cut
     return tmp_path
 
 

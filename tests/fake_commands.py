@@ -4,7 +4,9 @@ import base64
 import re
 import shlex
 
-GUARDED = re.compile(r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)")  # what the guard brings back of the accounts
+GUARDED = re.compile(
+    r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
+)  # what the guard brings back of the accounts
 
 
 def do(model, made) -> str | None:
@@ -69,7 +71,14 @@ def list_updates(model, made) -> None:
 
 def load_daemon(model, made, label) -> None:
     assert label == "org.labfab.jupyter", label
-    model.sections["lab"] |= {"service": "yes", "state": "running", "owner": "lab", "pid": "4711", "holder": "python3.12", "api": "2.21.0"}
+    model.sections["lab"] |= {
+        "service": "yes",
+        "state": "running",
+        "owner": "lab",
+        "pid": "4711",
+        "holder": "python3.12",
+        "api": "2.21.0",
+    }
 
 
 def unload_daemon(model, made, label, removed) -> None:
@@ -109,20 +118,30 @@ def run_apache(model, made) -> None:
 
 
 def serve(model, made, modules) -> None:
-    model.sections["proxy"] |= {f"module.{name}": "yes" for name in modules.split()} | {"enabled": "yes", "serves": "yes"}
+    model.sections["proxy"] |= {f"module.{name}": "yes" for name in modules.split()} | {
+        "enabled": "yes",
+        "serves": "yes",
+    }
 
 
 def private_folder(model, made, folder) -> None:
     ssh = ("accounts", f"{made.user}.ssh_stat")
-    section, key = {".ssh": ssh, ".jupyter": ("jupyter", "folder_stat"), ".jupyter/tls": ("https", "folder_stat")}[folder]
-    assert model.sections[section].get(key, made.user).endswith(made.user), "it is not the account's"
+    section, key = {
+        ".ssh": ssh,
+        ".jupyter": ("jupyter", "folder_stat"),
+        ".jupyter/tls": ("https", "folder_stat"),
+    }[folder]
+    assert model.sections[section].get(key, made.user).endswith(made.user), (
+        "it is not the account's"
+    )
     model.sections[section][key] = f"700 {made.user}"
 
 
 def own(model, made, path, name) -> None:
-    section, key = {".ssh": ("accounts", f"{name}.ssh_stat"), ".jupyter": ("jupyter", "folder_stat")}.get(
-        path, ("accounts", f"{name}.keys.stat")
-    )
+    section, key = {
+        ".ssh": ("accounts", f"{name}.ssh_stat"),
+        ".jupyter": ("jupyter", "folder_stat"),
+    }.get(path, ("accounts", f"{name}.keys.stat"))
     mode = model.sections[section][key].split()[0]
     model.sections[section][key] = f"{mode} {name}"
 
@@ -146,7 +165,11 @@ def sshd(model, made) -> None:
     text = re.split(r"(?im)^\s*match\s", model.file("ssh", "drop_in"))[0]
     lines = re.findall(r"(?m)^[ \t]*([A-Za-z]+)[ \t=]+(\S+)", text)[::-1]
     ports = [value for key, value in lines if key.lower() == "port"] or ["22"]
-    for key in [key for key in have if key.startswith(("port.", "listening.")) and (have.get(key) in ("yes", "sshd"))]:
+    for key in [
+        key
+        for key in have
+        if key.startswith(("port.", "listening.")) and (have.get(key) in ("yes", "sshd"))
+    ]:
         del have[key]
     for port in ports:
         have |= {f"port.{port}": "yes", f"listening.{port}": "sshd"}
@@ -156,7 +179,9 @@ def sshd(model, made) -> None:
 
 
 def reload(model, made) -> None:
-    listening = {k: v for k, v in model.sections["ssh"].items() if k.startswith(("port.", "listening."))}
+    listening = {
+        k: v for k, v in model.sections["ssh"].items() if k.startswith(("port.", "listening."))
+    }
     sshd(model, made)
     for key in [k for k in model.sections["ssh"] if k.startswith(("port.", "listening."))]:
         del model.sections["ssh"][key]
@@ -164,19 +189,29 @@ def reload(model, made) -> None:
 
 
 def allow(model, made, port, comment) -> None:
-    model.sections["firewall"][f"allowed.{port}"] = f"allow {port}/tcp" + f" comment={(comment or '').encode().hex()}" * bool(comment)
+    model.sections["firewall"][f"allowed.{port}"] = (
+        f"allow {port}/tcp" + f" comment={(comment or '').encode().hex()}" * bool(comment)
+    )
 
 
 def close(model, made, rule) -> None:
     rules = model.sections["firewall"]
     for key in [key for key in rules if key.startswith("allowed.")]:
-        left = [one for one in rules.pop(key).split(";") if one.partition(" comment=")[0].strip() != rule]
+        left = [
+            one
+            for one in rules.pop(key).split(";")
+            if one.partition(" comment=")[0].strip() != rule
+        ]
         rules |= {key: ";".join(left)} if left else {}
 
 
 def make_venv(model, made) -> None:
     home = model.sections["accounts"][f"{made.user}.home"]
-    model.sections["python"] |= {"prefix": f"{home}/jupyter-venv", "python": "yes", "version.uv": "0.9"}
+    model.sections["python"] |= {
+        "prefix": f"{home}/jupyter-venv",
+        "python": "yes",
+        "version.uv": "0.9",
+    }
 
 
 def add_packages(model, made, packages) -> None:
@@ -202,7 +237,13 @@ def linger(model, made, name) -> None:
 
 
 def start(model, made) -> None:
-    model.sections["lab"] |= {"session": "yes", "owner": made.user, "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"}
+    model.sections["lab"] |= {
+        "session": "yes",
+        "owner": made.user,
+        "pid": "4711",
+        "holder": "jupyter-lab",
+        "api": "2.21.0",
+    }
 
 
 def stop(model, made, *words) -> None:
@@ -216,7 +257,11 @@ def new_key(model, made, folder) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, hashes.SHA256())
+    )
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
@@ -232,7 +277,9 @@ def no_certificate(model, made, folder) -> None:
     if (folder == "/etc/labfab/tls") != (model.lab["publish"] == "apache"):
         del have["elsewhere"]
     else:
-        model.sections["https"] = {key: have[key] for key in ("folder_stat", "elsewhere") if key in have}
+        model.sections["https"] = {
+            key: have[key] for key in ("folder_stat", "elsewhere") if key in have
+        }
 
 
 def lineage(model, made, program, server, email, words) -> None:
@@ -241,13 +288,26 @@ def lineage(model, made, program, server, email, words) -> None:
 
     assert model.sections["acme"].get("program") == program or "snap" in program
     asked = shlex.split(words)
-    names = [name for option, name in zip(asked, asked[1:], strict=False) if option in ("-d", "--ip-address")]
+    names = [
+        name
+        for option, name in zip(asked, asked[1:], strict=False)
+        if option in ("-d", "--ip-address")
+    ]
     ca = authority.make("acme", names)
     request = new_key(model, made, "")
-    how = next(word.removeprefix("--") for word in asked if word in ("--standalone", "--apache", "--webroot"))
+    how = next(
+        word.removeprefix("--")
+        for word in asked
+        if word in ("--standalone", "--apache", "--webroot")
+    )
     more = f"webroot_path = {asked[asked.index('-w') + 1]},\n" if "-w" in asked else ""
     model.set_file("acme", "lineage", authority.sign(ca, request, names) + ca.pem, "777 root")
-    model.set_file("acme", "renewal", f"[renewalparams]\nserver = {server}\nauthenticator = {how}\n{more}", "644 root")
+    model.set_file(
+        "acme",
+        "renewal",
+        f"[renewalparams]\nserver = {server}\nauthenticator = {how}\n{more}",
+        "644 root",
+    )
     model.sections["acme"]["program"] = program
 
 
@@ -256,7 +316,9 @@ def renewed(model, made, program) -> None:
 
     names = certificate.read(model.file("acme", "lineage")).names
     ca = authority.make("acme", names)
-    model.set_file("acme", "lineage", authority.sign(ca, new_key(model, made, ""), names), "777 root")
+    model.set_file(
+        "acme", "lineage", authority.sign(ca, new_key(model, made, ""), names), "777 root"
+    )
     handed(model, made)  # certbot runs the hook
 
 
@@ -284,15 +346,25 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?", r" \|\| \{ .* \}; \} && rm -f \S+"
+MARK, UNMARK = (
+    r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?",
+    r" \|\| \{ .* \}; \} && rm -f \S+",
+)
 UNPACKED = r"python3 -m zipfile -e \"\$pip\" \S+/unpacked"
 INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
 PIP = rf"install -q --disable-pip-version-check {INDEX}"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
-    "version": "2.4.66", "running": "yes", "boots": "yes", "listens": "yes", "module.alias": "yes", "module.authz_core": "yes",
-    "module.mime": "yes", "module.setenvif": "yes", "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
-}  # fmt: skip
+    "version": "2.4.66",
+    "running": "yes",
+    "boots": "yes",
+    "listens": "yes",
+    "module.alias": "yes",
+    "module.authz_core": "yes",
+    "module.mime": "yes",
+    "module.setenvif": "yes",
+    "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
+}
 LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
@@ -301,44 +373,90 @@ EFFECTS = (
         r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
     ),
-    (r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &", lambda model, made: reboot(model, made)),
+    (
+        r"nohup sh -c 'sleep 1; shutdown -r now' >/dev/null 2>&1 &",
+        lambda model, made: reboot(model, made),
+    ),
     (r"load_daemon (\S+) \S+ 25", load_daemon),
     (r"unload_daemon (\S+)( && rm -f \S+)?", unload_daemon),
-    (r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge tmux", lambda model, made: model.install("tmux")),
+    (
+        r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge tmux",
+        lambda model, made: model.install("tmux"),
+    ),
     (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
-    (rf'dpkg-query [^;]*; NEEDRESTART_SUSPEND=1 {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)', install),
-    (rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?", facts("updates", age="0")),
-    (rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove", facts("upgrades", pending="0")),
-    (r".*dpkg --configure -a .*", lambda model, made: model.sections["updates"].pop("interrupted", None)),
+    (
+        rf'dpkg-query [^;]*; NEEDRESTART_SUSPEND=1 {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)',
+        install,
+    ),
+    (
+        rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?",
+        facts("updates", age="0"),
+    ),
+    (
+        rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove",
+        facts("upgrades", pending="0"),
+    ),
+    (
+        r".*dpkg --configure -a .*",
+        lambda model, made: model.sections["updates"].pop("interrupted", None),
+    ),
     (rf"{APT}-f install", lambda model, made: None),
-    (r"cloud-init status --wait >/dev/null \|\| true", lambda model, made: model.sections["system"].pop("settling")),
+    (
+        r"cloud-init status --wait >/dev/null \|\| true",
+        lambda model, made: model.sections["system"].pop("settling"),
+    ),
     (r"nohup sh -c 'sleep 1; systemctl reboot' >/dev/null 2>&1 &", reboot),
     (r"mkdir -p \S+/(\.ssh|\.jupyter|\.jupyter/tls) && chmod 700 \S+", private_folder),
-    (r"mkdir -p /etc/labfab /etc/labfab/tls && chmod 755 /etc/labfab/tls", facts("https", folder_stat="755 root")),
-    (r"set -eu; umask 077; cd -P (\S+); .*openssl req -new -key next-key.pem -subj /CN=labfab\n", new_key),
+    (
+        r"mkdir -p /etc/labfab /etc/labfab/tls && chmod 755 /etc/labfab/tls",
+        facts("https", folder_stat="755 root"),
+    ),
+    (
+        r"set -eu; umask 077; cd -P (\S+); .*openssl req -new -key next-key.pem -subj /CN=labfab\n",
+        new_key,
+    ),
     (
         r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?", certificate,
+        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?",
+        certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
-    (r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n", own),
+    (
+        r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n",
+        own,
+    ),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
     (r"chmod go-w \S+", close_home),
     (r"chmod 600 \S+/authorized_keys", close_keys),
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
     (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
-    (r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; .*systemctl \$how ssh; fi", reload),
+    (
+        r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; .*systemctl \$how ssh; fi",
+        reload,
+    ),
     (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
-    (r"ufw default deny incoming && ufw --force enable", facts("firewall", active="yes", incoming="deny")),
-    (rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
-     rf"rm -rf \S+{UNMARK}", make_venv),
-    (rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}", add_packages),
+    (
+        r"ufw default deny incoming && ufw --force enable",
+        facts("firewall", active="yes", incoming="deny"),
+    ),
+    (
+        rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
+        rf"rm -rf \S+{UNMARK}",
+        make_venv,
+    ),
+    (
+        rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}",
+        add_packages,
+    ),
     (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
-    (rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}", add_packages),
+    (
+        rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}",
+        add_packages,
+    ),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),
@@ -350,15 +468,27 @@ EFFECTS = (
     (r"kill \d+; for i in .*", stop),
     (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),
     (r"systemctl enable -q --now apache2", run_apache),
-    (r"a2dissite -q zz-labfab && if .*", lambda model, made: [model.sections["proxy"].pop(key, None) for key in ("enabled", "serves")]),
+    (
+        r"a2dissite -q zz-labfab && if .*",
+        lambda model, made: [
+            model.sections["proxy"].pop(key, None) for key in ("enabled", "serves")
+        ],
+    ),
     (r"a2dissite -q zz-labfab", lambda model, made: model.sections.update(proxy=dict(APACHE))),
     (
         r'find /etc/letsencrypt >"\$KEPT.letsencrypt" 2>/dev/null; (\S+) certonly -n --agree-tos --cert-name labfab '
-        r"--renew-with-new-domains --server (\S+) -m (\S+) (--.*) 2>&1", lineage,
+        r"--renew-with-new-domains --server (\S+) -m (\S+) (--.*) 2>&1",
+        lineage,
     ),
     (r"(\S+) renew -n --cert-name labfab --force-renewal --no-random-sleep-on-renew 2>&1", renewed),
-    (r"RENEWED_LINEAGE=/etc/letsencrypt/live/labfab /etc/letsencrypt/renewal-hooks/deploy/labfab", handed),
-    (r"rm -f /etc/letsencrypt/renewal-hooks/deploy/labfab; .*(?:certbot) delete -n --cert-name labfab 2>&1", forget),
+    (
+        r"RENEWED_LINEAGE=/etc/letsencrypt/live/labfab /etc/letsencrypt/renewal-hooks/deploy/labfab",
+        handed,
+    ),
+    (
+        r"rm -f /etc/letsencrypt/renewal-hooks/deploy/labfab; .*(?:certbot) delete -n --cert-name labfab 2>&1",
+        forget,
+    ),
     (r"snap install --classic certbot", lambda model, made: None),
     (r"systemctl daemon-reload; systemctl enable -q --now (\S+)", renews),
     (r"# Apache on the host: .*\nsite_on(.*)", serve),

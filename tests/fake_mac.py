@@ -6,19 +6,38 @@ from tests import fake_commands
 from tests.fake import FakeHost
 
 SYSTEM = {
-    "kernel": "Darwin", "machine": "arm64", "id": "macos", "version": "26.5", "name": "macOS 26.5", "boot_id": "boot-1", "login": "admin",
-}  # fmt: skip
+    "kernel": "Darwin",
+    "machine": "arm64",
+    "id": "macos",
+    "version": "26.5",
+    "name": "macOS 26.5",
+    "boot_id": "boot-1",
+    "login": "admin",
+}
 LIST = {"access": "on", "member.group:admin": "yes"}
 
 
 def turn_into_mac(model: FakeHost, **system: str) -> FakeHost:
     """Make a Mac of a model: an administrator, Remote Login at port 22 for administrators."""
     model.sections["system"] = SYSTEM | system
-    model.sections["ssh"] = {"port.22": "yes", "listening.22": "launchd", "remote_login": "22", **LIST}
+    model.sections["ssh"] = {
+        "port.22": "yes",
+        "listening.22": "launchd",
+        "remote_login": "22",
+        **LIST,
+    }
     model.set_file("ssh", "main", "Include /etc/ssh/sshd_config.d/*\n", "644 root")
     model.sections["accounts"].clear()
     model.add_account("root", uid=0, home="/var/root", shell="/bin/sh", groups="wheel admin")
-    model.add_account("admin", uid=501, home="/Users/admin", shell="/bin/zsh", groups="staff admin", password="P", linger="yes")
+    model.add_account(
+        "admin",
+        uid=501,
+        home="/Users/admin",
+        shell="/bin/zsh",
+        groups="staff admin",
+        password="P",
+        linger="yes",
+    )
     return model
 
 
@@ -45,11 +64,19 @@ def load(model, made) -> None:
     import plistlib
 
     have = model.sections["ssh"]
-    for key in [key for key in have if key.startswith(("port.", "listening.")) and key.rpartition(".")[2] != have.get("remote_login")]:
+    for key in [
+        key
+        for key in have
+        if key.startswith(("port.", "listening."))
+        and key.rpartition(".")[2] != have.get("remote_login")
+    ]:
         del have[key]
     found = plistlib.loads(model.file("ssh", "plist").encode())["Sockets"]["Listeners"]
     for one in found if isinstance(found, list) else [found]:
-        have |= {f"port.{one['SockServiceName']}": "yes", f"listening.{one['SockServiceName']}": "launchd"}
+        have |= {
+            f"port.{one['SockServiceName']}": "yes",
+            f"listening.{one['SockServiceName']}": "launchd",
+        }
 
 
 def restrict(model, made, members) -> None:
@@ -69,9 +96,15 @@ EFFECTS = (
     (r"said=\$\(sysadminctl -addUser ([a-z]+) .* -password - 2>&1\)\n.*", add_account),
     (r"dscl . -create /Users/([a-z]+) IsHidden 1", hide),
     (r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \]", make_home),
-    (r"defaults write /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED -bool FALSE", hide_others),
+    (
+        r"defaults write /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED -bool FALSE",
+        hide_others,
+    ),
     (r"load_daemon org.labfab.sshd /Library/LaunchDaemons/org.labfab.sshd.plist", load),
     (r"set_access on (.*)", restrict),
-    (r"launchctl disable system/com.openssh.sshd && unload_daemon com.openssh.sshd", close_remote_login),
+    (
+        r"launchctl disable system/com.openssh.sshd && unload_daemon com.openssh.sshd",
+        close_remote_login,
+    ),
 )
 fake_commands.EFFECTS = EFFECTS + fake_commands.EFFECTS

@@ -30,7 +30,13 @@ class Channel:
     def exec_command(self, command: str) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment, cwd=self.folder, bufsize=0
+            ["/bin/sh", "-c", command],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=self.environment,
+            cwd=self.folder,
+            bufsize=0,
         )
         self.outputs = {"out": self.process.stdout, "err": self.process.stderr}
         self.selector = selectors.DefaultSelector()
@@ -41,7 +47,9 @@ class Channel:
         return self.selector.fileno()
 
     def ready(self, name: str) -> bool:
-        return name not in self.ended and any(key.data == name for key, _ in self.selector.select(0))
+        return name not in self.ended and any(
+            key.data == name for key, _ in self.selector.select(0)
+        )
 
     def take(self, name: str, size: int) -> bytes:
         data = os.read(self.outputs[name].fileno(), size)

@@ -27,9 +27,14 @@ class Paper(NamedTuple):
 
 
 def issue(
-    called: str, names: tuple[str, ...] = (), *, by: Paper | None = None, begins: float = -100, ends: float = 100,
+    called: str,
+    names: tuple[str, ...] = (),
+    *,
+    by: Paper | None = None,
+    begins: float = -100,
+    ends: float = 100,
     only_for: tuple[str, ...] = (),
-) -> Paper:  # fmt: skip
+) -> Paper:
     """Issue a certificate, by itself if nobody else does; days are counted from now.
 
     Without names it is a CA, which may be only for some.
@@ -47,11 +52,19 @@ def issue(
         .not_valid_after(now + datetime.timedelta(days=ends))
         .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
-        .add_extension(x509.KeyUsage(bool(names), *[False] * 4, not names, not names, False, False), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()),
+            critical=False,
+        )
+        .add_extension(
+            x509.KeyUsage(bool(names), *[False] * 4, not names, not names, False, False),
+            critical=True,
+        )
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([general(name) for name in names]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([general(name) for name in names]), critical=False
+        )
     if only_for:
         subtrees = [x509.DNSName(name) for name in only_for]
         builder = builder.add_extension(x509.NameConstraints(subtrees, None), critical=True)

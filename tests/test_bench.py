@@ -17,15 +17,27 @@ from tests.rig.places import CLONE, REPO, RigError
 FOLDER = REPO / "bench"
 TIMES = {
     table.NO_CHANGE: {
-        table.NEAR: {table.SSH: [0.2, 9.0, 0.25], table.LABFAB: [0.5, 0.6, 0.5], table.PYINFRA: [5.0, 4.0, 6.0]},
-        table.FAR: {table.SSH: [1.0], table.LABFAB: [1.6], table.PYINFRA: [16.0], table.MITOGEN: [9.0], table.ANSIBLE: []},
+        table.NEAR: {
+            table.SSH: [0.2, 9.0, 0.25],
+            table.LABFAB: [0.5, 0.6, 0.5],
+            table.PYINFRA: [5.0, 4.0, 6.0],
+        },
+        table.FAR: {
+            table.SSH: [1.0],
+            table.LABFAB: [1.6],
+            table.PYINFRA: [16.0],
+            table.MITOGEN: [9.0],
+            table.ANSIBLE: [],
+        },
     },
     table.FIRST: {table.NEAR: {table.LABFAB: [12.0], table.PYINFRA: [25.0], table.TUNED: [20.0]}},
 }
 
 
 def goal(scene: str, line: str, *others: str) -> table.Goal:
-    return next(one for one in table.goals() if (one.scene, one.line, one.others) == (scene, line, others))
+    return next(
+        one for one in table.goals() if (one.scene, one.line, one.others) == (scene, line, others)
+    )
 
 
 def test_a_goal_compares_medians():
@@ -50,9 +62,15 @@ def test_of_several_peers_the_quicker_one_counts():
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
     """No runs, no such contender, no such line."""
-    for scene, line, other in ((table.NO_CHANGE, table.FAR, table.ANSIBLE), (table.NO_CHANGE, table.NEAR, table.MITOGEN),
-                               (table.CHANGE, table.FAR, table.SSH)):  # fmt: skip
-        assert goal(scene, line, other).ratio(TIMES) is None and goal(scene, line, other).reached(TIMES) is None
+    for scene, line, other in (
+        (table.NO_CHANGE, table.FAR, table.ANSIBLE),
+        (table.NO_CHANGE, table.NEAR, table.MITOGEN),
+        (table.CHANGE, table.FAR, table.SSH),
+    ):
+        assert (
+            goal(scene, line, other).ratio(TIMES) is None
+            and goal(scene, line, other).reached(TIMES) is None
+        )
     verdicts = [row[-1] for row in table.goal_rows(TIMES)]
     assert {"yes", "no", "not measured"} == set(verdicts) and len(verdicts) == len(table.goals())
 
@@ -64,7 +82,9 @@ def test_every_goal_is_about_something_that_is_measured():
 
 
 def test_a_row_has_median_range_and_number_of_runs():
-    assert [table.NO_CHANGE, table.NEAR, table.SSH, "0.25", "0.20 to 9.00", "3"] in table.time_rows(TIMES)
+    assert [table.NO_CHANGE, table.NEAR, table.SSH, "0.25", "0.20 to 9.00", "3"] in table.time_rows(
+        TIMES
+    )
     assert not any(row[2] == table.ANSIBLE for row in table.time_rows(TIMES))
 
 
@@ -72,7 +92,11 @@ def test_tables_hold_every_cell():
     rows = table.time_rows(TIMES)
     for text in (table.plain(table.TIMES_HEAD, rows), table.markdown(table.TIMES_HEAD, rows)):
         assert len(text.splitlines()) == len(rows) + 2
-        assert all(cell in line for row, line in zip(rows, text.splitlines()[2:], strict=True) for cell in row)
+        assert all(
+            cell in line
+            for row, line in zip(rows, text.splitlines()[2:], strict=True)
+            for cell in row
+        )
 
 
 def test_the_plot_has_a_bar_for_each_median():
@@ -90,8 +114,17 @@ def test_the_plot_has_a_bar_for_each_median():
 def ansible_steps(variant: str) -> list[str]:
     """The names of the tasks, in the order of the playbook."""
     playbook = (FOLDER / "ansible" / "playbook.yml").read_text()
-    files = [one.replace("{{ variant }}", variant) for one in re.findall(r'import_tasks: "?([^"\n]+)', playbook)]
-    return [name for file in files for name in re.findall(r"^- name: (.+)$", (FOLDER / "ansible" / file).read_text(), re.MULTILINE)]
+    files = [
+        one.replace("{{ variant }}", variant)
+        for one in re.findall(r'import_tasks: "?([^"\n]+)', playbook)
+    ]
+    return [
+        name
+        for file in files
+        for name in re.findall(
+            r"^- name: (.+)$", (FOLDER / "ansible" / file).read_text(), re.MULTILINE
+        )
+    ]
 
 
 @pytest.mark.parametrize("variant", ["idiomatic", "tuned"])
@@ -101,7 +134,9 @@ def test_ansible_is_given_the_recipe(variant):
 
 def test_pyinfra_is_given_the_recipe():
     """A restart of sshd is what the others do in a handler; one step has two ways, for a bare host and for one that is set up."""
-    names = re.findall(r'(?:name=|check\()"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text())
+    names = re.findall(
+        r'(?:name=|check\()"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text()
+    )
     assert tuple(dict.fromkeys(name for name in names if name != "restart sshd")) == recipe.STEPS
 
 
@@ -136,7 +171,14 @@ def test_a_run_that_changed_something_does_not_count():
         contender("raise SystemExit(3)").run(warming=True)
 
 
-@pytest.mark.parametrize("said, fine", [("nothing to change", True), ("a  0 changes", True), ("a: nothing to change\nb  2 changes", False)])
+@pytest.mark.parametrize(
+    "said, fine",
+    [
+        ("nothing to change", True),
+        ("a  0 changes", True),
+        ("a: nothing to change\nb  2 changes", False),
+    ],
+)
 def test_a_fleet_in_which_one_host_was_changed_does_not_count(said, fine):
     assert bool(re.search(measure.UNCHANGED, said)) is fine
 
@@ -154,7 +196,9 @@ def test_an_interrupted_run_ends_its_process():
 def test_flags_choose_what_is_measured():
     assert run.planned(False, 0, "") == measure.Plan()
     assert run.planned(True, 0, "").slow < measure.Plan().slow
-    assert run.planned(True, 7, "first, start") == replace(measure.QUICK, runs=7, slow=7, scenes=[table.FIRST, table.START])
+    assert run.planned(True, 7, "first, start") == replace(
+        measure.QUICK, runs=7, slow=7, scenes=[table.FIRST, table.START]
+    )
     with pytest.raises(RigError, match="no-change, change"):
         run.planned(False, 0, "everything")
 
@@ -162,10 +206,16 @@ def test_flags_choose_what_is_measured():
 def test_the_page_says_what_was_left_out_and_how_often_was_measured():
     """It shows both tables, and names no machine."""
     found = measure.Found(
-        TIMES, {table.NEAR: 0.2}, dict.fromkeys(("labfab", "peers", "here", "hosts", "machine"), "x"), ["no change, 100 ms: it takes root"]
+        TIMES,
+        {table.NEAR: 0.2},
+        dict.fromkeys(("labfab", "peers", "here", "hosts", "machine"), "x"),
+        ["no change, 100 ms: it takes root"],
     )
     page = report.page(found, measure.QUICK)
-    assert "left out: no change, 100 ms: it takes root" in page and "Counted runs: 5 (2 of pyinfra and Ansible), 15 of" in page
+    assert (
+        "left out: no change, 100 ms: it takes root" in page
+        and "Counted runs: 5 (2 of pyinfra and Ansible), 15 of" in page
+    )
     assert table.markdown(table.GOALS_HEAD, table.goal_rows(TIMES)) in page
     assert str(REPO) not in page and "{" not in page and "mere try" not in page
 
@@ -211,8 +261,17 @@ def test_the_wire_is_slow_when_told_and_loses_nothing(bridge):
         threading.Thread(target=echo, args=(server, 3), daemon=True).start()
 
         def connect() -> float:
-            command = [*line.prefix(), sys.executable, "-c", ECHO, bridge, str(server.getsockname()[1])]
-            took, whole = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+            command = [
+                *line.prefix(),
+                sys.executable,
+                "-c",
+                ECHO,
+                bridge,
+                str(server.getsockname()[1]),
+            ]
+            took, whole = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=60
+            ).stdout.split()
             assert whole == "True"
             return float(took)
 
@@ -222,7 +281,10 @@ def test_the_wire_is_slow_when_told_and_loses_nothing(bridge):
             assert connect() >= 0.1  # from below only: a busy machine makes it longer
             line.quicken()
             connect()
-    assert not Path("/run/netns", wire.FAR).exists() and not Path("/sys/class/net", wire.BRIDGE_END).exists()
+    assert (
+        not Path("/run/netns", wire.FAR).exists()
+        and not Path("/sys/class/net", wire.BRIDGE_END).exists()
+    )
 
 
 def echo(server: socket.socket, times: int) -> None:

@@ -30,7 +30,9 @@ def test_a_quick_change_is_one_line_without_a_time(capsys):
     assert capsys.readouterr().out == "[box] open port 22\n[box] install ufw  12.3 s\n"
 
 
-@pytest.mark.parametrize("seconds, text", [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3661, "61 min 01 s")])
+@pytest.mark.parametrize(
+    "seconds, text", [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3661, "61 min 01 s")]
+)
 def test_durations_are_read_at_a_glance(seconds, text):
     """Seconds below a minute, then minutes."""
     assert console.duration(seconds) == text
@@ -43,7 +45,11 @@ def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
             clock[0] = second
             tell(f"line {second}")
     said = capsys.readouterr().out
-    assert [line.partition(" … ")[2][:6] for line in said.splitlines()] == ["15.0 s", "30.0 s", "45.0 s"]
+    assert [line.partition(" … ")[2][:6] for line in said.splitlines()] == [
+        "15.0 s",
+        "30.0 s",
+        "45.0 s",
+    ]
     assert "\r" not in said and "\x1b" not in said
 
 
@@ -99,7 +105,10 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, "ab"))
     said = capsys.readouterr()
-    assert sorted(said.out.splitlines()) == ["document a", "document b", "work b"] and said.err == "work a\n"
+    assert (
+        sorted(said.out.splitlines()) == ["document a", "document b", "work b"]
+        and said.err == "work a\n"
+    )
 
 
 def test_speaking_aside_can_be_nested(capsys):

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SOURCES = sorted((ROOT / "labfab").rglob("*.py"))
 VALUED = {"-H", "-i", "-f", "-F", "-S", "-t", "--help"}  # options of fab with a value of their own
-NO_TASKS = re.compile(r".*\.(py|json|log|plist|socket|service)")  # look like tasks, but are files and units
+NO_TASKS = re.compile(
+    r".*\.(py|json|log|plist|socket|service)"
+)  # look like tasks, but are files and units
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -29,7 +31,9 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def tasks() -> set[str]:
     """All names that `fab` takes, with those of groups."""
     fab = Path(sys.executable).parent / "fab"
-    listed = subprocess.run([fab, "--list", "-F", "json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [fab, "--list", "-F", "json"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     groups = json.loads(listed.stdout)["collections"]
     return {f"{group['name']}.{task['name']}" for group in groups for task in group["tasks"]} | {
         group["name"] for group in groups
@@ -40,7 +44,9 @@ def code(page: Path) -> list[str]:
     """The spans and the lines of code of a page."""
     text = page.read_text()
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    spans = re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    )
     return spans + [line for block in blocks for line in block.splitlines()]
 
 
@@ -61,9 +67,13 @@ def own(name: str, tasks: set[str]) -> bool:
 
 
 def test_commands_are_found_in_the_pages():
-    commands = [line for page in PAGES for line in code(page) if re.search(r"(^|[\s$])fab -H ", line)]
+    commands = [
+        line for page in PAGES for line in code(page) if re.search(r"(^|[\s$])fab -H ", line)
+    ]
     assert len(commands) > 20
-    assert list(named_by("LABFAB_USER=a fab --dry -H root@203.0.113.5 user.add setup.full  # all")) == ["user.add", "setup.full"]
+    assert list(
+        named_by("LABFAB_USER=a fab --dry -H root@203.0.113.5 user.add setup.full  # all")
+    ) == ["user.add", "setup.full"]
 
 
 @each_page
@@ -77,7 +87,11 @@ def test_every_command_names_tasks_that_exist(page, tasks):
 @each_page
 def test_every_task_named_exists(page, tasks):
     for span in code(page):
-        if re.fullmatch(r"[a-z]+\.[a-z-]+", span) and span.split(".")[0] in tasks and not NO_TASKS.fullmatch(span):
+        if (
+            re.fullmatch(r"[a-z]+\.[a-z-]+", span)
+            and span.split(".")[0] in tasks
+            and not NO_TASKS.fullmatch(span)
+        ):
             assert own(span, tasks), f"there is no task {span}"
 
 
@@ -104,7 +118,9 @@ def texts(path: Path) -> list[str]:
 
 def test_every_message_explained_is_one_of_ours():
     ours = " ".join(" ".join(text.split()) for path in SOURCES for text in texts(path))
-    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
+    )
     assert len(rows) > 40
     for row in rows:
         for message in re.findall(r"`([^`]+)`", row):
@@ -115,13 +131,17 @@ def test_every_message_explained_is_one_of_ours():
 @each_page
 def test_every_variable_exists(page):
     for name in re.findall(r"\bLABFAB_([A-Z]+(?:_[A-Z]+)*)\b", page.read_text()):
-        assert name.lower() in Settings._fields or name in NOT_SETTINGS, f"there is no LABFAB_{name}"
+        assert name.lower() in Settings._fields or name in NOT_SETTINGS, (
+            f"there is no LABFAB_{name}"
+        )
 
 
 @each_page
 def test_every_setting_exists(page):
     text = page.read_text()
-    named = re.findall(r"\bsettings? `(\w+)`", text) + re.findall(r"`(\w+): (?:true|false|\w+passwd|anaconda|\"\{)", text)
+    named = re.findall(r"\bsettings? `(\w+)`", text) + re.findall(
+        r"`(\w+): (?:true|false|\w+passwd|anaconda|\"\{)", text
+    )
     for name in named:
         assert name in Settings._fields, f"there is no setting {name}"
 
@@ -129,7 +149,11 @@ def test_every_setting_exists(page):
 def test_the_example_settings_are_valid():
     from invoke.vendor import yaml
 
-    examples = re.findall(r"^```yaml\n(lab:.*?)^```", (ROOT / "docs" / "reuse.md").read_text(), re.MULTILINE | re.DOTALL)
+    examples = re.findall(
+        r"^```yaml\n(lab:.*?)^```",
+        (ROOT / "docs" / "reuse.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
     assert examples
     for example in examples:
         checked(yaml.safe_load(example)["lab"], "docs/reuse.md")
@@ -144,7 +168,9 @@ def test_every_link_and_path_exists(page):
             assert (ROOT / span).exists(), f"{span} is missing"
 
 
-@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda path: path.name
+)
 def test_every_picture_is_shown_and_small(picture):
     assert picture.stat().st_size < 150_000
     assert any(picture.name in page.read_text() for page in PAGES)
@@ -152,7 +178,9 @@ def test_every_picture_is_shown_and_small(picture):
 
 @pytest.mark.parametrize("name", reference.pages())
 def test_generated_pages_are_fresh(name):
-    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], f"docs/{name} is stale: inv docs"
+    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], (
+        f"docs/{name} is stale: inv docs"
+    )
 
 
 @pytest.mark.parametrize("name", labfab.ns.task_names)

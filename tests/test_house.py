@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "labfab").rglob("*.py"))
-TREES = {path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES}
+TREES = {
+    path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES
+}
 STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
 
 
@@ -20,7 +22,12 @@ def calls(tree: ast.AST):
     """Every call with the name that is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            yield node, node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            yield (
+                node,
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", ""),
+            )
 
 
 def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] = ()) -> list[str]:
@@ -35,20 +42,39 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
             for value in scope.get(node.id, [node])
             for word in (loose(value, scope, (*seen, node.id)) if value is not node else [node.id])
         ]
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # " %s" * len(names): the count is no text
-        sides = [side for side in (node.left, node.right) if isinstance(side, (ast.Constant, ast.Name, ast.JoinedStr))]
+    if isinstance(node, ast.BinOp) and isinstance(
+        node.op, ast.Mult
+    ):  # " %s" * len(names): the count is no text
+        sides = [
+            side
+            for side in (node.left, node.right)
+            if isinstance(side, (ast.Constant, ast.Name, ast.JoinedStr))
+        ]
         return [] if any(not loose(side, scope, seen) for side in sides) else [ast.unparse(node)]
     if isinstance(node, (ast.BinOp, ast.IfExp, ast.JoinedStr, ast.FormattedValue)):
-        parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else list(ast.iter_child_nodes(node))
-        return [word for part in parts if not isinstance(part, ast.operator) for word in loose(part, scope, seen)]
+        parts = (
+            [node.body, node.orelse]
+            if isinstance(node, ast.IfExp)
+            else list(ast.iter_child_nodes(node))
+        )
+        return [
+            word
+            for part in parts
+            if not isinstance(part, ast.operator)
+            for word in loose(part, scope, seen)
+        ]
     return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
 
 
 # Text made by a function of ours from constants alone, or of what settings.py lets through as a plain word.
 ALLOWED = {
-    "commands.newer", "commands.update", "commands.back", "LIST.format(listed=commands.listed)",
+    "commands.newer",
+    "commands.update",
+    "commands.back",
+    "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
-    "run_sshd(c)", "platform(c).service.BY_HAND",
+    "run_sshd(c)",
+    "platform(c).service.BY_HAND",
     "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
     "marked(command, f'{folder}.unfinished')",
     "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",
@@ -73,7 +99,13 @@ def test_shell_text_is_a_constant(name):
 
 def test_the_rule_finds_what_it_forbids():
     """An f-string, a + and a % with a value are each seen."""
-    for text in ("f'rm {name}'", "'rm ' + name", "'rm %s' % name", "'rm {}'.format(name)", "COMMAND + want.user"):
+    for text in (
+        "f'rm {name}'",
+        "'rm ' + name",
+        "'rm %s' % name",
+        "'rm {}'.format(name)",
+        "COMMAND + want.user",
+    ):
         assert loose(ast.parse(text, mode="eval").body, {}), text
     assert not loose(ast.parse("f'{APT} x' + 'y' + ' %s' * len(names)", mode="eval").body, {})
 
@@ -81,16 +113,40 @@ def test_the_rule_finds_what_it_forbids():
 @pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("laptop/")])
 def test_only_the_door_touches_the_wire(name):
     """c.run, c.sudo, c.put and channels belong to host/; other modules ask or change."""
-    forbidden = {"sudo", "put", "get", "local", "exec_command", "open_session", "invoke_shell", "sftp"}
+    forbidden = {
+        "sudo",
+        "put",
+        "get",
+        "local",
+        "exec_command",
+        "open_session",
+        "invoke_shell",
+        "sftp",
+    }
     if name.startswith(("host/", "check/")) or name == "run/guard.py":
         return
     for call, called in calls(TREES[name]):
-        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id == "c":
+        if (
+            isinstance(call.func, ast.Attribute)
+            and isinstance(call.func.value, ast.Name)
+            and call.func.value.id == "c"
+        ):
             assert called not in forbidden | {"run"}, f"labfab/{name}:{call.lineno}: c.{called}"
 
 
 ARROWS = {
-    "laptop/": ("stages", "platforms", "host", "facts", "setup", "guard", "connection", "task", "check", "fleet"),
+    "laptop/": (
+        "stages",
+        "platforms",
+        "host",
+        "facts",
+        "setup",
+        "guard",
+        "connection",
+        "task",
+        "check",
+        "fleet",
+    ),
     "stages/": ("setup", "check", "fleet"),
     "platforms/": ("setup", "check", "stages", "fleet", "task", "guard"),
     "settings.py": ("host", "facts", "stages", "laptop", "connection", "setup"),
@@ -117,7 +173,10 @@ def test_arrows_run_one_way(start):
                 and id(node) not in typing_only
                 and (node.level or (node.module or "").startswith("labfab"))
             ):
-                words = [*(node.module or "").removeprefix("labfab.").split("."), *(alias.name for alias in node.names)]
+                words = [
+                    *(node.module or "").removeprefix("labfab.").split("."),
+                    *(alias.name for alias in node.names),
+                ]
                 own = name.split("/")[0] if "/" in name and node.level == 1 else ""
                 met = set() if own else set(words) & set(ARROWS[start])
                 assert not met, f"labfab/{name}:{node.lineno} imports {', '.join(met)}"
@@ -139,16 +198,34 @@ def test_nothing_is_left_to_a_local_shell():
 
 def test_no_browser_is_told_to_overlook_a_certificate():
     """What a real browser shows proves something only while it looks itself."""
-    for path in [ROOT / "tasks.py", *FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]:
-        assert not re.search(r"ignore[-_](certificate|https|ssl)|bypass[-_]csp", path.read_text(), re.IGNORECASE), path
+    for path in [
+        ROOT / "tasks.py",
+        *FILES,
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "docs").rglob("*.py"),
+    ]:
+        assert not re.search(
+            r"ignore[-_](certificate|https|ssl)|bypass[-_]csp", path.read_text(), re.IGNORECASE
+        ), path
 
 
 def test_listing_the_tasks_loads_nothing_heavy():
     """What only some tasks need is imported there, be it of others or ours."""
     heavy = ("rich", "jinja2", "argon2", "httpx", "websocket", "msgspec", "plistlib")
-    heavy += tuple(f"labfab.{name}" for name in ("facts.records", "setup.history", "check.inspection", "platforms.debian", "platforms.macos"))
+    heavy += tuple(
+        f"labfab.{name}"
+        for name in (
+            "facts.records",
+            "setup.history",
+            "check.inspection",
+            "platforms.debian",
+            "platforms.macos",
+        )
+    )
     code = f"import sys, labfab; print(sorted(set(sys.modules) & set({heavy!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -161,7 +238,12 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
         shutil.rmtree(old)
     fab = [sys.executable, "-c", "from fabric.main import program; program.run()", "--list"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": forbidden}
-    assert "setup.full" in subprocess.run(fab, capture_output=True, text=True, cwd=tmp_path, env=env, check=True).stdout
+    assert (
+        "setup.full"
+        in subprocess.run(
+            fab, capture_output=True, text=True, cwd=tmp_path, env=env, check=True
+        ).stdout
+    )
     assert bool([*tmp_path.rglob("runner.*.pyc")]) is not bool(forbidden)
 
 
@@ -181,5 +263,9 @@ def test_every_module_and_task_says_what_it_is_for():
     for name, tree in TREES.items():
         assert ast.get_docstring(tree), name
         for node in tree.body:
-            if name.startswith("stages/") and isinstance(node, ast.FunctionDef) and node.decorator_list:
+            if (
+                name.startswith("stages/")
+                and isinstance(node, ast.FunctionDef)
+                and node.decorator_list
+            ):
                 assert ast.get_docstring(node), f"{name}: {node.name}"

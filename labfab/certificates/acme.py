@@ -26,19 +26,58 @@ TITLES = {SERVERS[""]: "Let's Encrypt", SERVERS["staging"]: "Let's Encrypt's sta
 PROBLEM = r"(?m)^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+)$"
 # What certbot says -> what it means; {said} is the sentence itself, {server} who said it.
 MEANINGS = (
-    (r"rateLimited|too many|[Rr]ate limit", "{server} gives no more for now ({said}): wait; acme_server: staging is for trying"),
-    (r"invalidContact|[Ii]nvalid email|parse contact|unsupportedContact", "{server} does not take the mail address: correct email"),
-    (r"rejectedIdentifier|by policy|public suffix", "{server} gives none for this name ({said}): correct names"),
-    (r"externalAccountRequired|external account", "{server} wants an account opened elsewhere: `certbot register` for it there first"),
-    (r"userActionRequired|[Tt]erms of [Ss]ervice", "the terms of {server} have changed: agree to them there with `certbot register`"),
-    (r"bind TCP port 80|port 80 because", "another program has taken port 80: set webroot to the folder that it serves there"),
-    (r"does not exist or is not a directory", "{webroot} is no folder of the host: correct webroot"),
-    (r"plugin does not appear", "this certbot has no Apache plugin: install it there, or set webroot to the folder that Apache serves"),
-    (r"Another instance of Certbot", "another certbot is at work there: run this again when it has ended"),
-    (r"CERTIFICATE_VERIFY_FAILED|SSLError", "the host does not trust {server}: correct acme_server, or install its CA there"),
-    (r"NameResolution|Name or service|failure in name|No address associated", "the host cannot find {server}: correct acme_server"),
-    (r"Connection refused|Connect\w*Error|Connect\w*Timeout|timed out|unreachable", "the host cannot reach {server}: correct acme_server"),
-    (r"Response \[|JSONDecodeError|ClientError|KeyError", "no ACME server answers at {url}: correct acme_server"),
+    (
+        r"rateLimited|too many|[Rr]ate limit",
+        "{server} gives no more for now ({said}): wait; acme_server: staging is for trying",
+    ),
+    (
+        r"invalidContact|[Ii]nvalid email|parse contact|unsupportedContact",
+        "{server} does not take the mail address: correct email",
+    ),
+    (
+        r"rejectedIdentifier|by policy|public suffix",
+        "{server} gives none for this name ({said}): correct names",
+    ),
+    (
+        r"externalAccountRequired|external account",
+        "{server} wants an account opened elsewhere: `certbot register` for it there first",
+    ),
+    (
+        r"userActionRequired|[Tt]erms of [Ss]ervice",
+        "the terms of {server} have changed: agree to them there with `certbot register`",
+    ),
+    (
+        r"bind TCP port 80|port 80 because",
+        "another program has taken port 80: set webroot to the folder that it serves there",
+    ),
+    (
+        r"does not exist or is not a directory",
+        "{webroot} is no folder of the host: correct webroot",
+    ),
+    (
+        r"plugin does not appear",
+        "this certbot has no Apache plugin: install it there, or set webroot to the folder that Apache serves",
+    ),
+    (
+        r"Another instance of Certbot",
+        "another certbot is at work there: run this again when it has ended",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError",
+        "the host does not trust {server}: correct acme_server, or install its CA there",
+    ),
+    (
+        r"NameResolution|Name or service|failure in name|No address associated",
+        "the host cannot find {server}: correct acme_server",
+    ),
+    (
+        r"Connection refused|Connect\w*Error|Connect\w*Timeout|timed out|unreachable",
+        "the host cannot reach {server}: correct acme_server",
+    ),
+    (
+        r"Response \[|JSONDecodeError|ClientError|KeyError",
+        "no ACME server answers at {url}: correct acme_server",
+    ),
 )
 NOISE = (
     r"^(Saving debug log|Ask for help|Some challenges|Requesting a|Renewing an|An unexpected error|Processing /|[- ]*$|Hint:|"
@@ -71,14 +110,18 @@ def title(url: str) -> str:
 def refuse(c: Connection, want: Settings) -> None:
     """Stop, before anything is asked, where the server would give nothing."""
     if not want.email:
-        raise SetupError(f"{Host.of(c).label}: {title(server(want))} wants a mail address for your account there: set email")
+        raise SetupError(
+            f"{Host.of(c).label}: {title(server(want))} wants a mail address for your account there: set email"
+        )
 
 
 def refuse_closed(c: Connection) -> None:
     """Stop where the host's own firewall shuts out the server's question."""
     have = facts(c).firewall
     if have.active and have.incoming != "allow" and 80 not in have.allowed:
-        raise SetupError(f"{Host.of(c).label}: port 80 is closed in the firewall, and the server asks there: firewall.enable")
+        raise SetupError(
+            f"{Host.of(c).label}: port 80 is closed in the firewall, and the server asks there: firewall.enable"
+        )
 
 
 def leads(c: Connection, own: list[str], found: dict[str, list[str]]) -> Leads:
@@ -87,11 +130,16 @@ def leads(c: Connection, own: list[str], found: dict[str, list[str]]) -> Leads:
     One that leads elsewhere may be right, behind a router or a proxy: the server finds that out.
     """
     # /etc/hosts of a cloud machine often gives its own name a loopback address, which tells nothing of the DNS.
-    known = {name: [one for one in places if not ipaddress.ip_address(one).is_loopback] for name, places in found.items()}
+    known = {
+        name: [one for one in places if not ipaddress.ip_address(one).is_loopback]
+        for name, places in found.items()
+    }
     lead = Leads(known, [*own, c.host])
     for name, places in found.items():
         if not places:
-            raise SetupError(f"{Host.of(c).label}: {name} has no address in the DNS: add a record for it that leads to {c.host}")
+            raise SetupError(
+                f"{Host.of(c).label}: {name} has no address in the DNS: add a record for it that leads to {c.host}"
+            )
     return lead
 
 
@@ -101,7 +149,11 @@ def words(said: str, url: str, lead: Leads, webroot: str) -> str:
     if problem:
         return of_name(*problem.groups(), lead, webroot)
     told = [line.strip() for line in said.splitlines() if not re.match(NOISE, line)]
-    last = re.sub(r"^(?:[\w.]+(?:Error|Exception): )?(?:.* :: )?", "", told[-1]) if told else "it said nothing"
+    last = (
+        re.sub(r"^(?:[\w.]+(?:Error|Exception): )?(?:.* :: )?", "", told[-1])
+        if told
+        else "it said nothing"
+    )
     for pattern, meaning in MEANINGS:
         if re.search(pattern, said):
             return meaning.format(server=title(url), url=url, said=shortened(last), webroot=webroot)
@@ -120,7 +172,9 @@ def of_name(name: str, kind: str, detail: str, lead: Leads, webroot: str) -> str
     if kind == "caa":
         return f"the CAA record of {name} lets others issue for it, not this server: correct it in the DNS"
     if place:
-        return f"{name} leads to {place}, and the host is {lead.own[0]}: correct its record in the DNS"
+        return (
+            f"{name} leads to {place}, and the host is {lead.own[0]}: correct its record in the DNS"
+        )
     if kind == "connection":
         return f"port 80 of {name} cannot be reached from outside: open it in the cloud's firewall or the router ({shortened(detail)})"
     if kind == "unauthorized" and webroot:

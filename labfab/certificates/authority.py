@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 DAYS = 397  # what browsers and Apple take at most is 398
-KEPT_DAYS = 3650  # of a CA that is kept, so that its certificates can be renewed without trusting anew
+KEPT_DAYS = (
+    3650  # of a CA that is kept, so that its certificates can be renewed without trusting anew
+)
 SKEW = timedelta(hours=1)  # the clock of a reader may be late
 
 
@@ -71,13 +73,24 @@ def sign(authority: Authority, request: str, names: Sequence[str], days: int = D
     key = public_key(request)
     own = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        begin(owned("JupyterLab by labfab"), authority.certificate.subject, key, days, authority.certificate.not_valid_after_utc)
+        begin(
+            owned("JupyterLab by labfab"),
+            authority.certificate.subject,
+            key,
+            days,
+            authority.certificate.not_valid_after_utc,
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([constraints.general(name) for name in names]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([constraints.general(name) for name in names]),
+            critical=False,
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False
+        )
     )
     return pem_of(seal(builder, authority.key))
 
@@ -92,9 +105,17 @@ def public_key(request: str):
         found = x509.load_pem_x509_csr(request.encode())
         key, honest = found.public_key(), found.is_signature_valid
     except (ValueError, UnsupportedAlgorithm):
-        raise SetupError("the host's certificate request cannot be read: is openssl all right there?") from None
-    if not honest or not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise SetupError("the host's certificate request was not made with a P-256 key of its own: nothing was signed")
+        raise SetupError(
+            "the host's certificate request cannot be read: is openssl all right there?"
+        ) from None
+    if (
+        not honest
+        or not isinstance(key, EllipticCurvePublicKey)
+        or not isinstance(key.curve, SECP256R1)
+    ):
+        raise SetupError(
+            "the host's certificate request was not made with a P-256 key of its own: nothing was signed"
+        )
     return key
 
 
@@ -113,7 +134,9 @@ def owned(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
 
 
-def begin(subject: x509.Name, issuer: x509.Name, key, days: int, latest: datetime | None = None) -> x509.CertificateBuilder:
+def begin(
+    subject: x509.Name, issuer: x509.Name, key, days: int, latest: datetime | None = None
+) -> x509.CertificateBuilder:
     """What every certificate has. latest: when its issuer ends."""
     from cryptography import x509
 
@@ -135,9 +158,16 @@ def usage(**uses: bool) -> x509.KeyUsage:
     from cryptography import x509
 
     every = (
-        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign",
-        "crl_sign", "encipher_only", "decipher_only",
-    )  # fmt: skip
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
     return x509.KeyUsage(**{use: uses.get(use, False) for use in every})
 
 

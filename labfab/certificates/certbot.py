@@ -29,7 +29,13 @@ from .location import names
 NOTE_FILES = 'find /etc/letsencrypt >"$KEPT.letsencrypt" 2>/dev/null; '
 ISSUE = "%s certonly -n --agree-tos --cert-name labfab --renew-with-new-domains --server %s -m %s"
 STANDALONE, APACHE, WEBROOT = " --standalone", " --apache", " --webroot -w %s"
-DOMAIN, ADDRESS, SHORT, FORCE, SAID = " -d %s", " --ip-address %s", " --preferred-profile shortlived", " --force-renewal", " 2>&1"
+DOMAIN, ADDRESS, SHORT, FORCE, SAID = (
+    " -d %s",
+    " --ip-address %s",
+    " --preferred-profile shortlived",
+    " --force-renewal",
+    " 2>&1",
+)
 RENEW = "%s renew -n --cert-name labfab --force-renewal --no-random-sleep-on-renew 2>&1"
 DELETE = "rm -f %s; [ ! -e /etc/letsencrypt/renewal/labfab.conf ] || %s delete -n --cert-name labfab 2>&1"
 VERSION = "%s --version 2>&1 | sed -nE 's/^certbot ([0-9]+)\\.([0-9]+).*/\\1 \\2/p'"
@@ -59,9 +65,13 @@ def renew(c: Connection, want: Settings) -> None:
     acme.refuse_closed(c)
     server, leads = acme.server(want), resolve(c)
     change(
-        c, RENEW, program, why=f"renew the certificate for {', '.join(names(c))}", long=True,
+        c,
+        RENEW,
+        program,
+        why=f"renew the certificate for {', '.join(names(c))}",
+        long=True,
         explain=lambda said: acme.words(said, server, leads, want.webroot),
-    )  # fmt: skip
+    )
     renewal.hand_on(c)
     return None
 
@@ -71,7 +81,14 @@ def delete(c: Connection) -> None:
     have = facts(c).acme
     if have.hook or have.renewal:
         gone = dict.fromkeys(("acme.hook.stat", "acme.renewal.stat", "acme.lineage.stat"))
-        change(c, DELETE, renewal.HOOK, have.program or "certbot", why="let certbot forget the certificate", then=gone)
+        change(
+            c,
+            DELETE,
+            renewal.HOOK,
+            have.program or "certbot",
+            why="let certbot forget the certificate",
+            then=gone,
+        )
 
 
 def lacking(c: Connection, want: Settings) -> str:
@@ -115,11 +132,15 @@ def method(c: Connection, want: Settings) -> str:
     if want.webroot and (holder or want.publish == "apache"):
         return "webroot"
     if holder not in ("", "apache2"):
-        raise SetupError(f"{label}: {holder} answers at port 80: set webroot to the folder that it serves there")
+        raise SetupError(
+            f"{label}: {holder} answers at port 80: set webroot to the folder that it serves there"
+        )
     if not holder and want.publish != "apache":
         return "standalone"
     if any(map(is_address, names(c))):
-        raise SetupError(f"{label}: for an address certbot needs the folder that Apache serves at port 80: set webroot, e.g. /var/www/html")
+        raise SetupError(
+            f"{label}: for an address certbot needs the folder that Apache serves at port 80: set webroot, e.g. /var/www/html"
+        )
     return "apache"
 
 
@@ -143,11 +164,21 @@ def with_addresses(c: Connection, want: Settings, program: str) -> str:
         version = tuple(map(int, ask(c, VERSION, program).out.split()))
         if version < least:
             older = ".".join(map(str, version)) or "broken"
-            raise SetupError(f"{label}: {wanted}, and {program} is {older}: put its snap in its place, or give a DNS name in `names`")
+            raise SetupError(
+                f"{label}: {wanted}, and {program} is {older}: put its snap in its place, or give a DNS name in `names`"
+            )
         return program
     if not facts(c).acme.snap:
-        raise SetupError(f"{label}: {wanted}, which comes as a snap: install snapd there first, or give a DNS name in `names`")
-    change(c, "snap install --classic certbot", why="install certbot's snap", undo=("certbot_snap",), long=True)
+        raise SetupError(
+            f"{label}: {wanted}, which comes as a snap: install snapd there first, or give a DNS name in `names`"
+        )
+    change(
+        c,
+        "snap install --classic certbot",
+        why="install certbot's snap",
+        undo=("certbot_snap",),
+        long=True,
+    )
     return "/snap/bin/certbot"
 
 
@@ -157,15 +188,29 @@ def obtain(c: Connection, want: Settings, program: str, how: str, reason: str) -
     server, leads = acme.server(want), resolve(c)
     addresses = [name for name in names(c) if is_address(name)]
     domains = [name for name in names(c) if not is_address(name)]
-    command = NOTE_FILES + ISSUE + (WEBROOT if how == "webroot" else APACHE if how == "apache" else STANDALONE)
+    command = (
+        NOTE_FILES
+        + ISSUE
+        + (WEBROOT if how == "webroot" else APACHE if how == "apache" else STANDALONE)
+    )
     command += DOMAIN * len(domains) + ADDRESS * len(addresses) + (SHORT if addresses else "")
     command += (FORCE if facts(c).acme.renewal else "") + SAID
     change(
-        c, command, program, server, want.email, *[want.webroot] * (how == "webroot"), *domains, *addresses,
+        c,
+        command,
+        program,
+        server,
+        want.email,
+        *[want.webroot] * (how == "webroot"),
+        *domains,
+        *addresses,
         why=f"get a certificate for {', '.join(names(c))} from {acme.title(server)} ({reason})",
-        undo=("lineage",), long=True, explain=lambda said: acme.words(said, server, leads, want.webroot),
-        then=as_file("acme.renewal", "", "644", "root") | as_file("acme.lineage", "", "644", "root"),
-    )  # fmt: skip
+        undo=("lineage",),
+        long=True,
+        explain=lambda said: acme.words(said, server, leads, want.webroot),
+        then=as_file("acme.renewal", "", "644", "root")
+        | as_file("acme.lineage", "", "644", "root"),
+    )
 
 
 def resolve(c: Connection) -> acme.Leads:

@@ -55,7 +55,9 @@ def names(found: x509.Certificate) -> tuple[str, ...]:
         listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-    return tuple(str(name.value) for name in listed if isinstance(name, (x509.DNSName, x509.IPAddress)))
+    return tuple(
+        str(name.value) for name in listed if isinstance(name, (x509.DNSName, x509.IPAddress))
+    )
 
 
 def title(name: x509.Name) -> str:

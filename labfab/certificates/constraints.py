@@ -23,7 +23,9 @@ def of(names: Iterable[str]) -> x509.NameConstraints:
 
     permitted = [general(name, alone=True) for name in names]
     versions = {name.value.version for name in permitted if isinstance(name, x509.IPAddress)}
-    missing = [every for every in map(ipaddress.ip_network, EVERYTHING) if every.version not in versions]
+    missing = [
+        every for every in map(ipaddress.ip_network, EVERYTHING) if every.version not in versions
+    ]
     excluded: list[x509.GeneralName] = [x509.IPAddress(every) for every in missing]
     if not any(isinstance(name, x509.DNSName) for name in permitted):
         excluded.append(x509.DNSName(""))
@@ -47,14 +49,26 @@ def permitted(ca: str) -> frozenset[str] | None:
 
     found = certificate.parse(ca)
     try:
-        own, basic = (found.extensions.get_extension_for_class(kind) for kind in (x509.NameConstraints, x509.BasicConstraints))
+        own, basic = (
+            found.extensions.get_extension_for_class(kind)
+            for kind in (x509.NameConstraints, x509.BasicConstraints)
+        )
     except (AttributeError, ValueError, x509.ExtensionNotFound):
         return None
     inside = [name.value for name in own.value.permitted_subtrees or ()]
-    names = [name if isinstance(name, str) else str(getattr(name, "network_address", "")) for name in inside]
+    names = [
+        name if isinstance(name, str) else str(getattr(name, "network_address", ""))
+        for name in inside
+    ]
     whole = bool(names) and all(names) and parts(own.value) == parts(of(names))
-    return frozenset(names) if whole and own.critical and basic.critical and basic.value.path_length == 0 else None
+    return (
+        frozenset(names)
+        if whole and own.critical and basic.critical and basic.value.path_length == 0
+        else None
+    )
 
 
-def parts(found: x509.NameConstraints) -> tuple[frozenset[x509.GeneralName], frozenset[x509.GeneralName]]:
+def parts(
+    found: x509.NameConstraints,
+) -> tuple[frozenset[x509.GeneralName], frozenset[x509.GeneralName]]:
     return frozenset(found.permitted_subtrees or ()), frozenset(found.excluded_subtrees or ())

@@ -42,7 +42,9 @@ def published(c: Connection) -> Settings:
     """The settings of a lab that is published. Raises SetupError for one that is not."""
     want = Settings.of(c)
     if not want.published:
-        raise SetupError(f"{Host.of(c).label}: nothing is published, so it needs no certificate: set publish: https or apache")
+        raise SetupError(
+            f"{Host.of(c).label}: nothing is published, so it needs no certificate: set publish: https or apache"
+        )
     return want
 
 
@@ -54,9 +56,17 @@ def names(c: Connection) -> list[str]:
     would choose what a browser is to trust.
     """
     want, have = Settings.of(c), facts(c).https
-    if want.names or want.certificate != "self-signed" or not (have.cert and have.ca and vault.knows(have.ca.content)):
+    if (
+        want.names
+        or want.certificate != "self-signed"
+        or not (have.cert and have.ca and vault.knows(have.ca.content))
+    ):
         return want.reached_by(c.host)
-    found = certificate.read(have.cert.content) if certificate.signed_by(have.cert.content, have.ca.content) else None
+    found = (
+        certificate.read(have.cert.content)
+        if certificate.signed_by(have.cert.content, have.ca.content)
+        else None
+    )
     kept = [name for name in found.names if name not in loopback(want)] if found else []
     new = [] if found and certificate.plain(c.host) in found.names and kept else [c.host]
     return [*kept, *new]
@@ -81,12 +91,21 @@ def make_folder(c: Connection, at: Place) -> None:
     refuse_link(c, at.account, facts(c).jupyter.link or have.link)
     if at.login:
         home = facts(c).accounts[at.account].home
-        private_folder(c, at.account, home, ".jupyter", facts(c).jupyter.folder_stat, "jupyter.folder_stat")
+        private_folder(
+            c, at.account, home, ".jupyter", facts(c).jupyter.folder_stat, "jupyter.folder_stat"
+        )
         private_folder(c, at.account, home, ".jupyter/tls", have.folder_stat, "https.folder_stat")
     elif have.folder_stat != "755 root":
         above = str(PurePosixPath(at.folder).parent)
         undo = ("folder %s && folder %s", at.folder, above)
         change(
-            c, OPEN_FOLDER, above, at.folder, at.folder, why=f"make {at.folder}", undo=undo, keep=[at.folder, above],
+            c,
+            OPEN_FOLDER,
+            above,
+            at.folder,
+            at.folder,
+            why=f"make {at.folder}",
+            undo=undo,
+            keep=[at.folder, above],
             then={"https.folder_stat": "755 root"},
-        )  # fmt: skip
+        )

@@ -74,18 +74,29 @@ def lacking(c: Connection) -> str:
 def sign(c: Connection, reason: str) -> None:
     """Let the host make a key, sign it here, and put all in place."""
     at, wanted, alias = place(c), all_names(c), alias_of(c, Settings.of(c))
-    ca = None if Host.of(c).planning else vault.open_(alias, wanted)  # before the host is touched: its passphrase may be wrong
+    ca = (
+        None if Host.of(c).planning else vault.open_(alias, wanted)
+    )  # before the host is touched: its passphrase may be wrong
     make_folder(c, at)
     platform(c).install(c, "openssl")
     undo = ("next_key %s", at.folder)
-    request = change(c, NEW_KEY, at.folder, user=at.login, why="make a key for the certificate", undo=undo)
+    request = change(
+        c, NEW_KEY, at.folder, user=at.login, why="make a key for the certificate", undo=undo
+    )
     signed, own = (authority.sign(ca, request.out, wanted), ca.pem) if ca and request else ("", "")
     sha256 = hashlib.sha256(signed.encode()).hexdigest()
     change(
-        c, REPLACE + APACHE if at.login is None else REPLACE, at.folder, signed, own, user=at.login,
+        c,
+        REPLACE + APACHE if at.login is None else REPLACE,
+        at.folder,
+        signed,
+        own,
+        user=at.login,
         why=f"issue a certificate for {', '.join(names(c))} ({reason})",
-        undo=("certificate %s %s", at.folder, sha256), keep=at.files, then={"https.key": f"600 {at.account}", "https.pair": "yes"},
-    )  # fmt: skip
+        undo=("certificate %s %s", at.folder, sha256),
+        keep=at.files,
+        then={"https.key": f"600 {at.account}", "https.pair": "yes"},
+    )
     if own:
         tell_of_trust(alias, vault.remember(alias, own))
 
@@ -95,11 +106,21 @@ def mend(c: Connection) -> None:
     have, at, alias = facts(c).https, place(c), alias_of(c, Settings.of(c))
     for name, file in (("cert", have.cert), ("ca", have.ca)):
         path = f"{at.folder}/{name}.pem"
-        put(c, path, file.content, why=f"let {path} be readable", old=file, mode="644", owner=at.account)
+        put(
+            c,
+            path,
+            file.content,
+            why=f"let {path} be readable",
+            old=file,
+            mode="644",
+            owner=at.account,
+        )
     if not Host.of(c).planning:
         tell_of_trust(alias, vault.remember(alias, have.ca.content))
 
 
 def tell_of_trust(alias: str, new: bool) -> None:
     if new:
-        console.note(f"browsers will warn of it until your machine trusts this lab's CA: fab -H {alias} https.trust")
+        console.note(
+            f"browsers will warn of it until your machine trusts this lab's CA: fab -H {alias} https.trust"
+        )

@@ -61,7 +61,15 @@ def write_hook(c: Connection) -> None:
     make_folder(c, at)
     text = fill(TEXT, at.account, at.folder) + (RELOAD if at.login is None else "")
     then = as_file("acme.hook", text, "755", "root")
-    put(c, HOOK, text, why="let certbot hand each new certificate on", old=facts(c).acme.hook, mode="755", then=then)
+    put(
+        c,
+        HOOK,
+        text,
+        why="let certbot hand each new certificate on",
+        old=facts(c).acme.hook,
+        mode="755",
+        then=then,
+    )
 
 
 def hand_on(c: Connection) -> None:
@@ -69,9 +77,15 @@ def hand_on(c: Connection) -> None:
     at = place(c)
     if not handed_on(c):
         change(
-            c, "RENEWED_LINEAGE=%s %s", LIVE, HOOK, why=f"hand the certificate on to {at.folder}",
-            undo=("handed %s", at.folder), keep=at.files, then={"https.key": f"600 {at.account}", "https.pair": "yes"},
-        )  # fmt: skip
+            c,
+            "RENEWED_LINEAGE=%s %s",
+            LIVE,
+            HOOK,
+            why=f"hand the certificate on to {at.folder}",
+            undo=("handed %s", at.folder),
+            keep=at.files,
+            then={"https.key": f"600 {at.account}", "https.pair": "yes"},
+        )
 
 
 def handed_on(c: Connection) -> bool:
@@ -84,18 +98,30 @@ def handed_on(c: Connection) -> bool:
 def keep_renewing(c: Connection, program: str) -> None:
     """Have a timer that renews."""
     have = facts(c)
-    if have.acme.timers or (Host.of(c).planning and not have.acme.program):  # the package brings one
+    if have.acme.timers or (
+        Host.of(c).planning and not have.acme.program
+    ):  # the package brings one
         return
     unit = "certbot.timer" if "certbot" in have.system.packages else "labfab-certbot.timer"
     if program.startswith("/snap/"):
         unit = "snap.certbot.renew.timer"
     elif unit.startswith("labfab"):
-        put(c, f"{UNITS}.service", fill(SERVICE, program), why="write a service that renews", old=None)
+        put(
+            c,
+            f"{UNITS}.service",
+            fill(SERVICE, program),
+            why="write a service that renews",
+            old=None,
+        )
         put(c, f"{UNITS}.timer", TIMER, why="write a timer for it", old=None)
     change(
-        c, "systemctl daemon-reload; systemctl enable -q --now %s", unit, why=f"renew by {unit}",
-        undo=("timer_off %s", unit), then={f"acme.renews.{unit}": "yes"},
-    )  # fmt: skip
+        c,
+        "systemctl daemon-reload; systemctl enable -q --now %s",
+        unit,
+        why=f"renew by {unit}",
+        undo=("timer_off %s", unit),
+        then={f"acme.renews.{unit}": "yes"},
+    )
 
 
 def described(c: Connection) -> str:

@@ -20,9 +20,14 @@ from ..errors import SetupError
 
 CHROMIUM = ("snap/*/current/.pki/nssdb", ".var/app/*/.pki/nssdb")
 FIREFOX = (
-    ".mozilla/firefox", ".config/mozilla/firefox", "snap/firefox/common/.mozilla/firefox", ".var/app/org.mozilla.firefox/.mozilla/firefox",
-    ".var/app/org.mozilla.firefox/config/mozilla/firefox", ".librewolf", ".var/app/io.gitlab.librewolf-community/.librewolf",
-)  # fmt: skip
+    ".mozilla/firefox",
+    ".config/mozilla/firefox",
+    "snap/firefox/common/.mozilla/firefox",
+    ".var/app/org.mozilla.firefox/.mozilla/firefox",
+    ".var/app/org.mozilla.firefox/config/mozilla/firefox",
+    ".librewolf",
+    ".var/app/io.gitlab.librewolf-community/.librewolf",
+)
 
 
 class Store(Protocol):
@@ -45,13 +50,22 @@ def here() -> list[Store]:
     if sys.platform == "darwin":
         return [Keychain()]
     windows: list[Store] = [Windows()] if shutil.which("certutil.exe") else []
-    return windows if windows and not shutil.which("certutil") else [*map(Nss, databases(Path.home())), *windows]
+    return (
+        windows
+        if windows and not shutil.which("certutil")
+        else [*map(Nss, databases(Path.home())), *windows]
+    )
 
 
 def databases(home: Path) -> Iterator[Path]:
     """The NSS databases of an account: the one of Chromium, be it still to be made, and that of each profile of Firefox."""
-    old, new = home / ".pki/nssdb", Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pki/nssdb"
-    yield new if new.is_dir() and not old.is_dir() else old  # where both are, Chromium takes the old one
+    old, new = (
+        home / ".pki/nssdb",
+        Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pki/nssdb",
+    )
+    yield (
+        new if new.is_dir() and not old.is_dir() else old
+    )  # where both are, Chromium takes the old one
     found = [path for pattern in CHROMIUM for path in home.glob(pattern)]
     found += [path.parent for base in FIREFOX for path in (home / base).glob("*/cert9.db")]
     yield from dict.fromkeys(path.resolve() for path in sorted(found))
@@ -67,14 +81,20 @@ class Nss:
 
     def certutil(self, *words: str) -> subprocess.CompletedProcess[str]:
         if not shutil.which("certutil"):
-            raise SetupError("certutil is missing, which tells browsers whom to trust: sudo apt install libnss3-tools (Fedora: nss-tools)")
+            raise SetupError(
+                "certutil is missing, which tells browsers whom to trust: sudo apt install libnss3-tools (Fedora: nss-tools)"
+            )
         return run("certutil", words[0], "-d", f"sql:{self.folder}", *words[1:])
 
     def holds(self, name: str, ca: Path) -> bool:
         if not (self.folder / "cert9.db").exists():
             return False
         found = self.certutil("-L", "-n", name, "-a").stdout
-        flags = [line.split()[-1] for line in self.certutil("-L").stdout.splitlines() if line.startswith(f"{name} ")]
+        flags = [
+            line.split()[-1]
+            for line in self.certutil("-L").stdout.splitlines()
+            if line.startswith(f"{name} ")
+        ]
         return bool(found) and der(found) == der(ca.read_text()) and flags == ["C,,"]
 
     def add(self, name: str, ca: Path) -> None:
@@ -86,7 +106,9 @@ class Nss:
 
     def remove(self, name: str, ca: Path) -> bool:
         count = 0
-        while (self.folder / "cert9.db").exists() and self.certutil("-L", "-n", name).returncode == 0:
+        while (self.folder / "cert9.db").exists() and self.certutil(
+            "-L", "-n", name
+        ).returncode == 0:
             insist(self.where, self.certutil("-D", "-n", name))
             count += 1
         return count > 0
@@ -104,7 +126,20 @@ class Keychain:
         return sha1(ca) in run("security", "find-certificate", "-a", "-Z", self.path).stdout
 
     def add(self, name: str, ca: Path) -> None:
-        insist(self.where, run("security", "add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", self.path, str(ca)))
+        insist(
+            self.where,
+            run(
+                "security",
+                "add-trusted-cert",
+                "-r",
+                "trustRoot",
+                "-p",
+                "ssl",
+                "-k",
+                self.path,
+                str(ca),
+            ),
+        )
 
     def remove(self, name: str, ca: Path) -> bool:
         found = self.holds(name, ca)
@@ -123,7 +158,16 @@ class Windows:
         return run("certutil.exe", "-user", "-store", "Root", sha1(ca)).returncode == 0
 
     def add(self, name: str, ca: Path) -> None:
-        insist(self.where, run("certutil.exe", "-user", "-addstore", "Root", run("wslpath", "-w", str(ca)).stdout.strip()))
+        insist(
+            self.where,
+            run(
+                "certutil.exe",
+                "-user",
+                "-addstore",
+                "Root",
+                run("wslpath", "-w", str(ca)).stdout.strip(),
+            ),
+        )
 
     def remove(self, name: str, ca: Path) -> bool:
         found = self.holds(name, ca)
@@ -147,12 +191,16 @@ def sha1(ca: Path) -> str:
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+        return subprocess.run(
+            words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(words, 1, "", str(error))
 
 
 def insist(where: str, done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "it failed without a word").splitlines()
+        said = (
+            done.stderr.strip() or done.stdout.strip() or "it failed without a word"
+        ).splitlines()
         raise SetupError(f"{where} could not be told: {said[-1]}")

@@ -26,10 +26,14 @@ def authority(alias: str) -> tuple[Path, frozenset[str]]:
     path = vault.place(alias)
     text = files.load(path).decode(errors="replace")
     if not text:
-        raise SetupError(f"{alias}: its CA is not known on this machine: fab -H {alias} https.issue")
+        raise SetupError(
+            f"{alias}: its CA is not known on this machine: fab -H {alias} https.issue"
+        )
     names = constraints.permitted(text)
     if names is None:
-        raise SetupError(f"{path} may vouch for more than this lab, so it will not be trusted: delete it, then fab -H {alias} https.issue")
+        raise SetupError(
+            f"{path} may vouch for more than this lab, so it will not be trusted: delete it, then fab -H {alias} https.issue"
+        )
     return path, names
 
 
@@ -70,12 +74,22 @@ def remove(alias: str) -> Iterator[str]:
 def holding(alias: str) -> list[stores.Store]:
     """The stores of this machine that trust a CA of this lab."""
     noted_now = noted(alias)
-    return [store for store in stores.here() if any(store.holds(called(alias), ca) for ca in noted_now)] if noted_now else []
+    return (
+        [
+            store
+            for store in stores.here()
+            if any(store.holds(called(alias), ca) for ca in noted_now)
+        ]
+        if noted_now
+        else []
+    )
 
 
 def noted(alias: str) -> list[Path]:
     """The CA that was trusted, and the one that is served."""
-    return [path for path in (vault.place(alias, "trusted.pem"), vault.place(alias)) if path.exists()]
+    return [
+        path for path in (vault.place(alias, "trusted.pem"), vault.place(alias)) if path.exists()
+    ]
 
 
 def called(alias: str) -> str:
@@ -87,10 +101,16 @@ def by_hand(alias: str, ca: Path) -> Iterator[tuple[str, str]]:
     for folder, command in SYSTEM.items():
         target = Path(f"{folder}/labfab-{alias}.crt")
         if target.parent.is_dir() and files.load(target) != ca.read_bytes():
-            yield "curl, Python and the like", f"sudo install -m 644 {shlex.quote(str(ca))} {target} && sudo {command}"
+            yield (
+                "curl, Python and the like",
+                f"sudo install -m 644 {shlex.quote(str(ca))} {target} && sudo {command}",
+            )
             break
     if stores.is_wsl() and not any(isinstance(store, stores.Windows) for store in stores.here()):
-        yield "the browsers of Windows", f'certutil.exe -user -addstore Root "$(wslpath -w {shlex.quote(str(ca))})"'
+        yield (
+            "the browsers of Windows",
+            f'certutil.exe -user -addstore Root "$(wslpath -w {shlex.quote(str(ca))})"',
+        )
 
 
 def by_hand_undone(alias: str) -> Iterator[str]:

@@ -47,7 +47,11 @@ def serves(found: Authority, names: Sequence[str]) -> bool:
     """Whether a CA may sign for these names, exactly, and lasts."""
     wanted = {certificate.plain(name) for name in names}
     read = certificate.read(found.pem)
-    return constraints.permitted(found.pem) == wanted and read is not None and read.ends - time.time() > ENOUGH * 86400
+    return (
+        constraints.permitted(found.pem) == wanted
+        and read is not None
+        and read.ends - time.time() > ENOUGH * 86400
+    )
 
 
 def unlocked(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
@@ -57,17 +61,26 @@ def unlocked(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key, own = load_pem_private_key(data, passphrase.reveal().encode()), x509.load_pem_x509_certificate(data)
+        key, own = (
+            load_pem_private_key(data, passphrase.reveal().encode()),
+            x509.load_pem_x509_certificate(data),
+        )
     except (ValueError, TypeError):
-        raise SetupError(f"{path} does not open with this passphrase: correct LABFAB_CA_PASSPHRASE; {OTHERWISE}") from None
+        raise SetupError(
+            f"{path} does not open with this passphrase: correct LABFAB_CA_PASSPHRASE; {OTHERWISE}"
+        ) from None
     if not isinstance(key, EllipticCurvePrivateKey) or key.public_key() != own.public_key():
-        raise SetupError(f"{path} is not what labfab wrote there: delete it for a new CA, to be trusted anew")
+        raise SetupError(
+            f"{path} is not what labfab wrote there: delete it for a new CA, to be trusted anew"
+        )
     return Authority(own, key)
 
 
 def ask(path: Path) -> secrets.Secret:
     if not sys.stdin.isatty():
-        raise SetupError(f"{path} is locked with a passphrase: set LABFAB_CA_PASSPHRASE; {OTHERWISE}")
+        raise SetupError(
+            f"{path} is locked with a passphrase: set LABFAB_CA_PASSPHRASE; {OTHERWISE}"
+        )
     return secrets.Secret(console.hidden(f"passphrase of {path}"))
 
 
@@ -91,7 +104,10 @@ def remember(alias: str, ca: str) -> bool:
 
 def knows(ca: str) -> bool:
     """Whether this CA is that of a lab of this machine, under whatever alias."""
-    return any(files.load(path).decode(errors="replace") == ca for path in place("any").parent.parent.glob("*/ca.pem"))
+    return any(
+        files.load(path).decode(errors="replace") == ca
+        for path in place("any").parent.parent.glob("*/ca.pem")
+    )
 
 
 def write(path: Path, data: bytes) -> None:

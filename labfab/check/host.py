@@ -28,7 +28,11 @@ def sudo(look: Look) -> str:
     free = sorted(below(look.audit, "nopasswd"))
     if free:
         ours = free == [look.want.user] and look.facts.sudoers
-        mend = "user.add, after setting sudo: password" if ours else look.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
+        mend = (
+            "user.add, after setting sudo: password"
+            if ours
+            else look.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
+        )
         if look.want.published:
             raise Wrong(f"{', '.join(free)}: whoever gets into JupyterLab may get to be root", mend)
         raise Doubtful(f"{', '.join(free)}: whoever has the key is root", mend)
@@ -47,7 +51,11 @@ def updates(look: Look) -> str:
     if pending:
         raise Doubtful(f"{pending} {words.WAITING}")
     if have.age > OLD:
-        raise Doubtful(f"{words.LISTS}: {have.age // 86400} days old" if have.age < EVER else f"{words.LISTS}: never fetched")
+        raise Doubtful(
+            f"{words.LISTS}: {have.age // 86400} days old"
+            if have.age < EVER
+            else f"{words.LISTS}: never fetched"
+        )
     return f"the lists are {have.age // 3600} h old"
 
 
@@ -62,13 +70,22 @@ def reboot(look: Look) -> str:
 def sleep(look: Look) -> str:
     minutes = look.facts.power.sleep
     if minutes:
-        raise Doubtful(f"it does after {minutes} min without a person at it, and JupyterLab with it: set keep_awake: true")
-    return "never, by its own settings" if minutes == 0 else "a server of this system does not by itself"
+        raise Doubtful(
+            f"it does after {minutes} min without a person at it, and JupyterLab with it: set keep_awake: true"
+        )
+    return (
+        "never, by its own settings"
+        if minutes == 0
+        else "a server of this system does not by itself"
+    )
 
 
 @check("host-disk", "there is space on the disks", needs=["ssh-login"])
 def disk(look: Look) -> str:
-    free = {path: float(percent) for percent, path in (line.split(" ", 1) for line in below(look.audit, "disk").values())}
+    free = {
+        path: float(percent)
+        for percent, path in (line.split(" ", 1) for line in below(look.audit, "disk").values())
+    }
     if not free:
         raise Unseen("df tells nothing")
     path = min(free, key=lambda path: free[path])

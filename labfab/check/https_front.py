@@ -25,7 +25,9 @@ class Served(NamedTuple):
     """What a server says of itself in a handshake."""
 
     certificate: certificate.Certificate
-    sent: tuple[certificate.Certificate, ...]  # its own, then those that vouch for it, as far as it sends them
+    sent: tuple[
+        certificate.Certificate, ...
+    ]  # its own, then those that vouch for it, as far as it sends them
     protocol: str
 
 
@@ -69,7 +71,9 @@ def chain(there: ssl.SSLSocket) -> list[bytes]:
     if hasattr(there, "get_unverified_chain"):  # Python 3.13
         return list(there.get_unverified_chain())
     own = there.getpeercert(binary_form=True) or b""
-    sent = getattr(there._sslobj, "get_unverified_chain", lambda: None)()  # the same, before it had a name
+    sent = getattr(
+        there._sslobj, "get_unverified_chain", lambda: None
+    )()  # the same, before it had a name
     return [one.public_bytes(2) for one in sent] if sent else [own]  # 2: DER
 
 
@@ -86,7 +90,10 @@ def ancient() -> ssl.SSLContext:
     context.set_ciphers(ALL_CIPHERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        context.minimum_version, context.maximum_version = (
+            ssl.TLSVersion.TLSv1,
+            ssl.TLSVersion.TLSv1_1,
+        )
     return context
 
 
@@ -113,7 +120,9 @@ def authorities() -> ssl.SSLContext:
 
 def visitor(look: Look, name: str = "", path: str = "") -> httpx.Client:
     """A browser that trusts whom it should, at one of the names."""
-    return kernel.visitor(url(look, name or names(look)[0]) + path, trust(look).context, look.c.host, PATIENCE * 3)
+    return kernel.visitor(
+        url(look, name or names(look)[0]) + path, trust(look).context, look.c.host, PATIENCE * 3
+    )
 
 
 @contextlib.contextmanager

@@ -23,42 +23,87 @@ if TYPE_CHECKING:
 
 MOVED = (301, 302, 307, 308)
 ENOUGH = 65536  # bytes of an answer from nobody knows whom
-LOGIN_PAGE = r'<input[^>]+type="password"[^>]+name="password"|<input[^>]+name="password"[^>]+type="password"'
+LOGIN_PAGE = (
+    r'<input[^>]+type="password"[^>]+name="password"|<input[^>]+name="password"[^>]+type="password"'
+)
 API = r'\s*\{"version": "[^"]+"\}'
 
 
-@check("https-redirect", "plain HTTP leads to HTTPS", mend="proxy.apache", needs=["https-reach"], publish=("apache",))
+@check(
+    "https-redirect",
+    "plain HTTP leads to HTTPS",
+    mend="proxy.apache",
+    needs=["https-reach"],
+    publish=("apache",),
+)
 def redirect(look: Look) -> str:
     """Type each name without https://; addresses have no redirect where JupyterLab has all paths."""
     for name in https_front.names(look):
         if is_address(name) and (":" in name or look.want.base_url == "/"):
             continue
         place = https_front.url(look, name, "http")
-        with https_front.told(place), kernel.visitor(place, None, look.c.host, https_front.PATIENCE) as http:
+        with (
+            https_front.told(place),
+            kernel.visitor(place, None, look.c.host, https_front.PATIENCE) as http,
+        ):
             found = http.get("")
         to = urlsplit(found.headers.get("location", ""))
-        if found.status_code not in MOVED or to.scheme != "https" or to.hostname not in https_front.names(look):
-            raise Wrong(f"{place} answers {found.status_code}{f' to {to.geturl()}' if to.geturl() else ''}")
+        if (
+            found.status_code not in MOVED
+            or to.scheme != "https"
+            or to.hostname not in https_front.names(look)
+        ):
+            raise Wrong(
+                f"{place} answers {found.status_code}{f' to {to.geturl()}' if to.geturl() else ''}"
+            )
     return https_front.url(look, https_front.names(look)[0], "http")
 
 
-@check("https-plain", "nothing of JupyterLab answers without TLS", mend=RESTART, needs=["ssh-login"], publish=PUBLISHED)
+@check(
+    "https-plain",
+    "nothing of JupyterLab answers without TLS",
+    mend=RESTART,
+    needs=["ssh-login"],
+    publish=PUBLISHED,
+)
 def plain(look: Look) -> str:
     """Ask every port that answers for Jupyter's API."""
     tried = doors(look)
-    found = [port for port, open_ in zip(tried, look.pool.map(lambda port: tells(look, port), tried), strict=True) if open_]
+    found = [
+        port
+        for port, open_ in zip(
+            tried, look.pool.map(lambda port: tells(look, port), tried), strict=True
+        )
+        if open_
+    ]
     if found:
-        raise Wrong(f"it answers on port {ports.numbers(found)}", RESTART if look.want.lab_port in found else closing(look, found[0]))
+        raise Wrong(
+            f"it answers on port {ports.numbers(found)}",
+            RESTART if look.want.lab_port in found else closing(look, found[0]),
+        )
     return f"asked at {ports.numbers(tried)}"
 
 
-@check("https-doors", "passwords can be tried at one port only", needs=["https-plain"], publish=PUBLISHED)
+@check(
+    "https-doors",
+    "passwords can be tried at one port only",
+    needs=["https-plain"],
+    publish=PUBLISHED,
+)
 def one_door(look: Look) -> str:
     """Look for JupyterLab's login page at every other port that answers, with TLS and without."""
     tried = [port for port in doors(look) if port != look.want.public_port]
-    found = [port for port, asks in zip(tried, look.pool.map(lambda port: asks_password(look, port), tried), strict=True) if asks]
+    found = [
+        port
+        for port, asks in zip(
+            tried, look.pool.map(lambda port: asks_password(look, port), tried), strict=True
+        )
+        if asks
+    ]
     if found:
-        raise Wrong(f"there is a login page at port {ports.numbers(found)} too", closing(look, found[0]))
+        raise Wrong(
+            f"there is a login page at port {ports.numbers(found)} too", closing(look, found[0])
+        )
     return f"not at {ports.numbers(tried)}"
 
 
@@ -66,18 +111,38 @@ def doors(look: Look) -> list[int]:
     """Every port but sshd's that answers from here."""
     ports.outside(look)
     allowed = set() if look.powerless else look.facts.firewall.allowed
-    ports.knock(look, {*ports.WELL_KNOWN, *ports.reachable(look), *allowed, look.want.lab_port, look.want.public_port})
-    return sorted(port for port, knocked in look.knocks.items() if knocked.result() and port not in look.facts.ssh.ports)
+    ports.knock(
+        look,
+        {
+            *ports.WELL_KNOWN,
+            *ports.reachable(look),
+            *allowed,
+            look.want.lab_port,
+            look.want.public_port,
+        },
+    )
+    return sorted(
+        port
+        for port, knocked in look.knocks.items()
+        if knocked.result() and port not in look.facts.ssh.ports
+    )
 
 
 def closing(look: Look, port: int) -> str:
     """What shuts a port that is nothing to us."""
-    return look.by_hand(f"ufw delete allow {port}/tcp" if port in look.facts.firewall.allowed else look.platform.LISTENER.format(port))
+    return look.by_hand(
+        f"ufw delete allow {port}/tcp"
+        if port in look.facts.firewall.allowed
+        else look.platform.LISTENER.format(port)
+    )
 
 
 def tells(look: Look, port: int) -> bool:
     """Whether Jupyter's API answers at a port, without TLS."""
-    return any(re.match(API, text) or said_by_jupyter(text, program) for text, program in pages(look, "http", port, "api"))
+    return any(
+        re.match(API, text) or said_by_jupyter(text, program)
+        for text, program in pages(look, "http", port, "api")
+    )
 
 
 def asks_password(look: Look, port: int) -> bool:
@@ -98,7 +163,11 @@ def pages(look: Look, scheme: str, port: int, path: str) -> list[tuple[str, str]
     base = https_front.url(look, https_front.names(look)[0], scheme, port)
     for place in dict.fromkeys((base, base.removesuffix(look.want.base_url) + "/")):
         caller = kernel.visitor(place, https_front.blind(), look.c.host, https_front.PATIENCE)
-        with contextlib.suppress(httpx.HTTPError), caller as http, http.stream("GET", path) as answer:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            caller as http,
+            http.stream("GET", path) as answer,
+        ):
             found.append((beginning(answer), answer.headers.get("server", "")))
     return found
 
@@ -113,7 +182,13 @@ def beginning(answer: httpx.Response) -> str:
     return read.decode(errors="replace")
 
 
-@check("https-closed", "without a password it is closed there too", mend=RESTART, needs=["https-names"], publish=PUBLISHED)
+@check(
+    "https-closed",
+    "without a password it is closed there too",
+    mend=RESTART,
+    needs=["https-names"],
+    publish=PUBLISHED,
+)
 def closed(look: Look) -> str:
     with https_front.told("it"), https_front.visitor(look) as http:
         code = http.get("api/status").status_code
@@ -122,7 +197,13 @@ def closed(look: Look) -> str:
     return f"/api/status answers {code}"
 
 
-@check("https-login", "the login page answers at every name", mend="lab.start", needs=["https-closed"], publish=PUBLISHED)
+@check(
+    "https-login",
+    "the login page answers at every name",
+    mend="lab.start",
+    needs=["https-closed"],
+    publish=PUBLISHED,
+)
 def page(look: Look) -> str:
     for name in https_front.names(look):
         place = https_front.url(look, name) + "login"
@@ -133,19 +214,32 @@ def page(look: Look) -> str:
         if found.status_code in (502, 503, 504):
             raise Wrong(f"{place} answers {found.status_code}: Apache finds no JupyterLab")
         if found.status_code != 200 or not re.search(LOGIN_PAGE, found.text):
-            raise Wrong(f"{place} answers {found.status_code}, and asks for no password", server(look))
+            raise Wrong(
+                f"{place} answers {found.status_code}, and asks for no password", server(look)
+            )
     return https_front.url(look, https_front.names(look)[0]) + "login"
 
 
-@check("https-wrong-password", "a wrong password is refused there too", mend=RESTART, needs=["https-login"], publish=PUBLISHED)
+@check(
+    "https-wrong-password",
+    "a wrong password is refused there too",
+    mend=RESTART,
+    needs=["https-login"],
+    publish=PUBLISHED,
+)
 def wrong(look: Look) -> str:
     with contextlib.suppress(kernel.Refused), entered(look, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
     return "tried"
 
 
-@check("https-password", "the password on your laptop opens it there too", mend="jupyter.password lab.stop lab.start",
-       needs=["https-login"], publish=PUBLISHED)  # fmt: skip
+@check(
+    "https-password",
+    "the password on your laptop opens it there too",
+    mend="jupyter.password lab.stop lab.start",
+    needs=["https-login"],
+    publish=PUBLISHED,
+)
 def right(look: Look) -> str:
     try:
         with entered(look, known(look)):
@@ -154,25 +248,43 @@ def right(look: Look) -> str:
         raise Wrong("it is refused") from None
 
 
-@check("https-cookies", "its cookies never travel without TLS", mend="proxy.apache", needs=["https-password"], publish=PUBLISHED)
+@check(
+    "https-cookies",
+    "its cookies never travel without TLS",
+    mend="proxy.apache",
+    needs=["https-password"],
+    publish=PUBLISHED,
+)
 def cookies(look: Look) -> str:
     with entered(look, known(look)) as http:
         found = list(http.cookies.jar)
     closed = [one for one in found if one.has_nonstandard_attr("HttpOnly")]
     bad = [f"{one.name} is not Secure" for one in found if not one.secure]
     # Scripts of the page have to read _xsrf, and it opens nothing by itself.
-    bad += [f"{one.name} can be read by scripts" for one in found if one not in closed and one.name != "_xsrf"]
+    bad += [
+        f"{one.name} can be read by scripts"
+        for one in found
+        if one not in closed and one.name != "_xsrf"
+    ]
     if bad:
         raise Wrong("; ".join(bad), server(look))
     return f"{', '.join(one.name for one in found)}: Secure; {', '.join(one.name for one in closed)}: HttpOnly"
 
 
-@check("https-kernel", "a kernel computes there too", mend="proxy.apache", needs=["https-password"], publish=PUBLISHED)
+@check(
+    "https-kernel",
+    "a kernel computes there too",
+    mend="proxy.apache",
+    needs=["https-password"],
+    publish=PUBLISHED,
+)
 def computes(look: Look) -> str:
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
     try:
         with entered(look, known(look)) as http:
-            said = kernel.execute(http, f"print({a} * {b})", https_front.trust(look).context, look.c.host)
+            said = kernel.execute(
+                http, f"print({a} * {b})", https_front.trust(look).context, look.c.host
+            )
     except SetupError as error:
         raise Wrong(str(error.message), server(look)) from None
     if said != str(a * b):
@@ -191,4 +303,6 @@ def known(look: Look) -> str:
 def entered(look: Look, password: str) -> contextlib.closing[httpx.Client]:
     """A browser that has logged in at the main name."""
     place = https_front.url(look, https_front.names(look)[0])
-    return contextlib.closing(kernel.login(place, password, https_front.trust(look).context, look.c.host))
+    return contextlib.closing(
+        kernel.login(place, password, https_front.trust(look).context, look.c.host)
+    )

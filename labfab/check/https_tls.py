@@ -41,8 +41,15 @@ def behind(look: Look, port: int) -> Wrong:
     if look.problem:
         return Wrong(f"port {port} does not answer", "")
     if port not in ports.reachable(look):
-        return Wrong(f"nothing listens on port {port} there", "proxy.apache" if look.want.publish == "apache" else "lab.start")
-    if not look.powerless and look.facts.firewall.active and port not in look.facts.firewall.allowed:
+        return Wrong(
+            f"nothing listens on port {port} there",
+            "proxy.apache" if look.want.publish == "apache" else "lab.start",
+        )
+    if (
+        not look.powerless
+        and look.facts.firewall.active
+        and port not in look.facts.firewall.allowed
+    ):
         return Wrong(f"the host's firewall refuses port {port}")
     return Wrong(
         f"port {port} does not answer from here, though it listens there: a router or a cloud firewall stands before the host",
@@ -50,13 +57,24 @@ def behind(look: Look, port: int) -> Wrong:
     )
 
 
-@check("https-tls", "TLS before 1.2 is refused", mend="proxy.apache", needs=["https-reach"], publish=PUBLISHED)
+@check(
+    "https-tls",
+    "TLS before 1.2 is refused",
+    mend="proxy.apache",
+    needs=["https-reach"],
+    publish=PUBLISHED,
+)
 def version(look: Look) -> str:
     try:
         with https_front.line(look, https_front.ancient()) as there:
             taken = there.version()
     except ssl.SSLError as error:
-        if error.reason in ("NO_CIPHERS_AVAILABLE", "NO_PROTOCOLS_AVAILABLE", "NO_CIPHER_MATCH", "UNSUPPORTED_PROTOCOL"):
+        if error.reason in (
+            "NO_CIPHERS_AVAILABLE",
+            "NO_PROTOCOLS_AVAILABLE",
+            "NO_CIPHER_MATCH",
+            "UNSUPPORTED_PROTOCOL",
+        ):
             raise Unseen("this machine's own OpenSSL speaks no older one") from None
         return "tried 1.0 and 1.1"
     except (ConnectionError, EOFError):
@@ -64,11 +82,19 @@ def version(look: Look) -> str:
     raise Wrong(f"it speaks {taken}", server(look))
 
 
-@check("https-days", "the certificate lasts", mend="https.renew", needs=["https-reach"], publish=PUBLISHED)
+@check(
+    "https-days",
+    "the certificate lasts",
+    mend="https.renew",
+    needs=["https-reach"],
+    publish=PUBLISHED,
+)
 def days(look: Look) -> str:
     found, now = https_front.served(look).certificate, time.time()
     if found.begins > now:
-        raise Wrong(f"it begins in {in_days(found.begins - now)}: is the host's clock right, and yours?")
+        raise Wrong(
+            f"it begins in {in_days(found.begins - now)}: is the host's clock right, and yours?"
+        )
     if found.ends < now:
         raise Wrong(f"it ended {in_days(now - found.ends)} ago")
     life, left = found.ends - found.begins, found.ends - now
@@ -82,7 +108,13 @@ def in_days(seconds: float) -> str:
     return f"{count} day{'s' * (count != 1)}" if seconds >= DAY else f"{round(seconds / 3600)} h"
 
 
-@check("https-chain", "the certificate is vouched for", mend="https.issue", needs=["https-days"], publish=PUBLISHED)
+@check(
+    "https-chain",
+    "the certificate is vouched for",
+    mend="https.issue",
+    needs=["https-days"],
+    publish=PUBLISHED,
+)
 def chain(look: Look) -> str:
     trust = https_front.trust(look)
     trust.context.check_hostname = False  # the next row's question
@@ -101,7 +133,11 @@ def flaw(error: ssl.SSLCertVerificationError, found: https_front.Served, whom: s
     if error.verify_code in NOT_YET:
         return "a certificate that vouches for it has not begun"
     if error.verify_code in BY_ITSELF:
-        return f"unknown issuer: {last.issuer} vouches for itself, and is not one of {whom}" if whom[-2:] != "CA" else unknown(last, whom)
+        return (
+            f"unknown issuer: {last.issuer} vouches for itself, and is not one of {whom}"
+            if whom[-2:] != "CA"
+            else unknown(last, whom)
+        )
     if error.verify_code in NO_ISSUER and whom[-2:] != "CA" and len(found.sent) == 1:
         return f"incomplete chain: the certificate of {last.issuer}, which signed it, is not sent along"
     if error.verify_code in NO_ISSUER:
@@ -115,7 +151,13 @@ def unknown(last: certificate.Certificate, whom: str) -> str:
     return f"unknown issuer: {last.issuer}, which is not {whom if whom[-2:] == 'CA' else f'one of {whom}'}"
 
 
-@check("https-names", "the certificate is for every name", mend="https.issue", needs=["https-chain"], publish=PUBLISHED)
+@check(
+    "https-names",
+    "the certificate is for every name",
+    mend="https.issue",
+    needs=["https-chain"],
+    publish=PUBLISHED,
+)
 def names(look: Look) -> str:
     """Ask by each name, as a server may show another certificate to each."""
     context, wanted, missing = https_front.trust(look).context, https_front.names(look), []
@@ -124,13 +166,23 @@ def names(look: Look) -> str:
             with https_front.line(look, context, name):
                 pass
         except ssl.SSLCertVerificationError as error:
-            missing.append(name if error.verify_code in OTHER_NAME else f"{name} ({error.verify_message})")
+            missing.append(
+                name if error.verify_code in OTHER_NAME else f"{name} ({error.verify_message})"
+            )
     if missing:
-        raise Wrong(f"not for {', '.join(missing)}, but for {', '.join(https_front.served(look).certificate.names) or 'none'}")
+        raise Wrong(
+            f"not for {', '.join(missing)}, but for {', '.join(https_front.served(look).certificate.names) or 'none'}"
+        )
     return ", ".join(wanted)
 
 
-@check("https-renewal", "the certificate is renewed in time", mend="https.issue", needs=["https-reach", "ssh-login"], publish=PUBLISHED)
+@check(
+    "https-renewal",
+    "the certificate is renewed in time",
+    mend="https.issue",
+    needs=["https-reach", "ssh-login"],
+    publish=PUBLISHED,
+)
 def renewal(look: Look) -> str:
     if look.want.certificate == "self-signed":
         return by_hand(https_front.served(look).certificate.days_left)

@@ -32,7 +32,11 @@ def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
     try:
         with contextlib.nullcontext() if quietly else console.working(look.host.label, "look"):
             wanted = rows.chosen(area, look.want.publish)
-            if {check.area for check in wanted} & {"ports", "https"} and not look.problem and not c.gateway:
+            if (
+                {check.area for check in wanted} & {"ports", "https"}
+                and not look.problem
+                and not c.gateway
+            ):
                 ports.knock(look, ports.WELL_KNOWN)
             return look.host.label, rows.answers(look, wanted)
     finally:

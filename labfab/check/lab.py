@@ -28,10 +28,18 @@ def api(look: Look) -> str:
     if found:
         return f"jupyter_server {found}"
     holder = look.facts.lab.holder if not look.facts.lab.api else ""
-    raise Wrong(f"no Jupyter server answers on the host's {look.want.lab_place}" + f", which {holder} holds" * bool(holder))
+    raise Wrong(
+        f"no Jupyter server answers on the host's {look.want.lab_place}"
+        + f", which {holder} holds" * bool(holder)
+    )
 
 
-@check("lab-version", "jupyter_server has no hole that is known", mend="python.install lab.stop lab.start", needs=["ssh-login"])
+@check(
+    "lab-version",
+    "jupyter_server has no hole that is known",
+    mend="python.install lab.stop lab.start",
+    needs=["ssh-login"],
+)
 def version(look: Look) -> str:
     have = look.facts.python.versions.get("jupyter_server", "")
     floor = ".".join(map(str, FLOOR))
@@ -43,7 +51,12 @@ def version(look: Look) -> str:
     return f"{have}, at least {floor}"
 
 
-@check("lab-session", "it runs in the tmux session jupyter, or as a service", mend=RESTART, needs=["lab-api"])
+@check(
+    "lab-session",
+    "it runs in the tmux session jupyter, or as a service",
+    mend=RESTART,
+    needs=["lab-api"],
+)
 def session(look: Look) -> str:
     if look.facts.lab.service:
         return f"by {look.platform.service.NAME}, as {look.want.jupyter_user}"
@@ -64,7 +77,12 @@ def linger(look: Look) -> str:
     return f"what {account.name} runs outlives its logins"
 
 
-@check("lab-closed", "without password and token there is no way in", mend="jupyter.configure lab.stop lab.start", needs=["lab-api"])
+@check(
+    "lab-closed",
+    "without password and token there is no way in",
+    mend="jupyter.configure lab.stop lab.start",
+    needs=["lab-api"],
+)
 def no_way_in(look: Look) -> str:
     with client(look) as http:
         code = http.get("api/status").status_code
@@ -73,14 +91,24 @@ def no_way_in(look: Look) -> str:
     return "/api/status answers 403"
 
 
-@check("lab-wrong-password", "a wrong password is refused", mend="jupyter.configure lab.stop lab.start", needs=["lab-closed"])
+@check(
+    "lab-wrong-password",
+    "a wrong password is refused",
+    mend="jupyter.configure lab.stop lab.start",
+    needs=["lab-closed"],
+)
 def wrong_password(look: Look) -> str:
     if kernel.enters(look.url, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
     return "tried"
 
 
-@check("lab-password", "the password on your laptop opens it", mend="jupyter.password lab.stop lab.start", needs=["lab-closed"])
+@check(
+    "lab-password",
+    "the password on your laptop opens it",
+    mend="jupyter.password lab.stop lab.start",
+    needs=["lab-closed"],
+)
 def right_password(look: Look) -> str:
     known = secrets.load(look.alias, "jupyter-password")
     if not known:
@@ -130,7 +158,9 @@ def echo(http: httpx.Client, name: str) -> None:
 
     heard = ""
     try:
-        with contextlib.closing(kernel.connect(http, f"terminals/websocket/{name}", PATIENCE)) as channel:
+        with contextlib.closing(
+            kernel.connect(http, f"terminals/websocket/{name}", PATIENCE)
+        ) as channel:
             channel.send(json.dumps(["stdin", "echo $((6 * 7))-labfab\r"]))
             while "42-labfab" not in heard:
                 message = json.loads(channel.recv())
@@ -154,7 +184,13 @@ def client(look: Look, token: str = "") -> Iterator[httpx.Client]:
 
     headers = {"Authorization": f"token {token}"} if token else {}
     try:
-        with httpx.Client(base_url=look.url, headers=headers, timeout=PATIENCE, trust_env=False, verify=kernel.trust(look.url)) as http:
+        with httpx.Client(
+            base_url=look.url,
+            headers=headers,
+            timeout=PATIENCE,
+            trust_env=False,
+            verify=kernel.trust(look.url),
+        ) as http:
             yield http
     except (httpx.HTTPError, ValueError) as error:  # the latter for what should have been JSON
         raise Wrong(f"it does not answer: {error or type(error).__name__}") from None

@@ -13,9 +13,41 @@ from .rows import Doubtful, Finding, Unseen, Wrong, check
 
 # What people forget to close; each is tried besides those that listen.
 WELL_KNOWN = (
-    21, 22, 23, 25, 53, 80, 111, 139, 143, 389, 443, 445, 631, 873, 1022, 2049, 2222, 2375, 3306, 3389, 5000, 5432, 5900,
-    6379, 8000, 8080, 8443, 8787, 8888, 9000, 9090, 9999, 11211, 27017,
-)  # fmt: skip
+    21,
+    22,
+    23,
+    25,
+    53,
+    80,
+    111,
+    139,
+    143,
+    389,
+    443,
+    445,
+    631,
+    873,
+    1022,
+    2049,
+    2222,
+    2375,
+    3306,
+    3389,
+    5000,
+    5432,
+    5900,
+    6379,
+    8000,
+    8080,
+    8443,
+    8787,
+    8888,
+    9000,
+    9090,
+    9999,
+    11211,
+    27017,
+)
 PATIENCE = 2  # seconds; a firewall that drops packets says nothing
 
 
@@ -26,7 +58,12 @@ def knock(look: Look, ports: Iterable[int]) -> None:
             look.knocks[port] = look.pool.submit(answers, look.c.host, port)
 
 
-@check("ports-answering", "only wanted ports answer from here", mend="firewall.enable", needs=["ssh-login"])
+@check(
+    "ports-answering",
+    "only wanted ports answer from here",
+    mend="firewall.enable",
+    needs=["ssh-login"],
+)
 def answering(look: Look) -> str:
     """Connect to what listens and to the well-known."""
     outside(look)
@@ -39,12 +76,19 @@ def answering(look: Look) -> str:
     return f"{numbers(found)}, of {len(look.knocks) + 1} tried"
 
 
-@check("ports-listening", "only wanted ports listen on the network", mend="firewall.enable", needs=["ports-answering"])
+@check(
+    "ports-listening",
+    "only wanted ports listen on the network",
+    mend="firewall.enable",
+    needs=["ports-answering"],
+)
 def open_inside(look: Look) -> str:
     """Look at every listening socket that is not on loopback; Lab's has a row of its own."""
     ssh = look.facts.ssh.ports or {look.c.port}
     wanted = {*ssh, *look.want.open_ports, *look.want.public_ports, look.want.lab_port}
-    seen = [(port, program) for address, port, program in listening(look) if not is_loopback(address)]
+    seen = [
+        (port, program) for address, port, program in listening(look) if not is_loopback(address)
+    ]
     more = {port: program for port, program in seen if port not in wanted}
     if more:
         names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
@@ -62,7 +106,9 @@ def beside(look: Look, ports: Iterable[int], detail: str) -> Finding:
     return Doubtful(detail, look.by_hand(look.platform.LISTENER.format(min(ports))))
 
 
-@check("ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"])
+@check(
+    "ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"]
+)
 def firewall(look: Look) -> str:
     if not look.want.firewall:
         return "not wanted (firewall: false)"
@@ -71,17 +117,26 @@ def firewall(look: Look) -> str:
     if not look.platform.FILTERS:
         return f"macOS's own is {'on' if have.active else 'off'}; it knows programs and no ports, and labfab leaves it alone"
     if not have.active or have.incoming != "deny":
-        raise Wrong(f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off")
+        raise Wrong(
+            f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off"
+        )
     wanted = look.facts.ssh.ports | {*look.want.open_ports, *look.want.public_ports}
     if wanted - have.allowed:
         raise Wrong(f"it refuses {numbers(wanted - have.allowed)}")
     if have.allowed - wanted:
         more = have.allowed - wanted
-        raise Doubtful(f"it also lets in {numbers(more)}", look.by_hand(f"ufw delete allow {min(more)}/tcp"))
+        raise Doubtful(
+            f"it also lets in {numbers(more)}", look.by_hand(f"ufw delete allow {min(more)}/tcp")
+        )
     return f"lets in {numbers(have.allowed)}"
 
 
-@check("lab-loopback", "JupyterLab listens only where it should", mend="jupyter.configure lab.stop lab.start", needs=["ssh-login"])
+@check(
+    "lab-loopback",
+    "JupyterLab listens only where it should",
+    mend="jupyter.configure lab.stop lab.start",
+    needs=["ssh-login"],
+)
 def loopback(look: Look) -> str:
     if look.want.lab_socket:
         return closed_socket(look)

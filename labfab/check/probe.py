@@ -53,7 +53,9 @@ class Look:
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
         self.host.label = connection.follow(c) or self.host.label
         self.alias = alias_of(c, self.want)
-        self.laptop = list(laptop_files(self.alias, self.identity))  # before anybody repairs a mode by reading
+        self.laptop = list(
+            laptop_files(self.alias, self.identity)
+        )  # before anybody repairs a mode by reading
         self.log_in()
         self.want = Settings.of(c)  # a Mac that was met has others
 
@@ -101,7 +103,13 @@ class Look:
         home = account.home if account else "/nonexistent"
         root, publish = self.want.notebooks(home), self.want.publish
         prefix = PREFIXES[self.want.python]
-        given = {"LAB_USER": self.want.jupyter_user, "LAB_HOME": home, "PREFIX": prefix, "ROOT_DIR": root, "PUBLISH": publish}
+        given = {
+            "LAB_USER": self.want.jupyter_user,
+            "LAB_HOME": home,
+            "PREFIX": prefix,
+            "ROOT_DIR": root,
+            "PUBLISH": publish,
+        }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
         shell = self.host.shell if self.powerless else self.host.open()
@@ -147,7 +155,13 @@ class Look:
 def laptop_files(alias: str, identity: Path | None) -> Iterator[Private]:
     """The laptop's own secrets, as they were before this run."""
     folder = files.config_folder(alias)
-    found = [folder, *folder.glob("*-password"), *folder.glob("ca-key.pem"), Path.home() / ".ssh", *([identity] if identity else [])]
+    found = [
+        folder,
+        *folder.glob("*-password"),
+        *folder.glob("ca-key.pem"),
+        Path.home() / ".ssh",
+        *([identity] if identity else []),
+    ]
     for path in found:
         if path.exists():
             stat = path.stat()

@@ -73,8 +73,12 @@ CHECKS: list[Check] = []
 
 
 def check(
-    id: str, title: str, mend: str = "", needs: Iterable[str] = (), publish: tuple[str, ...] = ALWAYS,
-) -> Callable[[Callable[[Look], str]], Callable[[Look], str]]:  # fmt: skip
+    id: str,
+    title: str,
+    mend: str = "",
+    needs: Iterable[str] = (),
+    publish: tuple[str, ...] = ALWAYS,
+) -> Callable[[Callable[[Look], str]], Callable[[Look], str]]:
     """Make a function a row; within an area they are asked in the order in which they are written."""
 
     def keep(look: Callable[[Look], str]) -> Callable[[Look], str]:
@@ -93,7 +97,9 @@ def chosen(area: str, publish: str) -> list[Check]:
         one = left.pop()
         left += [need for need in known[one].needs if need not in wanted]
         wanted.add(one)
-    return sorted((check for check in CHECKS if check.id in wanted), key=lambda check: AREAS.index(check.area))
+    return sorted(
+        (check for check in CHECKS if check.id in wanted), key=lambda check: AREAS.index(check.area)
+    )
 
 
 def answers(look: Look, checks: Iterable[Check]) -> list[Row]:
@@ -116,6 +122,8 @@ def answer(look: Look, check: Check, rows: dict[str, Row]) -> Row:
         mend = check.mend if found.mend is None else found.mend
         return Row(check, found.state, found.detail, mend if found.state != UNCHECKED else "")
     except (ConnectionLost, *GONE) as error:
-        return Row(check, UNCHECKED, f"the line to the host failed: {error or type(error).__name__}")
+        return Row(
+            check, UNCHECKED, f"the line to the host failed: {error or type(error).__name__}"
+        )
     except SetupError as error:
         return Row(check, FAIL, str(error.message), check.mend)

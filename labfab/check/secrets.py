@@ -22,18 +22,34 @@ def keys(look: Look) -> str:
     return counted(look, found)
 
 
-@check("secrets-jupyter", "JupyterLab's secrets are its owner's alone", mend="jupyter.configure", needs=["ssh-login"])
+@check(
+    "secrets-jupyter",
+    "JupyterLab's secrets are its owner's alone",
+    mend="jupyter.configure",
+    needs=["ssh-login"],
+)
 def jupyter(look: Look) -> str:
     owner = look.want.jupyter_user
-    found = [*closed(look, "jupyter", owner, READ, by_task=True), *closed(look, "jupyter-files", owner, READ)]
+    found = [
+        *closed(look, "jupyter", owner, READ, by_task=True),
+        *closed(look, "jupyter-files", owner, READ),
+    ]
     return counted(look, found)
 
 
-@check("secrets-tls", "the certificate's key is its owner's alone", mend="https.issue", needs=["ssh-login"], publish=PUBLISHED)
+@check(
+    "secrets-tls",
+    "the certificate's key is its owner's alone",
+    mend="https.issue",
+    needs=["ssh-login"],
+    publish=PUBLISHED,
+)
 def tls(look: Look) -> str:
     """Look at the key that is served, and at those that certbot keeps, the old ones as well."""
     owner = look.want.jupyter_user if look.want.publish == "https" else "root"
-    found = closed(look, "tls", owner, READ, by_task=True) + closed(look, "tls-folder", owner, WRITE)
+    found = closed(look, "tls", owner, READ, by_task=True) + closed(
+        look, "tls-folder", owner, WRITE
+    )
     return counted(look, found + closed(look, "tls-certbot", "root", READ))
 
 
@@ -56,20 +72,30 @@ def host_keys(look: Look) -> str:
 def laptop(look: Look) -> str:
     """Look at the stored passwords, your private key and the folders they are in, as they were before this run."""
     me = str(os.getuid())
-    bad = [one for one in look.laptop if one.owner != me or one.mode & (WRITE if one.path.endswith("/.ssh") else READ)]
+    bad = [
+        one
+        for one in look.laptop
+        if one.owner != me or one.mode & (WRITE if one.path.endswith("/.ssh") else READ)
+    ]
     if bad:
         raise Wrong(told(bad), f"chmod go-rwx {shlex.quote(bad[0].path)}")
     return f"{len(look.laptop)} looked at"
 
 
-def closed(look: Look, kind: str, owner: str, forbidden: int, by_task: bool = False) -> list[Private]:
+def closed(
+    look: Look, kind: str, owner: str, forbidden: int, by_task: bool = False
+) -> list[Private]:
     """Give the paths of a kind. Raises Wrong for those that are open to others; by_task: the row's task mends them."""
     found = list(look.private(kind))
     bad = [one for one in found if one.owner not in (owner, "root") or one.mode & forbidden]
     if not bad:
         return found
     path = shlex.quote(bad[0].path)
-    command = f"chmod {'go-w' if forbidden == WRITE else 'go-rwx'} {path}" if bad[0].owner == owner else f"chown {owner} {path}"
+    command = (
+        f"chmod {'go-w' if forbidden == WRITE else 'go-rwx'} {path}"
+        if bad[0].owner == owner
+        else f"chown {owner} {path}"
+    )
     raise Wrong(told(bad), None if by_task else look.by_hand(command))
 
 

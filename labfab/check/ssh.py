@@ -36,7 +36,9 @@ def host_key(look: Look) -> str:
     shown = shown_key(look, pinned)
     name = known_hosts.name(look.c.host, look.c.port)
     if not pinned:
-        raise Wrong(f"{name} is not in known_hosts; it shows {known_hosts.fingerprint(shown)}: compare, then log in once with fab")
+        raise Wrong(
+            f"{name} is not in known_hosts; it shows {known_hosts.fingerprint(shown)}: compare, then log in once with fab"
+        )
     if shown not in pinned:
         raise Wrong(
             f"it shows {known_hosts.fingerprint(shown)}, which is not the pinned one: somebody may be listening in. "
@@ -67,7 +69,12 @@ def password(look: Look) -> str:
     with stranger(look) as transport:
         for way, give in (
             ("password", lambda: transport.auth_password(user, wrong, fallback=False)),
-            ("keyboard-interactive", lambda: transport.auth_interactive(user, lambda title, text, asked: [wrong] * len(asked))),
+            (
+                "keyboard-interactive",
+                lambda: transport.auth_interactive(
+                    user, lambda title, text, asked: [wrong] * len(asked)
+                ),
+            ),
         ):
             if asked_for(give):
                 raise Wrong(f"{user} is asked for one ({way})")
@@ -91,7 +98,9 @@ def root(look: Look) -> str:
     try:
         connection.fresh(look.c, "root", look.c.port, look.identity).close()
     except paramiko.PasswordRequiredException:
-        raise Unseen("your key has a passphrase, so it could not be tried: hand it to the agent with ssh-add") from None
+        raise Unseen(
+            "your key has a passphrase, so it could not be tried: hand it to the agent with ssh-add"
+        ) from None
     except paramiko.AuthenticationException:
         return f"your key is refused for root; {behind_the_refusal(look)}"
     except GONE:
@@ -122,7 +131,12 @@ def roots_file_holds_it(look: Look) -> bool:
     return bool(blob and account and account.keys and blob in account.keys.content.split())
 
 
-@check("ssh-offered", "every login is offered a key and nothing else", mend="ssh.disable-passwords", needs=["ssh-password"])
+@check(
+    "ssh-offered",
+    "every login is offered a key and nothing else",
+    mend="ssh.disable-passwords",
+    needs=["ssh-password"],
+)
 def offered(look: Look) -> str:
     """Ask as a stranger for every account that has a login shell."""
     users = look.logins
@@ -141,7 +155,12 @@ def ways_in(look: Look, user: str) -> list[str]:
         raise Unseen(TIRED) from None
 
 
-@check("ssh-config", "sshd's files say so for every login", mend="ssh.disable-passwords", needs=["ssh-password", "ssh-root", "ssh-offered"])
+@check(
+    "ssh-config",
+    "sshd's files say so for every login",
+    mend="ssh.disable-passwords",
+    needs=["ssh-password", "ssh-root", "ssh-offered"],
+)
 def config(look: Look) -> str:
     """Ask sshd what its files mean for each account: what a restart would bring."""
     look.needs_root()
@@ -151,7 +170,11 @@ def config(look: Look) -> str:
     for user, line in sorted(below(look.audit, "sshd").items()):
         said = options(line)
         expected = wanted | ({"permitrootlogin": "no"} if user == "root" else {})
-        differing += [f"{user}: {key} {said.get(key)}" for key, value in expected.items() if said.get(key) != value]
+        differing += [
+            f"{user}: {key} {said.get(key)}"
+            for key, value in expected.items()
+            if said.get(key) != value
+        ]
     if differing:
         mend = "ssh.disable-root" if all("permitrootlogin" in one for one in differing) else None
         raise Wrong("; ".join(differing), mend)
@@ -187,5 +210,9 @@ def stranger(look: Look, kinds: list[str] | None = None) -> Iterator[paramiko.Tr
 def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
     """Ask for the host key of a kind that is known; RSA has one kind of key and several of signatures."""
     options = transport.get_security_options()
-    first = [kind for kind in options.key_types if kind in kinds or ("ssh-rsa" in kinds and kind.startswith("rsa-sha2"))]
+    first = [
+        kind
+        for kind in options.key_types
+        if kind in kinds or ("ssh-rsa" in kinds and kind.startswith("rsa-sha2"))
+    ]
     options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]

@@ -16,18 +16,24 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not checked": "
 def show(host: str, rows: list[Row]) -> None:
     """Print a table on a terminal, aligned text elsewhere."""
     if not rows:
-        console.say(f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at")
+        console.say(
+            f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at"
+        )
         return
     coloured(host, rows) if console.terminal() else plain(host, rows)
     counted = tally(rows)
-    console.say(f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state]))
+    console.say(
+        f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
+    )
 
 
 def plain(host: str, rows: list[Row]) -> None:
     width = max(len(row.check.id) for row in rows)
     for row in rows:
         mend = f"  → {row.mend}" if row.mend else ""
-        console.say(f"{row.state:<11}  {row.check.id:<{width}}  {row.check.title}: {row.detail}{mend}")
+        console.say(
+            f"{row.state:<11}  {row.check.id:<{width}}  {row.check.title}: {row.detail}{mend}"
+        )
 
 
 def coloured(host: str, rows: list[Row]) -> None:
@@ -48,14 +54,27 @@ def coloured(host: str, rows: list[Row]) -> None:
 
 def as_json(host: str, rows: list[Row]) -> str:
     """The documented form; docs/check.md."""
-    return json.dumps({"schema": SCHEMA, "host": host, "checks": [plainly(row) for row in rows], "summary": tally(rows)}, indent=2)
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "host": host,
+            "checks": [plainly(row) for row in rows],
+            "summary": tally(rows),
+        },
+        indent=2,
+    )
 
 
 def plainly(row: Row) -> dict[str, Any]:
     return {
-        "id": row.check.id, "area": row.check.area, "title": row.check.title, "state": row.state, "detail": row.detail,
-        "needs": list(row.check.needs), "mend": row.mend if row.state != OK else "",
-    }  # fmt: skip
+        "id": row.check.id,
+        "area": row.check.area,
+        "title": row.check.title,
+        "state": row.state,
+        "detail": row.detail,
+        "needs": list(row.check.needs),
+        "mend": row.mend if row.state != OK else "",
+    }
 
 
 def tally(rows: list[Row]) -> dict[str, int]:

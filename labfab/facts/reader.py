@@ -23,11 +23,30 @@ from ..text import plain
 SCRIPT = loader.shared("facts")
 APACHE = loader.shared("apache")
 SECTIONS = (
-    "system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall", "python", "jupyter", "lab", "power", "https", "acme", "proxy",
-)  # fmt: skip
+    "system",
+    "updates",
+    "upgrades",
+    "accounts",
+    "ssh",
+    "guard",
+    "firewall",
+    "python",
+    "jupyter",
+    "lab",
+    "power",
+    "https",
+    "acme",
+    "proxy",
+)
 SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
-PREFIXES = {"miniforge": "miniforge3", "anaconda": "anaconda3", "miniconda": "miniconda3", "venv": "jupyter-venv"}
+PREFIXES = {
+    "miniforge": "miniforge3",
+    "anaconda": "anaconda3",
+    "miniconda": "miniconda3",
+    "venv": "jupyter-venv",
+}
 HEADER = r"\[[a-z]+\]"
+
 
 def begin(c: Connection) -> None:
     """Have the host read itself while the laptop does something else; its answer is waited for where it is needed."""
@@ -60,7 +79,9 @@ def due(host: Host, section: str) -> tuple[str, ...]:
         return SECTIONS
     again = bool(host.changes) and host.changes[-1].stage == host.stage and not host.facts
     wanted = host.asked[host.stage] if again else set(SECTIONS) - host.facts.keys()
-    return tuple(name for name in SECTIONS if name == section or (name in wanted and name not in SLOW))
+    return tuple(
+        name for name in SECTIONS if name == section or (name in wanted and name not in SLOW)
+    )
 
 
 def script(c: Connection, sections: tuple[str, ...]) -> str:
@@ -68,10 +89,15 @@ def script(c: Connection, sections: tuple[str, ...]) -> str:
     want = Settings.of(c)
     users = dict.fromkeys([want.user, *([want.lab_user] if want.lab_user else []), c.user, "root"])
     given = {
-        "USERS": " ".join(users), "LAB_USER": want.jupyter_user, "PREFIX": PREFIXES[want.python],
-        "LAB_PORT": want.lab_port, "LAB_URL": want.lab_url(want.lab_port), "ROOT_DIR": want.root_dir,
-        "LAB_SOCKET": want.lab_socket, "PUBLISH": want.publish,
-    }  # fmt: skip
+        "USERS": " ".join(users),
+        "LAB_USER": want.jupyter_user,
+        "PREFIX": PREFIXES[want.python],
+        "LAB_PORT": want.lab_port,
+        "LAB_URL": want.lab_url(want.lab_port),
+        "ROOT_DIR": want.root_dir,
+        "LAB_SOCKET": want.lab_socket,
+        "PUBLISH": want.publish,
+    }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
     own = APACHE * (want.publish == "apache") + loader.own("facts", Host.of(c).open().kernel)
     return f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}"
@@ -84,14 +110,18 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     """
     sections: dict[str, Values] = {}
     current = ""
-    for line in out.split("\n"):  # splitlines() would break a name at more signs than the script takes out
+    for line in out.split(
+        "\n"
+    ):  # splitlines() would break a name at more signs than the script takes out
         key, sign, value = line.partition("=")
         if sign and current:
             sections[current][key] = plain(value)
         elif re.fullmatch(HEADER, line):
             current = line[1:-1]
             if current in sections or current not in asked:
-                raise SetupError(f"the host's answer has a section [{current}] too many: look what forges it there, then the same again")
+                raise SetupError(
+                    f"the host's answer has a section [{current}] too many: look what forges it there, then the same again"
+                )
             sections[current] = {}
     return sections
 
@@ -99,9 +129,14 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
 def below(values: Values, prefix: str) -> Values:
     """The values whose key begins with *prefix* and a dot."""
     start = f"{prefix}."
-    return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
+    return {
+        key.removeprefix(start): value for key, value in values.items() if key.startswith(start)
+    }
 
 
 def as_file(key: str, content: str, mode: str, owner: str) -> Values:
     """The facts of a file that was just written, for plan mode."""
-    return {f"{key}.stat": f"{mode} {owner}", f"{key}.text": base64.b64encode(content.encode(errors="surrogateescape")).decode()}
+    return {
+        f"{key}.stat": f"{mode} {owner}",
+        f"{key}.text": base64.b64encode(content.encode(errors="surrogateescape")).decode(),
+    }

@@ -15,7 +15,12 @@ from ..host.session import Host
 from . import vhosts
 from .reader import below, read
 
-AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}  # pmset's words for a Mac that is always there
+AWAKE = {
+    "sleep": "0",
+    "disksleep": "0",
+    "womp": "1",
+    "autorestart": "1",
+}  # pmset's words for a Mac that is always there
 
 
 class System(NamedTuple):
@@ -37,7 +42,9 @@ class Updates(NamedTuple):
     age: int  # seconds since the lists were fetched
     interrupted: bool  # dpkg was stopped in the middle
     listed: str = ""  # what softwareupdate said, on macOS
-    filevault: bool = False  # macOS: after a restart somebody has to type a password before anybody gets in
+    filevault: bool = (
+        False  # macOS: after a restart somebody has to type a password before anybody gets in
+    )
 
     def older_than(self, hours: int) -> bool:
         """Whether the lists are to be fetched anew, where they may have this age."""
@@ -45,8 +52,12 @@ class Updates(NamedTuple):
 
 
 class Power(NamedTuple):
-    sleep: int | None  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said
-    stays_awake: bool = True  # macOS: and wakes for the network, and starts after a power cut, as far as it can
+    sleep: (
+        int | None
+    )  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said
+    stays_awake: bool = (
+        True  # macOS: and wakes for the network, and starts after a power cut, as far as it can
+    )
 
 
 class Account(NamedTuple):
@@ -95,7 +106,9 @@ class Firewall(NamedTuple):
     active: bool
     incoming: str
     allowed: frozenset[int]  # TCP ports that are open to everybody
-    rules: dict[int, list[tuple[str, ...]]] = {}  # port -> ufw's words for each rule that opens it alone
+    rules: dict[
+        int, list[tuple[str, ...]]
+    ] = {}  # port -> ufw's words for each rule that opens it alone
 
 
 class Python(NamedTuple):
@@ -120,7 +133,9 @@ class Jupyter(NamedTuple):
     def token(self) -> str:
         """The token in the configuration that the server reads; empty where there is none, or it cannot be read."""
         try:
-            found = json.loads(self.config.content)["IdentityProvider"]["token"] if self.config else ""
+            found = (
+                json.loads(self.config.content)["IdentityProvider"]["token"] if self.config else ""
+            )
         except (ValueError, KeyError, TypeError):
             found = ""
         return found if isinstance(found, str) else ""
@@ -197,14 +212,24 @@ class Facts:
     def system(self) -> System:
         v = self.raw("system")
         return System(
-            v["kernel"], v["machine"], *(v.get(key, "") for key in ("id", "version", "name")), v["boot_id"], "reboot_required" in v,
-            "systemd" in v, v["login"], frozenset(below(v, "package")), "settling" in v, v.get("others_shown", ""),
+            v["kernel"],
+            v["machine"],
+            *(v.get(key, "") for key in ("id", "version", "name")),
+            v["boot_id"],
+            "reboot_required" in v,
+            "systemd" in v,
+            v["login"],
+            frozenset(below(v, "package")),
+            "settling" in v,
+            v.get("others_shown", ""),
         )
 
     @cached_property
     def updates(self) -> Updates:
         v = self.raw("updates")
-        return Updates(int(v.get("age", 0)), "interrupted" in v, text(v.get("listed", "")), "filevault" in v)
+        return Updates(
+            int(v.get("age", 0)), "interrupted" in v, text(v.get("listed", "")), "filevault" in v
+        )
 
     @cached_property
     def pending(self) -> int | None:
@@ -216,7 +241,10 @@ class Facts:
     def power(self) -> Power:
         v = self.raw("power")
         minutes = v.get("sleep", "")
-        return Power(int(minutes) if minutes.isdigit() else None, all(v.get(name, value) == value for name, value in AWAKE.items()))
+        return Power(
+            int(minutes) if minutes.isdigit() else None,
+            all(v.get(name, value) == value for name, value in AWAKE.items()),
+        )
 
     @cached_property
     def accounts(self) -> dict[str, Account]:
@@ -231,7 +259,9 @@ class Facts:
     @cached_property
     def ssh(self) -> Ssh:
         v = self.raw("ssh")
-        users = {key.removesuffix(".permitrootlogin") for key in v if key.endswith(".permitrootlogin")}
+        users = {
+            key.removesuffix(".permitrootlogin") for key in v if key.endswith(".permitrootlogin")
+        }
         return Ssh(
             v.get("socket") == "active",
             frozenset(map(int, below(v, "port"))),
@@ -240,35 +270,55 @@ class Facts:
             file(v, "main"),
             file(v, "drop_in"),
             tuple(text(v.get("other_ports", "")).splitlines()),
-            int(v.get("remote_login", 0)), file(v, "plist"), v.get("access", ""), frozenset(below(v, "member")),
+            int(v.get("remote_login", 0)),
+            file(v, "plist"),
+            v.get("access", ""),
+            frozenset(below(v, "member")),
         )
 
     @cached_property
     def guard(self) -> Guard:
         v = self.raw("guard")
-        return Guard(*(v.get(key, "") for key in ("armed", "reverted", "reverted_by", "reverted_at")))
+        return Guard(
+            *(v.get(key, "") for key in ("armed", "reverted", "reverted_by", "reverted_at"))
+        )
 
     @cached_property
     def firewall(self) -> Firewall:
         v = self.raw("firewall")
-        rules = {int(port): [words(rule) for rule in said.split(";") if rule] for port, said in below(v, "allowed").items()}
+        rules = {
+            int(port): [words(rule) for rule in said.split(";") if rule]
+            for port, said in below(v, "allowed").items()
+        }
         return Firewall("active" in v, v.get("incoming", ""), frozenset(rules), rules)
 
     @cached_property
     def python(self) -> Python:
         v = self.raw("python")
         # Some packages are filed as PyYAML or ruamel.yaml; names are compared as pyyaml and ruamel_yaml.
-        versions = {re.sub(r"[-_.]+", "_", name).lower(): version for name, version in below(v, "version").items()}
+        versions = {
+            re.sub(r"[-_.]+", "_", name).lower(): version
+            for name, version in below(v, "version").items()
+        }
         return Python(
-            v.get("prefix", ""), "python" in v, "conda" in v, "lab" in v, "unfinished" in v, "half" in v,
-            frozenset(below(v, "shell")), versions,
+            v.get("prefix", ""),
+            "python" in v,
+            "conda" in v,
+            "lab" in v,
+            "unfinished" in v,
+            "half" in v,
+            frozenset(below(v, "shell")),
+            versions,
         )
 
     @cached_property
     def jupyter(self) -> Jupyter:
         v = self.raw("jupyter")
         return Jupyter(
-            file(v, "config"), v.get("folder_stat", ""), tuple(below(v, "other")), v.get("root_dir", ""),
+            file(v, "config"),
+            v.get("folder_stat", ""),
+            tuple(below(v, "other")),
+            v.get("root_dir", ""),
             link(v, "folder_link", "config.link"),
         )
 
@@ -276,15 +326,29 @@ class Facts:
     def lab(self) -> Lab:
         v = self.raw("lab")
         return Lab(
-            "session" in v, v.get("owner", ""), v.get("pid", ""), v.get("holder", ""), v.get("since", ""),
-            "stale" in v, v.get("api", ""), "service" in v, file(v, "unit"), v.get("socket_mode", ""), v.get("state", ""),
+            "session" in v,
+            v.get("owner", ""),
+            v.get("pid", ""),
+            v.get("holder", ""),
+            v.get("since", ""),
+            "stale" in v,
+            v.get("api", ""),
+            "service" in v,
+            file(v, "unit"),
+            v.get("socket_mode", ""),
+            v.get("state", ""),
         )
 
     @cached_property
     def https(self) -> Https:
         v = self.raw("https")
         return Https(
-            v.get("folder_stat", ""), v.get("key", ""), file(v, "cert"), file(v, "ca"), "pair" in v, "elsewhere" in v,
+            v.get("folder_stat", ""),
+            v.get("key", ""),
+            file(v, "cert"),
+            file(v, "ca"),
+            "pair" in v,
+            "elsewhere" in v,
             link(v, "folder_link", "cert.link", "ca.link"),
         )
 
@@ -298,8 +362,17 @@ class Facts:
     def proxy(self) -> Proxy:
         v = self.raw("proxy")
         return Proxy(
-            v.get("version", ""), text(v.get("fault", "")), frozenset(below(v, "module")), vhosts.parsed(below(v, "vhost")),
-            "listens" in v, v.get("hands_on", ""), file(v, "site"), "enabled" in v, "serves" in v, "running" in v, "boots" in v,
+            v.get("version", ""),
+            text(v.get("fault", "")),
+            frozenset(below(v, "module")),
+            vhosts.parsed(below(v, "vhost")),
+            "listens" in v,
+            v.get("hands_on", ""),
+            file(v, "site"),
+            "enabled" in v,
+            "serves" in v,
+            "running" in v,
+            "boots" in v,
         )
 
 
@@ -328,7 +401,17 @@ def link(v: Values, *keys: str) -> str:
 
 def account(name: str, v: Values) -> Account:
     return Account(
-        name, int(v["uid"]), v["home"], v["shell"], frozenset(v["groups"].split()), v.get("password", ""),
-        "linger" in v, v.get("home_stat", ""), v.get("ssh_stat", ""), file(v, "keys"), link(v, "ssh_link", "keys.link"),
-        "hidden" in v, "ours" in v,
+        name,
+        int(v["uid"]),
+        v["home"],
+        v["shell"],
+        frozenset(v["groups"].split()),
+        v.get("password", ""),
+        "linger" in v,
+        v.get("home_stat", ""),
+        v.get("ssh_stat", ""),
+        file(v, "keys"),
+        link(v, "ssh_link", "keys.link"),
+        "hidden" in v,
+        "ours" in v,
     )

@@ -34,7 +34,10 @@ from .member import FAILED, STOPPED, WAITING, WORKING, Member
 from .questions import Later, Questions
 from .view import Block, View
 
-FILES, SPARE = 14, 100  # open files of one host at most, with what begins ahead, and of the program itself
+FILES, SPARE = (
+    14,
+    100,
+)  # open files of one host at most, with what begins ahead, and of the program itself
 TICK = 0.1  # seconds between two pictures of the block
 PATIENCE = 3  # seconds for hosts to stop
 PROOF = 30  # the same where a change is not proven yet: a dial is in the way, and guard.py has something to say
@@ -67,7 +70,9 @@ class Executor(fabric.Executor):
     def joined(self, calls: list[Call]) -> Call:
         """One call that stands for all of them."""
         first = calls[0]
-        if not isinstance(first, ConnectionCall) or (len(calls) == 1 and not self.wants_document(first)):
+        if not isinstance(first, ConnectionCall) or (
+            len(calls) == 1 and not self.wants_document(first)
+        ):
             return first
         self.fleet.planned += 1
 
@@ -79,7 +84,10 @@ class Executor(fabric.Executor):
 
     def wants_document(self, call: Call) -> bool:
         """Whether a program wants to know what became of this one host."""
-        return isinstance(call.task, (HostTask, LaptopTask)) and Settings.of(Context(self.config)).recap == "json"
+        return (
+            isinstance(call.task, (HostTask, LaptopTask))
+            and Settings.of(Context(self.config)).recap == "json"
+        )
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
@@ -89,13 +97,17 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         parts = {"host": None, "port": None}
     if not parts["host"] or not (parts["port"] is None or 1 <= parts["port"] <= 65535):
-        raise SetupError(f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or root@ADDRESS:PORT, the port from 1 to 65535")
+        raise SetupError(
+            f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or root@ADDRESS:PORT, the port from 1 to 65535"
+        )
     return given
 
 
 def grouped(calls: list[Call]) -> Iterator[list[Call]]:
     """Split into runs of the same task and arguments; a host named twice counts once."""
-    for _, same in groupby(calls, key=lambda call: (call.task, call.called_as, str(call.args), str(call.kwargs))):
+    for _, same in groupby(
+        calls, key=lambda call: (call.task, call.called_as, str(call.args), str(call.kwargs))
+    ):
         yield list({host_of(call): call for call in same}.values())
 
 
@@ -111,7 +123,9 @@ class Fleet:
         self.planned = 0  # tasks that are still to come
         self.twins: set[str] = set()  # names of a host that another name stands for
         self.questions = Questions()
-        self.inbox: SimpleQueue[Asked | None] = SimpleQueue()  # what the main thread is told: a question, or that a thread has ended
+        self.inbox: SimpleQueue[Asked | None] = (
+            SimpleQueue()
+        )  # what the main thread is told: a question, or that a thread has ended
         self.folder: Path | None = None
         self.looking = self.interrupted = self.document = False
 
@@ -127,7 +141,9 @@ class Fleet:
         self.parallel = room(min(want.parallel, len(calls)))
         self.open_log()
         for name in ("login-password", "sudo-password", "jupyter-password", "ca-passphrase"):
-            secrets.take_from_environment(name)  # now, for a variable that one thread takes away another one would miss
+            secrets.take_from_environment(
+                name
+            )  # now, for a variable that one thread takes away another one would miss
         with self.viewed(calls[0], want.recap == "json") as self.view:
             members = self.muster(calls, config)
             self.view.members[:] = members
@@ -152,7 +168,11 @@ class Fleet:
         self.out = out
         view = (Block if ours and out.isatty() else View)([], out)
         try:
-            with contextlib.redirect_stdout(sys.stderr) if document and not ours else contextlib.nullcontext():
+            with (
+                contextlib.redirect_stdout(sys.stderr)
+                if document and not ours
+                else contextlib.nullcontext()
+            ):
                 yield view
         finally:
             view.close()
@@ -279,7 +299,9 @@ class Fleet:
             interrupt(thread)
         self.view.put("stopping …")
         began = time.monotonic()
-        while any(thread.is_alive() for thread in threads) and time.monotonic() - began < (PROOF if self.unproven() else PATIENCE):
+        while any(thread.is_alive() for thread in threads) and time.monotonic() - began < (
+            PROOF if self.unproven() else PATIENCE
+        ):
             self.view.draw()
             time.sleep(TICK)
         for member in self.all:
@@ -287,7 +309,9 @@ class Fleet:
 
     def unproven(self) -> bool:
         """Whether a host is between a change to its access and the proof of it."""
-        return any(member.state == WORKING and member.host and member.host.window for member in self.all)
+        return any(
+            member.state == WORKING and member.host and member.host.window for member in self.all
+        )
 
     # The end -----------------------------------------------------------------------------------
 
@@ -339,4 +363,6 @@ def own(config: Config) -> Config:
 
 def interrupt(thread: threading.Thread) -> None:
     """Raise KeyboardInterrupt in a thread, as Ctrl-C does in the main one: at its next step in Python."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
+    )

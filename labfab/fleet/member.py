@@ -51,13 +51,21 @@ class Member:
 
     # The task at hand --------------------------------------------------------------------------
 
-    def take(self, call: ConnectionCall, config: Config, view: View, ask: Callable[[str, str, str, bool], str]) -> None:
+    def take(
+        self,
+        call: ConnectionCall,
+        config: Config,
+        view: View,
+        ask: Callable[[str, str, str, bool], str],
+    ) -> None:
         """Take the next task. view: where lines are shown. ask: who answers questions."""
         self.call, self.view, self.asked = call, view, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
         self.address = self.c.host
         self.dials = isinstance(call.task, HostTask)
-        self.ours = self.dials or isinstance(call.task, LaptopTask)  # speaks and asks by screen.py; others print as they like
+        self.ours = self.dials or isinstance(
+            call.task, LaptopTask
+        )  # speaks and asks by screen.py; others print as they like
         # What it says is the answer to a question, wanted in one piece, and no report of work.
         self.answers = getattr(call.task, "reads", self.ours)
 
@@ -81,7 +89,10 @@ class Member:
         """Dial and become root, or find out what must be asked for that."""
         self.later = None
         host = self.call.task.meet(self.c, self.call.kwargs.get("recipe", ""))
-        patience, host.c.connect_timeout = host.c.connect_timeout or Settings.of(self.c).connect_timeout, QUICK
+        patience, host.c.connect_timeout = (
+            host.c.connect_timeout or Settings.of(self.c).connect_timeout,
+            QUICK,
+        )
         try:
             host.open()
         except Later as question:
@@ -115,7 +126,9 @@ class Member:
         except SystemExit as end:  # of a task library, as Python itself takes it
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             self.fail(f"the task ended the program with {end.code}" if code else "", code)
-        except Exception as error:  # of any task library: named with its host, for nobody else would
+        except (
+            Exception
+        ) as error:  # of any task library: named with its host, for nobody else would
             log.write(self.log, traceback.format_exc())
             self.fail(str(error) or type(error).__name__, 1)
         finally:
@@ -154,13 +167,17 @@ class Member:
         self.hang_up()
         self.count()
         with Host.lock:
-            Host.sessions = {key: host for key, host in Host.sessions.items() if host is not self.host}
+            Host.sessions = {
+                key: host for key, host in Host.sessions.items() if host is not self.host
+            }
         self.c = self.call = None
 
     # Its desk ----------------------------------------------------------------------------------
 
     def say(self, text: str, aside: bool) -> None:
-        if self.dials or aside:  # a task of the laptop may answer with a secret, as lab.url does with the token
+        if (
+            self.dials or aside
+        ):  # a task of the laptop may answer with a secret, as lab.url does with the token
             log.write(self.log, text)
         if self.answers and not aside:
             self.said.append(text)
@@ -194,9 +211,15 @@ class Member:
     def entry(self) -> dict[str, Any]:
         """What a program is told."""
         return {
-            "host": self.name, "result": self.state, "code": self.code, "error": self.error, "changes": self.changes,
-            "seconds": round(self.took, 2), "log": str(self.log or ""), "answer": self.answer(),
-        }  # fmt: skip
+            "host": self.name,
+            "result": self.state,
+            "code": self.code,
+            "error": self.error,
+            "changes": self.changes,
+            "seconds": round(self.took, 2),
+            "log": str(self.log or ""),
+            "answer": self.answer(),
+        }
 
     def answer(self) -> Any:
         """What the last task answered: its document where it made one, else its lines; None where it only works."""

@@ -30,9 +30,15 @@ class Questions:
     """The answers of one command line, kept in memory only."""
 
     def __init__(self) -> None:
-        self.shared: dict[str, str] = {}  # a password that is tried on every host of `named`; empty: each has its own
-        self.named: dict[str, set[str]] = {}  # the hosts that a question was asked for: no other one gets its answer
-        self.own: dict[tuple[str, str], str | None] = {}  # the next try on one host; None: the input was closed
+        self.shared: dict[
+            str, str
+        ] = {}  # a password that is tried on every host of `named`; empty: each has its own
+        self.named: dict[
+            str, set[str]
+        ] = {}  # the hosts that a question was asked for: no other one gets its answer
+        self.own: dict[
+            tuple[str, str], str | None
+        ] = {}  # the next try on one host; None: the input was closed
         self.given: Counter[tuple[str, str]] = Counter()  # tries on one host
 
     def __repr__(self) -> str:
@@ -42,7 +48,9 @@ class Questions:
         """Give the answer that this host has not tried yet. Raises Later where there is none."""
         later, key = Later(host, question, whose, secret), (question, host)
         if self.given[key] >= TRIES:
-            raise SetupError(f"{later.text}: refused {TRIES} times: see which one it is, then type the command again")
+            raise SetupError(
+                f"{later.text}: refused {TRIES} times: see which one it is, then type the command again"
+            )
         if not self.knows(later):
             raise later
         self.given[key] += 1
@@ -56,7 +64,9 @@ class Questions:
         key = (later.question, later.host)
         # What belongs to the laptop, such as a passphrase, is the same for whoever asks.
         named = not later.whose or later.host in self.named.get(later.question, ())
-        return key in self.own or bool(later.secret and named and self.given[key] == 0 and self.shared.get(later.question))
+        return key in self.own or bool(
+            later.secret and named and self.given[key] == 0 and self.shared.get(later.question)
+        )
 
     def ask(self, put_off: Iterable[Later]) -> None:
         """Ask what was put off: the same of several hosts once at first, then of each that refused it."""

@@ -21,12 +21,25 @@ HEAD = ("host", "result", "changes", "time")
 
 def table(members: list[Member], folder: Path | None) -> str:
     """One line a host, then why it failed and where to read more."""
-    rows = [HEAD, *((member.name, member.result, str(member.changes), duration(member.took)) for member in members)]
+    rows = [
+        HEAD,
+        *(
+            (member.name, member.result, str(member.changes), duration(member.took))
+            for member in members
+        ),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}" for row in rows]
+    lines = [
+        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
+        for row in rows
+    ]
     for member in members:
         if member.error:
-            lines += ["", f"{member.name}: {member.problem}", *([f"    its log: {short(member.log)}"] if logged(member) else [])]
+            lines += [
+                "",
+                f"{member.name}: {member.problem}",
+                *([f"    its log: {short(member.log)}"] if logged(member) else []),
+            ]
     good = sum(member.state == "done" for member in members)
     where = f"; logs: {short(folder)}" if folder and folder.is_dir() else ""
     return "\n".join(["", *lines, "", f"{good} of {len(members)} hosts done{where}"])
@@ -44,8 +57,16 @@ def short(path: Path) -> str:
 def document(members: list[Member]) -> str:
     """The documented form; docs/fleet.md."""
     good = sum(member.state == "done" for member in members)
-    counted = {"hosts": len(members), "done": good, "changes": sum(member.changes for member in members)}
-    return json.dumps({"schema": SCHEMA, "hosts": [member.entry() for member in members], "summary": counted}, indent=2, ensure_ascii=False)
+    counted = {
+        "hosts": len(members),
+        "done": good,
+        "changes": sum(member.changes for member in members),
+    }
+    return json.dumps(
+        {"schema": SCHEMA, "hosts": [member.entry() for member in members], "summary": counted},
+        indent=2,
+        ensure_ascii=False,
+    )
 
 
 def end(members: list[Member], interrupted: bool) -> None:
@@ -54,7 +75,9 @@ def end(members: list[Member], interrupted: bool) -> None:
     if interrupted:
         raise Exit(code=INTERRUPTED)
     if failed:
-        raise SetupError(f"failed on {', '.join(failed)}: see above; type it again for them: fab -H {','.join(failed)} …")
+        raise SetupError(
+            f"failed on {', '.join(failed)}: see above; type it again for them: fab -H {','.join(failed)} …"
+        )
     code = max((member.code for member in members), default=0)
     if code:  # such as that of a plan with something to do
         raise Exit(code=code)

@@ -15,7 +15,13 @@ from ..text import plain
 if TYPE_CHECKING:
     from .member import Member
 
-ORDER = ("at work", "failed", "stopped", "waiting", "done")  # where there is no room for all, the first ones are shown
+ORDER = (
+    "at work",
+    "failed",
+    "stopped",
+    "waiting",
+    "done",
+)  # where there is no room for all, the first ones are shown
 CUT = 40  # letters of a host's name
 
 
@@ -39,7 +45,11 @@ class View:
 
     def warn(self, member: Member, text: str) -> None:
         with console.speaking:
-            print(f"  ! {text if text.startswith('[') else f'[{member.label}] {text}'}", file=sys.stderr, flush=True)
+            print(
+                f"  ! {text if text.startswith('[') else f'[{member.label}] {text}'}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def failed(self, member: Member) -> None:
         self.warn(member, f"[{member.name}] {member.problem}")
@@ -108,18 +118,28 @@ class Block(View):
         if len(shown) > room:
             shown = sorted(shown, key=lambda member: ORDER.index(member.state))[:room]
         width = min(max(len(member.name) for member in self.members), CUT)
-        return [self.row(member, width, columns - 1) for member in shown] + [self.count()[: columns - 1]]
+        return [self.row(member, width, columns - 1) for member in shown] + [
+            self.count()[: columns - 1]
+        ]
 
     def row(self, member: Member, width: int, columns: int) -> str:
-        told = {"failed": f"failed: {member.problem}", "at work": member.now, "waiting": f"waiting  {member.now}"}
+        told = {
+            "failed": f"failed: {member.problem}",
+            "at work": member.now,
+            "waiting": f"waiting  {member.now}",
+        }
         text = told.get(member.state, member.result) or "…"
         if member.state == "done" and member.changes:
             text += f", {member.changes} change{'s' * (member.changes > 1)}"
         took = duration(member.seconds) if member.seconds else ""
         room = max(columns - width - 14, 10)
-        return f"{plain(member.name)[:width]:<{width}}  {plain(text)[:room]:<{room}}  {took:>10}"[:columns]
+        return f"{plain(member.name)[:width]:<{width}}  {plain(text)[:room]:<{room}}  {took:>10}"[
+            :columns
+        ]
 
     def count(self) -> str:
         counted = Counter(member.state for member in self.members)
-        states = ", ".join(f"{counted[state]} {state}" for state in reversed(ORDER) if counted[state])
+        states = ", ".join(
+            f"{counted[state]} {state}" for state in reversed(ORDER) if counted[state]
+        )
         return f"{len(self.members)} hosts: {states}, {duration(time.monotonic() - self.began)}"

@@ -31,10 +31,30 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
         )
 
 
-def own(c: Connection, account: str, home: str, path: str, why: str, undo: str, then: Mapping[str, str | None]) -> None:
+def own(
+    c: Connection,
+    account: str,
+    home: str,
+    path: str,
+    why: str,
+    undo: str,
+    then: Mapping[str, str | None],
+) -> None:
     """Give the account a path right below its home, its ~/.ssh or its ~/.jupyter that belongs to somebody else."""
     folder, _, name = path.rpartition("/")
-    change(c, OWN, home, folder, name, account, name, why=why, undo=(undo, path), keep=[path], then=then)
+    change(
+        c,
+        OWN,
+        home,
+        folder,
+        name,
+        account,
+        name,
+        why=why,
+        undo=(undo, path),
+        keep=[path],
+        then=then,
+    )
 
 
 def private_folder(c: Connection, account: str, home: str, name: str, stat: str, key: str) -> None:
@@ -45,6 +65,13 @@ def private_folder(c: Connection, account: str, home: str, name: str, stat: str,
         own(c, account, home, path, f"make {path} private", "folder %s", {key: f"{mode} {account}"})
     if mode != "700":
         change(
-            c, "mkdir -p %s && chmod 700 %s", path, path, user=account,
-            why=f"make {path} private", undo=("folder %s", path), keep=[path], then={key: right},
-        )  # fmt: skip
+            c,
+            "mkdir -p %s && chmod 700 %s",
+            path,
+            path,
+            user=account,
+            why=f"make {path} private",
+            undo=("folder %s", path),
+            keep=[path],
+            then={key: right},
+        )

@@ -28,7 +28,11 @@ def alias_of(c: Connection, settings: Settings) -> str:
     name = settings.alias.replace("{host}", c.host.replace(":", "-"))
     with lock:
         holder = taken.setdefault(name, (c.host, c.port))
-    others = [(block.hostname, block.port) for block in ssh_config.read(config_path(c)) if block.name == name]
+    others = [
+        (block.hostname, block.port)
+        for block in ssh_config.read(config_path(c))
+        if block.name == name
+    ]
     for other in [holder, *others]:
         if not same_machine(c, *other):
             raise SetupError(
@@ -43,5 +47,9 @@ def same_machine(c: Connection, hostname: str, port: int) -> bool:
     if (hostname, port) == (c.host, c.port):
         return True
     path = connection.known_hosts_path()
-    here, there = (known_hosts.pinned(path, *place) for place in ((c.host, c.port), (hostname, port)))
-    return hostname == c.host and bool({key.asbytes() for key in here} & {key.asbytes() for key in there})
+    here, there = (
+        known_hosts.pinned(path, *place) for place in ((c.host, c.port), (hostname, port))
+    )
+    return hostname == c.host and bool(
+        {key.asbytes() for key in here} & {key.asbytes() for key in there}
+    )

@@ -58,7 +58,9 @@ def ask(c: Connection, command: str, *args: object, user: str | None = None) -> 
     host = Host.of(c)
     result = host.read(as_user(fill(command, *args), user))
     if result.code not in (0, 1):
-        raise SetupError(f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}")
+        raise SetupError(
+            f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}"
+        )
     return result
 
 
@@ -114,11 +116,17 @@ def put(
     if old and (old.content, old.mode, old.owner) == (text, mode, owner):
         return None
     if Host.of(c).planning:
-        return plan(c, why, then, path, "" if secret else difference(path, old.content if old else "", text))
+        return plan(
+            c, why, then, path, "" if secret else difference(path, old.content if old else "", text)
+        )
     account = owner if owner != "root" else None
-    script = fill("printf %%s %s | ", text) + as_user(fill("sh -c %s", fill(PUT, path, mode, check)), account)
+    script = fill("printf %%s %s | ", text) + as_user(
+        fill("sh -c %s", fill(PUT, path, mode, check)), account
+    )
     sha256 = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return write(c, script, journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256), why)
+    return write(
+        c, script, journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256), why
+    )
 
 
 def filled(undo: Sequence[str]) -> list[str]:
@@ -133,7 +141,9 @@ def difference(path: str, old: str, new: str) -> str:
     return "".join(unified_diff(old.splitlines(True), new.splitlines(True), path, path, n=1))
 
 
-def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = "") -> None:
+def plan(
+    c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = ""
+) -> None:
     """Show a change instead of doing it, and take its effect for granted from here on."""
     host = Host.of(c)
     host.changes.append(Change(host.stage, why, path, diff))
@@ -147,7 +157,12 @@ def plan(c: Connection, why: str, then: Mapping[str, str | None] | None, path: s
 
 
 def write(
-    c: Connection, script: str, line: dict[str, object], why: str, timeout: float = 120, explain: Callable[[str], str] | None = None
+    c: Connection,
+    script: str,
+    line: dict[str, object],
+    why: str,
+    timeout: float = 120,
+    explain: Callable[[str], str] | None = None,
 ) -> Result:
     """Note, do and show one change."""
     host = Host.of(c)
@@ -161,7 +176,10 @@ def write(
         try:
             result = host.open().run(journal.command(line) + script, tell, timeout)
         except ConnectionLost as lost:
-            if not host.claim.shell or host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN:
+            if (
+                not host.claim.shell
+                or host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
+            ):
                 raise  # it may have been done, or in part
             result = host.open().run(journal.command(line) + script, tell, timeout)
     host.forget()
@@ -172,7 +190,9 @@ def write(
     return result
 
 
-def failure(label: str, why: str, result: Result, explain: Callable[[str], str] | None = None) -> str:
+def failure(
+    label: str, why: str, result: Result, explain: Callable[[str], str] | None = None
+) -> str:
     """One line for a change that failed."""
     words = result.last_words
     if "Read-only file system" in words:
@@ -192,7 +212,9 @@ def remember(c: Connection, settings: Settings) -> None:
         user=host.login.user,
         port=host.login.port,
         identity=str(host.login.identity or (known.identity if known else "")),
-        was="" if (host.login.user, host.login.port) == (c.user, c.port) else f"{c.user}@{c.host}:{c.port}",
+        was=""
+        if (host.login.user, host.login.port) == (c.user, c.port)
+        else f"{c.user}@{c.host}:{c.port}",
         proxy_jump=jump(c),
     )
     if not host.planning and ssh_config.write(path, block):

@@ -26,7 +26,15 @@ from ..local_state.aliases import block_of, links
 from ..settings import Settings
 from . import round_trips
 from .host_key import Ask
-from .login_errors import UnreadableKey, address, encrypted_key, meaning, refused, takes_password, wrong_passphrase
+from .login_errors import (
+    UnreadableKey,
+    address,
+    encrypted_key,
+    meaning,
+    refused,
+    takes_password,
+    wrong_passphrase,
+)
 from .shell import GONE
 
 # paramiko's threads log a traceback for what is told in one line here.
@@ -43,12 +51,20 @@ def follow(c: Connection) -> str:
     alias = block_of(c)
     if alias is None:
         return ""
-    if alias.identity and c.connect_kwargs.get("key_filename") in (None, [], [alias.identity]):  # Fabric reads the block as well
+    if alias.identity and c.connect_kwargs.get("key_filename") in (
+        None,
+        [],
+        [alias.identity],
+    ):  # Fabric reads the block as well
         c.connect_kwargs["key_filename"] = [alias.identity]
         held = held_by_agent(Path(alias.identity).expanduser())
-        c.connect_kwargs.update({"pkey": held} if held else {})  # else the agent's keys would be tried one by one
+        c.connect_kwargs.update(
+            {"pkey": held} if held else {}
+        )  # else the agent's keys would be tried one by one
     if (alias.user, alias.port) != (c.user, c.port):
-        console.say(f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}")
+        console.say(
+            f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}"
+        )
         c.user, c.host, c.port = alias.user, alias.hostname, alias.port
     return alias.name
 
@@ -72,15 +88,22 @@ def dial(c: Connection, settings: Settings) -> None:
 
 def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt: int) -> None:
     """Ask for the passphrase that a key wants, or the password that the host would take."""
-    locked, known = isinstance(error, paramiko.PasswordRequiredException), "passphrase" in c.connect_kwargs
+    locked, known = (
+        isinstance(error, paramiko.PasswordRequiredException),
+        "passphrase" in c.connect_kwargs,
+    )
     if locked or (known and isinstance(error, UnreadableKey)):
         problem = wrong_passphrase(c) if known else encrypted_key(c)
         return answer(c, "passphrase", "passphrase of your key for", problem, attempt)
     ways = allowed(c, error)
-    return answer(c, "password", "password of", refused(c, error, ways), attempt, takes_password(ways))
+    return answer(
+        c, "password", "password of", refused(c, error, ways), attempt, takes_password(ways)
+    )
 
 
-def answer(c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True) -> None:
+def answer(
+    c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True
+) -> None:
     """Ask for a password on a terminal; without one, or after three tries, give up with the problem."""
     if not useful or attempt >= 3 or not sys.stdin.isatty():
         raise SetupError(problem)
@@ -97,7 +120,9 @@ def connect(c: Connection, settings: Settings) -> None:
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
-        c.connect_kwargs["compress"] = True  # what is sent first is longer than TCP sends without waiting, 14 kB
+        c.connect_kwargs["compress"] = (
+            True  # what is sent first is longer than TCP sends without waiting, 14 kB
+        )
         if round_trips.counted():
             c.connect_kwargs["transport_factory"] = round_trips.Transport
         c.open()
@@ -113,7 +138,9 @@ def know(c: Connection, path: Path) -> None:
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
     for key in known_hosts.pinned(path, c.host, c.port):
-        if key.get_name() not in known.get(name, {}):  # of two of a kind the first one counts, and paramiko asks for the first kind
+        if key.get_name() not in known.get(
+            name, {}
+        ):  # of two of a kind the first one counts, and paramiko asks for the first kind
             known.add(name, key.get_name(), key)
 
 
@@ -129,10 +156,14 @@ class Prompt(socket.socket):
 
 def open_socket(c: Connection) -> socket.socket:
     """Connect a socket that sends and confirms at once."""
-    sock = Prompt(fileno=socket.create_connection((c.host, c.port), timeout=c.connect_timeout).detach())
+    sock = Prompt(
+        fileno=socket.create_connection((c.host, c.port), timeout=c.connect_timeout).detach()
+    )
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; else a lost network is noticed after many minutes only
+    if hasattr(
+        socket, "TCP_USER_TIMEOUT"
+    ):  # Linux; else a lost network is noticed after many minutes only
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
     return sock
 
@@ -152,13 +183,22 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     Without an identity the way of the present login is used again.
     Raises paramiko's and socket's own errors; why_not() tells what they mean.
     """
-    new = Connection(c.host, user=user, port=port, config=c.config, connect_timeout=c.connect_timeout, gateway=c.gateway)
+    new = Connection(
+        c.host,
+        user=user,
+        port=port,
+        config=c.config,
+        connect_timeout=c.connect_timeout,
+        gateway=c.gateway,
+    )
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}
     if identity:
         held = held_by_agent(identity)
         for other in ("password", "pkey"):  # the way of the present login would prove nothing
             new.connect_kwargs.pop(other, None)
-        new.connect_kwargs.update(look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)])
+        new.connect_kwargs.update(
+            look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)]
+        )
         new.connect_kwargs.update({"pkey": held} if held else {})
     know(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -171,7 +211,11 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
 
 def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
     """The same key out of the agent, which needs no passphrase any more."""
-    if not os.environ.get("SSH_AUTH_SOCK") or not identity.exists() or not keypair.is_encrypted(identity):
+    if (
+        not os.environ.get("SSH_AUTH_SOCK")
+        or not identity.exists()
+        or not keypair.is_encrypted(identity)
+    ):
         return None
     blob = keypair.public_line(identity).split()[1]
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)
@@ -179,8 +223,17 @@ def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
 
 def offered(c: Connection, user: str, port: int) -> list[str]:
     """Ask the host, as a stranger, which ways to log in it offers this user."""
-    stranger = Connection(c.host, user=user, port=port, config=c.config, connect_timeout=c.connect_timeout, gateway=c.gateway)
-    with paramiko.Transport(stranger.open_gateway() if c.gateway else open_socket(stranger)) as transport:
+    stranger = Connection(
+        c.host,
+        user=user,
+        port=port,
+        config=c.config,
+        connect_timeout=c.connect_timeout,
+        gateway=c.gateway,
+    )
+    with paramiko.Transport(
+        stranger.open_gateway() if c.gateway else open_socket(stranger)
+    ) as transport:
         transport.start_client(timeout=c.connect_timeout)
         try:
             transport.auth_none(user)

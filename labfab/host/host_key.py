@@ -21,17 +21,24 @@ class Ask(paramiko.MissingHostKeyPolicy):
         """Make the policy of one connection. path: the known_hosts file that an accepted key is pinned in."""
         self.c, self.settings, self.path = c, settings, path
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
         shown = known_hosts.fingerprint(key)
         if self.settings.host_key:
             if shown != self.settings.host_key:
-                raise SetupError(f"{self.c.host} shows {shown}, not the host_key {self.settings.host_key}: this is another machine")
+                raise SetupError(
+                    f"{self.c.host} shows {shown}, not the host_key {self.settings.host_key}: this is another machine"
+                )
         elif not sys.stdin.isatty():
             raise SetupError(
                 f"{self.c.host}: unknown host key {shown} ({key.get_name()}); "
                 f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
             )
-        elif not console.agreed(f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?", "yes/no"):
+        elif not console.agreed(
+            f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?",
+            "yes/no",
+        ):
             raise SetupError(f"{self.c.host}: host key not accepted, nothing was done")
         known_hosts.pin(self.path, self.c.host, self.c.port, key)
 

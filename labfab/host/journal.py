@@ -34,7 +34,9 @@ elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exi
 if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
-SSHD_READS = "sshd_reads"  # as an undo: nothing to do by itself, sshd reads its files once all are back
+SSHD_READS = (
+    "sshd_reads"  # as an undo: nothing to do by itself, sshd reads its files once all are back
+)
 
 
 class Entry(NamedTuple):
@@ -58,7 +60,13 @@ class Entry(NamedTuple):
 
 
 def entry(
-    stage: str, why: str, undo: Sequence[str] = (), path: str = "", number: str = "", sha256: str = "", keep: Sequence[str] = ()
+    stage: str,
+    why: str,
+    undo: Sequence[str] = (),
+    path: str = "",
+    number: str = "",
+    sha256: str = "",
+    keep: Sequence[str] = (),
 ) -> dict[str, object]:
     """One line of the journal.
 
@@ -102,7 +110,11 @@ def parse(text: str) -> list[Entry]:
             continue
         lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
-    entries = [decode.made(Entry, line | {"undone": line["number"] in undone}) for line in lines if "number" in line]
+    entries = [
+        decode.made(Entry, line | {"undone": line["number"] in undone})
+        for line in lines
+        if "number" in line
+    ]
     first = {entry.run or entry.number: place for place, entry in reversed([*enumerate(entries)])}
     return sorted(entries, key=lambda entry: (first[entry.run or entry.number], entry.step))
 

@@ -32,11 +32,22 @@ def meaning(c: Connection, error: Exception) -> Exception:
         return SetupError(changed_key(c, error))
     transport = c.client.get_transport()
     silent = "No existing session" in str(error)  # paramiko's word for a server that does not go on
-    if not isinstance(error, (OSError, EOFError)) and transport and transport.remote_version and not silent:  # it is an SSH server
-        kind = paramiko.AuthenticationException if "No authentication methods" in str(error) else UnreadableKey
+    if (
+        not isinstance(error, (OSError, EOFError))
+        and transport
+        and transport.remote_version
+        and not silent
+    ):  # it is an SSH server
+        kind = (
+            paramiko.AuthenticationException
+            if "No authentication methods" in str(error)
+            else UnreadableKey
+        )
         return kind(str(error))
     if isinstance(error, OSError) and error.filename:
-        return SetupError(f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity")
+        return SetupError(
+            f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity"
+        )
     kind = NobodyListens if isinstance(error, ConnectionRefusedError) else Unreachable
     return kind(f"{c.host}: {wire(c, error)}")
 
@@ -52,7 +63,9 @@ def wire(c: Connection, error: Exception) -> str:
     if isinstance(error, paramiko.SSHException):
         return f"what listens on port {c.port} is no SSH server: name the port, fab -H {c.user}@{c.host}:PORT …"
     why = getattr(error, "strerror", "") or "it hung up"
-    return f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
+    return (
+        f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
+    )
 
 
 def why_not(c: Connection, error: Exception) -> str:
@@ -77,8 +90,13 @@ def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[s
     if c.connect_kwargs.get("password") and takes_password(ways):
         return f"{address(c)}: wrong password (or wrong user name): try again with fab --prompt-for-login-password …"
     tried = ", ".join(keys_tried(c)) or "none, there is no key in ~/.ssh"
-    way = "give another key: fab -i KEY" + " or a password: fab --prompt-for-login-password …" * takes_password(ways)
-    known = isinstance(error, paramiko.BadAuthenticationType) or str(error).startswith(("Authentication failed", "No authentication"))
+    way = (
+        "give another key: fab -i KEY"
+        + " or a password: fab --prompt-for-login-password …" * takes_password(ways)
+    )
+    known = isinstance(error, paramiko.BadAuthenticationType) or str(error).startswith(
+        ("Authentication failed", "No authentication")
+    )
     why = "" if known else f" ({error})"
     return f"{address(c)}: Permission denied ({','.join(ways)}); keys tried: {tried}{why}; {way}"
 

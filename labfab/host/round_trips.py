@@ -13,9 +13,11 @@ import paramiko
 from paramiko import common
 
 NAMES = {
-    common.MSG_USERAUTH_REQUEST: "keys or passwords offered", common.MSG_CHANNEL_OPEN: "channels opened",
-    common.MSG_CHANNEL_REQUEST: "requests", "frame": "frames waited for",
-}  # fmt: skip
+    common.MSG_USERAUTH_REQUEST: "keys or passwords offered",
+    common.MSG_CHANNEL_OPEN: "channels opened",
+    common.MSG_CHANNEL_REQUEST: "requests",
+    "frame": "frames waited for",
+}
 AFTER_LOGIN = (common.MSG_CHANNEL_OPEN, common.MSG_CHANNEL_REQUEST, "frame")
 
 

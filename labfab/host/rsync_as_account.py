@@ -56,7 +56,9 @@ def opened(c: Connection, account: str) -> Iterator[Program]:
     place = f"/var/run/labfab-files-{secrets.token_hex(8)}"
     ask(c, SERVE, place, c.user, account)
     try:
-        yield Program(fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out)
+        yield Program(
+            fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out
+        )
     finally:
         with contextlib.suppress(SetupError):  # the connection may be what broke
             ask(c, "rm -rf %s", place)

@@ -21,7 +21,7 @@ TAKE = (
     "mkdir -p -m 700 %s && command exec 9>>%s && command exec 7>>%s && "
     "{ if ! hold 9; then echo held $(cat %s); elif ! hold 7; then echo held $(cat %s); "
     "else echo free $(cat %s); echo $$ %s >%s; fi; exec 7>&-; }"
-)  # fmt: skip
+)
 # Held together by the shells that work beside that one, and may outlive it.
 BESIDE = "%s.beside"
 JOIN = f"command exec 9>>{BESIDE} && share 9 && echo $$ >{BESIDE}"
@@ -38,7 +38,19 @@ class Claim:
         """Ask for the lock; what is sent after it is done with the lock, if that is free."""
         lock = shlex.quote(LOCK)
         beside = BESIDE % lock
-        return shell.frame(TAKE % (shlex.quote(LOCK.rpartition("/")[0]), lock, beside, lock, beside, lock, self.mark, lock))
+        return shell.frame(
+            TAKE
+            % (
+                shlex.quote(LOCK.rpartition("/")[0]),
+                lock,
+                beside,
+                lock,
+                beside,
+                lock,
+                self.mark,
+                lock,
+            )
+        )
 
     def join(self, shell: Shell) -> None:
         """Let a shell work beside the one that has the lock: no other run begins before both have ended. Raises SetupError."""
@@ -59,7 +71,9 @@ class Claim:
         if word != "free":
             return f"pid {last[0]}" if last else "just begun"
         if self.shell and self.mark not in last:
-            raise SetupError(f"{shell.label}: another run was at work there, or it was booted, since the line broke: look with setup.plan")
+            raise SetupError(
+                f"{shell.label}: another run was at work there, or it was booted, since the line broke: look with setup.plan"
+            )
         self.shell = shell
         return ""
 

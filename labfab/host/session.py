@@ -115,10 +115,14 @@ class Host:
         except login_errors.NobodyListens as error:
             known = block_of(self.c)
             port = settings.ssh_port
-            if self.c.port == port or not known_hosts.pinned(connection.known_hosts_path(), self.c.host, port):
+            if self.c.port == port or not known_hosts.pinned(
+                connection.known_hosts_path(), self.c.host, port
+            ):
                 where = f"; {config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
                 raise SetupError(f"{error}{where if known else ''}") from None
-            console.say(f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}")
+            console.say(
+                f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}"
+            )
             self.c.port = port
             connection.dial(self.c, settings)
 
@@ -126,7 +130,12 @@ class Host:
         """Start the shell, finding sudo's password where it asks for one."""
         given = secrets.take_from_environment("sudo-password")
         stored = secrets.load(alias_of(self.c, settings), "sudo-password")
-        candidates = [self.sudo_password, self.c.config.sudo.password, given and given.reveal(), stored and stored.reveal()]
+        candidates = [
+            self.sudo_password,
+            self.c.config.sudo.password,
+            given and given.reveal(),
+            stored and stored.reveal(),
+        ]
         candidates += [self.c.connect_kwargs.get("password")]
         known = list(dict.fromkeys(p for p in candidates if p))
         for password in known or [None]:

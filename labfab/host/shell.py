@@ -101,7 +101,13 @@ class Frame:
 class Shell:
     """A root shell over one channel of an open transport."""
 
-    def __init__(self, transport: paramiko.Transport, label: str, password: str | None = None, root: bool = True) -> None:
+    def __init__(
+        self,
+        transport: paramiko.Transport,
+        label: str,
+        password: str | None = None,
+        root: bool = True,
+    ) -> None:
         """Start the shell.
 
         label: how to name the host in errors. password: for sudo, where it asks for one. root: False for a shell
@@ -125,10 +131,18 @@ class Shell:
             channel = transport.open_session(timeout=30)
             channel.exec_command(command)
         except paramiko.ChannelException:
-            raise NoSession(self.label, "sshd grants no session: look at MaxSessions in its settings") from None
+            raise NoSession(
+                self.label, "sshd grants no session: look at MaxSessions in its settings"
+            ) from None
         except GONE:
-            what = "sshd refuses to run a command" if transport.is_active() else "the host hangs up then"
-            raise NoSession(self.label, f"{what}: run the same again, or look at sshd's log there") from None
+            what = (
+                "sshd refuses to run a command"
+                if transport.is_active()
+                else "the host hangs up then"
+            )
+            raise NoSession(
+                self.label, f"{what}: run the same again, or look at sshd's log there"
+            ) from None
         return channel
 
     def become_root(self) -> str:
@@ -137,7 +151,9 @@ class Shell:
         asked = 0
         while not (found := re.search(READY, seen["out"])):
             # A cloud image's root says whom to log in as, then keeps us waiting for ten seconds.
-            if not self.receive(seen, timeout=30) or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
+            if not self.receive(seen, timeout=30) or re.search(
+                SEND_AWAY, seen["out"].decode(errors="replace")
+            ):
                 raise SetupError(self.refusal(seen))
             # A second question is the only sign of a wrong password that classic sudo and sudo-rs share.
             if seen["err"].count(PROMPT.encode()) > asked:
@@ -154,17 +170,25 @@ class Shell:
         text = (seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
-            return f"{self.label}: this account is not root and sudo is not installed: log in as root"
+            return (
+                f"{self.label}: this account is not root and sudo is not installed: log in as root"
+            )
         name = re.search(SEND_AWAY, text)
         if name:
             return f"{self.label}: this host wants you to log in as {name[1]}: fab -H {name[1]}@…"
-        if "password" in words.lower() and ("expired" in words.lower() or "change" in words.lower()):
+        if "password" in words.lower() and (
+            "expired" in words.lower() or "change" in words.lower()
+        ):
             return f"{self.label}: the password has expired: log in once with ssh, set a new one, run this again"
         if "sudoers" in words or "I'm afraid I can't do that" in words:  # sudo-rs
             return f"{self.label}: this account may not use sudo: log in as root or as an account that may"
-        return f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
+        return (
+            f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
+        )
 
-    def run(self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
+    def run(
+        self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
+    ) -> Result:
         """Run a script and wait for its end.
 
         on_line: called with each line as it comes. timeout: seconds of silence that count as a broken connection.
@@ -194,7 +218,10 @@ class Shell:
 
     def take(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
         """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""
-        ends = {"out": re.compile(rf"\n{self.token} (\d+)\n".encode()), "err": re.compile(rf"\n{self.token}\n".encode())}
+        ends = {
+            "out": re.compile(rf"\n{self.token} (\d+)\n".encode()),
+            "err": re.compile(rf"\n{self.token}\n".encode()),
+        }
         if not self.frames[0].awaited:
             round_trips.waited(self.channel.transport)
         for frame in self.frames:
@@ -202,8 +229,13 @@ class Shell:
         while not all(found := [end.search(self.seen[name]) for name, end in ends.items()]):
             if not self.receive(self.seen, timeout, on_line):
                 raise ConnectionLost(self.lost())
-        out, err = (self.seen[name][: end.start()].decode(errors="replace") for name, end in zip(ends, found, strict=True))
-        self.seen = {name: self.seen[name][end.end() :] for name, end in zip(ends, found, strict=True)}
+        out, err = (
+            self.seen[name][: end.start()].decode(errors="replace")
+            for name, end in zip(ends, found, strict=True)
+        )
+        self.seen = {
+            name: self.seen[name][end.end() :] for name, end in zip(ends, found, strict=True)
+        }
         return Result(int(found[0][1]), out, err)
 
     def lost(self) -> str:
@@ -214,7 +246,9 @@ class Shell:
     ) -> bool:
         """Wait for output and add it; False when the host closed or stayed silent."""
         end = time.monotonic() + timeout
-        ready_to_read = select.poll()  # select() knows no more than 1024 open files, which many hosts at once have
+        ready_to_read = (
+            select.poll()
+        )  # select() knows no more than 1024 open files, which many hosts at once have
         ready_to_read.register(self.channel, select.POLLIN)
         while time.monotonic() < end:
             ready_to_read.poll(1000 * min(1, timeout))
@@ -233,7 +267,11 @@ class Shell:
                 return True
             if on_line:
                 on_line("")
-            if self.channel.closed or self.channel.exit_status_ready() or not self.channel.transport.is_active():
+            if (
+                self.channel.closed
+                or self.channel.exit_status_ready()
+                or not self.channel.transport.is_active()
+            ):
                 return False
         return False
 

@@ -37,7 +37,9 @@ def ask(url: str, path: str, headers: Mapping[str, str] = EMPTY) -> tuple[int, b
     at = urlsplit(url)
     secure = {"context": trust(url)} if at.scheme == "https" else {}
     try:
-        caller = (HTTPSConnection if secure else HTTPConnection)(at.hostname, at.port, timeout=3, **secure)
+        caller = (HTTPSConnection if secure else HTTPConnection)(
+            at.hostname, at.port, timeout=3, **secure
+        )
         with contextlib.closing(caller):
             caller.request("GET", f"{at.path.rstrip('/')}/{path}", headers=headers)
             answer = caller.getresponse()

@@ -37,7 +37,12 @@ def unfinished(alias: str, base: str = "") -> Path:
 def finish(folder: Path, about: Manifest) -> Path:
     """Write the manifest and give the folder its name, the present time."""
     place = folder.parent / time.strftime("%Y-%m-%dT%H%M%S")
-    manifest = {"version": 1, "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **about, "entries": entries(folder)}
+    manifest = {
+        "version": 1,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **about,
+        "entries": entries(folder),
+    }
     manifest["seal"] = seal(manifest)
     try:
         files.replace(folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n", 0o600)
@@ -95,11 +100,15 @@ def read(folder: Path) -> Manifest:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         whole = manifest["seal"] == seal(manifest)
     except FileNotFoundError:
-        raise SetupError(f"{folder} is no backup, it has no {MANIFEST}: backup.list shows those that there are") from None
+        raise SetupError(
+            f"{folder} is no backup, it has no {MANIFEST}: backup.list shows those that there are"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
-        raise SetupError(f"{folder}: the backup is damaged, {MANIFEST} is not as it was written: nothing was changed, take another one")
+        raise SetupError(
+            f"{folder}: the backup is damaged, {MANIFEST} is not as it was written: nothing was changed, take another one"
+        )
     return manifest
 
 
@@ -110,14 +119,19 @@ def verify(folder: Path) -> Manifest:
     wrong = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if wrong:
         names = f"{', '.join(map(repr, wrong[:SHOWN]))}{', …' * (len(wrong) > SHOWN)}"
-        raise SetupError(f"{folder}: the backup is damaged, {len(wrong)} of its files are not as they were ({names}): nothing was changed")
+        raise SetupError(
+            f"{folder}: the backup is damaged, {len(wrong)} of its files are not as they were ({names}): nothing was changed"
+        )
     return manifest
 
 
 def found(alias: str = "") -> list[Path]:
     """The backups that are whole, oldest first; of one lab or of all."""
     every = (path.parent for path in root().glob(f"{alias or '*'}/*/{MANIFEST}"))
-    return sorted((path for path in every if not path.name.startswith(".")), key=lambda path: (path.name, path.parent.name))
+    return sorted(
+        (path for path in every if not path.name.startswith(".")),
+        key=lambda path: (path.name, path.parent.name),
+    )
 
 
 def find(name: str, alias: str) -> Path:
@@ -125,7 +139,9 @@ def find(name: str, alias: str) -> Path:
     if not name:
         mine = found(alias)
         if not mine:
-            raise SetupError(f"there is no backup of {alias} in {root()}: name one with --from, backup.list shows them")
+            raise SetupError(
+                f"there is no backup of {alias} in {root()}: name one with --from, backup.list shows them"
+            )
         return mine[-1]
     places = [Path(name).expanduser(), root() / name, root() / alias / name]
     place = next((place for place in places if place.is_dir()), None)
@@ -142,4 +158,9 @@ def row(folder: Path) -> dict[str, Any]:
     except SetupError:
         return told | dict.fromkeys(("files", "host", "python"))
     count = sum(entry.startswith(("file", "link")) for entry in manifest["entries"].values())
-    return told | {"whole": True, "files": count, "host": manifest.get("host"), "python": manifest.get("python")}
+    return told | {
+        "whole": True,
+        "files": count,
+        "host": manifest.get("host"),
+        "python": manifest.get("python"),
+    }

@@ -98,6 +98,8 @@ def default() -> str:
         return ""
     argv = ["xdg-settings", "get", "default-web-browser"]
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=5, check=False
+        ).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

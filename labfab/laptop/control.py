@@ -33,7 +33,9 @@ def place(alias: str) -> Path:
         # ssh would take ${ for a variable.
         if len(os.fsencode(folder / name)) <= LONGEST and "${" not in str(folder):
             return folder / name
-    raise SetupError("no folder with a short path for ssh's control socket: set XDG_RUNTIME_DIR to one of your own")
+    raise SetupError(
+        "no folder with a short path for ssh's control socket: set XDG_RUNTIME_DIR to one of your own"
+    )
 
 
 def folders() -> Iterator[Path]:
@@ -73,7 +75,11 @@ def ask(control: Path, word: str) -> str:
 
 def pid(control: Path) -> int:
     """Return the process behind a socket, 0 when none answers."""
-    found = re.search(r"Master running \(pid=(\d+)\)", ask(control, "check")) if control.exists() else None
+    found = (
+        re.search(r"Master running \(pid=(\d+)\)", ask(control, "check"))
+        if control.exists()
+        else None
+    )
     return int(found[1]) if found else 0
 
 
@@ -110,7 +116,9 @@ def is_gone(process: int, control: Path) -> bool:
 def born(process: int) -> str:
     """Name a process so that none after it has the name: its number with when it began."""
     try:
-        began = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]  # in ticks, since this boot
+        began = (
+            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        )  # in ticks, since this boot
         return f"{process} {began} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
     except OSError:  # no /proc on macOS
         return f"{process} {ps(process, 'lstart')}"

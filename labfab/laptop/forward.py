@@ -34,7 +34,9 @@ def serve(server: socket.socket, transport: paramiko.Transport, place: int | str
         threading.Thread(target=join, args=(caller, origin, transport, place), daemon=True).start()
 
 
-def join(caller: socket.socket, origin: tuple[str, int], transport: paramiko.Transport, place: int | str) -> None:
+def join(
+    caller: socket.socket, origin: tuple[str, int], transport: paramiko.Transport, place: int | str
+) -> None:
     """Carry bytes both ways until both sides have ended."""
     with caller:
         try:
@@ -48,10 +50,14 @@ def join(caller: socket.socket, origin: tuple[str, int], transport: paramiko.Tra
             back.join()
 
 
-def open_channel(transport: paramiko.Transport, place: int | str, origin: tuple[str, int]) -> paramiko.Channel:
+def open_channel(
+    transport: paramiko.Transport, place: int | str, origin: tuple[str, int]
+) -> paramiko.Channel:
     if isinstance(place, int):
         return transport.open_channel("direct-tcpip", ("127.0.0.1", place), origin, timeout=10)
-    return paramiko.Transport.open_channel(ToSocket(transport, place), "direct-streamlocal@openssh.com", timeout=10)  # type: ignore[arg-type]
+    return paramiko.Transport.open_channel(
+        ToSocket(transport, place), "direct-streamlocal@openssh.com", timeout=10
+    )  # type: ignore[arg-type]
 
 
 class ToSocket:

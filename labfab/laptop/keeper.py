@@ -18,7 +18,13 @@ from .openssh import Target
 from .tunnel import Tunnel
 
 # A dead line is noticed after half a minute. No control socket: one left behind would be in the next ssh's way.
-ALIVE = ("ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes", "ServerAliveInterval=10", "ServerAliveCountMax=2")
+ALIVE = (
+    "ControlMaster=no",
+    "ControlPath=none",
+    "ExitOnForwardFailure=yes",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=2",
+)
 
 
 def here() -> ModuleType:
@@ -26,7 +32,9 @@ def here() -> ModuleType:
     return launchd if sys.platform == "darwin" else systemd
 
 
-def keep(target: Target, local_port: int, remote_port: int | str, timeout: int = 10, identity: str = "") -> Tunnel:
+def keep(
+    target: Target, local_port: int, remote_port: int | str, timeout: int = 10, identity: str = ""
+) -> Tunnel:
     """Hand the tunnel of a lab to the keeper, once it is seen to come up; one that is kept alike stays as it is."""
     here().refuse()
     wanted = {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote_port}
@@ -37,8 +45,15 @@ def keep(target: Target, local_port: int, remote_port: int | str, timeout: int =
         tunnel.end(target.alias, state)
         with ports.lent(local_port) as port:
             tunnel.errors_path(target.alias).unlink(missing_ok=True)
-            here().install(target.alias, argv(target, port, remote_port, timeout), tunnel.errors_path(target.alias))
-            tunnel.save(target.alias, {**wanted, "local_port": port, "pid": 0, "control": "", "keeper": here().NAME})
+            here().install(
+                target.alias,
+                argv(target, port, remote_port, timeout),
+                tunnel.errors_path(target.alias),
+            )
+            tunnel.save(
+                target.alias,
+                {**wanted, "local_port": port, "pid": 0, "control": "", "keeper": here().NAME},
+            )
             try:
                 return tunnel.wait(target, timeout)
             except SetupError as error:
@@ -49,7 +64,13 @@ def keep(target: Target, local_port: int, remote_port: int | str, timeout: int =
 def argv(target: Target, local_port: int, remote_port: int | str, timeout: int) -> list[str]:
     """The command that the keeper runs."""
     options = [part for option in (*ALIVE, f"ConnectTimeout={timeout}") for part in ("-o", option)]
-    command = openssh.command(target, "-N", *options, "-L", f"127.0.0.1:{local_port}:{tunnel.far_end(target, remote_port, timeout)}")
+    command = openssh.command(
+        target,
+        "-N",
+        *options,
+        "-L",
+        f"127.0.0.1:{local_port}:{tunnel.far_end(target, remote_port, timeout)}",
+    )
     return [shutil.which(command[0]) or command[0], *command[1:]]
 
 

@@ -30,24 +30,39 @@ class Refused(SetupError):
     """The password was heard, and is not the one."""
 
 
-def visitor(url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT) -> httpx.Client:
+def visitor(
+    url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT
+) -> httpx.Client:
     """Make a client for a server; the parameters are those of login()."""
     import httpx
 
     class Direct(httpx.HTTPTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            there, extensions = request.url.copy_with(host=address), {**request.extensions, "sni_hostname": request.url.host}
+            there, extensions = (
+                request.url.copy_with(host=address),
+                {**request.extensions, "sni_hostname": request.url.host},
+            )
             return super().handle_request(
-                httpx.Request(request.method, there, headers=request.headers, stream=request.stream, extensions=extensions)
+                httpx.Request(
+                    request.method,
+                    there,
+                    headers=request.headers,
+                    stream=request.stream,
+                    extensions=extensions,
+                )
             )
 
     base = url.split("?")[0].rstrip("/") + "/"
-    transport = (Direct if address else httpx.HTTPTransport)(verify=trust(base, tls), trust_env=False)
+    transport = (Direct if address else httpx.HTTPTransport)(
+        verify=trust(base, tls), trust_env=False
+    )
     # A proxy cannot reach our loopback.
     return httpx.Client(base_url=base, timeout=timeout, trust_env=False, transport=transport)
 
 
-def login(url: str, password: str, tls: ssl.SSLContext | None = None, address: str = "") -> httpx.Client:
+def login(
+    url: str, password: str, tls: ssl.SSLContext | None = None, address: str = ""
+) -> httpx.Client:
     """Log in with the password and return a client that carries the session's cookies.
 
     tls: whom to trust, for an address that the system's authorities do not vouch for. address: whom to call, where the
@@ -63,10 +78,14 @@ def login(url: str, password: str, tls: ssl.SSLContext | None = None, address: s
         status = client.get("api/status").status_code
     except httpx.HTTPError as error:
         client.close()
-        raise SetupError(f"JupyterLab does not answer at {base} ({error}); see lab.status and tunnel.status") from error
+        raise SetupError(
+            f"JupyterLab does not answer at {base} ({error}); see lab.status and tunnel.status"
+        ) from error
     if status != 200:
         client.close()
-        raise Refused(f"JupyterLab at {base} refuses the password; set it again with jupyter.password")
+        raise Refused(
+            f"JupyterLab at {base} refuses the password; set it again with jupyter.password"
+        )
     return client
 
 
@@ -79,12 +98,16 @@ def enters(url: str, password: str) -> bool:
     return True
 
 
-def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, address: str = "") -> str:
+def execute(
+    client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, address: str = ""
+) -> str:
     """Run a cell in a kernel of its own and return what it prints or evaluates to."""
     headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
     answer = client.post("api/kernels", headers=headers)
     if answer.status_code != 201:
-        raise SetupError(f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); see its log")
+        raise SetupError(
+            f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); see its log"
+        )
     kernel = answer.json()["id"]
     try:
         return run_cell(client, kernel, code, tls, address)
@@ -92,7 +115,13 @@ def execute(client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, 
         client.delete(f"api/kernels/{kernel}", headers=headers)
 
 
-def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext | None = None, address: str = "") -> str:
+def run_cell(
+    client: httpx.Client,
+    kernel: str,
+    code: str,
+    tls: ssl.SSLContext | None = None,
+    address: str = "",
+) -> str:
     """Send a cell over the kernel's websocket and collect its output."""
     import websocket
 
@@ -105,10 +134,18 @@ def run_cell(client: httpx.Client, kernel: str, code: str, tls: ssl.SSLContext |
         finally:
             channel.close()
     except (websocket.WebSocketException, OSError) as error:
-        raise SetupError(f"the kernel at {client.base_url} does not answer ({error}); try again, see its log") from error
+        raise SetupError(
+            f"the kernel at {client.base_url} does not answer ({error}); try again, see its log"
+        ) from error
 
 
-def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None, address: str = ""):
+def connect(
+    client: httpx.Client,
+    path: str,
+    timeout: float = TIMEOUT,
+    tls: ssl.SSLContext | None = None,
+    address: str = "",
+):
     """Open a websocket with the client's cookies."""
     import websocket
 
@@ -125,9 +162,13 @@ def connect(client: httpx.Client, path: str, timeout: float = TIMEOUT, tls: ssl.
     )
 
 
-def opened(base: SplitResult, address: str, timeout: float, tls: ssl.SSLContext | bool) -> socket.socket:
+def opened(
+    base: SplitResult, address: str, timeout: float, tls: ssl.SSLContext | bool
+) -> socket.socket:
     """Open a line to an address, for a URL whose host may lead elsewhere."""
-    line = socket.create_connection((address, base.port or {"http": 80, "https": 443}[base.scheme]), timeout)
+    line = socket.create_connection(
+        (address, base.port or {"http": 80, "https": 443}[base.scheme]), timeout
+    )
     if base.scheme == "http":
         return line
     context = ssl.create_default_context() if tls is True else tls
@@ -140,8 +181,20 @@ def execute_request(code: str) -> dict:
 
     header = {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": "labfab"}
     header |= {"msg_type": "execute_request", "version": "5.3", "date": ""}
-    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-    return {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
+    content = {
+        "code": code,
+        "silent": False,
+        "store_history": False,
+        "user_expressions": {},
+        "allow_stdin": False,
+    }
+    return {
+        "channel": "shell",
+        "header": header,
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+    }
 
 
 def collect(channel, request: str) -> str:
@@ -157,6 +210,8 @@ def collect(channel, request: str) -> str:
         elif kind == "execute_result":
             output += content["data"]["text/plain"]
         elif kind == "error":
-            raise SetupError(f"the cell failed in the kernel: {content['ename']}: {content['evalue']}")
+            raise SetupError(
+                f"the cell failed in the kernel: {content['ename']}: {content['evalue']}"
+            )
         elif kind == "status" and content["execution_state"] == "idle":
             return output.rstrip("\n")

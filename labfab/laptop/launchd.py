@@ -34,7 +34,9 @@ def refuse() -> None:
     """Stop where nobody would start the agent: launchd has them for those who are logged in at the screen."""
     code, _ = launchctl("print", domain())
     if code:
-        raise SetupError("a kept tunnel is an agent of launchd, which needs you to be logged in at this Mac's screen: take tunnel.open")
+        raise SetupError(
+            "a kept tunnel is an agent of launchd, which needs you to be logged in at this Mac's screen: take tunnel.open"
+        )
 
 
 def agent(alias: str, argv: list[str], log: Path) -> bytes:
@@ -42,9 +44,13 @@ def agent(alias: str, argv: list[str], log: Path) -> bytes:
     import plistlib
 
     keys = {
-        "Label": label(alias), "ProgramArguments": argv, "RunAtLoad": True, "KeepAlive": True, "ThrottleInterval": 3,
+        "Label": label(alias),
+        "ProgramArguments": argv,
+        "RunAtLoad": True,
+        "KeepAlive": True,
+        "ThrottleInterval": 3,
         "StandardErrorPath": str(log),
-    }  # fmt: skip
+    }
     return plistlib.dumps(keys)
 
 
@@ -79,14 +85,18 @@ def remove(alias: str) -> bool:
 
 def pid(alias: str) -> int:
     """The ssh that runs, 0 between two tries."""
-    found = re.search(r"^\s*pid = (\d+)$", launchctl("print", f"{domain()}/{label(alias)}")[1], re.MULTILINE)
+    found = re.search(
+        r"^\s*pid = (\d+)$", launchctl("print", f"{domain()}/{label(alias)}")[1], re.MULTILINE
+    )
     return int(found[1]) if found else 0
 
 
 def launchctl(*words: str) -> tuple[int, str]:
     """Ask launchd; give its exit code and what it said."""
     try:
-        done = subprocess.run(["launchctl", *words], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            ["launchctl", *words], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 127, getattr(error, "strerror", "") or "it does not answer"
     return done.returncode, done.stdout + done.stderr

@@ -19,17 +19,23 @@ def load(path: Path) -> str:
     try:
         notebook = json.loads(path.expanduser().read_bytes())
     except FileNotFoundError:
-        raise SetupError(f"there is no {shown(str(path))} here; one that is on the host already: lab.submit --there PATH") from None
+        raise SetupError(
+            f"there is no {shown(str(path))} here; one that is on the host already: lab.submit --there PATH"
+        ) from None
     except OSError as error:
         raise SetupError(f"cannot read {shown(str(path))}: {error.strerror}") from None
     except ValueError:
         notebook = None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("nbformat"), int):
-        raise SetupError(f"{shown(str(path))} is not a notebook: take an .ipynb file as JupyterLab saves it")
+        raise SetupError(
+            f"{shown(str(path))} is not a notebook: take an .ipynb file as JupyterLab saves it"
+        )
     cells = notebook.get("cells")
     for cell in cells if isinstance(cells, list) else []:
         if isinstance(cell, dict) and "outputs" in cell:
-            cell["outputs"] = []  # they are made anew, and may be many times larger than all the rest
+            cell[
+                "outputs"
+            ] = []  # they are made anew, and may be many times larger than all the rest
     return json.dumps(notebook)
 
 
@@ -41,7 +47,9 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
         known = remembered(note)
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
-            raise SetupError(f"{shown(str(at))} is there already and differs: --force overwrites it, --to FOLDER writes elsewhere")
+            raise SetupError(
+                f"{shown(str(at))} is there already and differs: --force overwrites it, --to FOLDER writes elsewhere"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             files.replace(at, data, None if at.exists() else 0o644)
@@ -70,7 +78,13 @@ def digest(data: bytes) -> str:
 
 def plain(name: str) -> str:
     """A name that the host told, as one that stays in its folder."""
-    return "".join(char if char.isprintable() else "_" for char in name.replace("\\", "/").rpartition("/")[2]) or "notebook"
+    return (
+        "".join(
+            char if char.isprintable() else "_"
+            for char in name.replace("\\", "/").rpartition("/")[2]
+        )
+        or "notebook"
+    )
 
 
 def shown(name: str) -> str:

@@ -58,39 +58,64 @@ def home_options(config: str = "") -> list[str]:
     if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
         return ["-F", config] if config else []
     own = home / ".ssh" / "config"
-    known = str(home / ".ssh" / "known_hosts").replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return ["-F", config or (str(own) if own.exists() else "none"), "-o", f'UserKnownHostsFile="{known}"']
+    known = (
+        str(home / ".ssh" / "known_hosts")
+        .replace("\\", "\\\\")
+        .replace('"', '\\"')
+        .replace("%", "%%")
+    )
+    return [
+        "-F",
+        config or (str(own) if own.exists() else "none"),
+        "-o",
+        f'UserKnownHostsFile="{known}"',
+    ]
 
 
 def home_keys() -> list[str]:
     """Name the keys in the home, if ssh would look for its usual ones elsewhere."""
     paths = [Path.home() / ".ssh" / name for name in NAMES] if home_options() else []
-    return [part for path in paths if path.exists() for part in ("-i", str(path).replace("%", "%%"))]
+    return [
+        part for path in paths if path.exists() for part in ("-i", str(path).replace("%", "%%"))
+    ]
 
 
 def address(target: Target) -> list[str]:
     """Return the end of the command, which names the host."""
     if not target.hostname:
         return ["--", target.alias]
-    identity = ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"] if target.identity else home_keys()
+    identity = (
+        ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"]
+        if target.identity
+        else home_keys()
+    )
     port = ["-p", str(target.port)] if target.port else []
     user = ["-l", target.user] if target.user else []
     return [*identity, *port, *user, "--", target.hostname]
 
 
-def run(argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL) -> tuple[int, str]:
+def run(
+    argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL
+) -> tuple[int, str]:
     """Run ssh and return its exit code and its errors; none of our secrets goes into its environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
     # A file, since a pipe would stay open for as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
-                env=environment, timeout=timeout, check=False,
-            )  # fmt: skip
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                env=environment,
+                timeout=timeout,
+                check=False,
+            )
             code = done.returncode
         except FileNotFoundError:
-            raise SetupError(f"the program {argv[0]} is missing: install OpenSSH's client (openssh-client)") from None
+            raise SetupError(
+                f"the program {argv[0]} is missing: install OpenSSH's client (openssh-client)"
+            ) from None
         except subprocess.TimeoutExpired:
             return 255, "timed out"
         errors.seek(0)
@@ -100,7 +125,10 @@ def run(argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNU
 def ask(target: Target, words: str, timeout: int) -> str:
     """Run a command on the host and return the last line that it prints. Raises SetupError when ssh fails."""
     with tempfile.TemporaryFile() as out:
-        argv = [*command(target, "-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"), words]
+        argv = [
+            *command(target, "-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"),
+            words,
+        ]
         code, errors = run(argv, 3 * timeout, out)
         out.seek(0)
         lines = out.read().decode(errors="replace").splitlines()
@@ -112,14 +140,18 @@ def ask(target: Target, words: str, timeout: int) -> str:
 def below(home: str, path: str) -> str:
     """The path of a socket in a home, as the host tells it; ssh would read %, : and ${ in it, a shell even more."""
     if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
-        raise SetupError(f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp")
+        raise SetupError(
+            f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp"
+        )
     return f"{home}/{path}"
 
 
 def explain(target: Target, errors: str) -> SetupError:
     """Turn what ssh printed into one line: which host, what happened, what to do."""
     host = target.hostname or target.alias
-    lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["ssh gave up without a word"]
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or [
+        "ssh gave up without a word"
+    ]
     changed = re.search(r"Host key for (\S+) has changed", errors)
     values = {
         "name": changed[1] if changed else host,

@@ -26,5 +26,7 @@ def rsync() -> Callable[..., Any]:
             invoke.vendor.six = six
         from patchwork import transfers
     except ImportError as error:
-        raise SetupError(f"the Python package {error.name} is missing on this machine, files cannot be sent: {HOW}") from None
+        raise SetupError(
+            f"the Python package {error.name} is missing on this machine, files cannot be sent: {HOW}"
+        ) from None
     return transfers.rsync

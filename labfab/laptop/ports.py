@@ -27,7 +27,18 @@ def holds(process: int, port: int) -> bool:
     try:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     except OSError:  # no /proc on macOS
-        return asked(["lsof", "-nP", "-a", "-t", "-p", str(process), f"-iTCP@127.0.0.1:{port}", "-sTCP:LISTEN"]) == str(process)
+        return asked(
+            [
+                "lsof",
+                "-nP",
+                "-a",
+                "-t",
+                "-p",
+                str(process),
+                f"-iTCP@127.0.0.1:{port}",
+                "-sTCP:LISTEN",
+            ]
+        ) == str(process)
     here = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
     sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (here, "0A")}
     with contextlib.suppress(OSError):  # it may end meanwhile

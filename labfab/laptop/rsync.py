@@ -19,31 +19,45 @@ VANISHED, TOO_MANY = 24, 25
 def require() -> None:
     """Stop where this machine has no rsync 3: that of macOS is another program."""
     try:
-        said = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=False).stdout
+        said = subprocess.run(
+            ["rsync", "--version"], capture_output=True, text=True, check=False
+        ).stdout
     except FileNotFoundError:
-        raise SetupError("rsync is missing on this machine: apt install rsync, or on a Mac brew install rsync") from None
+        raise SetupError(
+            "rsync is missing on this machine: apt install rsync, or on a Mac brew install rsync"
+        ) from None
     found = re.match(r"rsync +version v?(\d+)", said)
     if not found or int(found[1]) < 3:
-        raise SetupError("the rsync of this machine is not rsync 3: on a Mac brew install rsync, then open a new terminal")
+        raise SetupError(
+            "the rsync of this machine is not rsync 3: on a Mac brew install rsync, then open a new terminal"
+        )
 
 
 def run(argv: list[str], tell: Tell | None = None) -> tuple[int, str, str]:
     """Run rsync; give its exit code and both outputs, or tell what comes while it runs."""
     out = b""
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment()) as process:
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment()
+        ) as process:
             while data := process.stdout.read1(65536):
                 if tell:
                     tell(progress(data.decode(errors="replace")))
                 else:
                     out += data
         errors.seek(0)
-        return process.returncode, out.decode(errors="replace"), errors.read().decode(errors="replace")
+        return (
+            process.returncode,
+            out.decode(errors="replace"),
+            errors.read().decode(errors="replace"),
+        )
 
 
 def environment() -> dict[str, str]:
     """What a child gets: none of our secrets, and none of the user's habits with rsync."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("LABFAB_", "RSYNC_"))} | {"LC_ALL": "C"}
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(("LABFAB_", "RSYNC_"))
+    } | {"LC_ALL": "C"}
 
 
 def progress(text: str) -> str:
@@ -62,7 +76,9 @@ def judge(target: openssh.Target, code: int, errors: str) -> None:
     missing = code == 127 or re.search(r"command not found|rsync: not found", ssh)
     if not missing and any(re.search(pattern, ssh) for pattern in openssh.MEANINGS):
         raise openssh.explain(target, ssh)
-    problem = "rsync is missing there: apt install rsync on the host" if missing else meaning(code, own)
+    problem = (
+        "rsync is missing there: apt install rsync on the host" if missing else meaning(code, own)
+    )
     raise SetupError(f"{target.hostname or target.alias}: {problem}")
 
 
@@ -74,7 +90,11 @@ def meaning(code: int, own: list[str]) -> str:
         return "the transfer was cut off: run the same command again, it goes on where this stopped"
     if code == TOO_MANY:
         return "more files would be deleted than were told of, so those stay: run this again to see them"
-    told = [re.sub(r"^rsync: (\[\w+\] )?", "", line) for line in own if not re.match(r"rsync error|.*Broken pipe", line)]
+    told = [
+        re.sub(r"^rsync: (\[\w+\] )?", "", line)
+        for line in own
+        if not re.match(r"rsync error|.*Broken pipe", line)
+    ]
     first = told[0] if told else "it ended without a word"
     gone = re.search(r'(?:link_stat|change_dir) "(.*)" failed: No such file', first)
     if gone:

@@ -70,7 +70,12 @@ else
     echo "no tunnel was open"
 fi
 """
-SCRIPTS = {"callhome": CALLHOME, "connectlab": CONNECTLAB, "closelab": CLOSELAB, "launchlab": LAUNCHLAB}
+SCRIPTS = {
+    "callhome": CALLHOME,
+    "connectlab": CONNECTLAB,
+    "closelab": CLOSELAB,
+    "launchlab": LAUNCHLAB,
+}
 
 
 def folder() -> Path:
@@ -79,7 +84,14 @@ def folder() -> Path:
 
 def owner(path: Path) -> str:
     """The alias whose shortcut a file is; empty for any other file."""
-    found = [re.fullmatch(OWNER, line) for line in files.load(path).decode(errors="replace").splitlines()[:2]] if path.is_file() else []
+    found = (
+        [
+            re.fullmatch(OWNER, line)
+            for line in files.load(path).decode(errors="replace").splitlines()[:2]
+        ]
+        if path.is_file()
+        else []
+    )
     return next((match[1] for match in found if match), "")
 
 
@@ -87,31 +99,63 @@ def names(alias: str) -> dict[str, str]:
     """What the shortcuts of a lab are called: the guide's words, or where another lab has those, with the alias at their end."""
     beside = {word: f"{word}-{alias}" for word in SCRIPTS}
     taken = any(owner(folder() / word) not in ("", alias) for word in SCRIPTS)
-    return beside if taken or any(owner(folder() / name) for name in beside.values()) else {word: word for word in SCRIPTS}
+    return (
+        beside
+        if taken or any(owner(folder() / name) for name in beside.values())
+        else {word: word for word in SCRIPTS}
+    )
 
 
-def texts(target: Target, url: str, local_port: int, remote: int | str, home: str, tty: bool) -> dict[Path, str]:
+def texts(
+    target: Target, url: str, local_port: int, remote: int | str, home: str, tty: bool
+) -> dict[Path, str]:
     """The scripts of a lab. url: of JupyterLab on some port of a loopback. tty: the host's command asks for a password."""
     alias, place = target.alias, control.place(target.alias)
     scheme, _, rest = url.partition("://")
-    state = {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote, "control": str(place)}
-    format = json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
+    state = {
+        "target": target._asdict(),
+        "wanted_port": local_port,
+        "remote_port": remote,
+        "control": str(place),
+    }
+    format = (
+        json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
+    )
     values = {
-        "mark": MARK % alias, "alias": alias, "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]), "tty": "-t " * tty,
-        "far": shlex.quote(f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)),
-        "known": shlex.quote(str(tunnel.state_path(alias))), "socket": shlex.quote(str(place)),
-        "control": shlex.quote(control.option(place)[1]), "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
-        "scheme": scheme, "path": f"/{rest.partition('/')[2]}", "local": local_port, "state": shlex.quote(format),
-    }  # fmt: skip
-    return {folder() / name: SCRIPTS[word] % {**values, "name": name} for word, name in names(alias).items()}
+        "mark": MARK % alias,
+        "alias": alias,
+        "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]),
+        "tty": "-t " * tty,
+        "far": shlex.quote(
+            f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)
+        ),
+        "known": shlex.quote(str(tunnel.state_path(alias))),
+        "socket": shlex.quote(str(place)),
+        "control": shlex.quote(control.option(place)[1]),
+        "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
+        "scheme": scheme,
+        "path": f"/{rest.partition('/')[2]}",
+        "local": local_port,
+        "state": shlex.quote(format),
+    }
+    return {
+        folder() / name: SCRIPTS[word] % {**values, "name": name}
+        for word, name in names(alias).items()
+    }
 
 
 def differing(wanted: Mapping[Path, str], alias: str) -> list[Path]:
     """Those that are to be written. Raises SetupError where a name is somebody else's."""
     for path in wanted:
         if os.path.lexists(path) and owner(path) != alias:
-            raise SetupError(f"{path} is there already and not ours: move it away, then the same again")
-    return [path for path, text in wanted.items() if not (files.load(path) == text.encode() and os.access(path, os.X_OK))]
+            raise SetupError(
+                f"{path} is there already and not ours: move it away, then the same again"
+            )
+    return [
+        path
+        for path, text in wanted.items()
+        if not (files.load(path) == text.encode() and os.access(path, os.X_OK))
+    ]
 
 
 def write(path: Path, text: str) -> None:
@@ -124,7 +168,12 @@ def write(path: Path, text: str) -> None:
 
 def remove(alias: str) -> list[Path]:
     """Remove the shortcuts of a lab; a file of somebody else's stays. Gives those that are gone."""
-    gone = [folder() / name for word in SCRIPTS for name in (word, f"{word}-{alias}") if owner(folder() / name) == alias]
+    gone = [
+        folder() / name
+        for word in SCRIPTS
+        for name in (word, f"{word}-{alias}")
+        if owner(folder() / name) == alias
+    ]
     for path in gone:
         try:
             path.unlink()
@@ -135,9 +184,11 @@ def remove(alias: str) -> list[Path]:
 
 def obstacles(paths: Mapping[Path, str]) -> Iterator[str]:
     """What keeps the shell from finding the scripts by their names."""
-    on_path = [os.path.realpath(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part]
+    on_path = [
+        os.path.realpath(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part
+    ]
     if os.path.realpath(folder()) not in on_path:
-        yield f"{folder()} is not on your PATH: add this line to ~/.profile (zsh: ~/.zprofile): PATH=\"$HOME/.local/bin:$PATH\""
+        yield f'{folder()} is not on your PATH: add this line to ~/.profile (zsh: ~/.zprofile): PATH="$HOME/.local/bin:$PATH"'
         return
     for path in paths:
         found = shutil.which(path.name)

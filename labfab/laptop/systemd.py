@@ -47,12 +47,16 @@ def refuse() -> None:
     code, out = systemctl("show-environment")
     if code:
         why = out.strip().splitlines()[-1] if out.strip() else "it does not answer"
-        raise SetupError(f"a kept tunnel needs systemd's user services, and here are none (systemctl --user: {why}): take tunnel.open")
+        raise SetupError(
+            f"a kept tunnel needs systemd's user services, and here are none (systemctl --user: {why}): take tunnel.open"
+        )
 
 
 def install(alias: str, argv: list[str], log: Path) -> None:
     """Write the unit and start it, now and at each login."""
-    text = UNIT.format(alias=alias, command=" ".join(map(quoted, argv)), log=str(log).replace("%", "%%"))
+    text = UNIT.format(
+        alias=alias, command=" ".join(map(quoted, argv)), log=str(log).replace("%", "%%")
+    )
     files.make_private(path(alias).parent)
     files.replace(path(alias), text.encode(), 0o600)
     for words in (["daemon-reload"], ["enable", name(alias)], ["restart", name(alias)]):
@@ -104,7 +108,14 @@ def systemctl(*words: str) -> tuple[int, str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
     env.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")  # a login by su has none
     try:
-        done = subprocess.run(["systemctl", "--user", *words], capture_output=True, text=True, env=env, timeout=30, check=False)
+        done = subprocess.run(
+            ["systemctl", "--user", *words],
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=30,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 127, getattr(error, "strerror", "") or "it does not answer"
     return done.returncode, done.stdout + done.stderr

@@ -45,7 +45,9 @@ class Far(NamedTuple):
     @property
     def ssh_options(self) -> list[str]:
         """What the OpenSSH client needs beside the name of the host."""
-        alive = [word for option in (*ALIVE, f"ConnectTimeout={self.timeout}") for word in ("-o", option)]
+        alive = [
+            word for option in (*ALIVE, f"ConnectTimeout={self.timeout}") for word in ("-o", option)
+        ]
         return [*openssh.command(self.target, *alive)[1:-2]]
 
     def path(self, path: str) -> str:
@@ -82,7 +84,11 @@ class Errand(NamedTuple):
 
     def argv(self, *more: str) -> list[str]:
         """The command of rsync."""
-        ends = [self.far.path(self.source), self.place] if self.pull else [self.source, self.far.path(self.place)]
+        ends = (
+            [self.far.path(self.source), self.place]
+            if self.pull
+            else [self.source, self.far.path(self.place)]
+        )
         shell = ["-e", f"ssh {in_rsync_quotes(self.far.ssh_options + ['-p', str(self.far.port)])}"]
         path = f"--rsync-path={self.far.program}"
         return ["rsync", LIKE_PATCHWORK, *OPTIONS, *self.options, *more, *shell, path, *ends]
@@ -104,7 +110,10 @@ def parse(out: str) -> Survey:
             deleted.append(gone["name"])
         elif found := re.fullmatch(LOOKED, line):
             sent = found["kind"][0] in "<>" or found["kind"] == "cL"
-            other += not sent and (found["kind"], found["how"].strip(".")) != (".d", "t")  # a folder's time alone is no reason
+            other += not sent and (found["kind"], found["how"].strip(".")) != (
+                ".d",
+                "t",
+            )  # a folder's time alone is no reason
             if sent:
                 (new if set(found["how"]) == {"+"} else replaced).append(found["name"])
                 size += int(found["size"])
@@ -113,8 +122,19 @@ def parse(out: str) -> Survey:
 
 def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
     """Do it. delete: how many files the far end may lose; None: all that are not at the source."""
-    more = [PROGRESS, *(["--delete"] if delete is None else ["--delete", f"--max-delete={delete}"] if delete else [])]
-    code, _, errors = rsync.run(errand.argv(*more), tell) if errand.pull else push(errand, more, tell)
+    more = [
+        PROGRESS,
+        *(
+            ["--delete"]
+            if delete is None
+            else ["--delete", f"--max-delete={delete}"]
+            if delete
+            else []
+        ),
+    ]
+    code, _, errors = (
+        rsync.run(errand.argv(*more), tell) if errand.pull else push(errand, more, tell)
+    )
     judge(errand.far, code, errors)
 
 
@@ -129,9 +149,12 @@ def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
     far = errand.far
     words = [*OPTIONS, *errand.options, *more, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
-        Caller(far.user, far.name, far.port, tell), shlex.quote(errand.source), shlex.quote(errand.place),
-        rsync_opts=shlex.join(words), ssh_opts=in_rsync_quotes(far.ssh_options).replace("'", "'\\''"),
-    )  # fmt: skip
+        Caller(far.user, far.name, far.port, tell),
+        shlex.quote(errand.source),
+        shlex.quote(errand.place),
+        rsync_opts=shlex.join(words),
+        ssh_opts=in_rsync_quotes(far.ssh_options).replace("'", "'\\''"),
+    )
 
 
 def in_rsync_quotes(words: list[str]) -> str:

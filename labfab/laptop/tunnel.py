@@ -25,8 +25,20 @@ from .ports import holds
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
 TRIES = 5  # ports, should another program take the free one first
-KEYS = {"target": dict, "wanted_port": int, "remote_port": (int, str), "local_port": int, "pid": int, "control": str}
-KEEP = ("ControlPersist=no", "ExitOnForwardFailure=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3")
+KEYS = {
+    "target": dict,
+    "wanted_port": int,
+    "remote_port": (int, str),
+    "local_port": int,
+    "pid": int,
+    "control": str,
+}
+KEEP = (
+    "ControlPersist=no",
+    "ExitOnForwardFailure=yes",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=3",
+)
 
 
 class Tunnel(NamedTuple):
@@ -62,7 +74,9 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
         port = start(target, place, local_port, remote_port, timeout)
         pid = control.pid(place)
         if not pid:
-            raise SetupError(f"{target.alias}: ssh ended at once: try again, or see ssh -v {target.alias}")
+            raise SetupError(
+                f"{target.alias}: ssh ended at once: try again, or see ssh -v {target.alias}"
+            )
         save(target.alias, {**wanted, "local_port": port, "pid": pid, "control": str(place)})
     return Tunnel(target.alias, port, remote_port, pid, moved=port != local_port)
 
@@ -122,7 +136,9 @@ def wake(target: Target, state: dict[str, Any], wanted: dict[str, Any], timeout:
     """Start the tunnel that is kept, if it is the wanted one."""
     keeper = kept_by(state)
     if not wanted.items() <= state.items() or keeper is None:
-        raise SetupError(f"{target.alias}: the tunnel is kept with other settings: tunnel.keep makes it anew, tunnel.forget ends it")
+        raise SetupError(
+            f"{target.alias}: the tunnel is kept with other settings: tunnel.keep makes it anew, tunnel.forget ends it"
+        )
     errors_path(target.alias).unlink(missing_ok=True)
     keeper.start(target.alias)
     return wait(target, timeout)
@@ -136,20 +152,35 @@ def wait(target: Target, timeout: int) -> Tunnel:
         found = status(target.alias)
         if found:
             return found._replace(reused=False)
-        said = errors_path(target.alias).read_text(errors="replace") if errors_path(target.alias).exists() else ""
+        said = (
+            errors_path(target.alias).read_text(errors="replace")
+            if errors_path(target.alias).exists()
+            else ""
+        )
         if said.strip() and not process(target.alias, load(target.alias)):
             break
         time.sleep(0.1)
     raise openssh.explain(target, said or "timed out")
 
 
-def start(target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int) -> int:
+def start(
+    target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int
+) -> int:
     """Start ssh in the background and return the local port that it took."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
     far = far_end(target, remote_port, timeout)
     for _ in range(TRIES):
         with ports.lent(local_port) as local_port:
-            argv = openssh.command(target, "-f", "-N", "-M", *control.option(place), *keep, "-L", f"127.0.0.1:{local_port}:{far}")
+            argv = openssh.command(
+                target,
+                "-f",
+                "-N",
+                "-M",
+                *control.option(place),
+                *keep,
+                "-L",
+                f"127.0.0.1:{local_port}:{far}",
+            )
             code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
             return local_port
@@ -165,7 +196,9 @@ def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
         return f"127.0.0.1:{remote_port}"
     home = openssh.ask(target, "pwd", timeout)
     if not home.startswith("/"):
-        raise SetupError(f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?")
+        raise SetupError(
+            f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?"
+        )
     return openssh.below(home, remote_port)
 
 
@@ -195,7 +228,12 @@ def load(alias: str) -> dict[str, Any]:
         state = json.loads(state_path(alias).read_bytes())
     except (OSError, ValueError):
         return {}
-    return state if isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in KEYS.items()) else {}
+    return (
+        state
+        if isinstance(state, dict)
+        and all(isinstance(state.get(key), kind) for key, kind in KEYS.items())
+        else {}
+    )
 
 
 def save(alias: str, state: dict[str, Any]) -> None:

@@ -55,7 +55,9 @@ def check(alias: Alias) -> None:
         if not re.fullmatch(WORD, value):
             raise SetupError(f"{alias.name}: {value!r} cannot be the {what} in an ssh_config")
     if alias.proxy_jump and not re.fullmatch(WORD, alias.proxy_jump):
-        raise SetupError(f"{alias.name}: {alias.proxy_jump!r} cannot be a ProxyJump in an ssh_config")
+        raise SetupError(
+            f"{alias.name}: {alias.proxy_jump!r} cannot be a ProxyJump in an ssh_config"
+        )
     if not 1 <= alias.port <= 65535:
         raise SetupError(f"{alias.name}: {alias.port} is no port: take one from 1 to 65535")
     if re.search(UNREADABLE, alias.identity):
@@ -72,7 +74,9 @@ def render(alias: Alias, newline: str) -> str:
         "Port": alias.port,
         "User": alias.user,
         "ProxyJump": alias.proxy_jump,
-        "IdentityFile": alias.identity if re.fullmatch(WORD, alias.identity) else f'"{alias.identity}"',
+        "IdentityFile": alias.identity
+        if re.fullmatch(WORD, alias.identity)
+        else f'"{alias.identity}"',
         "IdentitiesOnly": "yes",
         "ServerAliveInterval": 15,
     }

@@ -32,7 +32,9 @@ def config_folder(alias: str) -> Path:
 def check_alias(alias: str) -> None:
     """Refuse a name that would need quoting, or that would leave its folder."""
     if not re.fullmatch(ALIAS, alias):
-        raise SetupError(f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab")
+        raise SetupError(
+            f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab"
+        )
 
 
 def make_private(folder: Path) -> Path:

@@ -42,10 +42,14 @@ def usable(path: Path) -> Path:
     if path.suffix == ".pub":
         raise SetupError(f"{path} is the public half: name the private one, {path.with_suffix('')}")
     if not path.exists():
-        raise SetupError(f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity")
+        raise SetupError(
+            f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity"
+        )
     line = public_line(path)
     if line.startswith("sk-"):
-        raise SetupError(f"{path} is a security key, which Fabric cannot use: name another in the setting identity")
+        raise SetupError(
+            f"{path} is a security key, which Fabric cannot use: name another in the setting identity"
+        )
     if path.stat().st_mode & 0o077:
         raise SetupError(f"{path} can be read by others, so ssh refuses it: chmod 600 '{path}'")
     return path
@@ -59,7 +63,9 @@ def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
     public = Path(f"{path}.pub")
     for taken in (path, public):
         if taken.exists() or taken.is_symlink():
-            raise SetupError(f"{taken} is there already and is kept: name another file for the new key")
+            raise SetupError(
+                f"{taken} is there already and is kept: name another file for the new key"
+            )
     key = Ed25519PrivateKey.generate()
     lock = form.BestAvailableEncryption(passphrase.encode()) if passphrase else form.NoEncryption()
     private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, lock)
@@ -84,9 +90,13 @@ def public_line(path: Path) -> str:
     own = derive(path)
     if not public.exists():
         if not own:
-            raise SetupError(f"{public} is missing: make it with ssh-keygen -y -f '{path}' > '{public}'")
+            raise SetupError(
+                f"{public} is missing: make it with ssh-keygen -y -f '{path}' > '{public}'"
+            )
         return own
     line = read_publics(str(public))[0]
     if own and own not in line:
-        raise SetupError(f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'")
+        raise SetupError(
+            f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'"
+        )
     return line

@@ -57,7 +57,9 @@ def copy(path: Path, hostname: str, port: int, new_port: int) -> bool:
     """Know the same host on another port, by the same keys; False when it is known there already."""
     keys = pinned(path, hostname, port)
     if not keys:
-        raise SetupError(f"{hostname}: no host key is known for port {port}: log in once with ssh -p {port} {hostname}")
+        raise SetupError(
+            f"{hostname}: no host key is known for port {port}: log in once with ssh -p {port} {hostname}"
+        )
     added = [pin(path, hostname, new_port, key) for key in keys]
     return any(added)
 
@@ -112,7 +114,10 @@ def like(pattern: str, wanted: str) -> bool:
     if "*" not in pattern and "?" not in pattern:
         return pattern == wanted
     parts = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted) is not None
+    return (
+        re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted)
+        is not None
+    )
 
 
 def hashes_to(hashed: str, wanted: str) -> bool:

@@ -40,7 +40,9 @@ def derive(path: Path) -> str:
     try:
         line = from_openssh(unwrap(data)) or from_pem(data)
     except (ValueError, TypeError, struct.error) as error:
-        raise SetupError(f"the private key {path} is damaged ({error}): restore it, or name another one") from None
+        raise SetupError(
+            f"the private key {path} is damaged ({error}): restore it, or name another one"
+        ) from None
     if line and not is_whole(*line.split(" ")):
         raise SetupError(f"the private key {path} is damaged: restore it, or name another one")
     return line
@@ -55,7 +57,9 @@ def read(path: Path) -> bytes:
     except OSError as error:
         raise SetupError(f"cannot read {path}: {error.strerror}") from None
     if b"PRIVATE KEY-----" not in data:
-        raise SetupError(f"{path} is no private key in OpenSSH's format: correct the setting identity")
+        raise SetupError(
+            f"{path} is no private key in OpenSSH's format: correct the setting identity"
+        )
     return data
 
 

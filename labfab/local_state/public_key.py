@@ -53,7 +53,9 @@ def read_text(path: Path) -> str:
         if path.is_dir():
             raise SetupError(f"{path} is a folder: name the .pub file in it")
         if not path.exists():
-            raise SetupError(f"there is no public key file {path}: correct the path, or type fab keys.generate")
+            raise SetupError(
+                f"there is no public key file {path}: correct the path, or type fab keys.generate"
+            )
         if not path.is_file() or path.stat().st_size > LARGEST:
             raise SetupError(f"{path} is no public key: name a file that ends in .pub")
         data = path.read_bytes()
@@ -70,11 +72,17 @@ def read_text(path: Path) -> str:
 def parse(text: str, source: str) -> list[str]:
     """Check every line of a text; comments and blank lines are dropped."""
     if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
-        raise SetupError(f"{source}: that is the private half, which never leaves this machine: name {public_name(source)}")
+        raise SetupError(
+            f"{source}: that is the private half, which never leaves this machine: name {public_name(source)}"
+        )
     if "BEGIN" in text and "PUBLIC KEY" in text:
-        raise SetupError(f"{source} is not in OpenSSH's format: turn it with ssh-keygen -i -f FILE > NEW.pub")
+        raise SetupError(
+            f"{source} is not in OpenSSH's format: turn it with ssh-keygen -i -f FILE > NEW.pub"
+        )
     lines = [(number, line.strip()) for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1)]
-    keys = [check(line, f"{source}, line {number}") for number, line in lines if line and line[0] != "#"]
+    keys = [
+        check(line, f"{source}, line {number}") for number, line in lines if line and line[0] != "#"
+    ]
     if not keys:
         raise SetupError(f"{source} holds no public key: name a file that ends in .pub")
     return list(dict.fromkeys(keys))
@@ -89,14 +97,22 @@ def check(line: str, place: str) -> str:
     """Return one line unchanged when sshd would accept it."""
     found = re.fullmatch(LINE, line)
     if not found or re.search(r"[\0-\x08\x0a-\x1f\x7f]", line):
-        raise SetupError(f"{place}: this is no public key, or one with unknown options: copy the whole line again")
+        raise SetupError(
+            f"{place}: this is no public key, or one with unknown options: copy the whole line again"
+        )
     kind = found["type"]
     if "-cert-v0" in kind:
-        raise SetupError(f"{place}: that is a certificate, which goes into no authorized_keys: name the plain .pub file")
+        raise SetupError(
+            f"{place}: that is a certificate, which goes into no authorized_keys: name the plain .pub file"
+        )
     if kind not in TYPES:
-        raise SetupError(f"{place}: hosts take no {kind} keys any more: make a new pair with fab keys.generate")
+        raise SetupError(
+            f"{place}: hosts take no {kind} keys any more: make a new pair with fab keys.generate"
+        )
     if not is_whole(kind, found["blob"]):
-        raise SetupError(f"{place}: the {kind} key is damaged or cut off: copy the whole line again")
+        raise SetupError(
+            f"{place}: the {kind} key is damaged or cut off: copy the whole line again"
+        )
     return line
 
 

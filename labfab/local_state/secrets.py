@@ -16,7 +16,14 @@ from typing import NoReturn
 from ..errors import SetupError
 from . import files
 
-NAMES = ("login-password", "login-of-lab-user", "sudo-password", "jupyter-password", "jupyter-token", "ca-passphrase")
+NAMES = (
+    "login-password",
+    "login-of-lab-user",
+    "sudo-password",
+    "jupyter-password",
+    "jupyter-token",
+    "ca-passphrase",
+)
 # A variable is dropped from the environment when it is read; the next task of the same run finds it here.
 TAKEN: dict[str, Secret] = {}
 
@@ -43,7 +50,9 @@ class Secret:
         return bool(self._value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+        return isinstance(other, Secret) and hmac.compare_digest(
+            self._value.encode(), other._value.encode()
+        )
 
     def __hash__(self) -> int:
         return hash(self._value)

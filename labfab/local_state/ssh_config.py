@@ -34,10 +34,15 @@ def read(path: Path) -> list[Alias]:
 @functools.lru_cache(8)
 def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
     """The same of a file's content, which is asked about often and seldom changes."""
-    return tuple(parse(name, data[start:end].decode(errors="replace")) for name, start, end in blocks(data, path))
+    return tuple(
+        parse(name, data[start:end].decode(errors="replace"))
+        for name, start, end in blocks(data, path)
+    )
 
 
-def find(path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None) -> Alias | None:
+def find(
+    path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None
+) -> Alias | None:
     """Return the alias that stands for a login: by its name, by its present login or by an earlier one.
 
     proxy_jump: the way there, where it counts; behind two gateways the same private address is two machines.
@@ -66,7 +71,11 @@ def write(path: Path, alias: Alias) -> bool:
 
 def earlier(old: Alias, new: Alias) -> str:
     """Join the logins that led to this host before: each may be typed again."""
-    logins = [*normal(old.was).split(), login(old.user, old.hostname, old.port), *normal(new.was).split()]
+    logins = [
+        *normal(old.was).split(),
+        login(old.user, old.hostname, old.port),
+        *normal(new.was).split(),
+    ]
     present = login(new.user, new.hostname, new.port)
     return " ".join(dict.fromkeys(one for one in logins if one != present))
 
@@ -104,21 +113,27 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
     for marker in re.finditer(MARKER, data):
         begins, marked = marker[1] == b">>>", marker[2].decode(errors="replace")
         if begins == bool(name) or (not begins and marked != name):
-            raise SetupError(f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block")
+            raise SetupError(
+                f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block"
+            )
         if begins:
             name, start = marked, marker.start()
         else:
             yield name, start, marker.end()
             name = ""
     if name:
-        raise SetupError(f"{path}: labfab's block for {name} has lost its last line: delete that block")
+        raise SetupError(
+            f"{path}: labfab's block for {name} has lost its last line: delete that block"
+        )
 
 
 def refuse_foreign(data: bytes, path: Path, name: str) -> None:
     """Stop when the user has a host of that name."""
     for entry in re.finditer(HOST, data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
-            raise SetupError(f"{path} has a Host {name} of your own: choose another name with the setting alias")
+            raise SetupError(
+                f"{path} has a Host {name} of your own: choose another name with the setting alias"
+            )
 
 
 def save(path: Path, old: bytes, new: bytes) -> bool:
@@ -127,7 +142,9 @@ def save(path: Path, old: bytes, new: bytes) -> bool:
         return False
     try:
         if path.exists() and not path.stat().st_mode & 0o200:
-            raise SetupError(f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself")
+            raise SetupError(
+                f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself"
+            )
         files.make_private(path.parent)
         files.replace(path, new)
     except OSError as error:

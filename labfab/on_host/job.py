@@ -30,7 +30,9 @@ def boot() -> str:
     """Name this boot of the host."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return subprocess.run(["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def write(path: Path, data: bytes) -> None:
@@ -95,7 +97,10 @@ class Job:
         try:
             write(self.folder / "notebook.ipynb", dumped(self.notebook))
         except OSError as error:
-            self.news, self.problem = True, f"the newest outputs could not be saved: {error.strerror}"
+            self.news, self.problem = (
+                True,
+                f"the newest outputs could not be saved: {error.strerror}",
+            )
             print(self.problem, file=sys.stderr, flush=True)
         self.saved = time.monotonic()
         self.cost = self.saved - began
@@ -120,14 +125,20 @@ def run(number: str) -> None:
         raise Problem(f"job {number} runs already")
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1), os.dup2(log, 2)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    )
     job = Job(folder)
     job.tell(state="running", started=time.time(), pid=os.getpid(), boot=boot())
     error = asyncio.run(execute(job))
     job.save()
     if job.stopped:
         return  # jobs.py tells why: cancelled, a reboot, or somebody else
-    job.tell(state="failed" if error or job.problem else "done", ended=time.time(), error=error or job.problem)
+    job.tell(
+        state="failed" if error or job.problem else "done",
+        ended=time.time(),
+        error=error or job.problem,
+    )
 
 
 async def execute(job: Job) -> str:
@@ -144,18 +155,31 @@ async def execute(job: Job) -> str:
         job.stopped = True
         task.cancel()
 
-    def begun(**_) -> None:  # nbclient's own handler would leave it waiting for a kernel that is gone
+    def begun(
+        **_,
+    ) -> None:  # nbclient's own handler would leave it waiting for a kernel that is gone
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 
     def next_cell(**_) -> None:
         job.tell(cell=job.state["cell"] + 1)
 
-    hooks = {"on_notebook_start": begun, "on_cell_execute": next_cell, "on_cell_executed": lambda **_: job.save_soon()}
+    hooks = {
+        "on_notebook_start": begun,
+        "on_cell_execute": next_cell,
+        "on_cell_executed": lambda **_: job.save_soon(),
+    }
     client = Client(
-        job.notebook, kernel_name=job.state["kernel"], resources={"metadata": {"path": job.state["folder"]}},
-        timeout=None, startup_timeout=120, **hooks,
-    )  # fmt: skip
-    task, saver = asyncio.ensure_future(client.async_execute()), asyncio.ensure_future(save_now_and_then(job))
+        job.notebook,
+        kernel_name=job.state["kernel"],
+        resources={"metadata": {"path": job.state["folder"]}},
+        timeout=None,
+        startup_timeout=120,
+        **hooks,
+    )
+    task, saver = (
+        asyncio.ensure_future(client.async_execute()),
+        asyncio.ensure_future(save_now_and_then(job)),
+    )
     try:
         await task
     except CellExecutionError as error:
@@ -164,7 +188,9 @@ async def execute(job: Job) -> str:
         return "the kernel died: out of memory?"
     except asyncio.CancelledError:
         return "stopped"
-    except Exception as error:  # whatever a kernel of somebody else may raise: the job's state has to tell
+    except (
+        Exception
+    ) as error:  # whatever a kernel of somebody else may raise: the job's state has to tell
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
         saver.cancel()

@@ -21,7 +21,14 @@ from pathlib import Path
 
 from job import JOBS, Problem, boot, dumped, parsed, read, runs, write
 
-UNIT = ("systemd-run", "--user", "--quiet", "--collect", "--property=OOMPolicy=continue", "--property=TimeoutStopSec=20")
+UNIT = (
+    "systemd-run",
+    "--user",
+    "--quiet",
+    "--collect",
+    "--property=OOMPolicy=continue",
+    "--property=TimeoutStopSec=20",
+)
 PATIENCE = 20.0  # seconds for a job to begin, or to end
 UNDER_WAY = ("queued", "running")
 
@@ -42,7 +49,9 @@ def settled(folder: Path) -> dict:
     if state["state"] not in UNDER_WAY or alive(folder):
         return state
     state = read(folder)  # it may have ended between the two looks
-    if state["state"] not in UNDER_WAY or (state["state"] == "queued" and time.time() - state["submitted"] < PATIENCE):
+    if state["state"] not in UNDER_WAY or (
+        state["state"] == "queued" and time.time() - state["submitted"] < PATIENCE
+    ):
         return state
     state["ended"] = (folder / "notebook.ipynb").stat().st_mtime
     if (folder / "cancelled").exists():
@@ -65,7 +74,11 @@ def chosen(number: str) -> Path:
     """Find one job, the newest if no number is given."""
     found = [folder for folder in folders() if folder.name == number or not number]
     if not found:
-        raise Problem(f"there is no job {number}: lab.jobs lists them" if number else "there are no jobs yet: lab.submit NOTEBOOK")
+        raise Problem(
+            f"there is no job {number}: lab.jobs lists them"
+            if number
+            else "there are no jobs yet: lab.submit NOTEBOOK"
+        )
     return found[-1]
 
 
@@ -81,14 +94,31 @@ def submit() -> None:
     else:
         raise Problem(f"there is no {source}")
     notebook = parsed(text, wanted["name"])
-    kernel = known_kernel(wanted["kernel"] or notebook.metadata.get("kernelspec", {}).get("name") or "python3")
+    kernel = known_kernel(
+        wanted["kernel"] or notebook.metadata.get("kernelspec", {}).get("name") or "python3"
+    )
     root.mkdir(parents=True, exist_ok=True)
     folder = new_folder()
     try:
         write(folder / "notebook.ipynb", dumped(notebook))
-        state = {"job": folder.name, "notebook": source.name, "state": "queued", "kernel": kernel, "folder": str(root)}
-        state |= {"cell": 0, "cells": sum(map(runs, notebook.cells)), "submitted": time.time(), "started": None, "ended": None}
-        write(folder / "state.json", json.dumps({**state, "error": "", "boot": boot(), "pid": 0}).encode())
+        state = {
+            "job": folder.name,
+            "notebook": source.name,
+            "state": "queued",
+            "kernel": kernel,
+            "folder": str(root),
+        }
+        state |= {
+            "cell": 0,
+            "cells": sum(map(runs, notebook.cells)),
+            "submitted": time.time(),
+            "started": None,
+            "ended": None,
+        }
+        write(
+            folder / "state.json",
+            json.dumps({**state, "error": "", "boot": boot(), "pid": 0}).encode(),
+        )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -101,7 +131,9 @@ def known_kernel(name: str) -> str:
 
     known = sorted(KernelSpecManager().find_kernel_specs())
     if name not in known:
-        raise Problem(f"there is no kernel {name!r} on the host: take one of these with --kernel: {', '.join(known)}")
+        raise Problem(
+            f"there is no kernel {name!r} on the host: take one of these with --kernel: {', '.join(known)}"
+        )
     return name
 
 
@@ -119,9 +151,18 @@ def start(folder: Path) -> None:
     """Run a job so that it belongs to no login: under systemd, else in a session of its own."""
     command = [sys.executable, "-B", str(JOBS.parent / "job.py"), folder.name]
     environment = {**os.environ, "XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"}
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
     try:
-        subprocess.run([*UNIT, f"--unit=labfab-job-{folder.name}", *command], env=environment, check=True, **quiet)
+        subprocess.run(
+            [*UNIT, f"--unit=labfab-job-{folder.name}", *command],
+            env=environment,
+            check=True,
+            **quiet,
+        )
     except (OSError, subprocess.CalledProcessError):
         subprocess.Popen(command, start_new_session=True, cwd="/", **quiet)
     end = time.monotonic() + PATIENCE
@@ -150,7 +191,9 @@ def cancel(number: str) -> None:
     for way in (signal.SIGTERM, signal.SIGKILL):
         end = time.monotonic() + PATIENCE
         with contextlib.suppress(ProcessLookupError):
-            if alive(folder) and read(folder)["pid"]:  # the lock is held, so the number is the job's still
+            if (
+                alive(folder) and read(folder)["pid"]
+            ):  # the lock is held, so the number is the job's still
                 os.kill(read(folder)["pid"], way)
         while alive(folder) and time.monotonic() < end:
             time.sleep(0.05)
@@ -159,6 +202,8 @@ def cancel(number: str) -> None:
 
 if __name__ == "__main__":
     try:
-        {"submit": submit, "list": show, "fetch": fetch, "cancel": cancel}[sys.argv[1]](*filter(None, sys.argv[2:]))
+        {"submit": submit, "list": show, "fetch": fetch, "cancel": cancel}[sys.argv[1]](
+            *filter(None, sys.argv[2:])
+        )
     except (Problem, OSError) as problem:
         sys.exit(str(problem))

@@ -21,7 +21,9 @@ CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
 # Asked by the account, whose shell knows no words of ours: macOS has shasum, where Linux has sha256sum.
 VERIFY = "cd ~/.cache/labfab 2>/dev/null && [ -f %s ] && { sha256sum %s || shasum -a 256 %s; } 2>/dev/null || exit 1"
 # The mark outlives a run that is cut off, so that the next one repairs what the installer left half-made.
-UNPACK = "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
+UNPACK = (
+    "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
+)
 
 
 def unpack(c: Connection, want: Settings) -> None:
@@ -29,16 +31,28 @@ def unpack(c: Connection, want: Settings) -> None:
     folder, account = PREFIXES[want.python], want.jupyter_user
     name, place = fetch(c, want), f"{facts(c).accounts[account].home}/{folder}"
     change(
-        c, UNPACK, folder, name, folder, folder, name, user=account, long=True,
-        why=f"unpack {name} to ~/{folder}", undo=("tree %s", place), keep=[place],
+        c,
+        UNPACK,
+        folder,
+        name,
+        folder,
+        folder,
+        name,
+        user=account,
+        long=True,
+        why=f"unpack {name} to ~/{folder}",
+        undo=("tree %s", place),
+        keep=[place],
         then={"python.conda": "yes", "python.python": "yes", "python.unfinished": None},
-    )  # fmt: skip
+    )
 
 
 def fetch(c: Connection, want: Settings) -> str:
     """Have the verified installer in the account's ~/.cache/labfab; return its name."""
     system, account = facts(c).system, want.jupyter_user
-    chosen = installer(want.python, system.kernel, system.machine, want.python_version, want.python_mirror)
+    chosen = installer(
+        want.python, system.kernel, system.machine, want.python_version, want.python_mirror
+    )
     name = chosen.filename
     if Host.of(c).planning:
         change(c, DOWNLOAD, name, chosen.url, name, name, why=f"download {name}")
@@ -48,9 +62,24 @@ def fetch(c: Connection, want: Settings) -> str:
         return name
     try:
         undo = ("tree %s", f"{facts(c).accounts[account].home}/.cache/labfab/{name}")
-        change(c, DOWNLOAD, name, chosen.url, name, name, user=account, why=f"download {name}", undo=undo, long=True)
+        change(
+            c,
+            DOWNLOAD,
+            name,
+            chosen.url,
+            name,
+            name,
+            user=account,
+            why=f"download {name}",
+            undo=undo,
+            long=True,
+        )
     except SetupError as error:
-        hint = f" There is no such file at {chosen.url}: set python_version or python_mirror." if "404" in str(error) else ""
+        hint = (
+            f" There is no such file at {chosen.url}: set python_version or python_mirror."
+            if "404" in str(error)
+            else ""
+        )
         raise SetupError(f"{error}{hint}") from None
     if checksum(c, account, name) != wanted:
         ask(c, "rm -f ~/.cache/labfab/%s", name, user=account)

@@ -18,16 +18,30 @@ from . import systemd as service  # noqa: F401  who starts JupyterLab at boot
 from .restart import restart
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # of JupyterLab and its kernels, after that of its Python
-HOMES, JUPYTER = "/home", ".local/share/jupyter"  # where homes are, and where Jupyter keeps its data in one
+HOMES, JUPYTER = (
+    "/home",
+    ".local/share/jupyter",
+)  # where homes are, and where Jupyter keeps its data in one
 FILTERS = True  # its firewall closes ports
 # What check.all says of updates, and the commands that it hands to you for what no task mends.
-LISTS, WAITING, UNTOLD = "the package lists", "packages wait", "apt cannot tell what it would upgrade"
-SET_CLOCK, BIG_FOLDERS, LISTENER = "timedatectl set-ntp true", "du -xh -d 2 -t 100M", "ss -ltnp 'sport = :{}'"
+LISTS, WAITING, UNTOLD = (
+    "the package lists",
+    "packages wait",
+    "apt cannot tell what it would upgrade",
+)
+SET_CLOCK, BIG_FOLDERS, LISTENER = (
+    "timedatectl set-ntp true",
+    "du -xh -d 2 -t 100M",
+    "ss -ltnp 'sport = :{}'",
+)
 ADMINS = "sudo"  # the group that may use sudo
 # It comes before cloud-init's file.
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
-DOORS, WALLS = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d"), ("/etc/ufw", "/etc/default/ufw")  # the files that decide who gets in
+DOORS, WALLS = (
+    ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d"),
+    ("/etc/ufw", "/etc/default/ufw"),
+)  # the files that decide who gets in
 DOOR = ""  # sshd changes ports without ending the login that it is told by
 FIREWALL = "ufw"
 LAB_USER_LOGS_IN = False
@@ -39,7 +53,9 @@ APT = (
 # DPkg::Lock::Timeout does nothing for the lock of the lists (tried with apt 2.6), so update is tried again. The translations of
 # what packages say of themselves are a third of it, and no part of what is installed: those that are there stay.
 UPDATE = (
-    "tries=60; until out=$(" + APT + "-o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do "
+    "tries=60; until out=$("
+    + APT
+    + "-o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do "
     "case $out in *lists/lock*) ;; *) printf '%%s\\n' \"$out\"; exit 100 ;; esac; "
     "tries=$((tries - 1)); [ $tries -gt 0 ] || { printf '%%s\\n' \"$out\"; exit 100; }; echo waiting for another apt; sleep 5; done; "
     "mkdir -p /var/cache/labfab && touch /var/cache/labfab/updated"
@@ -54,7 +70,9 @@ PIP_WHEEL = (
 )
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 UNBLOCK = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
-FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
+FINISH = (
+    "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
+)
 # A socket-activated sshd cannot bind anew after SIGHUP (Debian 13), and where none runs the next one reads the file.
 RELOAD = (
     "mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; "
@@ -64,10 +82,15 @@ RELOAD = (
 NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 HOOK = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
 # useradd and its kin keep a copy of each of their files beside it.
-ACCOUNTS = [f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")]
+ACCOUNTS = [
+    f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
+]
 FETCH, LATER = "fetch the package lists", "which packages are upgraded is known only after that"
 # ufw says so, and succeeds, where there is no such rule.
-DELETE_RULE, DELETED = "said=$(LC_ALL=C ufw delete", '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
+DELETE_RULE, DELETED = (
+    "said=$(LC_ALL=C ufw delete",
+    '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac',
+)
 
 
 def wait_until_settled(c: Connection) -> None:
@@ -90,7 +113,13 @@ def mend(c: Connection) -> None:
     if facts(c).updates.interrupted:
         # It fails where a package still lacks another, which the second command brings, or while another apt works.
         change(c, FINISH, why="finish what dpkg was stopped in", long=True)
-        change(c, APT + "-f install", why="mend broken dependencies", long=True, then={"updates.interrupted": None})
+        change(
+            c,
+            APT + "-f install",
+            why="mend broken dependencies",
+            long=True,
+            then={"updates.interrupted": None},
+        )
 
 
 def upgrade(c: Connection) -> None:
@@ -98,10 +127,18 @@ def upgrade(c: Connection) -> None:
     mend(c)
     pending = facts(c).pending
     if pending is None:
-        raise SetupError(f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there")
+        raise SetupError(
+            f"{Host.of(c).label}: apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there"
+        )
     if pending:
         command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
-        change(c, command, why=f"upgrade the system ({pending} packages)", long=True, then={"upgrades.pending": "0"})
+        change(
+            c,
+            command,
+            why=f"upgrade the system ({pending} packages)",
+            long=True,
+            then={"upgrades.pending": "0"},
+        )
 
 
 def install(c: Connection, *packages: str, undo: str = "packages") -> None:
@@ -114,24 +151,53 @@ def install(c: Connection, *packages: str, undo: str = "packages") -> None:
     if interrupted:
         mend(c)
     # Set free of suggestions; a missing package stops here with apt's own words.
-    command = NOTE_PACKAGES + "NEEDRESTART_SUSPEND=1 " + APT + HOOK + "install --no-install-recommends" + " %s" * len(missing)
+    command = (
+        NOTE_PACKAGES
+        + "NEEDRESTART_SUSPEND=1 "
+        + APT
+        + HOOK
+        + "install --no-install-recommends"
+        + " %s" * len(missing)
+    )
     then = {f"system.package.{name}": "yes" for name in missing}
-    change(c, command, *missing, why=f"install {', '.join(missing)}", undo=(undo,), long=True, then=then)
+    change(
+        c,
+        command,
+        *missing,
+        why=f"install {', '.join(missing)}",
+        undo=(undo,),
+        long=True,
+        then=then,
+    )
 
 
 def venv_packages(c: Connection) -> list[str]:
     """What a virtual environment is made with; python3-venv would bring a dozen more. Ubuntu 22.04's pip imports distutils."""
-    return ["python3", "python3-pip-whl", *["python3-distutils"] * (facts(c).system.version == "22.04")]
+    return [
+        "python3",
+        "python3-pip-whl",
+        *["python3-distutils"] * (facts(c).system.version == "22.04"),
+    ]
 
 
 def add_account(c: Connection, name: str) -> None:
     """Make an account with a home and no password."""
-    made = {"uid": "1000", "home": f"/home/{name}", "shell": "/bin/bash", "groups": name, "home_stat": f"755 {name}"}
+    made = {
+        "uid": "1000",
+        "home": f"/home/{name}",
+        "shell": "/bin/bash",
+        "groups": name,
+        "home_stat": f"755 {name}",
+    }
     change(
-        c, "useradd --create-home --shell /bin/bash %s", name,
-        why=f"add the account {name}", undo=("account %s", name), keep=[*ACCOUNTS, f"/home/{name}"],
+        c,
+        "useradd --create-home --shell /bin/bash %s",
+        name,
+        why=f"add the account {name}",
+        undo=("account %s", name),
+        keep=[*ACCOUNTS, f"/home/{name}"],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
-    )  # fmt: skip
+    )
 
 
 def finish_account(c: Connection, name: str) -> None:
@@ -141,28 +207,40 @@ def finish_account(c: Connection, name: str) -> None:
 def set_password(c: Connection, name: str, password: str) -> None:
     """Set a password, handed over on standard input."""
     change(
-        c, "chpasswd", stdin=f"{name}:{password}\n",
-        why=f"give {name} a password for sudo", undo=("password %s", name), keep=["/etc/shadow", *ACCOUNTS],
+        c,
+        "chpasswd",
+        stdin=f"{name}:{password}\n",
+        why=f"give {name} a password for sudo",
+        undo=("password %s", name),
+        keep=["/etc/shadow", *ACCOUNTS],
         then={f"accounts.{name}.password": "P"},
-    )  # fmt: skip
+    )
 
 
 def join_group(c: Connection, name: str, group: str) -> None:
     groups = " ".join([*facts(c).accounts[name].groups, group])
     change(
-        c, "usermod --append --groups %s %s", group, name,
-        why=f"add {name} to the group {group}", undo=("group %s %s", name, group), keep=ACCOUNTS,
+        c,
+        "usermod --append --groups %s %s",
+        group,
+        name,
+        why=f"add {name} to the group {group}",
+        undo=("group %s %s", name, group),
+        keep=ACCOUNTS,
         then={f"accounts.{name}.groups": groups},
-    )  # fmt: skip
+    )
 
 
 def keep_running(c: Connection, name: str) -> None:
     """Let an account's processes outlive its logins."""
     change(
-        c, "loginctl enable-linger %s", name,
-        why=f"let {name}'s programs run on after logout", undo=("linger %s", name),
+        c,
+        "loginctl enable-linger %s",
+        name,
+        why=f"let {name}'s programs run on after logout",
+        undo=("linger %s", name),
         then={f"accounts.{name}.linger": "yes"},
-    )  # fmt: skip
+    )
 
 
 def run_sshd(c: Connection) -> str:
@@ -205,7 +283,9 @@ def reload_sshd(c: Connection) -> None:
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
-    raise SetupError(f"{Host.of(c).label}: only macOS has Remote Login's list of accounts; here sshd's AllowUsers is yours to write")
+    raise SetupError(
+        f"{Host.of(c).label}: only macOS has Remote Login's list of accounts; here sshd's AllowUsers is yours to write"
+    )
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:
@@ -214,21 +294,39 @@ def allow_port(c: Connection, port: int, comment: str = "") -> None:
     rule = f"allow {port}/tcp" + f" comment={comment.encode().hex()}" * bool(comment)
     words = ("comment", comment) if comment else ()
     change(
-        c, "ufw allow %s/tcp" + " %s" * len(words), port, *words, why=f"open port {port}", undo=undo,
+        c,
+        "ufw allow %s/tcp" + " %s" * len(words),
+        port,
+        *words,
+        why=f"open port {port}",
+        undo=undo,
         then={f"firewall.allowed.{port}": rule},
-    )  # fmt: skip
+    )
 
 
 def close_port(c: Connection, port: int, comment: str = "") -> None:
     """Take a TCP port out of the firewall's rules, as far as they are for this port alone. comment: only those with this one."""
-    have = [rule for rule in facts(c).firewall.rules[port] if not comment or rule[-2:] == ("comment", comment)]
+    have = [
+        rule
+        for rule in facts(c).firewall.rules[port]
+        if not comment or rule[-2:] == ("comment", comment)
+    ]
     for rule in have:
         bare = rule[: rule.index("comment")] if "comment" in rule else rule
         why = f"close port {port}" + f" ({' '.join(bare)})" * (len(have) > 1)
         undo = ("firewall" + " %s" * len(rule), *rule)
-        change(c, DELETE_RULE + " %s" * len(bare) + DELETED, *bare, why=why, undo=undo, then={f"firewall.allowed.{port}": None})
+        change(
+            c,
+            DELETE_RULE + " %s" * len(bare) + DELETED,
+            *bare,
+            why=why,
+            undo=undo,
+            then={f"firewall.allowed.{port}": None},
+        )
     if not have:
-        console.note(f"port {port} stays open in the firewall: the rule that opens it is for other ports too")
+        console.note(
+            f"port {port} stays open in the firewall: the rule that opens it is for other ports too"
+        )
 
 
 def refuse(c: Connection, want: Settings) -> None:

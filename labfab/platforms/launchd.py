@@ -22,7 +22,9 @@ PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 END = 20  # seconds that it has to end by itself; launchd may know it no more, and refuse the next one until then
 LINT = 'plutil -lint -s "$NEW"'  # before a property list takes its place
 # The account opens its own log: launchd, which is root, could be led elsewhere by a link.
-RUN = 'umask 077; exec "$HOME"/{prefix}/bin/jupyter-lab --no-browser >>"$HOME"/.jupyter/lab.log 2>&1'
+RUN = (
+    'umask 077; exec "$HOME"/{prefix}/bin/jupyter-lab --no-browser >>"$HOME"/.jupyter/lab.log 2>&1'
+)
 # For the account's own command that starts JupyterLab: launchd takes orders from root alone.
 BY_HAND = f"""\
 if [ -e {PLIST} ]; then
@@ -50,7 +52,9 @@ def text(c: Connection) -> str:
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ExitTimeOut": END,
-            "SoftResourceLimits": {"NumberOfFiles": 4096},  # launchd's own 256 are soon used up by kernels
+            "SoftResourceLimits": {
+                "NumberOfFiles": 4096
+            },  # launchd's own 256 are soon used up by kernels
         }
     ).decode()
 
@@ -58,12 +62,29 @@ def text(c: Connection) -> str:
 def install(c: Connection) -> None:
     """Write the property list; launchd loads it at every boot."""
     then = as_file("lab.unit", text(c), "644", "root") | {"lab.service": "yes", "lab.session": None}
-    put(c, PLIST, text(c), why="have launchd start JupyterLab at boot", old=facts(c).lab.unit, check=LINT, then=then)
+    put(
+        c,
+        PLIST,
+        text(c),
+        why="have launchd start JupyterLab at boot",
+        old=facts(c).lab.unit,
+        check=LINT,
+        then=then,
+    )
 
 
 def start(c: Connection) -> None:
     undo = ("service stop %s", Settings.of(c).jupyter_user)
-    change(c, "load_daemon %s %s %s", LABEL, PLIST, END + 5, why="start JupyterLab", undo=undo, then={"lab.service": "yes"})
+    change(
+        c,
+        "load_daemon %s %s %s",
+        LABEL,
+        PLIST,
+        END + 5,
+        why="start JupyterLab",
+        undo=undo,
+        then={"lab.service": "yes"},
+    )
 
 
 def stop(c: Connection) -> None:
@@ -73,4 +94,11 @@ def stop(c: Connection) -> None:
 def remove(c: Connection) -> None:
     """Take the property list away."""
     gone = {"lab.service": None, "lab.unit.stat": None, "lab.api": None}
-    change(c, "unload_daemon %s && rm -f %s", LABEL, PLIST, why="let launchd no longer start JupyterLab", then=gone)
+    change(
+        c,
+        "unload_daemon %s && rm -f %s",
+        LABEL,
+        PLIST,
+        why="let launchd no longer start JupyterLab",
+        then=gone,
+    )

@@ -27,12 +27,22 @@ from .programs import install  # noqa: F401
 from .softwareupdate import reboot, refresh, upgrade, wait_until_settled  # noqa: F401
 
 PATH = service.PATH
-HOMES, JUPYTER = "/Users", "Library/Jupyter"  # where homes are, and where Jupyter keeps its data in one
+HOMES, JUPYTER = (
+    "/Users",
+    "Library/Jupyter",
+)  # where homes are, and where Jupyter keeps its data in one
 FILTERS = False  # its firewall knows programs and no ports
 # What check.all says of updates, and the commands that it hands to you for what no task mends.
-LISTS, WAITING = "Apple's list of updates", "updates wait (those that need a restart wait for reboot: true)"
+LISTS, WAITING = (
+    "Apple's list of updates",
+    "updates wait (those that need a restart wait for reboot: true)",
+)
 UNTOLD = "Apple has not been asked yet"
-SET_CLOCK, BIG_FOLDERS, LISTENER = "sntp -sS time.apple.com", "du -xh -d 2", "lsof -nP -iTCP:{} -sTCP:LISTEN"
+SET_CLOCK, BIG_FOLDERS, LISTENER = (
+    "sntp -sS time.apple.com",
+    "du -xh -d 2",
+    "lsof -nP -iTCP:{} -sTCP:LISTEN",
+)
 ADMINS = "admin"  # the group that may use sudo
 SECRET = "login-of-lab-user"
 # sshd reads every file of the folder, whatever its name.
@@ -66,30 +76,61 @@ NO_ACCESS = (
 
 def add_account(c: Connection, name: str) -> None:
     """Make a standard account, with a password that is kept on the laptop."""
-    made = {"uid": "501", "home": f"/Users/{name}", "shell": "/bin/zsh", "groups": "staff", "password": "P", "ours": "yes"}
+    made = {
+        "uid": "501",
+        "home": f"/Users/{name}",
+        "shell": "/bin/zsh",
+        "groups": "staff",
+        "password": "P",
+        "ours": "yes",
+    }
     done = change(
-        c, ADD, name, name, name, name, stdin=new_password(c), explain=meaning,
-        why=f"add the account {name}", undo=("account %s", name), keep=[f"/Users/{name}"],
+        c,
+        ADD,
+        name,
+        name,
+        name,
+        name,
+        stdin=new_password(c),
+        explain=meaning,
+        why=f"add the account {name}",
+        undo=("account %s", name),
+        keep=[f"/Users/{name}"],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
-    )  # fmt: skip
+    )
     if done and done.out.strip():
-        console.warn(f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away")
+        console.warn(
+            f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away"
+        )
 
 
 def finish_account(c: Connection, name: str) -> None:
     """Give the account of JupyterLab its home; where labfab made it, the login window neither shows it nor takes its name."""
     account, shown = facts(c).accounts[name], facts(c).system.others_shown
     if not account.home_stat:
-        change(c, HOME, name, account.home, why=f"make {account.home}", then={f"accounts.{name}.home_stat": f"750 {name}"})
+        change(
+            c,
+            HOME,
+            name,
+            account.home,
+            why=f"make {account.home}",
+            then={f"accounts.{name}.home_stat": f"750 {name}"},
+        )
     if account.ours and not account.hidden:
         why = f"let the login window not show {name}"
-        change(c, HIDE, name, why=why, undo=("shown %s", name), then={f"accounts.{name}.hidden": "yes"})
+        change(
+            c, HIDE, name, why=why, undo=("shown %s", name), then={f"accounts.{name}.hidden": "yes"}
+        )
     if (account.hidden or account.ours) and shown != "0":
         change(
-            c, HIDE_OTHERS, LOGIN_WINDOW, why="let the login window not offer other accounts",
-            undo=("others_shown %s", shown), keep=[f"{LOGIN_WINDOW}.plist"],
+            c,
+            HIDE_OTHERS,
+            LOGIN_WINDOW,
+            why="let the login window not offer other accounts",
+            undo=("others_shown %s", shown),
+            keep=[f"{LOGIN_WINDOW}.plist"],
             then={"system.others_shown": "0"},
-        )  # fmt: skip
+        )
 
 
 def new_password(c: Connection) -> str:
@@ -107,15 +148,22 @@ def meaning(said: str) -> str:
     if "-14120" in said or "eDSPermissionError" in said:
         return f"{NO_ACCESS}, then the same again"
     lines = [line.rpartition("] ")[2].strip() for line in said.splitlines()]
-    return " | ".join(line for line in lines if line.strip("-"))[-300:] or "sysadminctl made no account"
+    return (
+        " | ".join(line for line in lines if line.strip("-"))[-300:]
+        or "sysadminctl made no account"
+    )
 
 
 def set_password(c: Connection, name: str, value: str) -> None:
-    raise SetupError(f"{Host.of(c).label}: {name} has no password: give it one at the Mac, in System Settings > Users & Groups")
+    raise SetupError(
+        f"{Host.of(c).label}: {name} has no password: give it one at the Mac, in System Settings > Users & Groups"
+    )
 
 
 def join_group(c: Connection, name: str, group: str) -> None:
-    raise SetupError(f"{Host.of(c).label}: {name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full")
+    raise SetupError(
+        f"{Host.of(c).label}: {name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full"
+    )
 
 
 def keep_running(c: Connection, name: str) -> None:
@@ -159,13 +207,35 @@ def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
     then = sshd.moved(have, sorted(ports))
     if not own:
         change(
-            c, "unload_daemon %s && rm -f %s", OWN_SSHD, PLIST, why=why, then=then | {"ssh.plist.stat": None},
-            undo=("restore_daemon %s %s", OWN_SSHD, PLIST), keep=[PLIST],
-        )  # fmt: skip
+            c,
+            "unload_daemon %s && rm -f %s",
+            OWN_SSHD,
+            PLIST,
+            why=why,
+            then=then | {"ssh.plist.stat": None},
+            undo=("restore_daemon %s %s", OWN_SSHD, PLIST),
+            keep=[PLIST],
+        )
         return
     text = plist(own)
-    put(c, PLIST, text, why=why, old=have.plist, check=service.LINT, then=as_file("ssh.plist", text, "644", "root"))
-    change(c, "load_daemon %s %s", OWN_SSHD, PLIST, why="have launchd listen there", undo=("unload_daemon %s", OWN_SSHD), then=then)
+    put(
+        c,
+        PLIST,
+        text,
+        why=why,
+        old=have.plist,
+        check=service.LINT,
+        then=as_file("ssh.plist", text, "644", "root"),
+    )
+    change(
+        c,
+        "load_daemon %s %s",
+        OWN_SSHD,
+        PLIST,
+        why="have launchd listen there",
+        undo=("unload_daemon %s", OWN_SSHD),
+        then=then,
+    )
 
 
 def plist(ports: Sequence[int]) -> str:
@@ -188,27 +258,44 @@ def plist(ports: Sequence[int]) -> str:
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
     """Let in over SSH administrators, these accounts, and who is on Remote Login's list already, if it is in force."""
     have, ours = facts(c).ssh, [f"group:{ADMINS}", *(f"user:{name}" for name in names)]
-    kept = sorted(have.members) if have.access == "on" else []  # else nobody has looked at it for long
-    others = "".join(f" and the {member.replace(':', ' ')}" for member in kept if member not in ours)
+    kept = (
+        sorted(have.members) if have.access == "on" else []
+    )  # else nobody has looked at it for long
+    others = "".join(
+        f" and the {member.replace(':', ' ')}" for member in kept if member not in ours
+    )
     members = dict.fromkeys([*kept, *ours])
     if have.access == "on" and have.members == set(members):
         return
     before = ("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members))
     change(
-        c, "set_access on" + " %s" * len(members), *members, undo=before,
+        c,
+        "set_access on" + " %s" * len(members),
+        *members,
+        undo=before,
         why=f"let only administrators, {' and '.join(names)}{others} log in over SSH",
-        then={"ssh.access": "on", **{f"ssh.member.{member}": "yes" if member in members else None for member in {*members, *have.members}}},
-    )  # fmt: skip
+        then={
+            "ssh.access": "on",
+            **{
+                f"ssh.member.{member}": "yes" if member in members else None
+                for member in {*members, *have.members}
+            },
+        },
+    )
 
 
 def close_remote_login(c: Connection) -> None:
     """Have Apple's own sshd listen no more, now and after a restart."""
     port = facts(c).ssh.remote_login
     change(
-        c, "launchctl disable %s && unload_daemon %s", f"system/{REMOTE_LOGIN}", REMOTE_LOGIN, why=f"close port {port}",
+        c,
+        "launchctl disable %s && unload_daemon %s",
+        f"system/{REMOTE_LOGIN}",
+        REMOTE_LOGIN,
+        why=f"close port {port}",
         undo=("load_daemon %s %s", REMOTE_LOGIN, REMOTE_PLIST),
         then={"ssh.remote_login": None, f"ssh.port.{port}": None, f"ssh.listening.{port}": None},
-    )  # fmt: skip
+    )
 
 
 # The application firewall asks which programs may listen, and lets those of Apple's, as sshd is one.
@@ -216,7 +303,9 @@ def close_remote_login(c: Connection) -> None:
 
 def tell_of_firewall(c: Connection) -> None:
     on = facts(c).firewall.active
-    console.note(f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through")
+    console.note(
+        f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through"
+    )
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:
@@ -232,8 +321,14 @@ def refuse(c: Connection, want: Settings) -> None:
     label = Host.of(c).label
     programs.refuse(c)
     if c.user == "root":
-        raise SetupError(f"{label}: root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full")
+        raise SetupError(
+            f"{label}: root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full"
+        )
     if want.publish == "apache":
-        raise SetupError(f"{label}: publish: apache is for Debian and Ubuntu: leave publish at tunnel, or take https")
+        raise SetupError(
+            f"{label}: publish: apache is for Debian and Ubuntu: leave publish at tunnel, or take https"
+        )
     if want.published and want.certificate == "letsencrypt":
-        raise SetupError(f"{label}: certificate: letsencrypt is for Debian and Ubuntu: leave certificate at self-signed")
+        raise SetupError(
+            f"{label}: certificate: letsencrypt is for Debian and Ubuntu: leave certificate at self-signed"
+        )

@@ -25,6 +25,14 @@ def keep_awake(c: Connection) -> None:
     if Settings.of(c).keep_awake:
         if not have.stays_awake:
             then = {f"power.{name}": value for name, value in AWAKE.items()}
-            change(c, KEEP_AND_SET, why="let the Mac not go to sleep, and start after a power cut", undo=("power",), then=then)
+            change(
+                c,
+                KEEP_AND_SET,
+                why="let the Mac not go to sleep, and start after a power cut",
+                undo=("power",),
+                then=then,
+            )
     elif have.sleep:
-        console.warn(f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}")
+        console.warn(
+            f"this Mac sleeps after {have.sleep} min without a person at it, and JupyterLab with it: {BY_HAND}"
+        )

@@ -25,7 +25,15 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
         refuse_without(c, name)
         want = Settings.of(c)
         then = {"system.package.tmux": "yes"}
-        change(c, CONDA, PREFIXES[want.python], user=want.jupyter_user, why="install tmux", long=True, then=then)
+        change(
+            c,
+            CONDA,
+            PREFIXES[want.python],
+            user=want.jupyter_user,
+            why="install tmux",
+            long=True,
+            then=then,
+        )
 
 
 def refuse(c: Connection) -> None:

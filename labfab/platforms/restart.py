@@ -43,7 +43,9 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
                 if boot_id(host, login) != before:
                     return
             time.sleep(1)
-    raise SetupError(f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console")
+    raise SetupError(
+        f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console"
+    )
 
 
 def boot_id(host: Host, login: Login) -> str:

@@ -56,7 +56,9 @@ def items(listed: str) -> list[Item]:
             found.append(Item(name[1], False))
         elif found and line.lstrip().startswith("Title: "):
             release = re.match(RELEASE, line)
-            found[-1] = found[-1]._replace(restart="Action: restart" in line, release=release[1] if release else "")
+            found[-1] = found[-1]._replace(
+                restart="Action: restart" in line, release=release[1] if release else ""
+            )
     return found
 
 
@@ -80,10 +82,19 @@ def upgrade(c: Connection) -> None:
     quiet = [item.label for item in found if not item.restart]
     if quiet:
         command = INSTALL + " %s" * len(quiet) + " && " + LIST
-        change(c, command, *quiet, why=f"install {', '.join(quiet)}", long=True, then={"updates.listed": "", "upgrades.pending": "0"})
+        change(
+            c,
+            command,
+            *quiet,
+            why=f"install {', '.join(quiet)}",
+            long=True,
+            then={"updates.listed": "", "upgrades.pending": "0"},
+        )
         left = {item.label for item in items(facts(c).updates.listed)} & set(quiet)
         if left:
-            console.warn(f"{', '.join(sorted(left))} did not install: /var/log/install.log there tells why")
+            console.warn(
+                f"{', '.join(sorted(left))} did not install: /var/log/install.log there tells why"
+            )
     restarting = [item.label for item in found if item.restart]
     if restarting:
         install_and_restart(c, restarting)
@@ -92,23 +103,37 @@ def upgrade(c: Connection) -> None:
 def wanted(c: Connection, found: list[Item]) -> tuple[list[Item], list[str]]:
     """Part the updates of the macOS that runs, and its programs, from the labels of another macOS."""
     runs = facts(c).system.version.partition(".")[0]
-    return [item for item in found if item.release in ("", runs)], [item.label for item in found if item.release not in ("", runs)]
+    return [item for item in found if item.release in ("", runs)], [
+        item.label for item in found if item.release not in ("", runs)
+    ]
 
 
 def install_and_restart(c: Connection, labels: list[str]) -> None:
     """Install what ends in a restart, or tell who has to."""
     label, names, words = Host.of(c).label, ", ".join(labels), " ".join(map(shlex.quote, labels))
     if not Settings.of(c).reboot:
-        console.note(f"{names} waits, for it needs a restart: set reboot: true when nothing is running there")
+        console.note(
+            f"{names} waits, for it needs a restart: set reboot: true when nothing is running there"
+        )
         return
     refuse_filevault(c, f"install {names}")
     if facts(c).system.machine == "arm64":
-        by_hand = f"ssh -t {label} {shlex.quote(f'sudo softwareupdate -i -R {words} --user {c.user}')}"
-        console.warn(f"{names} waits: on Apple silicon it takes the password of an owner of the disk: {by_hand}")
+        by_hand = (
+            f"ssh -t {label} {shlex.quote(f'sudo softwareupdate -i -R {words} --user {c.user}')}"
+        )
+        console.warn(
+            f"{names} waits: on Apple silicon it takes the password of an owner of the disk: {by_hand}"
+        )
         return
     before = facts(c).system.boot_id
     with contextlib.suppress(ConnectionLost):  # the restart may be quicker than the answer
-        change(c, INSTALL + RESTARTING + " %s" * len(labels), *labels, why=f"install {names} and restart", long=True)
+        change(
+            c,
+            INSTALL + RESTARTING + " %s" * len(labels),
+            *labels,
+            why=f"install {names} and restart",
+            long=True,
+        )
     if not Host.of(c).planning:
         wait_for_boot(Host.of(c), before, patience=2 * HOUR)
         change(c, LIST, why=LOOK, long=True)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MAIN = "/etc/ssh/sshd_config"
 CHECK = '/usr/sbin/sshd -t -f "$NEW"'
-HEAD = "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
+HEAD = (
+    "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
+)
 
 Options = Mapping[str, str | Sequence[str]]
 
@@ -34,12 +36,24 @@ def write(c: Connection, place: str, include: str, options: Options, why: str) -
     have = facts(c).ssh
     read_folder(c, have.main, include)
     old = have.drop_in.content.splitlines() if have.drop_in else []
-    ours = [f"{option} {one}" for option, value in options.items() for one in ([value] if isinstance(value, str) else value)]
+    ours = [
+        f"{option} {one}"
+        for option, value in options.items()
+        for one in ([value] if isinstance(value, str) else value)
+    ]
     names = {option.lower() for option in options}
     # Ours first: the first value wins, and what follows a Match line holds for that match only.
     kept = [line for line in old if line != HEAD.rstrip() and keyword(line) not in names]
     text = HEAD + "".join(f"{line}\n" for line in [*ours, *kept])
-    put(c, place, text, why=why, old=have.drop_in, check=CHECK, then=as_file("ssh.drop_in", text, "644", "root") | effect(have, options))
+    put(
+        c,
+        place,
+        text,
+        why=why,
+        old=have.drop_in,
+        check=CHECK,
+        then=as_file("ssh.drop_in", text, "644", "root") | effect(have, options),
+    )
 
 
 def keyword(line: str) -> str:
@@ -50,7 +64,9 @@ def keyword(line: str) -> str:
 def read_folder(c: Connection, main: File | None, include: str) -> None:
     """Let sshd read the folder of that file, where its main file was kept from an older release."""
     folder = include.split()[1]
-    if main and not any(keyword(line) == "include" and folder in line for line in main.content.splitlines()):
+    if main and not any(
+        keyword(line) == "include" and folder in line for line in main.content.splitlines()
+    ):
         text = f"{include}\n{main.content}"
         put(c, MAIN, text, why="let sshd read sshd_config.d", old=main, mode=main.mode, check=CHECK)
 

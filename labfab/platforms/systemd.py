@@ -49,7 +49,9 @@ if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.ser
 def refuse(c: Connection) -> None:
     """Stop where there is none."""
     if not facts(c).system.systemd:
-        raise SetupError(f"{Host.of(c).label}: systemd does not run there, so lab.start with tmux is the way")
+        raise SetupError(
+            f"{Host.of(c).label}: systemd does not run there, so lab.start with tmux is the way"
+        )
 
 
 def text(c: Connection) -> str:
@@ -61,18 +63,34 @@ def install(c: Connection) -> None:
     """Write the unit and have it started at every boot."""
     account = facts(c).accounts[Settings.of(c).jupyter_user]
     put(
-        c, f"{account.home}/.config/systemd/user/jupyter.service", text(c), why="write JupyterLab's unit", old=facts(c).lab.unit,
-        owner=account.name, then=as_file("lab.unit", text(c), "644", account.name),
-    )  # fmt: skip
+        c,
+        f"{account.home}/.config/systemd/user/jupyter.service",
+        text(c),
+        why="write JupyterLab's unit",
+        old=facts(c).lab.unit,
+        owner=account.name,
+        then=as_file("lab.unit", text(c), "644", account.name),
+    )
     change(
-        c, ENABLE, user=account.name, why="have systemd start JupyterLab at boot",
-        undo=("service disable %s", account.name), then={"lab.service": "yes", "lab.session": None},
-    )  # fmt: skip
+        c,
+        ENABLE,
+        user=account.name,
+        why="have systemd start JupyterLab at boot",
+        undo=("service disable %s", account.name),
+        then={"lab.service": "yes", "lab.session": None},
+    )
 
 
 def start(c: Connection) -> None:
     account = Settings.of(c).jupyter_user
-    change(c, SYSTEMCTL, "start", user=account, why="start JupyterLab", undo=("service stop %s", account))
+    change(
+        c,
+        SYSTEMCTL,
+        "start",
+        user=account,
+        why="start JupyterLab",
+        undo=("service stop %s", account),
+    )
 
 
 def stop(c: Connection) -> None:
@@ -82,6 +100,9 @@ def stop(c: Connection) -> None:
 def remove(c: Connection) -> None:
     """Take the unit away."""
     change(
-        c, REMOVE, user=Settings.of(c).jupyter_user, why="let systemd no longer start JupyterLab",
+        c,
+        REMOVE,
+        user=Settings.of(c).jupyter_user,
+        why="let systemd no longer start JupyterLab",
         then={"lab.service": None, "lab.unit.stat": None, "lab.api": None},
-    )  # fmt: skip
+    )

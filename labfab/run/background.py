@@ -45,7 +45,14 @@ class Beside(threading.Thread):
 class Stage(Beside):
     """Work of a stage ahead of its turn, in a second root shell of the host."""
 
-    def __init__(self, c: Connection, do: Callable[[Connection], object], group: str, step: int, needs: Sequence[Stage] = ()) -> None:
+    def __init__(
+        self,
+        c: Connection,
+        do: Callable[[Connection], object],
+        group: str,
+        step: int,
+        needs: Sequence[Stage] = (),
+    ) -> None:
         """Begin once what it needs has ended. group, step: what the journal files it under, and whose turn it is done ahead of."""
         self.main, self.twin, self.needs = Host.of(c), twin(c), needs
         made = Host.of(self.twin)
@@ -84,7 +91,14 @@ class Stage(Beside):
 def twin(c: Connection) -> Connection:
     """The same host with facts of its own, over the same connection."""
     host = Host.of(c)
-    new = Connection(c.host, user=c.user, port=c.port, config=c.config, gateway=c.gateway, connect_timeout=c.connect_timeout)
+    new = Connection(
+        c.host,
+        user=c.user,
+        port=c.port,
+        config=c.config,
+        gateway=c.gateway,
+        connect_timeout=c.connect_timeout,
+    )
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
     made = vars(new)["_labfab"] = Host(new)
     made.label, made.depth, made.resumed = host.label, host.depth, True
@@ -96,7 +110,9 @@ def open_shell(c: Connection, main: Host) -> bool:
     """Start the twin's shell by the claim and the sudo password of the run; False where the host grants none."""
     made = Host.of(c)
     try:
-        made.shell = made.remember(Shell(c.transport, made.label, main.sudo_password), main.sudo_password)
+        made.shell = made.remember(
+            Shell(c.transport, made.label, main.sudo_password), main.sudo_password
+        )
         made.claim.join(made.shell)
     except (*BROKEN, WrongSudoPassword):
         return False

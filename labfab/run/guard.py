@@ -61,18 +61,31 @@ class Window:
         want, have = Settings.of(self.c), facts(self.c).accounts
         accounts = [have[name] for name in {self.c.user, want.user, want.lab_user} if name in have]
         given = {
-            "PATHS": " ".join([*platform(self.c).guarded_files(self.c), *(f"{account.home}/.ssh/authorized_keys" for account in accounts)]),
-            "FOLDERS": " ".join(f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")),
+            "PATHS": " ".join(
+                [
+                    *platform(self.c).guarded_files(self.c),
+                    *(f"{account.home}/.ssh/authorized_keys" for account in accounts),
+                ]
+            ),
+            "FOLDERS": " ".join(
+                f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")
+            ),
             "RUN_SSHD": platform(self.c).run_sshd(self.c),
             "SECONDS_LEFT": want.revert_after,
             "WHY": self.why,
         }
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
-        answer = run(self.c, f"{lay_out(Host.of(self.c))}{values} sh {FOLDER}/guard.sh arm {self.id}")
+        answer = run(
+            self.c, f"{lay_out(Host.of(self.c))}{values} sh {FOLDER}/guard.sh arm {self.id}"
+        )
         if not answer.ok:
             self.armed_at = 0.0
-            raise SetupError(failure(Host.of(self.c).label, "prepare the way back, so nothing was changed", answer))
+            raise SetupError(
+                failure(
+                    Host.of(self.c).label, "prepare the way back, so nothing was changed", answer
+                )
+            )
 
     @property
     def patience(self) -> int:
@@ -85,7 +98,9 @@ class Window:
             return
         self.confirming = True
         if not run(self.c, f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
-            raise SetupError("the proof came too late, the host has taken the change back: raise revert_after (seconds)")
+            raise SetupError(
+                "the proof came too late, the host has taken the change back: raise revert_after (seconds)"
+            )
 
     def revert(self) -> str:
         """See to it that the host is as before, and say how that was found out."""
@@ -98,7 +113,9 @@ class Window:
         with console.working(host.label, "wait until the host has taken the change back"):
             answer = self.insist()
             if answer.code == KEPT and self.confirming:
-                return "; the line broke at the end only: the host has kept the change, it was proven"
+                return (
+                    "; the line broke at the end only: the host has kept the change, it was proven"
+                )
             del host.changes[self.first :]
             prove(self.c, host.login)
         run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
@@ -111,10 +128,16 @@ class Window:
         while True:
             try:
                 # Sent whole: on the host it may be gone by now.
-                return run(self.c, f"sh -c {shlex.quote(script(Host.of(self.c)))} guard.sh revert asked {self.id}", ANSWER)
+                return run(
+                    self.c,
+                    f"sh -c {shlex.quote(script(Host.of(self.c)))} guard.sh revert asked {self.id}",
+                    ANSWER,
+                )
             except BROKEN as error:
                 if time.monotonic() > until:
-                    raise SetupError(f"the old login does not answer either ({error}): look at the host's console") from None
+                    raise SetupError(
+                        f"the old login does not answer either ({error}): look at the host's console"
+                    ) from None
             Host.of(self.c).close()
             time.sleep(1)
 
@@ -128,7 +151,16 @@ def script(host: Host) -> str:
 def lay_out(host: Host) -> str:
     """Shell text that puts the host's half in its place."""
     above = FOLDER.rpartition("/")[0]
-    return LAY_OUT % (FOLDER, FOLDER, FOLDER, above, FOLDER, shlex.quote(script(host)), FOLDER, FOLDER)
+    return LAY_OUT % (
+        FOLDER,
+        FOLDER,
+        FOLDER,
+        above,
+        FOLDER,
+        shlex.quote(script(host)),
+        FOLDER,
+        FOLDER,
+    )
 
 
 def run(c: Connection, script: str, timeout: float = 120) -> Result:
@@ -142,21 +174,31 @@ def settle(c: Connection) -> None:
     if have.armed or have.reverted:
         host.forget()
     if have.armed:
-        console.warn(f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now")
+        console.warn(
+            f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now"
+        )
         done = run(c, f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
             raise SetupError(
                 f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there"
             )
     elif have.reverted:
-        when = {"deadline": "because no fresh login proved it", "boot": "when it booted", "asked": "when asked"}
-        console.warn(f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}")
+        when = {
+            "deadline": "because no fresh login proved it",
+            "boot": "when it booted",
+            "asked": "when asked",
+        }
+        console.warn(
+            f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}"
+        )
     if have.armed or have.reverted:
         run(c, f"rm -f {REVERTED}")
 
 
 @contextlib.contextmanager
-def guarded(c: Connection, why: str, login: Login | None = None, always: bool = False) -> Iterator[None]:
+def guarded(
+    c: Connection, why: str, login: Login | None = None, always: bool = False
+) -> Iterator[None]:
     """Keep a change to access only when a fresh login proves it.
 
     why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
@@ -173,7 +215,10 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
             prove(c, login or host.login)
             window.disarm()
     except BROKEN as error:
-        problem = str(error).removeprefix(f"{host.label}: ").removeprefix(f"could not {why}: ") or type(error).__name__
+        problem = (
+            str(error).removeprefix(f"{host.label}: ").removeprefix(f"could not {why}: ")
+            or type(error).__name__
+        )
         try:
             after = window.revert()
         except BROKEN as worse:
@@ -181,7 +226,9 @@ def guarded(c: Connection, why: str, login: Login | None = None, always: bool = 
         raise SetupError(f"{host.label}: could not {why}: {problem}{after}") from None
     except KeyboardInterrupt:
         if window.armed_at:
-            console.warn(f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most")
+            console.warn(
+                f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most"
+            )
         raise
     finally:
         host.window = outer
@@ -221,11 +268,15 @@ def prove(c: Connection, login: Login) -> None:
         except NoSession as error:
             raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
-            raise SetupError(f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}") from None
+            raise SetupError(
+                f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}"
+            ) from None
         except GONE as error:
             raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
         except WrongSudoPassword:
-            raise SetupError(f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD") from None
+            raise SetupError(
+                f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD"
+            ) from None
         finally:
             new.close()
 
@@ -233,7 +284,9 @@ def prove(c: Connection, login: Login) -> None:
 def open_forward(transport: paramiko.Transport, port: int) -> None:
     """See that sshd lets a forward be opened; that nothing may listen on loopback there is another matter."""
     try:
-        transport.open_channel("direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10).close()
+        transport.open_channel(
+            "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10
+        ).close()
     except paramiko.ChannelException as error:
         if error.code != CONNECT_FAILED:
             raise
@@ -243,5 +296,7 @@ def sudo_password(c: Connection, user: str) -> str | None:
     """The password that sudo wants from this account, where it is known."""
     if user == c.user and Host.of(c).sudo_password:
         return Host.of(c).sudo_password
-    known = secrets.take_from_environment("sudo-password") or secrets.load(alias_of(c, Settings.of(c)), "sudo-password")
+    known = secrets.take_from_environment("sudo-password") or secrets.load(
+        alias_of(c, Settings.of(c)), "sudo-password"
+    )
     return known.reveal() if known else None

@@ -48,7 +48,9 @@ def recall(c: Context) -> None:
     name = files.load(note).decode(errors="replace").strip()
     path = sources.CONFIG / f"{name}.yaml" if "/" not in name else Path(name)
     if not path.is_file():
-        raise SetupError(f"{alias}: was set up with the recipe {name}, which is gone: give one with -f, or delete {note}")
+        raise SetupError(
+            f"{alias}: was set up with the recipe {name}, which is gone: give one with -f, or delete {note}"
+        )
     load(c, path)
 
 

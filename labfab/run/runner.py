@@ -43,7 +43,9 @@ class Walk:
         self.c, self.tasks = c, dict(stages)
         self.steps = {name: step for step, name in enumerate(self.tasks, Host.of(c).step + 1)}
         self.to_come = set(self.tasks)
-        self.waiting = {name: ahead[name] for name in self.tasks if name in ahead and not Host.of(c).planning}
+        self.waiting = {
+            name: ahead[name] for name in self.tasks if name in ahead and not Host.of(c).planning
+        }
         self.running: dict[str, Stage] = {}
         self.took: list[Took] = []
 
@@ -70,7 +72,9 @@ class Walk:
                 del self.waiting[name]
                 if ahead.due(self.c):
                     needs = [self.running[other] for other in ahead.needs if other in self.running]
-                    self.running[name] = Stage(self.c, ahead.do, self.tasks[name].group, self.steps[name], needs)
+                    self.running[name] = Stage(
+                        self.c, ahead.do, self.tasks[name].group, self.steps[name], needs
+                    )
 
     def stop(self, error: Exception) -> None:
         """Let what was begun ahead come to its end, and tell at once why nothing else will be begun."""
@@ -125,4 +129,6 @@ def told(took: Sequence[Took]) -> Iterator[str]:
     long = [one for one in took if one.seconds >= 0.1]
     yield ", ".join(f"{one.name} {console.duration(one.seconds)}" for one in long if not one.beside)
     if any(one.beside for one in long):
-        yield "beside these: " + ", ".join(f"{one.name} {console.duration(one.seconds)}" for one in long if one.beside)
+        yield "beside these: " + ", ".join(
+            f"{one.name} {console.duration(one.seconds)}" for one in long if one.beside
+        )

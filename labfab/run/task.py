@@ -29,7 +29,14 @@ def namespace(module: str) -> str:
 class HostTask(Task):
     """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
 
-    def __init__(self, *args: Any, reads: bool = False, dials: bool = False, first: Begun | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        reads: bool = False,
+        dials: bool = False,
+        first: Begun | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Make a task.
 
         reads: it changes nothing by nature, so it does not tell that nothing was changed. dials: it opens the
@@ -45,7 +52,9 @@ class HostTask(Task):
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(c, Connection):
-            raise SetupError(f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …")
+            raise SetupError(
+                f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …"
+            )
         host = self.meet(c, kwargs.get("recipe", ""))
         with self.counted(host):
             if self.first and host.depth == 1 and not host.planning:

@@ -12,7 +12,16 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from invoke import Context
 
@@ -25,7 +34,20 @@ if TYPE_CHECKING:
 # \Z and not $, which lets a newline follow. useradd(8) allows more, but these never need quoting and never begin like an option.
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
 # systemd, cron or packages own these; taking one over would hand Lab their files.
-RESERVED = {"root", "daemon", "bin", "sys", "nobody", "www-data", "sshd", "mail", "backup", "man", "games", "sync"}
+RESERVED = {
+    "root",
+    "daemon",
+    "bin",
+    "sys",
+    "nobody",
+    "www-data",
+    "sshd",
+    "mail",
+    "backup",
+    "man",
+    "games",
+    "sync",
+}
 
 # A DNS name or an address, as it stands in a URL's host and in a certificate.
 NAME = r"^(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.|\Z))+(?<!\.)\Z|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z"
@@ -47,10 +69,15 @@ class Settings(NamedTuple):
 
     user: Annotated[str, doc("Account with sudo that you log in as", pattern=ACCOUNT)] = "lab"
     lab_user: Annotated[
-        str, doc("Account without sudo that runs JupyterLab; empty: `user` runs it", pattern=rf"{ACCOUNT}|^\Z")
+        str,
+        doc(
+            "Account without sudo that runs JupyterLab; empty: `user` runs it",
+            pattern=rf"{ACCOUNT}|^\Z",
+        ),
     ] = ""
     sudo: Annotated[
-        Literal["password", "nopasswd"], doc("`password`: sudo asks for one (generated if you give none)")
+        Literal["password", "nopasswd"],
+        doc("`password`: sudo asks for one (generated if you give none)"),
     ] = "password"
 
     alias: Annotated[
@@ -61,31 +88,51 @@ class Settings(NamedTuple):
         ),
     ] = DEFAULT_ALIAS
     identity: Annotated[
-        str, doc("Your private key; empty: ~/.ssh/id_ed25519, id_ecdsa or id_rsa, else a new ~/.ssh/id_ed25519")
+        str,
+        doc(
+            "Your private key; empty: ~/.ssh/id_ed25519, id_ecdsa or id_rsa, else a new ~/.ssh/id_ed25519"
+        ),
     ] = ""
     public_keys: Annotated[
         list[str], doc("More public keys that may log in: files or `ssh-ed25519 AAAA…` lines")
     ] = []
     host_key: Annotated[
-        str, doc("Fingerprint the host must show at the first contact", pattern=r"^(SHA256:[A-Za-z0-9+/]{43})?\Z")
+        str,
+        doc(
+            "Fingerprint the host must show at the first contact",
+            pattern=r"^(SHA256:[A-Za-z0-9+/]{43})?\Z",
+        ),
     ] = ""
     connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
 
     revert_after: Annotated[
-        int, doc("Seconds after which the host takes a change to its access back, unless a fresh login proves it", ge=5, le=3600)
+        int,
+        doc(
+            "Seconds after which the host takes a change to its access back, unless a fresh login proves it",
+            ge=5,
+            le=3600,
+        ),
     ] = 60
-    parallel: Annotated[int, doc("Hosts to work on at the same time, with -H a,b,c; 1: one by one", ge=1, le=300)] = 10
+    parallel: Annotated[
+        int, doc("Hosts to work on at the same time, with -H a,b,c; 1: one by one", ge=1, le=300)
+    ] = 10
     recap: Annotated[
-        Literal["table", "json"], doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md")
+        Literal["table", "json"],
+        doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md"),
     ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
-    update_max_age: Annotated[int, doc("Hours for which the package lists count as fresh", ge=0)] = 24
+    update_max_age: Annotated[
+        int, doc("Hours for which the package lists count as fresh", ge=0)
+    ] = 24
     reboot: Annotated[bool, doc("Reboot by itself when an upgrade asks for it")] = False
 
     ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
     restrict_logins: Annotated[
-        bool, doc("macOS: let in over SSH only administrators, JupyterLab's account and who is on Remote Login's list already")
+        bool,
+        doc(
+            "macOS: let in over SSH only administrators, JupyterLab's account and who is on Remote Login's list already"
+        ),
     ] = True
     close_port_22: Annotated[
         bool,
@@ -94,12 +141,20 @@ class Settings(NamedTuple):
             "over SSH at port 22 only, so then it needs somebody at its keyboard"
         ),
     ] = False
-    keep_awake: Annotated[bool, doc("macOS: keep the Mac from sleeping, have it wake for the network and start after a power cut")] = False
+    keep_awake: Annotated[
+        bool,
+        doc(
+            "macOS: keep the Mac from sleeping, have it wake for the network and start after a power cut"
+        ),
+    ] = False
     firewall: Annotated[bool, doc("Switch ufw on")] = True
-    open_ports: Annotated[list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to let in besides SSH")] = []
+    open_ports: Annotated[
+        list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to let in besides SSH")
+    ] = []
 
     python: Annotated[
-        Literal["miniforge", "anaconda", "miniconda", "venv"], doc("Where Python and JupyterLab come from")
+        Literal["miniforge", "anaconda", "miniconda", "venv"],
+        doc("Where Python and JupyterLab come from"),
     ] = "miniforge"
     python_version: Annotated[
         str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*\Z")
@@ -118,43 +173,73 @@ class Settings(NamedTuple):
         bool, doc("You accept Anaconda's terms of service (organisations over 200 people pay)")
     ] = False
 
-    lab_port: Annotated[int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)] = 9999
+    lab_port: Annotated[
+        int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)
+    ] = 9999
     listen: Annotated[
         Literal["tcp", "socket"],
-        doc("`tcp`: JupyterLab listens at `lab_port`; `socket`: on a Unix socket that only its account can open, and at no port"),
+        doc(
+            "`tcp`: JupyterLab listens at `lab_port`; `socket`: on a Unix socket that only its account can open, and at no port"
+        ),
     ] = "tcp"
     local_port: Annotated[int, doc("Port of the tunnel on your laptop", ge=1024, le=65535)] = 9000
     root_dir: Annotated[
-        str, doc("Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z")
+        str,
+        doc(
+            "Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z"
+        ),
     ] = "notebooks"
     base_url: Annotated[
-        str, doc("Path that JupyterLab lives under, with / at both ends", pattern=r"^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*\Z")
+        str,
+        doc(
+            "Path that JupyterLab lives under, with / at both ends",
+            pattern=r"^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*\Z",
+        ),
     ] = "/"
     start_command: Annotated[
-        str, doc("Command for the host's shell that starts JupyterLab; empty: none", pattern=r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z")
+        str,
+        doc(
+            "Command for the host's shell that starts JupyterLab; empty: none",
+            pattern=r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z",
+        ),
     ] = ""
     jupyter_options: Annotated[
-        dict[str, dict[str, Any]], doc("More options for jupyter_server_config.json, e.g. {ServerApp: {…}}")
+        dict[str, dict[str, Any]],
+        doc("More options for jupyter_server_config.json, e.g. {ServerApp: {…}}"),
     ] = {}
 
     publish: Annotated[
         Literal["tunnel", "https", "apache"],
-        doc("`tunnel`: reached through SSH only; `https`: JupyterLab serves TLS at `lab_port` to everybody; `apache`: Apache does at 443"),
+        doc(
+            "`tunnel`: reached through SSH only; `https`: JupyterLab serves TLS at `lab_port` to everybody; `apache`: Apache does at 443"
+        ),
     ] = "tunnel"
     names: Annotated[
         list[Annotated[str, within(pattern=NAME)]],
-        doc("DNS names and addresses that browsers reach a published JupyterLab by; empty: the address you connect to"),
+        doc(
+            "DNS names and addresses that browsers reach a published JupyterLab by; empty: the address you connect to"
+        ),
     ] = []
     certificate: Annotated[
-        Literal["self-signed", "letsencrypt"], doc("Who vouches for a published JupyterLab: a CA of its own, or Let's Encrypt")
+        Literal["self-signed", "letsencrypt"],
+        doc("Who vouches for a published JupyterLab: a CA of its own, or Let's Encrypt"),
     ] = "self-signed"
-    email: Annotated[str, doc("Where Let's Encrypt writes to", pattern=r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z")] = ""
+    email: Annotated[
+        str, doc("Where Let's Encrypt writes to", pattern=r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z")
+    ] = ""
     acme_server: Annotated[
-        str, doc("Another ACME server than Let's Encrypt: `staging`, or the URL of its directory", pattern=r"^(staging|https://[^\s'\"]+)?\Z")
+        str,
+        doc(
+            "Another ACME server than Let's Encrypt: `staging`, or the URL of its directory",
+            pattern=r"^(staging|https://[^\s'\"]+)?\Z",
+        ),
     ] = ""
     webroot: Annotated[
         str,
-        doc("Folder that the host's web server serves at port 80, for Let's Encrypt, if it is not Apache", pattern=r"^(/[^\x00-\x1f]*)?\Z"),
+        doc(
+            "Folder that the host's web server serves at port 80, for Let's Encrypt, if it is not Apache",
+            pattern=r"^(/[^\x00-\x1f]*)?\Z",
+        ),
     ] = ""
 
     @property
@@ -186,7 +271,9 @@ class Settings(NamedTuple):
     def public_ports(self) -> list[int]:
         """The TCP ports that a published JupyterLab needs; Let's Encrypt asks at port 80."""
         ports = {"tunnel": set(), "https": {self.lab_port}, "apache": {80, 443}}[self.publish]
-        return sorted(ports | ({80} if self.published and self.certificate == "letsencrypt" else set()))
+        return sorted(
+            ports | ({80} if self.published and self.certificate == "letsencrypt" else set())
+        )
 
     def reached_by(self, address: str) -> list[str]:
         """The names and addresses that a certificate must have, the main one first; *address* is the one you connect to."""
@@ -225,7 +312,9 @@ class Settings(NamedTuple):
                 values.update(checked(layer.values, layer.place))
             else:
                 look_over(layer)
-        values.update(checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
+        values.update(
+            checked({k: v for k, v in flags.items() if v is not None}, "the command line")
+        )
         settings = cls(**values)
         # The session of this login knows what the host is, once that has been asked.
         on_macos = getattr(vars(c).get("_labfab"), "kernel", "") == "Darwin"
@@ -241,7 +330,13 @@ def is_address(name: str) -> bool:
     return True
 
 
-IN_WORDS = {"array": "a list", "object": "keys with values", "int": "a whole number", "bool": "true or false", "str": "text"}
+IN_WORDS = {
+    "array": "a list",
+    "object": "keys with values",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+}
 OF_A_RUN = ("parallel", "recap")
 SEEN: set[str] = set()
 
@@ -255,7 +350,11 @@ def types() -> dict[str, Any]:
 @cache
 def structured() -> set[str]:
     """The settings that are lists or mappings."""
-    return {name for name, hint in types().items() if get_origin(getattr(hint, "__origin__", None)) in (list, dict)}
+    return {
+        name
+        for name, hint in types().items()
+        if get_origin(getattr(hint, "__origin__", None)) in (list, dict)
+    }
 
 
 def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -277,7 +376,9 @@ def convert(key: str, value: Any, place: str) -> Any:
     if key in OF_A_RUN and f", {HOSTS}: " in place:
         raise SetupError(f"{place}: {key} holds for a whole run: write it above `{HOSTS}:`")
     if key not in Settings._fields:
-        raise SetupError(f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all")
+        raise SetupError(
+            f"{place}: unknown setting {key!r}{nearest(key)}; docs/settings.md lists them all"
+        )
     import msgspec
 
     try:
@@ -285,7 +386,9 @@ def convert(key: str, value: Any, place: str) -> Any:
     except (msgspec.ValidationError, TypeError) as error:
         raise SetupError(f"{place}: {key} cannot be {value!r}: {reason(key, error)}") from None
     if key in ("user", "lab_user") and found in RESERVED:
-        raise SetupError(f"{place}: {key} cannot be {found!r}: choose an account of your own, e.g. lab")
+        raise SetupError(
+            f"{place}: {key} cannot be {found!r}: choose an account of your own, e.g. lab"
+        )
     return found
 
 
@@ -298,7 +401,11 @@ def reason(key: str, error: Exception) -> str:
         return "write true or false"
     if "regex" not in str(error):
         words = re.sub(r" - at `\$.*", "", str(error)).replace("`", "").lower()
-        return re.sub(r"\b(array|object|int|bool|str)\b", lambda word: IN_WORDS[word[0]], words.partition(", got")[0])
+        return re.sub(
+            r"\b(array|object|int|bool|str)\b",
+            lambda word: IN_WORDS[word[0]],
+            words.partition(", got")[0],
+        )
     if key in ("user", "lab_user"):
         return "an account name has small letters, digits, - and _, at most 32, and begins with a letter"
     return "see docs/settings.md for what is allowed"
@@ -314,22 +421,34 @@ def nearest(key: str) -> str:
 def consistent(settings: Settings) -> Settings:
     """Refuse values that are right alone but not together."""
     if settings.user == settings.lab_user:
-        raise SetupError("lab_user must be another account than user: leave it empty to run Lab as user")
-    if settings.ssh_port == settings.lab_port or (settings.lab_port in settings.open_ports and settings.publish != "https"):
-        raise SetupError(f"lab_port {settings.lab_port} must stay private: give ssh_port or open_ports another number")
+        raise SetupError(
+            "lab_user must be another account than user: leave it empty to run Lab as user"
+        )
+    if settings.ssh_port == settings.lab_port or (
+        settings.lab_port in settings.open_ports and settings.publish != "https"
+    ):
+        raise SetupError(
+            f"lab_port {settings.lab_port} must stay private: give ssh_port or open_ports another number"
+        )
     if settings.published and settings.sudo == "nopasswd":
         raise SetupError(
             f"publish: {settings.publish} with sudo: nopasswd would give root to whoever gets into JupyterLab: leave sudo at password"
         )
     if settings.lab_socket and settings.published:
-        raise SetupError(f"listen: socket keeps JupyterLab to the tunnel: leave listen at tcp, or publish ({settings.publish}) at tunnel")
+        raise SetupError(
+            f"listen: socket keeps JupyterLab to the tunnel: leave listen at tcp, or publish ({settings.publish}) at tunnel"
+        )
     if settings.lab_socket and settings.lab_user:
-        raise SetupError("listen: socket lets in the account that runs JupyterLab alone, and you log in as another: leave lab_user empty")
+        raise SetupError(
+            "listen: socket lets in the account that runs JupyterLab alone, and you log in as another: leave lab_user empty"
+        )
     for name in settings.names:
         if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):
             raise SetupError(f"names: {name} looks like an address and is none: correct it")
     if settings.ssh_port in settings.public_ports:
-        raise SetupError(f"ssh_port {settings.ssh_port} is what browsers come in by (publish: {settings.publish}): choose another")
+        raise SetupError(
+            f"ssh_port {settings.ssh_port} is what browsers come in by (publish: {settings.publish}): choose another"
+        )
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read https://www.anaconda.com/legal first "

@@ -26,7 +26,14 @@ CONFIG = next((d for d in (PACKAGE / "config", PACKAGE.parent / "config") if d.i
 HOSTS = "hosts"  # under `lab:`, what holds for single hosts
 DEFAULT_ALIAS = "homelab"
 # LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
-NOT_SETTINGS = {"LOGIN_PASSWORD", "SUDO_PASSWORD", "JUPYTER_PASSWORD", "CA_PASSPHRASE", "RECIPE", "DEBUG"}
+NOT_SETTINGS = {
+    "LOGIN_PASSWORD",
+    "SUDO_PASSWORD",
+    "JUPYTER_PASSWORD",
+    "CA_PASSPHRASE",
+    "RECIPE",
+    "DEBUG",
+}
 
 
 class Layer(NamedTuple):
@@ -60,13 +67,20 @@ def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for level in ("collection", "system", "user", "project", "runtime", "overrides"):
         found = getattr(c.config, f"_{level}", None) or {}
         if found.get("lab") is not None:
-            yield getattr(c.config, f"_{level}_path", None) or f"the {level} configuration", found["lab"]
+            yield (
+                getattr(c.config, f"_{level}_path", None) or f"the {level} configuration",
+                found["lab"],
+            )
     yield from recipe()
 
 
 def general(values: Any) -> Any:
     """What a file says of all hosts."""
-    return {key: value for key, value in values.items() if key != HOSTS} if isinstance(values, Mapping) else values
+    return (
+        {key: value for key, value in values.items() if key != HOSTS}
+        if isinstance(values, Mapping)
+        else values
+    )
 
 
 def of_hosts(place: str, values: Any, names: Collection[str]) -> Iterator[Layer]:
@@ -74,11 +88,19 @@ def of_hosts(place: str, values: Any, names: Collection[str]) -> Iterator[Layer]
     section = values.get(HOSTS) if isinstance(values, Mapping) else None
     if section is None:
         return
-    if not isinstance(section, Mapping) or not all(isinstance(held, Mapping | None) for held in section.values()):
-        raise SetupError(f"{place}: `{HOSTS}:` must hold names or patterns of hosts, each with its settings below it")
+    if not isinstance(section, Mapping) or not all(
+        isinstance(held, Mapping | None) for held in section.values()
+    ):
+        raise SetupError(
+            f"{place}: `{HOSTS}:` must hold names or patterns of hosts, each with its settings below it"
+        )
     named = {str(name): held or {} for name, held in section.items()}
     for wanted in sorted(named, key=lambda name: not is_pattern(name)):
-        yield Layer(f"{place}, {HOSTS}: {wanted}", named[wanted], any(fnmatchcase(name, wanted) for name in names))
+        yield Layer(
+            f"{place}, {HOSTS}: {wanted}",
+            named[wanted],
+            any(fnmatchcase(name, wanted) for name in names),
+        )
 
 
 def is_pattern(name: str) -> bool:
@@ -87,20 +109,29 @@ def is_pattern(name: str) -> bool:
 
 def alias_in(found: list[tuple[str, Any]]) -> str:
     """The lab that is meant where no host is given."""
-    named = [values["alias"] for _, values in found if isinstance(values, Mapping) and "alias" in values]
+    named = [
+        values["alias"] for _, values in found if isinstance(values, Mapping) and "alias" in values
+    ]
     return os.environ.get("LABFAB_ALIAS") or str([DEFAULT_ALIAS, *named][-1])
 
 
 def project_file(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Read `lab:` from invoke.yaml beside the fabfile, which `fab` itself ignores."""
     folder = getattr(c.config, "_project_prefix", None) or os.getcwd()
-    yield from project_file_in(folder, tuple(state(Path(folder, f"invoke.{kind}")) for kind in ("yaml", "yml", "json", "py")))
+    yield from project_file_in(
+        folder,
+        tuple(state(Path(folder, f"invoke.{kind}")) for kind in ("yaml", "yml", "json", "py")),
+    )
 
 
 @functools.lru_cache(8)
 def project_file_in(folder: str, _: tuple) -> list[tuple[str, Mapping[str, Any]]]:
     """Read it once, for every stage of every host asks; until one of these files is another."""
-    return list(yaml_file(Config(project_location=folder, lazy=True), "load_project", "_project", "invoke.yaml"))
+    return list(
+        yaml_file(
+            Config(project_location=folder, lazy=True), "load_project", "_project", "invoke.yaml"
+        )
+    )
 
 
 def state(path: Path) -> tuple[int, ...]:
@@ -117,7 +148,9 @@ def recipe() -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not name:
         return
     path = recipe_path(name, "LABFAB_RECIPE")
-    yield from yaml_file(Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path))
+    yield from yaml_file(
+        Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path)
+    )
 
 
 def recipe_path(name: str, place: str) -> Path:
@@ -129,7 +162,9 @@ def recipe_path(name: str, place: str) -> Path:
     return path
 
 
-def yaml_file(config: Config, load: str, level: str, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def yaml_file(
+    config: Config, load: str, level: str, place: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         getattr(config, load)()
     except Exception as error:  # yaml's own errors have no common base within invoke
@@ -145,7 +180,10 @@ def environment(structured: Collection[str]) -> Iterator[Layer]:
     for variable, text in sorted(os.environ.items()):
         key = variable.removeprefix("LABFAB_")
         if key != variable and key not in NOT_SETTINGS:
-            yield Layer(variable, {key.lower(): parsed(text, variable) if key.lower() in structured else text})
+            yield Layer(
+                variable,
+                {key.lower(): parsed(text, variable) if key.lower() in structured else text},
+            )
 
 
 def parsed(text: str, variable: str) -> Any:

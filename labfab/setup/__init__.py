@@ -18,7 +18,20 @@ from ..run import recipe as recipes
 from ..run import runner
 from ..run.task import host_task
 from ..settings import Settings
-from ..stages import firewall, https, jupyter, keys, lab, power, proxy, python, ssh, system, tunnel, user
+from ..stages import (
+    firewall,
+    https,
+    jupyter,
+    keys,
+    lab,
+    power,
+    proxy,
+    python,
+    ssh,
+    system,
+    tunnel,
+    user,
+)
 from ..stages.keys import authorized_keys
 from ..stages.lab import server
 from ..stages.ssh import hardening
@@ -31,11 +44,17 @@ UBUNTU = (
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
     ("packages", packages.install),
-    ("update", system.update),  # after the packages, which are installed ahead: what to upgrade is asked when dpkg is at rest
+    (
+        "update",
+        system.update,
+    ),  # after the packages, which are installed ahead: what to upgrade is asked when dpkg is at rest
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
-    ("certificate", https.issue),  # first: with a configuration that names one that is not there, Lab could not start
+    (
+        "certificate",
+        https.issue,
+    ),  # first: with a configuration that names one that is not there, Lab could not start
     ("Jupyter", jupyter.configure),
     ("Lab", lab.start),
     ("Apache", proxy.follow),
@@ -64,7 +83,9 @@ AHEAD = {
     "packages": runner.Ahead((), packages.due, packages.prepare),
     "Python": runner.Ahead(("keys",), python.due, python.prepare),
     "Jupyter": runner.Ahead(("port",), server.due, jupyter.configure),
-    "Lab": runner.Ahead(("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")),
+    "Lab": runner.Ahead(
+        ("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")
+    ),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
@@ -93,7 +114,9 @@ def macos_(c: Connection, recipe: str = "") -> None:
 def refuse_other(c: Connection, wanted: str, problem: str) -> None:
     """Stop where the host is another one than the recipe is for."""
     if family(c) != wanted:
-        raise SetupError(f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do")
+        raise SetupError(
+            f"{Host.of(c).label}: {problem}, this is {facts(c).system.name}: setup.full knows what to do"
+        )
 
 
 def follow(c: Connection, stages: runner.Stages, ahead: Mapping[str, runner.Ahead]) -> None:
@@ -102,7 +125,9 @@ def follow(c: Connection, stages: runner.Stages, ahead: Mapping[str, runner.Ahea
     look_ahead(c, want)
     packages.settle(c)
     in_apache = facts(c).proxy.enabled
-    took = runner.walk(c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead)
+    took = runner.walk(
+        c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead
+    )
     if not Host.of(c).planning:
         recipes.remember(c, alias_of(c, want))
     summary(c, want, took)
@@ -120,7 +145,12 @@ def look_ahead(c: Connection, want: Settings) -> None:
         hardening.refuse(c, want.ssh_port)
 
 
-@host_task(name="plan", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it", **RECIPE})
+@host_task(
+    name="plan",
+    reads=True,
+    dials=True,
+    help={"json": "Print JSON, as docs/undo.md describes it", **RECIPE},
+)
 def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     """Show what setup.full would change; change nothing.
 
@@ -131,7 +161,12 @@ def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     plan.plan(c, full, json)
 
 
-@host_task(name="journal", reads=True, dials=True, help={"json": "Print JSON, as docs/undo.md describes it"})
+@host_task(
+    name="journal",
+    reads=True,
+    dials=True,
+    help={"json": "Print JSON, as docs/undo.md describes it"},
+)
 def journal_(c: Connection, json: bool = False) -> None:
     """Show what labfab has done to the host."""
     from . import history
@@ -140,9 +175,13 @@ def journal_(c: Connection, json: bool = False) -> None:
 
 
 @host_task(
-    reads=True, dials=True,
-    help={"to": "Oldest stage to take back, with all that came after it", "force": "Also what was changed by hand since"},
-)  # fmt: skip
+    reads=True,
+    dials=True,
+    help={
+        "to": "Oldest stage to take back, with all that came after it",
+        "force": "Also what was changed by hand since",
+    },
+)
 def undo(c: Connection, to: str = "", force: bool = False) -> None:
     """Take back what labfab did, newest first."""
     from . import history
@@ -156,10 +195,14 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     in_apache: Apache has a site of ours, wanted or not.
     """
     return not {
-        "update": want.update, "Remote Login": want.restrict_logins, "port 22": want.close_port_22,
-        "firewall": want.firewall, "certificate": want.published,
-        "Apache": want.publish == "apache" or in_apache, "tunnel": want.publish != "https",
-    }.get(name, True)  # fmt: skip
+        "update": want.update,
+        "Remote Login": want.restrict_logins,
+        "port 22": want.close_port_22,
+        "firewall": want.firewall,
+        "certificate": want.published,
+        "Apache": want.publish == "apache" or in_apache,
+        "tunnel": want.publish != "https",
+    }.get(name, True)
 
 
 def summary(c: Connection, want: Settings, took: Sequence[runner.Took]) -> None:
@@ -179,9 +222,13 @@ def summary(c: Connection, want: Settings, took: Sequence[runner.Took]) -> None:
     if host.changes:
         ports = ", ".join(map(str, [host.login.port, *want.public_ports]))
         many = "s" * bool(want.public_ports)
-        console.say(f"{'left to you':<14}let TCP port{many} {ports} through, if a router or cloud firewall stands before the host")
+        console.say(
+            f"{'left to you':<14}let TCP port{many} {ports} through, if a router or cloud firewall stands before the host"
+        )
         if want.published and want.certificate == "self-signed":
-            console.say(f"{'left to you':<14}let your browsers trust this lab: fab -H {alias} https.trust")
+            console.say(
+                f"{'left to you':<14}let your browsers trust this lab: fab -H {alias} https.trust"
+            )
     if facts(c).system.reboot_required:
         console.say(f"{'left to you':<14}a reboot is pending: fab -H {alias} system.reboot")
 
@@ -191,13 +238,23 @@ def doors(c: Connection, alias: str, want: Settings) -> Iterator[tuple[str, str]
     if want.published:
         yield "JupyterLab", f"{want.public_url(c.host)}lab"
     if want.publish != "https":
-        yield "by tunnel" if want.published else "JupyterLab", tunnel.url(alias, want) or "no tunnel is open: tunnel.open"
+        yield (
+            "by tunnel" if want.published else "JupyterLab",
+            tunnel.url(alias, want) or "no tunnel is open: tunnel.open",
+        )
 
 
 def kept(alias: str, want: Settings) -> Iterator[tuple[str, str]]:
     """The secrets of this lab: themselves on a terminal, elsewhere only their place."""
-    known = {"jupyter-password": "password", "sudo-password": f"sudo of {want.user}", "login-of-lab-user": f"login of {want.lab_user}"}
+    known = {
+        "jupyter-password": "password",
+        "sudo-password": f"sudo of {want.user}",
+        "login-of-lab-user": f"login of {want.lab_user}",
+    }
     for name, label in known.items():
         value, place = secrets.load(alias, name), secrets.place(alias, name)
         if value:
-            yield label, f"{value.reveal()}  (kept in {place})" if console.terminal() else f"in {place}"
+            yield (
+                label,
+                f"{value.reveal()}  (kept in {place})" if console.terminal() else f"in {place}",
+            )

@@ -30,7 +30,13 @@ def show(c: Connection, as_json: bool) -> None:
     with console.aside(as_json):
         entries = read(c)
     if as_json:
-        console.say(json.dumps({"host": Host.of(c).label, "changes": [row(entry) for entry in entries]}, indent=2, ensure_ascii=False))
+        console.say(
+            json.dumps(
+                {"host": Host.of(c).label, "changes": [row(entry) for entry in entries]},
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return
     for entry in entries:
         console.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
@@ -40,9 +46,14 @@ def show(c: Connection, as_json: bool) -> None:
 
 def row(entry: Entry) -> dict[str, object]:
     return {
-        "number": entry.number, "time": entry.time, "stage": entry.stage, "why": entry.why, "state": entry.state,
-        "path": entry.path or None, "undo": entry.undo[0] if entry.undo else None,
-    }  # fmt: skip
+        "number": entry.number,
+        "time": entry.time,
+        "stage": entry.stage,
+        "why": entry.why,
+        "state": entry.state,
+        "path": entry.path or None,
+        "undo": entry.undo[0] if entry.undo else None,
+    }
 
 
 def clock(seconds: int) -> str:
@@ -66,7 +77,9 @@ def undo(c: Connection, to: str, force: bool) -> None:
     for reason in walk.stays:
         console.warn(f"[{label}] stays: {reason}")
     if walk.stays:
-        raise SetupError(f"{label}: {walk.count} changes taken back, {len(walk.stays)} stay, named above: mend that, then setup.undo again")
+        raise SetupError(
+            f"{label}: {walk.count} changes taken back, {len(walk.stays)} stay, named above: mend that, then setup.undo again"
+        )
     finish(walk, entries, to, alias)
 
 
@@ -75,9 +88,17 @@ def finish(walk: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
     if not to:
         walk.run(CLEAN)
         forget(walk.c, alias)
-    done = f"{walk.count} change{'s' * (walk.count != 1)} taken back" if walk.count else "nothing to undo"
+    done = (
+        f"{walk.count} change{'s' * (walk.count != 1)} taken back"
+        if walk.count
+        else "nothing to undo"
+    )
     console.say(f"[{walk.label}] {done}")
-    upgraded = [entry.why for entry in entries if entry.stage == "system" and entry.why.startswith("upgrade")]
+    upgraded = [
+        entry.why
+        for entry in entries
+        if entry.stage == "system" and entry.why.startswith("upgrade")
+    ]
     if upgraded and not to:
         console.note(f"what stays: {'; '.join(upgraded)}")
 
@@ -86,4 +107,6 @@ def foretell(label: str, wanted: Sequence[Entry]) -> None:
     """Show what would be taken back."""
     for entry in reversed(wanted):
         console.planned(label, f"take back: {entry.why}")
-    console.say(f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo")
+    console.say(
+        f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo"
+    )

@@ -42,7 +42,9 @@ def document(host: Host, changes: list[Change]) -> dict[str, object]:
     """The plan as JSON, as docs/undo.md describes it."""
     stages: dict[str, list[dict[str, str | None]]] = {}
     for change in changes:
-        stages.setdefault(change.stage, []).append({"why": change.why, "path": change.path or None, "diff": change.diff or None})
+        stages.setdefault(change.stage, []).append(
+            {"why": change.why, "path": change.path or None, "diff": change.diff or None}
+        )
     return {
         "host": host.label,
         "changes": len(changes),

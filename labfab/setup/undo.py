@@ -58,9 +58,17 @@ class Undo:
         self.stop_lab()
         # The guard brings files back but no folder, so ~/.ssh goes after the proof.
         door = [entry for entry in self.entries if is_door(entry, platform(self.c).DOOR)]
-        access = [entry for entry in self.entries if entry.stage == "ssh" or (entry.stage == "keys" and entry.path)]
+        access = [
+            entry
+            for entry in self.entries
+            if entry.stage == "ssh" or (entry.stage == "keys" and entry.path)
+        ]
         access = [entry for entry in access if entry not in door]
-        last = [entry for entry in self.entries if entry in door or (entry.stage in LAST and entry not in access)]
+        last = [
+            entry
+            for entry in self.entries
+            if entry in door or (entry.stage in LAST and entry not in access)
+        ]
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.take_back(entry)
@@ -74,11 +82,17 @@ class Undo:
         """Take one change back; False where it stays. marked: note that in the journal at once."""
         if entry.undo == [journal.SSHD_READS]:
             return not marked or self.run(journal.mark([entry.number])).ok
-        commands = loader.script("undo", Host.of(self.c).open().kernel) + APACHE * (entry.stage == "proxy")
+        commands = loader.script("undo", Host.of(self.c).open().kernel) + APACHE * (
+            entry.stage == "proxy"
+        )
         script = f"KEPT={journal.FOLDER}/before/{entry.number} FORCE={'yes' * self.force}\n{commands}\n{way_back(entry)}"
         with console.working(self.label, f"take back: {entry.why}") as tell:
             done = self.run(f"{script} && {journal.mark([entry.number]) if marked else ':'}", tell)
-        reasons = [line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("labfab-stays: ")]
+        reasons = [
+            line.partition(" ")[2]
+            for line in done.out.splitlines()
+            if line.startswith("labfab-stays: ")
+        ]
         if not reasons and not done.ok:
             reasons = [f"could not take back: {entry.why}: {done.last_words}"]
         for line in done.out.splitlines():
@@ -110,15 +124,30 @@ class Undo:
         try:
             if login is None:
                 raise SetupError(f"no login but {self.c.user} is known for this host")
-            with guarded(self.c, f"restore the login {login.user}@{self.c.host}:{login.port}", login, always=True):
+            with guarded(
+                self.c,
+                f"restore the login {login.user}@{self.c.host}:{login.port}",
+                login,
+                always=True,
+            ):
                 Host.of(self.c).window.arm()
-                taken = [entry.number for entry in reversed(access) if self.take_back(entry, marked=False)]
+                taken = [
+                    entry.number
+                    for entry in reversed(access)
+                    if self.take_back(entry, marked=False)
+                ]
                 self.sshd_reads()
         except SetupError as error:
             self.count = count
-            names = ", ".join(dict.fromkeys(entry.stage for entry in reversed(self.entries) if entry.stage in ("ssh", *LAST)))
+            names = ", ".join(
+                dict.fromkeys(
+                    entry.stage for entry in reversed(self.entries) if entry.stage in ("ssh", *LAST)
+                )
+            )
             words = str(error).removeprefix(f"{self.label}: ")
-            self.stays.append(f"{names}: {words}; if that login has a password, set LABFAB_LOGIN_PASSWORD")
+            self.stays.append(
+                f"{names}: {words}; if that login has a password, set LABFAB_LOGIN_PASSWORD"
+            )
             return False
         if taken:
             self.run(journal.mark(taken))
@@ -137,8 +166,13 @@ class Undo:
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
-        host = vars(new)["_labfab"] = Host(new)  # not the session of this login's name, which is the one we leave
-        host.label, host.shell = self.label, Shell(new.transport, self.label, guard.sudo_password(self.c, login.user))
+        host = vars(new)["_labfab"] = Host(
+            new
+        )  # not the session of this login's name, which is the one we leave
+        host.label, host.shell = (
+            self.label,
+            Shell(new.transport, self.label, guard.sudo_password(self.c, login.user)),
+        )
         old.close()
         self.c = new
         refuse_company(host)  # the lock is free when the host has seen the old connection end
@@ -203,7 +237,11 @@ def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
     if to and to not in STAGES:
         raise SetupError(f"--to {to}: there is no such stage: one of {', '.join(STAGES)}")
     pending = [entry for entry in entries if entry.state == "done"]
-    first = next((place for place, entry in enumerate(pending) if entry.stage == to), len(pending)) if to else 0
+    first = (
+        next((place for place, entry in enumerate(pending) if entry.stage == to), len(pending))
+        if to
+        else 0
+    )
     return pending[first:]
 
 

@@ -34,7 +34,12 @@ YES = "Delete without asking"
 
 
 @host_task(
-    help={"local": "File or folder here; FOLDER/ sends what is in it", "to": f"{TO}, below root_dir", "delete": DELETE, "yes": YES}
+    help={
+        "local": "File or folder here; FOLDER/ sends what is in it",
+        "to": f"{TO}, below root_dir",
+        "delete": DELETE,
+        "yes": YES,
+    }
 )
 def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: bool = False) -> None:
     """Copy files of your laptop to the host."""
@@ -50,12 +55,21 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 
 @host_task(
     reads=True,
-    help={"remote": "File or folder of the host, below root_dir; FOLDER/ gets what is in it", "to": TO, "delete": DELETE, "yes": YES},
+    help={
+        "remote": "File or folder of the host, below root_dir; FOLDER/ gets what is in it",
+        "to": TO,
+        "delete": DELETE,
+        "yes": YES,
+    },
 )
-def pull(c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False) -> None:
+def pull(
+    c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False
+) -> None:
     """Copy files of the host to your laptop."""
     if not console.alone:
-        raise SetupError(f"{Host.of(c).label}: the files of several hosts would mix: pull from one at a time, each with its own --to")
+        raise SetupError(
+            f"{Host.of(c).label}: the files of several hosts would mix: pull from one at a time, each with its own --to"
+        )
     source, place = there(c, remote), here(to).rstrip("/") + "/"
     found = survey(c, source, place, delete=delete, pull=True) if need_rsync(c) else None
     if found is not None and not found:
@@ -76,10 +90,16 @@ def there(c: Connection, path: str) -> str:
     want = Settings.of(c)
     account = facts(c).accounts.get(want.jupyter_user)
     if account is None and not Host.of(c).planning:
-        raise SetupError(f"{Host.of(c).label}: there is no account {want.jupyter_user} yet: type setup.full first")
+        raise SetupError(
+            f"{Host.of(c).label}: there is no account {want.jupyter_user} yet: type setup.full first"
+        )
     home = account.home if account else f"{platform(c).HOMES}/{want.jupyter_user}"
     inside = posixpath.basename(path) in ("", ".", "..")
-    below = posixpath.join(home, path[2:]) if path == "~" or path.startswith("~/") else posixpath.join(want.notebooks(home), path)
+    below = (
+        posixpath.join(home, path[2:])
+        if path == "~" or path.startswith("~/")
+        else posixpath.join(want.notebooks(home), path)
+    )
     return posixpath.normpath(below) + "/" * inside
 
 
@@ -94,7 +114,14 @@ def need_rsync(c: Connection) -> bool:
     return known or not Host.of(c).planning
 
 
-def errand(c: Connection, source: str, place: str, program: rsync_as_account.Program, pull: bool = False, options: tuple[str, ...] = ()) -> Errand:
+def errand(
+    c: Connection,
+    source: str,
+    place: str,
+    program: rsync_as_account.Program,
+    pull: bool = False,
+    options: tuple[str, ...] = (),
+) -> Errand:
     """A transfer by the alias of this host, else by the login given with -H."""
     block, target = found_in_config(c), target_of(c)
     user, port = (block.user, block.port) if block else (c.user, c.port)
@@ -103,26 +130,49 @@ def errand(c: Connection, source: str, place: str, program: rsync_as_account.Pro
 
 
 def survey(
-    c: Connection, source: str, place: str, delete: bool = False, pull: bool = False, options: tuple[str, ...] = (), checksums: bool = False
+    c: Connection,
+    source: str,
+    place: str,
+    delete: bool = False,
+    pull: bool = False,
+    options: tuple[str, ...] = (),
+    checksums: bool = False,
 ) -> Survey:
     """What a transfer would do."""
-    with console.working(Host.of(c).label, "compare"), rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program:
+    with (
+        console.working(Host.of(c).label, "compare"),
+        rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program,
+    ):
         return transfer.look(errand(c, source, place, program, pull, options), delete, checksums)
 
 
-def send(c: Connection, source: str, place: str, why: str, delete: int = 0, options: tuple[str, ...] = ()) -> None:
+def send(
+    c: Connection, source: str, place: str, why: str, delete: int = 0, options: tuple[str, ...] = ()
+) -> None:
     """Push, and note it in the journal."""
     account = Settings.of(c).jupyter_user
     folder = place.rstrip("/") or "/"
     change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
     if not Host.of(c).planning:
         began = time.monotonic()
-        with console.working(Host.of(c).label, why) as tell, rsync_as_account.opened(c, account) as program:
-            transfer.carry(errand(c, source, folder.rstrip("/") + "/", program, options=options), tell, delete)
+        with (
+            console.working(Host.of(c).label, why) as tell,
+            rsync_as_account.opened(c, account) as program,
+        ):
+            transfer.carry(
+                errand(c, source, folder.rstrip("/") + "/", program, options=options), tell, delete
+            )
         console.note(f"sent in {console.duration(time.monotonic() - began)}")
 
 
-def fetch(c: Connection, source: str, place: str, why: str, delete: int | None = 0, options: tuple[str, ...] = ()) -> None:
+def fetch(
+    c: Connection,
+    source: str,
+    place: str,
+    why: str,
+    delete: int | None = 0,
+    options: tuple[str, ...] = (),
+) -> None:
     """Pull, and tell it."""
     if Host.of(c).planning:
         console.planned(Host.of(c).label, why)
@@ -132,7 +182,10 @@ def fetch(c: Connection, source: str, place: str, why: str, delete: int | None =
         Path(place).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot make the folder {place}: {error.strerror}") from None
-    with console.working(Host.of(c).label, why) as tell, rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program:
+    with (
+        console.working(Host.of(c).label, why) as tell,
+        rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program,
+    ):
         transfer.carry(errand(c, source, place, program, pull=True, options=options), tell, delete)
     console.changed(Host.of(c).label, why, time.monotonic() - began)
 
@@ -144,11 +197,17 @@ def confirmed(c: Connection, found: Survey | None, yes: bool, where: str) -> int
         return 0
     names = f"{', '.join(doomed[:3])}{', …' * (len(doomed) > 3)}"
     many = f"{len(doomed)} file{'s' * (len(doomed) > 1)}"
-    console.note(f"--delete: {many} would go from {where}: {names}" if Host.of(c).planning else f"--delete: {many} go from {where}: {names}")
+    console.note(
+        f"--delete: {many} would go from {where}: {names}"
+        if Host.of(c).planning
+        else f"--delete: {many} go from {where}: {names}"
+    )
     if yes or Host.of(c).planning:
         return len(doomed)
     if not sys.stdin.isatty():
-        raise SetupError(f"{many} would be deleted on {where} ({names}): if that is right, add --yes")
+        raise SetupError(
+            f"{many} would be deleted on {where} ({names}): if that is right, add --yes"
+        )
     if not console.agreed(f"Delete {many} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
@@ -160,7 +219,9 @@ def told(found: Survey | None) -> str:
         return "files"
     count = f"{found.files} file{'s' * (found.files != 1)}"
     replaced = f", {len(found.replaced)} of them in place of another" if found.replaced else ""
-    return f"{count} ({amount(found.size)}{replaced})" if found.files else "times and modes of files"
+    return (
+        f"{count} ({amount(found.size)}{replaced})" if found.files else "times and modes of files"
+    )
 
 
 def amount(size: float) -> str:

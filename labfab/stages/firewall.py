@@ -27,7 +27,9 @@ def enable(c: Connection) -> None:
     with guarded(c, "switch the firewall on"):
         have, want = facts(c).firewall, Settings.of(c)
         # SSH first: never shut the door you came in by.
-        for port in dict.fromkeys([*sorted(facts(c).ssh.ports), *want.public_ports, *want.open_ports]):
+        for port in dict.fromkeys(
+            [*sorted(facts(c).ssh.ports), *want.public_ports, *want.open_ports]
+        ):
             if port not in have.allowed:
                 private = port in facts(c).ssh.ports or port not in want.public_ports
                 platform(c).allow_port(c, port, "" if private else OURS)
@@ -35,21 +37,30 @@ def enable(c: Connection) -> None:
             close(c, port)
         if have.active and have.incoming != "deny":
             change(
-                c, "ufw default deny incoming", why="refuse other incoming traffic",
-                undo=("firewall default %s incoming", have.incoming), then={"firewall.incoming": "deny"},
-            )  # fmt: skip
+                c,
+                "ufw default deny incoming",
+                why="refuse other incoming traffic",
+                undo=("firewall default %s incoming", have.incoming),
+                then={"firewall.incoming": "deny"},
+            )
         if not have.active:
             change(
-                c, "ufw default deny incoming && ufw --force enable", why="switch the firewall on",
-                undo=("firewall_off",), keep=["/etc/default/ufw"], then={"firewall.active": "yes"},
-            )  # fmt: skip
+                c,
+                "ufw default deny incoming && ufw --force enable",
+                why="switch the firewall on",
+                undo=("firewall_off",),
+                keep=["/etc/default/ufw"],
+                then={"firewall.active": "yes"},
+            )
 
 
 def close(c: Connection, port: int) -> None:
     """Close a port that was opened for JupyterLab, unless another program has come to need it."""
     holder = facts(c).ssh.listening.get(port, "")
     if holder and not holder.startswith(("jupyter", "python")):
-        console.note(f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp")
+        console.note(
+            f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp"
+        )
     else:
         platform(c).close_port(c, port, OURS)
 

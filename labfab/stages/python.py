@@ -36,8 +36,8 @@ VENV = (
     "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({wheel}) && "
     '{{ [ "$pip" ] || {{ echo no wheel of pip is there >&2; false; }}; }} && '
     'rm -rf ~/.cache/labfab/pip/unpacked && python3 -m zipfile -e "$pip" ~/.cache/labfab/pip/unpacked && '
-    '~/%s/bin/python -B ~/.cache/labfab/pip/unpacked/pip install -q --no-compile --disable-pip-version-check{index} uv && '
-    'rm -rf ~/.cache/labfab/pip'
+    "~/%s/bin/python -B ~/.cache/labfab/pip/unpacked/pip install -q --no-compile --disable-pip-version-check{index} uv && "
+    "rm -rf ~/.cache/labfab/pip"
 )
 UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
 PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
@@ -45,7 +45,7 @@ CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge
 INDEX = " --index-url %s"
 ZSH = " zsh"
 STARTUP = (".bashrc", ".bash_profile", ".zshrc")  # one of them is where conda writes
-PROFILE = "\n# labfab: JupyterLab's Python comes first\nPATH=\"$HOME/%s/bin:$PATH\"\n"
+PROFILE = '\n# labfab: JupyterLab\'s Python comes first\nPATH="$HOME/%s/bin:$PATH"\n'
 
 
 @host_task(default=True)
@@ -65,9 +65,16 @@ def install(c: Connection) -> None:
 def due(c: Connection) -> bool:
     """Whether much is to do that needs none of the packages that are still to come, and that no reboot will cut off."""
     want, have = Settings.of(c), facts(c)
-    needs = {"curl"} if want.python != "venv" else {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
+    needs = (
+        {"curl"} if want.python != "venv" else {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
+    )
     fresh = not have.python.python and not have.python.unfinished
-    return fresh and not want.reboot and want.jupyter_user in have.accounts and needs <= have.system.packages
+    return (
+        fresh
+        and not want.reboot
+        and want.jupyter_user in have.accounts
+        and needs <= have.system.packages
+    )
 
 
 def prepare(c: Connection) -> None:
@@ -82,19 +89,36 @@ def prepare(c: Connection) -> None:
 
 def packages(c: Connection) -> list[str]:
     """What the system has to have for it."""
-    return ["ca-certificates", "curl", *(platform(c).venv_packages(c) if Settings.of(c).python == "venv" else [])]
+    return [
+        "ca-certificates",
+        "curl",
+        *(platform(c).venv_packages(c) if Settings.of(c).python == "venv" else []),
+    ]
 
 
 def make_venv(c: Connection, want: Settings) -> None:
     """Make a virtual environment with uv in it, which installs many times faster than pip."""
     folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
     place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
-    command = VENV.format(clear=" --clear" * facts(c).python.unfinished, wheel=platform(c).PIP_WHEEL, index=INDEX * len(index))
+    command = VENV.format(
+        clear=" --clear" * facts(c).python.unfinished,
+        wheel=platform(c).PIP_WHEEL,
+        index=INDEX * len(index),
+    )
     change(
-        c, marked(command, f"{folder}.unfinished"), platform(c).PATH, folder, folder, *index, user=want.jupyter_user, long=True,
-        why=f"make the environment ~/{folder}", undo=("tree %s", place), keep=[place],
+        c,
+        marked(command, f"{folder}.unfinished"),
+        platform(c).PATH,
+        folder,
+        folder,
+        *index,
+        user=want.jupyter_user,
+        long=True,
+        why=f"make the environment ~/{folder}",
+        undo=("tree %s", place),
+        keep=[place],
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
-    )  # fmt: skip
+    )
 
 
 def marked(command: str, mark: str) -> str:
@@ -107,14 +131,18 @@ def add_packages(c: Connection, want: Settings) -> None:
     whole = have.lab and not have.half
     if not is_ready(c):
         # A first JupyterLab comes the distribution's own way; an old one is raised by pip, which solves in seconds.
-        own = ("pip",) * (want.python == "venv" and "pip" not in have.versions)  # for you, in notebooks
+        own = ("pip",) * (
+            want.python == "venv" and "pip" not in have.versions
+        )  # for you, in notebooks
         add(c, want, (*JUPYTER, *own), "JupyterLab", by_conda=want.python != "venv" and not whole)
     missing = [name for name in want.packages if have.half or plain(name) not in have.versions]
     if missing:
         add(c, want, missing, ", ".join(missing))
 
 
-def add(c: Connection, want: Settings, packages: Sequence[str], what: str, by_conda: bool = False) -> None:
+def add(
+    c: Connection, want: Settings, packages: Sequence[str], what: str, by_conda: bool = False
+) -> None:
     """Install packages into the environment: uv in a venv, else conda or its pip."""
     command = CONDA if by_conda else UV if want.python == "venv" else PIP
     if command is UV and facts(c).python.half:
@@ -122,17 +150,31 @@ def add(c: Connection, want: Settings, packages: Sequence[str], what: str, by_co
     index = [want.package_index] if want.package_index and not by_conda else []
     names = [PREFIXES[want.python]] * command.count("%s")
     then = {f"python.version.{plain(name)}": "9999" for name in packages}
-    command = marked(command + INDEX * len(index) + " %s" * len(packages), f"{PREFIXES[want.python]}.packages")
+    command = marked(
+        command + INDEX * len(index) + " %s" * len(packages), f"{PREFIXES[want.python]}.packages"
+    )
     change(
-        c, command, *names, *index, *packages,
-        user=want.jupyter_user, why=f"install {what}", long=True, then=then | {"python.lab": "yes", "python.half": None},
-    )  # fmt: skip
+        c,
+        command,
+        *names,
+        *index,
+        *packages,
+        user=want.jupyter_user,
+        why=f"install {what}",
+        long=True,
+        then=then | {"python.lab": "yes", "python.half": None},
+    )
 
 
 def is_ready(c: Connection) -> bool:
     """Whether JupyterLab may be started as it is."""
     have = facts(c).python
-    return have.lab and not have.half and not have.unfinished and is_safe(have.versions.get("jupyter_server", ""))
+    return (
+        have.lab
+        and not have.half
+        and not have.unfinished
+        and is_safe(have.versions.get("jupyter_server", ""))
+    )
 
 
 def is_safe(version: str) -> bool:
@@ -157,12 +199,30 @@ def init_shell(c: Connection) -> None:
     account, then = facts(c).accounts[want.jupyter_user], {f"python.shell.{kind}": "yes"}
     if kind == "venv":
         line, file = PROFILE % folder, account.profile
-        why, undo = f"put ~/{folder}/bin first in login shells", ("lines %s" + " %s" * 2, file, *line.split("\n")[1:3])
-        change(c, "printf %%s %s >>%s", line, file, user=account.name, why=why, undo=undo, keep=[file], then=then)
+        why, undo = (
+            f"put ~/{folder}/bin first in login shells",
+            ("lines %s" + " %s" * 2, file, *line.split("\n")[1:3]),
+        )
+        change(
+            c,
+            "printf %%s %s >>%s",
+            line,
+            file,
+            user=account.name,
+            why=why,
+            undo=undo,
+            keep=[file],
+            then=then,
+        )
     else:
         change(
-            c, "~/%s/bin/conda init bash" + ZSH * (account.shell.endswith("zsh")), folder, user=account.name,
-            why="let login shells know conda", undo=("conda_shell %s %s", account.name, folder),
-            keep=[f"{account.home}/{name}" for name in STARTUP], then=then,
-        )  # fmt: skip
+            c,
+            "~/%s/bin/conda init bash" + ZSH * (account.shell.endswith("zsh")),
+            folder,
+            user=account.name,
+            why="let login shells know conda",
+            undo=("conda_shell %s %s", account.name, folder),
+            keep=[f"{account.home}/{name}" for name in STARTUP],
+            then=then,
+        )
     console.note("open a new login shell to see it")

@@ -35,30 +35,53 @@ def open_(c: Context) -> str:
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
         if not tunnel.status(target.alias):
-            console.planned(target.alias, f"open a tunnel from port {want.local_port} to the host's {want.lab_place}")
+            console.planned(
+                target.alias,
+                f"open a tunnel from port {want.local_port} to the host's {want.lab_place}",
+            )
         return ""
     found = opened(c, want)
     how = "is open already" if found.reused else "is open"
-    console.say(f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
+    console.say(
+        f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}"
+    )
     return want.lab_url(found.local_port)
 
 
-@laptop_task(help={"json": "Print JSON: alias, open, url, pid, kept (by what), jupyter_server (the version that answers)"})
+@laptop_task(
+    help={
+        "json": "Print JSON: alias, open, url, pid, kept (by what), jupyter_server (the version that answers)"
+    }
+)
 def status(c: Context, json: bool = False) -> None:
     """Tell whether the tunnel is open and answers."""
     want, alias = Settings.of(c), target_of(c).alias
     found, by = tunnel.status(alias), tunnel.kept_by(tunnel.load(alias))
     version = tunnel.answers(want.lab_url(found.local_port)) if found else ""
     if json:
-        there = {"url": f"{want.lab_url(found.local_port)}lab", "pid": found.pid} if found else {"url": "", "pid": None}
+        there = (
+            {"url": f"{want.lab_url(found.local_port)}lab", "pid": found.pid}
+            if found
+            else {"url": "", "pid": None}
+        )
         there |= {"kept": by.NAME if by else "", "jupyter_server": version or ""}
         return console.say(to_json.dumps({"alias": alias, "open": bool(found), **there}))
     if not found:
-        away = f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open" if by else ""
+        away = (
+            f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open"
+            if by
+            else ""
+        )
         return console.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
-    lab = f"jupyter_server {version} answers" if version else "nothing answers behind it: lab.status, then tunnel.open"
+    lab = (
+        f"jupyter_server {version} answers"
+        if version
+        else "nothing answers behind it: lab.status, then tunnel.open"
+    )
     kept = f", kept by {found.kept}" if found.kept else ""
-    console.say(f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}")
+    console.say(
+        f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}"
+    )
 
 
 @laptop_task
@@ -70,7 +93,9 @@ def close(c: Context) -> None:
             console.planned(alias, "close the tunnel")
         return
     closed, by = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
-    later = f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
+    later = (
+        f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
+    )
     console.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
 
 
@@ -82,14 +107,27 @@ def keep(c: Context) -> None:
     """
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
-        console.planned(target.alias, f"keep a tunnel from port {want.local_port} to the host's {want.lab_place}")
+        console.planned(
+            target.alias,
+            f"keep a tunnel from port {want.local_port} to the host's {want.lab_place}",
+        )
         return
     block = found_in_config(c)
     if block is None:
-        raise SetupError(f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first")
-    found = keeper.keep(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout, block.identity)
+        raise SetupError(
+            f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first"
+        )
+    found = keeper.keep(
+        target,
+        want.local_port,
+        want.lab_socket or want.lab_port,
+        want.connect_timeout,
+        block.identity,
+    )
     how = "is kept already" if found.reused else "is kept"
-    console.say(f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}")
+    console.say(
+        f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}"
+    )
 
 
 @laptop_task
@@ -100,7 +138,11 @@ def forget(c: Context) -> None:
         if keeper.here().path(alias).exists():
             console.planned(alias, "close the tunnel and keep it no longer")
         return
-    console.say(f"[{alias}] the tunnel is closed and kept no longer" if keeper.forget(alias) else f"[{alias}] no tunnel was kept")
+    console.say(
+        f"[{alias}] the tunnel is closed and kept no longer"
+        if keeper.forget(alias)
+        else f"[{alias}] no tunnel was kept"
+    )
 
 
 def look(c: Connection) -> None:
@@ -131,17 +173,27 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
         if not found.kept:
             tunnel.close(target.alias)
         name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
-        raise SetupError(f"{target.alias}: JupyterLab does not answer on the host's {want.lab_place}: fab -H {name} {task}")
+        raise SetupError(
+            f"{target.alias}: JupyterLab does not answer on the host's {want.lab_place}: fab -H {name} {task}"
+        )
     return found
 
 
-def reach(target: tunnel.Target, want: Settings, answer: Callable[[str], Answer]) -> tuple[tunnel.Tunnel, Answer]:
+def reach(
+    target: tunnel.Target, want: Settings, answer: Callable[[str], Answer]
+) -> tuple[tunnel.Tunnel, Answer]:
     """Open the tunnel, or find it open; give what the far end answers to a question, asked with the URL."""
-    found = tunnel.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
+    found = tunnel.open(
+        target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout
+    )
     said = answer(want.lab_url(found.local_port))
-    if not said and found.reused:  # it may have survived the host's reboot as a mere shell of itself
+    if (
+        not said and found.reused
+    ):  # it may have survived the host's reboot as a mere shell of itself
         tunnel.close(target.alias)
-        found = tunnel.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
+        found = tunnel.open(
+            target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout
+        )
         said = answer(want.lab_url(found.local_port))
     return found, said
 
@@ -163,7 +215,9 @@ def target_of(c: Context) -> tunnel.Target:
     if block:
         return tunnel.Target(block.name, config=config)
     if not isinstance(c, Connection):
-        raise SetupError(f"no host is known as {Settings.of(c).alias}: name one with -H, or begin with fab -H root@ADDRESS setup.full")
+        raise SetupError(
+            f"no host is known as {Settings.of(c).alias}: name one with -H, or begin with fab -H root@ADDRESS setup.full"
+        )
     key = (c.connect_kwargs.get("key_filename") or [""])[0]
     return tunnel.Target(alias_of(c, Settings.of(c)), c.host, c.user, c.port, key, config)
 
@@ -173,7 +227,9 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
     path = config_path(c)
     if isinstance(c, Connection):
         return ssh_config.find(path, c.user, c.host, c.port, jump(c))
-    return next((block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None)
+    return next(
+        (block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None
+    )
 
 
 def login(c: Context) -> str:

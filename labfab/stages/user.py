@@ -49,18 +49,29 @@ def grant_sudo(c: Connection, want: Settings) -> None:
         with guarded(c, why):
             # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
             put(
-                c, SUDOERS, rule, why=why, old=facts(c).sudoers, mode="440", check='visudo -cqf "$NEW"',
+                c,
+                SUDOERS,
+                rule,
+                why=why,
+                old=facts(c).sudoers,
+                mode="440",
+                check='visudo -cqf "$NEW"',
                 then=as_file("accounts.sudoers", rule, "440", "root"),
-            )  # fmt: skip
+            )
         return
     if have.password != "P":
         platform(c).set_password(c, want.user, new_password(c, want))
     if facts(c).sudoers:
         with guarded(c, "let sudo ask for a password again"):
             change(
-                c, "rm %s", SUDOERS, why="let sudo ask for a password again",
-                undo=("restore %s", SUDOERS), keep=[SUDOERS], then={"accounts.sudoers.stat": None},
-            )  # fmt: skip
+                c,
+                "rm %s",
+                SUDOERS,
+                why="let sudo ask for a password again",
+                undo=("restore %s", SUDOERS),
+                keep=[SUDOERS],
+                then={"accounts.sudoers.stat": None},
+            )
 
 
 def new_password(c: Connection, want: Settings) -> str:
@@ -77,4 +88,6 @@ def refuse_powers(c: Connection, want: Settings) -> None:
     """lab_user exists to have no rights; one that has them was named by mistake."""
     have = facts(c).accounts.get(want.lab_user)
     if have and have.groups & {"sudo", "admin", "wheel", "root"}:
-        raise SetupError(f"{Host.of(c).label}: lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty")
+        raise SetupError(
+            f"{Host.of(c).label}: lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty"
+        )

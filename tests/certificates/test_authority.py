@@ -38,7 +38,17 @@ def openssl(folder: Path, ca: str, leaf: str, *more: str, between: str = "") -> 
     for name, text in (("ca", ca), ("leaf", leaf), ("between", between)):
         (folder / f"{name}.pem").write_text(text)
     chain = ["-untrusted", f"{folder}/between.pem"] if between else []
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", f"{folder}/ca.pem", *chain, *more]
+    command = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslserver",
+        "-CAfile",
+        f"{folder}/ca.pem",
+        *chain,
+        *more,
+    ]
     done = subprocess.run([*command, f"{folder}/leaf.pem"], capture_output=True, text=True)
     return done.stdout + done.stderr
 
@@ -51,9 +61,16 @@ def ca() -> authority.Authority:
 def test_the_authority_field_by_field(ca):
     """Whoever reads it sees: it may sign servers' certificates, for these names, and make no other authority."""
     found = ca.certificate
-    assert found.version is x509.Version.v3 and isinstance(found.signature_hash_algorithm, hashes.SHA256)
-    assert isinstance(found.public_key(), ec.EllipticCurvePublicKey) and found.public_key().curve.name == "secp256r1"
-    assert found.issuer == found.subject and re.fullmatch(r"labfab CA of homelab [0-9a-f]{8}", certificate.title(found.subject))
+    assert found.version is x509.Version.v3 and isinstance(
+        found.signature_hash_algorithm, hashes.SHA256
+    )
+    assert (
+        isinstance(found.public_key(), ec.EllipticCurvePublicKey)
+        and found.public_key().curve.name == "secp256r1"
+    )
+    assert found.issuer == found.subject and re.fullmatch(
+        r"labfab CA of homelab [0-9a-f]{8}", certificate.title(found.subject)
+    )
     critical = {one.oid: one.critical for one in found.extensions}
     assert critical == {
         ExtensionOID.BASIC_CONSTRAINTS: True,
@@ -62,7 +79,9 @@ def test_the_authority_field_by_field(ca):
         ExtensionOID.EXTENDED_KEY_USAGE: False,
         ExtensionOID.SUBJECT_KEY_IDENTIFIER: False,
     }
-    assert extension(found, x509.BasicConstraints).value == x509.BasicConstraints(ca=True, path_length=0)
+    assert extension(found, x509.BasicConstraints).value == x509.BasicConstraints(
+        ca=True, path_length=0
+    )
     assert extension(found, x509.KeyUsage).value == authority.usage(key_cert_sign=True)
     assert list(extension(found, x509.ExtendedKeyUsage).value) == [Use.SERVER_AUTH]
     inside = extension(found, x509.NameConstraints).value
@@ -88,11 +107,15 @@ def test_the_leaf_field_by_field(ca):
         ExtensionOID.SUBJECT_KEY_IDENTIFIER: False,
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER: False,
     }
-    assert extension(found, x509.BasicConstraints).value == x509.BasicConstraints(ca=False, path_length=None)
+    assert extension(found, x509.BasicConstraints).value == x509.BasicConstraints(
+        ca=False, path_length=None
+    )
     assert extension(found, x509.KeyUsage).value == authority.usage(digital_signature=True)
     assert list(extension(found, x509.ExtendedKeyUsage).value) == [Use.SERVER_AUTH]
     assert certificate.names(found) == ("lab.example.org", "203.0.113.5", "2001:db8::5")
-    assert not found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)  # GnuTLS would hold it to the constraints of DNS names
+    assert not found.subject.get_attributes_for_oid(
+        NameOID.COMMON_NAME
+    )  # GnuTLS would hold it to the constraints of DNS names
     own = extension(ca.certificate, x509.SubjectKeyIdentifier).value.digest
     assert extension(found, x509.AuthorityKeyIdentifier).value.key_identifier == own
     assert found.not_valid_after_utc - found.not_valid_before_utc <= timedelta(days=397)
@@ -114,7 +137,10 @@ def test_what_a_request_asks_for_does_not_count(ca):
         x509.KeyUsage(*[True] * 7, False, False),
     ]
     found = certificate.parse(authority.sign(ca, request(name="example.com", wishes=wishes), NAMES))
-    assert certificate.names(found) == tuple(NAMES) and "example.com" not in found.subject.rfc4514_string()
+    assert (
+        certificate.names(found) == tuple(NAMES)
+        and "example.com" not in found.subject.rfc4514_string()
+    )
     assert not extension(found, x509.BasicConstraints).value.ca
     assert extension(found, x509.KeyUsage).value == authority.usage(digital_signature=True)
 
@@ -138,7 +164,9 @@ def forged() -> str:
     """A request for the key of somebody else."""
     one, other = (x509.load_pem_x509_csr(request(name="labfab").encode()) for _ in range(2))
     spki = [
-        found.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        found.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         for found in (one, other)
     ]
     der = one.public_bytes(serialization.Encoding.DER).replace(*spki)
@@ -151,18 +179,30 @@ def forged() -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_openssl_takes_the_names_of_the_lab(ca, tmp_path, name):
     flag = "-verify_ip" if ":" in name or name[0].isdigit() else "-verify_hostname"
-    assert "leaf.pem: OK" in openssl(tmp_path, ca.pem, authority.sign(ca, request(), NAMES), flag, name)
+    assert "leaf.pem: OK" in openssl(
+        tmp_path, ca.pem, authority.sign(ca, request(), NAMES), flag, name
+    )
 
 
 @pytest.mark.parametrize(
     "names",
-    [["example.com"], ["lab.example.org.example.com"], ["xlab.example.org"], ["198.51.100.7"], ["203.0.113.6"], ["2001:db8::6"], ["*.org"]],
+    [
+        ["example.com"],
+        ["lab.example.org.example.com"],
+        ["xlab.example.org"],
+        ["198.51.100.7"],
+        ["203.0.113.6"],
+        ["2001:db8::6"],
+        ["*.org"],
+    ],
     ids="-".join,
 )
 def test_openssl_takes_no_other_name(ca, tmp_path, names):
     """Not even beside a right one: the CA may not vouch for it."""
     for told in (names, [*NAMES, *names]):
-        assert "permitted subtree violation" in openssl(tmp_path, ca.pem, authority.sign(ca, request(), told))
+        assert "permitted subtree violation" in openssl(
+            tmp_path, ca.pem, authority.sign(ca, request(), told)
+        )
 
 
 @pytest.mark.parametrize(
@@ -181,16 +221,27 @@ def test_openssl_takes_no_name_of_a_kind_that_the_lab_has_none_of(tmp_path, own,
     """A kind that is not mentioned would be free for all."""
     lab = authority.make("homelab", own)
     assert "leaf.pem: OK" in openssl(tmp_path, lab.pem, authority.sign(lab, request(), own))
-    assert re.search("(permitted|excluded) subtree violation", openssl(tmp_path, lab.pem, authority.sign(lab, request(), foreign)))
+    assert re.search(
+        "(permitted|excluded) subtree violation",
+        openssl(tmp_path, lab.pem, authority.sign(lab, request(), foreign)),
+    )
 
 
 @pytest.mark.local
-@pytest.mark.skipif(not shutil.which("certutil") and not shutil.which("certtool"), reason="install libnss3-tools or gnutls-bin")
+@pytest.mark.skipif(
+    not shutil.which("certutil") and not shutil.which("certtool"),
+    reason="install libnss3-tools or gnutls-bin",
+)
 @pytest.mark.parametrize("own", [NAMES, NAMES[:1], NAMES[1:2], NAMES[2:]], ids="-".join)
 def test_the_browsers_library_and_gnutls_say_the_same(tmp_path, own):
     """NSS as Firefox has it, and what wget and git use on Debian: the lab's names, and no other one of any kind."""
     lab = authority.make("homelab", own)
-    for names, good in [(own, True), (["example.com"], False), (["198.51.100.7"], False), (["2001:db8::6"], False)]:
+    for names, good in [
+        (own, True),
+        (["example.com"], False),
+        (["198.51.100.7"], False),
+        (["2001:db8::6"], False),
+    ]:
         (tmp_path / "ca.pem").write_text(lab.pem)
         (tmp_path / "leaf.pem").write_text(authority.sign(lab, request(), names))
         assert {takes(tmp_path) for takes in (nss, gnutls)} <= {good, None}, names
@@ -202,10 +253,21 @@ def nss(folder: Path) -> bool | None:
         return None
     shutil.rmtree(folder / "nss", ignore_errors=True)
     (folder / "nss").mkdir()
-    for words in ("-N --empty-password", "-A -n ca -t C,, -i ca.pem", "-A -n leaf -t ,, -i leaf.pem"):
+    for words in (
+        "-N --empty-password",
+        "-A -n ca -t C,, -i ca.pem",
+        "-A -n leaf -t ,, -i leaf.pem",
+    ):
         subprocess.run(["certutil", "-d", "sql:nss", *words.split()], cwd=folder, check=True)
-    said = subprocess.run(["certutil", "-V", "-d", "sql:nss", "-n", "leaf", "-u", "V"], cwd=folder, capture_output=True, text=True)
-    assert re.search("is valid|is not permitted to issue a certificate with this name", said.stdout + said.stderr), said
+    said = subprocess.run(
+        ["certutil", "-V", "-d", "sql:nss", "-n", "leaf", "-u", "V"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(
+        "is valid|is not permitted to issue a certificate with this name", said.stdout + said.stderr
+    ), said
     return said.returncode == 0
 
 
@@ -227,7 +289,9 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(authority.usage(key_cert_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False
+        )
     )
     below = authority.Authority(authority.seal(builder, ca.key), key)
     said = openssl(tmp_path, ca.pem, authority.sign(below, request(), NAMES), between=below.pem)
@@ -237,7 +301,11 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
 # What a CA may vouch for, read off it -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [NAMES, NAMES[:1], NAMES[1:2], NAMES[2:], ["localhost", "127.0.0.1", "nas"]], ids="-".join)
+@pytest.mark.parametrize(
+    "names",
+    [NAMES, NAMES[:1], NAMES[1:2], NAMES[2:], ["localhost", "127.0.0.1", "nas"]],
+    ids="-".join,
+)
 def test_what_a_lab_may_vouch_for_is_told(names):
     assert constraints.permitted(authority.make("homelab", names).pem) == frozenset(names)
 
@@ -266,10 +334,25 @@ def loose(**other) -> str:
         loose(length=1),
         loose(inside=x509.NameConstraints([x509.DNSName("lab.example.org")], None)),
         loose(inside=x509.NameConstraints(None, [x509.DNSName("example.com")])),
-        loose(inside=x509.NameConstraints([x509.IPAddress(ipaddress.ip_network("0.0.0.0/0"))], [x509.DNSName("")])),
+        loose(
+            inside=x509.NameConstraints(
+                [x509.IPAddress(ipaddress.ip_network("0.0.0.0/0"))], [x509.DNSName("")]
+            )
+        ),
         loose(inside=x509.NameConstraints([x509.RFC822Name("example.com")], None)),
     ],
-    ids=["empty", "nonsense", "free", "advice", "sub-CAs", "one sub-CA", "any address", "all but one", "every address", "mail"],
+    ids=[
+        "empty",
+        "nonsense",
+        "free",
+        "advice",
+        "sub-CAs",
+        "one sub-CA",
+        "any address",
+        "all but one",
+        "every address",
+        "mail",
+    ],
 )
 def test_a_ca_that_may_vouch_for_more_is_known(pem):
     assert constraints.permitted(loose()) == frozenset(NAMES[:1])
@@ -281,7 +364,10 @@ def test_a_ca_that_may_vouch_for_more_is_known(pem):
 
 def test_days_left_are_whole_days(ca):
     found = certificate.read(authority.sign(ca, request(), NAMES, days=40))
-    assert found.days_left == 39 and certificate.read(authority.sign(ca, request(), NAMES, days=0)).days_left < 0
+    assert (
+        found.days_left == 39
+        and certificate.read(authority.sign(ca, request(), NAMES, days=0)).days_left < 0
+    )
     assert certificate.read("no certificate") is None and certificate.read("") is None
 
 
@@ -296,4 +382,8 @@ def test_who_signed_it_is_found_by_the_signature(ca):
 
 
 def test_a_name_is_written_one_way():
-    assert list(map(certificate.plain, ["Lab.Example.ORG.", "2001:DB8:0::5", "10.0.0.1"])) == ["lab.example.org", "2001:db8::5", "10.0.0.1"]
+    assert list(map(certificate.plain, ["Lab.Example.ORG.", "2001:DB8:0::5", "10.0.0.1"])) == [
+        "lab.example.org",
+        "2001:db8::5",
+        "10.0.0.1",
+    ]

@@ -20,10 +20,22 @@ def host(fake):
     """A host whose name leads to it; more settings may be given, and what answers at port 80."""
 
     def make(holder: str = "", dry: bool = False, **lab):
-        given = {"publish": "https", "certificate": "letsencrypt", "names": [NAME], "email": "you@example.org"}
+        given = {
+            "publish": "https",
+            "certificate": "letsencrypt",
+            "names": [NAME],
+            "email": "you@example.org",
+        }
         model = fake(dry=dry, **(given | lab))
         names = [name for name in model.lab["names"] if name[0].isalpha()]
-        model.answers.append((LEADS, Result(0, "203.0.113.5 \n" + "".join(f"{name} 203.0.113.5 \n" for name in names), "")))
+        model.answers.append(
+            (
+                LEADS,
+                Result(
+                    0, "203.0.113.5 \n" + "".join(f"{name} 203.0.113.5 \n" for name in names), ""
+                ),
+            )
+        )
         if holder:
             model.sections["ssh"]["listening.80"] = holder
         return model
@@ -41,8 +53,18 @@ def test_it_is_got_once(host):
     model = host()
     certificate.issue(model.c)
     folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
-    assert model.whys[-6:] == ["install openssl, certbot", GET, *folders, "let certbot hand each new certificate on", HAND]
-    assert "--standalone" in asked(model) and f"-d {NAME}" in asked(model) and acme.SERVERS[""] in asked(model)
+    assert model.whys[-6:] == [
+        "install openssl, certbot",
+        GET,
+        *folders,
+        "let certbot hand each new certificate on",
+        HAND,
+    ]
+    assert (
+        "--standalone" in asked(model)
+        and f"-d {NAME}" in asked(model)
+        and acme.SERVERS[""] in asked(model)
+    )
     assert "-m you@example.org" in asked(model) and "--force-renewal" not in asked(model)
     certificate.issue(model.again())
     assert model.whys == [] and len(model.told) == 1
@@ -51,7 +73,9 @@ def test_it_is_got_once(host):
 def test_nothing_is_asked_without_a_mail_address(host):
     """Nor is the host touched."""
     model = host(email="")
-    with pytest.raises(SetupError, match="Let's Encrypt wants a mail address for your account there: set email"):
+    with pytest.raises(
+        SetupError, match="Let's Encrypt wants a mail address for your account there: set email"
+    ):
         certificate.letsencrypt(model.c)
     assert model.writes == []
 
@@ -60,7 +84,10 @@ def test_a_name_without_an_address_is_told_before_the_server_is_asked(host):
     """A failed check would count against the limit of the server."""
     model = host()
     model.answers.insert(0, (LEADS, Result(0, f"203.0.113.5 \n{NAME} \n", "")))
-    with pytest.raises(SetupError, match=f"{NAME} has no address in the DNS: add a record for it that leads to 203.0.113.5"):
+    with pytest.raises(
+        SetupError,
+        match=f"{NAME} has no address in the DNS: add a record for it that leads to 203.0.113.5",
+    ):
         certificate.letsencrypt(model.c)
     assert GET not in model.whys
 
@@ -78,8 +105,18 @@ def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
     [
         ("", {}, "--standalone", "openssl, certbot"),
         ("apache2", {}, "--apache", "openssl, certbot, python3-certbot-apache"),
-        ("", {"publish": "apache"}, "--apache", "openssl, certbot, apache2, python3-certbot-apache"),
-        ("nginx", {"webroot": "/srv/it's www"}, "--webroot -w '/srv/it'\"'\"'s www'", "openssl, certbot"),
+        (
+            "",
+            {"publish": "apache"},
+            "--apache",
+            "openssl, certbot, apache2, python3-certbot-apache",
+        ),
+        (
+            "nginx",
+            {"webroot": "/srv/it's www"},
+            "--webroot -w '/srv/it'\"'\"'s www'",
+            "openssl, certbot",
+        ),
         ("apache2", {"webroot": "/srv/www"}, "--webroot -w /srv/www", "openssl, certbot"),
         ("", {"webroot": "/srv/www"}, "--standalone", "openssl, certbot"),
     ],
@@ -95,7 +132,9 @@ def test_what_answers_at_port_80_decides_how(host, holder, settings, words, pack
 
 def test_a_web_server_of_another_kind_needs_its_folder(host):
     """Certbot could not answer beside it."""
-    with pytest.raises(SetupError, match="nginx answers at port 80: set webroot to the folder that it serves there"):
+    with pytest.raises(
+        SetupError, match="nginx answers at port 80: set webroot to the folder that it serves there"
+    ):
         certificate.letsencrypt(host("nginx").c)
 
 
@@ -129,7 +168,9 @@ def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(ho
     assert acme.SERVERS["staging"] in asked(model)
     del model.lab["acme_server"]
     certificate.letsencrypt(model.again())
-    assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(model.whys)
+    assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(
+        model.whys
+    )
     with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
         certificate.letsencrypt(model.again(), staging=True)
     model.lab["names"] = [NAME, "www.example.org"]
@@ -176,8 +217,15 @@ def test_from_one_kind_of_certificate_to_the_other(host):
 def test_a_host_that_shuts_port_80_is_told(host):
     """The firewall's own task opens it."""
     model = host()
-    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
-    with pytest.raises(SetupError, match="port 80 is closed in the firewall, and the server asks there: firewall.enable"):
+    model.sections["firewall"] |= {
+        "active": "yes",
+        "incoming": "deny",
+        "allowed.22": "allow 22/tcp",
+    }
+    with pytest.raises(
+        SetupError,
+        match="port 80 is closed in the firewall, and the server asks there: firewall.enable",
+    ):
         certificate.letsencrypt(model.c)
 
 
@@ -187,7 +235,11 @@ def test_a_host_that_shuts_port_80_is_told(host):
 def test_no_second_certbot_beside_one_that_is_there(host):
     """Two would renew twice."""
     model = host()
-    model.sections["acme"] |= {"program": "/snap/bin/certbot", "snap": "yes", "renews.snap.certbot.renew.timer": "yes"}
+    model.sections["acme"] |= {
+        "program": "/snap/bin/certbot",
+        "snap": "yes",
+        "renews.snap.certbot.renew.timer": "yes",
+    }
     certificate.letsencrypt(model.c)
     assert "install openssl" in model.whys and asked(model).count("/snap/bin/certbot") == 1
     assert not any(why.startswith("renew by") for why in model.whys)
@@ -208,29 +260,41 @@ def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
     model.install("openssl", *([package] if package else []))
     certificate.letsencrypt(model.c)
     assert model.whys[-1] == f"renew by {unit}"
-    assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (unit == "labfab-certbot.timer")
+    assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (
+        unit == "labfab-certbot.timer"
+    )
     certificate.letsencrypt(model.again())
     assert model.whys == []
 
 
 def test_an_address_needs_a_new_certbot(host):
     """By snap where there is none; an old one is named, for two of them would be one too many."""
-    with pytest.raises(SetupError, match="for an address needs certbot 5.3 or newer, which comes as a snap: install snapd there first"):
+    with pytest.raises(
+        SetupError,
+        match="for an address needs certbot 5.3 or newer, which comes as a snap: install snapd there first",
+    ):
         certificate.letsencrypt(host(names=["203.0.113.5"]).c)
     model = host(names=["203.0.113.5"])
     model.sections["acme"]["snap"] = "yes"
     certificate.letsencrypt(model.again())
     assert "/snap/bin/certbot certonly" in asked(model) and "install certbot's snap" in model.whys
-    assert "--ip-address 203.0.113.5 --preferred-profile shortlived" in asked(model) and "-d " not in asked(model)
+    assert "--ip-address 203.0.113.5 --preferred-profile shortlived" in asked(
+        model
+    ) and "-d " not in asked(model)
 
 
-@pytest.mark.parametrize("version, least, settings", [("4 0", "5.3", {}), ("5 3", "5.4", {"webroot": "/srv/www"})])
+@pytest.mark.parametrize(
+    "version, least, settings", [("4 0", "5.3", {}), ("5 3", "5.4", {"webroot": "/srv/www"})]
+)
 def test_an_old_certbot_is_named_with_what_it_would_take(host, version, least, settings):
     """Nothing is installed beside it."""
     model = host("apache2" if settings else "", names=["203.0.113.5"], **settings)
     model.sections["acme"]["program"] = "/usr/bin/certbot"
     model.answers.append(("--version", Result(0, version, "")))
-    with pytest.raises(SetupError, match=rf"needs certbot {least} or newer, and /usr/bin/certbot is {version.replace(' ', '.')}: "):
+    with pytest.raises(
+        SetupError,
+        match=rf"needs certbot {least} or newer, and /usr/bin/certbot is {version.replace(' ', '.')}: ",
+    ):
         certificate.letsencrypt(model.c)
 
 
@@ -245,7 +309,9 @@ def test_the_plan_shows_it_all_and_writes_nothing(host):
     model = host(dry=True)
     certificate.issue(model.c)
     assert model.writes == [] and GET in model.planned and HAND in model.planned
-    assert not any(why.startswith("renew by") for why in model.planned)  # the package brings its timer along
+    assert not any(
+        why.startswith("renew by") for why in model.planned
+    )  # the package brings its timer along
 
 
 def test_the_hook_is_for_our_certificate_alone(host):
@@ -253,7 +319,11 @@ def test_the_hook_is_for_our_certificate_alone(host):
     model = host(publish="apache")
     certificate.letsencrypt(model.c)
     text = model.file("acme", "hook")
-    assert "account=root folder=/etc/labfab/tls" in text and "reload apache2" in text and "= labfab ] || exit 0" in text
+    assert (
+        "account=root folder=/etc/labfab/tls" in text
+        and "reload apache2" in text
+        and "= labfab ] || exit 0" in text
+    )
     assert model.wrote("let certbot hand each new certificate on").mode == "755"
     assert "reload" not in renewal.TEXT
 
@@ -276,36 +346,47 @@ Ask for help or search for solutions at https://community.letsencrypt.org.
 """
 ELSE = "Saving debug log to /x\nAn unexpected error occurred:\n%s\nAsk for help or search for solutions at https://community…\n"
 SAID = {  # what it means: what was said
-    "the server finds no address for lab.example.org in the DNS": FAILED % ("dns", "NXDOMAIN looking up A for lab.example.org"),
-    "port 80 of lab.example.org cannot be reached": FAILED % ("connection", "198.51.100.7: Timeout during connect"),
-    "what answers at http://lab.example.org/": FAILED % ("unauthorized", "198.51.100.7: Invalid response: 404"),
-    "the CAA record of lab.example.org lets others": FAILED % ("caa", "CAA record for lab.example.org prevents issuance"),
-    "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC":
-        ELSE % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
-        "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
-    "does not take the mail address: correct email":
-        "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
-    "Let's Encrypt does not take the mail address":
-        ELSE % "urn:ietf:params:acme:error:invalidContact :: contact email has forbidden domain",
-    "gives none for this name (Cannot issue":
-        ELSE % "Error creating new order :: Cannot issue for x: Domain name does not end with a valid public suffix (TLD)",
-    "wants an account opened elsewhere": ELSE % "urn:ietf:params:acme:error:externalAccountRequired :: External",
-    "the terms of Let's Encrypt have changed": ELSE % "urn:ietf:params:acme:error:userActionRequired :: Terms of service have changed",
+    "the server finds no address for lab.example.org in the DNS": FAILED
+    % ("dns", "NXDOMAIN looking up A for lab.example.org"),
+    "port 80 of lab.example.org cannot be reached": FAILED
+    % ("connection", "198.51.100.7: Timeout during connect"),
+    "what answers at http://lab.example.org/": FAILED
+    % ("unauthorized", "198.51.100.7: Invalid response: 404"),
+    "the CAA record of lab.example.org lets others": FAILED
+    % ("caa", "CAA record for lab.example.org prevents issuance"),
+    "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
+    % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
+    "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
+    "does not take the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
+    "Let's Encrypt does not take the mail address": ELSE
+    % "urn:ietf:params:acme:error:invalidContact :: contact email has forbidden domain",
+    "gives none for this name (Cannot issue": ELSE
+    % "Error creating new order :: Cannot issue for x: Domain name does not end with a valid public suffix (TLD)",
+    "wants an account opened elsewhere": ELSE
+    % "urn:ietf:params:acme:error:externalAccountRequired :: External",
+    "the terms of Let's Encrypt have changed": ELSE
+    % "urn:ietf:params:acme:error:userActionRequired :: Terms of service have changed",
     "another program has taken port 80": "Could not bind TCP port 80 because it is already in use by another process on this system.",
     "this certbot has no Apache plugin": "The requested apache plugin does not appear to be installed",
     "another certbot is at work": "Another instance of Certbot is already running.",
-    "the host cannot reach Let's Encrypt": ELSE % "ValueError: Requesting acme-v02.api.letsencrypt.org/directory: Connection refused",
-    "the host does not trust": ELSE % "requests.exceptions.SSLError: Max retries (CERTIFICATE_VERIFY_FAILED)",
-    "the host cannot find Let's Encrypt": ELSE % "requests.exceptions.ConnectionError: ([Errno -2] Name or service not known)",
-    "no ACME server answers at https://acme-v02": ELSE % "acme.errors.ClientError: <Response [404]>",
+    "the host cannot reach Let's Encrypt": ELSE
+    % "ValueError: Requesting acme-v02.api.letsencrypt.org/directory: Connection refused",
+    "the host does not trust": ELSE
+    % "requests.exceptions.SSLError: Max retries (CERTIFICATE_VERIFY_FAILED)",
+    "the host cannot find Let's Encrypt": ELSE
+    % "requests.exceptions.ConnectionError: ([Errno -2] Name or service not known)",
+    "no ACME server answers at https://acme-v02": ELSE
+    % "acme.errors.ClientError: <Response [404]>",
     "Something that nobody has seen before": ELSE % "Something that nobody has seen before",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("told", SAID)
 def test_each_failure_is_one_line(told):
     """What is wrong and what to change, from what certbot really prints."""
-    line = acme.words(SAID[told], acme.SERVERS[""], acme.Leads({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), "")
+    line = acme.words(
+        SAID[told], acme.SERVERS[""], acme.Leads({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), ""
+    )
     assert told in line and "\n" not in line and len(line) < 330
 
 
@@ -314,4 +395,7 @@ def test_a_name_that_leads_elsewhere_is_the_reason_that_is_given():
     lead = acme.Leads({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
     for kind in ("connection", "unauthorized"):
         line = acme.words(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
-        assert line == f"{NAME} leads to 198.51.100.7, and the host is 203.0.113.5: correct its record in the DNS"
+        assert (
+            line
+            == f"{NAME} leads to 198.51.100.7, and the host is 203.0.113.5: correct its record in the DNS"
+        )

@@ -11,7 +11,9 @@ from labfab.certificates import authority, stores, trust, vault
 from labfab.errors import SetupError
 
 pytestmark = pytest.mark.local
-needs_nss = pytest.mark.skipif(not shutil.which("certutil"), reason="no certutil here: install libnss3-tools")
+needs_nss = pytest.mark.skipif(
+    not shutil.which("certutil"), reason="no certutil here: install libnss3-tools"
+)
 NAMES = ["lab.example.org", "203.0.113.5"]
 
 
@@ -37,7 +39,9 @@ def profile(home: Path, name: str) -> Path:
 
 def trusted(folder: Path) -> dict[str, str]:
     """What a database trusts: names and flags."""
-    said = subprocess.run(["certutil", "-L", "-d", f"sql:{folder}"], capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["certutil", "-L", "-d", f"sql:{folder}"], capture_output=True, text=True
+    ).stdout
     rows = [line.rsplit(maxsplit=1) for line in said.splitlines() if line.startswith("labfab")]
     return {name.strip(): flags for name, flags in rows}
 
@@ -46,10 +50,15 @@ def trusted(folder: Path) -> dict[str, str]:
 def test_every_browser_learns_it_and_forgets_it(home):
     """Chromium's database is made; Firefox's profiles are found, with spaces and in a snap; another lab is not touched."""
     places = [home / ".pki/nssdb"]
-    places += [profile(home, ".mozilla/firefox/a.default release"), profile(home, "snap/firefox/common/.mozilla/firefox/b.default")]
+    places += [
+        profile(home, ".mozilla/firefox/a.default release"),
+        profile(home, "snap/firefox/common/.mozilla/firefox/b.default"),
+    ]
     ca, other = remembered(), remembered("other")
     assert len(list(trust.add("homelab", ca))) == 3 and len(list(trust.add("other", other))) == 3
-    assert [trusted(place) for place in places] == [{"labfab homelab": "C,,", "labfab other": "C,,"}] * 3
+    assert [trusted(place) for place in places] == [
+        {"labfab homelab": "C,,", "labfab other": "C,,"}
+    ] * 3
     assert trust.lacking("homelab", ca) == [] and list(trust.add("homelab", ca)) == []
     assert len(list(trust.remove("homelab"))) == 3 and list(trust.remove("homelab")) == []
     assert [trusted(place) for place in places] == [{"labfab other": "C,,"}] * 3
@@ -62,7 +71,9 @@ def test_a_new_ca_of_the_lab_takes_the_place_of_the_old_one(home):
     old = remembered().read_text()
     list(trust.add("homelab", trust.authority("homelab")[0]))
     new = remembered()
-    assert [store.where for store in trust.lacking("homelab", new)] == [f"Chromium and Chrome ({home}/.pki/nssdb)"]
+    assert [store.where for store in trust.lacking("homelab", new)] == [
+        f"Chromium and Chrome ({home}/.pki/nssdb)"
+    ]
     list(trust.add("homelab", new))
     store, older = stores.here()[0], home / "old.pem"
     older.write_text(old)
@@ -76,7 +87,11 @@ def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
     ca = remembered()
     list(trust.add("homelab", ca))
     database = f"sql:{home}/.pki/nssdb"
-    subprocess.run(["certutil", "-M", "-d", database, "-n", "labfab homelab", "-t", ",,"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        ["certutil", "-M", "-d", database, "-n", "labfab homelab", "-t", ",,"],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert len(trust.lacking("homelab", ca)) == 1
     list(trust.add("homelab", ca))
     assert trusted(home / ".pki/nssdb") == {"labfab homelab": "C,,"}
@@ -103,7 +118,9 @@ def test_the_database_that_chromium_reads_is_taken(home):
 
 def test_looking_makes_no_database(home, monkeypatch):
     """As plan mode does."""
-    monkeypatch.setattr(stores.shutil, "which", lambda name: "/usr/bin/certutil" if name == "certutil" else None)
+    monkeypatch.setattr(
+        stores.shutil, "which", lambda name: "/usr/bin/certutil" if name == "certutil" else None
+    )
     assert len(trust.lacking("homelab", remembered())) == 1
     assert not (home / ".pki").exists() and not vault.place("homelab", "trusted.pem").exists()
 
@@ -117,14 +134,18 @@ def test_without_certutil_its_package_is_named(monkeypatch):
 def test_a_ca_that_may_vouch_for_more_is_not_trusted():
     """It may come from a host that somebody else has taken over."""
     free = authority.make("homelab", NAMES)
-    builder = authority.begin(free.certificate.subject, free.certificate.subject, free.key.public_key(), 30)
+    builder = authority.begin(
+        free.certificate.subject, free.certificate.subject, free.key.public_key(), 30
+    )
     vault.remember("homelab", authority.pem_of(authority.seal(builder, free.key)))
     with pytest.raises(SetupError, match="may vouch for more than this lab"):
         trust.authority("homelab")
 
 
 def test_a_lab_without_a_ca_here_is_told_where_it_comes_from():
-    with pytest.raises(SetupError, match="homelab: its CA is not known on this machine: fab -H homelab https.issue"):
+    with pytest.raises(
+        SetupError, match="homelab: its CA is not known on this machine: fab -H homelab https.issue"
+    ):
         trust.authority("homelab")
 
 
@@ -133,16 +154,25 @@ def test_what_needs_sudo_is_left_to_you_until_it_is_done(tmp_path):
     assert list(trust.by_hand("homelab", ca)) == []
     (tmp_path / "anchors").mkdir()
     target = tmp_path / "anchors/labfab-homelab.crt"
-    assert list(trust.by_hand("homelab", ca)) == [("curl, Python and the like", f"sudo install -m 644 {ca} {target} && sudo update-them")]
+    assert list(trust.by_hand("homelab", ca)) == [
+        ("curl, Python and the like", f"sudo install -m 644 {ca} {target} && sudo update-them")
+    ]
     assert list(trust.by_hand_undone("homelab")) == []
     target.write_bytes(ca.read_bytes())
-    assert list(trust.by_hand("homelab", ca)) == [] and list(trust.by_hand_undone("homelab")) == [f"sudo rm {target} && sudo update-them"]
+    assert list(trust.by_hand("homelab", ca)) == [] and list(trust.by_hand_undone("homelab")) == [
+        f"sudo rm {target} && sudo update-them"
+    ]
 
 
 def test_on_wsl_the_command_for_windows_is_told(monkeypatch):
-    monkeypatch.setattr(stores.os, "uname", lambda: SimpleNamespace(release="5.15.90.1-microsoft-standard-WSL2"))
+    monkeypatch.setattr(
+        stores.os, "uname", lambda: SimpleNamespace(release="5.15.90.1-microsoft-standard-WSL2")
+    )
     ca = remembered()
-    assert ("the browsers of Windows", f'certutil.exe -user -addstore Root "$(wslpath -w {ca})"') in trust.by_hand("homelab", ca)
+    assert (
+        "the browsers of Windows",
+        f'certutil.exe -user -addstore Root "$(wslpath -w {ca})"',
+    ) in trust.by_hand("homelab", ca)
 
 
 # Stand-ins: they keep hashes in a file and refuse what they do not know -----------------------------
@@ -172,7 +202,9 @@ esac
 
 def stand_in(folder: Path, name: str, text: str) -> Path:
     (folder / "bin").mkdir(exist_ok=True)
-    (folder / "bin" / name).write_text("#!/bin/sh\n" + text % {"log": folder / "log", "state": folder / "state"})
+    (folder / "bin" / name).write_text(
+        "#!/bin/sh\n" + text % {"log": folder / "log", "state": folder / "state"}
+    )
     (folder / "bin" / name).chmod(0o755)
     return folder / "state"
 
@@ -188,12 +220,21 @@ def test_a_mac_and_windows_are_told_by_their_own_programs(tmp_path, monkeypatch,
         stand_in(tmp_path, "wslpath", '[ "$1" = -w ] && echo "W:$2"\n')
         monkeypatch.setattr(stores, "Nss", None)
         real = shutil.which
-        monkeypatch.setattr(stores.shutil, "which", lambda name: None if name == "certutil" else real(name))
+        monkeypatch.setattr(
+            stores.shutil, "which", lambda name: None if name == "certutil" else real(name)
+        )
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
     first = remembered()
     hash = stores.sha1(first)
     assert len(list(trust.add("homelab", first))) == 1 and state.read_text() == f"{hash}\n"
     assert trust.lacking("homelab", first) == []
     second = remembered()
-    assert len(list(trust.add("homelab", second))) == 1 and state.read_text() == f"{stores.sha1(second)}\n" != f"{hash}\n"
-    assert len(list(trust.remove("homelab"))) == 1 and state.read_text() == "" and list(trust.remove("homelab")) == []
+    assert (
+        len(list(trust.add("homelab", second))) == 1
+        and state.read_text() == f"{stores.sha1(second)}\n" != f"{hash}\n"
+    )
+    assert (
+        len(list(trust.remove("homelab"))) == 1
+        and state.read_text() == ""
+        and list(trust.remove("homelab")) == []
+    )

@@ -39,7 +39,9 @@ def test_without_a_passphrase_no_key_is_written(home):
     assert vault.remember("homelab", first.pem) and not vault.remember("homelab", first.pem)
     assert [path.name for path in folder(home).iterdir()] == ["ca.pem"]
     assert (folder(home) / "ca.pem").read_text() == first.pem and "PRIVATE" not in first.pem
-    assert "PRIVATE KEY" not in "".join(path.read_text() for path in home.rglob("*") if path.is_file())
+    assert "PRIVATE KEY" not in "".join(
+        path.read_text() for path in home.rglob("*") if path.is_file()
+    )
 
 
 def test_with_a_passphrase_it_is_kept_locked(home, passphrase):
@@ -48,7 +50,9 @@ def test_with_a_passphrase_it_is_kept_locked(home, passphrase):
     first = vault.open_("homelab", NAMES)
     path = folder(home) / "ca-key.pem"
     assert path.stat().st_mode & 0o777 == 0o600 and folder(home).stat().st_mode & 0o777 == 0o700
-    assert "ENCRYPTED PRIVATE KEY" in path.read_text() and "a long passphrase" not in path.read_text()
+    assert (
+        "ENCRYPTED PRIVATE KEY" in path.read_text() and "a long passphrase" not in path.read_text()
+    )
     passphrase("a long passphrase")
     second = vault.open_("homelab", NAMES[::-1])
     assert second.pem == first.pem and second.key.private_numbers() == first.key.private_numbers()
@@ -57,7 +61,10 @@ def test_with_a_passphrase_it_is_kept_locked(home, passphrase):
 
 @pytest.mark.parametrize(
     "given, says",
-    [("", "is locked with a passphrase: set LABFAB_CA_PASSPHRASE"), ("another", "does not open with this passphrase")],
+    [
+        ("", "is locked with a passphrase: set LABFAB_CA_PASSPHRASE"),
+        ("another", "does not open with this passphrase"),
+    ],
 )
 def test_a_locked_ca_that_does_not_open_is_named(home, passphrase, given, says):
     """Nothing is replaced by a new one behind the owner's back."""
@@ -70,7 +77,14 @@ def test_a_locked_ca_that_does_not_open_is_named(home, passphrase, given, says):
     assert (folder(home) / "ca-key.pem").read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    ],
+)
 def test_a_damaged_file_is_no_traceback(home, passphrase, text):
     passphrase("right")
     vault.open_("homelab", NAMES)
@@ -93,7 +107,11 @@ def test_a_key_of_another_ca_is_not_used(home, passphrase):
         vault.open_("homelab", NAMES)
 
 
-@pytest.mark.parametrize("names", [[*NAMES, "more.example.org"], NAMES[:1], ["other.example.org", "203.0.113.5"]], ids="-".join)
+@pytest.mark.parametrize(
+    "names",
+    [[*NAMES, "more.example.org"], NAMES[:1], ["other.example.org", "203.0.113.5"]],
+    ids="-".join,
+)
 def test_other_names_need_another_ca(passphrase, names):
     """A CA vouches for its names exactly, so that none can be slipped in or left over."""
     passphrase("right")

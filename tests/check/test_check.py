@@ -10,7 +10,20 @@ import pytest
 
 from labfab.check import ports, table
 from labfab.check.inspection import CHECKS
-from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, STATES, Check, Doubtful, Row, Unseen, Wrong, answer, answers, chosen
+from labfab.check.rows import (
+    ALWAYS,
+    AREAS,
+    PUBLISHED,
+    STATES,
+    Check,
+    Doubtful,
+    Row,
+    Unseen,
+    Wrong,
+    answer,
+    answers,
+    chosen,
+)
 from labfab.errors import SetupError
 from labfab.facts.records import Firewall, Power, Updates
 from labfab.host.shell import ConnectionLost
@@ -51,14 +64,29 @@ def test_rows_about_browsers_appear_where_something_is_published():
     assert more == {check.id for check in CHECKS if check.area == "https"} | {"secrets-tls"}
     assert not asked["tunnel"] & more and asked["apache"] == asked["tunnel"] | more
     assert asked["apache"] - asked["https"] == {"https-redirect"}
-    assert chosen("https", "tunnel") == [] and {check.publish for check in CHECKS} == {ALWAYS, PUBLISHED, ("apache",)}
+    assert chosen("https", "tunnel") == [] and {check.publish for check in CHECKS} == {
+        ALWAYS,
+        PUBLISHED,
+        ("apache",),
+    }
 
 
 def test_a_row_that_needs_a_failed_one_names_the_first_cause():
-    found = answers(None, [row("ssh-a", raises=Wrong("broken")), row("ssh-b", ["ssh-a"]), row("ssh-c", ["ssh-b"]), row("ssh-d")])
+    found = answers(
+        None,
+        [
+            row("ssh-a", raises=Wrong("broken")),
+            row("ssh-b", ["ssh-a"]),
+            row("ssh-c", ["ssh-b"]),
+            row("ssh-d"),
+        ],
+    )
     assert [(one.state, one.detail) for one in found] == [
-        ("fail", "broken"), ("not checked", "needs ssh-a"), ("not checked", "needs ssh-a"), ("ok", "as it should be"),
-    ]  # fmt: skip
+        ("fail", "broken"),
+        ("not checked", "needs ssh-a"),
+        ("not checked", "needs ssh-a"),
+        ("ok", "as it should be"),
+    ]
 
 
 def test_a_warning_keeps_nothing_from_being_asked():
@@ -74,7 +102,12 @@ def test_a_warning_keeps_nothing_from_being_asked():
         (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
         (Unseen("needs root"), "not checked", "needs root", ""),
         (ConnectionResetError("reset"), "not checked", "the line to the host failed: reset", ""),
-        (ConnectionLost("box: the connection broke"), "not checked", "the line to the host failed: box: the connection broke", ""),
+        (
+            ConnectionLost("box: the connection broke"),
+            "not checked",
+            "the line to the host failed: box: the connection broke",
+            "",
+        ),
     ],
 )
 def test_what_becomes_of_a_finding(error, state, detail, mend):
@@ -90,20 +123,32 @@ def test_the_json_is_what_the_page_says():
         "host": "homelab",
         "checks": [
             {
-                "id": "ssh-a", "area": "ssh", "title": "ssh-a is right", "state": "fail", "detail": "broken", "needs": [],
+                "id": "ssh-a",
+                "area": "ssh",
+                "title": "ssh-a is right",
+                "state": "fail",
+                "detail": "broken",
+                "needs": [],
                 "mend": "ssh.change-port",
             },
             {
-                "id": "lab-b", "area": "lab", "title": "lab-b is right", "state": "not checked", "detail": "needs ssh-a",
-                "needs": ["ssh-a"], "mend": "",
+                "id": "lab-b",
+                "area": "lab",
+                "title": "lab-b is right",
+                "state": "not checked",
+                "detail": "needs ssh-a",
+                "needs": ["ssh-a"],
+                "mend": "",
             },
         ],
         "summary": {"ok": 0, "warn": 0, "fail": 1, "not checked": 1},
-    }  # fmt: skip
+    }
 
 
 def test_plain_text_is_aligned_and_names_the_task(capsys):
-    table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("broken")), row("lab-bcd", ["ssh-a"])]))
+    table.show(
+        "homelab", answers(None, [row("ssh-a", raises=Wrong("broken")), row("lab-bcd", ["ssh-a"])])
+    )
     assert capsys.readouterr().out.splitlines() == [
         "fail         ssh-a    ssh-a is right: broken  → ssh.change-port",
         "not checked  lab-bcd  lab-bcd is right: needs ssh-a",
@@ -125,10 +170,16 @@ def test_states_are_those_of_the_schema():
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("127.0.0.1", True), ("127.0.0.53%lo", True), ("[::1]", True), ("[::ffff:127.0.0.1]", True),
-        ("0.0.0.0", False), ("*", False), ("[::]", False), ("192.0.2.1%eth0", False),
+        ("127.0.0.1", True),
+        ("127.0.0.53%lo", True),
+        ("[::1]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("0.0.0.0", False),
+        ("*", False),
+        ("[::]", False),
+        ("192.0.2.1%eth0", False),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_loopback(address, expected):
     assert ports.is_loopback(address) is expected
 
@@ -136,36 +187,70 @@ def test_what_counts_as_loopback(address, expected):
 def seen(audit=None, **facts) -> SimpleNamespace:
     """A look that has found these things."""
     have = {
-        "updates": Updates(0, False), "pending": 0, "firewall": Firewall(True, "deny", frozenset({2222})), "sudoers": None,
+        "updates": Updates(0, False),
+        "pending": 0,
+        "firewall": Firewall(True, "deny", frozenset({2222})),
+        "sudoers": None,
         "ssh": SimpleNamespace(ports=frozenset({2222})),
-    }  # fmt: skip
+    }
     return SimpleNamespace(
-        audit=audit or {}, facts=SimpleNamespace(**have | facts), want=Settings(), limits="", needs_root=lambda: None,
-        by_hand=lambda command: f"ssh box {command}", platform=debian, c=SimpleNamespace(user="lab", port=2222), logins=["lab", "root"],
-    )  # fmt: skip
+        audit=audit or {},
+        facts=SimpleNamespace(**have | facts),
+        want=Settings(),
+        limits="",
+        needs_root=lambda: None,
+        by_hand=lambda command: f"ssh box {command}",
+        platform=debian,
+        c=SimpleNamespace(user="lab", port=2222),
+        logins=["lab", "root"],
+    )
 
 
 @pytest.mark.parametrize(
-    ("percent", "state"), [("50", "ok"), ("10", "ok"), ("9.99", "warn"), ("1", "warn"), ("0.99", "fail"), ("0", "fail")]
+    ("percent", "state"),
+    [("50", "ok"), ("10", "ok"), ("9.99", "warn"), ("1", "warn"), ("0.99", "fail"), ("0", "fail")],
 )
 def test_the_fullest_disk_counts(percent, state):
-    assert asked("host-disk", seen({"disk.2": "80 /", "disk.3": f"{percent} /home dir"})).state == state
+    assert (
+        asked("host-disk", seen({"disk.2": "80 /", "disk.3": f"{percent} /home dir"})).state
+        == state
+    )
 
 
 @pytest.mark.parametrize(
-    ("there", "state"), [("1000", "ok"), ("1003", "ok"), ("1032", "ok"), ("1034", "warn"), ("970", "ok"), ("968", "warn")]
+    ("there", "state"),
+    [
+        ("1000", "ok"),
+        ("1003", "ok"),
+        ("1032", "ok"),
+        ("1034", "warn"),
+        ("970", "ok"),
+        ("968", "warn"),
+    ],
 )
 def test_the_time_that_the_question_took_is_no_drift(there, state):
-    assert asked("host-clock", seen({"before": "1000", "after": "1003", "clock": there})).state == state
+    assert (
+        asked("host-clock", seen({"before": "1000", "after": "1003", "clock": there})).state
+        == state
+    )
 
 
 @pytest.mark.parametrize(
     ("age", "pending", "interrupted", "state"),
-    [(3600, 0, False, "ok"), (3600, 4, False, "warn"), (8 * 86400, 0, False, "warn"), (1795000000, 0, False, "warn"),
-     (3600, None, False, "not checked"), (3600, 0, True, "fail")],
-)  # fmt: skip
+    [
+        (3600, 0, False, "ok"),
+        (3600, 4, False, "warn"),
+        (8 * 86400, 0, False, "warn"),
+        (1795000000, 0, False, "warn"),
+        (3600, None, False, "not checked"),
+        (3600, 0, True, "fail"),
+    ],
+)
 def test_old_lists_know_no_upgrades(age, pending, interrupted, state):
-    assert asked("host-updates", seen(updates=Updates(age, interrupted), pending=pending)).state == state
+    assert (
+        asked("host-updates", seen(updates=Updates(age, interrupted), pending=pending)).state
+        == state
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,12 +275,23 @@ def test_sshd_is_judged_login_by_login():
     assert asked("ssh-config", seen(both)).state == "ok"
     found = asked("ssh-config", seen(both | {"sshd.root": f"{good}permitrootlogin yes;"}))
     assert (found.detail, found.mend) == ("root: permitrootlogin yes", "ssh.disable-root")
-    found = asked("ssh-config", seen(both | {"sshd.a.b": good.replace("passwordauthentication no", "passwordauthentication yes")}))
-    assert (found.detail, found.mend) == ("a.b: passwordauthentication yes", "ssh.disable-passwords")
+    found = asked(
+        "ssh-config",
+        seen(
+            both
+            | {"sshd.a.b": good.replace("passwordauthentication no", "passwordauthentication yes")}
+        ),
+    )
+    assert (found.detail, found.mend) == (
+        "a.b: passwordauthentication yes",
+        "ssh.disable-passwords",
+    )
     assert "see `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
 
 
-def tried_as_root(monkeypatch, error, sshd="no", powerless="", key="AAAA", held="ssh-ed25519 AAAA me") -> Row:
+def tried_as_root(
+    monkeypatch, error, sshd="no", powerless="", key="AAAA", held="ssh-ed25519 AAAA me"
+) -> Row:
     """The answer of ssh-root where the login as root ends with an error."""
 
     def fresh(*_):
@@ -203,36 +299,68 @@ def tried_as_root(monkeypatch, error, sshd="no", powerless="", key="AAAA", held=
 
     monkeypatch.setattr("labfab.check.ssh.connection.fresh", fresh)
     monkeypatch.setattr("labfab.check.ssh.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
-    look = seen({"sshd.root": f"port 22;permitrootlogin {sshd};"}, accounts={"root": SimpleNamespace(keys=SimpleNamespace(content=held))})
-    return asked("ssh-root", SimpleNamespace(**vars(look) | {"powerless": powerless, "identity": Path("key")}))
+    look = seen(
+        {"sshd.root": f"port 22;permitrootlogin {sshd};"},
+        accounts={"root": SimpleNamespace(keys=SimpleNamespace(content=held))},
+    )
+    return asked(
+        "ssh-root",
+        SimpleNamespace(**vars(look) | {"powerless": powerless, "identity": Path("key")}),
+    )
 
 
 def test_a_key_that_could_not_be_read_proves_nothing(monkeypatch):
     found = tried_as_root(monkeypatch, paramiko.PasswordRequiredException("locked"))
-    assert found.state == "not checked" and "passphrase" in found.detail and "ssh-add" in found.detail
+    assert (
+        found.state == "not checked" and "passphrase" in found.detail and "ssh-add" in found.detail
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "state", "detail"),
     [
         ({}, "ok", "root's file holds it, and sshd's files say PermitRootLogin no"),
-        ({"key": "BBBB"}, "ok", "root's file does not hold it, and sshd's files say PermitRootLogin no"),
-        ({"powerless": "no sudo"}, "ok", "not being root you cannot see whether another key would be"),
-        ({"sshd": "prohibit-password", "key": "BBBB"}, "fail", "but sshd's files say PermitRootLogin prohibit-password"),
+        (
+            {"key": "BBBB"},
+            "ok",
+            "root's file does not hold it, and sshd's files say PermitRootLogin no",
+        ),
+        (
+            {"powerless": "no sudo"},
+            "ok",
+            "not being root you cannot see whether another key would be",
+        ),
+        (
+            {"sshd": "prohibit-password", "key": "BBBB"},
+            "fail",
+            "but sshd's files say PermitRootLogin prohibit-password",
+        ),
     ],
 )
 def test_a_refusal_of_root_tells_what_stands_behind_it(monkeypatch, given, state, detail):
     """A key that root's file does not hold is refused wherever root may log in."""
-    found = tried_as_root(monkeypatch, paramiko.AuthenticationException("Authentication failed."), **given)
-    assert found.state == state and found.detail.startswith("your key is refused for root") and found.detail.endswith(detail)
+    found = tried_as_root(
+        monkeypatch, paramiko.AuthenticationException("Authentication failed."), **given
+    )
+    assert (
+        found.state == state
+        and found.detail.startswith("your key is refused for root")
+        and found.detail.endswith(detail)
+    )
 
 
 def test_a_port_on_loopback_is_nobodys_business_but_labs():
-    listen = {"listen.1": "0.0.0.0:2222 sshd", "listen.2": "127.0.0.53%lo:53 systemd-resolve", "listen.3": "127.0.0.1:9999 jupyter-lab"}
+    listen = {
+        "listen.1": "0.0.0.0:2222 sshd",
+        "listen.2": "127.0.0.53%lo:53 systemd-resolve",
+        "listen.3": "127.0.0.1:9999 jupyter-lab",
+    }
     assert asked("ports-listening", seen(listen)).detail == "2222"
     assert asked("lab-loopback", seen(listen)).detail == "127.0.0.1"
     found = asked("ports-listening", seen(listen | {"listen.4": "*:5432 postgres"}))
-    assert found.state == "fail" and found.detail.startswith("5432 (postgres): stop it there, or add it to open_ports")
+    assert found.state == "fail" and found.detail.startswith(
+        "5432 (postgres): stop it there, or add it to open_ports"
+    )
     found = asked("lab-loopback", seen(listen | {"listen.4": "[::]:9999 jupyter-lab"}))
     assert (found.state, found.detail) == ("fail", "port 9999 listens on [::]")
 
@@ -245,7 +373,9 @@ def on_mac(audit=None, **facts) -> SimpleNamespace:
     return SimpleNamespace(**look | {"by_hand": lambda command: f"sudo {command}"})
 
 
-@pytest.mark.parametrize(("active", "said"), [(True, "macOS's own is on"), (False, "macOS's own is off")])
+@pytest.mark.parametrize(
+    ("active", "said"), [(True, "macOS's own is on"), (False, "macOS's own is off")]
+)
 def test_a_mac_s_firewall_is_only_told(active, said):
     found = asked("ports-firewall", on_mac(firewall=Firewall(active, "", frozenset())))
     assert found.state == "ok" and found.detail.startswith(said)
@@ -253,12 +383,17 @@ def test_a_mac_s_firewall_is_only_told(active, said):
 
 def test_a_mac_has_programs_of_its_own_that_listen():
     """Nothing hides them, and labfab knows no other firewall for them: so somebody should look."""
-    listen = {"listen.1": "*:22 launchd", "listen.2": "*:2222 launchd", "listen.3": "127.0.0.1:9999 python3.12"}
+    listen = {
+        "listen.1": "*:22 launchd",
+        "listen.2": "*:2222 launchd",
+        "listen.3": "127.0.0.1:9999 python3.12",
+    }
     assert asked("ports-listening", on_mac(listen)).detail == "22, 2222"
     found = asked("ports-listening", on_mac(listen | {"listen.4": "*:5000 ControlCe"}))
-    assert found.state == "warn" and found.detail.startswith("5000 (ControlCe): stop it there, or add it to open_ports")
+    assert found.state == "warn" and found.detail.startswith(
+        "5000 (ControlCe): stop it there, or add it to open_ports"
+    )
     assert found.mend == "sudo lsof -nP -iTCP:5000 -sTCP:LISTEN"
-
 
 
 @pytest.mark.parametrize(("minutes", "state"), [(0, "ok"), (10, "warn"), (None, "ok")])
@@ -281,27 +416,58 @@ def published(publish: str, audit=None, **facts) -> SimpleNamespace:
 
 def test_published_ports_are_wanted_then_and_only_then():
     """JupyterLab's own port is everybody's where it publishes itself, and Apache's two where Apache does."""
-    everywhere, apache = {"listen.1": "*:9999 jupyter-lab"}, {"listen.1": "*:443 apache2", "listen.2": "127.0.0.1:9999 jupyter-lab"}
+    everywhere, apache = (
+        {"listen.1": "*:9999 jupyter-lab"},
+        {"listen.1": "*:443 apache2", "listen.2": "127.0.0.1:9999 jupyter-lab"},
+    )
     assert asked("lab-loopback", published("https", everywhere)).detail == "*, as published"
-    assert asked("lab-loopback", published("https", apache)).detail == "port 9999 listens on loopback alone, and is to be published"
+    assert (
+        asked("lab-loopback", published("https", apache)).detail
+        == "port 9999 listens on loopback alone, and is to be published"
+    )
     assert asked("lab-loopback", published("apache", everywhere)).detail == "port 9999 listens on *"
-    assert asked("lab-loopback", published("apache", apache)).state == asked("ports-listening", published("apache", apache)).state == "ok"
-    assert asked("ports-listening", published("https", apache)).detail.startswith("443 (apache2): stop it there")
+    assert (
+        asked("lab-loopback", published("apache", apache)).state
+        == asked("ports-listening", published("apache", apache)).state
+        == "ok"
+    )
+    assert asked("ports-listening", published("https", apache)).detail.startswith(
+        "443 (apache2): stop it there"
+    )
     for publish, wanted in (("https", {9999}), ("apache", {80, 443})):
-        assert asked("ports-firewall", published(publish, firewall=Firewall(True, "deny", frozenset({2222} | wanted)))).state == "ok"
+        assert (
+            asked(
+                "ports-firewall",
+                published(publish, firewall=Firewall(True, "deny", frozenset({2222} | wanted))),
+            ).state
+            == "ok"
+        )
         assert asked("ports-firewall", published(publish)).detail.startswith("it refuses ")
-        assert asked("ports-firewall", seen(firewall=Firewall(True, "deny", frozenset({2222} | wanted)))).state == "warn"
+        assert (
+            asked(
+                "ports-firewall", seen(firewall=Firewall(True, "deny", frozenset({2222} | wanted)))
+            ).state
+            == "warn"
+        )
 
 
-@pytest.mark.parametrize(("publish", "state"), [("tunnel", "warn"), ("https", "fail"), ("apache", "fail")])
+@pytest.mark.parametrize(
+    ("publish", "state"), [("tunnel", "warn"), ("https", "fail"), ("apache", "fail")]
+)
 def test_root_without_a_password_is_no_choice_where_everybody_may_knock(publish, state):
-    assert asked("host-sudo", published(publish, {"root": "yes", "nopasswd.side": "yes"})).state == state
+    assert (
+        asked("host-sudo", published(publish, {"root": "yes", "nopasswd.side": "yes"})).state
+        == state
+    )
     assert asked("host-sudo", published(publish, {"root": "yes"})).state == "ok"
 
 
 def test_no_rows_are_a_sentence(capsys):
     table.show("homelab", [])
-    assert capsys.readouterr().out == "[homelab] nothing is published (publish: tunnel), so there is nothing to look at\n"
+    assert (
+        capsys.readouterr().out
+        == "[homelab] nothing is published (publish: tunnel), so there is nothing to look at\n"
+    )
 
 
 def asked(id: str, look) -> Row:

@@ -66,20 +66,37 @@ def serving(tmp_path, leaf: Paper, *more: Paper, old: bool = False):
 def receive(door: socket.socket, context: ssl.SSLContext, over: threading.Event) -> None:
     while not over.is_set():
         caller = door.accept()[0]
-        with caller, contextlib.suppress(OSError), context.wrap_socket(caller, server_side=True) as line:
+        with (
+            caller,
+            contextlib.suppress(OSError),
+            context.wrap_socket(caller, server_side=True) as line,
+        ):
             line.recv(1)
 
 
 def seen(port: int = 443, audit=None, **settings) -> SimpleNamespace:
     """A look at a host that is this machine."""
-    want = {"publish": "https", "names": list(NAMES), "lab_port": max(port, 1024), "base_url": "/jupyter/"} | settings
+    want = {
+        "publish": "https",
+        "names": list(NAMES),
+        "lab_port": max(port, 1024),
+        "base_url": "/jupyter/",
+    } | settings
     have = SimpleNamespace(
-        firewall=Firewall(True, "deny", frozenset({2222})), acme=Acme("/usr/bin/certbot", False, None, None, None, frozenset())
+        firewall=Firewall(True, "deny", frozenset({2222})),
+        acme=Acme("/usr/bin/certbot", False, None, None, None, frozenset()),
     )
     return SimpleNamespace(
-        c=SimpleNamespace(host="127.0.0.1", gateway=None), want=Settings(**want), alias="homelab", problem="", powerless="",
-        audit=audit or {}, facts=have, needs_root=lambda: None, by_hand=lambda command: f"ssh box {command}",
-    )  # fmt: skip
+        c=SimpleNamespace(host="127.0.0.1", gateway=None),
+        want=Settings(**want),
+        alias="homelab",
+        problem="",
+        powerless="",
+        audit=audit or {},
+        facts=have,
+        needs_root=lambda: None,
+        by_hand=lambda command: f"ssh box {command}",
+    )
 
 
 def asked(id: str, look) -> Row:
@@ -105,11 +122,24 @@ def told(id: str, tmp_path, *sent: Paper, old: bool = False, **settings) -> tupl
         (-4.7, 1.5, "letsencrypt", ("warn", "1 day left, of 6 days")),
         (-6, 0.5, "letsencrypt", ("warn", "12 h left, of 6 days")),
         (-90, -1.5, "letsencrypt", ("fail", "it ended 1 day ago")),
-        (2.5, 90, "self-signed", ("fail", "it begins in 2 days: is the host's clock right, and yours?")),
+        (
+            2.5,
+            90,
+            "self-signed",
+            ("fail", "it begins in 2 days: is the host's clock right, and yours?"),
+        ),
     ],
 )
 def test_how_long_a_certificate_lasts(home, tmp_path, ca, begins, ends, kind, expected):
-    assert told("https-days", tmp_path, issue("leaf", NAMES, by=ca, begins=begins, ends=ends), certificate=kind) == expected
+    assert (
+        told(
+            "https-days",
+            tmp_path,
+            issue("leaf", NAMES, by=ca, begins=begins, ends=ends),
+            certificate=kind,
+        )
+        == expected
+    )
 
 
 def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
@@ -118,20 +148,35 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
     between = issue("between", by=ca)
     below = issue("leaf", NAMES, by=between)
     assert told("https-chain", tmp_path, leaf) == ("ok", "by this lab's CA")
-    for paper, issuer in ((issue("leaf", NAMES, by=other), "another CA"), (issue("itself", NAMES), "itself")):
-        assert told("https-chain", tmp_path, paper) == ("fail", f"unknown issuer: {issuer}, which is not this lab's CA")
+    for paper, issuer in (
+        (issue("leaf", NAMES, by=other), "another CA"),
+        (issue("itself", NAMES), "itself"),
+    ):
+        assert told("https-chain", tmp_path, paper) == (
+            "fail",
+            f"unknown issuer: {issuer}, which is not this lab's CA",
+        )
     monkeypatch.setenv("SSL_CERT_FILE", str(home / "ca.pem"))
     public = {"certificate": "letsencrypt"}
-    assert told("https-chain", tmp_path, below, between, **public) == ("ok", "by the system's authorities")
+    assert told("https-chain", tmp_path, below, between, **public) == (
+        "ok",
+        "by the system's authorities",
+    )
     assert told("https-chain", tmp_path, below, **public) == (
-        "fail", "incomplete chain: the certificate of between, which signed it, is not sent along",
-    )  # fmt: skip
+        "fail",
+        "incomplete chain: the certificate of between, which signed it, is not sent along",
+    )
     late = issue("late", by=ca, ends=-1)
     state, detail = told("https-chain", tmp_path, issue("leaf", NAMES, by=late), late, **public)
     assert (state, detail.partition(":")[0]) == ("fail", "expired")
     stranger = issue("stranger", by=other)
-    state, detail = told("https-chain", tmp_path, issue("leaf", NAMES, by=stranger), stranger, **public)
-    assert (state, detail) == ("fail", "unknown issuer: another CA, which is not one of the system's authorities")
+    state, detail = told(
+        "https-chain", tmp_path, issue("leaf", NAMES, by=stranger), stranger, **public
+    )
+    assert (state, detail) == (
+        "fail",
+        "unknown issuer: another CA, which is not one of the system's authorities",
+    )
     state, detail = told("https-chain", tmp_path, issue("itself", NAMES), **public)
     assert (state, detail.partition(":")[0]) == ("fail", "unknown issuer")
 
@@ -154,9 +199,15 @@ def test_without_its_ca_here_the_system_is_asked(home, tmp_path, ca, monkeypatch
     """On another laptop the lab's CA may be trusted by the system; a file that is none is said to be none."""
     (home / "ca.pem").rename(tmp_path / "system.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
-    assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == ("ok", "by the system's authorities")
+    assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == (
+        "ok",
+        "by the system's authorities",
+    )
     (home / "ca.pem").write_text("nothing")
-    assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == ("fail", f"{home / 'ca.pem'} holds no certificate")
+    assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == (
+        "fail",
+        f"{home / 'ca.pem'} holds no certificate",
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,9 +233,19 @@ def test_old_tls_is_tried_and_refused(home, tmp_path, ca):
     ("timers", "hook", "state", "detail"),
     [
         (["certbot.timer"], "755", "ok", "certbot.timer and the deploy hook are there"),
-        (["snap.certbot.renew.timer"], "700", "ok", "snap.certbot.renew.timer and the deploy hook are there"),
+        (
+            ["snap.certbot.renew.timer"],
+            "700",
+            "ok",
+            "snap.certbot.renew.timer and the deploy hook are there",
+        ),
         ([], "755", "fail", "no timer of certbot runs"),
-        (["certbot.timer"], "", "fail", "nothing hands a new certificate on to JupyterLab: the deploy hook is missing"),
+        (
+            ["certbot.timer"],
+            "",
+            "fail",
+            "nothing hands a new certificate on to JupyterLab: the deploy hook is missing",
+        ),
         (["certbot.timer"], "644", "fail", "the deploy hook cannot run: its mode is 644"),
     ],
 )
@@ -196,7 +257,9 @@ def test_a_certificate_of_lets_encrypt_renews_itself(timers, hook, state, detail
     assert (found.state, found.detail) == (state, detail)
 
 
-@pytest.mark.parametrize(("ends", "state", "mend"), [(40.5, "ok", ""), (30.5, "ok", ""), (29.5, "warn", "https.renew")])
+@pytest.mark.parametrize(
+    ("ends", "state", "mend"), [(40.5, "ok", ""), (30.5, "ok", ""), (29.5, "warn", "https.renew")]
+)
 def test_our_own_is_renewed_by_hand(home, tmp_path, ca, ends, state, mend):
     with serving(tmp_path, issue("leaf", NAMES, by=ca, ends=ends)) as port:
         found = asked("https-renewal", seen(port))
@@ -206,26 +269,58 @@ def test_our_own_is_renewed_by_hand(home, tmp_path, ca, ends, state, mend):
 @pytest.mark.parametrize(
     ("port", "listen", "allowed", "problem", "detail", "mend"),
     [
-        (443, "*:443 apache2", {443}, "", "a router or a cloud firewall stands before the host", "let TCP port 443 through there"),
+        (
+            443,
+            "*:443 apache2",
+            {443},
+            "",
+            "a router or a cloud firewall stands before the host",
+            "let TCP port 443 through there",
+        ),
         (443, "*:443 apache2", {80}, "", "the host's firewall refuses port 443", "firewall.enable"),
-        (443, "127.0.0.1:443 apache2", {443}, "", "nothing listens on port 443 there", "proxy.apache"),
-        (9999, "127.0.0.1:9999 jupyter-lab", {9999}, "", "nothing listens on port 9999 there", "lab.start"),
+        (
+            443,
+            "127.0.0.1:443 apache2",
+            {443},
+            "",
+            "nothing listens on port 443 there",
+            "proxy.apache",
+        ),
+        (
+            9999,
+            "127.0.0.1:9999 jupyter-lab",
+            {9999},
+            "",
+            "nothing listens on port 9999 there",
+            "lab.start",
+        ),
         (443, "", set(), "no route", "port 443 does not answer", ""),
     ],
 )
 def test_why_the_published_port_does_not_answer(port, listen, allowed, problem, detail, mend):
-    look = seen(audit={"listen.1": listen} if listen else {}, publish="apache" if port == 443 else "https")
+    look = seen(
+        audit={"listen.1": listen} if listen else {}, publish="apache" if port == 443 else "https"
+    )
     look.facts.firewall, look.problem = Firewall(True, "deny", frozenset(allowed)), problem
     found = https_tls.behind(look, port)
-    assert detail in found.detail and (found.mend if found.mend is not None else "firewall.enable") == mend
+    assert (
+        detail in found.detail
+        and (found.mend if found.mend is not None else "firewall.enable") == mend
+    )
 
 
 def test_from_a_gateway_or_this_machine_itself_nothing_is_seen():
     look = seen()
-    assert asked("https-reach", look).detail == "127.0.0.1 is your own machine's address: its own programs would answer"
+    assert (
+        asked("https-reach", look).detail
+        == "127.0.0.1 is your own machine's address: its own programs would answer"
+    )
     look.c.gateway = "gate"
     for row in ("https-reach", "https-plain", "https-doors"):
-        assert (asked(row, look).state, asked(row, look).detail) == ("not checked", "the host is behind a gateway")
+        assert (asked(row, look).state, asked(row, look).detail) == (
+            "not checked",
+            "the host is behind a gateway",
+        )
 
 
 @pytest.fixture
@@ -245,11 +340,16 @@ def answering(monkeypatch):
 @pytest.mark.parametrize(
     ("status", "to", "state"),
     [
-        (301, f"https://{NAME}/jupyter/", "ok"), (308, f"https://{NAME}:8443/jupyter/", "ok"), (302, f"http://{NAME}/jupyter/", "fail"),
-        (303, f"https://{NAME}/jupyter/", "fail"), (302, "https://elsewhere.example/", "fail"), (302, "/jupyter/lab", "fail"),
-        (200, "", "fail"), (404, "", "fail"),
+        (301, f"https://{NAME}/jupyter/", "ok"),
+        (308, f"https://{NAME}:8443/jupyter/", "ok"),
+        (302, f"http://{NAME}/jupyter/", "fail"),
+        (303, f"https://{NAME}/jupyter/", "fail"),
+        (302, "https://elsewhere.example/", "fail"),
+        (302, "/jupyter/lab", "fail"),
+        (200, "", "fail"),
+        (404, "", "fail"),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_leading_to_https(answering, status, to, state):
     answering(lambda request: httpx.Response(status, headers={"location": to} if to else {}))
     found = asked("https-redirect", seen(publish="apache"))
@@ -265,8 +365,12 @@ def test_an_address_keeps_its_site_where_jupyterlab_has_all_paths(answering):
         return httpx.Response(301, headers={"location": f"https://{request.url.host}/"})
 
     answering(handler)
-    assert asked("https-redirect", seen(publish="apache", base_url="/")).state == "ok" and hosts == [NAME]
-    assert asked("https-redirect", seen(publish="apache")).state == "ok" and hosts[1:] == list(NAMES)
+    assert asked(
+        "https-redirect", seen(publish="apache", base_url="/")
+    ).state == "ok" and hosts == [NAME]
+    assert asked("https-redirect", seen(publish="apache")).state == "ok" and hosts[1:] == list(
+        NAMES
+    )
 
 
 FORM = '<title>Jupyter Server</title><input type="password" name="password" id="password_input">'
@@ -276,7 +380,13 @@ FORM = '<title>Jupyter Server</title><input type="password" name="password" id="
     ("status", "text", "state", "detail", "mend"),
     [
         (200, FORM, "ok", f"https://{NAME}/jupyter/login", ""),
-        (403, "Blocking request with non-local 'Host'", "fail", f"JupyterLab does not know itself as {NAME}", https_tls.RESTART),
+        (
+            403,
+            "Blocking request with non-local 'Host'",
+            "fail",
+            f"JupyterLab does not know itself as {NAME}",
+            https_tls.RESTART,
+        ),
         (503, "", "fail", "Apache finds no JupyterLab", "lab.start"),
         (200, "Welcome", "fail", "answers 200, and asks for no password", "proxy.apache"),
         (404, "", "fail", "answers 404", "proxy.apache"),
@@ -291,15 +401,20 @@ def test_what_counts_as_the_login_page(answering, status, text, state, detail, m
 @pytest.mark.parametrize(
     ("answers", "found"),
     [
-        ({"/jupyter/api": '{"version": "2.21.1"}'}, True), ({"/api": '{"version": "2.21.1"}'}, True), ({}, False),
-        ({"/api": '{"version": "1", "name": "another"}'}, False), ({"/api": "<title>Jupyter Server</title>"}, True),
+        ({"/jupyter/api": '{"version": "2.21.1"}'}, True),
+        ({"/api": '{"version": "2.21.1"}'}, True),
+        ({}, False),
+        ({"/api": '{"version": "1", "name": "another"}'}, False),
+        ({"/api": "<title>Jupyter Server</title>"}, True),
     ],
-)  # fmt: skip
+)
 def test_jupyters_api_is_known_at_any_port(answering, answers, found):
     def handler(request):
         assert request.url.scheme == "http" and request.url.port == 8765
         text = answers.get(request.url.path)
-        return httpx.Response(200 if text else 404, text=text or "no", headers={"server": "TornadoServer/6.6"})
+        return httpx.Response(
+            200 if text else 404, text=text or "no", headers={"server": "TornadoServer/6.6"}
+        )
 
     answering(handler)
     assert https_published.tells(seen(), 8765) is found
@@ -324,7 +439,10 @@ def test_an_answer_without_end_is_not_read_to_its_end(answering):
     ],
 )
 def test_what_its_cookies_must_be(answering, monkeypatch, xsrf, login, state, detail):
-    headers = [("set-cookie", f"_xsrf=1; Path=/jupyter/; {xsrf}"), ("set-cookie", f"username-lab=x; Path=/jupyter/; {login}")]
+    headers = [
+        ("set-cookie", f"_xsrf=1; Path=/jupyter/; {xsrf}"),
+        ("set-cookie", f"username-lab=x; Path=/jupyter/; {login}"),
+    ]
     answering(lambda request: httpx.Response(200, headers=headers))
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
     monkeypatch.setattr(https_published, "known", lambda look: "word")

@@ -28,7 +28,9 @@ def blob(text: str) -> str:
 def read(tmp_path):
     """Run the script for real on this machine, with what it may write kept in a temporary folder."""
 
-    def run(*sections: str, path: str = "", instead: tuple[str, str] = ("", ""), **values: str) -> dict:
+    def run(
+        *sections: str, path: str = "", instead: tuple[str, str] = ("", ""), **values: str
+    ) -> dict:
         given = {
             "USERS": f"{ME.pw_name} no-such-account",
             "LAB_USER": ME.pw_name,
@@ -38,8 +40,12 @@ def read(tmp_path):
         }
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # HOME of the account is what getent says, so that is stood in for.
-        head = loader.script("words", "Linux") + head + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
-        head += "entry() { entry_home=$(home_of \"$1\"); entry_uid=$(id -u \"$1\" 2>/dev/null); entry_shell=/bin/sh; }\n"
+        head = (
+            loader.script("words", "Linux")
+            + head
+            + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
+        )
+        head += 'entry() { entry_home=$(home_of "$1"); entry_uid=$(id -u "$1" 2>/dev/null); entry_shell=/bin/sh; }\n'
         script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
@@ -78,7 +84,10 @@ def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
     path = stand_in(tmp_path, "apt-get", "echo 'Inst a'; echo 'Remv b'; echo 'Conf a'")
     found = read(*reader.SECTIONS, path=path)
     assert {*found} == {*reader.SECTIONS}
-    assert found["system"]["kernel"] == os.uname().sysname and found["system"]["machine"] == os.uname().machine
+    assert (
+        found["system"]["kernel"] == os.uname().sysname
+        and found["system"]["machine"] == os.uname().machine
+    )
     assert found["accounts"][f"{ME.pw_name}.uid"] == str(ME.pw_uid)
     assert not [key for key in found["accounts"] if key.startswith("no-such")]
     assert found["upgrades"]["pending"] == "2" if shutil.which("dpkg") else True
@@ -100,12 +109,18 @@ def test_the_verdict_of_a_simulation_is_kept(read, tmp_path):
 @pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
 def test_a_simulation_that_fails_is_no_verdict(read, tmp_path):
     """Where apt stumbles, nothing pending is said, so nobody takes it for none."""
-    assert "pending" not in read("upgrades", path=stand_in(tmp_path, "apt-get", "exit 100"))["upgrades"]
+    assert (
+        "pending"
+        not in read("upgrades", path=stand_in(tmp_path, "apt-get", "exit 100"))["upgrades"]
+    )
 
 
 def test_an_environment_with_python_is_recognised(read, tmp_path):
     """Programs and versions are found by their files, without starting anything."""
-    binaries, packages = tmp_path / "jupyter-venv/bin", tmp_path / "jupyter-venv/lib/python3.12/site-packages"
+    binaries, packages = (
+        tmp_path / "jupyter-venv/bin",
+        tmp_path / "jupyter-venv/lib/python3.12/site-packages",
+    )
     binaries.mkdir(parents=True)
     for name in ("python", "jupyter-lab"):
         (binaries / name).touch(mode=0o755)
@@ -113,9 +128,16 @@ def test_an_environment_with_python_is_recognised(read, tmp_path):
         (packages / f"{name}.dist-info").mkdir(parents=True)
     (tmp_path / ".profile").write_text('PATH="$HOME/jupyter-venv/bin:$PATH"\n')
     found = read("python")["python"]
-    assert found["prefix"] == f"{tmp_path}/jupyter-venv" and {"python", "lab", "shell.venv"} <= set(found)
+    assert found["prefix"] == f"{tmp_path}/jupyter-venv" and {"python", "lab", "shell.venv"} <= set(
+        found
+    )
     assert "conda" not in found and "unfinished" not in found
-    versions = {"jupyter_server": "2.21.0", "PyYAML": "6.0.2", "ruamel.yaml": "0.18.6", "uv": "0.9.1"}
+    versions = {
+        "jupyter_server": "2.21.0",
+        "PyYAML": "6.0.2",
+        "ruamel.yaml": "0.18.6",
+        "uv": "0.9.1",
+    }
     assert reader.below(found, "version") == versions
 
 
@@ -123,14 +145,24 @@ def test_an_environment_with_python_is_recognised(read, tmp_path):
 def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
     """Whatever breaks a line somewhere: it opens no section, writes no other key and reaches no terminal."""
     packages = tmp_path / "jupyter-venv/lib/python3.12/site-packages"
-    (packages / f"x-1{sign}[firewall]{sign}active=yes{sign}[ssh]{sign}port.22=forged.dist-info").mkdir(parents=True)
+    (
+        packages / f"x-1{sign}[firewall]{sign}active=yes{sign}[ssh]{sign}port.22=forged.dist-info"
+    ).mkdir(parents=True)
     (packages / f"y{sign}lab=yes{sign}-1.dist-info").mkdir()
     found = read("firewall", "python")
-    assert set(found) == {"firewall", "python"} and found["firewall"].get("active") != "yes" and "lab" not in found["python"]
-    assert not any(char in f"{found}" for char in "\n\x1b\x85\x9b") and sign not in "".join(found["python"].values())
+    assert (
+        set(found) == {"firewall", "python"}
+        and found["firewall"].get("active") != "yes"
+        and "lab" not in found["python"]
+    )
+    assert not any(char in f"{found}" for char in "\n\x1b\x85\x9b") and sign not in "".join(
+        found["python"].values()
+    )
 
 
-@pytest.mark.parametrize("lines", ["[ssh]\nport.22=yes\n[lab]\n[ssh]\nport.22=no", "[ssh]\n[root]\nx=y"])
+@pytest.mark.parametrize(
+    "lines", ["[ssh]\nport.22=yes\n[lab]\n[ssh]\nport.22=no", "[ssh]\n[root]\nx=y"]
+)
 def test_a_section_too_many_is_refused(lines):
     """What comes twice, or was not asked for, did not come from the script."""
     with pytest.raises(SetupError, match=r"has a section \[(ssh|root)\] too many"):
@@ -140,11 +172,18 @@ def test_a_section_too_many_is_refused(lines):
 def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
     """The word that all scripts print paths and programs by."""
     say = re.search(r"^say\(\) \{.*?^\}$", loader.shared("words"), re.MULTILINE | re.DOTALL)[0]
-    done = subprocess.run(["sh", "-c", f"{say}; say a \"$1\"", "sh", "b\n[c]\x1b"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f'{say}; say a "$1"', "sh", "b\n[c]\x1b"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "a=b?[c]?\n"
 
 
-@pytest.mark.parametrize("text", ["{}", "", '{"a": "Käse €"}\n', "no newline", "a=b\n[ssh]\nx=y\n", "\0\n"])
+@pytest.mark.parametrize(
+    "text", ["{}", "", '{"a": "Käse €"}\n', "no newline", "a=b\n[ssh]\nx=y\n", "\0\n"]
+)
 def test_any_text_of_a_file_comes_through(read, tmp_path, text):
     """Not even a file that looks like the script's own answer confuses it."""
     (tmp_path / ".jupyter").mkdir(mode=0o700)
@@ -164,14 +203,22 @@ def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
     assert read("jupyter", ROOT_DIR=name.replace("'", "'\\''"))["jupyter"]["root_dir"] == ME.pw_name
 
 
-@pytest.mark.parametrize("policy, incoming", [("DROP", "deny"), ("REJECT", "reject"), ("ACCEPT", "allow")])
+@pytest.mark.parametrize(
+    "policy, incoming", [("DROP", "deny"), ("REJECT", "reject"), ("ACCEPT", "allow")]
+)
 @pytest.mark.parametrize("loaded", [True, False])
 def test_the_state_of_ufw_is_read_where_ufw_reads_it(read, tmp_path, loaded, policy, incoming):
     """Its chains and its settings tell what `ufw status` would, which takes as long as all the rest together."""
     stand_in(tmp_path, "ufw", "exit 1")
-    path = stand_in(tmp_path, "iptables", f'[ "$*" = "-S ufw-user-input" ] && {str(loaded).lower()}')
-    (tmp_path / "default").write_text(f'# a word\nIPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\n')
-    found = read("firewall", path=path, instead=("/etc/default/ufw", f"{tmp_path}/default"))["firewall"]
+    path = stand_in(
+        tmp_path, "iptables", f'[ "$*" = "-S ufw-user-input" ] && {str(loaded).lower()}'
+    )
+    (tmp_path / "default").write_text(
+        f'# a word\nIPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\n'
+    )
+    found = read("firewall", path=path, instead=("/etc/default/ufw", f"{tmp_path}/default"))[
+        "firewall"
+    ]
     assert (found.get("active"), found["incoming"]) == ("yes" if loaded else None, incoming)
 
 
@@ -189,7 +236,12 @@ def test_who_listens_is_told_for_every_port(read, tmp_path):
     """IPv4, IPv6, both, and a program that hides."""
     found = read("ssh", path=stand_in(tmp_path, "ss", f"cat <<'END'\n{SS}END"))["ssh"]
     listening = reader.below(found, "listening")
-    assert listening == {"22": "sshd", "2222": "systemd", "8080": "another program", "9999": "jupyter-lab"}
+    assert listening == {
+        "22": "sshd",
+        "2222": "systemd",
+        "8080": "another program",
+        "9999": "jupyter-lab",
+    }
 
 
 # The answer ------------------------------------------------------------------------------------------
@@ -198,13 +250,19 @@ def test_who_listens_is_told_for_every_port(read, tmp_path):
 def test_an_answer_is_split_at_the_first_sign():
     """Values keep their equal signs, brackets and spaces; what belongs nowhere is passed over."""
     out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"
-    assert reader.parse(out, reader.SECTIONS) == {"system": {"name": "Debian [x] = y", "empty": ""}, "lab": {}, "ssh": {"port.22": "yes"}}
+    assert reader.parse(out, reader.SECTIONS) == {
+        "system": {"name": "Debian [x] = y", "empty": ""},
+        "lab": {},
+        "ssh": {"port.22": "yes"},
+    }
 
 
 @pytest.mark.parametrize("line", ["stray=1", "a = b"])
 def test_a_stray_line_in_front_is_no_traceback(line):
     """Something that a shell start-up file prints before the first section does no harm."""
-    assert reader.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {"kernel": "Linux"}
+    assert reader.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {
+        "kernel": "Linux"
+    }
 
 
 def test_every_section_of_an_empty_host_can_be_asked(fake):
@@ -213,7 +271,12 @@ def test_every_section_of_an_empty_host_can_be_asked(fake):
     model.sections |= {name: {} for name in reader.SECTIONS if name != "system"}
     found = facts(model.c)
     assert found.accounts == {} and found.sudoers is None
-    assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (frozenset(), {}, None, ())
+    assert (found.ssh.ports, found.ssh.listening, found.ssh.drop_in, found.ssh.other_ports) == (
+        frozenset(),
+        {},
+        None,
+        (),
+    )
     assert found.firewall == records.Firewall(False, "", frozenset())
     assert found.python.versions == {} and not found.python.lab
     assert found.jupyter.config is None and found.lab.api == ""
@@ -240,7 +303,10 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
     Host.of(model.c).changes.append(Change("ssh", "one"))
     Host.of(model.c).forget()
     assert facts(model.c).lab.api == "" and facts(model.c).firewall.active is False
-    assert len(model.told) == 2 and "upgrades" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
+    assert (
+        len(model.told) == 2
+        and "upgrades" not in re.search("^set -- .*", model.told[-1], re.MULTILINE)[0]
+    )
     assert facts(model.c).pending == 0
     assert len(model.told) == 3
 
@@ -254,9 +320,14 @@ def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
     host.changes.append(Change("ssh", "one"))
     host.forget()
     assert facts(model.c).ssh.ports == {22}
-    assert re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split() == ["accounts", "ssh"]
+    assert re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split() == [
+        "accounts",
+        "ssh",
+    ]
     assert facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
-    assert {"python", "jupyter", "firewall"} < set(re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split())
+    assert {"python", "jupyter", "firewall"} < set(
+        re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split()
+    )
 
 
 def test_a_script_that_fails_is_told(fake, monkeypatch):
@@ -299,10 +370,17 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
     model.sections["ssh"]["john.doe.permitrootlogin"] = "no"
     Host.of(model.c).facts |= model.sections
     accounts, effective = facts(model.c).accounts, facts(model.c).ssh.effective
-    assert (accounts["john"].uid, accounts["john"].keys, accounts["john.doe"].uid) == (1001, None, 1002)
+    assert (accounts["john"].uid, accounts["john"].keys, accounts["john.doe"].uid) == (
+        1001,
+        None,
+        1002,
+    )
     assert accounts["john.doe"].keys.content == "a key" and "sudo" in accounts["john.doe"].groups
     assert set(effective) == {"root", "john", "john.doe"}
-    assert effective["john.doe"]["permitrootlogin"] == "no" and effective["john"]["permitrootlogin"] == "yes"
+    assert (
+        effective["john.doe"]["permitrootlogin"] == "no"
+        and effective["john"]["permitrootlogin"] == "yes"
+    )
 
 
 @pytest.mark.parametrize("publish, told", [("apache", {"elsewhere": "yes"}), ("tunnel", {})])

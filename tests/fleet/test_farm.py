@@ -19,7 +19,9 @@ from tests.rig.places import REPO
 
 pytestmark = [
     pytest.mark.local,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only on Linux all of 127/8 is this machine"),
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="only on Linux all of 127/8 is this machine"
+    ),
 ]
 FABFILE = """\
 from invoke import Collection
@@ -54,21 +56,40 @@ def fields(tmp_path_factory) -> Farm:
     with farm(home, MANY) as found:
         (home / "stranger").mkdir()
         (home / "stranger/fabfile.py").write_text(FABFILE)
-        (home / "stranger/fabric.yaml").write_text("tasks:\n  executor_class: labfab.fleet.Executor\n")
+        (home / "stranger/fabric.yaml").write_text(
+            "tasks:\n  executor_class: labfab.fleet.Executor\n"
+        )
         yield found
 
 
 def run(fields: Farm, names: list[str], **env: str) -> tuple[int, dict, str, Cost]:
     """Run fab on some hosts; its exit code, its document, what else it said, and what it cost."""
     out, err = fields.home / "out", fields.home / "err"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LABFAB_", "SSH_", "XDG_"))}
-    environment = kept | {"HOME": str(fields.home), "PYTHONPATH": str(REPO), "LABFAB_RECAP": "json", "LABFAB_PYTHON": "venv"} | env
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LABFAB_", "SSH_", "XDG_"))
+    }
+    environment = (
+        kept
+        | {
+            "HOME": str(fields.home),
+            "PYTHONPATH": str(REPO),
+            "LABFAB_RECAP": "json",
+            "LABFAB_PYTHON": "venv",
+        }
+        | env
+    )
     began = time.monotonic()
     with open(out, "w") as stdout, open(err, "w") as stderr:
         process = subprocess.Popen(
-            [str(BIN / "fab"), "-H", ",".join(names), "setup"], cwd=fields.home / "stranger", env=environment, stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr,
-        )  # fmt: skip
+            [str(BIN / "fab"), "-H", ",".join(names), "setup"],
+            cwd=fields.home / "stranger",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
         memory, status, used = watched(process.pid)
     process.returncode = os.waitstatus_to_exitcode(status)
     cost = Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, memory or used.ru_maxrss)
@@ -83,7 +104,9 @@ def watched(pid: int) -> tuple[int, int, resource.struct_rusage]:
     peak = 0
     while True:
         with suppress(OSError):
-            found = re.search(r"^VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            found = re.search(
+                r"^VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+            )
             peak = max(peak, int(found[1])) if found else peak
         ended, status, used = os.wait4(pid, os.WNOHANG)
         if ended:
@@ -92,7 +115,11 @@ def watched(pid: int) -> tuple[int, int, resource.struct_rusage]:
 
 
 def port_of(fields: Farm) -> str:
-    return next(line.split()[1] for line in (fields.home / ".ssh/config").read_text().splitlines() if line.split()[:1] == ["Port"])
+    return next(
+        line.split()[1]
+        for line in (fields.home / ".ssh/config").read_text().splitlines()
+        if line.split()[:1] == ["Port"]
+    )
 
 
 def test_two_hundred_hosts(fields, capsys):
@@ -108,7 +135,10 @@ def test_two_hundred_hosts(fields, capsys):
     few, many = costs[FEW], costs[MANY]
     with capsys.disabled():
         for n, cost in costs.items():
-            print(f"\n{n} hosts: {cost.seconds:.1f} s, {cost.cpu / n * 1000:.0f} ms of CPU a host, {cost.memory // 1024} MB", end="")
+            print(
+                f"\n{n} hosts: {cost.seconds:.1f} s, {cost.cpu / n * 1000:.0f} ms of CPU a host, {cost.memory // 1024} MB",
+                end="",
+            )
     assert many.memory < MEMORY
     assert many.seconds / MANY < 1.5 * few.seconds / FEW
     assert many.cpu / MANY < 1.5 * few.cpu / FEW

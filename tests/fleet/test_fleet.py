@@ -40,8 +40,16 @@ def fab(alone, capsys, monkeypatch):
     monkeypatch.setattr(console, "alone", True)
 
     def run(*words: str, **tasks) -> tuple[int, str, str]:
-        namespace = Collection(*(made if isinstance(made, Task) else ours(made, name) for name, made in tasks.items()))
-        program = Fab(name="fab", version="0", executor_class=executor.Executor, config_class=Config, namespace=namespace)
+        namespace = Collection(
+            *(made if isinstance(made, Task) else ours(made, name) for name, made in tasks.items())
+        )
+        program = Fab(
+            name="fab",
+            version="0",
+            executor_class=executor.Executor,
+            config_class=Config,
+            namespace=namespace,
+        )
         try:
             program.run(["fab", *words])
             code = 0
@@ -72,7 +80,9 @@ def test_every_host_is_worked_on_and_told_of(fab):
     """One line each in the recap, what was said with the host's name, and where it is kept."""
     code, out, err = fab("-H", THREE, "work", work=lambda c: console.say(f"hello from {c.host}"))
     assert code == 0 and err == ""
-    assert {name: row[:2] for name, row in rows(out).items()} == {f"root@{name}": ["done", "0"] for name in "abc"}
+    assert {name: row[:2] for name, row in rows(out).items()} == {
+        f"root@{name}": ["done", "0"] for name in "abc"
+    }
     assert "[root@b]\nhello from b\n" in out
     assert "3 of 3 hosts done; logs: ~/.local/state/labfab/log/" in out
 
@@ -87,11 +97,25 @@ def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alon
         if c.host == "c":
             raise ValueError("what nobody\nthought of")
 
-    code, out, err = fab("-H", f"{THREE},root@d", "first", "second", first=first, second=lambda c: worked.append(c.host))
+    code, out, err = fab(
+        "-H",
+        f"{THREE},root@d",
+        "first",
+        "second",
+        first=first,
+        second=lambda c: worked.append(c.host),
+    )
     assert code == 1 and sorted(worked) == ["a", "d"]
-    assert {name: row[0] for name, row in rows(out).items()} == {"root@a": "done", "root@b": "failed", "root@c": "failed", "root@d": "done"}
+    assert {name: row[0] for name, row in rows(out).items()} == {
+        "root@a": "done",
+        "root@b": "failed",
+        "root@c": "failed",
+        "root@d": "done",
+    }
     assert "root@b: the disk is full: free some" in out and "root@c: what nobody thought of" in out
-    assert "failed on root@b, root@c: see above; type it again for them: fab -H root@b,root@c …" in err
+    assert (
+        "failed on root@b, root@c: see above; type it again for them: fab -H root@b,root@c …" in err
+    )
     kept = next((alone / "home/.local/state/labfab/log").glob("*/root@c.log")).read_text()
     assert "Traceback" in kept and "ValueError" in kept  # for whoever mends it
 
@@ -133,7 +157,10 @@ def test_no_more_hosts_at_once_than_wanted(fab, monkeypatch, parallel, at_once):
 def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     """Also by its alias and by the login it had before setup."""
     worked = []
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("box", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"))
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias("box", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+    )
     names = "box,root@203.0.113.5,root@a,root@a,lab@203.0.113.5:2222,root@a:22,eve@a"
     code, out, _ = fab("-H", names, "work", work=lambda c: worked.append(f"{c.user}@{c.host}"))
     assert code == 0 and len(worked) == 3
@@ -148,7 +175,14 @@ def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):
         if c.host == "a":
             raise SetupError("a: no")
 
-    code, out, _ = fab("-H", "root@a,root@a:22,root@b", "first", "second", first=first, second=lambda c: worked.append(c.host))
+    code, out, _ = fab(
+        "-H",
+        "root@a,root@a:22,root@b",
+        "first",
+        "second",
+        first=first,
+        second=lambda c: worked.append(c.host),
+    )
     assert code == 1 and worked == ["b"] and list(rows(out)) == ["root@a", "root@b"]
 
 
@@ -164,7 +198,10 @@ def test_a_task_that_ends_the_program_ends_its_host_only(fab, given, code):
 
     ended, out, _ = fab("-H", THREE, "work", work=work)
     assert sorted(worked) == ["a", "b", "c"] and bool(ended) == bool(code)
-    assert rows(out)["root@a"][0] == ("failed" if code else "done") and rows(out)["root@c"][0] == "done"
+    assert (
+        rows(out)["root@a"][0] == ("failed" if code else "done")
+        and rows(out)["root@c"][0] == "done"
+    )
 
 
 def test_a_code_without_a_word_is_no_failure(fab):
@@ -201,11 +238,21 @@ def test_with_json_stdout_is_one_document(fab):
     report.body.__module__ = __name__
     code, out, err = fab("-H", THREE, "report", "--json", report=report)
     found = json.loads(out)
-    assert code == 1 and found["schema"] == 1 and found["summary"] == {"hosts": 3, "done": 2, "changes": 0}
+    assert (
+        code == 1
+        and found["schema"] == 1
+        and found["summary"] == {"hosts": 3, "done": 2, "changes": 0}
+    )
     assert [(entry["host"], entry["result"], entry["answer"]) for entry in found["hosts"]] == [
-        ("root@a", "done", {"name": "a"}), ("root@b", "failed", None), ("root@c", "done", {"name": "c"}),
-    ]  # fmt: skip
-    assert "out of reach" in found["hosts"][1]["error"] and "looking" in err and "failed on root@b" in err
+        ("root@a", "done", {"name": "a"}),
+        ("root@b", "failed", None),
+        ("root@c", "done", {"name": "c"}),
+    ]
+    assert (
+        "out of reach" in found["hosts"][1]["error"]
+        and "looking" in err
+        and "failed on root@b" in err
+    )
 
 
 @pytest.mark.parametrize("hosts, count", [(THREE, 3), ("root@a", 1)])
@@ -216,8 +263,15 @@ def test_any_task_can_end_in_a_document(fab, monkeypatch, hosts, count):
     found = json.loads(out)
     assert code == 0 and len(found["hosts"]) == count
     assert found["hosts"][0]["answer"] == ["two\nlines"] and set(found["hosts"][0]) == {
-        "host", "result", "code", "error", "changes", "seconds", "log", "answer",
-    }  # fmt: skip
+        "host",
+        "result",
+        "code",
+        "error",
+        "changes",
+        "seconds",
+        "log",
+        "answer",
+    }
 
 
 def test_what_others_print_does_not_get_into_the_document(fab, monkeypatch):
@@ -270,11 +324,20 @@ def test_no_log_has_what_the_laptop_answers(fab):
 def test_without_a_place_for_logs_the_work_goes_on(fab, alone):
     (alone / "home/.local").write_text("no folder")
     code, out, err = fab("-H", THREE, "work", work=lambda c: None)
-    assert code == 0 and "no logs are kept: cannot make the folder" in err and "3 of 3 hosts done" in out and "logs:" not in out
+    assert (
+        code == 0
+        and "no logs are kept: cannot make the folder" in err
+        and "3 of 3 hosts done" in out
+        and "logs:" not in out
+    )
 
 
 def test_no_file_name_leads_out_of_the_folder():
-    assert log.name_of("../../x@y z") == "_.._x@y_z.log" and "/" not in log.name_of("a/b\0c\n") and len(log.name_of("x" * 999)) < 110
+    assert (
+        log.name_of("../../x@y z") == "_.._x@y_z.log"
+        and "/" not in log.name_of("a/b\0c\n")
+        and len(log.name_of("x" * 999)) < 110
+    )
 
 
 # Questions -------------------------------------------------------------------------------------
@@ -323,7 +386,10 @@ def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialled):
     began = []
     code, out, err = fab("-H", f"{THREE},root@free", "work", work=lambda c: began.append(len(seen)))
     assert code == 0, err
-    assert seen == ["password of root@a, root@b, root@c (the same for all; empty: ask for each)", "password of root@b"]
+    assert seen == [
+        "password of root@a, root@b, root@c (the same for all; empty: ask for each)",
+        "password of root@b",
+    ]
     assert began == [2, 2, 2, 2]
     assert sorted(tried) == [("a", "one"), ("b", "one"), ("b", "two"), ("c", "one")]
 
@@ -343,14 +409,19 @@ def test_each_host_may_have_a_password_of_its_own(fab, asked, dialled):
     dialled[0].update(a="one", b="two")
     answers += ["", "one", "two"]
     assert fab("-H", "root@a,root@b", "work", work=lambda c: None)[0] == 0
-    assert seen[1:] == ["password of root@a", "password of root@b"] and sorted(dialled[1]) == [("a", "one"), ("b", "two")]
+    assert seen[1:] == ["password of root@a", "password of root@b"] and sorted(dialled[1]) == [
+        ("a", "one"),
+        ("b", "two"),
+    ]
 
 
 def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, asked, dialled):
     seen, answers = asked
     dialled[0].update(a="a-secret", b="two")
     answers += ["a-secret", "x", "y", "z"]
-    code, out, err = fab("-H", "root@a,root@b", "work", work=ours(lambda c: None, "work", dials=False))
+    code, out, err = fab(
+        "-H", "root@a,root@b", "work", work=ours(lambda c: None, "work", dials=False)
+    )
     assert code == 1 and len(seen) == 3
     assert "root@b: password of root@b: refused 3 times" in out and rows(out)["root@a"][0] == "done"
     assert not [path for path in log.place().rglob("*.log") if "a-secret" in path.read_text()]
@@ -361,18 +432,30 @@ def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
     dialled[0].update(a="one")
     asked[1].append(None)
     asked[1].append(None)
-    code, out, _ = fab("-H", "root@a,root@free", "work", work=ours(lambda c: None, "work", dials=False))
-    assert code == 1 and "no answer to 'password of root@a'" in out and rows(out)["root@free"][0] == "done"
+    code, out, _ = fab(
+        "-H", "root@a,root@free", "work", work=ours(lambda c: None, "work", dials=False)
+    )
+    assert (
+        code == 1
+        and "no answer to 'password of root@a'" in out
+        and rows(out)["root@free"][0] == "done"
+    )
 
 
-def test_what_comes_up_in_the_middle_of_the_work_is_asked_by_the_main_thread(fab, asked, monkeypatch):
+def test_what_comes_up_in_the_middle_of_the_work_is_asked_by_the_main_thread(
+    fab, asked, monkeypatch
+):
     """There Ctrl-C arrives, and the block is out of the way; and several hosts ask it once."""
     seen, answers = asked
     monkeypatch.setattr(Host, "open", lambda host: None)
     answers += ["secret"]
     threads, got = [], []
     prompt = console.prompt
-    monkeypatch.setattr(console, "prompt", lambda *words: threads.append(threading.current_thread()) or prompt(*words))
+    monkeypatch.setattr(
+        console,
+        "prompt",
+        lambda *words: threads.append(threading.current_thread()) or prompt(*words),
+    )
     together = threading.Barrier(3, timeout=5)
 
     def work(c):
@@ -392,7 +475,11 @@ def test_every_new_host_key_is_asked_about_by_itself(asked):
     put_off = [Later(host, f"{host} shows the key SHA256:{host} …", "", False) for host in "abc"]
     talk.ask(put_off)
     assert len(seen) == 3
-    assert [talk.answer(later.host, later.question, "", False) for later in put_off] == ["yes", "no", "yes"]
+    assert [talk.answer(later.host, later.question, "", False) for later in put_off] == [
+        "yes",
+        "no",
+        "yes",
+    ]
     with pytest.raises(Later):  # another key than the one that was agreed to
         talk.answer("a", "a shows the key SHA256:other …", "", False)
 
@@ -430,7 +517,12 @@ def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch)
 
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "from outside")
     got = []
-    fab("-H", THREE, "work", work=lambda c: got.append(secrets.take_from_environment("login-password").reveal()))
+    fab(
+        "-H",
+        THREE,
+        "work",
+        work=lambda c: got.append(secrets.take_from_environment("login-password").reveal()),
+    )
     assert got == ["from outside"] * 3 and "LABFAB_LOGIN_PASSWORD" not in os.environ
 
 
@@ -440,7 +532,9 @@ def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch)
 def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
     """KeyboardInterrupt arrives in the threads, so guards tell what becomes of a change; waiting hosts do not begin."""
     monkeypatch.setenv("LABFAB_PARALLEL", "2")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests were started in the background
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored, where the tests were started in the background
     begun, heard, cleaned = [], [], []
     both = threading.Barrier(2, action=lambda: os.kill(os.getpid(), signal.SIGINT), timeout=5)
 
@@ -458,13 +552,25 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
             cleaned.append(c.host)
 
     try:
-        code, out, err = fab("-H", f"{THREE},root@d", "work", "after", work=work, after=lambda c: begun.append("after"))
+        code, out, err = fab(
+            "-H",
+            f"{THREE},root@d",
+            "work",
+            "after",
+            work=work,
+            after=lambda c: begun.append("after"),
+        )
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(begun) == 2 and sorted(heard) == sorted(begun) == sorted(cleaned)
     assert err.count("stopped: the host takes the change back by itself") == 2
-    assert sorted(row[0] for row in rows(out).values()) == ["stopped", "stopped", "waiting", "waiting"]
+    assert sorted(row[0] for row in rows(out).values()) == [
+        "stopped",
+        "stopped",
+        "waiting",
+        "waiting",
+    ]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hosts-")]
 
 
@@ -508,14 +614,24 @@ def crowd(alone, monkeypatch):
 
 def test_the_block_has_a_line_for_each_host_and_no_line_is_too_long(crowd):
     members = crowd(one="at work", two="done", three="failed", four="waiting")
-    members[0].now, members[1].changes, members[2].problem = "install \x1b[2Jtmux  " + "x" * 200, 3, "no answer: is it on?"
+    members[0].now, members[1].changes, members[2].problem = (
+        "install \x1b[2Jtmux  " + "x" * 200,
+        3,
+        "no answer: is it on?",
+    )
     out = Terminal()
     block = Block(members, out)
     block.draw()
     first = out.getvalue()
-    assert [line[:18].strip() for line in first.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()] == [
-        "one    install ?[2", "two    done, 3 cha", "three  failed: no", "four   waiting", "4 hosts: 1 done, 1",
-    ]  # fmt: skip
+    assert [
+        line[:18].strip() for line in first.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()
+    ] == [
+        "one    install ?[2",
+        "two    done, 3 cha",
+        "three  failed: no",
+        "four   waiting",
+        "4 hosts: 1 done, 1",
+    ]
     assert max(len(line) for line in first.replace("\x1b[K", "").splitlines()) < 60
     assert "\x1b[2J" not in first
     block.warn(members[0], "careful")
@@ -527,7 +643,12 @@ def test_the_block_has_a_line_for_each_host_and_no_line_is_too_long(crowd):
 
 def test_where_there_is_no_room_for_all_those_at_work_are_shown(crowd):
     """And the others are counted."""
-    members = crowd(**{f"h{n:03}": "done" for n in range(150)}, busy="at work", bad="failed", **{f"w{n}": "waiting" for n in range(48)})
+    members = crowd(
+        **{f"h{n:03}": "done" for n in range(150)},
+        busy="at work",
+        bad="failed",
+        **{f"w{n}": "waiting" for n in range(48)},
+    )
     shown = Block(members, Terminal()).rows()
     assert len(shown) == 11 and shown[0].startswith("busy") and shown[1].startswith("bad")
     assert shown[-1].startswith("200 hosts: 150 done, 48 waiting, 1 failed, 1 at work")
@@ -553,7 +674,10 @@ def test_on_a_terminal_what_a_host_was_asked_for_is_shown_in_one_piece(fab, monk
     fab("-H", THREE, "work", work=lambda c: [console.say(f"{c.host} {n}") for n in range(3)])
     said = out.getvalue()
     for name in "abc":
-        assert re.search(rf"\[root@{name}\](\x1b\[K)?\n" + "".join(rf"{name} {n}(\x1b\[K)?\n" for n in range(3)), said)
+        assert re.search(
+            rf"\[root@{name}\](\x1b\[K)?\n" + "".join(rf"{name} {n}(\x1b\[K)?\n" for n in range(3)),
+            said,
+        )
     assert "3 of 3 hosts done" in said.rpartition("\x1b[J")[2]
 
 
@@ -591,7 +715,14 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
 
 @pytest.mark.parametrize(
     "soft, hard, hosts, most",
-    [(256, 4096, 200, 200), (256, -1, 200, 200), (256, 256, 200, 11), (256, 500, 200, 28), (64, 64, 5, 1), (-1, -1, 5, 5)],
+    [
+        (256, 4096, 200, 200),
+        (256, -1, 200, 200),
+        (256, 256, 200, 11),
+        (256, 500, 200, 28),
+        (64, 64, 5, 1),
+        (-1, -1, 5, 5),
+    ],
 )
 def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard, hosts, most):
     """More are asked for where that is possible; else fewer hosts are worked on at once."""

@@ -36,7 +36,10 @@ def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
     (tmp_path / "disk/jupyter_server_config.json").write_text("{}")
     (tmp_path / ".jupyter").symlink_to(tmp_path / "disk")
     found = read("jupyter")["jupyter"]
-    assert found["folder_stat"] == f"700 {ME.pw_name}" and records.file(found, "config").content == "{}"
+    assert (
+        found["folder_stat"] == f"700 {ME.pw_name}"
+        and records.file(found, "config").content == "{}"
+    )
     assert not [key for key in found if "link" in key]
 
 
@@ -47,7 +50,10 @@ def test_jupyter_stops_at_such_a_link(fake, key):
     user.add(model.c)
     model.again()
     model.sections["jupyter"][key] = "/etc"
-    with pytest.raises(SetupError, match="a link in the home of lab leads to /etc, which is not lab's: .* remove the link"):
+    with pytest.raises(
+        SetupError,
+        match="a link in the home of lab leads to /etc, which is not lab's: .* remove the link",
+    ):
         config.configure(model.c)
     assert model.whys == []
 
@@ -69,7 +75,10 @@ def test_the_link_of_another_account_is_told(fake, capsys):
     model = fake()
     model.sections["accounts"]["root.keys.link"] = "/data/keys"
     authorized_keys.copy(model.c)
-    assert "a link in the home of root leads to /data/keys, which is not root's: it is not followed" in capsys.readouterr().err
+    assert (
+        "a link in the home of root leads to /data/keys, which is not root's: it is not followed"
+        in capsys.readouterr().err
+    )
 
 
 def test_modes_are_the_accounts_own_work(fake):
@@ -79,7 +88,11 @@ def test_modes_are_the_accounts_own_work(fake):
     model.again()
     model.sections["jupyter"]["folder_stat"] = "755 root"
     config.configure(model.c)
-    made = [(write.user, write.command.split()[0]) for write in model.writes if write.why.endswith(".jupyter private")]
+    made = [
+        (write.user, write.command.split()[0])
+        for write in model.writes
+        if write.why.endswith(".jupyter private")
+    ]
     assert made == [("root", "home=$(cd"), ("student", "mkdir")]
 
 
@@ -96,7 +109,11 @@ def test_an_owner_is_changed_in_the_home_only(tmp_path):
     elsewhere.mkdir()
     for path in (there / ".ssh/authorized_keys", elsewhere / "authorized_keys"):
         path.touch()
-    assert own(there, f"{there}/.ssh").returncode == own(there, f"{there}/.ssh/authorized_keys").returncode == 0
+    assert (
+        own(there, f"{there}/.ssh").returncode
+        == own(there, f"{there}/.ssh/authorized_keys").returncode
+        == 0
+    )
     (there / ".jupyter").symlink_to(elsewhere)
     done = own(there, f"{there}/.jupyter")
     assert (done.returncode, done.stderr) == (1, "it is a link\n")

@@ -36,7 +36,11 @@ class Door(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username, key):
         self.server.offered.append(key.get_base64())
-        return paramiko.AUTH_SUCCESSFUL if key.get_base64() in self.server.keys else paramiko.AUTH_FAILED
+        return (
+            paramiko.AUTH_SUCCESSFUL
+            if key.get_base64() in self.server.keys
+            else paramiko.AUTH_FAILED
+        )
 
 
 class Server:
@@ -129,13 +133,20 @@ def test_the_right_fingerprint_is_pinned(dial, server, alone):
 def test_an_unknown_host_key_is_not_accepted_by_itself(dial, server, alone):
     """Without a terminal: one line with the fingerprint and the variable; no password was sent, nothing pinned."""
     let_in(server, alone)
-    with pytest.raises(SetupError, match=rf"unknown host key {SHOWN.replace('+', '.')}.*type LABFAB_HOST_KEY=SHA256:"):
+    with pytest.raises(
+        SetupError,
+        match=rf"unknown host key {SHOWN.replace('+', '.')}.*type LABFAB_HOST_KEY=SHA256:",
+    ):
         dial(host_key="")
     assert pinned(alone, server) == [] and server.offered == []
 
 
-@pytest.mark.parametrize("answer, accepted", [("yes", True), ("y", True), ("no", False), ("", False), (EOFError, False)])
-def test_somebody_at_a_terminal_is_asked(dial, server, alone, monkeypatch, capsys, answer, accepted):
+@pytest.mark.parametrize(
+    "answer, accepted", [("yes", True), ("y", True), ("no", False), ("", False), (EOFError, False)]
+)
+def test_somebody_at_a_terminal_is_asked(
+    dial, server, alone, monkeypatch, capsys, answer, accepted
+):
     """Only a yes is a yes."""
     let_in(server, alone)
 
@@ -166,12 +177,17 @@ def test_another_key_than_the_given_one_stops_everything(dial, server, alone):
 def test_a_changed_host_key_stops_everything(dial, server, alone):
     """Even with the new fingerprint given; the line names the command that forgets the old one."""
     known_hosts.pin(alone / "home/.ssh/known_hosts", "127.0.0.1", server.port, OTHER_KEY)
-    with pytest.raises(SetupError, match=rf"THE HOST KEY HAS CHANGED.*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"):
+    with pytest.raises(
+        SetupError, match=rf"THE HOST KEY HAS CHANGED.*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"
+    ):
         dial()
     assert pinned(alone, server) == [OTHER_KEY] and server.offered == []
 
 
-@pytest.mark.parametrize("line", ["{name} {key}", "other,{name} {key} and a comment", "{hashed} {key}", "[127.0.0.*]:* {key}"])
+@pytest.mark.parametrize(
+    "line",
+    ["{name} {key}", "other,{name} {key} and a comment", "{hashed} {key}", "[127.0.0.*]:* {key}"],
+)
 def test_a_key_is_known_from_whichever_line(dial, server, alone, line):
     """Plain, hashed, with patterns; among many lines of others, a broken one, and a second key of the same kind."""
     let_in(server, alone)
@@ -202,7 +218,9 @@ def test_a_password_from_the_environment_is_used_and_dropped(dial, server, monke
 def test_a_wrong_password_is_one_line_without_it(dial, monkeypatch):
     """The password is neither in the message nor asked for without a terminal."""
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "s3cret")
-    with pytest.raises(SetupError, match=r"ada@127\.0\.0\.1:\d+: wrong password \(or wrong user name\)") as error:
+    with pytest.raises(
+        SetupError, match=r"ada@127\.0\.0\.1:\d+: wrong password \(or wrong user name\)"
+    ) as error:
         dial()
     assert "s3cret" not in str(error.value)
 
@@ -211,7 +229,10 @@ def test_keys_that_were_tried_are_listed(dial, server, alone):
     """Permission denied says what the host takes, which keys were offered, and what to type."""
     keypair.generate(alone / "home/.ssh/id_ed25519")
     server.ways = "publickey"
-    with pytest.raises(SetupError, match=r"Permission denied \(publickey\); keys tried: .*/id_ed25519; give another key: fab -i KEY$"):
+    with pytest.raises(
+        SetupError,
+        match=r"Permission denied \(publickey\); keys tried: .*/id_ed25519; give another key: fab -i KEY$",
+    ):
         dial()
 
 
@@ -229,7 +250,14 @@ def test_a_key_with_a_passphrase_names_the_agent(dial, server, alone):
         dial()
 
 
-@pytest.mark.parametrize("text", ["", "garbage", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "garbage",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+    ],
+)
 def test_a_damaged_key_is_no_traceback(dial, alone, text):
     """Whatever lies in ~/.ssh/id_ed25519, the user reads one line."""
     (alone / "home/.ssh").mkdir(mode=0o700)
@@ -244,10 +272,19 @@ def test_a_damaged_key_is_no_traceback(dial, alone, text):
 @pytest.mark.parametrize(
     "error, says",
     [
-        (socket.gaierror(-2, "Name or service not known"), "no such host name: check the spelling after -H"),
-        (ConnectionRefusedError(111, "refused"), r"nothing listens on port \d+: name the port, fab -H ada@127.0.0.1:PORT"),
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "no such host name: check the spelling after -H",
+        ),
+        (
+            ConnectionRefusedError(111, "refused"),
+            r"nothing listens on port \d+: name the port, fab -H ada@127.0.0.1:PORT",
+        ),
         (TimeoutError("timed out"), r"no answer on port \d+ within 5 s: is it switched on"),
-        (OSError(101, "Network is unreachable"), r"cannot be reached on port \d+ \(Network is unreachable\)"),
+        (
+            OSError(101, "Network is unreachable"),
+            r"cannot be reached on port \d+ \(Network is unreachable\)",
+        ),
         (OSError(113, "No route to host"), r"\(No route to host\)"),
     ],
 )
@@ -290,13 +327,19 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     good = let_in(server, alone).split()[1]
     c = dial()
     c.connect_kwargs["password"] = "right"
-    c.connect_kwargs["pkey"] = paramiko.Ed25519Key.from_private_key_file(str(alone / "home/.ssh/id_ed25519"))  # as of an agent
+    c.connect_kwargs["pkey"] = paramiko.Ed25519Key.from_private_key_file(
+        str(alone / "home/.ssh/id_ed25519")
+    )  # as of an agent
     other = keypair.generate(tmp_path / "other")
     server.offered.clear()
     with pytest.raises(paramiko.AuthenticationException):
         connection.fresh(c, "lab", server.port, other)
     assert good not in server.offered
-    server.keys.add(other.with_suffix(".pub").read_text().split()[1] if other.suffix else (tmp_path / "other.pub").read_text().split()[1])
+    server.keys.add(
+        other.with_suffix(".pub").read_text().split()[1]
+        if other.suffix
+        else (tmp_path / "other.pub").read_text().split()[1]
+    )
     new = connection.fresh(c, "lab", server.port, other)
     assert new.is_connected and new.user == "lab"
     new.close()
@@ -305,12 +348,19 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
 def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
     """paramiko asks a host for the kind that comes first; an old line below is never asked for."""
     path = alone / "known_hosts"
-    keys = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(1024), paramiko.ECDSAKey.generate()]
+    keys = [
+        paramiko.ECDSAKey.generate(),
+        paramiko.RSAKey.generate(1024),
+        paramiko.ECDSAKey.generate(),
+    ]
     path.write_text("".join(f"203.0.113.5 {key.get_name()} {key.get_base64()}\n" for key in keys))
     c = Connection("203.0.113.5", user="ada", config=Config())
     connection.know(c, path)
     known = c.client.get_host_keys().lookup("203.0.113.5")
-    assert list(known.keys()) == [keys[0].get_name(), "ssh-rsa"] and known[keys[0].get_name()] == keys[0]
+    assert (
+        list(known.keys()) == [keys[0].get_name(), "ssh-rsa"]
+        and known[keys[0].get_name()] == keys[0]
+    )
 
 
 def test_a_host_that_stops_in_the_middle_of_the_handshake_is_out_of_reach(alone):
@@ -324,7 +374,9 @@ def test_a_host_that_stops_in_the_middle_of_the_handshake_is_out_of_reach(alone)
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        c = Connection("127.0.0.1", user="ada", port=slow.getsockname()[1], config=Config(), connect_timeout=1)
+        c = Connection(
+            "127.0.0.1", user="ada", port=slow.getsockname()[1], config=Config(), connect_timeout=1
+        )
         with pytest.raises(Unreachable, match="no answer on port"):
             connection.dial(c, Settings(host_key=SHOWN, connect_timeout=1))
         c.close()
@@ -341,7 +393,9 @@ def test_a_fresh_login_needs_the_pinned_key(dial, server, alone):
         connection.fresh(c, "ada", server.port, None)
 
 
-@pytest.mark.parametrize("ways", ["publickey", "publickey,password", "publickey,keyboard-interactive"])
+@pytest.mark.parametrize(
+    "ways", ["publickey", "publickey,password", "publickey,keyboard-interactive"]
+)
 def test_a_stranger_sees_what_is_offered(dial, server, alone, ways):
     """Asked without any key or password."""
     let_in(server, alone)
@@ -353,7 +407,9 @@ def test_a_stranger_sees_what_is_offered(dial, server, alone, ways):
 def test_the_first_command_line_is_followed(alone, capsys):
     """The login that setup was begun with leads to where it went, and that is said."""
     (alone / "home/.ssh").mkdir(mode=0o700)
-    block = ssh_config.Alias("homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22")
+    block = ssh_config.Alias(
+        "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
+    )
     ssh_config.write(alone / "home/.ssh/config", block)
     c = Connection("203.0.113.5", user="root", config=Config())
     assert connection.follow(c) == "homelab"
@@ -364,23 +420,36 @@ def test_the_first_command_line_is_followed(alone, capsys):
 def test_a_key_given_by_hand_wins_over_the_followed_one(alone):
     """fab -i stays in force."""
     (alone / "home/.ssh").mkdir(mode=0o700)
-    block = ssh_config.Alias("homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22")
+    block = ssh_config.Alias(
+        "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
+    )
     ssh_config.write(alone / "home/.ssh/config", block)
-    c = Connection("203.0.113.5", user="root", config=Config(), connect_kwargs={"key_filename": ["/given"]})
+    c = Connection(
+        "203.0.113.5", user="root", config=Config(), connect_kwargs={"key_filename": ["/given"]}
+    )
     connection.follow(c)
     assert c.connect_kwargs["key_filename"] == ["/given"]
 
 
 @pytest.mark.parametrize("told_by_fabric", [True, False])
-def test_of_an_agents_keys_the_right_one_is_offered_at_once(server, alone, monkeypatch, told_by_fabric):
+def test_of_an_agents_keys_the_right_one_is_offered_at_once(
+    server, alone, monkeypatch, told_by_fabric
+):
     """Each wrong key costs a round trip, and sshd hangs up after a few."""
     path = keypair.generate(alone / "home/.ssh/mine", passphrase="s3cret")
     mine = paramiko.Ed25519Key.from_private_key_file(str(path), password="s3cret")
     server.keys.add(mine.get_base64())
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
     others = [paramiko.ECDSAKey.generate() for _ in range(6)]
-    monkeypatch.setattr(paramiko, "Agent", lambda: SimpleNamespace(get_keys=lambda: (*others, mine), close=lambda: None))
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "127.0.0.1", "lab", server.port, identity=str(path)))
+    monkeypatch.setattr(
+        paramiko,
+        "Agent",
+        lambda: SimpleNamespace(get_keys=lambda: (*others, mine), close=lambda: None),
+    )
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias("homelab", "127.0.0.1", "lab", server.port, identity=str(path)),
+    )
     c = Connection("127.0.0.1", user="lab", port=server.port, config=Config())
     c.connect_kwargs.update({"key_filename": [str(path)]} if told_by_fabric else {})
     assert connection.follow(c) == "homelab"
@@ -393,6 +462,9 @@ def test_of_an_agents_keys_the_right_one_is_offered_at_once(server, alone, monke
 def test_another_login_is_not_followed(alone):
     """Another port or user of the same address is somebody else."""
     (alone / "home/.ssh").mkdir(mode=0o700)
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"))
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+    )
     c = Connection("203.0.113.5", user="root", port=2200, config=Config())
     assert connection.follow(c) == "" and (c.user, c.port) == ("root", 2200)

@@ -17,7 +17,9 @@ def run(tmp_path):
 
     def go(line: dict, then: str = "true") -> subprocess.CompletedProcess:
         script = journal.command(line).replace(journal.FOLDER, str(tmp_path / "lib"))
-        return subprocess.run(["sh", "-c", script + then], capture_output=True, text=True, cwd=tmp_path)
+        return subprocess.run(
+            ["sh", "-c", script + then], capture_output=True, text=True, cwd=tmp_path
+        )
 
     go.folder = tmp_path / "lib"
     return go
@@ -26,7 +28,14 @@ def run(tmp_path):
 def test_each_line_is_json_whatever_it_says(run):
     """Quotes, $, backslashes, umlauts and line breaks come back as they were."""
     for number in range(3):
-        assert run(journal.entry("ssh", WHY + "\nsecond", ["ufw delete allow 22/tcp"], number=str(number))).returncode == 0
+        assert (
+            run(
+                journal.entry(
+                    "ssh", WHY + "\nsecond", ["ufw delete allow 22/tcp"], number=str(number)
+                )
+            ).returncode
+            == 0
+        )
     lines = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
     assert [line["number"] for line in lines] == ["0", "1", "2"]
     assert lines[0] | {"time": 0} == {
@@ -41,7 +50,10 @@ def test_each_line_is_json_whatever_it_says(run):
 def test_only_root_reads_it(run):
     """Folder and kept files are for their owner."""
     run(journal.entry("ssh", WHY))
-    assert os.stat(run.folder).st_mode & 0o777 == 0o700 and os.stat(run.folder / "before").st_mode & 0o777 == 0o700
+    assert (
+        os.stat(run.folder).st_mode & 0o777 == 0o700
+        and os.stat(run.folder / "before").st_mode & 0o777 == 0o700
+    )
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "$HOME `id`", "Käse", "-n"])
@@ -50,7 +62,12 @@ def test_a_file_is_kept_as_it_was(run, tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"\x00bytes\n")
     path.chmod(0o640)
-    assert run(journal.entry("ssh", WHY, path=str(path), number="7"), f"printf new >'{tmp_path}/other'").returncode == 0
+    assert (
+        run(
+            journal.entry("ssh", WHY, path=str(path), number="7"), f"printf new >'{tmp_path}/other'"
+        ).returncode
+        == 0
+    )
     kept = run.folder / "before" / "7"
     assert kept.read_bytes() == b"\x00bytes\n" and kept.stat().st_mode & 0o777 == 0o640
 
@@ -67,12 +84,20 @@ def test_beside_a_link_is_what_it_leads_to(run, tmp_path):
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "other").symlink_to(".")
-    run(journal.entry("ssh", WHY, path=str(tmp_path / "link"), keep=[str(tmp_path / "link")], number="7"))
+    run(
+        journal.entry(
+            "ssh", WHY, path=str(tmp_path / "link"), keep=[str(tmp_path / "link")], number="7"
+        )
+    )
     run(journal.entry("ssh", WHY, path=str(tmp_path / "other"), number="8"))
     before = run.folder / "before"
     aside = before / "7.kept" / str(tmp_path / "link").replace("/", "%")
     assert os.readlink(before / "7") == os.readlink(aside) == "real"
-    assert (before / "7.content").read_text() == aside.with_name(f"{aside.name}.content").read_text() == "old"
+    assert (
+        (before / "7.content").read_text()
+        == aside.with_name(f"{aside.name}.content").read_text()
+        == "old"
+    )
     assert not (before / "8.content").exists()
 
 
@@ -96,9 +121,26 @@ def test_numbers_never_repeat():
 
 def test_a_run_keeps_the_order_of_its_stages_and_runs_that_of_the_file():
     """Lines of before there were steps, of other laptops and of runs that were cut off stay where they are."""
-    lines = [("old", "", 0), ("c", "one", 3), ("a", "one", 1), ("b", "one", 1), ("older clock", "two", 1), ("alone", "", 0)]
+    lines = [
+        ("old", "", 0),
+        ("c", "one", 3),
+        ("a", "one", 1),
+        ("b", "one", 1),
+        ("older clock", "two", 1),
+        ("alone", "", 0),
+    ]
     text = "\n".join(
-        json.dumps({"number": str(at), "time": 9 - at, "stage": "ssh", "why": why} | ({"run": run, "step": step} if run else {}))
+        json.dumps(
+            {"number": str(at), "time": 9 - at, "stage": "ssh", "why": why}
+            | ({"run": run, "step": step} if run else {})
+        )
         for at, (why, run, step) in enumerate(lines)
     )
-    assert [entry.why for entry in journal.parse(text)] == ["old", "a", "b", "c", "older clock", "alone"]
+    assert [entry.why for entry in journal.parse(text)] == [
+        "old",
+        "a",
+        "b",
+        "c",
+        "older clock",
+        "alone",
+    ]

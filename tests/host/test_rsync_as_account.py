@@ -13,7 +13,10 @@ from tests.facts.test_facts import stand_in
 def test_nobody_else_can_read_what_rsync_says(tmp_path):
     """Its complaints name files; but what rsync writes for the account has the modes of always."""
     place = tmp_path / "bridge"
-    path = stand_in(tmp_path, "runuser", f"echo private/name >&2; umask >{tmp_path}/umask") + os.environ["PATH"]
+    path = (
+        stand_in(tmp_path, "runuser", f"echo private/name >&2; umask >{tmp_path}/umask")
+        + os.environ["PATH"]
+    )
     path = stand_in(tmp_path, "mkfifo", f'{fifo()} "$@"; stat -c %a "$@" >{tmp_path}/modes') + path
     script = "umask 022\n" + fill(rsync_as_account.SERVE, place, getpass.getuser(), "lab")
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
@@ -27,7 +30,9 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
             assert time.monotonic() < end
             time.sleep(0.02)
         assert (place / "errors").read_text() == "private/name\n"
-        assert (place / "errors").stat().st_mode & 0o777 == 0o600 and place.stat().st_mode & 0o777 == 0o711
+        assert (
+            place / "errors"
+        ).stat().st_mode & 0o777 == 0o600 and place.stat().st_mode & 0o777 == 0o711
         assert (tmp_path / "umask").read_text().strip() == "0022"
         (place / "end").read_text()
     finally:

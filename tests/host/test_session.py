@@ -41,27 +41,53 @@ HOSTILE = [
     "\t",
 ]
 STAGES = [
-    updates.update, updates.reboot, user.add, authorized_keys.copy, hardening.disable_passwords, hardening.disable_root, hardening.change_port,
-    firewall.enable, python.install, python.init_shell, config.configure, server.start, server.stop,
-]  # fmt: skip
+    updates.update,
+    updates.reboot,
+    user.add,
+    authorized_keys.copy,
+    hardening.disable_passwords,
+    hardening.disable_root,
+    hardening.change_port,
+    firewall.enable,
+    python.install,
+    python.init_shell,
+    config.configure,
+    server.start,
+    server.stop,
+]
 
 
 def sh(script: str, folder, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["sh", "-c", script], capture_output=True, cwd=folder, env={"PATH": os.environ["PATH"]} | environment)
+    return subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]} | environment,
+    )
 
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_value_is_one_word_for_the_shell(tmp_path, value):
     """Whatever it has in it, a value reaches the command unchanged and runs nothing."""
-    assert sh(fill("printf '[%%s]' %s %s", value, "next"), tmp_path).stdout.decode() == f"[{value}][next]"
+    assert (
+        sh(fill("printf '[%%s]' %s %s", value, "next"), tmp_path).stdout.decode()
+        == f"[{value}][next]"
+    )
 
 
 def as_root(model, script: str) -> str:
     """A script without what only root could do."""
-    return script.replace(journal.FOLDER, "lib").replace("become lab ", "sh -c ").replace("~lab", "$PWD")
+    return (
+        script.replace(journal.FOLDER, "lib")
+        .replace("become lab ", "sh -c ")
+        .replace("~lab", "$PWD")
+    )
 
 
-@pytest.mark.parametrize("text, owner", [*((text, "lab") for text in HOSTILE), ("x" * 200_000, "lab"), ("\udcff", "root")])
+@pytest.mark.parametrize(
+    "text, owner",
+    [*((text, "lab") for text in HOSTILE), ("x" * 200_000, "lab"), ("\udcff", "root")],
+)
 def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
     """The script of a put, run for real: content, mode, and nothing else left in the folder."""
     model, path = fake(), tmp_path / "new folder" / "it's $1 file"
@@ -73,7 +99,9 @@ def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
         done = sh(script, tmp_path)
         assert done.returncode == 0, done.stderr
     else:  # too long for an argument, as it may be on the wire
-        subprocess.run(["sh"], input=script.encode(errors="surrogateescape"), cwd=tmp_path, check=True)
+        subprocess.run(
+            ["sh"], input=script.encode(errors="surrogateescape"), cwd=tmp_path, check=True
+        )
     assert path.read_bytes() == text.encode(errors="surrogateescape")
     assert path.stat().st_mode & 0o777 == 0o640 and os.listdir(path.parent) == [path.name]
 
@@ -95,7 +123,14 @@ def test_a_file_that_fails_its_check_changes_nothing(really, tmp_path):
     """The old file stays as it was, and no half-written one beside it."""
     (tmp_path / "f").write_text("old")
     with pytest.raises(SetupError, match="could not write it: bad new"):
-        put(really.c, str(tmp_path / "f"), "new", why="write it", old=None, check='echo "bad $(cat "$NEW")" >&2; false')
+        put(
+            really.c,
+            str(tmp_path / "f"),
+            "new",
+            why="write it",
+            old=None,
+            check='echo "bad $(cat "$NEW")" >&2; false',
+        )
     assert (tmp_path / "f").read_text() == "old" and not (tmp_path / "f.labfab-new").exists()
 
 
@@ -168,7 +203,9 @@ def test_a_question_that_fails_is_an_error(fake):
     """Anything else is told with the host's own words, and is never taken for a no."""
     model = fake()
     model.answers = [("test", Result(127, "", "sh: 1: test: not found\n"))]
-    with pytest.raises(SetupError, match=r"root@203\.0\.113\.5: cannot find out \(test\): sh: 1: test: not found"):
+    with pytest.raises(
+        SetupError, match=r"root@203\.0\.113\.5: cannot find out \(test\): sh: 1: test: not found"
+    ):
         ask(model.c, "test -e %s", "/x")
 
 
@@ -182,7 +219,12 @@ def test_errors_are_one_line(fake):
 
 
 @pytest.mark.parametrize(
-    "says, told", [("write error: No space left on device", "df -h"), ("Disk quota exceeded", "df -h"), ("Read-only file system", "dmesg")]
+    "says, told",
+    [
+        ("write error: No space left on device", "df -h"),
+        ("Disk quota exceeded", "df -h"),
+        ("Read-only file system", "dmesg"),
+    ],
 )
 def test_a_disk_in_trouble_says_what_to_look_at(fake, says, told):
     """A full, a rationed and a read-only disk are told apart from other failures."""
@@ -231,17 +273,25 @@ def test_the_way_back_is_armed_before_the_first_change(fake):
     assert model.guard == ["arm", "disarm"] and model.logins == [("root", 22)]
 
 
-@pytest.mark.parametrize("error", [SetupError("it broke"), OSError("it broke"), EOFError("it broke")])
+@pytest.mark.parametrize(
+    "error", [SetupError("it broke"), OSError("it broke"), EOFError("it broke")]
+)
 def test_a_failure_inside_is_taken_back_and_told(fake, error):
     """The first error is what the user reads, on one line, with what became of the host."""
     model = fake()
     with (
-        pytest.raises(SetupError, match="could not try: it broke; the host has taken everything back") as told,
+        pytest.raises(
+            SetupError, match="could not try: it broke; the host has taken everything back"
+        ) as told,
         guard.guarded(model.c, "try"),
     ):
         open_22(model)
         raise error
-    assert model.guard == ["arm", "revert"] and model.sections["firewall"] == {} and "\n" not in str(told.value)
+    assert (
+        model.guard == ["arm", "revert"]
+        and model.sections["firewall"] == {}
+        and "\n" not in str(told.value)
+    )
     assert Host.of(model.c).changes == []
 
 
@@ -259,7 +309,9 @@ def test_a_host_that_cannot_be_armed_is_not_changed(fake):
     model = fake()
     model.cannot_arm = True
     with (
-        pytest.raises(SetupError, match="no space left on the host, could not prepare the way back"),
+        pytest.raises(
+            SetupError, match="no space left on the host, could not prepare the way back"
+        ),
         guard.guarded(model.c, "try"),
     ):
         open_22(model)
@@ -281,7 +333,10 @@ def test_a_wrong_sudo_password_in_the_proof_is_told(fake, monkeypatch):
     def refuse(*args):
         raise WrongSudoPassword
 
-    with pytest.raises(SetupError, match="sudo refuses the password of root"), guard.guarded(model.c, "try"):
+    with (
+        pytest.raises(SetupError, match="sudo refuses the password of root"),
+        guard.guarded(model.c, "try"),
+    ):
         open_22(model)
         monkeypatch.setattr(guard, "Shell", refuse)
         model.guard.clear()
@@ -295,7 +350,9 @@ def everything(folder) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["venv", "miniforge"])
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.body.__module__.rpartition('.')[2]}.{stage.name}")
+@pytest.mark.parametrize(
+    "stage", STAGES, ids=lambda stage: f"{stage.body.__module__.rpartition('.')[2]}.{stage.name}"
+)
 def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypatch, stage, kind):
     """No exception, nothing sent but reads, nothing written on the laptop, no secret shown."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "s3cret-sudo")
@@ -311,10 +368,14 @@ def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypa
 def chosen(publish: str) -> list:
     """The stages of a whole setup but for the tunnel, which is of the laptop."""
     want = Settings(publish=publish)
-    return [stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)]
+    return [
+        stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)
+    ]
 
 
-@pytest.mark.parametrize("publish, sudo", [("tunnel", "password"), ("tunnel", "nopasswd"), ("https", "password")])
+@pytest.mark.parametrize(
+    "publish, sudo", [("tunnel", "password"), ("tunnel", "nopasswd"), ("https", "password")]
+)
 def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish, sudo):
     """The whole recipe, planned and then made: the same changes in the same order."""
     monkeypatch.setattr("labfab.stages.tunnel.open_", lambda c: "")
@@ -414,6 +475,11 @@ def test_without_any_sudo_password_it_is_asked_for(fake):
 
 def test_another_account_works_in_its_own_home(tmp_path):
     """HOME, USER and the folder are those of the account; the command keeps its quoting."""
-    script = changes.as_user('printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root").replace("become root ", "sh -c ")
+    script = changes.as_user(
+        'printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root"
+    ).replace("become root ", "sh -c ")
     home = os.path.expanduser("~root")
-    assert sh(script, tmp_path).stdout.decode() == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"
+    assert (
+        sh(script, tmp_path).stdout.decode()
+        == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"
+    )

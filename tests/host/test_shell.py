@@ -14,7 +14,20 @@ from labfab.host.run_lock import Claim
 from labfab.host.shell import ConnectionLost, Result, Shell, WrongSudoPassword
 from tests.local_sh import opened
 
-HOSTILE = ["it's", 'say "hi"', "$HOME `id` $(id)", "back\\slash\\n", "two\nlines\n", "  spaces  ", "Käse €", "-n", "%s%d", "!", "*", ""]
+HOSTILE = [
+    "it's",
+    'say "hi"',
+    "$HOME `id` $(id)",
+    "back\\slash\\n",
+    "two\nlines\n",
+    "  spaces  ",
+    "Käse €",
+    "-n",
+    "%s%d",
+    "!",
+    "*",
+    "",
+]
 SUDO = """case $* in *-n*) exit 1 ;; esac
 printf 'labfab-wants-a-password:' >&2; IFS= read -r given
 [ "$given" = "$(cat "$HOME/sudo-password")" ] || { printf 'Sorry, try again.\\nlabfab-wants-a-password:' >&2; read -r again; exit 1; }
@@ -43,7 +56,15 @@ def test_outputs_and_exit_code_stay_apart(sh):
 
 @pytest.mark.parametrize(
     "script",
-    ["if then fi (", "echo 'open", "exit 3", "cd /nowhere", "set -eu; false", "exec false", "trap 'exit 9' EXIT; false"],
+    [
+        "if then fi (",
+        "echo 'open",
+        "exit 3",
+        "cd /nowhere",
+        "set -eu; false",
+        "exec false",
+        "trap 'exit 9' EXIT; false",
+    ],
 )
 def test_a_broken_script_does_not_reach_the_next_one(sh, script):
     """A syntax error, an exit, set -e or a trap ends its own frame only."""
@@ -54,10 +75,22 @@ def test_a_broken_script_does_not_reach_the_next_one(sh, script):
 def test_nothing_is_left_behind_by_a_script(sh):
     """Variables, functions and the folder of one script are unknown to the next."""
     sh.run("mine=1; f() { :; }; cd /tmp; umask 077; set -u")
-    assert sh.run('echo "${mine-none} $(type f >/dev/null 2>&1 || echo none) $(pwd) $(umask)"').out.split() == ["none", "none", "/", "0022"]
+    assert sh.run(
+        'echo "${mine-none} $(type f >/dev/null 2>&1 || echo none) $(pwd) $(umask)"'
+    ).out.split() == ["none", "none", "/", "0022"]
 
 
-@pytest.mark.parametrize("text", ["", "no newline at the end", "\n\n", "ends with newline\n", "\n labfab-0123456789abcdef 0\n", "labfab-"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no newline at the end",
+        "\n\n",
+        "ends with newline\n",
+        "\n labfab-0123456789abcdef 0\n",
+        "labfab-",
+    ],
+)
 def test_output_is_neither_cut_nor_lengthened(sh, text):
     """Text without a final newline, blank lines and look-alikes of the frame's end come through whole."""
     from labfab.host.changes import fill
@@ -74,7 +107,9 @@ def test_bytes_that_are_no_text_do_no_harm(sh):
 def test_five_megabytes_on_both_outputs(sh):
     """Large output on stdout and stderr at once neither blocks nor takes long."""
     began = time.monotonic()
-    result = sh.run("head -c 5000000 /dev/zero | tr '\\0' x; head -c 1000000 /dev/zero | tr '\\0' y >&2")
+    result = sh.run(
+        "head -c 5000000 /dev/zero | tr '\\0' x; head -c 1000000 /dev/zero | tr '\\0' y >&2"
+    )
     assert (len(result.out), len(result.err)) == (5_000_000, 1_000_000)
     assert time.monotonic() - began < 2
 
@@ -93,7 +128,9 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
     monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with opened(tmp_path) as first, opened(tmp_path) as second:
         assert Claim().take(first)
-        with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"):
+        with pytest.raises(
+            SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"
+        ):
             Claim().take(second)
         first.run(f"sleep 3 >/dev/null 2>&1 & echo $! >'{tmp_path}/pid'")
         first.close()
@@ -106,14 +143,21 @@ def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
     """Its shell lives until its script has ended, and two of them do not shut each other out."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
-    with opened(tmp_path) as main, opened(tmp_path) as left, opened(tmp_path) as right, opened(tmp_path) as other:
+    with (
+        opened(tmp_path) as main,
+        opened(tmp_path) as left,
+        opened(tmp_path) as right,
+        opened(tmp_path) as other,
+    ):
         assert Claim().take(main)
         for shell in (left, right):
             Claim().join(shell)
             assert shell.run("true").ok
         main.close()
         right.close()
-        with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"):
+        with pytest.raises(
+            SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"
+        ):
             Claim().take(other)
         left.close()
         assert Claim().take(other)
@@ -130,14 +174,19 @@ def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
         assert claim.take(shell)
     with opened(tmp_path) as shell:
         assert other.take(shell)
-    with opened(tmp_path) as shell, pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+    with (
+        opened(tmp_path) as shell,
+        pytest.raises(SetupError, match="another run was at work there, or it was booted"),
+    ):
         claim.take(shell)
 
 
 def test_scripts_sent_together_are_answered_in_order(sh):
     """Each has its own outputs and exit code, whichever is asked for first; one that nobody asks for harms none."""
     frames = [sh.send(f"echo {number}; echo e{number} >&2; exit {number}") for number in range(4)]
-    assert frames[2].result() == Result(2, "2\n", "e2\n") and frames[0].result() == Result(0, "0\n", "e0\n")
+    assert frames[2].result() == Result(2, "2\n", "e2\n") and frames[0].result() == Result(
+        0, "0\n", "e0\n"
+    )
     assert sh.run("echo last") == Result(0, "last\n", "")
 
 
@@ -167,7 +216,12 @@ def test_background_output_does_not_end_a_frame_early(sh):
 
 def test_the_script_is_in_no_argument_list(sh):
     """What travels in a script is not seen by ps on the host."""
-    assert "s3cret" not in sh.run("word=s3cret; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -a 's3cre[t]'; true").out
+    assert (
+        "s3cret"
+        not in sh.run(
+            "word=s3cret; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -a 's3cre[t]'; true"
+        ).out
+    )
 
 
 def test_lines_are_told_as_they_come(sh):
@@ -182,29 +236,45 @@ def test_lines_are_told_as_they_come(sh):
 def test_a_killed_shell_is_a_lost_connection(sh, script):
     """A shell that dies in the middle is told in one line with what to type, and so is the next use."""
     for each in (script, "echo again"):
-        with pytest.raises(ConnectionLost, match="box: the connection broke: run the same command again"):
+        with pytest.raises(
+            ConnectionLost, match="box: the connection broke: run the same command again"
+        ):
             sh.run(each, timeout=5)
 
 
-@pytest.mark.parametrize("error", [EOFError(), OSError("Socket is closed"), paramiko.SSHException("Key-exchange timed out")])
+@pytest.mark.parametrize(
+    "error",
+    [EOFError(), OSError("Socket is closed"), paramiko.SSHException("Key-exchange timed out")],
+)
 def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monkeypatch):
     """Its thread may have noticed before, or not, or the line breaks while keys are made anew."""
     monkeypatch.setattr(sh.channel, "sendall", Mock(side_effect=error))
-    with pytest.raises(ConnectionLost, match="box: the connection broke: run the same command again"):
+    with pytest.raises(
+        ConnectionLost, match="box: the connection broke: run the same command again"
+    ):
         sh.run("true")
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (paramiko.ChannelException(2, "Connect failed"), "box: the login works, but sshd grants no session: look at MaxSessions"),
-        (paramiko.SSHException("Channel closed."), "box: the login works, but sshd refuses to run a command: run the same again"),
+        (
+            paramiko.ChannelException(2, "Connect failed"),
+            "box: the login works, but sshd grants no session: look at MaxSessions",
+        ),
+        (
+            paramiko.SSHException("Channel closed."),
+            "box: the login works, but sshd refuses to run a command: run the same again",
+        ),
         (EOFError(), "box: the login works, but the host hangs up then: run the same again"),
     ],
 )
 def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
     """A login alone is not enough."""
-    transport = Mock(open_session=Mock(side_effect=error), is_active=Mock(return_value=not isinstance(error, EOFError)))
+    transport = Mock(
+        open_session=Mock(side_effect=error),
+        is_active=Mock(return_value=not isinstance(error, EOFError)),
+    )
     with pytest.raises(SetupError, match=told):
         Shell(transport, "box")
 
@@ -247,41 +317,68 @@ def test_sudo_without_a_password_is_not_asked_for_one(tmp_path):
 @pytest.mark.parametrize(
     "sudo, says",
     [
-        ("case $* in *-n*) exit 1;; esac; echo 'lab is not in the sudoers file.' >&2; exit 1", "may not use sudo"),
-        ("case $* in *-n*) exit 1;; esac; echo 'Account or password is expired, reset your password' >&2; exit 1", "expired"),
+        (
+            "case $* in *-n*) exit 1;; esac; echo 'lab is not in the sudoers file.' >&2; exit 1",
+            "may not use sudo",
+        ),
+        (
+            "case $* in *-n*) exit 1;; esac; echo 'Account or password is expired, reset your password' >&2; exit 1",
+            "expired",
+        ),
         ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session at once"),
-        ("case $* in *-n*) exit 1;; esac; echo 'sorry, you must have a tty to run sudo' >&2; exit 1", "must have a tty"),
+        (
+            "case $* in *-n*) exit 1;; esac; echo 'sorry, you must have a tty to run sudo' >&2; exit 1",
+            "must have a tty",
+        ),
     ],
 )
 def test_no_way_to_root_is_told(tmp_path, sudo, says):
     """Each refusal of sudo is one line that begins with the host."""
-    with pytest.raises(SetupError, match=says) as error, opened(tmp_path, "x", id="echo 1000", sudo=sudo):
+    with (
+        pytest.raises(SetupError, match=says) as error,
+        opened(tmp_path, "x", id="echo 1000", sudo=sudo),
+    ):
         pass
     assert str(error.value).startswith("box: ") and "labfab-wants" not in str(error.value)
 
 
 def test_another_system_is_named(tmp_path):
     """What is neither Linux nor macOS is refused before anything is asked of it."""
-    with pytest.raises(SetupError, match="box runs FreeBSD: labfab sets up"), opened(tmp_path, uname="echo FreeBSD"):
+    with (
+        pytest.raises(SetupError, match="box runs FreeBSD: labfab sets up"),
+        opened(tmp_path, uname="echo FreeBSD"),
+    ):
         pass
 
 
 def test_without_sudo_root_is_asked_for(tmp_path):
     """An account that is not root on a host without sudo is told to log in as root."""
-    with pytest.raises(SetupError, match="sudo is not installed: log in as root"), opened(tmp_path, path="", id="echo 1000"):
+    with (
+        pytest.raises(SetupError, match="sudo is not installed: log in as root"),
+        opened(tmp_path, path="", id="echo 1000"),
+    ):
         pass
 
 
 @pytest.mark.parametrize(
     "said, says",
     [
-        ('Please login as the user "ubuntu" rather than the user "root".', "log in as ubuntu: fab -H ubuntu@"),
-        ("WARNING: Your password has expired.\nPassword change required but no TTY available.", "the password has expired"),
+        (
+            'Please login as the user "ubuntu" rather than the user "root".',
+            "log in as ubuntu: fab -H ubuntu@",
+        ),
+        (
+            "WARNING: Your password has expired.\nPassword change required but no TTY available.",
+            "the password has expired",
+        ),
         ("This account is currently not available.", "not available"),
     ],
 )
 def test_a_forced_command_is_told(tmp_path, said, says):
     """What a cloud image or an expired password says instead of a shell becomes one line."""
     quoted = said.replace('"', '\\"')
-    with pytest.raises(SetupError, match=says), opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 0.1'):
+    with (
+        pytest.raises(SetupError, match=says),
+        opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 0.1'),
+    ):
         pass

@@ -38,7 +38,9 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
     box = host("debian12", "ahead")
     hand = threading.Thread(target=box.run, args=(SLOW,), daemon=True)
     hand.start()
-    fab.on(box, "setup.full", env=ENV | {"LABFAB_REVERT_AFTER": "10"}, timeout=300).fails("could not refuse passwords", "everything back")
+    fab.on(box, "setup.full", env=ENV | {"LABFAB_REVERT_AFTER": "10"}, timeout=300).fails(
+        "could not refuse passwords", "everything back"
+    )
     hand.join(1)
     assert not hand.is_alive() and box.run("ls /etc/ssh/sshd_config.d") == ""
     audit, *settings = box.run(WHOLE).splitlines()
@@ -49,7 +51,11 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
 
     box.run("rm -f /etc/ssh/sshrc")  # the revert has done so
     run = fab.on(box, "setup.full", env=ENV, timeout=300).ok()
-    assert PACKAGES not in run.out and "make the environment" not in run.out and "start JupyterLab" in run.out
+    assert (
+        PACKAGES not in run.out
+        and "make the environment" not in run.out
+        and "start JupyterLab" in run.out
+    )
     assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
 
 
@@ -61,7 +67,9 @@ def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     assert stages == ["user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab"]
     when = {row["why"]: row["number"] for row in rows}
-    assert when["make the environment ~/jupyter-venv"] < when["switch the firewall on"], "it was not begun ahead"
+    assert when["make the environment ~/jupyter-venv"] < when["switch the firewall on"], (
+        "it was not begun ahead"
+    )
 
     fab("-H", "homelab", "setup.undo", "--to", "python", env=ENV).ok()
     states = {row["why"]: row["state"] for row in journal(fab, "-H", "homelab")}
@@ -73,9 +81,13 @@ def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
 def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
     """Killed while apt and pip are at work: the next run waits for them, mends what they left and comes to the end."""
     box = host("debian12", "dies")
-    env = fab.environment({**ENV, "LABFAB_HOST_KEY": box.host_key_fingerprint(), "PYTHONUNBUFFERED": "1"})
+    env = fab.environment(
+        {**ENV, "LABFAB_HOST_KEY": box.host_key_fingerprint(), "PYTHONUNBUFFERED": "1"}
+    )
     command = [str(BIN / "fab"), "-H", f"root@{box.address}", "setup.full"]
-    with subprocess.Popen(command, cwd=REPO, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=REPO, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         box.run("until pgrep -x dpkg && pgrep -f ' install .* uv'; do sleep 0.02; done", timeout=60)
         os.killpg(process.pid, signal.SIGKILL)
     fab.on(box, "setup.full", env=ENV, timeout=300).ok()
@@ -86,12 +98,24 @@ def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
 def test_an_upgrade_and_a_reboot_come_between(fab, host):
     """SSH is hardened before them, the rest goes on over the new login, and JupyterLab is started once, by the new boot."""
     box = host("debian12", "between")
-    box.run(r"sed -i '/^Package: hostname$/,/^$/s/^Version: .*/Version: 3.1/' /var/lib/dpkg/status; touch /run/reboot-required")
+    box.run(
+        r"sed -i '/^Package: hostname$/,/^$/s/^Version: .*/Version: 3.1/' /var/lib/dpkg/status; touch /run/reboot-required"
+    )
     before, env = box.boot_id(), ENV | {"LABFAB_REBOOT": "true"}
     run = fab.on(box, "setup.full", env=env, timeout=300).ok()
-    road = ("let sshd listen on port 2222 only", "upgrade the system (1 packages)", "] reboot", "make the environment", "start JupyterLab")
+    road = (
+        "let sshd listen on port 2222 only",
+        "upgrade the system (1 packages)",
+        "] reboot",
+        "make the environment",
+        "start JupyterLab",
+    )
     places = [run.out.index(words) for words in road]
-    assert places == sorted(places) and run.out.count("start JupyterLab") == 1 and box.boot_id() != before
+    assert (
+        places == sorted(places)
+        and run.out.count("start JupyterLab") == 1
+        and box.boot_id() != before
+    )
     assert "nothing to change" in fab("-H", "homelab", "setup.full", env=env).ok().out
 
 
@@ -99,9 +123,13 @@ def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     """The stage tells it at its turn, when SSH and firewall are done; with an index again the rest follows."""
     box = host("debian12", "offline")
     dead = ENV | {"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}
-    run = fab.on(box, "setup.full", env=dead, timeout=300).fails("could not make the environment ~/jupyter-venv")
+    run = fab.on(box, "setup.full", env=dead, timeout=300).fails(
+        "could not make the environment ~/jupyter-venv"
+    )
     assert re.search(r"Python, begun ahead: could not make the environment", run.err)
-    assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [2222]
+    assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [
+        2222
+    ]
     assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV, timeout=300).ok().out
 
 

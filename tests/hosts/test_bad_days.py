@@ -99,41 +99,74 @@ def address(host: Host, user: str = "root") -> str:
 def test_key_is_refused(unchanged, box, stranger, module_fab):
     unchanged(box, module_fab)
     key = str(stranger.home / ".ssh" / "id_ed25519")
-    refused(stranger.on(box, "setup.full"), box.address, "Permission denied (publickey,password)", key, "fab -i KEY")
+    refused(
+        stranger.on(box, "setup.full"),
+        box.address,
+        "Permission denied (publickey,password)",
+        key,
+        "fab -i KEY",
+    )
 
 
 def test_no_key_at_all(unchanged, box, stranger, module_fab):
     unchanged(box, module_fab)
-    refused(without_key(stranger).on(box, "setup.full"), box.address, "no key in ~/.ssh", "--prompt-for-login-password")
+    refused(
+        without_key(stranger).on(box, "setup.full"),
+        box.address,
+        "no key in ~/.ssh",
+        "--prompt-for-login-password",
+    )
 
 
 def test_garbled_key(unchanged, box, stranger, module_fab):
     unchanged(box, module_fab)
     key = stranger.home / ".ssh" / "id_ed25519"
-    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n-----END OPENSSH PRIVATE KEY-----\n")
+    key.write_text(
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n-----END OPENSSH PRIVATE KEY-----\n"
+    )
     refused(stranger.on(box, "setup.full"), box.address, str(key), "fab -i KEY")
 
 
 def test_absent_key(box, module_fab):
-    refused(module_fab.on(box, "-i", "/absent", "setup.full"), box.address, "cannot read the key /absent", "fab -i")
+    refused(
+        module_fab.on(box, "-i", "/absent", "setup.full"),
+        box.address,
+        "cannot read the key /absent",
+        "fab -i",
+    )
 
 
 def test_wrong_login_password(unchanged, box, stranger, module_fab):
     unchanged(box, module_fab)
     env = {"LABFAB_LOGIN_PASSWORD": WRONG}
-    refused(without_key(stranger).on(box, "setup.full", env=env), address(box), "wrong password", "--prompt-for-login-password")
+    refused(
+        without_key(stranger).on(box, "setup.full", env=env),
+        address(box),
+        "wrong password",
+        "--prompt-for-login-password",
+    )
 
 
 def test_locked_key_without_a_terminal(unchanged, box, stranger, module_fab):
     unchanged(box, module_fab)
     lock(stranger)
-    refused(stranger.on(box, "setup.full"), address(box), "has a passphrase", "ssh-add", "--prompt-for-passphrase")
+    refused(
+        stranger.on(box, "setup.full"),
+        address(box),
+        "has a passphrase",
+        "ssh-add",
+        "--prompt-for-passphrase",
+    )
 
 
 def lock(fab: Fab) -> None:
     """Put a passphrase on the home's key."""
     key = str(fab.home / ".ssh" / "id_ed25519")
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "the passphrase", "-f", key], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "the passphrase", "-f", key],
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_locked_key_on_a_terminal(box, stranger):
@@ -141,9 +174,13 @@ def test_locked_key_on_a_terminal(box, stranger):
     box.let_in("root", stranger.key, None)
     trust = {"LABFAB_HOST_KEY": box.host_key_fingerprint()}
     with terminal(stranger, "-H", address(box), "lab.status", env=trust) as tty:
-        tty.sees("passphrase of your key").types(WRONG).sees("passphrase of your key").types("the passphrase")
+        tty.sees("passphrase of your key").types(WRONG).sees("passphrase of your key").types(
+            "the passphrase"
+        )
         assert tty.ends() == 0, tty.seen
-    with terminal(stranger, "--prompt-for-passphrase", "-H", address(box), "lab.status", env=trust) as tty:
+    with terminal(
+        stranger, "--prompt-for-passphrase", "-H", address(box), "lab.status", env=trust
+    ) as tty:
         tty.sees("passphrase").types("the passphrase")
         assert tty.ends() == 0, tty.seen
 
@@ -178,7 +215,9 @@ def test_unknown_host_key_without_a_terminal(box, stranger):
     run = stranger("-H", address(box), "setup.full")
     refused(run, box.address, f"type LABFAB_HOST_KEY={box.host_key_fingerprint()} in front")
     env = {"LABFAB_HOST_KEY": "SHA256:" + "A" * 43}
-    refused(stranger("-H", address(box), "setup.full", env=env), box.address, "this is another machine")
+    refused(
+        stranger("-H", address(box), "setup.full", env=env), box.address, "this is another machine"
+    )
     assert not (stranger.home / ".ssh" / "known_hosts").exists()
 
 
@@ -192,11 +231,20 @@ def test_a_web_server_on_the_port(module_fab):
         run = module_fab("-H", f"root@127.0.0.1:{server.server_port}", "setup.full")
     finally:
         server.shutdown(), server.server_close()
-    refused(run, "127.0.0.1", f"port {server.server_port} is no SSH server", "fab -H root@127.0.0.1:PORT")
+    refused(
+        run,
+        "127.0.0.1",
+        f"port {server.server_port} is no SSH server",
+        "fab -H root@127.0.0.1:PORT",
+    )
 
 
 def test_nobody_is_there(box, module_fab):
-    refused(module_fab("-H", f"root@{box.address}:3", "setup.full"), "nothing listens on port 3", f"root@{box.address}:PORT")
+    refused(
+        module_fab("-H", f"root@{box.address}:3", "setup.full"),
+        "nothing listens on port 3",
+        f"root@{box.address}:PORT",
+    )
     refused(module_fab("-H", "root@no-such-host.invalid", "setup.full"), "no such host name", "-H")
 
 
@@ -213,7 +261,11 @@ def test_host_is_down(unchanged, box, module_fab):
 
 
 def test_one_of_two_hosts_is_down(box, cloud, module_fab):
-    both = {"LABFAB_ALIAS": "lab-{host}", "LABFAB_CONNECT_TIMEOUT": "2", "LABFAB_SUDO_PASSWORD": SUDO}
+    both = {
+        "LABFAB_ALIAS": "lab-{host}",
+        "LABFAB_CONNECT_TIMEOUT": "2",
+        "LABFAB_SUDO_PASSWORD": SUDO,
+    }
     for host, user in ((box, "root"), (cloud, "debian")):
         module_fab.on(host, "lab.status", user=user, env=both).ok()
     box.pause()
@@ -221,7 +273,12 @@ def test_one_of_two_hosts_is_down(box, cloud, module_fab):
         run = module_fab("-H", f"{address(box)},{address(cloud, 'debian')}", "lab.status", env=both)
     finally:
         box.resume()
-    run.fails("JupyterLab does not run", "1 of 2 hosts done", f"failed on {address(box)}", f"fab -H {address(box)}")
+    run.fails(
+        "JupyterLab does not run",
+        "1 of 2 hosts done",
+        f"failed on {address(box)}",
+        f"fab -H {address(box)}",
+    )
 
 
 # sudo, in two dialects.
@@ -231,9 +288,24 @@ def sudo_cases(cloud, fab):
     """What must happen with any sudo."""
     given, wrong = {"LABFAB_SUDO_PASSWORD": SUDO}, {"LABFAB_SUDO_PASSWORD": WRONG}
     me = {"user": "debian"}
-    refused(fab.on(cloud, "setup.full", **me), "debian@", "sudo asks for a password", "LABFAB_SUDO_PASSWORD")
-    refused(fab.on(cloud, "setup.full", env=wrong, **me), "debian@", "wrong sudo password", "--prompt-for-sudo-password")
-    refused(fab.on(cloud, "setup.full", env=given, user="plain"), "plain@", "may not use sudo", "log in as root")
+    refused(
+        fab.on(cloud, "setup.full", **me),
+        "debian@",
+        "sudo asks for a password",
+        "LABFAB_SUDO_PASSWORD",
+    )
+    refused(
+        fab.on(cloud, "setup.full", env=wrong, **me),
+        "debian@",
+        "wrong sudo password",
+        "--prompt-for-sudo-password",
+    )
+    refused(
+        fab.on(cloud, "setup.full", env=given, user="plain"),
+        "plain@",
+        "may not use sudo",
+        "log in as root",
+    )
     fab.on(cloud, "lab.status", env=given, **me).ok()
 
 
@@ -250,7 +322,9 @@ def test_sudo_on_a_terminal(cloud, module_fab):
 
 
 def test_sudo_rs(unchanged, cloud, module_fab):
-    cloud.run("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y sudo-rs >/dev/null 2>&1")
+    cloud.run(
+        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y sudo-rs >/dev/null 2>&1"
+    )
     cloud.run("ln -s /usr/bin/sudo-rs /usr/local/bin/sudo")
     unchanged(cloud, module_fab, user="debian", env={"LABFAB_SUDO_PASSWORD": SUDO})
     try:
@@ -263,15 +337,26 @@ def test_sudo_rs(unchanged, cloud, module_fab):
 def test_no_sudo_and_not_root(cloud, module_fab):
     cloud.run("mv /usr/bin/sudo /usr/bin/sudo.away")
     try:
-        refused(module_fab.on(cloud, "setup.full", user="debian"), "debian@", "sudo is not installed: log in as root")
+        refused(
+            module_fab.on(cloud, "setup.full", user="debian"),
+            "debian@",
+            "sudo is not installed: log in as root",
+        )
     finally:
         cloud.run("mv /usr/bin/sudo.away /usr/bin/sudo")
 
 
 def test_expired_password(unchanged, cloud, module_fab, stranger):
     unchanged(cloud, module_fab, user="debian", env={"LABFAB_SUDO_PASSWORD": SUDO})
-    refused(module_fab.on(cloud, "setup.full", user="expired"), "expired@", "the password has expired", "log in once with ssh")
-    run = without_key(stranger).on(cloud, "setup.full", user="expired", env={"LABFAB_LOGIN_PASSWORD": SUDO})
+    refused(
+        module_fab.on(cloud, "setup.full", user="expired"),
+        "expired@",
+        "the password has expired",
+        "log in once with ssh",
+    )
+    run = without_key(stranger).on(
+        cloud, "setup.full", user="expired", env={"LABFAB_LOGIN_PASSWORD": SUDO}
+    )
     refused(run, "expired@", "the password has expired")
 
 
@@ -288,7 +373,9 @@ def test_cloud_root_names_its_user(unchanged, cloud, module_fab):
 def test_unsupported_system(unchanged, box, module_fab):
     unchanged(box, module_fab)
     box.run("cp -a /usr/lib/os-release /root/kept")
-    box.run("printf 'ID=fedora\\nVERSION_ID=42\\nPRETTY_NAME=\"Fedora Linux 42\"\\n' >/usr/lib/os-release")
+    box.run(
+        "printf 'ID=fedora\\nVERSION_ID=42\\nPRETTY_NAME=\"Fedora Linux 42\"\\n' >/usr/lib/os-release"
+    )
     try:
         for task in ("setup.full", "system.update", "python.install", "firewall.enable"):
             refused(module_fab.on(box, task), box.address, "Fedora Linux 42", "Debian 12")
@@ -324,7 +411,12 @@ def test_port_is_taken(unchanged, box, module_fab, task):
     box.run("for i in $(seq 50); do ss -Hltn | grep -q :2345 && break; sleep 0.1; done")
     try:
         env = {"LABFAB_SSH_PORT": "2345"}
-        refused(module_fab.on(box, task, env=env), box.address, "port 2345 is taken by python3", "choose another ssh_port")
+        refused(
+            module_fab.on(box, task, env=env),
+            box.address,
+            "port 2345 is taken by python3",
+            "choose another ssh_port",
+        )
     finally:
         box.run("systemctl stop thief")
 
@@ -334,7 +426,9 @@ def test_another_port_line(unchanged, box, module_fab, task):
     unchanged(box, module_fab)
     box.run("echo 'Port 22' >/etc/ssh/sshd_config.d/50-mine.conf")
     try:
-        refused(module_fab.on(box, task), box.address, "50-mine.conf", "Port 22", "delete that line")
+        refused(
+            module_fab.on(box, task), box.address, "50-mine.conf", "Port 22", "delete that line"
+        )
     finally:
         box.run("rm /etc/ssh/sshd_config.d/50-mine.conf")
 
@@ -352,7 +446,9 @@ def ready(box, module_fab):
 @contextlib.contextmanager
 def mounted(host: Host, folder: str, kilobytes: int):
     """Put a small disk with the same content over a folder."""
-    host.run(f"mkdir -p {folder}; cp -a {folder} /var/tmp/kept; mount -t tmpfs -o size={kilobytes}k tmpfs {folder}")
+    host.run(
+        f"mkdir -p {folder}; cp -a {folder} /var/tmp/kept; mount -t tmpfs -o size={kilobytes}k tmpfs {folder}"
+    )
     host.run(f"cp -a /var/tmp/kept/. {folder}/; rm -rf /var/tmp/kept")
     try:
         yield
@@ -362,10 +458,18 @@ def mounted(host: Host, folder: str, kilobytes: int):
 
 def test_a_match_block_gives_passwords_back(unchanged, ready, module_fab):
     unchanged(ready, module_fab)
-    ready.run("printf 'Match User root\\n  PasswordAuthentication yes\\n' >/etc/ssh/sshd_config.d/99-match.conf; systemctl restart ssh")
+    ready.run(
+        "printf 'Match User root\\n  PasswordAuthentication yes\\n' >/etc/ssh/sshd_config.d/99-match.conf; systemctl restart ssh"
+    )
     try:
         run = module_fab("-H", "homelab", "ssh.disable-passwords")
-        refused(run, "homelab", "a Match block of sshd_config gives passwords back to root", "sshd -T -C user=root", "old login works")
+        refused(
+            run,
+            "homelab",
+            "a Match block of sshd_config gives passwords back to root",
+            "sshd -T -C user=root",
+            "old login works",
+        )
         without = without_password(ready, "lab")
         assert "password" in without, "sshd still runs with the file that was taken back"
     finally:
@@ -391,7 +495,12 @@ def test_no_space_for_the_journal(unchanged, ready, module_fab):
     unchanged(ready, module_fab)
     with mounted(ready, "/var/lib/labfab", 2000):
         ready.run("dd if=/dev/zero of=/var/lib/labfab/full bs=1k count=9999 2>/dev/null || true")
-        refused(module_fab("-H", "homelab", "ssh.disable-passwords"), "homelab", "no space left", "run this again")
+        refused(
+            module_fab("-H", "homelab", "ssh.disable-passwords"),
+            "homelab",
+            "no space left",
+            "run this again",
+        )
 
 
 def test_alias_of_another_host(unchanged, cloud, ready, module_fab):
@@ -416,18 +525,28 @@ def test_ssh_config_is_read_only(ready, stranger, module_fab):
 def held(host: Host, path: str, seconds: float) -> subprocess.Popen:
     """Hold one of apt's locks for a while."""
     words = [host.engine.command, "exec", "-i", host.id, "python3", "-c", HOLD, path, str(seconds)]
-    process = subprocess.Popen(words, env=host.engine.env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, env=host.engine.env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
     assert process.stdout.readline() == b"held\n"
     return process
 
 
 def test_apt_is_busy(ready, module_fab):
     ready.run("rm -rf /var/cache/labfab; apt-get remove -qq -y tmux >/dev/null 2>&1 || true")
-    with held(ready, "/var/lib/apt/lists/lock", 6), terminal(module_fab, "-H", "homelab", "system.update") as tty:
+    with (
+        held(ready, "/var/lib/apt/lists/lock", 6),
+        terminal(module_fab, "-H", "homelab", "system.update") as tty,
+    ):
         tty.sees("waiting for another apt")
         assert tty.ends() == 0, tty.seen
-    with held(ready, "/var/lib/dpkg/lock-frontend", 4), terminal(module_fab, "-H", "homelab", "firewall.enable") as tty:
-        tty.sees("install ufw … 3.")  # apt tells of the lock now and then only; that it goes on is told each second
+    with (
+        held(ready, "/var/lib/dpkg/lock-frontend", 4),
+        terminal(module_fab, "-H", "homelab", "firewall.enable") as tty,
+    ):
+        tty.sees(
+            "install ufw … 3."
+        )  # apt tells of the lock now and then only; that it goes on is told each second
         assert tty.ends() == 0, tty.seen
     assert "Status: active" in ready.run("ufw status")
 
@@ -441,51 +560,96 @@ def test_dpkg_was_interrupted(ready, module_fab):
 
 def test_small_disk_under_the_home(ready, module_fab):
     with mounted(ready, "/home", 20_000):
-        refused(module_fab("-H", "homelab", "python.install", env=VENV), "homelab", "no space left on the host", "df -h")
+        refused(
+            module_fab("-H", "homelab", "python.install", env=VENV),
+            "homelab",
+            "no space left on the host",
+            "df -h",
+        )
         ready.run("mount -o remount,size=1g /home")
         module_fab("-H", "homelab", "python.install", env=VENV).ok()
-        assert "nothing to change" in module_fab("-H", "homelab", "python.install", env=VENV).ok().out
+        assert (
+            "nothing to change" in module_fab("-H", "homelab", "python.install", env=VENV).ok().out
+        )
         ready.run("/home/lab/jupyter-venv/bin/jupyter lab --version")
 
 
 def test_downloads_go_wrong(unchanged, ready, module_fab):
     unchanged(ready, module_fab)
     gateway = str(next(network.ensure(ready.engine).hosts()))
-    with tempfile.TemporaryDirectory() as folder, installer.serve(Path(folder), address=gateway) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        installer.serve(Path(folder), address=gateway) as server,
+    ):
         named = installer.double("miniforge", server.url)
         file = Path(folder) / named.filename
         file.write_bytes(os.urandom(100_000))
-        env = {"LABFAB_PYTHON_MIRROR": server.url, "LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"]}
+        env = {
+            "LABFAB_PYTHON_MIRROR": server.url,
+            "LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"],
+        }
         server.wrong_checksum = True
-        refused(module_fab("-H", "homelab", "python.install", env=env), "homelab", "SHA-256", "python_mirror")
+        refused(
+            module_fab("-H", "homelab", "python.install", env=env),
+            "homelab",
+            "SHA-256",
+            "python_mirror",
+        )
         assert named.filename not in ready.run("ls /home/lab/.cache/labfab")
         server.wrong_checksum, server.missing = False, {named.filename}
-        refused(module_fab("-H", "homelab", "python.install", env=env), "homelab", "404", named.url, "python_version")
+        refused(
+            module_fab("-H", "homelab", "python.install", env=env),
+            "homelab",
+            "404",
+            named.url,
+            "python_version",
+        )
         server.missing = {"*"}
-        refused(module_fab("-H", "homelab", "python.install", env=env), "homelab", named.filename, "python_version")
+        refused(
+            module_fab("-H", "homelab", "python.install", env=env),
+            "homelab",
+            named.filename,
+            "python_version",
+        )
 
 
 @pytest.mark.parametrize("text", ["{ broken", "[1, 2]", '{"ServerApp": 3}'])
 def test_broken_jupyter_configuration(unchanged, ready, module_fab, text):
     path = "/home/lab/.jupyter/jupyter_server_config.json"
-    ready.run(f"install -d -o lab -g lab -m 700 /home/lab/.jupyter; cat >{path}; chown lab: {path}", input=text)
+    ready.run(
+        f"install -d -o lab -g lab -m 700 /home/lab/.jupyter; cat >{path}; chown lab: {path}",
+        input=text,
+    )
     unchanged(ready, module_fab)
-    refused(module_fab("-H", "homelab", "jupyter.configure"), "homelab", "~lab/.jupyter/jupyter_server_config.json", "mend it")
+    refused(
+        module_fab("-H", "homelab", "jupyter.configure"),
+        "homelab",
+        "~lab/.jupyter/jupyter_server_config.json",
+        "mend it",
+    )
 
 
 def test_host_key_has_changed(unchanged, ready, module_fab):
     folder = "/etc/ssh"
-    ready.run(f"mkdir /root/keys; mv {folder}/ssh_host_* /root/keys; ssh-keygen -A >/dev/null; systemctl restart ssh")
+    ready.run(
+        f"mkdir /root/keys; mv {folder}/ssh_host_* /root/keys; ssh-keygen -A >/dev/null; systemctl restart ssh"
+    )
     before = ready.checksums()
     try:
         env = {"LABFAB_HOST_KEY": ready.host_key_fingerprint(), "LABFAB_LOGIN_PASSWORD": PASSWORD}
-        for words in (("-H", "homelab", "setup.full"), ("-H", address(ready), "user.add"), ("-H", "homelab", "tunnel.open")):
+        for words in (
+            ("-H", "homelab", "setup.full"),
+            ("-H", address(ready), "user.add"),
+            ("-H", "homelab", "tunnel.open"),
+        ):
             run = module_fab(*words, env=env)
             run.fails("HOST KEY HAS CHANGED", "ssh-keygen -R")
             assert len(run.err.strip().splitlines()) == 1
         assert ready.checksums() == before
     finally:
-        ready.run(f"rm {folder}/ssh_host_*; mv /root/keys/* {folder}/; rmdir /root/keys; systemctl restart ssh")
+        ready.run(
+            f"rm {folder}/ssh_host_*; mv /root/keys/* {folder}/; rmdir /root/keys; systemctl restart ssh"
+        )
     module_fab("-H", "homelab", "lab.status").ok()
 
 
@@ -497,9 +661,15 @@ def begin(fab: Fab, host: Host, env: dict[str, str], out) -> subprocess.Popen:
     trust = {"LABFAB_HOST_KEY": host.host_key_fingerprint()}
     words = [str(BIN / "fab"), "-H", address(host), "setup.full"]
     return subprocess.Popen(
-        words, cwd=REPO, env=fab.environment(trust | env), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-        start_new_session=True, preexec_fn=heed_ctrl_c,
-    )  # fmt: skip
+        words,
+        cwd=REPO,
+        env=fab.environment(trust | env),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+    )
 
 
 def cut(host: Host, process: subprocess.Popen, how: str) -> None:
@@ -516,11 +686,16 @@ def test_the_network_goes_away(ready, module_fab):
     """A cable that is pulled sends no goodbye; half a minute later the wait is over."""
     engine = ready.engine
     ready.run("rm -rf /var/cache/labfab")
-    with held(ready, "/var/lib/apt/lists/lock", 60), terminal(module_fab, "-H", "homelab", "system.update") as tty:
+    with (
+        held(ready, "/var/lib/apt/lists/lock", 60),
+        terminal(module_fab, "-H", "homelab", "system.update") as tty,
+    ):
         tty.sees("waiting for another apt")
         engine.run("network", "disconnect", network.NAME, ready.id)
         try:
-            assert tty.ends() == 1 and "the connection broke: run the same command again" in tty.seen, tty.seen
+            assert (
+                tty.ends() == 1 and "the connection broke: run the same command again" in tty.seen
+            ), tty.seen
         finally:
             engine.run("network", "connect", "--ip", ready.address, network.NAME, ready.id)
     module_fab("-H", "homelab", "system.update").ok()
@@ -543,9 +718,14 @@ def test_cut_at_any_moment(module_host, stranger, seed):
             said = out.read()
         assert process.returncode is not None, (how, said)
         assert "Traceback" not in said, (how, said)
-        half = host.run("find / -xdev -name '*.labfab-new' -not -path '/proc/*' 2>/dev/null || true")  # uv may still be at work
+        half = host.run(
+            "find / -xdev -name '*.labfab-new' -not -path '/proc/*' 2>/dev/null || true"
+        )  # uv may still be at work
         assert half == "" or how != "ctrl-c", half
     time.sleep(17)  # a window that was left open reverts
     stranger.on(host, "setup.full", env=BACK_SOON).ok()
     assert "nothing to change" in stranger.on(host, "setup.full", env=BACK_SOON).ok().out
-    assert re.search(r"jupyter_server \S+ answers", stranger("-H", "homelab", "lab.status", env=BACK_SOON).ok().out)
+    assert re.search(
+        r"jupyter_server \S+ answers",
+        stranger("-H", "homelab", "lab.status", env=BACK_SOON).ok().out,
+    )

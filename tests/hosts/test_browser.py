@@ -24,7 +24,12 @@ pytestmark = pytest.mark.host
 NAME = "lab.home.arpa"
 VENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
 PASSPHRASE = "a CA to be kept, for this test signs by it"
-APACHE = {"LABFAB_PUBLISH": "apache", "LABFAB_BASE_URL": "/jupyter/", "LABFAB_NAMES": NAME, "LABFAB_CA_PASSPHRASE": PASSPHRASE}
+APACHE = {
+    "LABFAB_PUBLISH": "apache",
+    "LABFAB_BASE_URL": "/jupyter/",
+    "LABFAB_NAMES": NAME,
+    "LABFAB_CA_PASSPHRASE": PASSPHRASE,
+}
 ORIGIN = "from IPython.display import Javascript; Javascript('element.append(location.origin)')"
 PLOT = 'from math import sin; print(*(" " * round(24 + 24 * sin(x / 3)) + "●" for x in range(18)), sep="\\n")'
 
@@ -105,7 +110,9 @@ def test_one_word_opens_it_logged_in(box, module_fab):
         page.wait_for_selector("#jp-main-dock-panel")
         told = page.context.new_cdp_session(page).send("Page.getNavigationHistory")["entries"]
     addresses = [entry["url"] for entry in told]
-    assert addresses[-1].endswith("/lab") and "login.html" not in str(addresses)  # nor does "back" lead to a page that is gone
+    assert addresses[-1].endswith("/lab") and "login.html" not in str(
+        addresses
+    )  # nor does "back" lead to a page that is gone
     token = (home / ".config/labfab/homelab/jupyter-token").read_text().strip()
     assert token and token not in str(told)
 
@@ -113,7 +120,9 @@ def test_one_word_opens_it_logged_in(box, module_fab):
 def test_lab_open_needs_no_password(box, module_fab):
     """The page that lab.open hands to the browser logs Chromium in, although it comes from a file and not from the server."""
     keeps, page_file = module_fab.home / "browser", module_fab.home / "opened.html"
-    keeps.write_text('#!/bin/sh\ncp "${1#file://}" "$HOME/new" && mv "$HOME/new" "$HOME/opened.html"\n')
+    keeps.write_text(
+        '#!/bin/sh\ncp "${1#file://}" "$HOME/new" && mv "$HOME/new" "$HOME/opened.html"\n'
+    )
     keeps.chmod(0o755)
     module_fab("-H", "homelab", "lab.open", env=VENV | {"BROWSER": str(keeps)}).ok()
     with browser.opened(module_fab) as page:
@@ -163,11 +172,18 @@ def test_through_apache_with_tls(trusted, published, box, module_fab):
     assert len(cookies) > 3 and all(cookie["secure"] for cookie in cookies), cookies
 
 
-@pytest.mark.parametrize("names", [[NAME], ["example.com"], ["198.51.100.7"], [NAME, "example.com"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "names", [[NAME], ["example.com"], ["198.51.100.7"], [NAME, "example.com"]], ids=" ".join
+)
 def test_the_ca_vouches_for_the_lab_alone(trusted, module_fab, tmp_path, names):
     """A server here shows a certificate that this very CA signed; only that for the lab's own name alone is taken."""
-    with serving(*signed(module_fab.home, names, tmp_path)) as place, browser.opened(module_fab, {f"{names[0]}:443": place}) as page:
-        assert browser.refusal(page, f"https://{names[0]}/") == ("" if names == [NAME] else "ERR_CERT_INVALID")
+    with (
+        serving(*signed(module_fab.home, names, tmp_path)) as place,
+        browser.opened(module_fab, {f"{names[0]}:443": place}) as page,
+    ):
+        assert browser.refusal(page, f"https://{names[0]}/") == (
+            "" if names == [NAME] else "ERR_CERT_INVALID"
+        )
 
 
 def test_once_it_is_trusted_no_more_chromium_refuses_again(trusted, published, box, module_fab):
@@ -184,7 +200,13 @@ def signed(home: Path, names: list[str], folder: Path) -> tuple[Path, Path]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(pem).decode()
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, hashes.SHA256())
+        .public_bytes(pem)
+        .decode()
+    )
     kept = home / ".config/labfab/homelab/ca-key.pem"
     ca = vault.unlocked(kept, kept.read_bytes(), Secret(PASSPHRASE))
     paths = folder / "cert.pem", folder / "key.pem"
@@ -199,7 +221,9 @@ def serving(certificate: Path, key: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
-        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

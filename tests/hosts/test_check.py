@@ -33,7 +33,9 @@ def place(engine, fab_log) -> Iterator[Place]:
 
 def test_every_row_is_sabotaged():
     """Those of a host that is published have their sabotages in test_check_https.py; only a Mac sleeps, in test_mac_lab.py."""
-    assert {case.row for case in CASES} | {"host-sleep"} == {check.id for check in CHECKS if check.publish == ALWAYS}
+    assert {case.row for case in CASES} | {"host-sleep"} == {
+        check.id for check in CHECKS if check.publish == ALWAYS
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.state}")
@@ -60,14 +62,20 @@ def test_without_sudo_it_says_what_it_could_not_look_at(place):
     finally:
         kept.rename(path)
     assert set(found) == {"ssh-config", "ports-firewall", "host-revert"}
-    assert all(why.startswith("needs root: sudo asks for a password") for _, why in found.values()), found
+    assert all(
+        why.startswith("needs root: sudo asks for a password") for _, why in found.values()
+    ), found
 
 
 def test_the_table_names_the_task_that_mends(place):
     place.host.run("ufw disable")
     try:
-        said = place.fab("-H", "homelab", "check.ports", env=VENV).fails("1 check fails: ports-firewall")
-        assert re.search(r"^fail +ports-firewall +.*: it is off  → firewall\.enable$", said.out, re.MULTILINE)
+        said = place.fab("-H", "homelab", "check.ports", env=VENV).fails(
+            "1 check fails: ports-firewall"
+        )
+        assert re.search(
+            r"^fail +ports-firewall +.*: it is off  → firewall\.enable$", said.out, re.MULTILINE
+        )
         place.fab("-H", "homelab", "firewall.enable", env=VENV).ok()
     finally:
         place.host.run("ufw --force enable")

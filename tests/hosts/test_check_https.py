@@ -21,7 +21,10 @@ RENEWING = (  # what is done on the host, and what the row says then
         f"printf '[Timer]\nOnCalendar=daily\n' >{UNIT}.timer; systemctl daemon-reload; systemctl start certbot.timer",
         "nothing hands a new certificate on to JupyterLab: the deploy hook is missing",
     ),
-    (f"mkdir -p {HOOK[:-7]}; echo '#!/bin/sh' >{HOOK}; chmod 644 {HOOK}", "the deploy hook cannot run: its mode is 644"),
+    (
+        f"mkdir -p {HOOK[:-7]}; echo '#!/bin/sh' >{HOOK}; chmod 644 {HOOK}",
+        "the deploy hook cannot run: its mode is 644",
+    ),
     (f"chmod 755 {HOOK}", ""),
     ("systemctl stop certbot.timer", "no timer of certbot runs"),
 )
@@ -33,7 +36,12 @@ def place(engine, fab_log) -> Iterator[Place]:
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(fab_log))
         host = booter(engine, fab, stack)("debian12", "published", key=fab.key)
-        env = {"LABFAB_PYTHON": "venv", "LABFAB_PUBLISH": "apache", "LABFAB_NAMES": f"{NAME},{host.address}", "LABFAB_BASE_URL": BASE}
+        env = {
+            "LABFAB_PYTHON": "venv",
+            "LABFAB_PUBLISH": "apache",
+            "LABFAB_NAMES": f"{NAME},{host.address}",
+            "LABFAB_BASE_URL": BASE,
+        }
         place = Place(host, fab, env)
         host.run("useradd -m -s /bin/bash side")
         fab.on(host, "setup.full", env=env).ok()
@@ -44,7 +52,9 @@ def place(engine, fab_log) -> Iterator[Place]:
 
 
 def test_every_row_about_browsers_is_sabotaged():
-    assert {case.row for case in HTTPS_CASES} >= {check.id for check in CHECKS if check.publish != ALWAYS}
+    assert {case.row for case in HTTPS_CASES} >= {
+        check.id for check in CHECKS if check.publish != ALWAYS
+    }
 
 
 def test_all_is_well_nothing_is_changed_by_looking_and_no_secret_is_shown(place):
@@ -68,24 +78,37 @@ def test_certbot_renews_and_hands_on(place):
     known = env | {"SSL_CERT_FILE": str(place.home / CA)}  # as if the system knew who signed
     try:
         found = not_ok(place, "check.https", env)
-        assert found["https-chain"]["detail"].startswith("incomplete chain: the certificate of labfab CA of homelab")
+        assert found["https-chain"]["detail"].startswith(
+            "incomplete chain: the certificate of labfab CA of homelab"
+        )
         assert found["https-renewal"]["detail"] == "no timer of certbot runs"
         for act, detail in RENEWING:
             place.host.run(act)
             found = not_ok(place, "check.https", known)
-            assert {id: row["detail"] for id, row in found.items()} == ({"https-renewal": detail} if detail else {})
+            assert {id: row["detail"] for id, row in found.items()} == (
+                {"https-renewal": detail} if detail else {}
+            )
     finally:
-        place.host.run(f"systemctl stop certbot.timer; rm -rf {UNIT}.* /etc/letsencrypt; systemctl daemon-reload")
+        place.host.run(
+            f"systemctl stop certbot.timer; rm -rf {UNIT}.* /etc/letsencrypt; systemctl daemon-reload"
+        )
 
 
 def test_jupyterlab_publishes_itself(place):
     """The last one: the same host without Apache. Its ports are wanted as long as it publishes, and no longer."""
     place.env["LABFAB_PUBLISH"] = "https"
-    assert not_ok(place, "check.https")["https-reach"]["detail"] == "nothing listens on port 9999 there"
+    assert (
+        not_ok(place, "check.https")["https-reach"]["detail"]
+        == "nothing listens on port 9999 there"
+    )
     place.fab("-H", "homelab", "lab.stop", "setup.full", env=place.env).ok()
     assert set(not_ok(place)) == {"ports-answering", "ports-listening", "ports-firewall"}
     assert place.host.run("ls /etc/labfab/tls") == ""  # its key is gone
-    place.host.run("systemctl disable -q --now apache2; ufw delete allow 80/tcp; ufw delete allow 443/tcp")
+    place.host.run(
+        "systemctl disable -q --now apache2; ufw delete allow 80/tcp; ufw delete allow 443/tcp"
+    )
     found = {row["id"]: row for row in checked(place, "check.all")[1]["checks"]}
     assert {row["state"] for row in found.values()} == {"ok"}
-    assert "https-redirect" not in found and found["lab-loopback"]["detail"].endswith("as published")
+    assert "https-redirect" not in found and found["lab-loopback"]["detail"].endswith(
+        "as published"
+    )

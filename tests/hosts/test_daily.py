@@ -58,7 +58,12 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert "no kernel runs" in later("lab.status").ok().out
     with closing(kernel.login(url, stored(module_fab))) as client:
         headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
-        body = {"path": "deep thought.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}
+        body = {
+            "path": "deep thought.ipynb",
+            "name": "",
+            "type": "notebook",
+            "kernel": {"name": "python3"},
+        }
         made = client.post("api/sessions", headers=headers, json=body).json()["kernel"]["id"]
         channel = kernel.connect(client, f"api/kernels/{made}/channels")
         channel.send(json.dumps(kernel.execute_request("import time\nwhile True: time.sleep(0.1)")))
@@ -67,13 +72,21 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
         while found.get("state") != "busy" and time.monotonic() < end:
             (found,) = json.loads(later("lab.status", "--json").ok().out)["kernels"]
         channel.close()
-    assert found["state"] == "busy" and found["notebook"] == "deep thought.ipynb" and found["ram_bytes"] > 10_000_000
+    assert (
+        found["state"] == "busy"
+        and found["notebook"] == "deep thought.ipynb"
+        and found["ram_bytes"] > 10_000_000
+    )
     assert box.run(f"ps -o args= -p {found['pid']}").count("ipykernel")
     said = later("lab.status").ok().out
     assert "deep thought.ipynb" in said and "busy" in said and "free of" in said
     before = pid(later)
     later("lab.restart").fails("homelab", "deep thought.ipynb", "--yes")
-    for changed in ({"LABFAB_LAB_PORT": "9998"}, {"LABFAB_BASE_URL": "/new/"}, {"LABFAB_LISTEN": "socket"}):
+    for changed in (
+        {"LABFAB_LAB_PORT": "9998"},
+        {"LABFAB_BASE_URL": "/new/"},
+        {"LABFAB_LISTEN": "socket"},
+    ):
         later("lab.restart", env=changed).fails("homelab", "deep thought.ipynb", "--yes")
     assert pid(later) == before
     later("lab.restart", "--yes").ok()
@@ -85,8 +98,15 @@ def test_logs_follow_until_ctrl_c(box, later, module_fab):
     assert "ServerApp" in later("lab.logs", "--lines", "5").ok().out
     words = [str(BIN / "fab"), "-H", "homelab", "lab.logs", "--follow", "--lines", "1"]
     environment = module_fab.environment(VENV)
-    process = subprocess.Popen(words, cwd=REPO, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+    process = subprocess.Popen(
+        words,
+        cwd=REPO,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         process.stdout.readline()
         time.sleep(1)
@@ -103,7 +123,9 @@ def test_logs_follow_until_ctrl_c(box, later, module_fab):
 def test_the_log_leads_root_nowhere(box, later):
     """The account may put a link or a pipe in place of its log; root reads neither."""
     log = "/home/lab/.jupyter/lab.log"
-    box.run(f"mv {log} {log}.kept; echo 'token=of-root secret' >/root/secret; chmod 600 /root/secret")
+    box.run(
+        f"mv {log} {log}.kept; echo 'token=of-root secret' >/root/secret; chmod 600 /root/secret"
+    )
     box.run(f"runuser -u lab -- ln -s /root/secret {log}")
     assert "secret" not in later("lab.logs").text
     box.run(f"rm {log}; runuser -u lab -- mkfifo {log}")
@@ -115,14 +137,23 @@ def test_the_log_leads_root_nowhere(box, later):
 
 def test_rotating_the_password_ends_every_older_way_in(box, later, module_fab, url):
     old = stored(module_fab)
-    config = json.loads(box.run("cat /home/lab/.jupyter/jupyter_server_config.json"))["IdentityProvider"]
+    config = json.loads(box.run("cat /home/lab/.jupyter/jupyter_server_config.json"))[
+        "IdentityProvider"
+    ]
     with closing(kernel.login(url, old)) as visitor:
         said = later("jupyter.password", "--rotate").ok().out
         assert "the old token, password, cookie: refused" in said
         assert visitor.get("api/status").status_code == 403
     with pytest.raises(SetupError):
         kernel.login(url, old)
-    assert httpx.get(f"{url}/api/status", headers={"Authorization": f"token {config['token']}"}, trust_env=False).status_code == 403
+    assert (
+        httpx.get(
+            f"{url}/api/status",
+            headers={"Authorization": f"token {config['token']}"},
+            trust_env=False,
+        ).status_code
+        == 403
+    )
     # Set since it was started: then JupyterLab itself knows another password than its configuration.
     later("jupyter.password", env={"LABFAB_JUPYTER_PASSWORD": "for-a-while-only"}).ok()
     assert "the old token, password: refused" in later("jupyter.password", "--rotate").ok().out
@@ -140,14 +171,22 @@ def test_a_second_laptop_and_a_new_key(box, later, module_fab, tmp_path):
     later("keys.add", "--key", str(other)).fails("private")
     later("keys.add", "--key", str(tmp_path / "none.pub")).fails("none.pub")
 
-    cut_off = keypair.generate(module_fab.home / ".ssh/id_ed25519_homelab", comment="of a rotation that was cut off")
+    cut_off = keypair.generate(
+        module_fab.home / ".ssh/id_ed25519_homelab", comment="of a rotation that was cut off"
+    )
     later("keys.add", "--key", f"{cut_off}.pub").ok()
     old = module_fab.key
     assert old in box.run("cat /root/.ssh/authorized_keys")
     later("keys.rotate").ok()
     keys = box.run("cat /home/lab/.ssh/authorized_keys /root/.ssh/authorized_keys")
-    assert old not in keys and keypair.public_line(cut_off) not in keys and keypair.public_line(other) in keys
-    assert not probes.takes_key(box.address, "lab", box.next_port, module_fab.home)  # offers ~/.ssh/id_ed25519
+    assert (
+        old not in keys
+        and keypair.public_line(cut_off) not in keys
+        and keypair.public_line(other) in keys
+    )
+    assert not probes.takes_key(
+        box.address, "lab", box.next_port, module_fab.home
+    )  # offers ~/.ssh/id_ed25519
     assert "nothing to change" in later("setup.full").ok().out  # the old key does not come back
     assert old not in box.run("cat /home/lab/.ssh/authorized_keys")
     later("check.ssh").ok()
@@ -164,7 +203,9 @@ def index(engine, tmp_path):
 
 
 def lab_version(box) -> str:
-    return box.run("/home/lab/jupyter-venv/bin/python -c 'import jupyterlab; print(jupyterlab.__version__)'")
+    return box.run(
+        "/home/lab/jupyter-venv/bin/python -c 'import jupyterlab; print(jupyterlab.__version__)'"
+    )
 
 
 def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path):
@@ -180,10 +221,14 @@ def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path)
     assert "nothing to change" in later("lab.update", env=env).ok().out
     assert pid(later) == before
 
-    later("lab.update", env={"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}).fails("homelab: cannot find out what is newer")
+    later("lab.update", env={"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}).fails(
+        "homelab: cannot find out what is newer"
+    )
 
     package_index.add(folder, package_index.broken_wheel(tmp_path, "jupyterlab", "99.0"))
-    later("lab.update", env=env).fails("this release is broken", f"JupyterLab {good} is back and answers")
+    later("lab.update", env=env).fails(
+        "this release is broken", f"JupyterLab {good} is back and answers"
+    )
     assert lab_version(box) == good
     later("check.lab").ok()
 
@@ -192,7 +237,9 @@ def stopped_in_a_crash_loop(box, later) -> None:
     """A JupyterLab that systemd starts in vain again and again has no port, and is stopped all the same."""
     state = "runuser -u lab -- env XDG_RUNTIME_DIR=/run/user/$(id -u lab) systemctl --user is-active jupyter.service || true"
     program = "/home/lab/jupyter-venv/bin/jupyter-lab"
-    box.run(f"mv {program} {program}.kept; printf '#!/bin/sh\\nsleep 1; exit 1\\n' >{program}; chmod 755 {program}")
+    box.run(
+        f"mv {program} {program}.kept; printf '#!/bin/sh\\nsleep 1; exit 1\\n' >{program}; chmod 755 {program}"
+    )
     box.run(f"kill -9 {pid(later)}")
     end = time.monotonic() + 20
     while box.run(state) != "activating" and time.monotonic() < end:
@@ -224,5 +271,5 @@ def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
     stopped_in_a_crash_loop(box, later)
     later("lab.service", "--remove").ok()
     assert "in tmux" in later("lab.status").ok().out
-    assert box.run("ls /home/lab/.config/systemd/user/") .split() in ([], ["default.target.wants"])
+    assert box.run("ls /home/lab/.config/systemd/user/").split() in ([], ["default.target.wants"])
     later("check.lab").ok()

@@ -34,7 +34,9 @@ def first(clone, engine):
 def run(folder: Path, engine, *words: str) -> str:
     """Run a command in the clone and return all it said."""
     kept = {name: value for name, value in engine.env.items() if not name.startswith("LABFAB_")}
-    done = subprocess.run(words, cwd=folder, env=kept, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        words, cwd=folder, env=kept, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -42,8 +44,13 @@ def run(folder: Path, engine, *words: str) -> str:
 def traces(folder: Path, engine) -> list[str]:
     """List what a demo of the clone has running on this machine."""
     mine = f"label=labfab.repo={folder}"
-    found = engine.run("ps", "-aq", "--filter", mine).split() + engine.run("network", "ls", "-q", "--filter", mine).split()
-    table = subprocess.run(["ps", "-ax", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    found = (
+        engine.run("ps", "-aq", "--filter", mine).split()
+        + engine.run("network", "ls", "-q", "--filter", mine).split()
+    )
+    table = subprocess.run(
+        ["ps", "-ax", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
     return found + [line for line in table.splitlines() if str(folder / ".cache") in line]
 
 

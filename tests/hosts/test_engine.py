@@ -13,7 +13,9 @@ def client_only(tmp_path, monkeypatch):
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(dockerd, "SOCKET", tmp_path / "none.sock")
-    monkeypatch.setattr(engine.shutil, "which", lambda name: str(client) if name == "docker" else None)
+    monkeypatch.setattr(
+        engine.shutil, "which", lambda name: str(client) if name == "docker" else None
+    )
 
 
 def test_client_without_an_engine_is_no_engine(client_only):

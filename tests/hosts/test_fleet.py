@@ -31,7 +31,9 @@ def know(fab: Fab, *hosts: Host) -> None:
 
 def results(out: str) -> dict[str, str]:
     """The recap: host -> result."""
-    return dict(re.findall(r"^(\S+@\S+)  +([a-z]+) +\d+ +.* s$", out.replace("\r", ""), re.MULTILINE))
+    return dict(
+        re.findall(r"^(\S+@\S+)  +([a-z]+) +\d+ +.* s$", out.replace("\r", ""), re.MULTILINE)
+    )
 
 
 def test_several_are_set_up_at_once_and_a_second_run_changes_nothing(host, fab):
@@ -44,7 +46,9 @@ def test_several_are_set_up_at_once_and_a_second_run_changes_nothing(host, fab):
     logs = list((fab.home / ".local/state/labfab/log").glob("*/*.log"))
     assert len(logs) == 2 and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in logs)
     assert all("install" in path.read_text() for path in logs)
-    again = fab("-H", f"{names},{boxes[0].address}", "setup.full", env=VENV | {"LABFAB_RECAP": "json"}).ok()
+    again = fab(
+        "-H", f"{names},{boxes[0].address}", "setup.full", env=VENV | {"LABFAB_RECAP": "json"}
+    ).ok()
     found = json.loads(again.out)
     assert found["summary"] == {"hosts": 2, "done": 2, "changes": 0}
     assert f"{boxes[0].address} is the same login as {login(boxes[0])}: it runs once" in again.err
@@ -55,18 +59,32 @@ def test_bad_hosts_among_good_ones_are_told_of_and_stop_nobody(host, fab):
     good, frozen, other = (host("debian12", name) for name in ("good", "frozen", "other"))
     know(fab, good, frozen)
     with open(fab.home / ".ssh" / "known_hosts", "a") as known:
-        known.write(f"{other.address if other.port == 22 else f'[{other.address}]:{other.port}'} {good.host_key()}\n")
+        known.write(
+            f"{other.address if other.port == 22 else f'[{other.address}]:{other.port}'} {good.host_key()}\n"
+        )
     names = [login(box) for box in (good, frozen, other)] + ["root@127.0.0.1:1"]
     frozen.pause()
     try:
-        with terminal(fab, "-H", ",".join(names), "user.add", env=VENV | {"LABFAB_CONNECT_TIMEOUT": "5"}) as tty:
+        with terminal(
+            fab, "-H", ",".join(names), "user.add", env=VENV | {"LABFAB_CONNECT_TIMEOUT": "5"}
+        ) as tty:
             assert tty.ends() == 1
     finally:
         frozen.resume()
-    assert results(tty.seen) == dict(zip(names, ("done", "failed", "failed", "failed"), strict=True))
-    for words in ("no answer on port", "THE HOST KEY HAS CHANGED", "nothing listens on port 1", "1 of 4 hosts done"):
+    assert results(tty.seen) == dict(
+        zip(names, ("done", "failed", "failed", "failed"), strict=True)
+    )
+    for words in (
+        "no answer on port",
+        "THE HOST KEY HAS CHANGED",
+        "nothing listens on port 1",
+        "1 of 4 hosts done",
+    ):
         assert words in tty.seen, tty.seen
-    assert f"type it again for them: fab -H {','.join(names[1:])}" in tty.seen and "Traceback" not in tty.seen
+    assert (
+        f"type it again for them: fab -H {','.join(names[1:])}" in tty.seen
+        and "Traceback" not in tty.seen
+    )
     assert good.run("id -nG lab").split() == ["lab", "sudo"]
 
 
@@ -102,17 +120,36 @@ def test_ctrl_c_ends_all_and_armed_changes_are_taken_back(host, fab):
     fab("-H", names, "firewall.enable", env=VENV).ok()
     for box in boxes:
         box.run("iptables -I INPUT -p tcp --dport 2300 -j DROP")
-    before = [box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else "" for box in boxes]
-    with terminal(fab, "-H", names, "ssh.change-port", env=VENV | {"LABFAB_SSH_PORT": "2300", "LABFAB_REVERT_AFTER": "12"}) as tty:
-        wait(lambda: all("guard.sh" in box.run("ls /var/lib/labfab/guard 2>/dev/null || true") for box in boxes))
+    before = [
+        box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else ""
+        for box in boxes
+    ]
+    with terminal(
+        fab,
+        "-H",
+        names,
+        "ssh.change-port",
+        env=VENV | {"LABFAB_SSH_PORT": "2300", "LABFAB_REVERT_AFTER": "12"},
+    ) as tty:
+        wait(
+            lambda: all(
+                "guard.sh" in box.run("ls /var/lib/labfab/guard 2>/dev/null || true")
+                for box in boxes
+            )
+        )
         wait(lambda: all("2300" in box.run("ss -ltn") for box in boxes))
         tty.presses("\x03")
         assert tty.ends() == 130, tty.seen
     assert "Traceback" not in tty.seen and set(results(tty.seen).values()) == {"stopped"}
     assert tty.seen.count("stopped: the host takes the change back by itself in 12 s at most") == 2
     wait(lambda: not any("2300" in box.run("ss -ltn") for box in boxes))
-    assert before == [box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else "" for box in boxes]
-    fab("-H", names, "lab.status", env=VENV)  # it comes in by the old port, and tells that a change was taken back
+    assert before == [
+        box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else ""
+        for box in boxes
+    ]
+    fab(
+        "-H", names, "lab.status", env=VENV
+    )  # it comes in by the old port, and tells that a change was taken back
 
 
 def has_drop_in(box: Host) -> bool:

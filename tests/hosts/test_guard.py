@@ -30,7 +30,9 @@ ARMED = "[ -e /var/lib/labfab/guard/armed ]"
 BOTH = "ss -Hltn | grep -q ':2222 '"
 ONLY = "! grep -qx 'Port 22' /etc/ssh/sshd_config.d/00-labfab.conf && ss -Hltn | awk '/:2222 /{n=1} /:22 /{o=1} END{exit !n || o}'"
 # Logins take long from then on, so that there is time between the change and its proof.
-SLOW = "echo 'grep -qx \"Port 22\" /etc/ssh/sshd_config.d/00-labfab.conf || sleep 4' >/etc/ssh/sshrc"
+SLOW = (
+    "echo 'grep -qx \"Port 22\" /etc/ssh/sshd_config.d/00-labfab.conf || sleep 4' >/etc/ssh/sshrc"
+)
 LEFT = """\
 ls -d /var/lib/labfab/guard /etc/systemd/system/labfab-revert.service /etc/systemd/system/*/labfab-revert.service 2>/dev/null
 systemctl list-units --all --plain --no-legend 'labfab-*'
@@ -53,16 +55,24 @@ def ended():
 class Attempt:
     """One run of fab, which can be frozen and killed in the middle."""
 
-    def __init__(self, fab: Fab, host: Host, words: tuple[str, ...], user: str, env: dict[str, str]):
+    def __init__(
+        self, fab: Fab, host: Host, words: tuple[str, ...], user: str, env: dict[str, str]
+    ):
         self.files = ExitStack()  # files, not pipes, which a frozen reader would fill
         self.out = self.files.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
         self.err = self.files.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
         self.words, self.fab = ("-H", f"{user}@{host.address}", *words), fab
         env = {"LABFAB_HOST_KEY": host.host_key_fingerprint(), **QUICK, **env}
         self.process = subprocess.Popen(
-            [str(BIN / "fab"), *self.words], cwd=REPO, env=fab.environment(env), stdin=subprocess.DEVNULL,
-            stdout=self.out, stderr=self.err, text=True, start_new_session=True,
-        )  # fmt: skip
+            [str(BIN / "fab"), *self.words],
+            cwd=REPO,
+            env=fab.environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=self.out,
+            stderr=self.err,
+            text=True,
+            start_new_session=True,
+        )
         RUNNING.append(self)
 
     def signal(self, kind: signal.Signals) -> None:
@@ -94,7 +104,13 @@ class Machine:
     fault: float = 0.0
 
     def start(self, *words: str, user: str = "root", **env: str) -> Attempt:
-        return Attempt(self.fab, self.host, words, user, {f"LABFAB_{name.upper()}": value for name, value in env.items()})
+        return Attempt(
+            self.fab,
+            self.host,
+            words,
+            user,
+            {f"LABFAB_{name.upper()}": value for name, value in env.items()},
+        )
 
     def state(self) -> list[str]:
         """Fingerprint what decides who gets in, with modes and owners."""
@@ -111,7 +127,13 @@ class Machine:
         """Do something on the host as root as soon as a moment has come."""
         script = f"until {moment}; do sleep 0.01; done; {deed}\necho done"
         command = [self.host.engine.command, "exec", "-i", self.host.id, "sh", "-c", script]
-        hand = subprocess.Popen(command, env=self.host.engine.env, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+        hand = subprocess.Popen(
+            command,
+            env=self.host.engine.env,
+            stdout=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
         try:
             yield
             assert hand.communicate(timeout=5)[0].endswith("done\n"), "the fault was never there"
@@ -133,7 +155,9 @@ class Machine:
 
     def is_healed(self) -> bool:
         try:
-            return probes.takes_key(self.host.address, "root", 22, self.fab.home) and not self.host.run(LEFT)
+            return probes.takes_key(
+                self.host.address, "root", 22, self.fab.home
+            ) and not self.host.run(LEFT)
         except (OSError, EOFError, probes.paramiko.SSHException):
             return False
 
@@ -145,8 +169,12 @@ def write_table() -> None:
     """Write down what the cases took so far."""
     lines = ["| what went wrong | what happened | seconds |", "|---|---|---|"]
     for case, (what, took) in TOOK.items():
-        lines.append(f"| {case} | {what} | {', '.join(sorted({f'{seconds:.0f}' for seconds in took}, key=int))} |")
-    (CACHE / f"faults-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.md").write_text("\n".join(lines) + "\n")
+        lines.append(
+            f"| {case} | {what} | {', '.join(sorted({f'{seconds:.0f}' for seconds in took}, key=int))} |"
+        )
+    (CACHE / f"faults-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.md").write_text(
+        "\n".join(lines) + "\n"
+    )
 
 
 @pytest.fixture(scope="module", params=["debian12", "ubuntu-like"])
@@ -162,7 +190,10 @@ def prepared(host: Host, fab: Fab, flavour: str) -> Machine:
         place = fab.home / path
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     if flavour == "debian12":
-        host.run("(apt-get update && apt-get install -y --no-install-recommends ufw) >/dev/null 2>&1", timeout=300)
+        host.run(
+            "(apt-get update && apt-get install -y --no-install-recommends ufw) >/dev/null 2>&1",
+            timeout=300,
+        )
     machine = Machine(host, fab, flavour)
     machine.before = machine.state()
     return machine
@@ -174,13 +205,19 @@ def test_the_laptop_dies(each):
     attempt.signal(signal.SIGKILL)
     assert attempt.end().rc == -signal.SIGKILL
     assert probes.answering(each.host.address, [22, 2222]) == [2222]
-    each.heals("the laptop dies right after the change (window of 8 s)", "the host took it back at the deadline")
+    each.heals(
+        "the laptop dies right after the change (window of 8 s)",
+        "the host took it back at the deadline",
+    )
 
 
 def test_the_next_run_tells_what_the_host_did_alone(each):
     """It follows the one above, whose laptop could not tell."""
     said = each.start("user.add").end().ok()
-    assert "the host took a change back because no fresh login proved it: move sshd to port 2222" in said.text
+    assert (
+        "the host took a change back because no fresh login proved it: move sshd to port 2222"
+        in said.text
+    )
     assert "took a change back" not in each.start("user.add").end().ok().text
 
 
@@ -190,7 +227,10 @@ def test_the_host_goes_down_while_armed(each, how):
     each.wait_until(ONLY)
     attempt.signal(signal.SIGSTOP)
     getattr(each.host, how)(22)
-    case = {"reboot": "the host reboots before the proof", "kill_power": "the power fails before the proof"}[how]
+    case = {
+        "reboot": "the host reboots before the proof",
+        "kill_power": "the power fails before the proof",
+    }[how]
     each.heals(case, "the host took it back as it booted")
     attempt.signal(signal.SIGCONT)
     attempt.end().fails("could not move sshd to port 2222", "the old login works again")
@@ -200,7 +240,9 @@ def test_the_proof_comes_too_late(each):
     attempt = each.start("ssh.change-port", revert_after="5")
     each.wait_until(ONLY)
     attempt.signal(signal.SIGSTOP)
-    each.heals("the laptop sleeps longer than the window (5 s)", "the host took it back at the deadline")
+    each.heals(
+        "the laptop sleeps longer than the window (5 s)", "the host took it back at the deadline"
+    )
     attempt.signal(signal.SIGCONT)
     attempt.end().fails("could not move sshd to port 2222", "the old login works again")
 
@@ -212,7 +254,9 @@ def test_the_host_freezes(each):
     time.sleep(6)
     each.host.resume()
     run = attempt.end().fails("could not move sshd to port 2222", "the old login works again")
-    each.heals("the host freezes for longer than the window (5 s)", "the host took it back as it woke up")
+    each.heals(
+        "the host freezes for longer than the window (5 s)", "the host took it back as it woke up"
+    )
     one_line(run)
 
 
@@ -239,7 +283,11 @@ def outer_rule(rule: str, *address: str):
 def test_the_network_blocks_the_new_port(each):
     each.fault = time.monotonic()
     with outer_rule("OUTPUT -d %s -p tcp --dport 2222 -j DROP", each.host.address):
-        run = each.start("ssh.change-port").end().fails("no answer within 3 s", "firewall", "the old login works again")
+        run = (
+            each.start("ssh.change-port")
+            .end()
+            .fails("no answer within 3 s", "firewall", "the old login works again")
+        )
     each.heals("a router drops the new port", "the proof failed, the change was taken back")
     one_line(run)
 
@@ -254,8 +302,15 @@ def test_a_firewall_of_the_host_blocks_the_new_port(box):
     rule = "INPUT -p tcp --dport 2222 -j DROP"
     box.host.run(f"iptables -I {rule}")
     box.fault = time.monotonic()
-    run = box.start("ssh.change-port").end().fails("no answer within 3 s", "firewall", "the old login works again")
-    box.heals("another firewall of the host drops the new port", "the proof failed, the change was taken back")
+    run = (
+        box.start("ssh.change-port")
+        .end()
+        .fails("no answer within 3 s", "firewall", "the old login works again")
+    )
+    box.heals(
+        "another firewall of the host drops the new port",
+        "the proof failed, the change was taken back",
+    )
     box.host.run(f"iptables -D {rule}")
     one_line(run)
 
@@ -263,14 +318,37 @@ def test_a_firewall_of_the_host_blocks_the_new_port(box):
 # case: moment, deed, words of the message
 DEEDS = {
     "a broken file appears in sshd_config.d": (
-        ARMED, "echo 'Nonsense yes' >/etc/ssh/sshd_config.d/99-bad.conf", "Bad configuration option"),
-    "sshd refuses to start: everybody can read its host keys": (ARMED, "chmod 644 /etc/ssh/ssh_host_*_key", "no hostkeys available"),
-    "sshd refuses to start: everybody can write to /run/sshd": (ARMED, "chmod 777 /run/sshd", "/run/sshd must be owned by root"),
-    "the key vanishes from authorized_keys": (ARMED, ": >/root/.ssh/authorized_keys", "refuses the key"),
-    "~/.ssh belongs to somebody else": (ARMED, "chown -R nobody /root/.ssh; chmod 777 /root/.ssh", "refuses the key"),
+        ARMED,
+        "echo 'Nonsense yes' >/etc/ssh/sshd_config.d/99-bad.conf",
+        "Bad configuration option",
+    ),
+    "sshd refuses to start: everybody can read its host keys": (
+        ARMED,
+        "chmod 644 /etc/ssh/ssh_host_*_key",
+        "no hostkeys available",
+    ),
+    "sshd refuses to start: everybody can write to /run/sshd": (
+        ARMED,
+        "chmod 777 /run/sshd",
+        "/run/sshd must be owned by root",
+    ),
+    "the key vanishes from authorized_keys": (
+        ARMED,
+        ": >/root/.ssh/authorized_keys",
+        "refuses the key",
+    ),
+    "~/.ssh belongs to somebody else": (
+        ARMED,
+        "chown -R nobody /root/.ssh; chmod 777 /root/.ssh",
+        "refuses the key",
+    ),
     "the whole of /etc/ssh is deleted": (ARMED, "rm -rf /etc/ssh", "could not"),
-    "the disk is full, sshd's own file was emptied": (ARMED, "head -c 9M /dev/zero >/small/filler; : >/etc/ssh/sshd_config", "could not"),
-}  # fmt: skip
+    "the disk is full, sshd's own file was emptied": (
+        ARMED,
+        "head -c 9M /dev/zero >/small/filler; : >/etc/ssh/sshd_config",
+        "could not",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", DEEDS)
@@ -279,7 +357,9 @@ def test_something_breaks_behind_our_back(box, case, small_disk):
     with box.behind_our_back(moment, deed):
         attempt = box.start("ssh.change-port")
         box.wait_until(moment)
-        run = attempt.end().fails("could not move sshd to port 2222", words, "the old login works again")
+        run = attempt.end().fails(
+            "could not move sshd to port 2222", words, "the old login works again"
+        )
     box.heals(case, "the change or its proof failed, it was taken back")
     one_line(run)
 
@@ -299,30 +379,42 @@ def small_disk(box, request):
 def test_the_disk_is_full_before_anything_is_changed(box):
     box.host.run("mkdir -p /var/lib/labfab; mount -t tmpfs -o size=64k tmpfs /var/lib/labfab")
     box.fault = time.monotonic()
-    run = box.start("ssh.change-port").end().fails("no space left on the host", "nothing was changed")
+    run = (
+        box.start("ssh.change-port").end().fails("no space left on the host", "nothing was changed")
+    )
     box.heals("the disk is full", "nothing was changed")
     box.host.run("umount /var/lib/labfab")
     one_line(run)
 
 
-@pytest.mark.parametrize("deed", ["echo 'Defaults nonsense !!! =' >/etc/sudoers", "chmod 666 /etc/sudoers"])
+@pytest.mark.parametrize(
+    "deed", ["echo 'Defaults nonsense !!! =' >/etc/sudoers", "chmod 666 /etc/sudoers"]
+)
 def test_sudo_breaks_behind_our_back(box, deed):
     with box.behind_our_back("[ -e /etc/sudoers.d/90-labfab ]", deed):
         attempt = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="Dachs-9-Hain")
         box.wait_until(ARMED)
-        run = attempt.end().fails("could not let lab use sudo without a password", "cannot become root", "the old login works again")
+        run = attempt.end().fails(
+            "could not let lab use sudo without a password",
+            "cannot become root",
+            "the old login works again",
+        )
     box.heals("the rules of sudo break", "the proof failed, the change was taken back")
     assert box.host.run("runuser -u lab -- sudo -S -p '' id -u", input="Dachs-9-Hain\n") == "0"
     one_line(run)
 
 
 def test_visudo_refuses_the_rule(box):
-    refuse = "printf '#!/bin/sh\necho no good; exit 1\n' >/usr/sbin/visudo; chmod +x /usr/sbin/visudo"
+    refuse = (
+        "printf '#!/bin/sh\necho no good; exit 1\n' >/usr/sbin/visudo; chmod +x /usr/sbin/visudo"
+    )
     box.host.run(f"mv /usr/sbin/visudo /usr/sbin/visudo.kept; {refuse}")
     box.fault = time.monotonic()
     run = box.start("user.add", user="lab", sudo="nopasswd", sudo_password="Dachs-9-Hain").end()
     box.host.run("mv /usr/sbin/visudo.kept /usr/sbin/visudo")
-    run.fails("could not let lab use sudo without a password", "no good", "the old login works again")
+    run.fails(
+        "could not let lab use sudo without a password", "no good", "the old login works again"
+    )
     box.heals("visudo refuses the rule", "the change failed, it was taken back")
     one_line(run)
 
@@ -335,7 +427,9 @@ def test_the_firewall_shuts_ssh_out(box):
     with box.behind_our_back(ARMED, SHUT):
         attempt = box.start("firewall.enable")
         box.wait_until("grep -q ENABLED=yes /etc/ufw/ufw.conf")
-        run = attempt.end().fails("could not switch the firewall on", "no answer within 3 s", "the old login works again")
+        run = attempt.end().fails(
+            "could not switch the firewall on", "no answer within 3 s", "the old login works again"
+        )
     box.heals("the firewall shuts SSH out", "the proof failed, the firewall was switched off again")
     assert "inactive" in box.host.run("ufw status")
     one_line(run)
@@ -348,7 +442,10 @@ def test_the_laptop_dies_as_the_firewall_shuts_ssh_out(box):
         attempt.signal(signal.SIGKILL)
         attempt.end()
     assert not probes.answering(box.host.address, [22])
-    box.heals("the firewall shuts SSH out and the laptop dies (window of 12 s)", "the host took it back at the deadline")
+    box.heals(
+        "the firewall shuts SSH out and the laptop dies (window of 12 s)",
+        "the host took it back at the deadline",
+    )
     assert "inactive" in box.host.run("ufw status")
     box.host.run("rm /var/lib/labfab/reverted")
 
@@ -358,7 +455,10 @@ def test_the_line_loses_packets(box):
     loss = "-m statistic --mode random --probability 0.2 -j DROP"
     attempt = box.start("ssh.change-port", connect_timeout="10")
     box.wait_until(ARMED)
-    with outer_rule(f"OUTPUT -d %s {loss}", box.host.address), outer_rule(f"INPUT -s %s {loss}", box.host.address):
+    with (
+        outer_rule(f"OUTPUT -d %s {loss}", box.host.address),
+        outer_rule(f"INPUT -s %s {loss}", box.host.address),
+    ):
         run = attempt.end()
     if run.rc == 0:
         assert probes.takes_key(box.host.address, "root", 2222, box.fab.home)
@@ -377,9 +477,15 @@ def test_a_power_cut_in_the_middle_of_the_way_back(box):
     box.wait_until(ONLY)
     attempt.signal(signal.SIGKILL)
     attempt.end()
-    box.host.run(f"{slow}; for f in /etc/ssh/ssh_host_* /etc/ssh/sshd_config; do echo broken >$f; done; rm -f /etc/ssh/moduli")
-    box.host.engine.run("exec", "-d", box.host.id, "sh", "/var/lib/labfab/guard/guard.sh", "revert", "deadline")
-    box.wait_until("[ -e /var/lib/labfab/guard/reverting ] && [ -z \"$(grep -l broken /etc/ssh/sshd_config)\" ] || [ -e /etc/ssh/moduli ]")
+    box.host.run(
+        f"{slow}; for f in /etc/ssh/ssh_host_* /etc/ssh/sshd_config; do echo broken >$f; done; rm -f /etc/ssh/moduli"
+    )
+    box.host.engine.run(
+        "exec", "-d", box.host.id, "sh", "/var/lib/labfab/guard/guard.sh", "revert", "deadline"
+    )
+    box.wait_until(
+        '[ -e /var/lib/labfab/guard/reverting ] && [ -z "$(grep -l broken /etc/ssh/sshd_config)" ] || [ -e /etc/ssh/moduli ]'
+    )
     assert box.host.run("grep -l broken /etc/ssh/* || true")
     box.host.kill_power(22)
     box.heals("the power fails while the change is taken back", "the host went on as it booted")
@@ -403,7 +509,10 @@ rm -rf /tmp/race /tmp/guard.sh /var/lib/labfab/reverted
 
 
 def test_a_revert_and_a_disarm_race(box):
-    box.host.run("cat >/tmp/guard.sh", input=loader.script("words", "Linux") + loader.script("guard", "Linux"))
+    box.host.run(
+        "cat >/tmp/guard.sh",
+        input=loader.script("words", "Linux") + loader.script("guard", "Linux"),
+    )
     rounds = box.host.run(RACE).splitlines()
     assert len(rounds) == 30 and set(map(str.strip, rounds)) <= {"0 3 after", "1 0 before"}, rounds
     assert box.host.run(LEFT) == ""
@@ -416,7 +525,10 @@ def test_the_next_run_settles_what_a_dead_one_left(box):
     attempt.end()
     time.sleep(1)
     said = box.start("user.add").end().ok()
-    assert "a run before this one died in the middle: move sshd to port 2222; that change is taken back now" in said.text
+    assert (
+        "a run before this one died in the middle: move sshd to port 2222; that change is taken back now"
+        in said.text
+    )
     box.heals("the laptop dies, the same command is typed again", "the next run took it back")
 
 

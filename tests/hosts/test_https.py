@@ -24,9 +24,13 @@ class Lab:
         self.box, self.fab = box, fab
         self.bare = box.checksums()
         self.env = {
-            "LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_PUBLISH": "https", "LABFAB_LAB_PORT": str(PORT),
-            "LABFAB_NAMES": f"{NAME},{box.address}", "LABFAB_JUPYTER_PASSWORD": PASSWORD,
-        }  # fmt: skip
+            "LABFAB_PYTHON": "venv",
+            "LABFAB_UPDATE": "false",
+            "LABFAB_PUBLISH": "https",
+            "LABFAB_LAB_PORT": str(PORT),
+            "LABFAB_NAMES": f"{NAME},{box.address}",
+            "LABFAB_JUPYTER_PASSWORD": PASSWORD,
+        }
 
     def __call__(self, *words: str, **more: str):
         return self.fab("-H", "homelab", *words, env=self.env | more)
@@ -47,8 +51,23 @@ class Lab:
     def asks(self, name: str) -> str:
         """What openssl says of the way to this host under a name."""
         flag = "-verify_hostname" if name[-1].isalpha() else "-verify_ip"
-        command = ["openssl", "s_client", "-connect", f"{self.box.address}:{PORT}", "-CAfile", str(self.ca), flag, name]
-        done = subprocess.run([*command, "-verify_return_error", "-x509_strict"], input="", capture_output=True, text=True, timeout=20)
+        command = [
+            "openssl",
+            "s_client",
+            "-connect",
+            f"{self.box.address}:{PORT}",
+            "-CAfile",
+            str(self.ca),
+            flag,
+            name,
+        ]
+        done = subprocess.run(
+            [*command, "-verify_return_error", "-x509_strict"],
+            input="",
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
         return done.stdout + done.stderr
 
     def login(self) -> httpx.Client:
@@ -74,7 +93,9 @@ def lab(module_host, module_fab):
 def running(lab) -> str:
     """A kernel that knows a number."""
     with closing(lab.login()) as client:
-        answer = client.post("api/kernels", headers={"X-XSRFToken": client.cookies.get("_xsrf", "")}).json()
+        answer = client.post(
+            "api/kernels", headers={"X-XSRFToken": client.cookies.get("_xsrf", "")}
+        ).json()
         kernel.run_cell(client, answer["id"], "kept = 4711", lab.tls)
         return answer["id"]
 
@@ -84,7 +105,9 @@ def test_the_certificate_is_good_for_every_name_and_for_no_other(lab):
         assert "Verify return code: 0 (ok)" in lab.asks(name), name
     for name in ("example.com", "198.51.100.7"):
         assert "mismatch" in lab.asks(name), name
-    assert httpx.get(f"https://{lab.box.address}:{PORT}/api", verify=lab.tls, trust_env=False).json()["version"]
+    assert httpx.get(
+        f"https://{lab.box.address}:{PORT}/api", verify=lab.tls, trust_env=False
+    ).json()["version"]
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"https://{lab.box.address}:{PORT}/api", trust_env=False)
     with pytest.raises(httpx.HTTPError):
@@ -102,8 +125,15 @@ def test_it_is_good_at_the_end_of_a_tunnel_too(lab):
 
 
 def test_the_key_is_its_accounts_alone(lab):
-    assert lab.box.run(f"stat -c %a:%U {FOLDER} {FOLDER}/*.pem").split() == ["700:lab", "644:lab", "644:lab", "600:lab"]
-    assert "Permission denied" in lab.box.run(f"runuser -u nobody -- cat {FOLDER}/key.pem 2>&1 || true")
+    assert lab.box.run(f"stat -c %a:%U {FOLDER} {FOLDER}/*.pem").split() == [
+        "700:lab",
+        "644:lab",
+        "644:lab",
+        "600:lab",
+    ]
+    assert "Permission denied" in lab.box.run(
+        f"runuser -u nobody -- cat {FOLDER}/key.pem 2>&1 || true"
+    )
     key = lab.box.run(f"cat {FOLDER}/key.pem").splitlines()[1]
     here = subprocess.run(["grep", "-rF", key, str(lab.fab.home)], capture_output=True, text=True)
     assert here.stdout == "" and "PRIVATE" not in lab.ca.read_text()
@@ -149,16 +179,32 @@ def test_renewed_while_a_kernel_works(lab, running):
 def test_other_names_come_with_another_certificate(lab, running):
     more = f"other.example.test,{NAME},{lab.box.address}"
     assert "the names are others now" in lab("https.issue", LABFAB_NAMES=more).ok().out
-    assert lab.served().names == ("other.example.test", NAME, lab.box.address, "localhost", "127.0.0.1")
+    assert lab.served().names == (
+        "other.example.test",
+        NAME,
+        lab.box.address,
+        "localhost",
+        "127.0.0.1",
+    )
     assert "Verify return code: 0 (ok)" in lab.asks("other.example.test")
     lab("https.issue").ok()
-    assert "other.example.test" not in lab.served().names and lab.says(running, "print(kept)") == "4711"
+    assert (
+        "other.example.test" not in lab.served().names
+        and lab.says(running, "print(kept)") == "4711"
+    )
 
 
 def test_a_key_that_others_could_read_is_replaced(lab):
-    lab.box.run(f"cp -p {FOLDER}/key.pem /tmp/stolen && chmod 644 {FOLDER}/key.pem && chmod 755 {FOLDER}")
+    lab.box.run(
+        f"cp -p {FOLDER}/key.pem /tmp/stolen && chmod 644 {FOLDER}/key.pem && chmod 755 {FOLDER}"
+    )
     assert "others could read its key" in lab("https.issue").ok().out
-    assert lab.box.run(f"cmp -s /tmp/stolen {FOLDER}/key.pem && echo same || echo another; rm /tmp/stolen") == "another"
+    assert (
+        lab.box.run(
+            f"cmp -s /tmp/stolen {FOLDER}/key.pem && echo same || echo another; rm /tmp/stolen"
+        )
+        == "another"
+    )
     assert lab.box.run(f"stat -c %a:%U {FOLDER} {FOLDER}/key.pem").split() == ["700:lab", "600:lab"]
     assert "Verify return code: 0 (ok)" in lab.asks(NAME)
 
@@ -170,8 +216,14 @@ def test_a_ca_that_is_kept_signs_again(lab):
     lab("https.renew").fails("LABFAB_CA_PASSPHRASE")
     assert lab.served().serial == serial
     assert "https.trust" not in lab("https.renew", **locked).ok().out
-    assert lab.served().serial != serial and lab.ca.read_text() == ca and "Verify return code: 0 (ok)" in lab.asks(NAME)
-    assert locked["LABFAB_CA_PASSPHRASE"] not in "".join(path.read_text() for path in lab.ca.parent.iterdir() if path.is_file())
+    assert (
+        lab.served().serial != serial
+        and lab.ca.read_text() == ca
+        and "Verify return code: 0 (ok)" in lab.asks(NAME)
+    )
+    assert locked["LABFAB_CA_PASSPHRASE"] not in "".join(
+        path.read_text() for path in lab.ca.parent.iterdir() if path.is_file()
+    )
 
 
 def test_browsers_of_this_machine_learn_it(lab):
@@ -184,10 +236,15 @@ def test_browsers_of_this_machine_learn_it(lab):
 
 def test_what_is_published_no_longer_leaves_no_door_and_comes_back_with_a_long_password_only(lab):
     """The rule in the firewall goes, what the configuration said for strangers too; a short password stays private."""
-    config, short = "/home/lab/.jupyter/jupyter_server_config.json", {"LABFAB_PUBLISH": "tunnel", "LABFAB_JUPYTER_PASSWORD": "short"}
+    config, short = (
+        "/home/lab/.jupyter/jupyter_server_config.json",
+        {"LABFAB_PUBLISH": "tunnel", "LABFAB_JUPYTER_PASSWORD": "short"},
+    )
     lab("lab.stop").ok()
     lab("firewall.enable", "jupyter.configure", **short).ok()
-    assert str(PORT) not in lab.box.run("ufw status") and "local_hostnames" not in lab.box.run(f"cat {config}")
+    assert str(PORT) not in lab.box.run("ufw status") and "local_hostnames" not in lab.box.run(
+        f"cat {config}"
+    )
     for given in ("", "short"):
         lab("jupyter.configure", LABFAB_JUPYTER_PASSWORD=given).fails("14 letters")
     assert f"open port {PORT}" in lab("firewall.enable", "lab.start").ok().out

@@ -25,7 +25,16 @@ def machine(tmp_path_factory):
 
     def run(*words, **extra):
         env = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", **extra}
-        return subprocess.run(words, env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            words,
+            env=env,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     run.home = home
     return run
@@ -97,7 +106,16 @@ def test_a_short_file_warns_and_fails_and_the_whole_one_repairs_with_u(machine, 
 
 
 def test_conda_installs_jupyterlab_and_says_when_there_is_nothing_to_do(machine, miniforge):
-    words = [str(miniforge / "bin/conda"), "install", "-y", "--override-channels", "-c", "conda-forge", "-n", "base"]
+    words = [
+        str(miniforge / "bin/conda"),
+        "install",
+        "-y",
+        "--override-channels",
+        "-c",
+        "conda-forge",
+        "-n",
+        "base",
+    ]
     done = machine(*words, "jupyterlab", "jupyter_server>=2.21")
     assert done.returncode == 0, done.stderr
     assert machine(str(miniforge / "bin/jupyter"), "lab", "--version").stdout.startswith("4.")
@@ -129,7 +147,9 @@ def test_conda_init_writes_one_block_and_keeps_the_rest(machine, miniforge):
         assert machine(str(miniforge / "bin/conda"), "init", "bash", "zsh").returncode == 0
     assert rc.read_text().count("# >>> conda initialize >>>") == 1
     assert rc.read_text().startswith("export MINE=1\n")
-    assert machine("bash", "-c", f". {rc}; command -v conda").stdout.strip() == str(miniforge / "bin/conda")
+    assert machine("bash", "-c", f". {rc}; command -v conda").stdout.strip() == str(
+        miniforge / "bin/conda"
+    )
 
 
 def test_anaconda_brings_an_old_jupyter_and_asks_for_its_terms(machine, anaconda):
@@ -138,7 +158,13 @@ def test_anaconda_brings_an_old_jupyter_and_asks_for_its_terms(machine, anaconda
     done = machine(conda, "install", "-y", "jupyter_server>=2.21")
     assert done.returncode == 1 and "CondaToSNonInteractiveError" in done.stderr
     for channel in ("main", "r"):
-        words = ["tos", "accept", "--override-channels", "--channel", f"https://repo.anaconda.com/pkgs/{channel}"]
+        words = [
+            "tos",
+            "accept",
+            "--override-channels",
+            "--channel",
+            f"https://repo.anaconda.com/pkgs/{channel}",
+        ]
         assert machine(conda, *words).returncode == 0
     assert machine(conda, "install", "-y", "jupyter_server>=2.21").returncode == 0
     listed = json.loads(machine(conda, "list", "^jupyter.server$", "--json").stdout)
@@ -160,8 +186,15 @@ def test_the_server_serves_resumes_and_counts(tmp_path):
         named = double("miniforge", server.url)
         assert fetch(named.url) == content
         assert fetch(named.url, start=100_000) == content[100_000:]
-        assert checksum_in(fetch(named.checksum_url).decode(), named.filename) == hashlib.sha256(content).hexdigest()
-        assert server.count(named.filename) == 2 and server.seen[1] == ("GET", named.filename, 100_000)
+        assert (
+            checksum_in(fetch(named.checksum_url).decode(), named.filename)
+            == hashlib.sha256(content).hexdigest()
+        )
+        assert server.count(named.filename) == 2 and server.seen[1] == (
+            "GET",
+            named.filename,
+            100_000,
+        )
         with pytest.raises(urllib.error.HTTPError, match="416"):
             fetch(named.url, start=300_000)
 

@@ -40,7 +40,9 @@ class Laptop:
         """Run a command as the laptop's owner; it gives both outputs and must not be refused by the engine."""
         given = " ".join(f"{name}={shlex.quote(value)}" for name, value in (self.env | env).items())
         inner = f"cd ~; export XDG_RUNTIME_DIR=/run/user/$(id -u) PATH=/opt/labfab/bin:$PATH {given}; {command}"
-        return self.machine.run(f"runuser -l me -c {shlex.quote(f'({inner}) 2>&1; echo ended with $?')}", timeout=120)
+        return self.machine.run(
+            f"runuser -l me -c {shlex.quote(f'({inner}) 2>&1; echo ended with $?')}", timeout=120
+        )
 
     def ok(self, command: str, **env: str) -> str:
         said, _, code = self.run(command, **env).rpartition("ended with ")
@@ -63,7 +65,9 @@ class Laptop:
         """Wait until the same address answers by another ssh."""
         end = time.monotonic() + seconds
         while not (self.pid not in ("0", before) and self.answers(url)):
-            assert time.monotonic() < end, self.run("cat ~/.config/labfab/homelab/tunnel.log; systemctl --user status labfab-homelab")
+            assert time.monotonic() < end, self.run(
+                "cat ~/.config/labfab/homelab/tunnel.log; systemctl --user status labfab-homelab"
+            )
             time.sleep(1)
 
 
@@ -72,9 +76,16 @@ def both(module_host, module_fab, tmp_path_factory) -> tuple[Host, Laptop]:
     """Set up a host while labfab is installed on a laptop, and let the laptop's key in."""
     host, machine = module_host("debian12", "kept"), module_host("debian12", "laptop")
     with ThreadPoolExecutor(1) as aside:
-        installing = aside.submit(Laptop, machine, wheels.build(tmp_path_factory.mktemp("wheel")), host.host_key_fingerprint())
+        installing = aside.submit(
+            Laptop,
+            machine,
+            wheels.build(tmp_path_factory.mktemp("wheel")),
+            host.host_key_fingerprint(),
+        )
         module_fab.on(host, "setup.full", env=ENV).ok()
-        module_fab("-H", "homelab", "lab.service", env=ENV).ok()  # so that JupyterLab too is there after a reboot
+        module_fab(
+            "-H", "homelab", "lab.service", env=ENV
+        ).ok()  # so that JupyterLab too is there after a reboot
         laptop = installing.result()
     module_fab("-H", "homelab", "keys.copy", env=ENV | {"LABFAB_PUBLIC_KEYS": laptop.key}).ok()
     assert "no browser can be opened here" in laptop.ok(f"fab -H lab@{host.address}:2222 lab.open")
@@ -153,7 +164,9 @@ def test_forgotten_it_is_gone_with_the_host_down_too(host, laptop, url):
         assert "no tunnel was kept" in laptop.ok("fab tunnel.forget")
     finally:
         host.resume()
-    assert "labfab" not in laptop.ok("ls -R ~/.config/systemd; systemctl --user list-units --all --no-pager")
+    assert "labfab" not in laptop.ok(
+        "ls -R ~/.config/systemd; systemctl --user list-units --all --no-pager"
+    )
     assert not laptop.answers(url)
 
 
@@ -172,5 +185,9 @@ def test_a_key_with_a_passphrase_needs_an_agent_that_systemd_knows(laptop):
 
 def test_without_systemd_for_users_it_says_so(laptop):
     """A container, WSL 1, another init: one line, and the way that works."""
-    said = laptop.fails("fab tunnel.keep", XDG_RUNTIME_DIR="/nonexistent", DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent")
+    said = laptop.fails(
+        "fab tunnel.keep",
+        XDG_RUNTIME_DIR="/nonexistent",
+        DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent",
+    )
     assert "user services" in said and "tunnel.open" in said and "\n" not in said

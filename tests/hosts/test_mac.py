@@ -18,8 +18,19 @@ from .test_guard import Attempt, ended  # noqa: F401  no run is left behind
 
 pytestmark = pytest.mark.host
 
-ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_REVERT_AFTER": "180"}  # a double is slow on a busy machine
-ACCESS = ("user.add", "keys.copy", "ssh.restrict", "ssh.disable-passwords", "ssh.disable-root", "ssh.change-port")
+ENV = {
+    "LABFAB_PYTHON": "venv",
+    "LABFAB_UPDATE": "false",
+    "LABFAB_REVERT_AFTER": "180",
+}  # a double is slow on a busy machine
+ACCESS = (
+    "user.add",
+    "keys.copy",
+    "ssh.restrict",
+    "ssh.disable-passwords",
+    "ssh.disable-root",
+    "ssh.change-port",
+)
 PASSWORD = "what admin types for sudo"
 ARMED = "[ -e /var/lib/labfab/guard/armed ]"
 LOADED = "launchctl print system/org.labfab.sshd >/dev/null 2>&1"
@@ -55,14 +66,23 @@ class Mac:
         attempt.end()
 
     def start(self, *words: str, **settings: str) -> Attempt:
-        return Attempt(self.fab, self.host, words, "admin", ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()})
+        return Attempt(
+            self.fab,
+            self.host,
+            words,
+            "admin",
+            ENV | {f"LABFAB_{name.upper()}": value for name, value in settings.items()},
+        )
 
     def state(self) -> list[str]:
         return self.host.run(STATE).splitlines()
 
     def states(self, area: str) -> dict[str, str]:
         """What the check says of each row."""
-        return {row["id"]: row["state"] for row in json.loads(self.run(f"check.{area}", "--json").out)["checks"]}
+        return {
+            row["id"]: row["state"]
+            for row in json.loads(self.run(f"check.{area}", "--json").out)["checks"]
+        }
 
     def wait_until(self, moment: str) -> None:
         self.host.run(f"until {moment}; do sleep 0.05; done", timeout=90)
@@ -78,8 +98,19 @@ class Mac:
 
     def ssh(self, user: str, port: int, command: str) -> subprocess.CompletedProcess:
         """Log in as ssh does, to the end: sshd may take the key, and PAM close the door all the same."""
-        options = ["BatchMode=yes", f"UserKnownHostsFile={self.fab.home}/.ssh/known_hosts", "StrictHostKeyChecking=yes"]
-        words = ["ssh", "-F", "none", "-i", str(self.fab.home / ".ssh/id_ed25519"), *(word for one in options for word in ("-o", one))]
+        options = [
+            "BatchMode=yes",
+            f"UserKnownHostsFile={self.fab.home}/.ssh/known_hosts",
+            "StrictHostKeyChecking=yes",
+        ]
+        words = [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(self.fab.home / ".ssh/id_ed25519"),
+            *(word for one in options for word in ("-o", one)),
+        ]
         words += ["-p", str(port), f"{user}@{self.host.address}", command]
         return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
 
@@ -95,11 +126,14 @@ def guided(module_host, module_fab):
 
 def test_each_step_of_the_guide_was_a_change(guided):
     for stage, why in (
-        ("user.add", "add the account lab"), ("user.add", "let the login window not offer other accounts"),
-        ("keys.copy", "let your key log in as lab"), ("ssh.restrict", "let only administrators, admin and lab log in over SSH"),
-        ("ssh.disable-passwords", "refuse passwords for every user"), ("ssh.disable-root", "refuse logins as root"),
+        ("user.add", "add the account lab"),
+        ("user.add", "let the login window not offer other accounts"),
+        ("keys.copy", "let your key log in as lab"),
+        ("ssh.restrict", "let only administrators, admin and lab log in over SSH"),
+        ("ssh.disable-passwords", "refuse passwords for every user"),
+        ("ssh.disable-root", "refuse logins as root"),
         ("ssh.change-port", "have launchd listen there"),
-    ):  # fmt: skip
+    ):
         assert f"] {why}" in guided.runs[stage].out, why
 
 
@@ -111,7 +145,9 @@ def test_a_second_run_changes_nothing(guided):
 
 
 def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
-    told = guided.host.run("dscl . -read /Users/lab IsHidden UserShell; defaults read /Library/Preferences/com.apple.loginwindow")
+    told = guided.host.run(
+        "dscl . -read /Users/lab IsHidden UserShell; defaults read /Library/Preferences/com.apple.loginwindow"
+    )
     assert "IsHidden: 1" in told and "/bin/zsh" in told and "SHOWOTHERUSERS_MANAGED = 0" in told
     assert not {"admin", "wheel"} & {*guided.host.run("id -Gn lab").split()}
     assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
@@ -134,16 +170,23 @@ def test_nobody_is_asked_for_a_password(guided, user, port):
 
 def test_who_is_not_on_the_list_is_shut_out(guided):
     """The key alone opens nothing: another account with the same key is not let in."""
-    guided.host.run("sysadminctl -addUser side -fullName side -shell /bin/zsh -password x 2>/dev/null")
+    guided.host.run(
+        "sysadminctl -addUser side -fullName side -shell /bin/zsh -password x 2>/dev/null"
+    )
     guided.host.run("cp -R /Users/lab/.ssh /Users/side/ && chown -R side /Users/side/.ssh")
     assert guided.ssh("side", 2222, "id -un").stdout == ""
     guided.host.run(f"dseditgroup -o edit -a side -t user {LIST}")  # the list alone kept it out
     assert guided.ssh("side", 2222, "id -un").stdout == "side\n"
-    guided.host.run(f"dseditgroup -o edit -d side -t user {LIST}; sysadminctl -deleteUser side 2>/dev/null")
+    guided.host.run(
+        f"dseditgroup -o edit -d side -t user {LIST}; sysadminctl -deleteUser side 2>/dev/null"
+    )
 
 
 def test_nothing_else_lies_in_the_folder_of_sshd(guided):
-    assert guided.host.run("ls -A /etc/ssh/sshd_config.d").split() == ["000-labfab.conf", "100-macos.conf"]
+    assert guided.host.run("ls -A /etc/ssh/sshd_config.d").split() == [
+        "000-labfab.conf",
+        "100-macos.conf",
+    ]
 
 
 OURS, KEPT = "/etc/ssh/sshd_config.d/000-labfab.conf", "/private/tmp/kept"
@@ -151,14 +194,34 @@ GUARD = "/var/lib/labfab/guard"
 FIRST = "/etc/ssh/sshd_config.d/000-a-copy.bak"
 # row, area, what breaks it, what mends it
 SABOTAGES = [
-    ("ssh-login", "ssh", "cd /Users/admin && mv .ssh/authorized_keys keys", "cd /Users/admin && mv keys .ssh/authorized_keys"),
-    ("ssh-password", "ssh", f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
-    ("ssh-root", "ssh", f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}", f"cp -p {KEPT} {OURS}"),
+    (
+        "ssh-login",
+        "ssh",
+        "cd /Users/admin && mv .ssh/authorized_keys keys",
+        "cd /Users/admin && mv keys .ssh/authorized_keys",
+    ),
+    (
+        "ssh-password",
+        "ssh",
+        f"cp -p {OURS} {KEPT}; {{ echo PasswordAuthentication yes; cat {KEPT}; }} >{OURS}",
+        f"cp -p {KEPT} {OURS}",
+    ),
+    (
+        "ssh-root",
+        "ssh",
+        f"cp -p {OURS} {KEPT}; {{ echo PermitRootLogin yes; cat {KEPT}; }} >{OURS}",
+        f"cp -p {KEPT} {OURS}",
+    ),
     # A backup of any name in that folder is read, and comes first here.
     ("ssh-password", "ssh", f"echo KbdInteractiveAuthentication yes >{FIRST}", f"rm {FIRST}"),
     ("secrets-keys", "secrets", "chmod 777 /Users/lab/.ssh", "chmod 700 /Users/lab/.ssh"),
-    ("host-revert", "host", f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed", f"rm -r {GUARD}"),
-]  # fmt: skip
+    (
+        "host-revert",
+        "host",
+        f"mkdir {GUARD}; printf '1\nmove the port\n' >{GUARD}/armed",
+        f"rm -r {GUARD}",
+    ),
+]
 FACTS = loader.script("facts", "Darwin")
 FIRST_ON_THE_PATH = r"""
 cd /Users/admin && mkdir gnubin && echo 'PATH=$HOME/gnubin:$PATH' >.zshenv
@@ -184,7 +247,9 @@ def test_nothing_that_the_login_puts_first_is_run(guided):
     guided.host.run(FIRST_ON_THE_PATH)
     try:
         assert "nothing to change" in guided.run("user.add").ok().out
-        assert guided.ssh("admin", 22, "stat; cat /private/tmp/ran").stdout == "501 stat\n"  # by the login alone
+        assert (
+            guided.ssh("admin", 22, "stat; cat /private/tmp/ran").stdout == "501 stat\n"
+        )  # by the login alone
     finally:
         guided.host.run("rm -rf /Users/admin/.zshenv /Users/admin/gnubin /private/tmp/ran")
 
@@ -216,21 +281,36 @@ def test_undo_gives_the_state_before(guided):
     guided.run("setup.undo").ok()
     assert probes.answering(guided.host.address, [22, 2222]) == [22]
     assert guided.host.checksums() == guided.bare
-    assert guided.host.run("ls /private/var/backups/labfab 2>/dev/null || true") == ""  # all that the home had was of its making
+    assert (
+        guided.host.run("ls /private/var/backups/labfab 2>/dev/null || true") == ""
+    )  # all that the home had was of its making
     assert guided.host.run("launchctl list | grep -c labfab || true") == "0"
 
 
 def test_one_whose_sudo_asks_and_that_is_slow_to_end_its_jobs(module_host, module_fab):
     """As real ones are, and macOS 12 in its launchctl; where sysadminctl makes no home, it is made; nothing stays of it."""
-    box = Mac(module_host("mac", "asking", user="admin", key=module_fab.key, password=PASSWORD, nopasswd=False), module_fab)
+    box = Mac(
+        module_host(
+            "mac", "asking", user="admin", key=module_fab.key, password=PASSWORD, nopasswd=False
+        ),
+        module_fab,
+    )
     bare = box.host.checksums()
-    for name, value in (("old-launchctl", True), ("home-created", False), ("product-version", "12.7.6")):
+    for name, value in (
+        ("old-launchctl", True),
+        ("home-created", False),
+        ("product-version", "12.7.6"),
+    ):
         mac.switch(box.host, name, value)
     said = ""
     for stage in (*ACCESS, "ssh.close-port-22"):
         mac.switch(box.host, "bootstrap-refusals", "2")
         said += box.run(stage, sudo_password=PASSWORD).ok().text
-    assert "] make /Users/lab\n" in said and "] have launchd listen there\n" in said and "] close port 22\n" in said
+    assert (
+        "] make /Users/lab\n" in said
+        and "] have launchd listen there\n" in said
+        and "] close port 22\n" in said
+    )
     assert box.ssh("lab", 2222, "pwd").stdout == "/Users/lab\n" and PASSWORD not in said
     box.run("user.add", sudo_password="wrong").fails("sudo")
     box.host.reboot(port=2222)
@@ -264,7 +344,10 @@ def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
 
 def test_the_next_run_tells_of_it(faulty):
     said = faulty.start("user.add").end().ok()
-    assert "the host took a change back because no fresh login proved it: move sshd to port 2222" in said.text
+    assert (
+        "the host took a change back because no fresh login proved it: move sshd to port 2222"
+        in said.text
+    )
 
 
 @pytest.mark.parametrize("how", ["reboot", "kill_power"])
@@ -281,16 +364,30 @@ def test_the_mac_goes_down_in_the_window(faulty, how):
 # case: stage, moment, deed, words of the message
 DEEDS = {
     "a broken file in sshd_config.d": (
-        "ssh.change-port", ARMED, "echo Nonsense yes >/etc/ssh/sshd_config.d/999-bad", "could not move sshd"),
+        "ssh.change-port",
+        ARMED,
+        "echo Nonsense yes >/etc/ssh/sshd_config.d/999-bad",
+        "could not move sshd",
+    ),
     "the job of sshd is broken": (
-        "ssh.change-port", "[ -e /Library/LaunchDaemons/org.labfab.sshd.plist ]",
+        "ssh.change-port",
+        "[ -e /Library/LaunchDaemons/org.labfab.sshd.plist ]",
         "echo nonsense >/Library/LaunchDaemons/org.labfab.sshd.plist; launchctl bootout system/org.labfab.sshd || true",
-        "could not move sshd"),
+        "could not move sshd",
+    ),
     "Remote Login's list loses everybody": (
-        "ssh.restrict", LISTED, f"for kind in group user; do dseditgroup -o edit -d admin -t $kind {LIST}; done", "could not let only"),
+        "ssh.restrict",
+        LISTED,
+        f"for kind in group user; do dseditgroup -o edit -d admin -t $kind {LIST}; done",
+        "could not let only",
+    ),
     "the list's group is gone and another in its place": (
-        "ssh.restrict", LISTED, f"dseditgroup -o delete -q {LIST}; dseditgroup -o create -q {LIST}", "could not let only"),
-}  # fmt: skip
+        "ssh.restrict",
+        LISTED,
+        f"dseditgroup -o delete -q {LIST}; dseditgroup -o create -q {LIST}",
+        "could not let only",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", DEEDS)
@@ -310,7 +407,9 @@ def test_something_breaks_behind_our_back(faulty, case):
 def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
     """On, switched off, or not there at all: each is found again, with its members."""
     off = f"dscl . -change /Groups/{LIST} RecordName {LIST} {LIST}-disabled"
-    faulty.host.run({"on": ":", "off": off, "none": f"dseditgroup -o delete -q {LIST}-disabled"}[before])
+    faulty.host.run(
+        {"on": ":", "off": off, "none": f"dseditgroup -o delete -q {LIST}-disabled"}[before]
+    )
     faulty.before = faulty.state()
     faulty.loses_the_laptop("ssh.restrict", LISTED)
     faulty.heals()
@@ -320,8 +419,12 @@ def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
     """Its name and its number, which decides on a Mac."""
     group, number = f"/Groups/{LIST}-lost", "AAAAAAAA-0000-0000-0000-000000000000"
     words = loader.script("words", "Darwin").replace(LIST, f"{LIST}-lost")
-    faulty.host.run(f"dseditgroup -o create -q {LIST}-lost; dseditgroup -o edit -a admin -t user {LIST}-lost")
-    faulty.host.run(f"dscl . -append {group} GroupMembership ghost; dscl . -append {group} GroupMembers {number}")
+    faulty.host.run(
+        f"dseditgroup -o create -q {LIST}-lost; dseditgroup -o edit -a admin -t user {LIST}-lost"
+    )
+    faulty.host.run(
+        f"dscl . -append {group} GroupMembership ghost; dscl . -append {group} GroupMembers {number}"
+    )
     faulty.host.run("sh -s", input=words + "set_access on user:admin\n")
     left = faulty.host.run(f"dscl . -read {group} GroupMembership GroupMembers")
     faulty.host.run(f"dseditgroup -o delete -q {LIST}-lost")
@@ -331,7 +434,10 @@ def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
 def test_of_the_folders_that_a_mac_has_not_none_stays_empty(faulty):
     words = loader.script("words", "Darwin")
     faulty.host.run("sh -s", input=words + "mkdir -p /private/var/backups && clear_places\n")
-    assert faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true") == "/private/var/lib"  # it holds something
+    assert (
+        faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true")
+        == "/private/var/lib"
+    )  # it holds something
 
 
 def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(host, fab):
@@ -340,7 +446,9 @@ def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(host, f
     before = box.host.checksums()
     mac.switch(box.host, "full-disk-access", False)
     assert "Allow full disk access for remote users" in box.run("user.add").ok().text
-    assert "UserShell: /bin/zsh" in box.host.run("dscl . -read /Users/lab UserShell; ls -d /Users/lab")
+    assert "UserShell: /bin/zsh" in box.host.run(
+        "dscl . -read /Users/lab UserShell; ls -d /Users/lab"
+    )
     box.run("setup.undo").fails("the account lab: macOS", "Allow full disk access for remote users")
     mac.switch(box.host, "full-disk-access", True)
     box.run("setup.undo").ok()

@@ -12,8 +12,17 @@ from tests.rig import installer, mac, mac_report, network
 pytestmark = pytest.mark.host
 
 UPDATES = [
-    {"label": "Command Line Tools for Xcode 26.5-26.5", "title": "Command Line Tools for Xcode 26.5", "version": "26.5"},
-    {"label": "macOS Tahoe 26.6-25G80", "title": "macOS Tahoe 26.6", "version": "26.6", "restart": True},
+    {
+        "label": "Command Line Tools for Xcode 26.5-26.5",
+        "title": "Command Line Tools for Xcode 26.5",
+        "version": "26.5",
+    },
+    {
+        "label": "macOS Tahoe 26.6-25G80",
+        "title": "macOS Tahoe 26.6",
+        "version": "26.6",
+        "restart": True,
+    },
 ]
 PLIST = "/Library/LaunchDaemons/org.labfab.jupyter.plist"
 # What the stages of this file leave on a Mac, and must take away again.
@@ -46,10 +55,18 @@ def box(module_host):
 @pytest.fixture(scope="module")
 def run(box, module_fab, mirror):
     """Run fab: first with the administrator's login, then with the name that the Mac has."""
-    env = {"LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"], "LABFAB_PYTHON_MIRROR": mirror.url}
+    env = {
+        "LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"],
+        "LABFAB_PYTHON_MIRROR": mirror.url,
+    }
 
     def later(*words: str, **settings: str):
-        return module_fab("-H", "homelab", *words, env=env | {f"LABFAB_{name.upper()}": value for name, value in settings.items()})
+        return module_fab(
+            "-H",
+            "homelab",
+            *words,
+            env=env | {f"LABFAB_{name.upper()}": value for name, value in settings.items()},
+        )
 
     later.first = module_fab.on(box, "setup.full", user="admin", env=env)
     return later
@@ -78,7 +95,9 @@ def test_the_whole_guide_from_a_fresh_mac(run, module_fab):
     assert "macOS Tahoe 26.6-25G80 waits, for it needs a restart: set reboot: true" in said
     assert "this Mac sleeps after 1 min" in said
     url = re.search(r"http://127\.0\.0\.1:\d+", run("tunnel.open").ok().out).group()
-    assert kernel.enters(f"{url}/", (module_fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip())
+    assert kernel.enters(
+        f"{url}/", (module_fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
+    )
 
 
 def test_a_second_run_changes_nothing(run, box):
@@ -88,7 +107,9 @@ def test_a_second_run_changes_nothing(run, box):
 
 
 def test_its_locale_is_one_that_a_mac_has(run, box):
-    said = box.run("tr '\\0' '\\n' </proc/$(pgrep -f '[j]upyter-lab' | head -n 1)/environ | grep ^LC_; LC_ALL=C.UTF-8 perl -e 1 2>&1")
+    said = box.run(
+        "tr '\\0' '\\n' </proc/$(pgrep -f '[j]upyter-lab' | head -n 1)/environ | grep ^LC_; LC_ALL=C.UTF-8 perl -e 1 2>&1"
+    )
     assert said.splitlines()[0] == "LC_ALL=en_US.UTF-8" and "Setting locale failed" in said
 
 
@@ -103,14 +124,33 @@ def test_the_table_has_every_row(run):
 @pytest.mark.parametrize(
     ("sabotage", "back", "row"),
     [
-        ("touch -t 202001010000 /var/cache/labfab/softwareupdate", "touch /var/cache/labfab/softwareupdate", "host-updates"),
-        ("chmod 644 /Users/lab/.jupyter/jupyter_server_config.json", "chmod 600 /Users/lab/.jupyter/jupyter_server_config.json",
-         "secrets-jupyter"),
-        ("chmod 644 /etc/ssh/ssh_host_rsa_key", "chmod 600 /etc/ssh/ssh_host_rsa_key", "secrets-host-keys"),
-        ("echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/0.conf", "rm /etc/ssh/sshd_config.d/0.conf", "ssh-password"),
-        ("su -l lab -c '/Users/lab/miniforge3/bin/tmux kill-session -t jupyter'; sleep 2", "", "lab-api"),
+        (
+            "touch -t 202001010000 /var/cache/labfab/softwareupdate",
+            "touch /var/cache/labfab/softwareupdate",
+            "host-updates",
+        ),
+        (
+            "chmod 644 /Users/lab/.jupyter/jupyter_server_config.json",
+            "chmod 600 /Users/lab/.jupyter/jupyter_server_config.json",
+            "secrets-jupyter",
+        ),
+        (
+            "chmod 644 /etc/ssh/ssh_host_rsa_key",
+            "chmod 600 /etc/ssh/ssh_host_rsa_key",
+            "secrets-host-keys",
+        ),
+        (
+            "echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/0.conf",
+            "rm /etc/ssh/sshd_config.d/0.conf",
+            "ssh-password",
+        ),
+        (
+            "su -l lab -c '/Users/lab/miniforge3/bin/tmux kill-session -t jupyter'; sleep 2",
+            "",
+            "lab-api",
+        ),
     ],
-)  # fmt: skip
+)
 def test_sabotage_turns_its_row(run, box, sabotage, back, row):
     box.run(sabotage)
     try:
@@ -126,15 +166,27 @@ def test_a_mac_stays_awake_where_that_is_wanted(run, box):
     assert "let the Mac not go to sleep" in run("power.keep-awake", keep_awake="true").ok().out
     assert "nothing to change" in run("power.keep-awake", keep_awake="true").ok().out
     assert rows(run, "host")["host-sleep"]["state"] == "ok"
-    assert re.search(r"(?m)^ womp +1$", box.run("pmset -g")) and re.search(r"(?m)^ autorestart +1$", box.run("pmset -g"))
+    assert re.search(r"(?m)^ womp +1$", box.run("pmset -g")) and re.search(
+        r"(?m)^ autorestart +1$", box.run("pmset -g")
+    )
 
 
 def test_a_job_runs_by_itself_and_a_backup_holds_it(run, box, tmp_path):
     """Without systemd a job has a session of its own; what it wrote comes back, also by rsync."""
     notebook = {
-        "cells": [{"cell_type": "code", "source": "print(6 * 7)", "metadata": {}, "outputs": [], "execution_count": None}],
-        "metadata": {}, "nbformat": 4, "nbformat_minor": 4,
-    }  # fmt: skip
+        "cells": [
+            {
+                "cell_type": "code",
+                "source": "print(6 * 7)",
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
+        ],
+        "metadata": {},
+        "nbformat": 4,
+        "nbformat_minor": 4,
+    }
     (tmp_path / "sum.ipynb").write_text(json.dumps(notebook))
     run("lab.submit", str(tmp_path / "sum.ipynb")).ok()
     end = time.monotonic() + 90
@@ -174,7 +226,9 @@ def test_filevault_keeps_labfab_from_a_restart(run, box, state):
     try:
         before = box.boot_id()
         run("system.reboot").fails("FileVault is on", "sudo fdesetup authrestart")
-        run("system.update", reboot="true").fails("FileVault is on", "reboot: false leaves that out")
+        run("system.update", reboot="true").fails(
+            "FileVault is on", "reboot: false leaves that out"
+        )
         assert box.boot_id() == before
     finally:
         mac.switch(box, "filevault", False)
@@ -182,14 +236,25 @@ def test_filevault_keeps_labfab_from_a_restart(run, box, state):
 
 def test_apple_silicon_wants_an_owner_s_password(run):
     said = run("system.update", reboot="true").ok().text
-    assert "takes the password of an owner of the disk" in said and "--user admin" in said and "nothing to change" in said
+    assert (
+        "takes the password of an owner of the disk" in said
+        and "--user admin" in said
+        and "nothing to change" in said
+    )
 
 
-@pytest.mark.parametrize("question", mac_report.QUESTIONS, ids=lambda question: question.command[:40])
+@pytest.mark.parametrize(
+    "question", mac_report.QUESTIONS, ids=lambda question: question.command[:40]
+)
 def test_the_report_expects_what_the_double_says(box, question):
     """Else the report on a real Mac would compare with something else than labfab was tried with."""
     text = f"exec 2>&1\n{mac_report.WORDS if question.words else ''}\n{question.command}\n"
-    said = box.run("sh -s" if question.root else "sudo -n -H -u admin env PATH=/usr/bin:/bin:/usr/sbin:/sbin sh -s; true", input=text)
+    said = box.run(
+        "sh -s"
+        if question.root
+        else "sudo -n -H -u admin env PATH=/usr/bin:/bin:/usr/sbin:/sbin sh -s; true",
+        input=text,
+    )
     assert mac_report.fits(question, said.strip("\n"), "admin"), said
 
 

@@ -108,7 +108,11 @@ def test_one_word_opens_the_browser_logged_in(host, desk):
     """The token reaches the form and nothing else: no argument, address, output or environment."""
     pid = server(host)
     with probes.watching(host) as told:
-        run = desk.open(LABFAB_SUDO_PASSWORD=(desk.fab.home / ".config/labfab/homelab/sudo-password").read_text().strip()).ok()
+        run = desk.open(
+            LABFAB_SUDO_PASSWORD=(desk.fab.home / ".config/labfab/homelab/sudo-password")
+            .read_text()
+            .strip()
+        ).ok()
         seen = desk.seen()
         assert desk.pages()  # it is the one that was read
         wait_for(lambda: not desk.pages(), 70)
@@ -145,7 +149,9 @@ def test_without_a_browser_the_address_is_told(desk):
     """On a machine without a screen nothing waits and no page is written."""
     before = desk.pages()
     said = desk("lab.open", BROWSER="", DISPLAY="", WAYLAND_DISPLAY="").ok().out
-    assert re.search(r"no browser can be opened here; JupyterLab is at http://127\.0\.0\.1:\d+/lab:", said)
+    assert re.search(
+        r"no browser can be opened here; JupyterLab is at http://127\.0\.0\.1:\d+/lab:", said
+    )
     assert set(desk.pages()) <= set(before)
 
 
@@ -169,14 +175,28 @@ def test_a_new_token_is_found_out(host, desk):
 
 def test_a_second_laptop_over_a_slow_line_attaches_as_quickly_as_ssh(host, desk, fab_log):
     """It reads the token over SSH and finds the same server; again it takes at most 1.5 times `ssh box true`."""
-    with contextmanager(lent_fab)(fab_log) as fab, slow_line(host.address, host.next_port, PACE) as port:
+    with (
+        contextmanager(lent_fab)(fab_log) as fab,
+        slow_line(host.address, host.next_port, PACE) as port,
+    ):
         desk("keys.copy", LABFAB_PUBLIC_KEYS=str(fab.home / ".ssh/id_ed25519.pub")).ok()
-        pid, trusted = server(host), {"LABFAB_HOST_KEY": host.host_key_fingerprint(), "LABFAB_SSH_PORT": str(port)}
+        pid, trusted = (
+            server(host),
+            {"LABFAB_HOST_KEY": host.host_key_fingerprint(), "LABFAB_SSH_PORT": str(port)},
+        )
         Desk(fab, "-H", f"lab@127.0.0.1:{port}").open(**trusted).ok()
         second = Desk(fab)  # the host has its name now
         assert second.seen()["status"] == 200 and server(host) == pid
-        config = ["-F", str(fab.home / ".ssh/config"), "-o", f"UserKnownHostsFile={fab.home / '.ssh/known_hosts'}"]
-        pairs = [(took(["ssh", *config, "homelab", "true"], fab), took(opening(second), fab, second)) for _ in range(5)]
+        config = [
+            "-F",
+            str(fab.home / ".ssh/config"),
+            "-o",
+            f"UserKnownHostsFile={fab.home / '.ssh/known_hosts'}",
+        ]
+        pairs = [
+            (took(["ssh", *config, "homelab", "true"], fab), took(opening(second), fab, second))
+            for _ in range(5)
+        ]
         ssh, opened = (statistics.median(one) for one in zip(*pairs, strict=True))
         assert opened <= 1.5 * ssh, f"lab.open {opened:.2f} s, ssh {ssh:.2f} s: {pairs}"
 
@@ -190,7 +210,16 @@ def took(command: list[str], fab: Fab, desk: Desk | None = None) -> float:
     env = fab.environment(ENV | ({"BROWSER": str(desk.browser)} if desk else {}))
     cwd = Path(__file__).parent.parent.parent
     began = time.monotonic()
-    done = subprocess.run(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     passed = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     return passed
@@ -201,7 +230,11 @@ def test_with_the_host_asleep_one_line_says_what_to_do(host, desk):
     host.pause()
     try:
         for task in ("lab.open", "lab.url --with-token"):
-            said = desk(*task.split(), BROWSER=str(desk.browser)).fails("If it sleeps, wake it", "HostName of homelab").err.strip()
+            said = (
+                desk(*task.split(), BROWSER=str(desk.browser))
+                .fails("If it sleeps, wake it", "HostName of homelab")
+                .err.strip()
+            )
             assert "\n" not in said
         assert "no tunnel was open" in desk("lab.close").ok().out
     finally:
@@ -232,18 +265,31 @@ def test_a_laptop_with_other_settings_leaves_the_lab_as_it_is(host, desk):
     password = (desk.fab.home / ".config/labfab/homelab/sudo-password").read_text().strip()
     strange = {"LABFAB_LAB_PORT": "8888", "LABFAB_SUDO_PASSWORD": password}
     desk("lab.close").ok()
-    said = desk("lab.open", **strange).fails("other settings (port 9999 of 127.0.0.1, http, /", "yours: port 8888", "recipe with -f").err
+    said = (
+        desk("lab.open", **strange)
+        .fails(
+            "other settings (port 9999 of 127.0.0.1, http, /", "yours: port 8888", "recipe with -f"
+        )
+        .err
+    )
     assert "\n" not in said.strip() and (host.run(CONFIG), server(host)) == (config, pid)
     desk("lab.stop").ok()
     desk("lab.open", **strange).fails("other settings", "LABFAB_RECIPE")
-    assert host.run(CONFIG) == config and host.run("ss -Hltn 'sport = :8888'; pgrep -u lab -f bin/jupyter-lab || true") == ""
+    assert (
+        host.run(CONFIG) == config
+        and host.run("ss -Hltn 'sport = :8888'; pgrep -u lab -f bin/jupyter-lab || true") == ""
+    )
 
 
 def test_who_took_the_port_gets_no_token(host, desk):
     """As after a reboot: JupyterLab does not run, and another account listens where it did."""
     desk("lab.close").ok()
     desk("lab.stop").ok()
-    host.run("id stranger >/dev/null 2>&1 || useradd -m stranger; cat >/tmp/impostor.py <<'END'\n" + IMPOSTOR + "END")
+    host.run(
+        "id stranger >/dev/null 2>&1 || useradd -m stranger; cat >/tmp/impostor.py <<'END'\n"
+        + IMPOSTOR
+        + "END"
+    )
     host.run("systemd-run -q --unit=impostor -p User=stranger python3 /tmp/impostor.py")
     wait_for(lambda: host.run("ss -Hltn 'sport = :9999'"), 20)
     try:
@@ -264,11 +310,16 @@ def test_on_a_socket_it_listens_at_no_port(host, desk):
     on = {"LABFAB_LISTEN": "socket"}
     desk("lab.start", **on).fails("configuration of before", "lab.stop")
     desk("lab.restart", "--yes", **on).ok()
-    assert host.run(f"stat -c '%a %U' {SOCKET}") == "600 lab" and host.run("ss -Hltn 'sport = :9999'") == ""
+    assert (
+        host.run(f"stat -c '%a %U' {SOCKET}") == "600 lab"
+        and host.run("ss -Hltn 'sport = :9999'") == ""
+    )
     assert host.run(STRANGER % SOCKET).splitlines()[-1] == "7"  # curl's word for: could not connect
     assert desk.open(**on).ok() and desk.seen()["status"] == 200
     password = (desk.fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
-    with closing(kernel.login(desk("lab.url", **on).ok().out.strip().removesuffix("lab"), password)) as client:
+    with closing(
+        kernel.login(desk("lab.url", **on).ok().out.strip().removesuffix("lab"), password)
+    ) as client:
         assert kernel.execute(client, "print(6 * 7)") == "42"
     assert f"answers on ~/{SOCKET.removeprefix('/home/lab/')}" in desk("lab.status", **on).ok().out
     assert "mode 600" in desk("check.lab", **on).ok().out
@@ -277,5 +328,7 @@ def test_on_a_socket_it_listens_at_no_port(host, desk):
 
 def test_back_to_a_port_with_the_next_restart(host, desk):
     desk("lab.restart", "--yes").ok()
-    assert host.run("ss -Hltn 'sport = :9999'") and "sock" not in host.run("cat /home/lab/.jupyter/jupyter_server_config.json")
+    assert host.run("ss -Hltn 'sport = :9999'") and "sock" not in host.run(
+        "cat /home/lab/.jupyter/jupyter_server_config.json"
+    )
     assert desk.open().ok() and desk.seen()["status"] == 200

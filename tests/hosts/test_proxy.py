@@ -77,12 +77,22 @@ def ask(box: Host, name: str, path: str = "/", tls: bool = False, sni: str = "")
         web.sock = line
         web.request("GET", path)
         found = web.getresponse()
-        return Answer(found.status, found.read().decode(errors="replace"), shown, found.headers.get("location", ""))
+        return Answer(
+            found.status,
+            found.read().decode(errors="replace"),
+            shown,
+            found.headers.get("location", ""),
+        )
 
 
 def answers(box: Host) -> dict[str, Answer]:
     """What the sites that are not ours say, by name, by a name that nobody knows, by address, and ours at its root."""
-    plain = [("shop.example.test", "/"), ("shop.example.test", "/jupyter/"), (NAME, "/"), ("who.example.test", "/jupyter/lab")]
+    plain = [
+        ("shop.example.test", "/"),
+        ("shop.example.test", "/jupyter/"),
+        (NAME, "/"),
+        ("who.example.test", "/jupyter/lab"),
+    ]
     plain += [(box.address, "/"), (NAME, "/.well-known/acme-challenge/token")]
     found = {f"http://{name}{path}": ask(box, name, path) for name, path in plain}
     for name, sni in (("secure.example.test",) * 2, ("who.example.test",) * 2, (box.address, "")):
@@ -109,7 +119,9 @@ class Web:
     @property
     def tls(self) -> ssl.SSLContext:
         """Trust the CA of this lab and no other."""
-        return ssl.create_default_context(cafile=str(self.fab.home / ".config/labfab/homelab/ca.pem"))
+        return ssl.create_default_context(
+            cafile=str(self.fab.home / ".config/labfab/homelab/ca.pem")
+        )
 
     @contextmanager
     def visitor(self):
@@ -134,7 +146,10 @@ def web(module_host, module_fab):
         pytest.skip("this engine shows the published ports only, and 80 and 443 are none of them")
     box.run(SITES)
     said = answers(box)
-    assert said["http://shop.example.test/"].body == "the shop\n" and said["https://secure.example.test/"].body == "the bank\n"
+    assert (
+        said["http://shop.example.test/"].body == "the shop\n"
+        and said["https://secure.example.test/"].body == "the bank\n"
+    )
     return Web(box, module_fab, snapshot(box), said)
 
 
@@ -156,10 +171,26 @@ IN_PORTS = "sed -i 's/Listen 443/#Listen 443/' /etc/apache2/ports.conf"
 GUIDE = "printf '<Location /jupyter>\\nProxyPass http://localhost:8888/jupyter\\n</Location>\\n' >/etc/apache2/conf-enabled/jupyter.conf"
 FAULTS = {
     "nothing to publish": ("true", {"LABFAB_PUBLISH": "tunnel"}, "set publish: apache"),
-    "a name of somebody else": ("true", {"LABFAB_NAMES": "secure.example.test"}, "secure.conf:1 serves secure.example.test at 443"),
-    "an address": ("true", {"LABFAB_NAMES": ""}, "meet /etc/apache2/sites-enabled/secure.conf:1 at 443"),
-    "a fault of before": ("echo Foo bar >/etc/apache2/conf-enabled/bad.conf", {}, "Invalid command 'Foo'"),
-    "the lines of the guide": (f"{GUIDE}; a2enmod -q proxy_http", {}, "conf-enabled/jupyter.conf:2 hands requests to port 8888"),
+    "a name of somebody else": (
+        "true",
+        {"LABFAB_NAMES": "secure.example.test"},
+        "secure.conf:1 serves secure.example.test at 443",
+    ),
+    "an address": (
+        "true",
+        {"LABFAB_NAMES": ""},
+        "meet /etc/apache2/sites-enabled/secure.conf:1 at 443",
+    ),
+    "a fault of before": (
+        "echo Foo bar >/etc/apache2/conf-enabled/bad.conf",
+        {},
+        "Invalid command 'Foo'",
+    ),
+    "the lines of the guide": (
+        f"{GUIDE}; a2enmod -q proxy_http",
+        {},
+        "conf-enabled/jupyter.conf:2 hands requests to port 8888",
+    ),
     "no Listen": (IN_PORTS, {}, "add the line `Listen 443`"),
     "no certificate": ("true", {}, "https.issue"),
 }
@@ -180,7 +211,9 @@ def test_what_would_not_work_is_refused_and_nothing_is_touched(web, case):
 
 def test_a_port_of_somebody_else_stops_the_whole_setup_at_once(web):
     """Apache, told to listen where it cannot, would end with all its sites."""
-    web.host.run("systemctl stop apache2; cd /srv/shop; nohup python3 -m http.server 80 >/dev/null 2>&1 & echo $! >/run/holder; sleep 1")
+    web.host.run(
+        "systemctl stop apache2; cd /srv/shop; nohup python3 -m http.server 80 >/dev/null 2>&1 & echo $! >/run/holder; sleep 1"
+    )
     files = web.host.checksums()
     said = web.run("setup.full").fails("port 80 is held by python3")
     assert ONE_LINE.search(said.err) and web.host.checksums() == files
@@ -192,7 +225,9 @@ def test_a_port_of_somebody_else_stops_the_whole_setup_at_once(web):
 
 def test_a_browser_logs_in_through_apache_and_every_cookie_is_kept_to_https(lab):
     with lab.visitor() as client:
-        assert client.cookies and all(cookie.secure and cookie.path == "/jupyter/" for cookie in client.cookies.jar)
+        assert client.cookies and all(
+            cookie.secure and cookie.path == "/jupyter/" for cookie in client.cookies.jar
+        )
         assert lab.computes(client)
 
 
@@ -210,7 +245,9 @@ def test_every_websocket_reaches_jupyter(lab):
         lab.socket(client, "api/events/subscribe").close()
         with pytest.raises(websocket.WebSocketBadStatusException) as error:
             lab.socket(client, f"some/extension/ws/{random.randrange(10**6)}")
-        assert error.value.status_code == 404 and error.value.resp_headers["server"].startswith("TornadoServer")
+        assert error.value.status_code == 404 and error.value.resp_headers["server"].startswith(
+            "TornadoServer"
+        )
         client.cookies.clear()
         for path in (f"terminals/websocket/{name}", "api/events/subscribe"):
             with pytest.raises(websocket.WebSocketBadStatusException) as error:
@@ -242,8 +279,13 @@ def test_files_of_any_name_and_many_megabytes_come_and_go_unharmed(lab):
     name, data = quote("100% #1? ä; b+c.bin"), os.urandom(40 * 2**20)
     with lab.visitor() as client:
         model = {"type": "file", "format": "base64", "content": base64.b64encode(data).decode()}
-        assert client.put(f"api/contents/{name}", headers=header(client), json=model).status_code == 201
-        assert client.get(f"files/{name}", params={"_xsrf": client.cookies["_xsrf"]}).content == data
+        assert (
+            client.put(f"api/contents/{name}", headers=header(client), json=model).status_code
+            == 201
+        )
+        assert (
+            client.get(f"files/{name}", params={"_xsrf": client.cookies["_xsrf"]}).content == data
+        )
         assert client.delete(f"api/contents/{name}", headers=header(client)).status_code == 204
     assert lab.host.run("ls /home/lab/notebooks") == ""
 
@@ -261,8 +303,14 @@ def test_after_a_restart_of_jupyterlab_nobody_waits(lab):
 
 def test_the_other_sites_answer_as_before_and_their_files_are_the_same(lab):
     assert answers(lab.host) == lab.said
-    changed = {found[0] for line in snapshot(lab.host) ^ lab.before if (found := re.search(r"etc/apache2/\S+", line))}
-    ours = re.compile(r"etc/apache2/(sites-\w+/zz-labfab\.conf|mods-enabled/(headers|proxy|proxy_http)\.(load|conf))")
+    changed = {
+        found[0]
+        for line in snapshot(lab.host) ^ lab.before
+        if (found := re.search(r"etc/apache2/\S+", line))
+    }
+    ours = re.compile(
+        r"etc/apache2/(sites-\w+/zz-labfab\.conf|mods-enabled/(headers|proxy|proxy_http)\.(load|conf))"
+    )
     assert changed and [path for path in changed if not ours.fullmatch(path)] == []
 
 
@@ -349,9 +397,14 @@ def test_an_apache_that_does_not_come_back_is_brought_back_without_us(lab):
     assert answers(lab.host) == lab.said
     lab.host.run(f"cp -a /etc/apache2/ports.conf /root && {BIND}")
     modules = lab.host.run("ls /etc/apache2/*-enabled")
-    said = lab.later("proxy.apache").fails("could not serve JupyterLab through Apache", "could not bind to address 198.51.100.7:8444")
+    said = lab.later("proxy.apache").fails(
+        "could not serve JupyterLab through Apache", "could not bind to address 198.51.100.7:8444"
+    )
     assert re.fullmatch(r"homelab: .*\n", said.err)
-    assert lab.host.run("ls /etc/apache2/*-enabled") == modules and lab.host.run("systemctl is-active apache2") == "active"
+    assert (
+        lab.host.run("ls /etc/apache2/*-enabled") == modules
+        and lab.host.run("systemctl is-active apache2") == "active"
+    )
     assert answers(lab.host) == lab.said
     lab.host.run("mv /root/ports.conf /etc/apache2/ports.conf")
     lab.later("proxy.apache").ok()
@@ -360,12 +413,20 @@ def test_an_apache_that_does_not_come_back_is_brought_back_without_us(lab):
 
 def test_a_module_that_somebody_uses_meanwhile_stays(lab):
     """Undo leaves no site of the user without what it needs, and brings all else back."""
-    lab.host.run("sleep 1; echo 'Header set X-Mine yes' >/etc/apache2/conf-enabled/mine.conf; systemctl reload apache2")
+    lab.host.run(
+        "sleep 1; echo 'Header set X-Mine yes' >/etc/apache2/conf-enabled/mine.conf; systemctl reload apache2"
+    )
     said = lab.later("setup.undo").ok().out
-    assert "module headers stays: /etc/apache2/conf-enabled/mine.conf needs it" in " ".join(said.split())
+    assert "module headers stays: /etc/apache2/conf-enabled/mine.conf needs it" in " ".join(
+        said.split()
+    )
     assert answers(lab.host) == lab.said
-    lab.host.run("rm /etc/apache2/conf-enabled/mine.conf; a2dismod -q headers; systemctl reload apache2")
-    assert snapshot(lab.host) - {"/var/backups/labfab"} == lab.before  # where the home went, for somebody worked in it
+    lab.host.run(
+        "rm /etc/apache2/conf-enabled/mine.conf; a2dismod -q headers; systemctl reload apache2"
+    )
+    assert (
+        snapshot(lab.host) - {"/var/backups/labfab"} == lab.before
+    )  # where the home went, for somebody worked in it
 
 
 def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
@@ -376,7 +437,9 @@ def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
     box = host("debian13", "bare")
     before = snapshot(box)
     env = ALONE | {"LABFAB_NAMES": ""}
-    assert "install apache2" in fab.on(box, "--dry", "https.issue", "proxy.apache", env=env).ok().out
+    assert (
+        "install apache2" in fab.on(box, "--dry", "https.issue", "proxy.apache", env=env).ok().out
+    )
     assert snapshot(box) - {"/var/cache/labfab"} == before
     fab.on(box, "https.issue", "proxy.apache", env=env).ok()
     assert "nothing to change" in fab.on(box, "proxy.apache", env=env).ok().out
@@ -386,12 +449,23 @@ def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
             context.wrap_socket(line, server_hostname=box.address).close()
         assert ask(box, box.address, "/jupyter/", tls=True).status == 503  # nobody is behind it yet
         assert ask(box, box.address, "/jupyter/").location == f"https://{box.address}/jupyter/"
-        env = ALONE | {"LABFAB_NAMES": NAME, "LABFAB_BASE_URL": "/"}  # a name that is the lab's alone
+        env = ALONE | {
+            "LABFAB_NAMES": NAME,
+            "LABFAB_BASE_URL": "/",
+        }  # a name that is the lab's alone
         fab.on(box, "https.issue", "proxy.apache", env=env).ok()
-        assert ask(box, NAME).location == f"https://{NAME}/" and ask(box, NAME, "/lab?x=1").location == f"https://{NAME}/lab?x=1"
-        assert ask(box, NAME, "/.well-known/acme-challenge/x").status == 404 and ask(box, box.address).status == 200
+        assert (
+            ask(box, NAME).location == f"https://{NAME}/"
+            and ask(box, NAME, "/lab?x=1").location == f"https://{NAME}/lab?x=1"
+        )
+        assert (
+            ask(box, NAME, "/.well-known/acme-challenge/x").status == 404
+            and ask(box, box.address).status == 200
+        )
         assert ask(box, NAME, tls=True, sni=NAME).status == 503
-    box.run("cp /etc/apache2/sites-available/000-default.conf /etc/apache2/sites-available/mine.conf; a2ensite -q mine")
+    box.run(
+        "cp /etc/apache2/sites-available/000-default.conf /etc/apache2/sites-available/mine.conf; a2ensite -q mine"
+    )
     fab.on(box, "setup.undo", "--to", "proxy", env=env).fails("Apache: it serves mine.conf by now")
     assert box.run("systemctl is-active apache2") == "active"
     box.run("a2dissite -q -p mine; rm /etc/apache2/sites-available/mine.conf")

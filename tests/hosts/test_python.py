@@ -37,7 +37,11 @@ def fab_on(box, module_fab, mirror):
     """Run fab against the host, with Python from the mirror."""
 
     def run(kind: str, *words: str, **more: str):
-        env = {"LABFAB_PYTHON": kind, "LABFAB_PYTHON_VERSION": installer.VERSIONS[kind], "LABFAB_PYTHON_MIRROR": mirror.url}
+        env = {
+            "LABFAB_PYTHON": kind,
+            "LABFAB_PYTHON_VERSION": installer.VERSIONS[kind],
+            "LABFAB_PYTHON_MIRROR": mirror.url,
+        }
         return module_fab.on(box, *words, env=env | more)
 
     return run
@@ -61,7 +65,9 @@ def test_anaconda_waits_for_its_terms(box, fab_on, mirror):
 def test_a_file_that_is_not_there_is_named(box, fab_on, mirror):
     mirror.missing = {"*"}
     try:
-        fab_on("miniforge", "python.install").fails("python_version", "python_mirror", name_of("miniforge"))
+        fab_on("miniforge", "python.install").fails(
+            "python_version", "python_mirror", name_of("miniforge")
+        )
         mirror.missing = {name_of("miniforge")}
         fab_on("miniforge", "python.install").fails("404", "python_mirror")
     finally:
@@ -91,19 +97,27 @@ def test_a_download_goes_on_where_it_was_cut_and_an_unpacking_is_healed(box, fab
     else:
         first.fails("unpack")
     killer.join(60)
-    starts = [start for method, name, start in mirror.seen if name == name_of("miniforge") and method == "GET"]
+    starts = [
+        start
+        for method, name, start in mirror.seen
+        if name == name_of("miniforge") and method == "GET"
+    ]
     assert len(starts) == 2 and starts[0] == 0 and size // 3 < starts[1] <= size // 2
     assert box.run("test -x /home/lab/miniforge3/bin/conda || echo half").endswith("half")
     fab_on("miniforge", "python.install").ok()
     assert len(mirror.seen) - len(starts) <= 4  # checksums only: the file was there
-    assert box.run("runuser -u lab -- /home/lab/miniforge3/bin/conda --version").startswith("conda ")
+    assert box.run("runuser -u lab -- /home/lab/miniforge3/bin/conda --version").startswith(
+        "conda "
+    )
 
 
 def kill_the_installer(box) -> None:
     """Wait until the installer writes, then end it."""
     end = time.monotonic() + 100
     while time.monotonic() < end:
-        if box.run("pgrep -u lab -f 'bash Miniforge3' >/dev/null && ls /home/lab/miniforge3/pkgs 2>/dev/null | head -n 1 || true"):
+        if box.run(
+            "pgrep -u lab -f 'bash Miniforge3' >/dev/null && ls /home/lab/miniforge3/pkgs 2>/dev/null | head -n 1 || true"
+        ):
             box.run("pkill -KILL -u lab -f 'bash Miniforge3|pkgs/uv|tar -x'")
             return
         time.sleep(0.1)
@@ -118,7 +132,9 @@ def test_lab_runs_from_it(box, fab_on, mirror, kind):
     assert tuple(map(int, version.split(".")[:2])) >= (2, 21)
     fab_on(kind, "lab.start", **accepted).ok()
     try:
-        assert re.search(rf"{prefix}/bin/\S*python\S* {prefix}/bin/jupyter-lab", box.run("ps -o args= -u lab"))
+        assert re.search(
+            rf"{prefix}/bin/\S*python\S* {prefix}/bin/jupyter-lab", box.run("ps -o args= -u lab")
+        )
         assert "answers on port 9999" in fab_on(kind, "lab.status", **accepted).ok().out
         seen = mirror.count()
         assert "nothing to change" in fab_on(kind, "python.install", **accepted).ok().out
@@ -130,18 +146,31 @@ def test_lab_runs_from_it(box, fab_on, mirror, kind):
 
 def test_login_shells_find_conda(box, fab_on):
     fab_on("miniforge", "python.init-shell").ok()
-    assert box.run("runuser -l lab -c 'bash -ic \"command -v jupyter\" 2>/dev/null'") == "/home/lab/miniforge3/bin/jupyter"
+    assert (
+        box.run("runuser -l lab -c 'bash -ic \"command -v jupyter\" 2>/dev/null'")
+        == "/home/lab/miniforge3/bin/jupyter"
+    )
     assert "nothing to change" in fab_on("miniforge", "python.init-shell").ok().out
 
 
 def test_a_backup_brings_the_packages_of_a_conda_back(box, fab_on, module_fab):
-    fab_on("miniforge", "python.install", "keys.copy", "jupyter.configure", LABFAB_PACKAGES="humanize").ok()
+    fab_on(
+        "miniforge", "python.install", "keys.copy", "jupyter.configure", LABFAB_PACKAGES="humanize"
+    ).ok()
     fab_on("miniforge", "backup.create").ok()
-    assert "humanize==" in next((module_fab.home / "labfab-backups").rglob("environment.yml")).read_text()
+    assert (
+        "humanize=="
+        in next((module_fab.home / "labfab-backups").rglob("environment.yml")).read_text()
+    )
     box.run("runuser -u lab -- /home/lab/miniforge3/bin/python -m pip uninstall -q -y humanize")
     try:
         assert "are as in" in fab_on("miniforge", "backup.restore").ok().out
-        assert box.run("/home/lab/miniforge3/bin/python -c 'import humanize; print(humanize.naturalsize(3000))'") == "3.0 kB"
+        assert (
+            box.run(
+                "/home/lab/miniforge3/bin/python -c 'import humanize; print(humanize.naturalsize(3000))'"
+            )
+            == "3.0 kB"
+        )
         assert "nothing to change" in fab_on("miniforge", "backup.restore").ok().out
     finally:
         fab_on("miniforge", "lab.stop").ok()

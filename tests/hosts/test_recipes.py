@@ -41,17 +41,31 @@ class Guide:
 
     @property
     def password(self) -> str:
-        return (self.fab.home / ".config/labfab" / self.alias / "jupyter-password").read_text().strip()
+        return (
+            (self.fab.home / ".config/labfab" / self.alias / "jupyter-password").read_text().strip()
+        )
 
     @property
     def tls(self) -> ssl.SSLContext:
         """Trust this lab's CA and nobody else."""
-        return ssl.create_default_context(cafile=str(self.fab.home / ".config/labfab" / self.alias / "ca.pem"))
+        return ssl.create_default_context(
+            cafile=str(self.fab.home / ".config/labfab" / self.alias / "ca.pem")
+        )
 
     def ssh(self, command: str) -> str:
         """Type a command on the host, as `ssh ALIAS` does."""
         ssh = self.fab.home / ".ssh"
-        words = ["ssh", "-F", ssh / "config", "-o", f"UserKnownHostsFile={ssh}/known_hosts", "-o", "BatchMode=yes", self.alias, command]
+        words = [
+            "ssh",
+            "-F",
+            ssh / "config",
+            "-o",
+            f"UserKnownHostsFile={ssh}/known_hosts",
+            "-o",
+            "BatchMode=yes",
+            self.alias,
+            command,
+        ]
         return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -61,7 +75,10 @@ def set_up(name: str, engine, log):
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(log))
         host = booter(engine, fab, stack)(RECIPES[name], name, key=fab.key)
-        assert "would start JupyterLab" in fab.on(host, "--dry", "-f", f"config/{name}.yaml", "setup.full", env=VENV).ok().out
+        assert (
+            "would start JupyterLab"
+            in fab.on(host, "--dry", "-f", f"config/{name}.yaml", "setup.full", env=VENV).ok().out
+        )
         first = fab.on(host, "-f", f"config/{name}.yaml", "setup.full", env=VENV).ok()
         yield Guide(host, fab, ALIASES[name], first)
 
@@ -125,15 +142,24 @@ def test_droplet_is_reached_by_its_address(droplet):
     with closing(kernel.login(url, droplet.password, droplet.tls)) as client:
         assert product(client, droplet.tls)
         assert len(client.cookies) == 2 and all(cookie.secure for cookie in client.cookies.jar)
-        client.post("api/shutdown", headers={"X-XSRFToken": client.cookies.get("_xsrf", "")})  # File › Shut Down
+        client.post(
+            "api/shutdown", headers={"X-XSRFToken": client.cookies.get("_xsrf", "")}
+        )  # File › Shut Down
     droplet.later("lab.start").ok()
     droplet.later("check.all").ok()
 
 
 def test_a_published_lab_wants_a_long_password_and_sudo_with_one(droplet):
     before = droplet.host.checksums()
-    droplet.fab("-H", "droplet", "jupyter.configure", env=VENV | {"LABFAB_JUPYTER_PASSWORD": "thirteen-lett"}).fails("14 letters")
-    droplet.fab("-H", "droplet", "setup.full", env=VENV | {"LABFAB_SUDO": "nopasswd"}).fails("sudo: nopasswd")
+    droplet.fab(
+        "-H",
+        "droplet",
+        "jupyter.configure",
+        env=VENV | {"LABFAB_JUPYTER_PASSWORD": "thirteen-lett"},
+    ).fails("14 letters")
+    droplet.fab("-H", "droplet", "setup.full", env=VENV | {"LABFAB_SUDO": "nopasswd"}).fails(
+        "sudo: nopasswd"
+    )
     assert droplet.host.checksums() == before
 
 

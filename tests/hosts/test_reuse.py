@@ -57,9 +57,21 @@ def elsewhere(wheel, tmp_path_factory) -> Path:
     """Install the wheel and the locked packages into an empty environment, far from the checkout."""
     folder = tmp_path_factory.mktemp("stranger")
     venv.create(folder / "venv", with_pip=True)
-    pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    for words in (["--no-deps", "--require-hashes", "-r", str(REPO / "requirements.lock")], ["--no-index", "--no-deps", str(wheel)]):
-        done = subprocess.run([*pip, *words], capture_output=True, text=True, timeout=300, cwd=folder, check=False)
+    pip = [
+        str(folder / "venv/bin/python"),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
+    for words in (
+        ["--no-deps", "--require-hashes", "-r", str(REPO / "requirements.lock")],
+        ["--no-index", "--no-deps", str(wheel)],
+    ):
+        done = subprocess.run(
+            [*pip, *words], capture_output=True, text=True, timeout=300, cwd=folder, check=False
+        )
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -79,27 +91,54 @@ def project(elsewhere, fab, request):
 
 def test_the_wheel_holds_all_that_it_reads(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    read = {str(path.relative_to(REPO)) for path in (REPO / "labfab").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    read = {
+        str(path.relative_to(REPO))
+        for path in (REPO / "labfab").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
     assert {name for name in read if "__pycache__" not in name} <= names
-    assert {"labfab/on_host/facts.sh", "labfab/fleet/executor.py", "labfab/on_host/words.macos.sh", "labfab/on_host/job.py"} <= names
+    assert {
+        "labfab/on_host/facts.sh",
+        "labfab/fleet/executor.py",
+        "labfab/on_host/words.macos.sh",
+        "labfab/on_host/job.py",
+    } <= names
     assert {"labfab/config/droplet.yaml", "labfab/config/templates/apache-site.conf"} <= names
     assert not [name for name in names if name.startswith(("tests/", "config/"))]
 
 
 def test_it_asks_for_what_it_imports(wheel):
     """The lock may hold more; a plain `pip install labfab` gets what the wheel names."""
-    text = zipfile.ZipFile(wheel).read(next(n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("METADATA"))).decode()
-    asked = {re.split(r"[<>=!~ ;\[]", line)[0] for line in re.findall(r"^Requires-Dist: (.+)$", text, re.MULTILINE)}
+    text = (
+        zipfile.ZipFile(wheel)
+        .read(next(n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("METADATA")))
+        .decode()
+    )
+    asked = {
+        re.split(r"[<>=!~ ;\[]", line)[0]
+        for line in re.findall(r"^Requires-Dist: (.+)$", text, re.MULTILINE)
+    }
     # What lies in on_host runs on the host, with what JupyterLab brings there.
-    code = "\n".join(path.read_text() for path in (REPO / "labfab").rglob("*.py") if path.parent.name != "on_host")
+    code = "\n".join(
+        path.read_text()
+        for path in (REPO / "labfab").rglob("*.py")
+        if path.parent.name != "on_host"
+    )
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
     names = {"websocket": "websocket-client", "argon2": "argon2-cffi", "yaml": "pyyaml"}
     own = imported - set(sys.stdlib_module_names) - {"labfab", "__future__"}
-    assert {names.get(name, name) for name in own} <= asked | {"invoke", "paramiko", "patchwork", "six"}  # fabric brings these two
+    assert {names.get(name, name) for name in own} <= asked | {
+        "invoke",
+        "paramiko",
+        "patchwork",
+        "six",
+    }  # fabric brings these two
 
 
 def test_nothing_of_the_checkout_is_used(project, elsewhere):
-    (project.folder / "fabfile.py").write_text("import labfab, sys\nprint(labfab.__file__)\n" + WHOLE)
+    (project.folder / "fabfile.py").write_text(
+        "import labfab, sys\nprint(labfab.__file__)\n" + WHOLE
+    )
     assert f"{elsewhere}/venv/" in project("--list").ok().out
 
 
@@ -108,27 +147,47 @@ def test_as_a_whole_fabfile_with_settings_of_its_own(project, host):
     (project.folder / "fabfile.py").write_text(WHOLE)
     (project.folder / "invoke.yaml").write_text("lab:\n  user: ada\n  alias: mine\n")
     trust = {"LABFAB_HOST_KEY": box.host_key_fingerprint()}
-    assert "add the account ada" in project("-H", f"root@{box.address}:{box.port}", "keys.copy", **trust).ok().out
+    assert (
+        "add the account ada"
+        in project("-H", f"root@{box.address}:{box.port}", "keys.copy", **trust).ok().out
+    )
     assert box.run("id -nG ada").split() == ["ada", "sudo"]
-    assert "nothing to change" in project("-H", "mine", "user").ok().out  # a stage by its short name
+    assert (
+        "nothing to change" in project("-H", "mine", "user").ok().out
+    )  # a stage by its short name
     recipe = project("-H", "mine", "user.add", LABFAB_RECIPE="no-such").fails("no-such", "demo")
     assert "demo" in recipe.text  # the wheel's own recipes are found
 
 
 def test_among_tasks_of_ones_own_and_from_inside_them_on_two_hosts_at_once(project, host, fab):
-    boxes = [host("debian12", "one", key=fab.key, password="x-password-x"), host("debian13", "two", key=fab.key, password="x-password-x")]
+    boxes = [
+        host("debian12", "one", key=fab.key, password="x-password-x"),
+        host("debian13", "two", key=fab.key, password="x-password-x"),
+    ]
     (project.folder / "fabfile.py").write_text(AMONG)
     (project.folder / "fabric.yaml").write_text(FABRIC)
     listed = project("--list").ok().out
-    assert {"backup", "harden", "lab.setup.full", "lab.ssh.disable-passwords"} <= set(listed.split())
+    assert {"backup", "harden", "lab.setup.full", "lab.ssh.disable-passwords"} <= set(
+        listed.split()
+    )
     own = {"LABFAB_ALIAS": "{host}"}
     for box in boxes:  # one at a time, for each key is its own
         login = f"root@{box.address}:{box.port}"
-        assert "add the account lab" in project("-H", login, "lab.user.add", LABFAB_HOST_KEY=box.host_key_fingerprint(), **own).ok().out
+        assert (
+            "add the account lab"
+            in project(
+                "-H", login, "lab.user.add", LABFAB_HOST_KEY=box.host_key_fingerprint(), **own
+            )
+            .ok()
+            .out
+        )
     both = ",".join(f"root@{box.address}:{box.port}" for box in boxes)
 
     said = project("-H", both, "backup", **own).ok().out
-    times = {h: (float(a), float(b)) for h, a, b in re.findall(r"backup of (\S+) from ([\d.]+) to ([\d.]+)", said)}
+    times = {
+        h: (float(a), float(b))
+        for h, a, b in re.findall(r"backup of (\S+) from ([\d.]+) to ([\d.]+)", said)
+    }
     assert set(times) == {box.address for box in boxes}
     (a_began, a_ended), (b_began, b_ended) = times.values()
     assert max(a_began, b_began) < min(a_ended, b_ended)  # side by side

@@ -14,10 +14,26 @@ def box(module_host, module_fab):
 
 def ssh(fab, host, command: str, port: int | None = None) -> str:
     """Log in with the OpenSSH client and the home's key."""
-    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"]
+    options = [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "BatchMode=yes",
+        "LogLevel=ERROR",
+    ]
     words = [word for option in options for word in ("-o", option)]
     key = str(fab.home / ".ssh" / "id_ed25519")
-    command = ["ssh", "-F", "none", *words, "-i", key, "-p", str(port or host.port), f"root@{host.address}", command]
+    command = [
+        "ssh",
+        "-F",
+        "none",
+        *words,
+        "-i",
+        key,
+        "-p",
+        str(port or host.port),
+        f"root@{host.address}",
+        command,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
@@ -52,7 +68,9 @@ def test_attempts_to_leave_are_counted(box):
     box.cut_off()
     before = box.attempts_outside()
     assert box.run("cat /etc/hostname") and box.attempts_outside() == before
-    box.run("python3 -c 'import socket; socket.create_connection((\"198.51.100.7\", 80), 1)' 2>/dev/null || true")
+    box.run(
+        "python3 -c 'import socket; socket.create_connection((\"198.51.100.7\", 80), 1)' 2>/dev/null || true"
+    )
     assert box.attempts_outside() > before
     box.reconnect()
     assert "default" in box.run("ip route")
@@ -60,7 +78,9 @@ def test_attempts_to_leave_are_counted(box):
 
 def test_ubuntu_moves_its_port_with_the_socket(box, module_fab):
     box.run("echo 'Port 2222' >/etc/ssh/sshd_config.d/00-port.conf; systemctl daemon-reload")
-    assert "ListenStream=0.0.0.0:2222" in box.run("cat /run/systemd/generator/ssh.socket.d/addresses.conf")
+    assert "ListenStream=0.0.0.0:2222" in box.run(
+        "cat /run/systemd/generator/ssh.socket.d/addresses.conf"
+    )
     box.run("systemctl restart ssh.socket")
     box.wait_for_ssh(2222)
     assert ":22 " not in box.run("ss -Hltn")

@@ -25,11 +25,13 @@ SIDE = "side-password"  # of an account that somebody made beside ours
 CASES = {
     "debian12": {},
     "debian13": {  # in by password, with values that need care
-        "LABFAB_LOGIN_PASSWORD": f"{ODD} login", "LABFAB_SUDO_PASSWORD": f"{ODD} sudo", "LABFAB_JUPYTER_PASSWORD": f"{ODD} lab",
+        "LABFAB_LOGIN_PASSWORD": f"{ODD} login",
+        "LABFAB_SUDO_PASSWORD": f"{ODD} sudo",
+        "LABFAB_JUPYTER_PASSWORD": f"{ODD} lab",
         "LABFAB_ROOT_DIR": "my nötebooks $x 'y' \"z\"",
     },
     "ubuntu-like": {},
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -50,7 +52,9 @@ class Lab:
 
     def later(self, *words: str) -> Run:
         """Run fab with the name that the host has now, and without a password: they are known."""
-        settings = {name: value for name, value in self.env.items() if not name.endswith("_PASSWORD")}
+        settings = {
+            name: value for name, value in self.env.items() if not name.endswith("_PASSWORD")
+        }
         return self.fab("-H", "homelab", *words, env=settings)
 
     @property
@@ -74,7 +78,11 @@ class Lab:
         config = self.host.run("cat /home/lab/.jupyter/jupyter_server_config.json")
         tokens = re.findall(r'"token": "(\w{20,})"', config)
         assert len(tokens) == 1
-        return {self.stored(name) for name in names} | {v for k, v in self.env.items() if k.endswith("_PASSWORD")} | set(tokens)
+        return (
+            {self.stored(name) for name in names}
+            | {v for k, v in self.env.items() if k.endswith("_PASSWORD")}
+            | set(tokens)
+        )
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -83,7 +91,11 @@ def lab(request, engine, fab_log):
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(fab_log))
         env = {"LABFAB_PYTHON": "venv", **CASES[request.param]}
-        logins = {"password": env["LABFAB_LOGIN_PASSWORD"]} if "LABFAB_LOGIN_PASSWORD" in env else {"key": fab.key}
+        logins = (
+            {"password": env["LABFAB_LOGIN_PASSWORD"]}
+            if "LABFAB_LOGIN_PASSWORD" in env
+            else {"key": fab.key}
+        )
         if "password" in logins:
             shutil.rmtree(fab.home / ".ssh")  # this user has no key of any kind yet
         lab = Lab(booter(engine, fab, stack)(request.param, request.param, **logins), fab, env)
@@ -99,7 +111,9 @@ def lab(request, engine, fab_log):
 
 def test_one_command_sets_everything_up(lab):
     said = lab.runs["first"].out
-    assert re.search(r"JupyterLab\W+http://127\.0\.0\.1:\d+/lab", said) and re.search(r"\b\d\d changes", said)
+    assert re.search(r"JupyterLab\W+http://127\.0\.0\.1:\d+/lab", said) and re.search(
+        r"\b\d\d changes", said
+    )
 
 
 def test_before_it_the_tunnel_named_this_very_command(lab):
@@ -112,7 +126,11 @@ def test_before_it_the_tunnel_named_this_very_command(lab):
 def test_the_same_command_again_changes_nothing(lab):
     lab.host.cut_off()
     try:
-        before, tries, files = lab.host.checksums(), lab.host.attempts_outside(), laptop_files(lab.fab.home)
+        before, tries, files = (
+            lab.host.checksums(),
+            lab.host.attempts_outside(),
+            laptop_files(lab.fab.home),
+        )
         lab.runs["again"] = lab.run("setup.full")
         again = lab.runs["again"].ok()
         assert "nothing to change" in again.out
@@ -126,13 +144,22 @@ def test_the_same_command_again_changes_nothing(lab):
 
 def laptop_files(home: Path) -> dict[str, bytes]:
     """Read what labfab keeps on the laptop, without the locks and sockets."""
-    return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file() and "python" not in str(path)}
+    return {
+        str(path): path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and "python" not in str(path)
+    }
 
 
 def test_the_checksums_would_have_shown_a_change(lab):
     """The proof above stands on them, so they have to see what matters."""
     seen = set(lab.host.checksums())
-    wanted = {"etc/ssh/sshd_config.d/00-labfab.conf", "etc/passwd", "home/lab/.ssh/authorized_keys", "etc/ufw/user.rules"}
+    wanted = {
+        "etc/ssh/sshd_config.d/00-labfab.conf",
+        "etc/passwd",
+        "home/lab/.ssh/authorized_keys",
+        "etc/ufw/user.rules",
+    }
     assert wanted | {"home/lab/.jupyter/jupyter_server_config.json", "root/.bashrc"} <= seen
 
 
@@ -147,7 +174,11 @@ def test_the_key_opens_the_sudo_user_and_not_root(lab):
 
 
 def test_no_password_opens_anything(lab):
-    for user, password in (("side", SIDE), ("lab", lab.stored("sudo-password")), ("root", lab.env.get("LABFAB_LOGIN_PASSWORD", "x"))):
+    for user, password in (
+        ("side", SIDE),
+        ("lab", lab.stored("sudo-password")),
+        ("root", lab.env.get("LABFAB_LOGIN_PASSWORD", "x")),
+    ):
         assert not probes.takes_password(lab.host.address, user, lab.host.next_port, password)
 
 
@@ -156,7 +187,14 @@ def test_only_the_new_port_answers(lab):
         pytest.skip("this engine shows the published ports only")
     serve = "nohup python3 -m http.server --bind 0.0.0.0 8765 >/dev/null 2>&1 & sleep 1; ss -Hltn 'sport = :8765'"
     assert "0.0.0.0:8765" in lab.host.run(serve)  # so that a closed port is the firewall's doing
-    ports = [*range(1, 1030), 2222, 8765, *range(8880, 8900), *range(9000, 10000, 9), *random.sample(range(10000, 65536), 100)]
+    ports = [
+        *range(1, 1030),
+        2222,
+        8765,
+        *range(8880, 8900),
+        *range(9000, 10000, 9),
+        *random.sample(range(10000, 65536), 100),
+    ]
     assert probes.answering(lab.host.address, ports) == [2222]
 
 
@@ -169,7 +207,10 @@ def computes(lab: Lab) -> bool:
     """Let a kernel behind the tunnel multiply two random numbers."""
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
     with closing(kernel.login(lab.url, lab.password)) as client:
-        return kernel.execute(client, f"import getpass; print({a} * {b}, getpass.getuser())") == f"{a * b} lab"
+        return (
+            kernel.execute(client, f"import getpass; print({a} * {b}, getpass.getuser())")
+            == f"{a * b} lab"
+        )
 
 
 def test_a_kernel_computes_through_the_tunnel(lab):
@@ -180,7 +221,11 @@ def test_notebooks_lie_where_the_setting_says(lab):
     folder = lab.env.get("LABFAB_ROOT_DIR", "notebooks")
     with closing(kernel.login(lab.url, lab.password)) as client:
         header = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
-        answer = client.put("api/contents/größe.txt", headers=header, json={"type": "file", "format": "text", "content": "1 m"})
+        answer = client.put(
+            "api/contents/größe.txt",
+            headers=header,
+            json={"type": "file", "format": "text", "content": "1 m"},
+        )
         assert answer.status_code == 201
     assert lab.host.run(f"cat {shlex.quote(f'/home/lab/{folder}/größe.txt')}") == "1 m"
 
@@ -195,8 +240,20 @@ def test_without_the_right_password_there_is_no_way_in(lab):
 
 def test_the_host_has_a_name_for_ssh_and_for_fab(lab):
     assert "answers on port 9999" in lab.later("lab.status").ok().out
-    ssh = ["ssh", "-F", str(lab.fab.home / ".ssh/config"), "-o", f"UserKnownHostsFile={lab.fab.home / '.ssh/known_hosts'}"]
-    done = subprocess.run([*ssh, "-o", "BatchMode=yes", "homelab", "whoami"], capture_output=True, text=True, timeout=30, check=False)
+    ssh = [
+        "ssh",
+        "-F",
+        str(lab.fab.home / ".ssh/config"),
+        "-o",
+        f"UserKnownHostsFile={lab.fab.home / '.ssh/known_hosts'}",
+    ]
+    done = subprocess.run(
+        [*ssh, "-o", "BatchMode=yes", "homelab", "whoami"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.stdout == "lab\n", done.stderr
 
 
@@ -209,7 +266,9 @@ def test_sudo_asks_for_the_password_that_was_given(lab):
 
 def test_no_secret_was_in_an_argument_list(lab):
     told = "\n".join(lab.seen)
-    assert "setup.full" in told and "apt-get" in told and "jupyter-lab" in told  # the watchers were awake on both sides
+    assert (
+        "setup.full" in told and "apt-get" in told and "jupyter-lab" in told
+    )  # the watchers were awake on both sides
     for secret in lab.secrets:
         assert secret not in told
         assert secret.replace("'", "'\"'\"'") not in told
@@ -230,7 +289,9 @@ def test_no_secret_lies_about_on_the_host(lab):
     private = (".jupyter/jupyter_server_config.json", ".local/share/jupyter/runtime/jpserver")
     assert [line for line in found if not any(name in line for name in private)] == []
     assert any(private[0] in line for line in found)  # the search finds what is there
-    assert lab.host.run("stat -c %a:%U /home/lab/.jupyter /home/lab/.jupyter/jupyter_server_config.json").split() == ["700:lab", "600:lab"]
+    assert lab.host.run(
+        "stat -c %a:%U /home/lab/.jupyter /home/lab/.jupyter/jupyter_server_config.json"
+    ).split() == ["700:lab", "600:lab"]
 
 
 def test_the_tunnel_inherits_no_secret(lab):

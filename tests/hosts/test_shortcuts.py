@@ -43,7 +43,15 @@ def shell(fab_on):
 
     def run(line: str, typed: str = "", timeout: float = 150) -> subprocess.CompletedProcess:
         env = {"HOME": str(fab_on.home), "PATH": path, "TERM": "dumb"}
-        return subprocess.run(["/bin/sh", "-c", line], env=env, input=typed, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=env,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     return run
 
@@ -77,11 +85,20 @@ def test_typed_again_they_say_so_and_change_nothing(fab_on, shell, port):
     before = fab_on("tunnel.status").ok().out
     assert re.search(r"ssh, pid \d+", before) and f":{port}/lab" in before
     again = shell("connectlab")
-    assert (again.returncode, again.stdout) == (0, f"the tunnel is open already: http://127.0.0.1:{port}/lab\n")
-    assert fab_on("tunnel.status").ok().out == before and "is open already" in fab_on("tunnel.open").ok().out
+    assert (again.returncode, again.stdout) == (
+        0,
+        f"the tunnel is open already: http://127.0.0.1:{port}/lab\n",
+    )
+    assert (
+        fab_on("tunnel.status").ok().out == before
+        and "is open already" in fab_on("tunnel.open").ok().out
+    )
     pids = "pgrep -u lab -f bin/jupyter-lab"
     running = fab_on.box.run(pids)
-    assert shell("launchlab").stdout == "JupyterLab runs already: http://127.0.0.1:9999/lab on this host\n"
+    assert (
+        shell("launchlab").stdout
+        == "JupyterLab runs already: http://127.0.0.1:9999/lab on this host\n"
+    )
     as_root = fab_on.box.run(THERE)  # another account than JupyterLab's: by sudo
     assert "runs already" in as_root and fab_on.box.run(pids) == running
 
@@ -91,9 +108,16 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(shell, port):
     assert shell("closelab").stdout == "the tunnel is closed\n"
     with socket.create_server(("127.0.0.1", port)):
         taken = shell("connectlab")
-        assert taken.returncode == 1 and f"port {port} of this machine" in taken.stderr and "connectlab 9100" in taken.stderr
+        assert (
+            taken.returncode == 1
+            and f"port {port} of this machine" in taken.stderr
+            and "connectlab 9100" in taken.stderr
+        )
         other = free_port()
-        assert shell(f"connectlab {other}").stdout == f"the tunnel is open: http://127.0.0.1:{other}/lab\n"
+        assert (
+            shell(f"connectlab {other}").stdout
+            == f"the tunnel is open: http://127.0.0.1:{other}/lab\n"
+        )
         assert f":{other}/lab" in shell("connectlab").stdout
 
 
@@ -109,7 +133,10 @@ def test_closing_needs_no_host(fab_on, shell):
 
 def test_what_somebody_else_wrote_stays(fab_on, shell):
     """On either side it is named, and nothing is written anywhere."""
-    assert "remove" in fab_on("shortcuts.remove").ok().out and fab_on.box.run(f"ls {THERE} || true") == ""
+    assert (
+        "remove" in fab_on("shortcuts.remove").ok().out
+        and fab_on.box.run(f"ls {THERE} || true") == ""
+    )
     assert list((fab_on.home / ".local/bin").iterdir()) == []
     mine = fab_on.home / ".local/bin/closelab"
     mine.write_text("mine")
@@ -118,7 +145,10 @@ def test_what_somebody_else_wrote_stays(fab_on, shell):
     mine.unlink()
     fab_on.box.run(f"echo theirs >{THERE}")
     fab_on("shortcuts.install").fails("launchlab is there and not ours")
-    assert fab_on.box.run(f"cat {THERE}") == "theirs" and list((fab_on.home / ".local/bin").iterdir()) == []
+    assert (
+        fab_on.box.run(f"cat {THERE}") == "theirs"
+        and list((fab_on.home / ".local/bin").iterdir()) == []
+    )
     fab_on("shortcuts.remove").fails("not ours")
     fab_on.box.run(f"rm {THERE}")
     assert "there are no shortcuts here" in fab_on("shortcuts.remove").ok().out
@@ -131,7 +161,10 @@ def test_undo_takes_them_back(fab_on, shell):
     assert "let login shells look into ~/.local/bin" in fab_on("shortcuts.install").ok().out
     assert shell("callhome", typed="command -v launchlab\n").stdout.endswith(f"{THERE}\n")
     fab_on("setup.undo", "--to", "shortcuts").ok()
-    assert fab_on.box.run(f"ls {THERE} || true") == "" and fab_on.box.run("sha256sum /home/lab/.profile") == profile
+    assert (
+        fab_on.box.run(f"ls {THERE} || true") == ""
+        and fab_on.box.run("sha256sum /home/lab/.profile") == profile
+    )
     assert (fab_on.home / ".local/bin/callhome").exists()
     fab_on("setup.undo").ok()
     assert list((fab_on.home / ".local/bin").iterdir()) == []

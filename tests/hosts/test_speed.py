@@ -17,7 +17,9 @@ pytestmark = pytest.mark.host
 
 VENV = {"LABFAB_PYTHON": "venv", "LABFAB_SUDO": "nopasswd", "LABFAB_UPDATE": "false"}
 WIRE = {"LABFAB_DEBUG": "wire"}
-TOLD = re.compile(r"offered (\d+), channels opened (\d+), requests (\d+), frames waited for (\d+): (\d+) round trips after the login")
+TOLD = re.compile(
+    r"offered (\d+), channels opened (\d+), requests (\d+), frames waited for (\d+): (\d+) round trips after the login"
+)
 # Ends the sshd that serves a login of this account, as a router that forgets the connection would.
 CUT = "pkill -KILL -f '^sshd: lab( |@|$)'"
 
@@ -42,14 +44,23 @@ def test_a_run_without_changes_takes_three_round_trips_after_the_login(box, modu
     run = module_fab("-H", "homelab", "setup.full", env=VENV | WIRE).ok()
     assert "nothing to change" in run.out
     keys, channels, requests, frames, all_of_them = wire(run)
-    assert (keys, channels, requests) == (1, 1, 1) and all_of_them == channels + requests + frames <= 3
+    assert (keys, channels, requests) == (
+        1,
+        1,
+        1,
+    ) and all_of_them == channels + requests + frames <= 3
     assert "round trips" not in module_fab("-H", "homelab", "setup.full", env=VENV).ok().text
 
 
 def test_a_password_for_sudo_is_one_round_trip_more(host, fab):
     """The way in that needs most: sudo asks, and the answer is waited for."""
     box = host("debian12", "asks", user="admin", nopasswd=False, password="it's one")
-    run = fab.on(box, "setup.plan", user="admin", env=WIRE | {"LABFAB_LOGIN_PASSWORD": "it's one", "LABFAB_SUDO_PASSWORD": "it's one"})
+    run = fab.on(
+        box,
+        "setup.plan",
+        user="admin",
+        env=WIRE | {"LABFAB_LOGIN_PASSWORD": "it's one", "LABFAB_SUDO_PASSWORD": "it's one"},
+    )
     assert run.rc == 2 and wire(run)[4] == 4
 
 
@@ -60,7 +71,9 @@ def test_a_changed_option_is_one_frame_for_the_file_and_one_look(box, module_fab
         run = module_fab("-H", "homelab", "setup.full", env=VENV | WIRE | option)
         assert run.ok().out.count("write Jupyter's configuration") == 1
         assert wire(run)[4] <= 5
-        assert f'"quit_button": {value}' in box.run("cat /home/lab/.jupyter/jupyter_server_config.json")
+        assert f'"quit_button": {value}' in box.run(
+            "cat /home/lab/.jupyter/jupyter_server_config.json"
+        )
 
 
 PROBE = """\
@@ -90,7 +103,12 @@ def probe(box, module_fab):
     def run(what: str, meanwhile) -> tuple[int, str]:
         words = [sys.executable, "-c", PROBE, box.address, what]
         with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=module_fab.home,
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=module_fab.home,
             env=module_fab.environment({"PYTHONPATH": str(REPO)}),
         ) as process:
             try:
@@ -151,7 +169,10 @@ print(c.transport.packetizer._Packetizer__keepalive_interval)
 def test_keepalives_are_on(box, module_fab):
     """A silent connection says a word now and then, so that no router forgets it."""
     done = subprocess.run(
-        [sys.executable, "-c", KEEPALIVE, box.address], capture_output=True, text=True, cwd=module_fab.home,
+        [sys.executable, "-c", KEEPALIVE, box.address],
+        capture_output=True,
+        text=True,
+        cwd=module_fab.home,
         env=module_fab.environment({"PYTHONPATH": str(REPO)}),
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == "15", done.stderr

@@ -37,8 +37,12 @@ echo 'deb [trusted=yes] file:/srv/repo ./' >/etc/apt/sources.list
 
 def installed(host) -> dict[str, str]:
     """List the demo packages that are on the host."""
-    rows = host.run("dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\\n' 'demo-*'").splitlines()
-    return {name: version for status, name, version in map(str.split, rows) if status == "installed"}
+    rows = host.run(
+        "dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\\n' 'demo-*'"
+    ).splitlines()
+    return {
+        name: version for status, name, version in map(str.split, rows) if status == "installed"
+    }
 
 
 def test_update_upgrades_keeps_your_files_and_clears_up(host, fab):
@@ -70,19 +74,28 @@ def test_reboot_comes_back_only_after_the_new_boot(host, fab):
 
 def test_user_add_makes_accounts_and_keeps_those_that_are_there(host, fab):
     box = host("debian13")
-    fab.on(box, "user.add", env={"LABFAB_SUDO_PASSWORD": "it's a \"pass\" wörd $x"}).ok()
+    fab.on(box, "user.add", env={"LABFAB_SUDO_PASSWORD": 'it\'s a "pass" wörd $x'}).ok()
     assert box.run("id -nG lab").split() == ["lab", "sudo"]
     assert box.run("runuser -u lab -- sudo -n id 2>&1 || echo asks").endswith("asks")
-    assert box.run("runuser -u lab -- sudo -S -p '' whoami", input="it's a \"pass\" wörd $x\n") == "root"
+    assert (
+        box.run("runuser -u lab -- sudo -S -p '' whoami", input='it\'s a "pass" wörd $x\n')
+        == "root"
+    )
     assert "nothing to change" in fab.on(box, "user.add").ok().out
 
-    box.run("useradd -m -s /bin/dash -G video -c 'Ada L' -d /home/ada ada && echo ada:hers-alone | chpasswd")
+    box.run(
+        "useradd -m -s /bin/dash -G video -c 'Ada L' -d /home/ada ada && echo ada:hers-alone | chpasswd"
+    )
     entry, shadow = box.run("getent passwd ada"), box.run("getent shadow ada")
     fab.on(box, "user.add", env={"LABFAB_USER": "ada", "LABFAB_SUDO_PASSWORD": "another-one"}).ok()
     assert (box.run("getent passwd ada"), box.run("getent shadow ada")) == (entry, shadow)
     assert set(box.run("id -nG ada").split()) == {"ada", "video", "sudo"}
 
-    fab.on(box, "user.add", env={"LABFAB_USER": "bob", "LABFAB_SUDO": "nopasswd", "LABFAB_LAB_USER": "nb"}).ok()
+    fab.on(
+        box,
+        "user.add",
+        env={"LABFAB_USER": "bob", "LABFAB_SUDO": "nopasswd", "LABFAB_LAB_USER": "nb"},
+    ).ok()
     assert box.run("runuser -u bob -- sudo -n whoami") == "root"
     assert box.run("visudo -c >/dev/null && stat -c %a:%U /etc/sudoers.d/90-labfab") == "440:root"
     assert box.run("id -nG nb") == "nb"
@@ -94,8 +107,13 @@ def test_user_add_makes_accounts_and_keeps_those_that_are_there(host, fab):
 
 def test_keys_copy_merges_what_may_log_in(host, fab, tmp_path):
     box = host("debian12")
-    lines = [keypair.public_line(keypair.generate(tmp_path / name, comment=name)) for name in ("root", "mine", "file", "text")]
-    forced = 'no-port-forwarding,command="echo \'Please login as the user\';sleep 10" ' + lines[0].replace("AAAA", "AAAAB", 1)
+    lines = [
+        keypair.public_line(keypair.generate(tmp_path / name, comment=name))
+        for name in ("root", "mine", "file", "text")
+    ]
+    forced = "no-port-forwarding,command=\"echo 'Please login as the user';sleep 10\" " + lines[
+        0
+    ].replace("AAAA", "AAAAB", 1)
     box.run("cat >>/root/.ssh/authorized_keys", input=f'{forced}\nfrom="*" {lines[0]}\n')
     box.run("useradd -m -s /bin/bash lab && cd /home/lab && mkdir .ssh && chmod 777 . .ssh")
     box.run("cat >/home/lab/.ssh/authorized_keys", input=f"# mine\n{lines[1]}")
@@ -105,11 +123,20 @@ def test_keys_copy_merges_what_may_log_in(host, fab, tmp_path):
     for line in (fab.key, f'from="*" {lines[0]}', lines[2], lines[3]):
         assert text.splitlines().count(line) == 1
     assert "command=" not in text
-    assert box.run("stat -c %a:%U /home/lab/.ssh /home/lab/.ssh/authorized_keys").split() == ["700:lab", "600:lab"]
+    assert box.run("stat -c %a:%U /home/lab/.ssh /home/lab/.ssh/authorized_keys").split() == [
+        "700:lab",
+        "600:lab",
+    ]
     assert int(box.run("stat -c %a /home/lab"), 8) & 0o022 == 0
     assert probes.takes_key(box.address, "lab", box.port, fab.home)
-    assert "nothing to change" in fab.on(box, "keys.copy", env={"LABFAB_PUBLIC_KEYS": f"{tmp_path}/file.pub"}).ok().out
-    assert "host-key" not in (fab.home / ".ssh/config").read_text() and "Host homelab\n" in (fab.home / ".ssh/config").read_text()
+    assert (
+        "nothing to change"
+        in fab.on(box, "keys.copy", env={"LABFAB_PUBLIC_KEYS": f"{tmp_path}/file.pub"}).ok().out
+    )
+    assert (
+        "host-key" not in (fab.home / ".ssh/config").read_text()
+        and "Host homelab\n" in (fab.home / ".ssh/config").read_text()
+    )
 
 
 @pytest.mark.parametrize("flavour", ["debian13", "ubuntu-like"])
@@ -133,7 +160,9 @@ def test_disable_root_leaves_another_way_in(host, fab):
     assert "nothing to change" in fab.on(box, "ssh.disable-root").ok().out
 
 
-@pytest.mark.parametrize("flavour, words, port", [("ubuntu-like", (), 2222), ("debian12", ("--port", "2300"), 2300)])
+@pytest.mark.parametrize(
+    "flavour, words, port", [("ubuntu-like", (), 2222), ("debian12", ("--port", "2300"), 2300)]
+)
 def test_change_port_moves_sshd_for_good(host, fab, flavour, words, port):
     box = host(flavour)
     if box.port != 22:
@@ -153,11 +182,16 @@ def test_firewall_lets_in_ssh_and_what_you_publish(host, fab):
     box = host("debian13")
     if box.port != 22:
         pytest.skip("this engine shows the published ports only")
-    box.run("for port in 8765 8766; do nohup python3 -m http.server $port >/dev/null 2>&1 & done; sleep 1")
+    box.run(
+        "for port in 8765 8766; do nohup python3 -m http.server $port >/dev/null 2>&1 & done; sleep 1"
+    )
     assert probes.answering(box.address, (22, 8765, 8766)) == [22, 8765, 8766]
     fab.on(box, "firewall.enable", env={"LABFAB_OPEN_PORTS": "8765"}).ok()
     assert probes.answering(box.address, (22, 8765, 8766)) == [22, 8765]
-    assert "nothing to change" in fab.on(box, "firewall.enable", env={"LABFAB_OPEN_PORTS": "8765"}).ok().out
+    assert (
+        "nothing to change"
+        in fab.on(box, "firewall.enable", env={"LABFAB_OPEN_PORTS": "8765"}).ok().out
+    )
 
 
 def test_init_shell_brings_its_own_python_and_puts_it_first(host, fab):
@@ -168,7 +202,12 @@ def test_init_shell_brings_its_own_python_and_puts_it_first(host, fab):
     assert "nothing to change" in fab.on(box, "python.init-shell", env=VENV).ok().out
     more = VENV | {"LABFAB_PACKAGES": "humanize"}
     fab.on(box, "python.install", env=more).ok()
-    assert box.run("runuser -l lab -c 'python -c \"import humanize; print(humanize.naturalsize(3000))\"'") == "3.0 kB"
+    assert (
+        box.run(
+            "runuser -l lab -c 'python -c \"import humanize; print(humanize.naturalsize(3000))\"'"
+        )
+        == "3.0 kB"
+    )
     assert "nothing to change" in fab.on(box, "python.install", env=more).ok().out
 
 
@@ -178,11 +217,20 @@ def jupyter_config(box) -> dict:
 
 def test_jupyter_is_configured_without_losing_what_was_there(host, fab):
     box = host("debian13")
-    fab.on(box, "jupyter.configure", env={"LABFAB_JUPYTER_OPTIONS": '{"ServerApp": {"max_body_size": 1000}}'}).ok()
+    fab.on(
+        box,
+        "jupyter.configure",
+        env={"LABFAB_JUPYTER_OPTIONS": '{"ServerApp": {"max_body_size": 1000}}'},
+    ).ok()
     first = jupyter_config(box)
     assert first["ServerApp"]["ip"] == "127.0.0.1" and first["ServerApp"]["max_body_size"] == 1000
-    assert first["IdentityProvider"]["hashed_password"].startswith("argon2:") and len(first["IdentityProvider"]["token"]) >= 40
-    assert box.run("stat -c %a:%U /home/lab/.jupyter /home/lab/.jupyter/jupyter_server_config.json").split() == ["700:lab", "600:lab"]
+    assert (
+        first["IdentityProvider"]["hashed_password"].startswith("argon2:")
+        and len(first["IdentityProvider"]["token"]) >= 40
+    )
+    assert box.run(
+        "stat -c %a:%U /home/lab/.jupyter /home/lab/.jupyter/jupyter_server_config.json"
+    ).split() == ["700:lab", "600:lab"]
     first["ServerApp"]["port"] = 1
     own = {**first, "LabApp": {"collaborative": True}}
     box.run("cat >/home/lab/.jupyter/jupyter_server_config.json", input=json.dumps(own))
@@ -194,14 +242,20 @@ def test_jupyter_is_configured_without_losing_what_was_there(host, fab):
 
 def test_jupyter_password_alone_sets_and_keeps_it(host, fab):
     box = host("ubuntu-like")
-    one, two = {"LABFAB_JUPYTER_PASSWORD": "pä$'\"\\ one"}, {"LABFAB_JUPYTER_PASSWORD": "the second"}
+    one, two = (
+        {"LABFAB_JUPYTER_PASSWORD": "pä$'\"\\ one"},
+        {"LABFAB_JUPYTER_PASSWORD": "the second"},
+    )
     fab.on(box, "jupyter.password", env=one).ok()
     first = jupyter_config(box)
     assert "nothing to change" in fab.on(box, "jupyter.password", env=one).ok().out
     assert "nothing to change" in fab.on(box, "jupyter.configure", env=one).ok().out
     fab.on(box, "jupyter.password", env=two).ok()
     second = jupyter_config(box)
-    assert second["IdentityProvider"]["hashed_password"] != first["IdentityProvider"]["hashed_password"]
+    assert (
+        second["IdentityProvider"]["hashed_password"]
+        != first["IdentityProvider"]["hashed_password"]
+    )
     assert second["IdentityProvider"]["token"] == first["IdentityProvider"]["token"]
     assert (fab.home / ".config/labfab/homelab/jupyter-password").read_text() == "the second\n"
     fab.on(box, "jupyter.password").fails("LABFAB_JUPYTER_PASSWORD")
@@ -219,7 +273,10 @@ def kernel_says(url: str, password: str) -> str:
 
 def test_lab_and_tunnel_name_what_comes_first_and_then_work(host, fab):
     """JupyterLab runs as an account without sudo here."""
-    box, env = host("debian12"), VENV | {"LABFAB_LAB_USER": "nb", "LABFAB_JUPYTER_PASSWORD": "open sésame"}
+    box, env = (
+        host("debian12"),
+        VENV | {"LABFAB_LAB_USER": "nb", "LABFAB_JUPYTER_PASSWORD": "open sésame"},
+    )
     before = box.checksums()
     said = fab.on(box, "lab.start", env=env).fails()
     assert box.checksums() == before
@@ -228,10 +285,15 @@ def test_lab_and_tunnel_name_what_comes_first_and_then_work(host, fab):
     assert "nothing to change" in fab.on(box, "lab.start", env=env).ok().out
     assert "runs as nb" in fab.on(box, "lab.status", env=env).ok().out
     assert set(box.run("ps -o user= -C jupyter-lab").split()) == {"nb"}
-    assert box.run("id -nG nb") == "nb" and box.run("stat -c %a:%U /home/nb/.jupyter/jupyter_server_config.json") == "600:nb"
+    assert (
+        box.run("id -nG nb") == "nb"
+        and box.run("stat -c %a:%U /home/nb/.jupyter/jupyter_server_config.json") == "600:nb"
+    )
 
     fab.on(box, "keys.copy", env=env).ok()
-    url = re.search(r"http://127\.0\.0\.1:\d+", fab.on(box, "tunnel.open", env=env).ok().out).group()
+    url = re.search(
+        r"http://127\.0\.0\.1:\d+", fab.on(box, "tunnel.open", env=env).ok().out
+    ).group()
     assert kernel_says(url, "open sésame") == "nb"
     assert url in fab.on(box, "tunnel.open", env=env).ok().out  # the same one again
     assert "is open" in fab.on(box, "tunnel.status", env=env).ok().out
@@ -243,14 +305,21 @@ def test_lab_and_tunnel_name_what_comes_first_and_then_work(host, fab):
     said = fab.on(box, "tunnel.open", env=env).fails()
     assert "no tunnel is open" in fab.on(box, "tunnel.status", env=env).ok().out
     fab.on(box, probes.task_named(said.text), env=env).ok()
-    url = re.search(r"http://127\.0\.0\.1:\d+", fab.on(box, "tunnel.open", env=env).ok().out).group()
+    url = re.search(
+        r"http://127\.0\.0\.1:\d+", fab.on(box, "tunnel.open", env=env).ok().out
+    ).group()
     assert kernel_says(url, "open sésame") == "nb"
 
     box.pause()
     try:
-        assert "nothing answers" in fab("-H", "homelab", "tunnel.status", env=env, timeout=20).ok().out
+        assert (
+            "nothing answers" in fab("-H", "homelab", "tunnel.status", env=env, timeout=20).ok().out
+        )
         assert "is closed" in fab("-H", "homelab", "tunnel.close", env=env, timeout=20).ok().out
-        assert "no tunnel was open" in fab("-H", "homelab", "tunnel.close", env=env, timeout=20).ok().out
+        assert (
+            "no tunnel was open"
+            in fab("-H", "homelab", "tunnel.close", env=env, timeout=20).ok().out
+        )
     finally:
         box.resume()
 
@@ -274,7 +343,9 @@ def test_a_sudo_password_is_used_where_sudo_asks(host, fab):
     box = host("debian12", user="debian", key=fab.key, password="sudo it's $me", nopasswd=False)
     before = box.checksums()
     fab.on(box, "keys.copy", user="debian").fails("LABFAB_SUDO_PASSWORD")
-    fab.on(box, "keys.copy", user="debian", env={"LABFAB_SUDO_PASSWORD": "wrong-one"}).fails("wrong sudo password")
+    fab.on(box, "keys.copy", user="debian", env={"LABFAB_SUDO_PASSWORD": "wrong-one"}).fails(
+        "wrong sudo password"
+    )
     assert box.checksums() == before
     with probes.watching(box) as seen:
         fab.on(box, "keys.copy", user="debian", env={"LABFAB_SUDO_PASSWORD": "sudo it's $me"}).ok()

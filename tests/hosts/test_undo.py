@@ -27,7 +27,9 @@ def killed_after(fab, host, words: str) -> None:
     """Begin an undo and kill it the moment it says these words."""
     env = fab.environment({**ENV, "PYTHONUNBUFFERED": "1"})
     command = [str(BIN / "fab"), "-H", f"root@{host.address}", "setup.undo"]
-    with subprocess.Popen(command, cwd=REPO, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=REPO, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert any(words in line for line in process.stdout), f"it never said {words!r}"
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -56,10 +58,15 @@ def test_the_way_back_survives_everything_that_happened_meanwhile(fab, host):
 
     assert "took back: start JupyterLab" in undo(fab, box, "--to", "lab").ok().out
     assert "JupyterLab does not run" in fab("-H", "homelab", "lab.status").ok().out
-    states = {row["why"]: row["state"] for row in json.loads(fab("-H", "homelab", "setup.journal", "--json").ok().out)["changes"]}
+    states = {
+        row["why"]: row["state"]
+        for row in json.loads(fab("-H", "homelab", "setup.journal", "--json").ok().out)["changes"]
+    }
     assert states["start JupyterLab"] == "undone" and states["refuse logins as root"] == "done"
 
-    box.run(f"sed -i s/9999/9998/ {CONFIG}; echo result >/home/lab/notebooks/a.txt; echo '{MINE}' >>/home/lab/.ssh/authorized_keys")
+    box.run(
+        f"sed -i s/9999/9998/ {CONFIG}; echo result >/home/lab/notebooks/a.txt; echo '{MINE}' >>/home/lab/.ssh/authorized_keys"
+    )
     kept = undo(fab, box, "--to", "jupyter").fails(f"{CONFIG} was changed by hand since", "1 stay")
     assert "notebooks stays, for something is in it" in kept.out
     assert "9998" in box.run(f"cat {CONFIG}")
@@ -71,7 +78,9 @@ def test_the_way_back_survives_everything_that_happened_meanwhile(fab, host):
     # An account is taken away with what is left in its home moved aside.
     after = snapshot(box)
     assert before - after == set() and after - before == {"/var/backups/labfab"}
-    moved = box.run("cd /var/backups/labfab/lab-*; cat notebooks/a.txt .ssh/authorized_keys; grep -c 9998 .jupyter/*.json")
+    moved = box.run(
+        "cd /var/backups/labfab/lab-*; cat notebooks/a.txt .ssh/authorized_keys; grep -c 9998 .jupyter/*.json"
+    )
     assert moved.split("\n") == ["result", MINE, "1"]
     assert box.run("stat -c %a:%U /var/backups/labfab") == "700:root"
 
@@ -83,7 +92,9 @@ def test_what_gives_access_stays_where_the_old_login_cannot_be_proven(fab, host)
     fab.on(box, "ssh.change-port", env=ENV).ok()
     fab.on(box, "ssh.disable-root", env=ENV).ok()
     box.run("mv /root/.ssh /root/away")
-    told = undo(fab, box).fails("ssh, keys, user: could not restore the login root@", "LABFAB_LOGIN_PASSWORD")
+    told = undo(fab, box).fails(
+        "ssh, keys, user: could not restore the login root@", "LABFAB_LOGIN_PASSWORD"
+    )
     assert "the host has taken everything back" in told.err
     fab("-H", "homelab", "lab.status").ok()
     box.run("mv /root/away /root/.ssh")

@@ -20,7 +20,10 @@ def backup(home) -> Path:
 
 def test_a_whole_backup_is_known(backup, home) -> None:
     manifest = archive.verify(backup)
-    assert manifest["entries"]["notebooks/link"] == "link /no/where" and manifest["entries"]["notebooks/empty"] == "folder"
+    assert (
+        manifest["entries"]["notebooks/link"] == "link /no/where"
+        and manifest["entries"]["notebooks/empty"] == "folder"
+    )
     assert len(manifest["entries"]) == 5 and manifest["alias"] == "homelab"
     assert archive.found() == archive.found("homelab") == [backup] and not archive.found("another")
     for place in (backup, backup.parent, backup.parent.parent):
@@ -71,8 +74,17 @@ def test_damage_is_seen(backup, damage) -> None:
 
 
 def test_a_backup_is_found_by_name_path_or_age(backup, home, tmp_path) -> None:
-    assert archive.find("", "homelab") == archive.find(f"homelab/{backup.name}", "x") == archive.find(backup.name, "homelab") == backup
-    assert archive.find(str(backup), "x") == archive.find(f"~/labfab-backups/homelab/{backup.name}", "x") == backup
+    assert (
+        archive.find("", "homelab")
+        == archive.find(f"homelab/{backup.name}", "x")
+        == archive.find(backup.name, "homelab")
+        == backup
+    )
+    assert (
+        archive.find(str(backup), "x")
+        == archive.find(f"~/labfab-backups/homelab/{backup.name}", "x")
+        == backup
+    )
     for name in ("", "nothing"):
         with pytest.raises(SetupError, match="backup.list"):
             archive.find(name, "another")

@@ -46,9 +46,15 @@ def test_a_snap_gets_it_where_it_can_read(home, monkeypatch):
     assert browser.folder("homelab") == home / ".config/labfab/homelab"
 
 
-@pytest.mark.parametrize("platform, given, there", [
-    ("linux", {}, False), ("linux", {"BROWSER": "firefox"}, True), ("darwin", {}, True), ("darwin", {"SSH_CONNECTION": "x"}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "platform, given, there",
+    [
+        ("linux", {}, False),
+        ("linux", {"BROWSER": "firefox"}, True),
+        ("darwin", {}, True),
+        ("darwin", {"SSH_CONNECTION": "x"}, False),
+    ],
+)
 def test_whether_there_is_a_screen(home, monkeypatch, platform, given, there):
     """Over SSH and in a container nothing is opened."""
     monkeypatch.delenv("SSH_CONNECTION", raising=False)

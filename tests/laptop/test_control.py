@@ -69,7 +69,9 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
             assert not control.end(tmp_path / "another", ours.pid)
             assert other.poll() is None
             deadline = time.monotonic() + 5
-            while not control.is_ours(ours.pid, place):  # right after its start a process has no command line yet
+            while not control.is_ours(
+                ours.pid, place
+            ):  # right after its start a process has no command line yet
                 assert time.monotonic() < deadline
             assert control.end(place, ours.pid)
             assert ours.wait(5) == -15

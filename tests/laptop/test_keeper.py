@@ -54,7 +54,13 @@ def test_what_systemd_would_read_otherwise_is_quoted():
 def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
     words = keeper.argv(Target("homelab"), 9000, 9999, 7)
     assert words[0].startswith("/") and words[-2:] == ["--", "homelab"]
-    for option in ("ControlMaster=no", "ControlPath=none", "ServerAliveInterval=10", "BatchMode=yes", "StrictHostKeyChecking=yes"):
+    for option in (
+        "ControlMaster=no",
+        "ControlPath=none",
+        "ServerAliveInterval=10",
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+    ):
         assert option in words
     assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:9999"
 
@@ -68,7 +74,11 @@ def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
 
 def test_without_user_services_one_line_names_the_other_way(home, monkeypatch):
     """In a container, under WSL 1, with another init."""
-    program(home, "systemctl", "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n")
+    program(
+        home,
+        "systemctl",
+        "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n",
+    )
     with pytest.raises(SetupError, match="user services.*No medium found.*tunnel.open"):
         systemd.refuse()
     monkeypatch.setenv("PATH", str(home / "empty"))
@@ -82,12 +92,20 @@ def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
     launchd.install("homelab", ["/usr/bin/ssh", "-N", "a & b <c>"], mac / "log")
     agent = plistlib.loads(launchd.path("homelab").read_bytes())
     assert launchd.path("homelab") == mac / "Library/LaunchAgents/labfab.homelab.plist"
-    assert agent["ProgramArguments"] == ["/usr/bin/ssh", "-N", "a & b <c>"] and agent["KeepAlive"] and agent["RunAtLoad"]
+    assert (
+        agent["ProgramArguments"] == ["/usr/bin/ssh", "-N", "a & b <c>"]
+        and agent["KeepAlive"]
+        and agent["RunAtLoad"]
+    )
     assert launchd.pid("homelab") == 4711
     assert launchd.stop("homelab") and launchd.pid("homelab") == 0
     launchd.start("homelab")
     assert launchd.pid("homelab") == 4711
-    assert launchd.remove("homelab") and not launchd.path("homelab").exists() and not launchd.remove("homelab")
+    assert (
+        launchd.remove("homelab")
+        and not launchd.path("homelab").exists()
+        and not launchd.remove("homelab")
+    )
 
 
 def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
@@ -98,14 +116,26 @@ def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
     monkeypatch.setenv("ERRORS", str(tunnel.errors_path("homelab")))
     with pytest.raises(SetupError, match="Permission denied"):
         keeper.keep(Target("homelab"), 9000, 9999, timeout=1)
-    assert not launchd.path("homelab").exists() and tunnel.load("homelab") == {} and not tunnel.errors_path("homelab").exists()
+    assert (
+        not launchd.path("homelab").exists()
+        and tunnel.load("homelab") == {}
+        and not tunnel.errors_path("homelab").exists()
+    )
     assert not keeper.forget("homelab")
 
 
 def test_kept_with_other_settings_is_told(mac):
     """A changed wish does not open a second tunnel beside the kept one."""
     tunnel.files.make_private(tunnel.state_path("homelab").parent)
-    state = {"target": {}, "wanted_port": 1, "remote_port": 1, "local_port": 1, "pid": 0, "control": "", "keeper": "launchd"}
+    state = {
+        "target": {},
+        "wanted_port": 1,
+        "remote_port": 1,
+        "local_port": 1,
+        "pid": 0,
+        "control": "",
+        "keeper": "launchd",
+    }
     tunnel.save("homelab", state)
     with pytest.raises(SetupError, match="kept with other settings: tunnel.keep"):
         tunnel.open(Target("homelab"), 9000, 9999)
@@ -117,7 +147,15 @@ def kept(home):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         tunnel.files.make_private(tunnel.state_path("homelab").parent)
-        state = {"target": {}, "wanted_port": port, "remote_port": 9999, "local_port": port, "pid": 0, "control": "", "keeper": "systemd"}
+        state = {
+            "target": {},
+            "wanted_port": port,
+            "remote_port": 9999,
+            "local_port": port,
+            "pid": 0,
+            "control": "",
+            "keeper": "systemd",
+        }
         tunnel.save("homelab", state)
         yield port
 
@@ -143,7 +181,11 @@ def test_without_proc_lsof_tells_whose_a_port_is(kept, home, monkeypatch):
     """As on macOS; where there is none, it counts as somebody else's."""
     monkeypatch.setattr(ports, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
     assert not ports.holds(4711, kept)
-    program(home, "lsof", f'#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:{kept} -sTCP:LISTEN" ] && echo 4711\n')
+    program(
+        home,
+        "lsof",
+        f'#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:{kept} -sTCP:LISTEN" ] && echo 4711\n',
+    )
     assert ports.holds(4711, kept) and not ports.holds(4712, kept)
 
 

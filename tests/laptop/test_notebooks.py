@@ -7,17 +7,25 @@ import pytest
 from labfab.errors import SetupError
 from labfab.laptop import notebooks
 
-CELL = {"cell_type": "code", "source": "1", "outputs": [{"output_type": "stream", "text": "x" * 1000}]}
+CELL = {
+    "cell_type": "code",
+    "source": "1",
+    "outputs": [{"output_type": "stream", "text": "x" * 1000}],
+}
 
 
 def test_it_is_read_without_its_outputs(tmp_path):
     """They are made anew, so they do not travel."""
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps({"nbformat": 4, "cells": [CELL]}))
-    assert json.loads(notebooks.load(path))["cells"][0] == {"cell_type": "code", "source": "1", "outputs": []}
+    assert json.loads(notebooks.load(path))["cells"][0] == {
+        "cell_type": "code",
+        "source": "1",
+        "outputs": [],
+    }
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "{\"nbformat\": \"4\"}", "print(1)", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"nbformat": "4"}', "print(1)", "\udcff"])
 def test_anything_else_is_refused(tmp_path, text):
     """In one line that names the file, whatever it is called."""
     path = tmp_path / "a\nb.py"
@@ -48,11 +56,17 @@ def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
     assert place.read_bytes() == b"3"
 
 
-@pytest.mark.parametrize("name", ["../../.bashrc", "/etc/passwd", "..", "", "a\x1b[2J\n.ipynb", "..\\x"])
+@pytest.mark.parametrize(
+    "name", ["../../.bashrc", "/etc/passwd", "..", "", "a\x1b[2J\n.ipynb", "..\\x"]
+)
 def test_a_name_from_the_host_stays_in_its_folder(tmp_path, name):
     """Wherever it points to, and whatever a terminal would make of it."""
     place = notebooks.save("box", tmp_path / "in", name, b"1", force=False)
-    assert place.parent == tmp_path / "in" and place.name.endswith(".executed.ipynb") and place.name.isprintable()
+    assert (
+        place.parent == tmp_path / "in"
+        and place.name.endswith(".executed.ipynb")
+        and place.name.isprintable()
+    )
     assert [path.name for path in (tmp_path / "in").iterdir()] == [place.name]
 
 

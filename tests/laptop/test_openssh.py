@@ -48,7 +48,9 @@ def test_strange_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home with blanks, quotes and percent signs is told to ssh as one path."""
     home = tmp_path / "a b'\"%h ü"
     monkeypatch.setenv("HOME", str(home))
-    told = subprocess.run(openssh.command(LAB, "-G"), check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(
+        openssh.command(LAB, "-G"), check=True, capture_output=True, text=True
+    ).stdout
     assert f"userknownhostsfile {home}/.ssh/known_hosts" in told
 
 
@@ -85,15 +87,33 @@ def test_no_client() -> None:
     ("errors", "message"),
     [
         ("lab@203.0.113.5: Permission denied (publickey).\r\n", "Permission denied (/keys/id)"),
-        ("ssh: connect to host 203.0.113.5 port 2222: Connection refused", "nothing listens on port 2222"),
-        ("ssh: connect to host 203.0.113.5 port 2222: Connection timed out", "no answer on port 2222"),
-        ("ssh: connect to host 203.0.113.5 port 2222: Operation timed out", "no answer on port 2222"),
+        (
+            "ssh: connect to host 203.0.113.5 port 2222: Connection refused",
+            "nothing listens on port 2222",
+        ),
+        (
+            "ssh: connect to host 203.0.113.5 port 2222: Connection timed out",
+            "no answer on port 2222",
+        ),
+        (
+            "ssh: connect to host 203.0.113.5 port 2222: Operation timed out",
+            "no answer on port 2222",
+        ),
         ("timed out", "no answer on port 2222"),
         ("ssh: connect to host 203.0.113.5 port 2222: No route to host", "right network"),
         ("ssh: Could not resolve hostname homelab: Name or service not known", "no such host name"),
-        ("@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for [1.2.3.4]:22 has changed and", "'[1.2.3.4]:22'"),
-        ("No ED25519 host key is known for x and you have requested strict checking.\nHost key", "unknown host key"),
-        ("/h/config: line 3: Bad configuration option: foo\n/h/config: terminating, 1 bad", "line 3: Bad config"),
+        (
+            "@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for [1.2.3.4]:22 has changed and",
+            "'[1.2.3.4]:22'",
+        ),
+        (
+            "No ED25519 host key is known for x and you have requested strict checking.\nHost key",
+            "unknown host key",
+        ),
+        (
+            "/h/config: line 3: Bad configuration option: foo\n/h/config: terminating, 1 bad",
+            "line 3: Bad config",
+        ),
         ("first\nkex_exchange: Connection closed by remote host\n", "ssh says: kex_exchange"),
         ("", "without a word"),
         ("{0} {name} %s", "ssh says: {0} {name} %s"),
@@ -110,5 +130,7 @@ def test_explain(errors: str, message: str) -> None:
 def test_explain_passphrase(home: Path) -> None:
     """A key with a passphrase needs an agent, and that is said."""
     path = keypair.generate(home / "key", passphrase="secret")
-    error = openssh.explain(Target("homelab", "x", identity=str(path)), "x: Permission denied (publickey).")
+    error = openssh.explain(
+        Target("homelab", "x", identity=str(path)), "x: Permission denied (publickey)."
+    )
     assert f"ssh-add '{path}'" in error.message

@@ -39,9 +39,16 @@ def test_the_guide_s_words_are_those_of_the_first_lab(home):
     words = {"callhome", "connectlab", "closelab", "launchlab"}
     assert names(home) == words | {f"{word}-box" for word in words}
     assert all(os.access(home / ".local/bin" / name, os.X_OK) for name in names(home))
-    assert " macmini " in (home / ".local/bin/callhome").read_text() and " box " in (home / ".local/bin/callhome-box").read_text()
-    assert {path.name for path in shortcuts.remove("macmini")} == words and shortcuts.remove("macmini") == []
-    assert shortcuts.differing(texts("box"), "box") == [] and names(home) == {f"{word}-box" for word in words}
+    assert (
+        " macmini " in (home / ".local/bin/callhome").read_text()
+        and " box " in (home / ".local/bin/callhome-box").read_text()
+    )
+    assert {path.name for path in shortcuts.remove("macmini")} == words and shortcuts.remove(
+        "macmini"
+    ) == []
+    assert shortcuts.differing(texts("box"), "box") == [] and names(home) == {
+        f"{word}-box" for word in words
+    }
 
 
 def test_only_what_differs_is_written(home):
@@ -50,7 +57,9 @@ def test_only_what_differs_is_written(home):
     assert shortcuts.differing(texts(), "homelab") == []
     (home / ".local/bin/callhome").chmod(0o644)
     assert [path.name for path in shortcuts.differing(texts(), "homelab")] == ["callhome"]
-    assert {path.name for path in shortcuts.differing(texts(url="https://127.0.0.1:9000/j/"), "homelab")} == {"callhome", "connectlab"}
+    assert {
+        path.name for path in shortcuts.differing(texts(url="https://127.0.0.1:9000/j/"), "homelab")
+    } == {"callhome", "connectlab"}
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
@@ -58,7 +67,11 @@ def test_what_is_not_ours_stays(home, kind):
     """Neither overwritten nor removed, be it a file, a link to nowhere or a folder."""
     place = home / ".local/bin/closelab"
     place.parent.mkdir(parents=True)
-    {"file": lambda: place.write_text("#!/bin/sh\necho mine\n"), "link": lambda: place.symlink_to("nowhere"), "folder": place.mkdir}[kind]()
+    {
+        "file": lambda: place.write_text("#!/bin/sh\necho mine\n"),
+        "link": lambda: place.symlink_to("nowhere"),
+        "folder": place.mkdir,
+    }[kind]()
     with pytest.raises(SetupError, match="closelab is there already and not ours: move it away"):
         shortcuts.differing(texts(), "homelab")
     shortcuts.remove("homelab")
@@ -74,7 +87,7 @@ def test_a_hostile_alias_is_none(home, alias):
 
 def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     """Opened, open already with the port that it took, known to fab, closed; from a home with all that a shell would take apart."""
-    home, log = tmp_path / "it's $(touch x) %d \"h\"", tmp_path / "log"
+    home, log = tmp_path / 'it\'s $(touch x) %d "h"', tmp_path / "log"
     (home / ".config/labfab/homelab").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LOG", str(log))
@@ -85,7 +98,9 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{home}/.local/bin:{tmp_path}/bin:/usr/bin:/bin")
 
     def said(*words: str) -> str:
-        return subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+        return subprocess.run(
+            words, capture_output=True, text=True, check=True, cwd=tmp_path
+        ).stdout
 
     assert said("connectlab", "9100") == "the tunnel is open: http://127.0.0.1:9100/lab\n"
     assert said("connectlab") == "the tunnel is open already: http://127.0.0.1:9100/lab\n"
@@ -93,25 +108,39 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     assert tunnel.load("homelab") == state and (state["local_port"], state["pid"]) == (9100, 77)
     assert said("closelab") + said("closelab") == "the tunnel is closed\nno tunnel was open\n"
     said("callhome", "echo a", "b")
-    calls = [call.split("\n") for call in log.read_text().removesuffix("\n--end--\n").split("\n--end--\n")]
+    calls = [
+        call.split("\n")
+        for call in log.read_text().removesuffix("\n--end--\n").split("\n--end--\n")
+    ]
     assert calls[-1][-3:] == ["homelab", "echo a", "b"]
     assert ["-L", "127.0.0.1:9100:127.0.0.1:9999", "homelab"] in [call[-3:] for call in calls]
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("told", ["/h/$(touch x)", '/h/"; touch x; "', "/h/${HOME}", "/h/%h", "/h:1", "/h\ntouch x", "h", "~"])
+@pytest.mark.parametrize(
+    "told",
+    ["/h/$(touch x)", '/h/"; touch x; "', "/h/${HOME}", "/h/%h", "/h:1", "/h\ntouch x", "h", "~"],
+)
 def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
     """The host alone tells where its socket is; what it says is no program for this laptop, and no variable of ssh's."""
     with pytest.raises(SetupError, match="letters that a tunnel cannot take: leave listen at tcp"):
-        shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False)
+        shortcuts.texts(
+            Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False
+        )
 
 
 def test_the_far_end_is_quoted_besides(home, monkeypatch):
     """Were the check ever loosened."""
     monkeypatch.setattr(openssh, "below", lambda base, path: f"{base}/{path}")
-    wanted = shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False)
+    wanted = shortcuts.texts(
+        Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False
+    )
     script = wanted[home / ".local/bin/connectlab"]
-    assert "far='/h/$(touch x)/s'\n" in script and script.count("touch x") == 1 and '-L "127.0.0.1:$port:$far"' in script
+    assert (
+        "far='/h/$(touch x)/s'\n" in script
+        and script.count("touch x") == 1
+        and '-L "127.0.0.1:$port:$far"' in script
+    )
 
 
 def test_a_tunnel_that_is_kept_is_open_too(home, monkeypatch):
@@ -119,10 +148,16 @@ def test_a_tunnel_that_is_kept_is_open_too(home, monkeypatch):
     install()
     folder = home / ".config/labfab/homelab"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tunnel.json").write_text(json.dumps({"keeper": "systemd", "local_port": 9005}, indent=2))
-    done = subprocess.run([str(home / ".local/bin/connectlab")], capture_output=True, text=True, check=True)
+    (folder / "tunnel.json").write_text(
+        json.dumps({"keeper": "systemd", "local_port": 9005}, indent=2)
+    )
+    done = subprocess.run(
+        [str(home / ".local/bin/connectlab")], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "the tunnel is open already: http://127.0.0.1:9005/lab\n"
-    done = subprocess.run([str(home / ".local/bin/closelab")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(home / ".local/bin/closelab")], capture_output=True, text=True, check=True
+    )
     assert "fab -H homelab tunnel.forget ends it" in done.stdout
 
 

@@ -18,7 +18,7 @@ env | grep -c ^LABFAB_ >>"$LOG"
 while [ "$1" != homelab ]; do shift; done; shift
 exec sh -c "$*"
 """
-NAMES = ("two words", "it's \"$HOME\" `id`", "new\nline", "-dash", "ü", "a:b")
+NAMES = ("two words", 'it\'s "$HOME" `id`', "new\nline", "-dash", "ü", "a:b")
 
 
 @pytest.fixture
@@ -44,14 +44,17 @@ def test_paths_arrive_as_they_are(called, tmp_path, name, pull) -> None:
     source, place = tmp_path / name, tmp_path / f"{name} there"
     source.mkdir()
     (source / name).write_text(name)
-    far = Far(Target("homelab", config="/it's a/\"config\""), "lab", 2222)
+    far = Far(Target("homelab", config='/it\'s a/"config"'), "lab", 2222)
     errand = Errand(far, str(source) + "/", str(place) + "/", pull)
     assert transfer.look(errand).files == 1
     transfer.carry(errand, lambda line: None)
     assert contents(place) == contents(source)
     assert not transfer.look(errand)
     words = called.read_text().splitlines()
-    assert words[words.index("-F") + 1] == "/it's a/\"config\"" and words[words.index("-p") + 1] == "2222"
+    assert (
+        words[words.index("-F") + 1] == '/it\'s a/"config"'
+        and words[words.index("-p") + 1] == "2222"
+    )
     assert "BatchMode=yes" in words and words[-1] == "0"
 
 
@@ -72,7 +75,9 @@ def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
 
 def test_survey_is_read() -> None:
     said = "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\ncL+++++++++ 7 src/link\n.f...p..... 3 x\n"
-    found = transfer.parse(said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n")
+    found = transfer.parse(
+        said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n"
+    )
     assert found == (("src/a b", "src/link"), ("src/old",), 2, ("gone", "src/dir/"), 49)
     assert not transfer.parse("created directory /x\n.d..t...... 4096 x/\n")
 
@@ -86,15 +91,43 @@ def test_progress_is_the_newest_state() -> None:
 @pytest.mark.parametrize(
     ("code", "errors", "message"),
     [
-        (255, "ssh: connect to host 203.0.113.5 port 2222: Connection refused\nrsync: connection unexpectedly closed", "nothing listens"),
-        (12, "lab@x: Permission denied (publickey).\nrsync: connection unexpectedly closed", "Permission denied"),
-        (12, "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol", "goes on where this stopped"),
+        (
+            255,
+            "ssh: connect to host 203.0.113.5 port 2222: Connection refused\nrsync: connection unexpectedly closed",
+            "nothing listens",
+        ),
+        (
+            12,
+            "lab@x: Permission denied (publickey).\nrsync: connection unexpectedly closed",
+            "Permission denied",
+        ),
+        (
+            12,
+            "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol",
+            "goes on where this stopped",
+        ),
         (20, "", "goes on where this stopped"),
-        (127, "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed", "apt install rsync on the host"),
+        (
+            127,
+            "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed",
+            "apt install rsync on the host",
+        ),
         (25, "Deletions stopped due to --max-delete limit", "more files would be deleted"),
-        (11, 'rsync: [receiver] write failed on "/x": No space left on device (28)', "no space left"),
-        (23, 'rsync: [sender] link_stat "/x y" failed: No such file or directory (2)\nrsync error: some', "there is no /x y"),
-        (23, 'rsync: [sender] opendir "/x" failed: Permission denied (13)\nrsync error: some', 'not all could be copied: opendir "/x"'),
+        (
+            11,
+            'rsync: [receiver] write failed on "/x": No space left on device (28)',
+            "no space left",
+        ),
+        (
+            23,
+            'rsync: [sender] link_stat "/x y" failed: No such file or directory (2)\nrsync error: some',
+            "there is no /x y",
+        ),
+        (
+            23,
+            'rsync: [sender] opendir "/x" failed: Permission denied (13)\nrsync error: some',
+            'not all could be copied: opendir "/x"',
+        ),
     ],
 )
 def test_errors_are_one_line(code, errors, message) -> None:
@@ -114,11 +147,21 @@ def test_what_is_missing_is_named_with_the_command(monkeypatch, name) -> None:
     for module in [module for module in sys.modules if module.split(".")[0] == "patchwork"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SetupError, match=f"{name} is missing on this machine.*pip install --no-deps patchwork==1.0.1 six"):
+    with pytest.raises(
+        SetupError,
+        match=f"{name} is missing on this machine.*pip install --no-deps patchwork==1.0.1 six",
+    ):
         patchwork.rsync()
 
 
-@pytest.mark.parametrize("version", ["echo 'openrsync: protocol version 29'", "echo 'rsync  version 2.6.9  protocol version 29'", ""])
+@pytest.mark.parametrize(
+    "version",
+    [
+        "echo 'openrsync: protocol version 29'",
+        "echo 'rsync  version 2.6.9  protocol version 29'",
+        "",
+    ],
+)
 def test_another_rsync_is_refused(tmp_path, monkeypatch, version) -> None:
     if version:
         (tmp_path / "rsync").write_text(f"#!/bin/sh\n{version}\n")

@@ -52,7 +52,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd as root insists on it
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL
+    )
     wait_for(lambda: listens(port))
     yield Server(port, process, paramiko.PKey.from_path(host_key), identity)
     process.terminate()
@@ -115,13 +117,20 @@ def wait_for(condition) -> None:
 
 
 @needs_sshd
-def test_open_use_close(target: Target, lab: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_use_close(
+    target: Target, lab: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tunnel answers, is used again by the next call, and is gone once closed."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "hunter2")
     port = free_port()
     assert tunnel.status("homelab") is None
     opened = tunnel.open(target, port, lab)
-    assert (opened.local_port, opened.remote_port, opened.reused, opened.moved) == (port, lab, False, False)
+    assert (opened.local_port, opened.remote_port, opened.reused, opened.moved) == (
+        port,
+        lab,
+        False,
+        False,
+    )
     assert tunnel.answers(opened.url) == "2.21.1"
     again = tunnel.open(target, port, lab)
     assert again.reused and again.pid == opened.pid
@@ -146,7 +155,9 @@ def test_by_alias(target: Target, server: Server, lab: int, home: Path) -> None:
     tunnel.close("homelab")
     other = keypair.public_line(keypair.generate(home / "other"))
     (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{server.port} {other}\n")
-    with pytest.raises(SetupError, match=rf"^homelab: .*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"):
+    with pytest.raises(
+        SetupError, match=rf"^homelab: .*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"
+    ):
         tunnel.open(Target("homelab"), free_port(), lab)
 
 
@@ -167,7 +178,9 @@ def test_busy_port(target: Target, lab: int) -> None:
 
 
 @needs_sshd
-def test_port_taken_at_the_last_moment(target: Target, lab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_taken_at_the_last_moment(
+    target: Target, lab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When ssh finds the port taken after all, the next one is tried."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
@@ -193,7 +206,9 @@ def test_after_a_crash(target: Target, lab: int) -> None:
 
 
 @needs_sshd
-def test_close_with_the_host_down(target: Target, server: Server, lab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_with_the_host_down(
+    target: Target, server: Server, lab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Closing needs no host, and not even an ssh that listens."""
     monkeypatch.setattr(control, "PATIENCE", 0.15)
     port = free_port()
@@ -212,7 +227,10 @@ def test_close_with_the_host_down(target: Target, server: Server, lab: int, monk
 def test_two_at_once(target: Target, lab: int) -> None:
     """Two calls at the same time open one tunnel."""
     port, found = free_port(), []
-    threads = [threading.Thread(target=lambda: found.append(tunnel.open(target, port, lab))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: found.append(tunnel.open(target, port, lab)))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -234,7 +252,11 @@ def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
         (target._replace(identity=str(locked)), good, "ssh-add"),
         (target._replace(user="a b; $(x)"), good, "Permission denied|invalid"),
         (target, b"", "unknown host key"),
-        (target, f"[127.0.0.1]:{server.port} {other}\n".encode(), rf"KEY HAS CHANGED.*\[127.0.0.1\]:{server.port}"),
+        (
+            target,
+            f"[127.0.0.1]:{server.port} {other}\n".encode(),
+            rf"KEY HAS CHANGED.*\[127.0.0.1\]:{server.port}",
+        ),
         (target._replace(port=free_port()), good, "nothing listens on port"),
         (target._replace(hostname="no.such.host.invalid"), good, "no such host name"),
         (Target("homelab"), good, "no such host name"),
@@ -254,14 +276,23 @@ def test_silent_host(home: Path) -> None:
         silent.listen()
         began = time.monotonic()
         with pytest.raises(SetupError, match="no answer on port"):
-            tunnel.open(Target("homelab", "127.0.0.1", "x", silent.getsockname()[1]), free_port(), 1, timeout=1)
+            tunnel.open(
+                Target("homelab", "127.0.0.1", "x", silent.getsockname()[1]),
+                free_port(),
+                1,
+                timeout=1,
+            )
         assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("alias", ["../x", "-n", "a b"])
 def test_alias(alias: str, home: Path) -> None:
     """A name that is no alias is refused before anything is done."""
-    for act in (lambda: tunnel.open(Target(alias), 1, 1), lambda: tunnel.status(alias), lambda: tunnel.close(alias)):
+    for act in (
+        lambda: tunnel.open(Target(alias), 1, 1),
+        lambda: tunnel.status(alias),
+        lambda: tunnel.close(alias),
+    ):
         with pytest.raises(SetupError, match="cannot be an alias"):
             act()
 
@@ -306,7 +337,14 @@ def test_state_is_not_trusted(home: Path) -> None:
     """A state file that names foreign processes or lacks fields does no harm."""
     folder = files.make_private(files.config_folder("homelab"))
     sleeper = subprocess.Popen(["sleep", "30"])
-    state = {"target": {}, "wanted_port": 1, "local_port": 1, "remote_port": 1, "pid": sleeper.pid, "control": "/x"}
+    state = {
+        "target": {},
+        "wanted_port": 1,
+        "local_port": 1,
+        "remote_port": 1,
+        "pid": sleeper.pid,
+        "control": "/x",
+    }
     try:
         for text in ("", "[]", "{}", '"x"', json.dumps(state), json.dumps({**state, "control": 5})):
             (folder / "tunnel.json").write_text(text)

@@ -12,7 +12,9 @@ HOSTILE = "p'w\"$(x)\\ ü"
 
 def keygen(path: Path, *options: str) -> Path:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-f", path, "-C", "made by ssh-keygen", *options], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-f", path, "-C", "made by ssh-keygen", *options], check=True
+    )
     return path
 
 
@@ -24,7 +26,9 @@ def test_generate(home: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert public.stat().st_mode & 0o777 == 0o644
     assert public.read_text().endswith(' größer "x" $(y)\n')
-    derived = subprocess.run(["ssh-keygen", "-y", "-f", path], check=True, capture_output=True, text=True)
+    derived = subprocess.run(
+        ["ssh-keygen", "-y", "-f", path], check=True, capture_output=True, text=True
+    )
     assert keypair.public_line(path).startswith(derived.stdout.strip())
     assert paramiko.Ed25519Key(filename=str(path)).get_base64() in public.read_text()
     assert not keypair.is_encrypted(path)
@@ -46,7 +50,9 @@ def test_never_overwrites(taken: str, home: Path) -> None:
     (home / ".ssh" / taken).write_text("precious")
     with pytest.raises(SetupError, match=f"{taken} is there already"):
         keypair.generate(home / ".ssh/id_ed25519")
-    assert [(one.name, one.read_text()) for one in (home / ".ssh").iterdir()] == [(taken, "precious")]
+    assert [(one.name, one.read_text()) for one in (home / ".ssh").iterdir()] == [
+        (taken, "precious")
+    ]
 
 
 def test_ensure_makes_one_once(home: Path) -> None:
@@ -89,7 +95,10 @@ def test_ensure_named(home: Path) -> None:
     assert not (home / ".ssh").exists()
 
 
-@pytest.mark.parametrize("options", [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "ecdsa", "-m", "PEM"], ["-t", "rsa", "-b", "1024"]])
+@pytest.mark.parametrize(
+    "options",
+    [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "ecdsa", "-m", "PEM"], ["-t", "rsa", "-b", "1024"]],
+)
 def test_public_half_is_derived(options: list[str], home: Path) -> None:
     """A missing .pub is worked out, in OpenSSH's format and in the older one."""
     path = keygen(home / "key", *options, "-N", "")

@@ -30,14 +30,18 @@ def path(home: Path) -> Path:
 
 def found(path: Path, name: str) -> int:
     """How many keys OpenSSH finds for a name."""
-    told = subprocess.run(["ssh-keygen", "-F", name, "-f", path], check=False, capture_output=True, text=True)
+    told = subprocess.run(
+        ["ssh-keygen", "-F", name, "-f", path], check=False, capture_output=True, text=True
+    )
     return sum(not line.startswith("#") for line in told.stdout.splitlines())
 
 
 def test_fingerprint(keys: list[Path]) -> None:
     """Fingerprints are written as ssh-keygen writes them."""
     for one in keys:
-        shown = subprocess.run(["ssh-keygen", "-lf", one], check=True, capture_output=True, text=True).stdout
+        shown = subprocess.run(
+            ["ssh-keygen", "-lf", one], check=True, capture_output=True, text=True
+        ).stdout
         assert known_hosts.fingerprint(paramiko.PKey.from_path(one)) == shown.split()[1]
 
 
@@ -83,7 +87,9 @@ def test_hashed_and_wildcards(path: Path, key: paramiko.PKey) -> None:
     path.write_text(f"[lab.example]:2222 {line}")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", path], check=True, capture_output=True)
     assert path.read_text().startswith("|1|")
-    path.write_text(f"{path.read_text()}*.wild.example,!not.wild.example {line}one,[two]:2200,1.2.3.? {line}")
+    path.write_text(
+        f"{path.read_text()}*.wild.example,!not.wild.example {line}one,[two]:2200,1.2.3.? {line}"
+    )
     for hostname, port, count in [
         ("lab.example", 2222, 1),
         ("LAB.example", 2222, 1),

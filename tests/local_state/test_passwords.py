@@ -36,7 +36,16 @@ def test_old_hash(algorithm: str) -> None:
 
 @pytest.mark.parametrize(
     "hashed",
-    ["", "argon2:", "argon2:$argon2id$garbled", "sha1", "sha1:a:", "nosuch:a:b", "shake_128:a:b", "sha1:ä:ö"],
+    [
+        "",
+        "argon2:",
+        "argon2:$argon2id$garbled",
+        "sha1",
+        "sha1:a:",
+        "nosuch:a:b",
+        "shake_128:a:b",
+        "sha1:ä:ö",
+    ],
 )
 def test_garbled_hash(hashed: str) -> None:
     """A garbled hash fits no password, and raises nothing."""

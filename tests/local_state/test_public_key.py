@@ -94,7 +94,9 @@ def test_private_half_is_not_shown(home: Path) -> None:
     assert "b3BlbnNz" not in caught.value.message
 
 
-@pytest.mark.parametrize("data", [b"a" * 10_000_000, bytes(range(256)), "ssh-ed25519 AAAA".encode("utf-16")])
+@pytest.mark.parametrize(
+    "data", [b"a" * 10_000_000, bytes(range(256)), "ssh-ed25519 AAAA".encode("utf-16")]
+)
 def test_no_text(data: bytes, home: Path) -> None:
     """Large and binary files are refused at once."""
     path = home / "key.pub"

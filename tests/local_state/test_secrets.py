@@ -92,7 +92,9 @@ def test_forget() -> None:
     assert other.exists()
 
 
-@pytest.mark.parametrize("alias", ["../x", "..", ".", "", "a/b", "/etc", "a b", "$(x)", "-n", "a\n", "ä", "x" * 65])
+@pytest.mark.parametrize(
+    "alias", ["../x", "..", ".", "", "a/b", "/etc", "a b", "$(x)", "-n", "a\n", "ä", "x" * 65]
+)
 def test_alias_stays_inside(alias: str) -> None:
     """A name that would leave the folder is refused everywhere."""
     for act in (

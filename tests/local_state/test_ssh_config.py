@@ -9,8 +9,12 @@ from labfab.errors import SetupError
 from labfab.local_state import ssh_config
 from labfab.local_state.ssh_config import Alias
 
-LAB = Alias("homelab", "203.0.113.5", "lab", 2222, "/home/me/.ssh/id_ed25519", "root@203.0.113.5:22")
-GLOBALS = "User boss\nPort 4022\nServerAliveInterval 99\nIdentityFile ~/.ssh/work\nForwardAgent yes\n"
+LAB = Alias(
+    "homelab", "203.0.113.5", "lab", 2222, "/home/me/.ssh/id_ed25519", "root@203.0.113.5:22"
+)
+GLOBALS = (
+    "User boss\nPort 4022\nServerAliveInterval 99\nIdentityFile ~/.ssh/work\nForwardAgent yes\n"
+)
 FILES = {
     "empty": b"",
     "globals": GLOBALS.encode(),
@@ -31,7 +35,9 @@ def config(home: Path) -> Path:
 
 def effective(config: Path, host: str) -> list[str]:
     """What OpenSSH makes of a host."""
-    return subprocess.run(["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10).stdout.splitlines()
+    return subprocess.run(
+        ["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.splitlines()
 
 
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
@@ -104,7 +110,9 @@ def test_unusual_values(alias: Alias, config: Path) -> None:
     read = paramiko.SSHConfig.from_path(config).lookup(alias.name)
     assert f"hostname {alias.hostname}" in found and read["hostname"] == alias.hostname
     if alias.identity:
-        assert f"identityfile {alias.identity}" in found and read["identityfile"] == [alias.identity]
+        assert f"identityfile {alias.identity}" in found and read["identityfile"] == [
+            alias.identity
+        ]
     if alias.proxy_jump:
         assert f"proxyjump {alias.proxy_jump}" in found and read["proxyjump"] == alias.proxy_jump
 
@@ -145,14 +153,21 @@ def test_was_cannot_break_out(config: Path) -> None:
 def test_several_labs(config: Path) -> None:
     """Labs stand side by side; a change of one moves no other, and each goes alone."""
     config.write_bytes(FILES["globals"])
-    labs = [LAB._replace(name=name, port=port) for name, port in (("one", 2201), ("two", 2202), ("three", 2203))]
+    labs = [
+        LAB._replace(name=name, port=port)
+        for name, port in (("one", 2201), ("two", 2202), ("three", 2203))
+    ]
     for lab in labs:
         ssh_config.write(config, lab)
     before = config.read_bytes()
     assert [ssh_config.write(config, lab) for lab in labs] == [False] * 3
     assert config.read_bytes() == before
     assert ssh_config.write(config, labs[1]._replace(port=9))
-    assert {lab.name: lab.port for lab in ssh_config.read(config)} == {"one": 2201, "two": 9, "three": 2203}
+    assert {lab.name: lab.port for lab in ssh_config.read(config)} == {
+        "one": 2201,
+        "two": 9,
+        "three": 2203,
+    }
     assert "port 9" in effective(config, "two") and "port 2203" in effective(config, "three")
     for lab in labs:
         assert ssh_config.remove(config, lab.name)
@@ -199,8 +214,12 @@ def test_find(user: str, hostname: str, port: int | None, found: str | None, con
     """A lab is found by its alias, its first login and its present one, and by nothing else."""
     assert ssh_config.find(config, user, hostname, port) is None
     ssh_config.write(config, LAB)
-    ssh_config.write(config, LAB._replace(name="six", hostname="2001:db8::1", was="root@2001:db8::1:22"))
-    ssh_config.write(config, LAB._replace(name="named", hostname="lab.example", was="root@lab.example:22"))
+    ssh_config.write(
+        config, LAB._replace(name="six", hostname="2001:db8::1", was="root@2001:db8::1:22")
+    )
+    ssh_config.write(
+        config, LAB._replace(name="named", hostname="lab.example", was="root@lab.example:22")
+    )
     alias = ssh_config.find(config, user, hostname, port)
     assert (alias and alias.name) == found
 

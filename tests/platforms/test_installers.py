@@ -52,7 +52,9 @@ def test_a_foreign_anaconda_release_has_its_checksum_in_the_index(kind):
 
 @pytest.mark.parametrize("kind", PREFIXES)
 def test_a_mirror_replaces_the_base_but_not_the_pinned_checksum(kind):
-    found, official = (installer(kind, "Linux", "x86_64", mirror=m) for m in ("https://mirror.test/conda/", ""))
+    found, official = (
+        installer(kind, "Linux", "x86_64", mirror=m) for m in ("https://mirror.test/conda/", "")
+    )
     assert found.url == "https://mirror.test/conda/" + official.filename
     assert found.sha256 == official.sha256
 
@@ -60,7 +62,10 @@ def test_a_mirror_replaces_the_base_but_not_the_pinned_checksum(kind):
 @pytest.mark.parametrize("kind", PREFIXES)
 def test_a_mirror_serves_the_checksum_of_a_foreign_release(kind):
     found = installer(kind, "Linux", "x86_64", version="1.2.3-4", mirror="http://203.0.113.5:8000")
-    assert found.checksum_url == f"http://203.0.113.5:8000/{PREFIXES[kind]}-1.2.3-4-Linux-x86_64.sh.sha256"
+    assert (
+        found.checksum_url
+        == f"http://203.0.113.5:8000/{PREFIXES[kind]}-1.2.3-4-Linux-x86_64.sh.sha256"
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,14 +87,20 @@ def test_what_nobody_publishes_is_one_line(wrong, says):
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", [f"{DIGEST}  ./X-1.sh\n", f"{DIGEST} *X-1.sh", f"{DIGEST}\n", f"{DIGEST.upper()}  X-1.sh\n"])
+@pytest.mark.parametrize(
+    "text",
+    [f"{DIGEST}  ./X-1.sh\n", f"{DIGEST} *X-1.sh", f"{DIGEST}\n", f"{DIGEST.upper()}  X-1.sh\n"],
+)
 def test_a_checksum_file_is_read(text):
     assert checksum_in(text, "X-1.sh") == DIGEST
 
 
 def test_the_index_page_is_read_row_by_row():
     row = '<tr><td><a href="%s">%s</a></td>\n<td class="s">1.0G</td>\n<td>2026-07-01</td>\n<td>%s</td></tr>'
-    page = "\n".join(row % (name, name, digest) for name, digest in [("A.sh", "c" * 64), ("X-1.sh", DIGEST), ("Z.sh", "d" * 64)])
+    page = "\n".join(
+        row % (name, name, digest)
+        for name, digest in [("A.sh", "c" * 64), ("X-1.sh", DIGEST), ("Z.sh", "d" * 64)]
+    )
     assert checksum_in(page, "X-1.sh") == DIGEST
 
 

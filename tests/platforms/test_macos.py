@@ -20,7 +20,14 @@ from labfab.stages.ssh import hardening, remote_login
 from tests.fake import alone, fake  # noqa: F401
 from tests.fake_mac import turn_into_mac
 
-ACCESS = (user.add, authorized_keys.copy, remote_login.restrict, hardening.disable_passwords, hardening.disable_root, hardening.change_port)
+ACCESS = (
+    user.add,
+    authorized_keys.copy,
+    remote_login.restrict,
+    hardening.disable_passwords,
+    hardening.disable_root,
+    hardening.change_port,
+)
 
 
 @pytest.fixture
@@ -38,12 +45,20 @@ def go(model, *stages) -> list[str]:
 def test_the_guide_step_by_step_and_then_nothing_more(mac):
     model = mac()
     assert go(model, *ACCESS) == [
-        "add the account lab", "make /Users/lab", "let the login window not show lab", "let the login window not offer other accounts",
+        "add the account lab",
+        "make /Users/lab",
+        "let the login window not show lab",
+        "let the login window not offer other accounts",
         "make /Users/admin/.ssh private",
-        "let your key log in as admin", "make /Users/lab/.ssh private", "let your key log in as lab",
-        "let only administrators, admin and lab log in over SSH", "refuse passwords for every user", "refuse logins as root",
-        "let sshd listen on port 2222 too", "have launchd listen there",
-    ]  # fmt: skip
+        "let your key log in as admin",
+        "make /Users/lab/.ssh private",
+        "let your key log in as lab",
+        "let only administrators, admin and lab log in over SSH",
+        "refuse passwords for every user",
+        "refuse logins as root",
+        "let sshd listen on port 2222 too",
+        "have launchd listen there",
+    ]
     model.again()
     assert go(model, *ACCESS) == []
 
@@ -68,7 +83,9 @@ def test_the_password_of_the_account_goes_over_standard_input_and_is_kept_here(m
 def test_the_administrator_stays_as_it_is(mac):
     """Groups, password and shell of the account that logs in are not labfab's to change."""
     model = mac()
-    before = {key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")}
+    before = {
+        key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")
+    }
     user.add(model.c)
     assert {key: model.sections["accounts"][key] for key in before} == before
 
@@ -93,7 +110,9 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     assert model.writes == []
 
 
-@pytest.mark.parametrize("state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")])
+@pytest.mark.parametrize(
+    "state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")]
+)
 def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
     """But for one that was not in force; the way back names the list of before."""
     model = mac()
@@ -102,7 +121,10 @@ def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state
     model.again()
     remote_login.restrict(model.c)
     wanted = f"group:admin {kept}user:admin user:lab"
-    assert model.writes[0].command == f"set_access on {wanted}" and f"admin and lab{others} log in" in model.whys[0]
+    assert (
+        model.writes[0].command == f"set_access on {wanted}"
+        and f"admin and lab{others} log in" in model.whys[0]
+    )
     assert f'"undo": ["set_access {state} group:admin user:ada"]' in "".join(model.told)
     assert model.logins[-2:] == [("lab", 22), ("admin", 22)]  # both got in, before it was kept
 
@@ -112,7 +134,9 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     authorized_keys.copy(model.c)
     old = model.file("accounts", "lab.keys")
     model.again()
-    monkeypatch.setattr(rotation, "prove_dead", lambda c, want, path: None)  # the model's sshd looks at no key
+    monkeypatch.setattr(
+        rotation, "prove_dead", lambda c, want, path: None
+    )  # the model's sshd looks at no key
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
     assert new and old and new != old and model.file("accounts", "lab.keys") == new
@@ -135,16 +159,29 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
     script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
-    assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [*folder.iterdir()] == [path]
-    named = subprocess.run(["sh", "-c", f'{loader.shared("words")}new_name "{path}"'], capture_output=True, text=True, check=True)
+    assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [
+        *folder.iterdir()
+    ] == [path]
+    named = subprocess.run(
+        ["sh", "-c", f'{loader.shared("words")}new_name "{path}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert named.stdout == f"{tmp_path}/ssh/000-labfab.conf.labfab-new\n"
 
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
     """The wrapper refuses arguments, so there is its name alone."""
     job = plistlib.loads(macos.plist([2222]).encode())
-    assert (job["Label"], job["Sockets"]) == ("org.labfab.sshd", {"Listeners": {"SockServiceName": "2222"}})
-    assert job["ProgramArguments"] == ["sshd-keygen-wrapper"] and job["inetdCompatibility"] == {"Wait": False, "Instances": 42}
+    assert (job["Label"], job["Sockets"]) == (
+        "org.labfab.sshd",
+        {"Listeners": {"SockServiceName": "2222"}},
+    )
+    assert job["ProgramArguments"] == ["sshd-keygen-wrapper"] and job["inetdCompatibility"] == {
+        "Wait": False,
+        "Instances": 42,
+    }
     assert not {"Disabled", "Bonjour"} & {*job}
 
 
@@ -154,7 +191,9 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     assert facts(model.c).ssh.ports == {22, 2222}
     model.again()
     remote_login.close_port_22(model.c)
-    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222  # it went over before
+    assert (
+        model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
+    )  # it went over before
     model.again()
     model.c.port = 2222
     assert go(model, hardening.change_port, remote_login.close_port_22) == []
@@ -172,8 +211,15 @@ def test_another_port_of_ours_is_listened_at_beside_the_old_one_first(mac):
     go(model, authorized_keys.copy, hardening.change_port)
     model.again()
     hardening.change_port(model.c, port=2200)
-    texts = [plistlib.loads(write.text.encode())["Sockets"]["Listeners"] for write in model.writes if write.path]
-    assert texts == [[{"SockServiceName": "2200"}, {"SockServiceName": "2222"}], {"SockServiceName": "2200"}]
+    texts = [
+        plistlib.loads(write.text.encode())["Sockets"]["Listeners"]
+        for write in model.writes
+        if write.path
+    ]
+    assert texts == [
+        [{"SockServiceName": "2200"}, {"SockServiceName": "2222"}],
+        {"SockServiceName": "2200"},
+    ]
     assert facts(model.c).ssh.ports == {22, 2200}
 
 
@@ -184,7 +230,10 @@ def test_its_firewall_is_told_of_and_left_alone(mac, capsys):
     assert model.whys == [] and "own firewall is on and stays so" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("settings, account", [({}, "lab"), ({"lab_user": "remote"}, "remote"), ({"user": "admin"}, "admin")])
+@pytest.mark.parametrize(
+    "settings, account",
+    [({}, "lab"), ({"lab_user": "remote"}, "remote"), ({"user": "admin"}, "admin")],
+)
 def test_who_runs_jupyterlab(mac, settings, account):
     """The name in `user` is that of guide 000's account; with the name of the login, that one runs it."""
     model = mac(**settings)
@@ -195,9 +244,14 @@ def test_who_runs_jupyterlab(mac, settings, account):
 
 @pytest.mark.parametrize(
     "settings, words",
-    [({"publish": "apache"}, "apache is for Debian and Ubuntu"),
-     ({"publish": "https", "certificate": "letsencrypt", "names": ["lab.example.org"]}, "letsencrypt is for Debian and Ubuntu")],
-)  # fmt: skip
+    [
+        ({"publish": "apache"}, "apache is for Debian and Ubuntu"),
+        (
+            {"publish": "https", "certificate": "letsencrypt", "names": ["lab.example.org"]},
+            "letsencrypt is for Debian and Ubuntu",
+        ),
+    ],
+)
 def test_what_is_for_linux_is_refused_before_the_mac_is_touched(mac, settings, words):
     model = mac(**settings)
     with pytest.raises(SetupError, match=words):
@@ -213,7 +267,9 @@ def test_these_releases_are_set_up(fake, version):  # noqa: F811
 @pytest.mark.parametrize("version", ["11.7.10", "10.15", "27.0"])
 def test_other_releases_are_refused_by_name(fake, version):  # noqa: F811
     model = turn_into_mac(fake("admin"), version=version, name=f"macOS {version}")
-    with pytest.raises(SetupError, match=f"runs macOS {version}: labfab sets up .*macOS 12, 13, 14, 15, 26"):
+    with pytest.raises(
+        SetupError, match=f"runs macOS {version}: labfab sets up .*macOS 12, 13, 14, 15, 26"
+    ):
         platform(model.c)
 
 
@@ -223,15 +279,24 @@ def test_setup_macos_is_for_macs_alone(fake):  # noqa: F811
 
 
 def test_setup_ubuntu_is_not_for_macs(mac):
-    with pytest.raises(SetupError, match="setup.ubuntu is for Debian and Ubuntu, this is macOS 26.5"):
+    with pytest.raises(
+        SetupError, match="setup.ubuntu is for Debian and Ubuntu, this is macOS 26.5"
+    ):
         setup.ubuntu(mac().c)
 
 
 @pytest.mark.parametrize(
     "said, words",
-    [("2026-06-24 21:49:30.218 sysadminctl[24957:6712781] ### Error:-14120 File:/x/DSRecord.m Line:418", "Allow full disk access"),
-     ("2026-06-24 21:49:30.218 sysadminctl[1:2] -------\n2026-06-24 21:49:30.218 sysadminctl[1:2] Operation is not permitted",
-      "Operation is not permitted")],
-)  # fmt: skip
+    [
+        (
+            "2026-06-24 21:49:30.218 sysadminctl[24957:6712781] ### Error:-14120 File:/x/DSRecord.m Line:418",
+            "Allow full disk access",
+        ),
+        (
+            "2026-06-24 21:49:30.218 sysadminctl[1:2] -------\n2026-06-24 21:49:30.218 sysadminctl[1:2] Operation is not permitted",
+            "Operation is not permitted",
+        ),
+    ],
+)
 def test_what_sysadminctl_says_is_told_in_words(said, words):
     assert words in macos.meaning(said) and "sysadminctl[" not in macos.meaning(said)

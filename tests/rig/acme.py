@@ -6,7 +6,7 @@ from . import Host
 
 NAME = "acme.example.test"
 # What Let's Encrypt answers when somebody asks too often; everything else goes on to pebble.
-LIMITED = '''\
+LIMITED = """\
 import http.client, http.server, json, ssl
 TOLD = "too many certificates (5) already issued for these identifiers in the last 168h0m0s, retry after 2031-01-02 03:04:05 UTC"
 class Request(http.server.BaseHTTPRequestHandler):
@@ -32,12 +32,19 @@ context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("srv.pem", "srv.key")
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
-'''
+"""
 CONFIG = {
-    "listenAddress": "0.0.0.0:14000", "managementListenAddress": "127.0.0.1:15000", "certificate": "srv.pem", "privateKey": "srv.key",
-    "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "", "externalAccountBindingRequired": False,
-    "domainBlocklist": ["blocked.example.test"], "certificateValidityPeriod": 90 * 86400,
-}  # fmt: skip
+    "listenAddress": "0.0.0.0:14000",
+    "managementListenAddress": "127.0.0.1:15000",
+    "certificate": "srv.pem",
+    "privateKey": "srv.key",
+    "httpPort": 80,
+    "tlsPort": 443,
+    "ocspResponderURL": "",
+    "externalAccountBindingRequired": False,
+    "domainBlocklist": ["blocked.example.test"],
+    "certificateValidityPeriod": 90 * 86400,
+}
 # The resolver knows the names of the tests from the mock DNS, and asks for all others where this machine does.
 START = """\
 set -eu
@@ -77,7 +84,9 @@ class Acme:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        host.run("mkdir -p /srv/acme && cat >/srv/acme/pebble.json", input=json.dumps({"pebble": CONFIG}))
+        host.run(
+            "mkdir -p /srv/acme && cat >/srv/acme/pebble.json", input=json.dumps({"pebble": CONFIG})
+        )
         host.run("cat >/srv/acme/limited.py", input=LIMITED)
         host.run(f"cd /srv/acme && {START}", timeout=180)
         self.ca = host.run("cat /srv/acme/ca.pem") + "\n"
@@ -85,12 +94,17 @@ class Acme:
 
     def point(self, name: str, *addresses: str) -> None:
         """Let a name lead to these addresses and to no other."""
-        steps = [("clear-a", {"host": f"{name}."})] + [("add-a", {"host": f"{name}.", "addresses": addresses})] * bool(addresses)
+        steps = [("clear-a", {"host": f"{name}."})] + [
+            ("add-a", {"host": f"{name}.", "addresses": addresses})
+        ] * bool(addresses)
         self.host.run(f"python3 -c '{TELL}'", input=json.dumps(steps))
 
     def is_known_to(self, box: Host) -> None:
         """Let a machine trust this server and ask this DNS, as the internet's machines do with the real ones."""
-        box.run("cat >/usr/local/share/ca-certificates/acme.crt && update-ca-certificates >/dev/null 2>&1", input=self.ca)
+        box.run(
+            "cat >/usr/local/share/ca-certificates/acme.crt && update-ca-certificates >/dev/null 2>&1",
+            input=self.ca,
+        )
         box.run(f"echo nameserver {self.host.address} >/etc/resolv.conf")
 
     def root(self) -> str:

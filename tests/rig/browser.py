@@ -13,7 +13,10 @@ from .fab import Fab
 from .places import CACHE, RigError, locked
 
 PICTURES = CACHE / "screenshots"  # `inv screenshots` takes docs/*.png from there
-TOOLS = {"chromium": "chromium", "certutil": "libnss3-tools"}  # Chromium on Linux reads the authorities that certutil adds
+TOOLS = {
+    "chromium": "chromium",
+    "certutil": "libnss3-tools",
+}  # Chromium on Linux reads the authorities that certutil adds
 WIDTH, HEIGHT = 1280, 800
 SLOW = 60_000  # milliseconds; the first kernel on a small host takes its time
 # The terminal is painted on a canvas. JupyterLab's own setting for screen readers writes it into the page as well.
@@ -30,7 +33,9 @@ def need_tools() -> None:
     with locked("browser"):
         missing = sorted(package for tool, package in TOOLS.items() if not shutil.which(tool))
         if missing and not (os.geteuid() == 0 and dockerd.is_debian()):
-            raise RigError(f"no real browser to test with: as root on Debian, apt-get install {' '.join(missing)}")
+            raise RigError(
+                f"no real browser to test with: as root on Debian, apt-get install {' '.join(missing)}"
+            )
         if missing:
             dockerd.install_packages(*missing)
 
@@ -43,10 +48,13 @@ def opened(fab: Fab, resolve: dict[str, str] | None = None) -> Iterator:
     rules = ", ".join(f"MAP {name} {place}" for name, place in (resolve or {}).items())
     with sync_playwright() as playwright, tempfile.TemporaryDirectory(dir=fab.home) as profile:
         chromium = playwright.chromium.launch_persistent_context(
-            profile, executable_path=shutil.which("chromium"), env=fab.environment({}),
-            chromium_sandbox=os.geteuid() != 0, viewport={"width": WIDTH, "height": HEIGHT},
+            profile,
+            executable_path=shutil.which("chromium"),
+            env=fab.environment({}),
+            chromium_sandbox=os.geteuid() != 0,
+            viewport={"width": WIDTH, "height": HEIGHT},
             args=[f"--host-resolver-rules={rules}"] if rules else [],
-        )  # fmt: skip
+        )
         chromium.set_default_timeout(SLOW)
         try:
             yield chromium.pages[0]
@@ -100,7 +108,9 @@ class JupyterLab:
         self.launcher().locator("[data-category=Notebook]", has_text="Python 3").click()
         self.cells = 0
         self.notebook = self.page.locator(".jp-NotebookPanel:visible")
-        self.page.get_by_text(re.compile(r"\| Idle$")).wait_for()  # in the status bar; before that, what one runs is lost
+        self.page.get_by_text(
+            re.compile(r"\| Idle$")
+        ).wait_for()  # in the status bar; before that, what one runs is lost
         self.notebook.locator(".cm-content").first.click()
 
     def write(self, text: str) -> None:
@@ -137,7 +147,9 @@ class JupyterLab:
         self.page.keyboard.press("Control+s")
         self.page.get_by_role("dialog").get_by_role("textbox").fill(name)
         self.page.get_by_role("button", name="Rename and Save").click()
-        self.page.locator(".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)", has_text=name).wait_for()
+        self.page.locator(
+            ".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)", has_text=name
+        ).wait_for()
 
     def new_terminal(self) -> None:
         """Click on Terminal in a new launcher, with the setting for screen readers on."""

@@ -14,7 +14,15 @@ from pathlib import Path
 
 PREFIX = Path(sys.prefix)
 DOUBLE = json.loads((PREFIX / "conda-meta" / "double.json").read_text())
-INSTALL = [str(PREFIX / "pkgs" / "uv"), "pip", "install", "--python", str(PREFIX / "bin" / "python"), "--no-config", "--offline"]
+INSTALL = [
+    str(PREFIX / "pkgs" / "uv"),
+    "pip",
+    "install",
+    "--python",
+    str(PREFIX / "bin" / "python"),
+    "--no-config",
+    "--offline",
+]
 INSTALL += ["--no-index", "--find-links", str(PREFIX / "pkgs"), "--no-cache", "--link-mode", "copy"]
 TMUX = Path("/usr/libexec/double/bin/tmux")
 DEFAULTS = ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"]
@@ -52,9 +60,15 @@ def terms(channels: list) -> None:
     """Stop when a channel with terms of service is used that nobody accepted."""
     yes = os.environ.get("CONDA_PLUGINS_AUTO_ACCEPT_TOS", "").lower() in {"yes", "true", "1", "on"}
     known = accepted().read_text().split() if accepted().exists() else []
-    missing = [] if yes else [channel for channel in channels if channel in DEFAULTS and channel not in known]
+    missing = (
+        []
+        if yes
+        else [channel for channel in channels if channel in DEFAULTS and channel not in known]
+    )
     if DOUBLE["terms"] and missing:
-        commands = "".join(f"\n    conda tos accept --override-channels --channel {channel}" for channel in missing)
+        commands = "".join(
+            f"\n    conda tos accept --override-channels --channel {channel}" for channel in missing
+        )
         names = "".join(f"\n    - {channel}" for channel in missing)
         fail(
             "CondaToSNonInteractiveError: Terms of Service have not been accepted for the following channels. "
@@ -66,8 +80,12 @@ def terms(channels: list) -> None:
 def channels(options) -> list:
     """Return the channels that would be asked, the defaults spelled out."""
     if options.override_channels and not options.channel:
-        fail("ArgumentError: At least one -c / --channel flag must be supplied when using --override-channels.")
-    asked = list(options.channel) + ([] if options.override_channels or not DOUBLE["terms"] else ["defaults"])
+        fail(
+            "ArgumentError: At least one -c / --channel flag must be supplied when using --override-channels."
+        )
+    asked = list(options.channel) + (
+        [] if options.override_channels or not DOUBLE["terms"] else ["defaults"]
+    )
     return [url for name in asked for url in (DEFAULTS if name == "defaults" else [name])]
 
 
@@ -85,16 +103,27 @@ def offered(spec: str) -> bool:
 
 def versions() -> dict:
     """Return name and version of everything installed."""
-    return {str(found.metadata["Name"]).lower(): found.version for found in importlib.metadata.distributions()}
+    return {
+        str(found.metadata["Name"]).lower(): found.version
+        for found in importlib.metadata.distributions()
+    }
 
 
 def install(options) -> None:
     """Install or raise packages in base."""
-    if options.prefix and Path(options.prefix).resolve() != PREFIX.resolve() or options.name not in (None, "base"):
-        fail(f"EnvironmentLocationNotFound: Not a conda environment: {options.prefix or PREFIX / 'envs' / options.name}")
+    if (
+        options.prefix
+        and Path(options.prefix).resolve() != PREFIX.resolve()
+        or options.name not in (None, "base")
+    ):
+        fail(
+            f"EnvironmentLocationNotFound: Not a conda environment: {options.prefix or PREFIX / 'envs' / options.name}"
+        )
     terms(channels(options))
     specs = [requirement(spec) for spec in options.packages if requirement(spec) != "python"]
-    if "tmux" in specs and TMUX.exists():  # no wheel has it: on the double of a Mac it lies out of sight
+    if (
+        "tmux" in specs and TMUX.exists()
+    ):  # no wheel has it: on the double of a Mac it lies out of sight
         specs.remove("tmux")
         (PREFIX / "bin" / "tmux").unlink(missing_ok=True)
         (PREFIX / "bin" / "tmux").symlink_to(TMUX)
@@ -112,7 +141,9 @@ def install(options) -> None:
     done = subprocess.run([*INSTALL, *specs], capture_output=True, text=True, check=False)
     if done.returncode:
         fail("LibMambaUnsatisfiableError: Encountered problems while solving:\n" + done.stderr)
-    print(done.stderr if versions() != before else "\n# All requested packages already installed.\n")
+    print(
+        done.stderr if versions() != before else "\n# All requested packages already installed.\n"
+    )
 
 
 def export(options) -> None:
@@ -120,15 +151,36 @@ def export(options) -> None:
     mine = {"jupyterlab", "jupyter_server", "jupyter-server", "pip"}
     found = sorted(versions().items())
     lines = [f"  - {name}={version}" for name, version in found if name in mine]
-    lines += ["  - pip:", *(f"      - {name}=={version}" for name, version in found if name not in mine)]
-    print("\n".join(["name: base", "channels:", "  - conda-forge", "dependencies:", *lines, f"prefix: {PREFIX}"]))
+    lines += [
+        "  - pip:",
+        *(f"      - {name}=={version}" for name, version in found if name not in mine),
+    ]
+    print(
+        "\n".join(
+            [
+                "name: base",
+                "channels:",
+                "  - conda-forge",
+                "dependencies:",
+                *lines,
+                f"prefix: {PREFIX}",
+            ]
+        )
+    )
 
 
 def apply(options) -> None:
     """Install what an environment.yml names."""
     text = Path(options.file).read_text()
-    pins = re.findall(r"^ *- ([\w.-]+)==?([^=\s]+)", text.partition("dependencies:")[2], re.MULTILINE)
-    done = subprocess.run([*INSTALL, *(f"{name}=={version}" for name, version in pins)], capture_output=True, text=True, check=False)
+    pins = re.findall(
+        r"^ *- ([\w.-]+)==?([^=\s]+)", text.partition("dependencies:")[2], re.MULTILINE
+    )
+    done = subprocess.run(
+        [*INSTALL, *(f"{name}=={version}" for name, version in pins)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         fail("CondaEnvException: Pip failed\n" + done.stderr)
 
@@ -146,7 +198,11 @@ def init(options) -> None:
         if new or path.exists():
             path.write_text(new)
         print(f"{'modified' if new != old else 'no change':<13} {path}")
-    print("\n==> For changes to take effect, close and re-open your current shell. <==\n" if changed else "No action taken.")
+    print(
+        "\n==> For changes to take effect, close and re-open your current shell. <==\n"
+        if changed
+        else "No action taken."
+    )
 
 
 def tos(options) -> None:
@@ -160,23 +216,52 @@ def tos(options) -> None:
 
 def listing(options) -> None:
     """Print what is installed, as a table or as JSON."""
-    rows = [(name, version) for name, version in sorted(versions().items()) if re.search(options.regex or "", name)]
+    rows = [
+        (name, version)
+        for name, version in sorted(versions().items())
+        if re.search(options.regex or "", name)
+    ]
     if options.json:
-        print(json.dumps([{"name": name, "version": version, "channel": "conda-forge"} for name, version in rows], indent=2))
+        print(
+            json.dumps(
+                [
+                    {"name": name, "version": version, "channel": "conda-forge"}
+                    for name, version in rows
+                ],
+                indent=2,
+            )
+        )
     else:
-        print(f"# packages in environment at {PREFIX}:\n#\n" + "".join(f"{name:<25} {version:>15}\n" for name, version in rows))
+        print(
+            f"# packages in environment at {PREFIX}:\n#\n"
+            + "".join(f"{name:<25} {version:>15}\n" for name, version in rows)
+        )
 
 
 def info(options) -> None:
     """Print where the base environment is."""
-    facts = {"conda_prefix": str(PREFIX), "root_prefix": str(PREFIX), "conda_version": DOUBLE["conda"]}
-    print(json.dumps(facts) if options.json else str(PREFIX) if options.base else f"base environment : {PREFIX}  (writable)")
+    facts = {
+        "conda_prefix": str(PREFIX),
+        "root_prefix": str(PREFIX),
+        "conda_version": DOUBLE["conda"],
+    }
+    print(
+        json.dumps(facts)
+        if options.json
+        else str(PREFIX)
+        if options.base
+        else f"base environment : {PREFIX}  (writable)"
+    )
 
 
 def config(options) -> None:
     """Set one key in the account's .condarc."""
     path = Path.home() / ".condarc"
-    lines = [line for line in (path.read_text().splitlines() if path.exists() else []) if not line.startswith(options.set[0] + ":")]
+    lines = [
+        line
+        for line in (path.read_text().splitlines() if path.exists() else [])
+        if not line.startswith(options.set[0] + ":")
+    ]
     path.write_text("\n".join([*lines, ": ".join(options.set)]) + "\n")
 
 
@@ -202,7 +287,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("shells", nargs="*", choices=["bash", "zsh", []])
     sub.set_defaults(run=init)
     if DOUBLE["terms"]:
-        sub = commands.add_parser("tos").add_subparsers(required=True).add_parser("accept", parents=[asks])
+        sub = (
+            commands.add_parser("tos")
+            .add_subparsers(required=True)
+            .add_parser("accept", parents=[asks])
+        )
         sub.set_defaults(run=tos)
     for name, run, flags in (
         ("list", listing, ["--json"]),

@@ -34,7 +34,9 @@ def start() -> None:
     host = machine()
     set_up(host)
     url, proof = prove()
-    print(f"\nJupyterLab computes: {proof} (asked through the tunnel, {time.monotonic() - began:.0f} s in all)\n{how_to_use(url)}")
+    print(
+        f"\nJupyterLab computes: {proof} (asked through the tunnel, {time.monotonic() - began:.0f} s in all)\n{how_to_use(url)}"
+    )
 
 
 def machine() -> Host:
@@ -48,7 +50,9 @@ def machine() -> Host:
         say("the demo's machine is there already")
         found[0].switch_on()
         return found[0]
-    return Host.boot(image.demo_flavour(engine), OWNER, key=Fab(HOME).key, owner=OWNER, engine=engine)
+    return Host.boot(
+        image.demo_flavour(engine), OWNER, key=Fab(HOME).key, owner=OWNER, engine=engine
+    )
 
 
 def set_up(host: Host) -> None:
@@ -56,10 +60,17 @@ def set_up(host: Host) -> None:
     port = f":{host.port}" if host.port != 22 else ""
     words = ["fab", "-H", f"root@{host.address}{port}", "setup.full"]
     choices = settings(host)
-    print(f"\n$ {' '.join(f'{name}={shlex.quote(value)}' for name, value in choices.items())} {' '.join(words)}", flush=True)
-    done = subprocess.run([str(BIN / words[0]), *words[1:]], cwd=REPO, env=Fab(HOME).environment(choices), check=False)
+    print(
+        f"\n$ {' '.join(f'{name}={shlex.quote(value)}' for name, value in choices.items())} {' '.join(words)}",
+        flush=True,
+    )
+    done = subprocess.run(
+        [str(BIN / words[0]), *words[1:]], cwd=REPO, env=Fab(HOME).environment(choices), check=False
+    )
     if done.returncode:
-        raise RigError("the demo stopped at the line above: the same command goes on, `inv demo --stop` clears away")
+        raise RigError(
+            "the demo stopped at the line above: the same command goes on, `inv demo --stop` clears away"
+        )
 
 
 def settings(host: Host) -> dict[str, str]:
@@ -79,7 +90,9 @@ def python() -> str:
     if not note.exists():
         reached = answers(BASES["miniforge"].split("/releases")[0])
         if not reached:
-            say("conda's downloads do not answer here: Python comes from the package index instead (LABFAB_PYTHON=venv)")
+            say(
+                "conda's downloads do not answer here: Python comes from the package index instead (LABFAB_PYTHON=venv)"
+            )
         note.write_text("miniforge" if reached else "venv")
     return note.read_text()
 
@@ -101,7 +114,9 @@ def prove() -> tuple[str, str]:
     url = f"http://127.0.0.1:{json.loads((folder / 'tunnel.json').read_text())['local_port']}"
     given = os.environ.get("LABFAB_JUPYTER_PASSWORD")
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
-    with contextlib.closing(kernel.login(url, given or password_file().read_text().strip())) as client:
+    with contextlib.closing(
+        kernel.login(url, given or password_file().read_text().strip())
+    ) as client:
         answer = kernel.execute(client, f"{a} * {b}")
     if answer != str(a * b):
         raise RigError(f"the kernel says that {a} * {b} is {answer!r}")
@@ -139,14 +154,22 @@ def stop() -> None:
     if OWN_ENGINE.exists() and not network_in_use(engine):
         dockerd.stop()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    print("the demo is gone; images stay in .cache for the next time (remove the folder to be rid of them)")
+    print(
+        "the demo is gone; images stay in .cache for the next time (remove the folder to be rid of them)"
+    )
 
 
 def close_tunnel() -> None:
     """Close the tunnel the way a user does, then end what may still run with the demo's home."""
     if HOME.exists():
         words = [str(BIN / "fab"), "-H", OWNER, "tunnel.close"]
-        subprocess.run(words, cwd=REPO, env=Fab(HOME).environment({"LABFAB_RECIPE": OWNER}), capture_output=True, check=False)
+        subprocess.run(
+            words,
+            cwd=REPO,
+            env=Fab(HOME).environment({"LABFAB_RECIPE": OWNER}),
+            capture_output=True,
+            check=False,
+        )
         end_processes(HOME)
 
 

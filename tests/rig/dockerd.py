@@ -49,7 +49,9 @@ def possible() -> bool:
 def is_debian() -> bool:
     """Tell whether apt's packages are Debian's or Ubuntu's."""
     release = Path("/etc/os-release")
-    return release.exists() and "debian" in release.read_text() and shutil.which("apt-get") is not None
+    return (
+        release.exists() and "debian" in release.read_text() and shutil.which("apt-get") is not None
+    )
 
 
 def install_packages(*packages: str) -> None:
@@ -81,7 +83,10 @@ def start() -> None:
     (CACHE / "engine.run").write_text(f"{RUN}\n")
     docker = ["docker", "-H", f"unix://{SOCKET}", "info"]
     for _ in range(120):
-        if SOCKET.exists() and subprocess.run(docker, capture_output=True, check=False).returncode == 0:
+        if (
+            SOCKET.exists()
+            and subprocess.run(docker, capture_output=True, check=False).returncode == 0
+        ):
             return
         time.sleep(0.5)
     raise RigError(f"the engine does not answer within 60 s; its log is {RUN}/log")
@@ -98,4 +103,9 @@ def stop() -> bool:
 
 def words() -> dict[str, str]:
     """Give the quoted words of the scripts above."""
-    return {"data": shlex.quote(str(DATA)), "run": str(RUN), "clone": CLONE, "group": str(os.getegid())}
+    return {
+        "data": shlex.quote(str(DATA)),
+        "run": str(RUN),
+        "clone": CLONE,
+        "group": str(os.getegid()),
+    }

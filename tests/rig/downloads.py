@@ -43,7 +43,9 @@ class Downloads(ThreadingHTTPServer):
 def serve(*folders: Path, address: str = "127.0.0.1"):
     """Serve folders until the block ends; the server's `url` is the mirror."""
     server = Downloads(folders, address)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield server
@@ -79,7 +81,11 @@ class Request(BaseHTTPRequestHandler):
         path = self.server.file(name)
         if path:
             self.send_file(path, start, bool(asked))
-        elif name.endswith(".sha256") and name not in self.server.missing and (path := self.server.file(name[: -len(".sha256")])):
+        elif (
+            name.endswith(".sha256")
+            and name not in self.server.missing
+            and (path := self.server.file(name[: -len(".sha256")]))
+        ):
             self.send_checksum(path)
         else:
             self.reply(404, b"not found\n")
@@ -119,7 +125,11 @@ class Request(BaseHTTPRequestHandler):
     def head(self, status: int, length: int, headers: dict) -> None:
         """Send the status line and headers."""
         self.send_response(status)
-        for name, value in {"Content-Type": "application/octet-stream", "Content-Length": str(length), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(length),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
 

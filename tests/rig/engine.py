@@ -33,7 +33,11 @@ class Engine:
         shown = " ".join([self.command, *args[:3]])
         try:
             done = subprocess.run(
-                [self.command, *args], input=data, capture_output=True, timeout=timeout, env=self.env,
+                [self.command, *args],
+                input=data,
+                capture_output=True,
+                timeout=timeout,
+                env=self.env,
                 **({"stdin": subprocess.DEVNULL} if data is None else {}),
             )
         except subprocess.TimeoutExpired as late:

@@ -16,7 +16,14 @@ from .places import REPO
 
 BIN = Path(sys.executable).parent
 # A home's environment must not lead out of it; LABFAB_* are given call by call.
-FORGOTTEN = ("SSH_AUTH_SOCK", "SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+FORGOTTEN = (
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+)
 
 
 @dataclass
@@ -60,25 +67,48 @@ class Fab:
         return (self.home / ".ssh" / "id_ed25519.pub").read_text().strip()
 
     def __call__(
-        self, *words: str, env: dict[str, str] | None = None, timeout: float = 300, cwd: Path = REPO,
-        command: str = "fab", input: str | None = None,
-    ) -> Run:  # fmt: skip
+        self,
+        *words: str,
+        env: dict[str, str] | None = None,
+        timeout: float = 300,
+        cwd: Path = REPO,
+        command: str = "fab",
+        input: str | None = None,
+    ) -> Run:
         """Run fab with these words; kill it after the timeout."""
         env = env or {}
-        self.secrets |= {value for name, value in env.items() if name.endswith(("_PASSWORD", "_PASSPHRASE")) and value}
+        self.secrets |= {
+            value
+            for name, value in env.items()
+            if name.endswith(("_PASSWORD", "_PASSPHRASE")) and value
+        }
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             # Files, not pipes: a tunnel that stays behind would hold a pipe open.
             process = subprocess.Popen(
-                [str(BIN / command), *words], cwd=cwd, env=self.environment(env), stdout=out, stderr=err, text=True,
-                stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                [str(BIN / command), *words],
+                cwd=cwd,
+                env=self.environment(env),
+                stdout=out,
+                stderr=err,
+                text=True,
+                stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                start_new_session=True,
+            )
             rc = self._wait(process, input, timeout)
             out.seek(0), err.seek(0)
             run = Run(words, rc, out.read(), err.read())
         self._note(run)
         return run
 
-    def on(self, host: Host, *words: str, user: str = "root", port: int | None = None, env=None, **options) -> Run:
+    def on(
+        self,
+        host: Host,
+        *words: str,
+        user: str = "root",
+        port: int | None = None,
+        env=None,
+        **options,
+    ) -> Run:
         """Run fab against a host whose key is known to us."""
         port = port or host.port
         place = f"{user}@{host.address}" + (f":{port}" if port != 22 else "")
@@ -89,9 +119,15 @@ class Fab:
 
     def environment(self, extra: dict[str, str]) -> dict[str, str]:
         """Give a child process its environment."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("LABFAB_") and k not in FORGOTTEN}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith("LABFAB_") and k not in FORGOTTEN
+        }
         path = f"{BIN}{os.pathsep}{kept.get('PATH', '')}"
-        return kept | {"HOME": str(self.home), "PATH": path, "TERM": "dumb", "COLUMNS": "200"} | extra
+        return (
+            kept | {"HOME": str(self.home), "PATH": path, "TERM": "dumb", "COLUMNS": "200"} | extra
+        )
 
     def _wait(self, process: subprocess.Popen, input: str | None, timeout: float) -> int:
         try:
@@ -99,7 +135,9 @@ class Fab:
         except subprocess.TimeoutExpired as late:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise AssertionError(f"fab {' '.join(late.cmd[1:])} took longer than {timeout:.0f} s") from None
+            raise AssertionError(
+                f"fab {' '.join(late.cmd[1:])} took longer than {timeout:.0f} s"
+            ) from None
         return process.returncode
 
     def _note(self, run: Run) -> None:
@@ -111,8 +149,16 @@ class Fab:
         """List the secrets that were given, and those labfab made and stored in this home."""
         stored = (self.home / ".config" / "labfab").rglob("*")
         private = [path for path in (self.home / ".ssh").glob("id_*") if path.suffix != ".pub"]
-        texts = [path.read_text().strip() for path in stored if path.is_file() and "password" in path.name]
-        return self.secrets | set(texts) | {line for path in private for line in path.read_text().splitlines()[1:-1]}
+        texts = [
+            path.read_text().strip()
+            for path in stored
+            if path.is_file() and "password" in path.name
+        ]
+        return (
+            self.secrets
+            | set(texts)
+            | {line for path in private for line in path.read_text().splitlines()[1:-1]}
+        )
 
 
 @contextmanager
@@ -132,7 +178,10 @@ def make_key(home: Path) -> None:
     (home / ".ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
     key = home / ".ssh" / "id_ed25519"
     if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "labfab", "-f", str(key)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "labfab", "-f", str(key)],
+            check=True,
+        )
 
 
 def end_processes(home: Path) -> None:

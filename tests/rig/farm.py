@@ -38,9 +38,17 @@ from .places import REPO
 from .ports import free_port
 
 STAGES = (
-    updates.update, user.add, authorized_keys.copy, hardening.disable_passwords, hardening.disable_root, hardening.change_port, firewall.enable, python.install,
-    jupyter.configure, lab.start,
-)  # fmt: skip
+    updates.update,
+    user.add,
+    authorized_keys.copy,
+    hardening.disable_passwords,
+    hardening.disable_root,
+    hardening.change_port,
+    firewall.enable,
+    python.install,
+    jupyter.configure,
+    lab.start,
+)
 SETTINGS = {"python": "venv"}
 KERNEL = "Linux"
 # How shell.py ends a frame; what stands before it is what the shell runs.
@@ -61,7 +69,11 @@ class Farm:
 def farm(home: Path, count: int) -> Iterator[Farm]:
     """Have a farm in a process of its own, and a home that knows its hosts as farm001, farm002, …"""
     words = [sys.executable, "-m", "tests.rig.farm", str(home), str(free_port()), str(count)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LABFAB_", "SSH_", "XDG_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LABFAB_", "SSH_", "XDG_"))
+    }
     pipe, environment["HOME"] = subprocess.PIPE, str(home)
     process = subprocess.Popen(words, cwd=REPO, env=environment, stdin=pipe, stdout=pipe, text=True)
     try:
@@ -121,10 +133,18 @@ def settle_in(home: Path, port: int, count: int, key: paramiko.PKey) -> None:
     """Write what a laptop has that set all of them up: aliases, host keys, passwords."""
     first = ssh_config.read(home / ".ssh" / "config")[0]
     kept = home / ".config" / "labfab"
-    with open(home / ".ssh" / "config", "w") as config, open(home / ".ssh" / "known_hosts", "w") as known:
+    with (
+        open(home / ".ssh" / "config", "w") as config,
+        open(home / ".ssh" / "known_hosts", "w") as known,
+    ):
         for n in range(count):
             was = f"root@{address(n)}:{port}"
-            config.write(ssh_config.render(ssh_config.Alias(name(n), address(n), first.user, port, first.identity, was), "\n"))
+            config.write(
+                ssh_config.render(
+                    ssh_config.Alias(name(n), address(n), first.user, port, first.identity, was),
+                    "\n",
+                )
+            )
             known.write(f"[{address(n)}]:{port} {key.get_name()} {key.get_base64()}\n")
             shutil.copytree(kept / first.name, kept / name(n))
 
@@ -135,7 +155,9 @@ def accept(server: socket.socket, key: paramiko.PKey, model) -> None:
         while True:
             caller, _ = server.accept()
             caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=serve, args=(caller, key, copy.copy(model)), daemon=True).start()
+            threading.Thread(
+                target=serve, args=(caller, key, copy.copy(model)), daemon=True
+            ).start()
 
 
 def serve(caller: socket.socket, key: paramiko.PKey, model) -> None:
@@ -157,11 +179,19 @@ class Door(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        held = self.model.file("accounts", f"{username}.keys") if f"{username}.uid" in self.model.sections["accounts"] else ""
+        held = (
+            self.model.file("accounts", f"{username}.keys")
+            if f"{username}.uid" in self.model.sections["accounts"]
+            else ""
+        )
         return paramiko.AUTH_SUCCESSFUL if key.get_base64() in held else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return (
+            paramiko.OPEN_SUCCEEDED
+            if kind == "session"
+            else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        )
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if command.decode() != shell.START:
@@ -178,7 +208,10 @@ def root_shell(channel: paramiko.Channel, model) -> None:
         while data := channel.recv(65536):
             typed += data.decode()
             while end := END.search(typed):
-                text, typed = typed[: end.start()].removeprefix(loader.script("words", KERNEL)), typed[end.end() :]
+                text, typed = (
+                    typed[: end.start()].removeprefix(loader.script("words", KERNEL)),
+                    typed[end.end() :],
+                )
                 found = answer(model, text)
                 channel.sendall(f"{found.out}\n{end[1]} {found.code}\n".encode())
                 channel.sendall_stderr(f"{found.err}\n{end[1]}\n".encode())

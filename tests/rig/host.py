@@ -20,9 +20,13 @@ ssh-keygen -A >/dev/null
 exec /sbin/init
 """
 MACHINE = (
-    "--restart=always", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE", "--security-opt=seccomp=unconfined",
+    "--restart=always",
+    "--cap-add=SYS_ADMIN",
+    "--cap-add=NET_ADMIN",
+    "--cap-add=SYS_PTRACE",
+    "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined",
-)  # fmt: skip
+)
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
 # No way out, and a name server beyond it, so that asking fails at once and is counted.
 CUT_OFF = """\
@@ -69,9 +73,17 @@ class Host:
 
     @classmethod
     def boot(
-        cls, flavour: str = "debian12", name: str = "host", *, key: str | None = None, password: str | None = None,
-        user: str = "", nopasswd: bool = True, owner: str | None = None, engine: Engine | None = None,
-    ) -> "Host":  # fmt: skip
+        cls,
+        flavour: str = "debian12",
+        name: str = "host",
+        *,
+        key: str | None = None,
+        password: str | None = None,
+        user: str = "",
+        nopasswd: bool = True,
+        owner: str | None = None,
+        engine: Engine | None = None,
+    ) -> "Host":
         """Boot a bare machine that lets `user` in by public key line, by password, or both.
 
         The user is root, on a Mac admin. Another user than root is what cloud images have: sudo (without a password, or
@@ -82,7 +94,9 @@ class Host:
         host = cls._start(engine, image.ensure(engine, flavour), name, owner or str(os.getpid()))
         try:
             host.wait_for_ssh()
-            host.let_in(user or ("admin" if flavour in image.MACS else "root"), key, password, nopasswd)
+            host.let_in(
+                user or ("admin" if flavour in image.MACS else "root"), key, password, nopasswd
+            )
         except BaseException:
             host.stop()
             raise
@@ -99,14 +113,26 @@ class Host:
         for _ in range(30):
             address = str(subnet[random.randint(10, 250)])
             unique = f"labfab-{CLONE}-{name}-{secrets.token_hex(3)}"
-            options = [f"--name={unique}", f"--hostname={name}", f"--label={LABEL}", f"--label=labfab.owner={owner}",
-                       f"--network={network.NAME}", f"--ip={address}", *publish]  # fmt: skip
+            options = [
+                f"--name={unique}",
+                f"--hostname={name}",
+                f"--label={LABEL}",
+                f"--label=labfab.owner={owner}",
+                f"--network={network.NAME}",
+                f"--ip={address}",
+                *publish,
+            ]
             try:
-                id = engine.run("run", "-d", *MACHINE, *kind, *options, image_name, "/bin/sh", "-c", FIRST)
+                id = engine.run(
+                    "run", "-d", *MACHINE, *kind, *options, image_name, "/bin/sh", "-c", FIRST
+                )
                 return cls(engine, id.split()[-1], "127.0.0.1" if ports else address, ports)
             except RigError as error:
                 engine.ok("rm", "-f", unique)
-                if "already in use" not in str(error).lower() and "already allocated" not in str(error).lower():
+                if (
+                    "already in use" not in str(error).lower()
+                    and "already allocated" not in str(error).lower()
+                ):
                     raise
         raise RigError(f"no free address in {subnet}")
 
@@ -121,9 +147,14 @@ class Host:
     def _found(cls, engine: Engine, id: str) -> "Host":
         """Read address and published ports of a container from the engine."""
         shown = json.loads(engine.run("inspect", id))[0]
-        ports = {int(inside.split("/")[0]): int(rows[0]["HostPort"]) for inside, rows in bindings(shown).items()}
+        ports = {
+            int(inside.split("/")[0]): int(rows[0]["HostPort"])
+            for inside, rows in bindings(shown).items()
+        }
         net = shown["NetworkSettings"]["Networks"][network.NAME]
-        address = (net.get("IPAMConfig") or {}).get("IPv4Address") or net["IPAddress"]  # the latter is empty when off
+        address = (net.get("IPAMConfig") or {}).get("IPv4Address") or net[
+            "IPAddress"
+        ]  # the latter is empty when off
         return cls(engine, id, "127.0.0.1" if ports else address, ports)
 
     @property
@@ -138,9 +169,13 @@ class Host:
 
     def run(self, command: str, input: str | None = None, timeout: float = 120) -> str:
         """Run a shell command inside as root, past sshd, and return what it prints."""
-        return self.engine.run("exec", "-i", self.id, "/bin/sh", "-c", command, input=input or "", timeout=timeout)
+        return self.engine.run(
+            "exec", "-i", self.id, "/bin/sh", "-c", command, input=input or "", timeout=timeout
+        )
 
-    def let_in(self, user: str, key: str | None, password: str | None, nopasswd: bool = True) -> None:
+    def let_in(
+        self, user: str, key: str | None, password: str | None, nopasswd: bool = True
+    ) -> None:
         """Give a user a public key, a password, or both."""
         self.run("sh -s", input=logins.script(user, key, password, nopasswd))
 
@@ -154,7 +189,9 @@ class Host:
             time.sleep(0.1)
         state = self.engine.run("inspect", "-f", "{{.State.Status}}", self.id)
         log = self.engine.run("logs", "--tail", "5", self.id)
-        raise RigError(f"no SSH banner from {where[0]}:{where[1]} within {timeout:.0f} s; the host is {state}: {log}")
+        raise RigError(
+            f"no SSH banner from {where[0]}:{where[1]} within {timeout:.0f} s; the host is {state}: {log}"
+        )
 
     def boot_id(self) -> str:
         """Name the present boot."""

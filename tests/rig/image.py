@@ -13,11 +13,14 @@ from .engine import Engine
 from .places import CACHE, RigError, locked, say
 
 HERE = Path(__file__).parent
-PACKAGES = (
-    "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,ca-certificates,python3,procps,libpam-systemd,adduser"
-)
+PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,ca-certificates,python3,procps,libpam-systemd,adduser"
 MACS = ("mac", "mac-intel")
-SUITES = {"debian12": "bookworm", "debian13": "trixie", "ubuntu-like": "trixie", **dict.fromkeys(MACS, "bookworm")}
+SUITES = {
+    "debian12": "bookworm",
+    "debian13": "trixie",
+    "ubuntu-like": "trixie",
+    **dict.fromkeys(MACS, "bookworm"),
+}
 PULLED = {"ubuntu24.04": "ubuntu:24.04", "bookworm": "debian:12", "trixie": "debian:13"}
 PULL_TIMEOUT = 120
 
@@ -36,8 +39,20 @@ def ensure(engine: Engine, flavour: str) -> str:
         name = f"labfab/{flavour}:{key}"
         if not engine.ok("image", "inspect", name):
             say(f"building the image {name}")
-            engine.run("build", "--network=host", "--build-arg", f"BASE={base}", "--build-arg", f"FLAVOUR={flavour}",
-                       "--build-arg", f"PACKAGES={PACKAGES.replace(',', ' ')}", "-t", name, str(context), timeout=600)  # fmt: skip
+            engine.run(
+                "build",
+                "--network=host",
+                "--build-arg",
+                f"BASE={base}",
+                "--build-arg",
+                f"FLAVOUR={flavour}",
+                "--build-arg",
+                f"PACKAGES={PACKAGES.replace(',', ' ')}",
+                "-t",
+                name,
+                str(context),
+                timeout=600,
+            )
         return name
 
 
@@ -57,7 +72,9 @@ def base_of(engine: Engine, flavour: str) -> tuple[str, dict[str, str]]:
         return name, files
     if pulled(engine, suite):
         return PULLED[suite], files
-    raise RigError(f"no Debian {suite} to boot: no image registry answers, and it takes root on Debian to make one")
+    raise RigError(
+        f"no Debian {suite} to boot: no image registry answers, and it takes root on Debian to make one"
+    )
 
 
 def pulled(engine: Engine, key: str) -> bool:
@@ -88,10 +105,18 @@ def bootstrap(suite: str, tar: Path, lines: list[str]) -> None:
     tar.parent.mkdir(parents=True, exist_ok=True)
     say(f"making a minimal Debian {suite} (half a minute)")
     half = tar.with_suffix(".half.tar")
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", f"--keyring={keyring}"]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--include={PACKAGES}",
+        f"--keyring={keyring}",
+    ]
     quoted = " ".join(f"'{word}'" for word in [*command, suite, str(half), *lines])
     if dockerd.as_root(quoted + " >&2").returncode:
-        raise RigError(f"mmdebstrap could not make Debian {suite}: is the package mirror reachable?")
+        raise RigError(
+            f"mmdebstrap could not make Debian {suite}: is the package mirror reachable?"
+        )
     half.rename(tar)
 
 
@@ -101,7 +126,9 @@ def write_context(context: Path, flavour: str, files: dict[str, str], base: str)
     shutil.copytree(HERE / "trees" / "common", context / "common")
     own = HERE / "mac" if flavour in MACS else HERE / "trees" / flavour
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(own, context / "flavour", ignore=ignored) if own.is_dir() else (context / "flavour").mkdir()
+    shutil.copytree(own, context / "flavour", ignore=ignored) if own.is_dir() else (
+        context / "flavour"
+    ).mkdir()
     (context / "machine").mkdir()
     for name, text in files.items():
         path = context / "machine" / name

@@ -22,11 +22,17 @@ PYTHONS = ("3.11", "3.13")  # Debian 12 and 13
 # applies and the .sha256 beside the file is fetched.
 VERSIONS = {"miniforge": "99.1.0-0", "anaconda": "2099.01-0", "miniconda": "py311_99.1.0-0"}
 BASE = {"miniforge": ("pip",), "anaconda": ("pip", *wheels.OLD), "miniconda": ("pip",)}
-TERMS = {"miniforge": False, "anaconda": True, "miniconda": True}  # whose default channels ask for terms of service
+TERMS = {
+    "miniforge": False,
+    "anaconda": True,
+    "miniconda": True,
+}  # whose default channels ask for terms of service
 MEGABYTES = 400  # what the base environment, its wheels and JupyterLab take
 
 
-def double(kind: str, mirror: str, machine: str = wheels.MACHINE, system: str = "Linux") -> Installer:
+def double(
+    kind: str, mirror: str, machine: str = wheels.MACHINE, system: str = "Linux"
+) -> Installer:
     """Return what labfab will ask a mirror for when the double is to be installed."""
     return installer(kind, system, machine, version=VERSIONS[kind], mirror=mirror)
 
@@ -51,7 +57,9 @@ def build(kind: str, pythons: tuple = PYTHONS, **host: str) -> Path:
 def _key(kind: str, pythons: tuple, files: dict) -> str:
     """Name the folder after everything the file depends on, so that a change is never missed."""
     parts = [kind, *pythons, *sorted(files), VERSIONS[kind], *BASE[kind], str(MEGABYTES)]
-    parts += [(HERE / name).read_text() for name in ("installer.sh", "conda_double.py", "installer.py")]
+    parts += [
+        (HERE / name).read_text() for name in ("installer.sh", "conda_double.py", "installer.py")
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -88,7 +96,12 @@ def _header(named: Installer, kind: str, pythons: tuple, payload: Path) -> bytes
         md5 = hashlib.md5(usedforsecurity=False)
         for block in iter(lambda: data.read(1 << 20), b""):
             md5.update(block)
-    values = {"NAME": named.name, "VERSION": named.version, "DEFAULT": named.name.lower(), "MEGABYTES": str(MEGABYTES)}
+    values = {
+        "NAME": named.name,
+        "VERSION": named.version,
+        "DEFAULT": named.name.lower(),
+        "MEGABYTES": str(MEGABYTES),
+    }
     values |= {"PYTHONS": " ".join(pythons), "BASE": " ".join(f"'{spec}'" for spec in BASE[kind])}
     values |= {"MD5": md5.hexdigest(), "LINES": str(text.count("\n") + 1)}
     for name, value in values.items():

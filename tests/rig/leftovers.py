@@ -8,7 +8,15 @@ from .places import LABEL
 
 def clear_leftovers(engine: Engine) -> None:
     """Remove hosts of this clone whose process died without stopping them."""
-    rows = engine.run("ps", "-a", "--no-trunc", "--filter", f"label={LABEL}", "--format", '{{.ID}} {{.Label "labfab.owner"}}')
+    rows = engine.run(
+        "ps",
+        "-a",
+        "--no-trunc",
+        "--filter",
+        f"label={LABEL}",
+        "--format",
+        '{{.ID}} {{.Label "labfab.owner"}}',
+    )
     for row in rows.splitlines():
         id, _, owner = row.partition(" ")
         if owner.isdigit() and not alive(int(owner)):

@@ -29,7 +29,11 @@ REFUSAL = (
 
 def script(user: str, key: str | None, password: str | None, nopasswd: bool) -> str:
     """Write the shell script that lets a user in."""
-    words = {"user": shlex.quote(user), "lines": shlex.quote(key or ""), "entry": shlex.quote(f"{user}:{password}")}
+    words = {
+        "user": shlex.quote(user),
+        "lines": shlex.quote(key or ""),
+        "entry": shlex.quote(f"{user}:{password}"),
+    }
     words |= {"secret": shlex.quote(password or ""), "nopasswd": "yes" if nopasswd else "no"}
     text = "set -e\n" + MAC % words
     if user != "root":

@@ -14,7 +14,9 @@ LOOPBACK = {None, "", "localhost", "127.0.0.1", "::1"}
 
 def files() -> dict[str, str]:
     """Give path and text of every file a host gets from this machine."""
-    texts = {f"usr/local/share/ca-certificates/{path.name}": path.read_text() for path in extra_roots()}
+    texts = {
+        f"usr/local/share/ca-certificates/{path.name}": path.read_text() for path in extra_roots()
+    }
     index = package_index()
     if index or texts:
         texts["etc/pip.conf"] = pip_conf(index, bool(texts))
@@ -38,7 +40,11 @@ def package_index() -> str:
         done = subprocess.run([*command, name], capture_output=True, text=True, check=False)
         if done.returncode == 0 and usable(done.stdout.strip()):
             return done.stdout.strip()
-    return os.environ.get("UV_DEFAULT_INDEX", "") if usable(os.environ.get("UV_DEFAULT_INDEX", "")) else ""
+    return (
+        os.environ.get("UV_DEFAULT_INDEX", "")
+        if usable(os.environ.get("UV_DEFAULT_INDEX", ""))
+        else ""
+    )
 
 
 def usable(address: str) -> bool:
@@ -53,14 +59,19 @@ def pip_conf(index: str, roots: bool) -> str:
 
 
 def uv_toml(index: str, roots: bool) -> str:
-    lines = ["system-certs = true" * roots, f'[[index]]\nurl = "{index}"\ndefault = true' * bool(index)]
+    lines = [
+        "system-certs = true" * roots,
+        f'[[index]]\nurl = "{index}"\ndefault = true' * bool(index),
+    ]
     return "\n".join(filter(None, lines)) + "\n"
 
 
 def apt_proxies() -> str:
     """Copy apt's proxy settings, where a host can use them too."""
     try:
-        text = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+        text = subprocess.run(
+            ["apt-config", "dump"], capture_output=True, text=True, check=False
+        ).stdout
     except FileNotFoundError:
         return ""
     found = re.findall(r'^Acquire::https?::proxy "(\S+)";$', text, re.IGNORECASE | re.MULTILINE)
@@ -71,13 +82,18 @@ def apt_proxies() -> str:
 def apt_lines(suite: str) -> list[str]:
     """Write apt's lines for a Debian suite from this machine's own sources; none if it is no Debian."""
     archive, security = mirrors()
-    lines = [f"deb {archive} {suite} main", f"deb {archive} {suite}-updates main"] if archive else []
+    lines = (
+        [f"deb {archive} {suite} main", f"deb {archive} {suite}-updates main"] if archive else []
+    )
     return lines + [f"deb {security} {suite}-security main"] * bool(archive and security)
 
 
 def mirrors() -> tuple[str, str]:
     """Find this machine's mirrors of Debian: the archive and the security updates."""
-    if not Path("/etc/os-release").exists() or "\nID=debian\n" not in Path("/etc/os-release").read_text():
+    if (
+        not Path("/etc/os-release").exists()
+        or "\nID=debian\n" not in Path("/etc/os-release").read_text()
+    ):
         return "", ""
     code = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
     found = {}
@@ -94,11 +110,15 @@ def sources() -> list[tuple[str, list[str]]]:
     base = Path("/etc/apt")
     for path in [base / "sources.list", *sorted(base.glob("sources.list.d/*.list"))]:
         if path.exists():
-            rows += re.findall(r"^deb\s+(?:\[[^]]*\]\s+)?(http\S+)\s+(\S+)", path.read_text(), re.MULTILINE)
+            rows += re.findall(
+                r"^deb\s+(?:\[[^]]*\]\s+)?(http\S+)\s+(\S+)", path.read_text(), re.MULTILINE
+            )
     rows = [(address, [suite]) for address, suite in rows]
     for path in sorted(base.glob("sources.list.d/*.sources")):
         for block in path.read_text().split("\n\n"):
             fields = dict(re.findall(r"^(\w[\w-]*):\s*(.+)$", block, re.MULTILINE))
-            if fields.get("Types", "").startswith("deb") and fields.get("URIs", "").startswith("http"):
+            if fields.get("Types", "").startswith("deb") and fields.get("URIs", "").startswith(
+                "http"
+            ):
                 rows.append((fields["URIs"].split()[0], fields.get("Suites", "").split()))
     return rows

@@ -39,7 +39,9 @@ def create(engine: Engine) -> None:
             engine.run("network", "create", "--subnet", str(subnet), "--label", LABEL, NAME)
             return
         except RigError as error:
-            if not any(word in str(error).lower() for word in ("overlap", "conflict", "already in use")):
+            if not any(
+                word in str(error).lower() for word in ("overlap", "conflict", "already in use")
+            ):
                 raise
     raise RigError(f"no free subnet for the network {NAME}")
 
@@ -48,8 +50,15 @@ def routes() -> list[ipaddress.IPv4Network]:
     """List the networks the machine already knows a way to."""
     if not shutil.which("ip"):
         return []
-    table = subprocess.run(["ip", "-4", "-j", "route"], capture_output=True, check=False).stdout or b"[]"
-    return [ipaddress.ip_network(row["dst"], strict=False) for row in json.loads(table) if row["dst"] != "default"]
+    table = (
+        subprocess.run(["ip", "-4", "-j", "route"], capture_output=True, check=False).stdout
+        or b"[]"
+    )
+    return [
+        ipaddress.ip_network(row["dst"], strict=False)
+        for row in json.loads(table)
+        if row["dst"] != "default"
+    ]
 
 
 def subnet_of(engine: Engine) -> ipaddress.IPv4Network:
@@ -64,7 +73,9 @@ def allow(subnet: ipaddress.IPv4Network) -> None:
     script = ""
     for table, rule in RULES:
         rule = rule.replace("%s", str(subnet))
-        script += f"iptables -w {table} -C {rule} 2>/dev/null || iptables -w {table} -I {rule} || exit\n"
+        script += (
+            f"iptables -w {table} -C {rule} 2>/dev/null || iptables -w {table} -I {rule} || exit\n"
+        )
     if dockerd.as_root("PATH=$PATH:/usr/sbin:/sbin\n" + script).returncode:
         raise RigError(f"iptables refuses the rules for {subnet}: hosts would reach no mirror")
 

@@ -39,14 +39,25 @@ def add(folder: Path, wheel: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     if not (place / wheel.name).exists():
         (place / wheel.name).symlink_to(wheel)
-        (place / f"{wheel.name}.metadata").write_bytes(metadata(wheel))  # PEP 658: nobody has to fetch a wheel to resolve
-    links = "".join(f'<a href="{one.name}" data-core-metadata="true">{one.name}</a><br>' for one in sorted(place.glob("*.whl")))
+        (place / f"{wheel.name}.metadata").write_bytes(
+            metadata(wheel)
+        )  # PEP 658: nobody has to fetch a wheel to resolve
+    links = "".join(
+        f'<a href="{one.name}" data-core-metadata="true">{one.name}</a><br>'
+        for one in sorted(place.glob("*.whl"))
+    )
     (place / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
 def metadata(wheel: Path) -> bytes:
     with zipfile.ZipFile(wheel) as inside:
-        return inside.read(next(name for name in inside.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)))
+        return inside.read(
+            next(
+                name
+                for name in inside.namelist()
+                if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)
+            )
+        )
 
 
 def broken_wheel(folder: Path, name: str, version: str) -> Path:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 CACHE = REPO / ".cache"
-CLONE = hashlib.sha256(str(REPO).encode()).hexdigest()[:8]  # this clone, in names of containers and networks
+CLONE = hashlib.sha256(str(REPO).encode()).hexdigest()[
+    :8
+]  # this clone, in names of containers and networks
 LABEL = f"labfab.repo={REPO}"
 
 

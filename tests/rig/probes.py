@@ -23,12 +23,17 @@ while not select.select([sys.stdin], [], [], PAUSE)[0]:
             pass
 sys.stdout.buffer.write(b"\\n".join(seen))
 """
-TASK = re.compile(r"\b(?:system|user|keys|ssh|firewall|python|jupyter|lab|tunnel|setup)\.[a-z]+(?:-[a-z]+)*\b(?!\.)")
+TASK = re.compile(
+    r"\b(?:system|user|keys|ssh|firewall|python|jupyter|lab|tunnel|setup)\.[a-z]+(?:-[a-z]+)*\b(?!\.)"
+)
 
 
 def offered(address: str, user: str, port: int) -> list[str]:
     """Ask which ways to log in a user is offered who brings nothing."""
-    with socket.create_connection((address, port), timeout=10) as sock, paramiko.Transport(sock) as transport:
+    with (
+        socket.create_connection((address, port), timeout=10) as sock,
+        paramiko.Transport(sock) as transport,
+    ):
         transport.start_client(timeout=10)
         try:
             transport.auth_none(user)
@@ -40,7 +45,10 @@ def offered(address: str, user: str, port: int) -> list[str]:
 def takes_key(address: str, user: str, port: int, home: Path) -> bool:
     """Tell whether the key of a home opens an account."""
     key = paramiko.Ed25519Key.from_private_key_file(str(home / ".ssh" / "id_ed25519"))
-    with socket.create_connection((address, port), timeout=10) as sock, paramiko.Transport(sock) as transport:
+    with (
+        socket.create_connection((address, port), timeout=10) as sock,
+        paramiko.Transport(sock) as transport,
+    ):
         transport.start_client(timeout=10)
         try:
             transport.auth_publickey(user, key)
@@ -51,7 +59,10 @@ def takes_key(address: str, user: str, port: int, home: Path) -> bool:
 
 def takes_password(address: str, user: str, port: int, password: str) -> bool:
     """Tell whether a password opens an account."""
-    with socket.create_connection((address, port), timeout=10) as sock, paramiko.Transport(sock) as transport:
+    with (
+        socket.create_connection((address, port), timeout=10) as sock,
+        paramiko.Transport(sock) as transport,
+    ):
         transport.start_client(timeout=10)
         try:
             transport.auth_password(user, password, fallback=False)
@@ -85,7 +96,11 @@ def watching(host):
     watch = ["python3", "-c", WATCH.replace("PAUSE", "0.01")]
     here = [sys.executable, "-c", WATCH.replace("PAUSE", "0.03")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    both = [subprocess.Popen([host.engine.command, "exec", "-i", host.id, *watch], env=host.engine.env, **pipes)]
+    both = [
+        subprocess.Popen(
+            [host.engine.command, "exec", "-i", host.id, *watch], env=host.engine.env, **pipes
+        )
+    ]
     both += [subprocess.Popen(here, **pipes)] if Path("/proc/self").exists() else []
     seen: list[str] = []
     try:
@@ -94,7 +109,12 @@ def watching(host):
         yield seen
     finally:
         for watcher in both:
-            seen += watcher.communicate(b"enough\n", timeout=30)[0].decode(errors="replace").replace("\0", " ").splitlines()
+            seen += (
+                watcher.communicate(b"enough\n", timeout=30)[0]
+                .decode(errors="replace")
+                .replace("\0", " ")
+                .splitlines()
+            )
 
 
 def task_named(text: str) -> str:

@@ -15,7 +15,11 @@ CONFIG = f"{JUPYTER}/jupyter_server_config"
 KERNEL = "/home/lab/jupyter-venv/share/jupyter/kernels/python3/kernel.json"
 PACKAGES = "/home/lab/jupyter-venv/lib/python3*/site-packages"
 PASSWORD = ".config/labfab/homelab/jupyter-password"
-GUARD, LINGER, VERDICT = "/var/lib/labfab/guard", "/var/lib/systemd/linger/lab", "/var/cache/labfab/verdict"
+GUARD, LINGER, VERDICT = (
+    "/var/lib/labfab/guard",
+    "/var/lib/systemd/linger/lab",
+    "/var/cache/labfab/verdict",
+)
 KEEP, BACK = f"cp -p {DROP_IN} /run/kept", f"cp -p /run/kept {DROP_IN}"
 RELOAD = "systemctl reload ssh; sleep 0.3"
 SERVE = """
@@ -77,7 +81,9 @@ class Case:
     mends: Act
     state: str = "fail"
     says: str = ""
-    also: dict[str, str] = field(default_factory=dict)  # other rows that ask the same, and their states
+    also: dict[str, str] = field(
+        default_factory=dict
+    )  # other rows that ask the same, and their states
 
 
 def do(place: Place, act: Act) -> None:
@@ -126,7 +132,10 @@ def edited(path: str, command: str) -> tuple[str, str]:
 def disk(size: int) -> tuple[str, str]:
     """Have a small disk in the notebooks' folder and write that many kilobytes of its 400 on it."""
     folder = "/home/lab/notebooks"
-    return f"mount -t tmpfs -o size=400k none {folder}; head -c {size}k /dev/zero >{folder}/big || true", f"umount {folder}"
+    return (
+        f"mount -t tmpfs -o size=400k none {folder}; head -c {size}k /dev/zero >{folder}/big || true",
+        f"umount {folder}",
+    )
 
 
 CASES = [
@@ -136,22 +145,36 @@ CASES = [
     Case("ssh-password", sshd("PasswordAuthentication yes"), f"{BACK}; {RELOAD}"),
     Case("ssh-root", sshd("PermitRootLogin prohibit-password"), f"{BACK}; {RELOAD}"),
     Case("ssh-offered", sshd("HostbasedAuthentication yes"), f"{BACK}; {RELOAD}"),
-    Case("ssh-config", f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}", BACK),
+    Case(
+        "ssh-config",
+        f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}",
+        BACK,
+    ),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
     Case("secrets-jupyter", *mode(f"{JUPYTER}/lab.log", 640, 600)),
-    Case("secrets-sudo", "echo >/etc/sudoers.d/more; chmod 446 /etc/sudoers.d/more", "rm /etc/sudoers.d/more"),
+    Case(
+        "secrets-sudo",
+        "echo >/etc/sudoers.d/more; chmod 446 /etc/sudoers.d/more",
+        "rm /etc/sudoers.d/more",
+    ),
     Case("secrets-journal", *mode("/var/lib/labfab", 755, 700)),
     Case("secrets-host-keys", *mode("/etc/ssh/ssh_host_rsa_key", 640, 600)),
-    Case("secrets-laptop", laptop(PASSWORD, lambda path: path.chmod(0o644)), laptop(PASSWORD, lambda path: path.chmod(0o600))),
     Case(
-        "ports-answering",
-        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 2222", "iptables -t nat -F PREROUTING",
+        "secrets-laptop",
+        laptop(PASSWORD, lambda path: path.chmod(0o644)),
+        laptop(PASSWORD, lambda path: path.chmod(0o600)),
     ),
     Case(
         "ports-answering",
-        f"iptables -I INPUT -p tcp --dport 8765 -j ACCEPT; {SERVE % ('0.0.0.0', 8765)}", f"{UNSERVE}; iptables -D INPUT 1",
+        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 2222",
+        "iptables -t nat -F PREROUTING",
+    ),
+    Case(
+        "ports-answering",
+        f"iptables -I INPUT -p tcp --dport 8765 -j ACCEPT; {SERVE % ('0.0.0.0', 8765)}",
+        f"{UNSERVE}; iptables -D INPUT 1",
     ),
     Case("ports-listening", SERVE % ("0.0.0.0", 8765), UNSERVE),
     Case("ports-firewall", "ufw disable", "ufw --force enable"),
@@ -159,12 +182,22 @@ CASES = [
     Case("ports-firewall", "ufw allow 8765/tcp", "ufw delete allow 8765/tcp", "warn"),
     Case(
         "lab-api",
-        "iptables -I INPUT -i lo -p tcp --dport 9999 -j REJECT --reject-with tcp-reset", "iptables -D INPUT 1",
+        "iptables -I INPUT -i lo -p tcp --dport 9999 -j REJECT --reject-with tcp-reset",
+        "iptables -D INPUT 1",
     ),
     Case("lab-loopback", SERVE % ("$(hostname -i)", 9999), UNSERVE),
-    Case("lab-version", f"cd {PACKAGES}; mv jupyter_server-2.*-info /run/info; mkdir jupyter_server-2.10.0.dist-info",
-         f"cd {PACKAGES}; rmdir jupyter_server-2.10.0.dist-info; mv /run/info $(cat /run/version)"),
-    Case("lab-session", *(f"runuser -u lab -- tmux rename-session -t ={a} {b}" for a, b in (("jupyter", "other"), ("other", "jupyter")))),
+    Case(
+        "lab-version",
+        f"cd {PACKAGES}; mv jupyter_server-2.*-info /run/info; mkdir jupyter_server-2.10.0.dist-info",
+        f"cd {PACKAGES}; rmdir jupyter_server-2.10.0.dist-info; mv /run/info $(cat /run/version)",
+    ),
+    Case(
+        "lab-session",
+        *(
+            f"runuser -u lab -- tmux rename-session -t ={a} {b}"
+            for a, b in (("jupyter", "other"), ("other", "jupyter"))
+        ),
+    ),
     Case("lab-linger", *moved(LINGER, "/run/linger")),
     Case("lab-token", *edited(f"{CONFIG}.json", 's/"token": "/&0/')),
     Case(
@@ -173,17 +206,28 @@ CASES = [
         laptop(PASSWORD, lambda path: path.write_text(path.read_text()[1:])),
     ),
     Case("lab-kernel", *edited(KERNEL, 's/"[^"]*python[0-9.]*",/"\\/nonexistent",/')),
-    Case("lab-terminal", lab("c.ServerApp.terminals_enabled = False"), ":"),  # mended by the next one's restart
+    Case(
+        "lab-terminal", lab("c.ServerApp.terminals_enabled = False"), ":"
+    ),  # mended by the next one's restart
     Case("lab-wrong-password", lab(ANY_PASSWORD), ":"),
     Case("lab-closed", lab(NO_PASSWORD), f"rm {CONFIG}.py; {RESTART}"),
-    Case("host-revert", f"mkdir {GUARD}; printf '1\\nmove the port\\n' >{GUARD}/armed", f"rm -r {GUARD}"),
-    Case("host-sudo", "umask 337; echo 'side ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/side", "rm /etc/sudoers.d/side", "warn"),
+    Case(
+        "host-revert",
+        f"mkdir {GUARD}; printf '1\\nmove the port\\n' >{GUARD}/armed",
+        f"rm -r {GUARD}",
+    ),
+    Case(
+        "host-sudo",
+        "umask 337; echo 'side ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/side",
+        "rm /etc/sudoers.d/side",
+        "warn",
+    ),
     Case("host-updates", *edited(VERDICT, "2s/.*/3/"), "warn"),
     Case("host-reboot", "touch /run/reboot-required", "rm /run/reboot-required", "warn"),
     Case("host-disk", *disk(376), "warn"),
     Case("host-disk", *disk(500)),
     Case("host-clock", SLOW_DATE, "rm /usr/local/bin/date", "warn"),
-]  # fmt: skip
+]
 
 
 def token(place: Place) -> str:

@@ -4,7 +4,21 @@ import shutil
 
 from tests.papers import Paper, issue
 
-from .sabotages import ANY_PASSWORD, CONFIG, PASSWORD, RESTART, Act, Case, Place, do, edited, lab, laptop, mode, token
+from .sabotages import (
+    ANY_PASSWORD,
+    CONFIG,
+    PASSWORD,
+    RESTART,
+    Act,
+    Case,
+    Place,
+    do,
+    edited,
+    lab,
+    laptop,
+    mode,
+    token,
+)
 
 NAME = "lab.example.test"
 BASE = "/jupyter/"
@@ -27,7 +41,9 @@ Listen %s
 E
 {RELOAD}
 """
-WITH_TLS = f"SSLEngine on\n  SSLCertificateFile {TLS}/cert.pem\n  SSLCertificateKeyFile {TLS}/key.pem"
+WITH_TLS = (
+    f"SSLEngine on\n  SSLCertificateFile {TLS}/cert.pem\n  SSLCertificateKeyFile {TLS}/key.pem"
+)
 REFUSE = "iptables -I INPUT %s -p tcp --dport %s -j REJECT --reject-with tcp-reset"
 
 
@@ -39,7 +55,12 @@ def site(change: str) -> tuple[str, str]:
 
 def listening(port: int, more: str) -> tuple[str, str]:
     """Hand another port to JupyterLab as well."""
-    return LISTEN % (port, port, port, more), f"rm {MORE}; ufw delete allow {port}/tcp >/dev/null; {RELOAD}"
+    return LISTEN % (
+        port,
+        port,
+        port,
+        more,
+    ), f"rm {MORE}; ufw delete allow {port}/tcp >/dev/null; {RELOAD}"
 
 
 def logged_in(place: Place) -> None:
@@ -55,7 +76,9 @@ def serving(names: str = "", **days: float) -> tuple[Act, Act]:
         ca = issue("some CA", ends=400)
         leaf = issue("JupyterLab", (names,) if names else (NAME, place.host.address), by=ca, **days)
         know(place, ca)
-        place.host.run(f"cd {TLS}; cp -p cert.pem /run; cp -p key.pem /run; cat >cert.pem", input=leaf.pem)
+        place.host.run(
+            f"cd {TLS}; cp -p cert.pem /run; cp -p key.pem /run; cat >cert.pem", input=leaf.pem
+        )
         place.host.run(f"cat >{TLS}/key.pem; {RELOAD}", input=leaf.key_pem)
 
     def mends(place: Place) -> None:
@@ -76,32 +99,85 @@ def know_again(place: Place) -> None:
 
 
 HTTPS_CASES = [
-    Case("https-reach", REFUSE % ("", 443), "iptables -D INPUT 1", says="a router or a cloud firewall stands before the host"),
-    Case("https-reach", "ufw delete allow 443/tcp", "ufw allow 443/tcp", says="the host's firewall refuses port 443"),
-    Case("https-reach", "systemctl stop apache2", "systemctl start apache2", says="nothing listens on port 443"),
-    Case("https-tls", *site("s/SSLProtocol .*/SSLProtocol all/; s/SSLCipherSuite .*/SSLCipherSuite ALL:@SECLEVEL=0/"), says="TLSv1.1"),
-    Case("https-days", *serving(begins=-10, ends=-1.9), says="it ended 1 day ago", also={"https-renewal": "warn"}),
-    Case("https-chain", lambda place: know(place, issue("another CA")), know_again, says="unknown issuer: labfab CA of homelab"),
+    Case(
+        "https-reach",
+        REFUSE % ("", 443),
+        "iptables -D INPUT 1",
+        says="a router or a cloud firewall stands before the host",
+    ),
+    Case(
+        "https-reach",
+        "ufw delete allow 443/tcp",
+        "ufw allow 443/tcp",
+        says="the host's firewall refuses port 443",
+    ),
+    Case(
+        "https-reach",
+        "systemctl stop apache2",
+        "systemctl start apache2",
+        says="nothing listens on port 443",
+    ),
+    Case(
+        "https-tls",
+        *site(
+            "s/SSLProtocol .*/SSLProtocol all/; s/SSLCipherSuite .*/SSLCipherSuite ALL:@SECLEVEL=0/"
+        ),
+        says="TLSv1.1",
+    ),
+    Case(
+        "https-days",
+        *serving(begins=-10, ends=-1.9),
+        says="it ended 1 day ago",
+        also={"https-renewal": "warn"},
+    ),
+    Case(
+        "https-chain",
+        lambda place: know(place, issue("another CA")),
+        know_again,
+        says="unknown issuer: labfab CA of homelab",
+    ),
     Case("https-names", *serving(NAME), says=f"but for {NAME}"),
     Case("https-renewal", *serving(ends=20.5), "warn", says="20 days left"),
     Case("https-redirect", *site("/RedirectMatch .*https:/d"), says="answers 404"),
     Case("https-redirect", REFUSE % ("", 80), "iptables -D INPUT 1", says="does not answer"),
     Case("https-plain", *listening(8765, ""), says="it answers on port 8765"),
     Case("https-doors", *listening(8444, WITH_TLS), says="a login page at port 8444"),
-    Case("https-login", REFUSE % ("-i lo", 9999), "iptables -D INPUT 1", says="Apache finds no JupyterLab"),
+    Case(
+        "https-login",
+        REFUSE % ("-i lo", 9999),
+        "iptables -D INPUT 1",
+        says="Apache finds no JupyterLab",
+    ),
     Case("https-closed", logged_in, site("")[1], says="answers 200"),
     Case(
         "https-password",
         laptop(PASSWORD, lambda path: path.write_text(f"x{path.read_text()}")),
-        laptop(PASSWORD, lambda path: path.write_text(path.read_text()[1:])), says="it is refused",
+        laptop(PASSWORD, lambda path: path.write_text(path.read_text()[1:])),
+        says="it is refused",
     ),
-    Case("https-cookies", *site("/Header edit Set-Cookie/d; s/(X-Forwarded-Proto) .*/\\1 http/"), says="username-lab-example-test is"),
-    Case("https-kernel", *site("s/ upgrade=websocket//"), says="the kernel at"),
-    Case("https-wrong-password", lab(ANY_PASSWORD), f"rm {CONFIG}.py; {RESTART}", says="any password opens it"),
-    Case("secrets-tls", *mode(f"{TLS}/key.pem", 640, 600), says="key.pem is 640 root"),
-    Case("secrets-tls", f"mkdir -p {OLD_KEY[:-13]}; echo >{OLD_KEY}; chmod 644 {OLD_KEY}", "rm -r /etc/letsencrypt", says="is 644 root"),
     Case(
-        "host-sudo", "umask 337; echo 'side ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/side", "rm /etc/sudoers.d/side",
+        "https-cookies",
+        *site("/Header edit Set-Cookie/d; s/(X-Forwarded-Proto) .*/\\1 http/"),
+        says="username-lab-example-test is",
+    ),
+    Case("https-kernel", *site("s/ upgrade=websocket//"), says="the kernel at"),
+    Case(
+        "https-wrong-password",
+        lab(ANY_PASSWORD),
+        f"rm {CONFIG}.py; {RESTART}",
+        says="any password opens it",
+    ),
+    Case("secrets-tls", *mode(f"{TLS}/key.pem", 640, 600), says="key.pem is 640 root"),
+    Case(
+        "secrets-tls",
+        f"mkdir -p {OLD_KEY[:-13]}; echo >{OLD_KEY}; chmod 644 {OLD_KEY}",
+        "rm -r /etc/letsencrypt",
+        says="is 644 root",
+    ),
+    Case(
+        "host-sudo",
+        "umask 337; echo 'side ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/side",
+        "rm /etc/sudoers.d/side",
         says="may get to be root",
     ),
-]  # fmt: skip
+]

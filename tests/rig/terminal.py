@@ -64,9 +64,14 @@ def terminal(fab: Fab, *words: str, env: dict[str, str] | None = None) -> Iterat
     keyboard, screen = pty.openpty()
     environment = fab.environment({"TERM": "xterm", **(env or {})})
     process = subprocess.Popen(
-        [str(BIN / "fab"), *words], cwd=REPO, env=environment, stdin=screen, stdout=screen, stderr=screen,
+        [str(BIN / "fab"), *words],
+        cwd=REPO,
+        env=environment,
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
         preexec_fn=own_terminal,
-    )  # fmt: skip
+    )
     os.close(screen)
     try:
         yield Terminal(process, keyboard)

@@ -9,7 +9,15 @@ from .fab import Run
 from .sabotages import Case, Place, do
 
 # Their sabotages touch what more than one area looks at: ports, the firewall, /etc/sudoers.d, /var/lib/labfab.
-SEEN_ELSEWHERE = ("ports-", "lab-api", "lab-loopback", "secrets-sudo", "secrets-journal", "host-sudo", "host-revert")
+SEEN_ELSEWHERE = (
+    "ports-",
+    "lab-api",
+    "lab-loopback",
+    "secrets-sudo",
+    "secrets-journal",
+    "host-sudo",
+    "host-revert",
+)
 
 
 def checked(place: Place, *words: str, env: dict[str, str] | None = None) -> tuple[Run, dict]:
@@ -21,14 +29,21 @@ def checked(place: Place, *words: str, env: dict[str, str] | None = None) -> tup
     return done, found
 
 
-def not_ok(place: Place, task: str = "check.all", env: dict[str, str] | None = None) -> dict[str, dict]:
+def not_ok(
+    place: Place, task: str = "check.all", env: dict[str, str] | None = None
+) -> dict[str, dict]:
     """Each row that is not ok."""
-    return {row["id"]: row for row in checked(place, task, env=env)[1]["checks"] if row["state"] != "ok"}
+    return {
+        row["id"]: row for row in checked(place, task, env=env)[1]["checks"] if row["state"] != "ok"
+    }
 
 
 def states(place: Place, task: str = "check.all") -> dict[str, tuple[str, str]]:
     """Each row that is not ok, with its state and, where it was not checked, why."""
-    return {id: (row["state"], row["detail"] * (row["state"] == "not checked")) for id, row in not_ok(place, task).items()}
+    return {
+        id: (row["state"], row["detail"] * (row["state"] == "not checked"))
+        for id, row in not_ok(place, task).items()
+    }
 
 
 def turns_one_row(place: Place, case: Case) -> None:
@@ -41,15 +56,22 @@ def turns_one_row(place: Place, case: Case) -> None:
     row = found.pop(case.row, {"state": "ok", "detail": ""})
     assert row["state"] == case.state and case.says in row["detail"], (row, found)
     blocked = dependants(place, case.row) if case.state == "fail" else set()
-    expected = dict.fromkeys(blocked, ("not checked", f"needs {case.row}")) | {id: (state, "") for id, state in case.also.items()}
-    shown = {id: (one["state"], one["detail"] * (one["state"] == "not checked")) for id, one in found.items()}
+    expected = dict.fromkeys(blocked, ("not checked", f"needs {case.row}")) | {
+        id: (state, "") for id, state in case.also.items()
+    }
+    shown = {
+        id: (one["state"], one["detail"] * (one["state"] == "not checked"))
+        for id, one in found.items()
+    }
     assert shown == expected, f"{shown} instead of {expected}"
 
 
 def task_for(place: Place, row: str) -> str:
     """The task that asks every row which this one's sabotage could turn: its own area's where no other could see it."""
     areas = {one.partition("-")[0] for one in {row} | dependants(place, row)}
-    return "check.all" if len(areas) > 1 or row.startswith(SEEN_ELSEWHERE) else f"check.{areas.pop()}"
+    return (
+        "check.all" if len(areas) > 1 or row.startswith(SEEN_ELSEWHERE) else f"check.{areas.pop()}"
+    )
 
 
 def dependants(place: Place, row: str) -> set[str]:

@@ -8,8 +8,17 @@ from pathlib import Path
 
 from .places import CACHE, REPO, RigError, locked, say
 
-NEW = ("jupyterlab", "jupyter_server>=2.21", "pip", "uv", "humanize")  # humanize: a small package for the setting lab.packages
-OLD = ("jupyterlab==4.4.10", "jupyter_server==2.17.0")  # what Anaconda3 brings: below the floor, so that raising it is tested
+NEW = (
+    "jupyterlab",
+    "jupyter_server>=2.21",
+    "pip",
+    "uv",
+    "humanize",
+)  # humanize: a small package for the setting lab.packages
+OLD = (
+    "jupyterlab==4.4.10",
+    "jupyter_server==2.17.0",
+)  # what Anaconda3 brings: below the floor, so that raising it is tested
 MACHINE = os.uname().machine
 PLATFORMS = [f"manylinux_2_28_{MACHINE}", f"manylinux_2_17_{MACHINE}", f"manylinux2014_{MACHINE}"]
 
@@ -30,18 +39,42 @@ def collect(python: str) -> Path:
 
 def _download(python: str, wanted: tuple, folder: Path) -> None:
     """Resolve and fetch one consistent set."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+    ]
     command += ["--implementation", "cp", "--python-version", python, "--dest", str(folder)]
     command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-    done = subprocess.run([*command, *wanted], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [*command, *wanted], capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or ["no word from pip"]
+        lines = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.splitlines()
+            or ["no word from pip"]
+        )
         raise RigError(f"the package index has no wheels for Python {python}: {lines[-1]}")
 
 
 def build(folder: Path) -> Path:
     """Build the wheel of labfab with what is installed, nothing fetched."""
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPO)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(REPO),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RigError(f"the wheel cannot be built: {done.stdout}{done.stderr}")

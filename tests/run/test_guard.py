@@ -11,11 +11,21 @@ from labfab.on_host import loader
 
 SCRIPT = loader.script("words", "Linux") + loader.script("guard", "Linux")
 # No systemd, no ufw, no boot: those are proven on machines, in tests/hosts/test_guard.py.
-ROOTLESS = {"systemctl": "exit 0", "systemd-run": "exit 1", "setsid": "exit 0", "install": "exit 0", "sync": "exit 0", "ufw": "exit 1"}
+ROOTLESS = {
+    "systemctl": "exit 0",
+    "systemd-run": "exit 1",
+    "setsid": "exit 0",
+    "install": "exit 0",
+    "sync": "exit 0",
+    "ufw": "exit 1",
+}
 
 pytestmark = [
     pytest.mark.local,
-    pytest.mark.skipif(shutil.which("flock") is None or os.uname().sysname != "Linux", reason="the guard runs on Linux hosts"),
+    pytest.mark.skipif(
+        shutil.which("flock") is None or os.uname().sysname != "Linux",
+        reason="the guard runs on Linux hosts",
+    ),
 ]
 
 
@@ -29,7 +39,9 @@ class Box:
             (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
             (folder / "bin" / name).chmod(0o755)
         # The root paths that a plain account may not write to.
-        text = SCRIPT.replace("/etc/systemd/system", f"{folder}/units").replace("/run/systemd/system", f"{folder}/nowhere")
+        text = SCRIPT.replace("/etc/systemd/system", f"{folder}/units").replace(
+            "/run/systemd/system", f"{folder}/nowhere"
+        )
         (folder / "guard.sh").write_text(text.replace("/etc/ufw", f"{folder}/ufw"))
         self.etc.mkdir()
         (self.etc / "sshd_config").write_text("Port 22\n")
@@ -40,21 +52,35 @@ class Box:
     def __call__(self, *words: str, **given: str) -> subprocess.CompletedProcess:
         env = {"PATH": f"{self.folder}/bin:/usr/bin:/bin", "GUARD": str(self.guard), **given}
         command = ["sh", str(self.folder / "guard.sh"), *words]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=30, check=False
+        )
 
     def arm(self, id: str = "one", *, seconds: str = "60") -> None:
         self.guard.mkdir(parents=True)
         shutil.copy(self.folder / "guard.sh", self.guard)
         done = self(
-            "arm", id, PATHS=f"{self.etc} {self.folder}/absent", FOLDERS=str(self.folder), SECONDS_LEFT=seconds, WHY="try",
+            "arm",
+            id,
+            PATHS=f"{self.etc} {self.folder}/absent",
+            FOLDERS=str(self.folder),
+            SECONDS_LEFT=seconds,
+            WHY="try",
             RUN_SSHD=f"echo ran >>{self.folder}/ran",
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
 
     def state(self) -> dict[str, tuple[int, str]]:
         """Modes, and contents or where a link leads."""
         return {
-            str(path): (path.lstat().st_mode, os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "")
+            str(path): (
+                path.lstat().st_mode,
+                os.readlink(path)
+                if path.is_symlink()
+                else path.read_text()
+                if path.is_file()
+                else "",
+            )
             for path in [self.etc, *sorted(self.etc.rglob("*")), self.folder / "absent"]
             if path.is_symlink() or path.exists()
         }
@@ -116,7 +142,9 @@ def test_a_confirmed_change_stays(box):
     assert box("disarm", "one").returncode == 0
     assert box.state() == after and not box.ran and not box.guard.exists()
     assert box("revert", "asked", "one").returncode == 3  # the laptop is told that it came too late
-    assert box("revert", "deadline", "one").returncode == 3 and box("revert", "boot").returncode == 0
+    assert (
+        box("revert", "deadline", "one").returncode == 3 and box("revert", "boot").returncode == 0
+    )
     assert box.state() == after
 
 
@@ -160,7 +188,11 @@ def test_what_cannot_be_put_back_is_tried_again(box):
         (box.folder / "bin" / name).write_text("#!/bin/sh\nexit 1\n")
         (box.folder / "bin" / name).chmod(0o755)
     failed = box("revert", "deadline", "one")
-    assert failed.returncode == 1 and "next boot" in failed.stderr and (box.guard / "reverting").exists()
+    assert (
+        failed.returncode == 1
+        and "next boot" in failed.stderr
+        and (box.guard / "reverting").exists()
+    )
     assert box.ran  # what could be put back counts
     for name in ("cp", "mkdir"):
         (box.folder / "bin" / name).unlink()
@@ -179,7 +211,15 @@ def test_a_confirmation_that_was_cut_off_counts(box):
 
 def test_a_way_back_that_cannot_be_prepared_leaves_nothing(box):
     box.guard.mkdir(parents=True)
-    done = box("arm", "one", PATHS=str(box.etc), FOLDERS="", SECONDS_LEFT="no number at all", WHY="try", RUN_SSHD="true")
+    done = box(
+        "arm",
+        "one",
+        PATHS=str(box.etc),
+        FOLDERS="",
+        SECONDS_LEFT="no number at all",
+        WHY="try",
+        RUN_SSHD="true",
+    )
     assert done.returncode != 0 and not box.guard.exists()
 
 
@@ -192,7 +232,10 @@ def test_exactly_one_wins(box, round):
     env = {"PATH": f"{box.folder}/bin:/usr/bin:/bin", "GUARD": str(box.guard)}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     steps = [("disarm", "one"), ("revert", "deadline", "one"), ("revert", "asked", "one")]
-    both = [subprocess.Popen(["sh", str(box.folder / "guard.sh"), *words], env=env, **pipes) for words in steps]
+    both = [
+        subprocess.Popen(["sh", str(box.folder / "guard.sh"), *words], env=env, **pipes)
+        for words in steps
+    ]
     kept, *reverted = (process.wait(30) for process in both)
     assert (kept, reverted) in ((0, [3, 3]), (1, [0, 0]))
     assert box.state() == (after if kept == 0 else before) and not box.guard.exists()

@@ -59,7 +59,10 @@ def test_a_file_of_ones_own_is_remembered_by_its_path(home):
     recipe.remember(c, "box")
     assert recipe.place("box").read_text() == f"{own}\n"
     own.unlink()
-    with pytest.raises(SetupError, match=r"box: was set up with the recipe .*mine.yaml, which is gone: give one with -f, or delete "):
+    with pytest.raises(
+        SetupError,
+        match=r"box: was set up with the recipe .*mine.yaml, which is gone: give one with -f, or delete ",
+    ):
         recipe.choose(connection(), "")
 
 
@@ -116,7 +119,9 @@ def test_without_a_host_it_is_that_of_the_setting_alias(home, monkeypatch):
 
 @pytest.mark.parametrize("name", ["none-such", "../invoke", "/etc/passwd", "a b"])
 def test_an_unknown_name_is_told_with_those_that_there_are(home, name):
-    with pytest.raises(SetupError, match=r"--recipe: there is no recipe .*there are: .*apache.*droplet"):
+    with pytest.raises(
+        SetupError, match=r"--recipe: there is no recipe .*there are: .*apache.*droplet"
+    ):
         recipe.choose(connection(), name)
 
 

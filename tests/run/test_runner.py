@@ -37,7 +37,10 @@ def trodden(fake, monkeypatch):
     monkeypatch.setattr(background, "Shell", model.shell)
 
     def walk(names, ahead, **does):
-        stages = [(name, Fake(does.get(name, lambda c, name=name: model.seen.append(name)))) for name in names.split()]
+        stages = [
+            (name, Fake(does.get(name, lambda c, name=name: model.seen.append(name))))
+            for name in names.split()
+        ]
         return runner.walk(model.c, stages, ahead)
 
     return model, walk
@@ -51,17 +54,29 @@ def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
     """It is counted with the run, and its stage goes through as ever."""
     model, walk = trodden
     ahead = {"late": runner.Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
-    took = walk("first next late", ahead, late=lambda c: model.seen.append(list(Host.of(model.c).changes)))
+    took = walk(
+        "first next late", ahead, late=lambda c: model.seen.append(list(Host.of(model.c).changes))
+    )
     assert model.seen == ["first", "next", ["ahead"]]
-    assert [(one.name, one.beside) for one in took] == [("first", False), ("next", False), ("late", True), ("late", False)]
+    assert [(one.name, one.beside) for one in took] == [
+        ("first", False),
+        ("next", False),
+        ("late", True),
+        ("late", False),
+    ]
 
 
-@pytest.mark.parametrize(("after", "begins"), [((), 0), (("one",), 1), (("one", "two"), 2), (("left out",), 0)])
+@pytest.mark.parametrize(
+    ("after", "begins"), [((), 0), (("one",), 1), (("one", "two"), 2), (("left out",), 0)]
+)
 def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
     """Stages that are left out of this walk need not be waited for."""
     model, walk = trodden
     begun = []
-    walk("one two three late", {"late": runner.Ahead(after, lambda c: begun.append(len(model.seen)), yes)})
+    walk(
+        "one two three late",
+        {"late": runner.Ahead(after, lambda c: begun.append(len(model.seen)), yes)},
+    )
     assert begun == [begins]
 
 
@@ -82,7 +97,10 @@ def test_one_waits_for_the_others_that_it_needs(trodden):
         assert slow.wait(PATIENCE)
         order.append("needed")
 
-    ahead = {"two": runner.Ahead((), yes, first), "three": runner.Ahead((), yes, lambda c: order.append("needing"), needs=("two",))}
+    ahead = {
+        "two": runner.Ahead((), yes, first),
+        "three": runner.Ahead((), yes, lambda c: order.append("needing"), needs=("two",)),
+    }
     walk("one two three", ahead, one=lambda c: slow.set())
     assert order == ["needed", "needing"]
 
@@ -95,7 +113,10 @@ def test_what_failed_ahead_is_told_and_tried_at_its_turn(trodden, capsys):
         Host.of(c).changes.append("half")
         raise SetupError("no network")
 
-    ahead = {"two": runner.Ahead((), yes, fail), "three": runner.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",))}
+    ahead = {
+        "two": runner.Ahead((), yes, fail),
+        "three": runner.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",)),
+    }
     walk("one two three", ahead)
     assert model.seen == ["one", "two", "three"] and Host.of(model.c).changes == ["half"]
     said = capsys.readouterr().err
@@ -115,7 +136,9 @@ def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
 
     with pytest.raises(SetupError, match="the disk is full"):
         walk("one late", {"late": runner.Ahead((), yes, late)}, one=break_)
-    assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(model.c).changes == ["half"]
+    assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(
+        model.c
+    ).changes == ["half"]
 
 
 def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
@@ -153,7 +176,9 @@ def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden)
     model, walk = trodden
     ages = []
     walk("one late", {"late": runner.Ahead((), yes, lambda c: ages.append(facts(c).updates.age))})
-    assert len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
+    assert (
+        len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
+    )
 
 
 @pytest.mark.parametrize(("needs", "times"), [((), 1), (("two",), 2)])
@@ -166,7 +191,10 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
         ages.append(facts(c).updates.age)
         return True
 
-    ahead = {"two": runner.Ahead((), yes, lambda c: going.wait(PATIENCE)), "late": runner.Ahead((), read, read, needs)}
+    ahead = {
+        "two": runner.Ahead((), yes, lambda c: going.wait(PATIENCE)),
+        "late": runner.Ahead((), read, read, needs),
+    }
     walk("one two late", ahead, one=lambda c: going.set())
     assert len(ages) == 2 and len(model.readings) == times
 
@@ -186,7 +214,10 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
         assert going.wait(PATIENCE)
 
     monkeypatch.setattr(background, "open_shell", open_shell)
-    ahead = {"two": runner.Ahead((), yes, first), "late": runner.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",))}
+    ahead = {
+        "two": runner.Ahead((), yes, first),
+        "late": runner.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",)),
+    }
     walk("one two late", ahead)
     assert "ahead" in model.seen
 

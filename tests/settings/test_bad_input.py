@@ -63,9 +63,14 @@ def test_no_host_for_the_tunnel(refused):
     refused(["tunnel.open"], "no host is known as homelab: name one with -H")
 
 
-@pytest.mark.parametrize("login", ["root@", "@", "a,,b", "192.0.2.1:0", "192.0.2.1:70000", "192.0.2.1:ssh", ":22"])
+@pytest.mark.parametrize(
+    "login", ["root@", "@", "a,,b", "192.0.2.1:0", "192.0.2.1:70000", "192.0.2.1:ssh", ":22"]
+)
 def test_a_login_that_is_none(refused, login):
-    refused(["-H", login, "setup.full"], "that is no login: type it as root@ADDRESS or root@ADDRESS:PORT")
+    refused(
+        ["-H", login, "setup.full"],
+        "that is no login: type it as root@ADDRESS or root@ADDRESS:PORT",
+    )
 
 
 @pytest.mark.parametrize(

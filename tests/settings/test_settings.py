@@ -17,16 +17,25 @@ alone = alone_
 def given(alone, monkeypatch):
     """Collect the settings from files, an environment and flags."""
 
-    def collect(invoke="", fabric="", runtime="", env=None, collection=None, host="", **flags) -> Settings:
+    def collect(
+        invoke="", fabric="", runtime="", env=None, collection=None, host="", **flags
+    ) -> Settings:
         folder = alone / "project"
-        for name, text in (("invoke.yaml", invoke), ("fabric.yaml", fabric), ("recipe.yaml", runtime)):
+        for name, text in (
+            ("invoke.yaml", invoke),
+            ("fabric.yaml", fabric),
+            ("recipe.yaml", runtime),
+        ):
             data = text if isinstance(text, bytes) else text.encode()
             (folder / name).unlink(missing_ok=True)
             if data:
                 (folder / name).write_bytes(data)
         for name, value in (env or {}).items():
             monkeypatch.setenv(name, value)
-        config = Config(project_location=str(folder), runtime_path=str(folder / "recipe.yaml") if runtime else None)
+        config = Config(
+            project_location=str(folder),
+            runtime_path=str(folder / "recipe.yaml") if runtime else None,
+        )
         config.load_project(), config.load_runtime(), config.load_collection(collection or {})
         return Settings.of(Connection(host, config=config) if host else Context(config), **flags)
 
@@ -61,7 +70,10 @@ def test_a_recipe_by_name_lies_between_files_and_variables(given, monkeypatch, a
     (alone / "recipes").mkdir()
     (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001, alias="droplet"))
     monkeypatch.setattr(sources, "CONFIG", alone / "recipes")
-    found = given(fabric=lab(ssh_port=3003, alias="box"), env={"LABFAB_RECIPE": "droplet", "LABFAB_ALIAS": "mine"})
+    found = given(
+        fabric=lab(ssh_port=3003, alias="box"),
+        env={"LABFAB_RECIPE": "droplet", "LABFAB_ALIAS": "mine"},
+    )
     assert (found.ssh_port, found.alias) == (4001, "mine")
 
 
@@ -71,13 +83,17 @@ def test_an_unknown_recipe_is_told_with_the_known_ones(given, monkeypatch, alone
     (alone / "recipes").mkdir()
     (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001))
     monkeypatch.setattr(sources, "CONFIG", alone / "recipes")
-    with pytest.raises(SetupError, match="LABFAB_RECIPE: there is no recipe .*; there are: droplet"):
+    with pytest.raises(
+        SetupError, match="LABFAB_RECIPE: there is no recipe .*; there are: droplet"
+    ):
         given(env={"LABFAB_RECIPE": name})
 
 
 def test_places_are_joined_key_by_key(given):
     """A file that sets one key leaves the others of the files before it."""
-    found = given(invoke=lab(alias="box", user="ada"), fabric=lab(ssh_port=22), env={"LABFAB_PYTHON": "venv"})
+    found = given(
+        invoke=lab(alias="box", user="ada"), fabric=lab(ssh_port=22), env={"LABFAB_PYTHON": "venv"}
+    )
     assert (found.alias, found.user, found.ssh_port, found.python) == ("box", "ada", 22, "venv")
 
 
@@ -92,7 +108,9 @@ def test_places_are_joined_key_by_key(given):
 )
 def test_an_unknown_setting_is_named_with_its_place_and_the_likely_one(given, where, place):
     """The file or the variable, the key, and what was probably meant."""
-    with pytest.raises(SetupError, match=rf"{place}: unknown setting .*, did you mean .*ssh_port") as error:
+    with pytest.raises(
+        SetupError, match=rf"{place}: unknown setting .*, did you mean .*ssh_port"
+    ) as error:
         given(**where)
     assert "\n" not in str(error.value)
 
@@ -148,16 +166,42 @@ def test_a_hostile_account_name_is_refused(given, key, name):
 @pytest.mark.parametrize(
     "key, value",
     [
-        ("alias", "a b"), ("alias", "../x"), ("alias", "-oProxyCommand=x"), ("alias", "*"), ("alias", "box\n"), ("alias", ""),
-        ("packages", ["--index-url=http://evil"]), ("packages", ["a; rm -rf /"]), ("packages", ["pandas\n"]), ("packages", [""]),
-        ("python", "conda"), ("python_version", "1;id"), ("python_version", "../x"), ("python_mirror", "ftp://x"),
-        ("python_mirror", "http://x y"), ("package_index", "file:///etc"), ("package_index", "http://x'y"), ("package_index", "http://x\n"),
-        ("host_key", "MD5:aa"), ("host_key", "SHA256:short"), ("sudo", "yes"), ("open_ports", [0]), ("open_ports", ["a"]),
-        ("open_ports", [70000]), ("lab_port", 80), ("local_port", 22), ("connect_timeout", 0), ("update_max_age", -1),
-        ("root_dir", ""), ("root_dir", "a\nb"), ("root_dir", "a\0b"), ("update", "perhaps"), ("jupyter_options", [1]),
+        ("alias", "a b"),
+        ("alias", "../x"),
+        ("alias", "-oProxyCommand=x"),
+        ("alias", "*"),
+        ("alias", "box\n"),
+        ("alias", ""),
+        ("packages", ["--index-url=http://evil"]),
+        ("packages", ["a; rm -rf /"]),
+        ("packages", ["pandas\n"]),
+        ("packages", [""]),
+        ("python", "conda"),
+        ("python_version", "1;id"),
+        ("python_version", "../x"),
+        ("python_mirror", "ftp://x"),
+        ("python_mirror", "http://x y"),
+        ("package_index", "file:///etc"),
+        ("package_index", "http://x'y"),
+        ("package_index", "http://x\n"),
+        ("host_key", "MD5:aa"),
+        ("host_key", "SHA256:short"),
+        ("sudo", "yes"),
+        ("open_ports", [0]),
+        ("open_ports", ["a"]),
+        ("open_ports", [70000]),
+        ("lab_port", 80),
+        ("local_port", 22),
+        ("connect_timeout", 0),
+        ("update_max_age", -1),
+        ("root_dir", ""),
+        ("root_dir", "a\nb"),
+        ("root_dir", "a\0b"),
+        ("update", "perhaps"),
+        ("jupyter_options", [1]),
         ("jupyter_options", {"ServerApp": 1}),
     ],
-)  # fmt: skip
+)
 def test_a_hostile_or_senseless_value_is_refused(given, key, value):
     """Each setting takes what it is for and nothing else, in one line that a person can read."""
     with pytest.raises(SetupError, match=f"the command line: {key} cannot be") as error:
@@ -187,20 +231,30 @@ def test_true_and_false_from_the_environment(given, text, value):
 @pytest.mark.parametrize(
     "variable, text, value",
     [
-        ("OPEN_PORTS", "80,443", [80, 443]), ("OPEN_PORTS", "[80, 443]", [80, 443]), ("OPEN_PORTS", "", []), ("OPEN_PORTS", " 80 , ", [80]),
+        ("OPEN_PORTS", "80,443", [80, 443]),
+        ("OPEN_PORTS", "[80, 443]", [80, 443]),
+        ("OPEN_PORTS", "", []),
+        ("OPEN_PORTS", " 80 , ", [80]),
         ("PACKAGES", "pandas, dask[array]<2027", ["pandas", "dask[array]<2027"]),
         ("PUBLIC_KEYS", '["a,b.pub", "c.pub"]', ["a,b.pub", "c.pub"]),
         ("JUPYTER_OPTIONS", '{"ServerApp": {"x": [1, null]}}', {"ServerApp": {"x": [1, None]}}),
-        ("ROOT_DIR", "it's $HOME `x` Käse", "it's $HOME `x` Käse"), ("ROOT_DIR", "[a]", "[a]"),
+        ("ROOT_DIR", "it's $HOME `x` Käse", "it's $HOME `x` Käse"),
+        ("ROOT_DIR", "[a]", "[a]"),
     ],
-)  # fmt: skip
+)
 def test_lists_and_dicts_from_the_environment(given, variable, text, value):
     """Commas or JSON for a list, JSON for keys with values, everything else as it is."""
     assert getattr(given(env={f"LABFAB_{variable}": text}), variable.lower()) == value
 
 
 @pytest.mark.parametrize(
-    "variable, text", [("OPEN_PORTS", "[80,"), ("JUPYTER_OPTIONS", "{x}"), ("JUPYTER_OPTIONS", "x"), ("OPEN_PORTS", "80;443")]
+    "variable, text",
+    [
+        ("OPEN_PORTS", "[80,"),
+        ("JUPYTER_OPTIONS", "{x}"),
+        ("JUPYTER_OPTIONS", "x"),
+        ("OPEN_PORTS", "80;443"),
+    ],
 )
 def test_broken_lists_name_the_variable(given, variable, text):
     """What can be neither read as JSON nor split is told with the variable."""
@@ -214,7 +268,9 @@ def test_secrets_are_no_settings(given):
     assert given(env=secrets) == Settings()
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "other: 1\n", "lab:\n", "lab: {}\n", "lab: null\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# only a comment\n", "other: 1\n", "lab:\n", "lab: {}\n", "lab: null\n"]
+)
 def test_a_file_without_settings_is_no_error(given, text):
     """Empty files, comments and an empty section change nothing."""
     assert given(invoke=text) == Settings()
@@ -275,7 +331,9 @@ def test_every_setting_is_described_and_its_default_is_valid():
     """Nothing without a sentence for the documentation, and no default that would be refused."""
     for name, hint in settings.types().items():
         assert any(getattr(meta, "description", None) for meta in hint.__metadata__), name
-        assert settings.convert(name, getattr(Settings(), name), "default") == getattr(Settings(), name)
+        assert settings.convert(name, getattr(Settings(), name), "default") == getattr(
+            Settings(), name
+        )
 
 
 def test_settings_cannot_be_changed_by_a_stage():
@@ -284,10 +342,16 @@ def test_settings_cannot_be_changed_by_a_stage():
         Settings().user = "other"
 
 
-@pytest.mark.parametrize("more, says", [({"publish": "https"}, "to the tunnel"), ({"lab_user": "me"}, "leave lab_user empty")])
+@pytest.mark.parametrize(
+    "more, says",
+    [({"publish": "https"}, "to the tunnel"), ({"lab_user": "me"}, "leave lab_user empty")],
+)
 def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):
     """What could not be reached is refused before a host is asked."""
-    assert given(invoke=lab(listen="socket")).lab_socket == ".jupyter/lab.sock" and not given().lab_socket
+    assert (
+        given(invoke=lab(listen="socket")).lab_socket == ".jupyter/lab.sock"
+        and not given().lab_socket
+    )
     with pytest.raises(SetupError, match=says):
         given(invoke=lab(listen="socket", **more))
 
@@ -307,10 +371,14 @@ lab:
 @pytest.mark.parametrize(
     "host, port, user, python",
     [
-        ("box", 3003, "ada", "miniforge"), ("root@box:22", 3003, "ada", "miniforge"), ("bob", 3002, "ada", "miniforge"),
-        ("other", 3001, "lab", "miniforge"), ("root@203.0.113.7", 3001, "lab", "venv"), ("empty", 3001, "lab", "miniforge"),
+        ("box", 3003, "ada", "miniforge"),
+        ("root@box:22", 3003, "ada", "miniforge"),
+        ("bob", 3002, "ada", "miniforge"),
+        ("other", 3001, "lab", "miniforge"),
+        ("root@203.0.113.7", 3001, "lab", "venv"),
+        ("empty", 3001, "lab", "miniforge"),
     ],
-)  # fmt: skip
+)
 def test_a_host_has_settings_of_its_own(given, host, port, user, python):
     """By name or pattern; a name wins over a pattern, wherever it stands."""
     found = given(invoke=FLEET, host=host)
@@ -319,7 +387,10 @@ def test_a_host_has_settings_of_its_own(given, host, port, user, python):
 
 def test_a_host_has_the_same_settings_by_its_alias_and_by_its_address(given, alone):
     """Whatever was typed: the block of ~/.ssh/config tells that both are one."""
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("box", "203.0.113.9", "ada", 3003, was="root@203.0.113.9:22"))
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias("box", "203.0.113.9", "ada", 3003, was="root@203.0.113.9:22"),
+    )
     for host in ("box", "root@203.0.113.9", "ada@203.0.113.9:3003"):
         assert given(invoke=FLEET, host=host).ssh_port == 3003, host
     assert given(invoke=FLEET, host="eve@203.0.113.9").ssh_port == 3001
@@ -338,19 +409,30 @@ def test_what_is_said_of_a_host_wins_over_what_is_said_of_all(given, count):
     """All files' general settings < hosts: of invoke.yaml < fabric.yaml < -f file < LABFAB_* < flag."""
     own = "lab:\n  ssh_port: {0}\n  hosts:\n    box:\n      ssh_port: {1}\n"
     places = [
-        ("invoke", own.format(2001, 3001)), ("fabric", own.format(2002, 3002)), ("runtime", own.format(2003, 3003)),
-        ("env", {"LABFAB_SSH_PORT": "3004"}), ("ssh_port", 3005),
-    ]  # fmt: skip
+        ("invoke", own.format(2001, 3001)),
+        ("fabric", own.format(2002, 3002)),
+        ("runtime", own.format(2003, 3003)),
+        ("env", {"LABFAB_SSH_PORT": "3004"}),
+        ("ssh_port", 3005),
+    ]
     assert given(**dict(places[:count]), host="box").ssh_port == 3000 + count
-    assert given(invoke=places[0][1], runtime=lab(ssh_port=4000), host="box").ssh_port == (3001 if count < 4 else 3004)
+    assert given(invoke=places[0][1], runtime=lab(ssh_port=4000), host="box").ssh_port == (
+        3001 if count < 4 else 3004
+    )
 
 
 @pytest.mark.parametrize(
     "section, says",
     [
-        ("box: {sshport: 22}", "invoke.yaml, hosts: box: unknown setting 'sshport', did you mean 'ssh_port'"),
+        (
+            "box: {sshport: 22}",
+            "invoke.yaml, hosts: box: unknown setting 'sshport', did you mean 'ssh_port'",
+        ),
         ("'b*': {ssh_port: 0}", r"invoke.yaml, hosts: b\*: ssh_port cannot be 0"),
-        ("'*.far.example': {user: root}", r"hosts: \*\.far\.example: user cannot be 'root'"),  # it is not the host of this run
+        (
+            "'*.far.example': {user: root}",
+            r"hosts: \*\.far\.example: user cannot be 'root'",
+        ),  # it is not the host of this run
         ("box: {parallel: 3}", "hosts: box: parallel holds for a whole run"),
         ("box: 3", "`hosts:` must hold names or patterns"),
         ("[box]", "`hosts:` must hold names or patterns"),
@@ -365,4 +447,7 @@ def test_what_is_wrong_with_a_host_s_settings_is_named_with_file_and_pattern(giv
 
 def test_a_file_that_changes_is_read_again(given):
     """It is kept in mind for the stages of a run only as long as it is the same."""
-    assert [given(invoke=FLEET.replace("3003", port), host="box").ssh_port for port in ("3003", "3013", "3023")] == [3003, 3013, 3023]
+    assert [
+        given(invoke=FLEET.replace("3003", port), host="box").ssh_port
+        for port in ("3003", "3013", "3023")
+    ] == [3003, 3013, 3023]

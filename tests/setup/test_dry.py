@@ -25,11 +25,22 @@ echo "$0 $*" >>"$HOME/called"
 """
 WORDS = {"lab.url": {"with_token": True}}
 PLANNED = {
-    "keys.generate": "make .*id_ed25519", "lab.open": "open the tunnel and the browser", "lab.url": "print the address with the token",
-    "lab.close": "close the tunnel", "tunnel.close": "close the tunnel", "tunnel.keep": "keep a tunnel", "tunnel.open": "open a tunnel",
-    "tunnel.forget": "keep it no longer", "shortcuts.remove": "remove the shortcuts",
-}  # fmt: skip
-SILENT = {"tunnel.status", "backup.list", "https.trust", "https.untrust"}  # they look, or there is nothing to be done in this home
+    "keys.generate": "make .*id_ed25519",
+    "lab.open": "open the tunnel and the browser",
+    "lab.url": "print the address with the token",
+    "lab.close": "close the tunnel",
+    "tunnel.close": "close the tunnel",
+    "tunnel.keep": "keep a tunnel",
+    "tunnel.open": "open a tunnel",
+    "tunnel.forget": "keep it no longer",
+    "shortcuts.remove": "remove the shortcuts",
+}
+SILENT = {
+    "tunnel.status",
+    "backup.list",
+    "https.trust",
+    "https.untrust",
+}  # they look, or there is nothing to be done in this home
 ASKS = {"jupyter.hash"}  # and prints
 
 
@@ -40,7 +51,9 @@ def home(alone, monkeypatch) -> Path:
     (home / ".ssh").mkdir(mode=0o700)
     ssh_config.write(home / ".ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "root", 22))
     secrets.store("homelab", "jupyter-token", "0" * 48)
-    for path, text in shortcuts.texts(Target("homelab"), "http://127.0.0.1:9000/", 9000, 9999, "/home/lab", False).items():
+    for path, text in shortcuts.texts(
+        Target("homelab"), "http://127.0.0.1:9000/", 9000, 9999, "/home/lab", False
+    ).items():
         shortcuts.write(path, text)
     (alone / "bin").mkdir()
     for name in ("ssh", "systemctl", "launchctl", "xdg-open"):
@@ -54,14 +67,25 @@ def home(alone, monkeypatch) -> Path:
 
 def tree(home: Path) -> dict[str, bytes]:
     """Every file; a lock is none that matters."""
-    return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "lock"}
+    return {
+        str(path): path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
 
 
 @pytest.mark.parametrize("how", ["none", "open", "kept"])
 @pytest.mark.parametrize("name", TASKS)
 def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, name, how):
     """Its files, its processes, its tunnel: all as before; and what would be done is told."""
-    state = {"target": {}, "wanted_port": 9000, "remote_port": 9999, "local_port": 9000, "pid": 2, "control": "/nowhere"}
+    state = {
+        "target": {},
+        "wanted_port": 9000,
+        "remote_port": 9999,
+        "local_port": 9000,
+        "pid": 2,
+        "control": "/nowhere",
+    }
     if how != "none":
         tunnel.save("homelab", state | ({"keeper": "systemd"} if how == "kept" else {}))
         monkeypatch.setattr(tunnel, "process", lambda alias, state: os.getpid())
@@ -83,7 +107,11 @@ def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, na
 
 def planned(how: str) -> set[str]:
     """The tasks that have something to do."""
-    idle = {"none": {"lab.close", "tunnel.close", "tunnel.forget"}, "open": {"tunnel.open", "tunnel.forget"}, "kept": {"tunnel.open"}}
+    idle = {
+        "none": {"lab.close", "tunnel.close", "tunnel.forget"},
+        "open": {"tunnel.open", "tunnel.forget"},
+        "kept": {"tunnel.open"},
+    }
     return set(PLANNED) - idle[how]
 
 

@@ -27,11 +27,22 @@ def sha256(text: str) -> str:
 def back(tmp_path):
     """Take something back: back("folder %s", path, keep=[path], then="mkdir …") keeps, changes and runs the way back."""
 
-    def go(command: str, *values: object, path: str = "", keep=(), change: str = "true", force: bool = False) -> str:
+    def go(
+        command: str,
+        *values: object,
+        path: str = "",
+        keep=(),
+        change: str = "true",
+        force: bool = False,
+    ) -> str:
         line = journal.entry("ssh", "why", path=path, keep=[str(name) for name in keep], number="7")
         lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
         first = journal.command(line).replace(journal.FOLDER, lib)
-        way = loader.script("undo", "Linux").replace("/var/backups/labfab", backups).replace('run_as "$owner" ', "")
+        way = (
+            loader.script("undo", "Linux")
+            .replace("/var/backups/labfab", backups)
+            .replace('run_as "$owner" ', "")
+        )
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
         first = loader.script("words", "Linux") + first
         script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
@@ -49,20 +60,43 @@ def test_a_file_is_as_it_was(back, tmp_path, old):
     if old:
         path.write_text(old)
         path.chmod(0o640)
-    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf new >%s; chmod 600 %s", path, path))
+    said = back(
+        "file %s %s",
+        path,
+        sha256("new"),
+        path=str(path),
+        change=fill("printf new >%s; chmod 600 %s", path, path),
+    )
     assert said == ""
-    assert (path.read_text(), path.stat().st_mode & 0o777) == (old, 0o640) if old else not path.exists()
+    assert (
+        (path.read_text(), path.stat().st_mode & 0o777) == (old, 0o640)
+        if old
+        else not path.exists()
+    )
 
 
 def test_a_file_that_was_changed_by_hand_is_kept_and_named(back, tmp_path):
     path = tmp_path / "f"
-    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf mine >%s", path))
-    assert said.startswith("labfab-stays: ") and "changed by hand" in said and path.read_text() == "mine"
+    said = back(
+        "file %s %s", path, sha256("new"), path=str(path), change=fill("printf mine >%s", path)
+    )
+    assert (
+        said.startswith("labfab-stays: ")
+        and "changed by hand" in said
+        and path.read_text() == "mine"
+    )
 
 
 def test_with_force_it_goes_but_is_not_lost(back, tmp_path):
     path = tmp_path / "f"
-    said = back("file %s %s", path, sha256("new"), path=str(path), change=fill("printf mine >%s", path), force=True)
+    said = back(
+        "file %s %s",
+        path,
+        sha256("new"),
+        path=str(path),
+        change=fill("printf mine >%s", path),
+        force=True,
+    )
     assert not path.exists() and said.startswith("labfab-note: ")
     assert [kept.read_text() for kept in (tmp_path / "backups").iterdir()] == ["mine"]
 
@@ -71,7 +105,9 @@ def test_a_file_that_is_back_already_is_no_change_by_hand(back, tmp_path):
     """The guard may have brought it back."""
     path = tmp_path / "f"
     path.write_text("old")
-    assert back("file %s %s", path, sha256("new"), path=str(path)) == "" and path.read_text() == "old"
+    assert (
+        back("file %s %s", path, sha256("new"), path=str(path)) == "" and path.read_text() == "old"
+    )
 
 
 OURS, MINE = "ssh-ed25519 AAAA labfab", "ssh-ed25519 BBBB mine"
@@ -92,7 +128,12 @@ def test_only_our_lines_go(back, tmp_path, before, after, wanted):
     path = tmp_path / "authorized_keys"
     if before is not None:
         path.write_text(before)
-    assert back("lines %s %s", path, OURS, path=str(path), change=fill("printf %%s %s >%s", after, path)) == ""
+    assert (
+        back(
+            "lines %s %s", path, OURS, path=str(path), change=fill("printf %%s %s >%s", after, path)
+        )
+        == ""
+    )
     assert (path.read_text() if path.exists() else None) == wanted
 
 
@@ -106,8 +147,22 @@ def test_a_linked_file_stays_a_link_and_keeps_its_content(back, tmp_path, aside,
     real.chmod(0o640)
     link.symlink_to("dotfiles/profile")
     change = fill("printf 'ours\\n'%s >>%s", more, link)
-    assert back("lines %s %s", link, "ours", path="" if aside else str(link), keep=[link] * aside, change=change) == ""
-    assert link.is_symlink() and real.read_text() == f"old\n{more}" and real.stat().st_mode & 0o777 == 0o640
+    assert (
+        back(
+            "lines %s %s",
+            link,
+            "ours",
+            path="" if aside else str(link),
+            keep=[link] * aside,
+            change=change,
+        )
+        == ""
+    )
+    assert (
+        link.is_symlink()
+        and real.read_text() == f"old\n{more}"
+        and real.stat().st_mode & 0o777 == 0o640
+    )
     assert sorted(path.name for path in real.parent.iterdir()) == ["profile"]
 
 
@@ -122,10 +177,16 @@ def test_a_link_that_a_written_file_replaced_comes_back(back, tmp_path):
 
 def test_a_link_to_what_is_somebody_elses_is_left_alone_and_named(back, tmp_path):
     link = tmp_path / ".profile"
-    link.symlink_to("/etc/passwd") if os.getuid() else link.symlink_to(foreign(tmp_path / "foreign"))
+    link.symlink_to("/etc/passwd") if os.getuid() else link.symlink_to(
+        foreign(tmp_path / "foreign")
+    )
     before = link.read_text()
     said = back("lines %s %s", link, before.splitlines()[0])
-    assert said.startswith(f"labfab-stays: {link} leads to ") and link.is_symlink() and link.read_text() == before
+    assert (
+        said.startswith(f"labfab-stays: {link} leads to ")
+        and link.is_symlink()
+        and link.read_text() == before
+    )
 
 
 def foreign(path):
@@ -142,7 +203,9 @@ def test_a_mode_is_never_changed_through_a_link(back, tmp_path):
     assert real.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("there, filled, stays", [(True, False, True), (False, False, False), (False, True, True)])
+@pytest.mark.parametrize(
+    "there, filled, stays", [(True, False, True), (False, False, False), (False, True, True)]
+)
 def test_a_folder_goes_if_it_was_not_there_and_is_empty(back, tmp_path, there, filled, stays):
     folder = tmp_path / "folder"
     if there:
@@ -165,13 +228,19 @@ def test_a_tree_of_before_is_never_deleted(back, tmp_path):
 @pytest.mark.parametrize(
     "name, text, moved",
     [
-        ("envs/mine/bin/python", "x", True), ("lib/site-packages/mine.egg-link", "x", True),
+        ("envs/mine/bin/python", "x", True),
+        ("lib/site-packages/mine.egg-link", "x", True),
         ("lib/site-packages/__editable__.mine-1.pth", "x", True),
-        ("lib/site-packages/mine-1.dist-info/direct_url.json", '{"dir_info": {"editable": true}}', True),
+        (
+            "lib/site-packages/mine-1.dist-info/direct_url.json",
+            '{"dir_info": {"editable": true}}',
+            True,
+        ),
         ("lib/site-packages/mine-1.dist-info/direct_url.json", '{"dir_info": {}}', False),
-        ("envs/.conda_envs_dir_test", "", False), ("lib/site-packages/ours.py", "x", False),
+        ("envs/.conda_envs_dir_test", "", False),
+        ("lib/site-packages/ours.py", "x", False),
     ],
-)  # fmt: skip
+)
 def test_a_tree_with_work_in_it_is_moved_instead_of_deleted(back, tmp_path, name, text, moved):
     tree = tmp_path / "miniforge3"
     (tree / name).parent.mkdir(parents=True)
@@ -184,10 +253,15 @@ def test_a_tree_with_work_in_it_is_moved_instead_of_deleted(back, tmp_path, name
 @pytest.mark.parametrize(
     "names, data",
     [
-        ([], False), (["empty/folder/"], False), ([".cache/uv/a", ".jupyter/lab.log", ".local/share/jupyter/runtime/x.json"], False),
-        (["notebooks/a.ipynb"], True), ([".ssh/authorized_keys"], True), ([".jupyter/custom.css"], True), (["a b\tc"], True),
+        ([], False),
+        (["empty/folder/"], False),
+        ([".cache/uv/a", ".jupyter/lab.log", ".local/share/jupyter/runtime/x.json"], False),
+        (["notebooks/a.ipynb"], True),
+        ([".ssh/authorized_keys"], True),
+        ([".jupyter/custom.css"], True),
+        (["a b\tc"], True),
     ],
-)  # fmt: skip
+)
 def test_a_home_holds_data_when_in_doubt(back, tmp_path, names, data):
     home = tmp_path / "home"
     home.mkdir()
@@ -201,7 +275,10 @@ def test_a_home_holds_data_when_in_doubt(back, tmp_path, names, data):
 
 
 def entries(*stages: str) -> list[Entry]:
-    return [Entry(str(number), number, stage, f"do {stage}", ["folder /x"]) for number, stage in enumerate(stages)]
+    return [
+        Entry(str(number), number, stage, f"do {stage}", ["folder /x"])
+        for number, stage in enumerate(stages)
+    ]
 
 
 def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
@@ -210,12 +287,18 @@ def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
     assert undo.chosen(made, "ssh") == made[1:]
     assert undo.chosen(made, "jupyter") == made[4:]
     assert undo.chosen(made, "python") == []
-    with pytest.raises(SetupError, match="--to sshd: there is no such stage: one of user, keys, ssh, system"):
+    with pytest.raises(
+        SetupError, match="--to sshd: there is no such stage: one of user, keys, ssh, system"
+    ):
         undo.chosen(made, "sshd")
 
 
 def test_what_is_undone_or_has_no_way_back_is_not_chosen():
-    lines = [journal.entry("system", "upgrade"), journal.entry("ssh", "a", ["x"], number="1"), journal.entry("ssh", "b", ["x"], number="2")]
+    lines = [
+        journal.entry("system", "upgrade"),
+        journal.entry("ssh", "a", ["x"], number="1"),
+        journal.entry("ssh", "b", ["x"], number="2"),
+    ]
     text = "\n".join(map(json.dumps, [*lines, {"undone": "1", "time": 1}])) + '\n{"number": "hal'
     read = journal.parse(text)
     assert [entry.state for entry in read] == ["stays", "undone", "done"]
@@ -232,8 +315,12 @@ def test_a_certificate_goes_with_its_key_and_its_ca(back, tmp_path, before):
     for path in files if before else []:
         path.write_text(f"old {path.name}")
         path.chmod(0o600 if path.name == "key.pem" else 0o644)
-    write = "".join(fill("rm -f %s; printf %s >%s; ", path, f"new {path.name}", path) for path in files)
-    assert back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write) == ""
+    write = "".join(
+        fill("rm -f %s; printf %s >%s; ", path, f"new {path.name}", path) for path in files
+    )
+    assert (
+        back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write) == ""
+    )
     if before:
         assert [path.read_text() for path in files] == [f"old {name}" for name in PEMS]
         assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o644, 0o644]
@@ -246,15 +333,25 @@ def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
     files = [tmp_path / name for name in PEMS]
     write = "".join(fill("printf mine >%s; ", path) for path in files)
     said = back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write)
-    assert said.startswith("labfab-stays: ") and [path.read_text() for path in files] == ["mine"] * 3
+    assert (
+        said.startswith("labfab-stays: ") and [path.read_text() for path in files] == ["mine"] * 3
+    )
     for path in files:
         path.unlink()
-    back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write, force=True)
-    assert not any(path.exists() for path in files) and len(list((tmp_path / "backups").iterdir())) == 3
+    back(
+        "certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write, force=True
+    )
+    assert (
+        not any(path.exists() for path in files)
+        and len(list((tmp_path / "backups").iterdir())) == 3
+    )
 
 
 NOTED = 'find {0} >"$KEPT.letsencrypt"; mkdir -p {0}/live/labfab {0}/archive/labfab {0}/accounts/new/dir {0}/renewal-hooks/post; '
-MADE = NOTED + "touch {0}/live/labfab/cert.pem {0}/accounts/new/dir/key {0}/renewal-hooks/post/of-mine; touch {0}/live/README"
+MADE = (
+    NOTED
+    + "touch {0}/live/labfab/cert.pem {0}/accounts/new/dir/key {0}/renewal-hooks/post/of-mine; touch {0}/live/README"
+)
 
 
 @pytest.fixture
@@ -282,14 +379,21 @@ def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
 def test_the_account_stays_for_a_certificate_that_somebody_got_since(back, letsencrypt):
     """It renews with the account that was made for ours."""
     back("lineage", change=f"{MADE.format(letsencrypt)}; touch {letsencrypt}/renewal/later.conf")
-    assert {"accounts/new/dir/key", "renewal/later.conf"} <= files(letsencrypt) and not (letsencrypt / "live/labfab").exists()
+    assert {"accounts/new/dir/key", "renewal/later.conf"} <= files(letsencrypt) and not (
+        letsencrypt / "live/labfab"
+    ).exists()
 
 
 def test_certbot_stays_where_it_renews_what_is_not_ours(back, letsencrypt):
     """Without it that certificate would end, weeks later."""
     said = back("certbot_packages", change=': >"$KEPT.packages"')
-    assert said == "labfab-stays: the package certbot: it renews mine\n" and "renewal/mine.conf" in files(letsencrypt)
-    assert back("certbot_packages", change='echo "installed certbot" >"$KEPT.packages"') == ""  # then it was not ours to remove
+    assert (
+        said == "labfab-stays: the package certbot: it renews mine\n"
+        and "renewal/mine.conf" in files(letsencrypt)
+    )
+    assert (
+        back("certbot_packages", change='echo "installed certbot" >"$KEPT.packages"') == ""
+    )  # then it was not ours to remove
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -298,21 +402,33 @@ def test_what_was_served_before_is_served_again(back, tmp_path, before):
     paths = [tmp_path / name for name in PEMS]
     for path in paths if before else []:
         path.write_text("old")
-    back("handed %s", tmp_path, keep=paths, change="".join(fill("printf new >%s; ", path) for path in paths))
+    back(
+        "handed %s",
+        tmp_path,
+        keep=paths,
+        change="".join(fill("printf new >%s; ", path) for path in paths),
+    )
     assert [path.read_text() for path in paths if path.exists()] == ["old"] * 3 * before
 
 
 def test_the_original_login_is_the_first_that_labfab_did_not_make():
     c = SimpleNamespace(user="lab", port=2222)
-    block = Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22")
+    block = Alias(
+        "homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22"
+    )
     assert undo.original(c, block, ["lab"])[:2] == ("root", 22)
-    turned = Alias("homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222")
+    turned = Alias(
+        "homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222"
+    )
     assert undo.original(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == ("root", 22)
     assert undo.original(c, None, ["lab"]) is None
 
 
 def test_the_accounts_that_were_made_are_read_from_their_ways_back():
-    made = [Entry("1", 1, "user", "add", ["account lab"]), Entry("2", 1, "user", "join", ["group lab sudo"])]
+    made = [
+        Entry("1", 1, "user", "add", ["account lab"]),
+        Entry("2", 1, "user", "join", ["group lab sudo"]),
+    ]
     assert undo.made_accounts(made) == ["lab"]
 
 
@@ -326,10 +442,22 @@ def test_every_way_back_in_the_code_exists(kernel):
     import re
     from pathlib import Path
 
-    script = loader.script("words", kernel) + loader.script("undo", kernel) + undo.APACHE * (kernel == "Linux")
+    script = (
+        loader.script("words", kernel)
+        + loader.script("undo", kernel)
+        + undo.APACHE * (kernel == "Linux")
+    )
     known = set(re.findall(r"^([a-z_]+)\(\) ", script, re.MULTILINE)) | {journal.SSHD_READS}
-    sources = [path for folder in ("stages", "platforms") for path in (Path(undo.__file__).parents[1] / folder).glob("*.py")]
-    others = [path for path in sources if path.parent.name == "platforms" and (path.stem in MACOS) != (kernel == "Darwin")]
+    sources = [
+        path
+        for folder in ("stages", "platforms")
+        for path in (Path(undo.__file__).parents[1] / folder).glob("*.py")
+    ]
+    others = [
+        path
+        for path in sources
+        if path.parent.name == "platforms" and (path.stem in MACOS) != (kernel == "Darwin")
+    ]
     others += [path for path in sources if kernel == "Darwin" and path.stem in LINUX]
     text = "".join(path.read_text() for path in sources if path not in others)
     named = set(re.findall(r"undo(?:, keep|: str)? ?= ?\(*\"([a-z_]+)", text))

@@ -27,7 +27,13 @@ def opened(monkeypatch) -> list:
     monkeypatch.setattr(browser, "there", lambda: True)
     monkeypatch.setattr(browser, "log_in", lambda *values: seen.append(values))
     proven: list = []
-    monkeypatch.setattr(process, "open", lambda target, local, remote, timeout: Tunnel(target.alias, local, remote, 7, proven=bool(proven)))
+    monkeypatch.setattr(
+        process,
+        "open",
+        lambda target, local, remote, timeout: Tunnel(
+            target.alias, local, remote, 7, proven=bool(proven)
+        ),
+    )
     monkeypatch.setattr(process, "prove", proven.append)
     monkeypatch.setattr(process, "answers", lambda url: "2.21.0")
     monkeypatch.setattr(process, "code", lambda url, token: 200 if token == TOKEN else 403)
@@ -41,11 +47,22 @@ def running(fake, alone):
     def make(**settings):
         model = fake(**({"python": "venv"} | settings))
         python.install(model.c)
-        config = {"ServerApp": {"local_hostnames": ["x"]}, "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN}}
+        config = {
+            "ServerApp": {"local_hostnames": ["x"]},
+            "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN},
+        }
         model.set_file("jupyter", "config", json.dumps(config), "600 lab")
-        model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"}
+        model.sections["lab"] |= {
+            "session": "yes",
+            "owner": "lab",
+            "pid": "4711",
+            "holder": "jupyter-lab",
+            "api": "2.21.0",
+        }
         (alone / "home/.ssh").mkdir(mode=0o700, exist_ok=True)
-        ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "root", 22))
+        ssh_config.write(
+            alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "root", 22)
+        )
         model.answers = [("jpserver", Result(0, "", ""))]
         model.again()
         return model
@@ -53,17 +70,25 @@ def running(fake, alone):
     return make
 
 
-def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(running, opened, capsys):
+def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(
+    running, opened, capsys
+):
     """Nothing is started beside what runs, and the token is kept for its owner only."""
     model = running()
     open.open_(model.c)
-    assert opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.whys == [] and model.told
+    assert (
+        opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.whys == [] and model.told
+    )
     assert secrets.place("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
     open.open_(model.again())
     assert opened[1:] == opened[:1] and model.told == []
     open.open_(Context(Config()))
     said = capsys.readouterr().out
-    assert len(opened) == 3 and "in your browser: http://127.0.0.1:9000/lab" in said and TOKEN not in said
+    assert (
+        len(opened) == 3
+        and "in your browser: http://127.0.0.1:9000/lab" in said
+        and TOKEN not in said
+    )
 
 
 def test_a_token_that_no_longer_serves_is_fetched_anew(running, opened):
@@ -84,7 +109,10 @@ def test_what_does_not_run_is_started(running, opened, monkeypatch):
 
 def server(model, **keys) -> None:
     """Have the configuration say this, with nothing that runs where the settings look."""
-    config = {"ServerApp": keys, "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN}}
+    config = {
+        "ServerApp": keys,
+        "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN},
+    }
     model.set_file("jupyter", "config", json.dumps(config), "600 lab")
     model.sections["lab"].clear()
 
@@ -92,10 +120,15 @@ def server(model, **keys) -> None:
 OWN = {"port": 9999, "ip": "127.0.0.1", "base_url": "/"}
 OTHERS = {
     "port 8888 of 127.0.0.1, http, /;": OWN | {"port": 8888},
-    r"port 8888 of \*, https, /;": OWN | {"port": 8888, "ip": "*", "certfile": "/home/lab/.jupyter/tls/cert.pem"},
-    "port 9999 of 127.0.0.1, behind Apache, /;": OWN | {"trust_xheaders": True, "local_hostnames": ["localhost", "lab.example.org"]},
+    r"port 8888 of \*, https, /;": OWN
+    | {"port": 8888, "ip": "*", "certfile": "/home/lab/.jupyter/tls/cert.pem"},
+    "port 9999 of 127.0.0.1, behind Apache, /;": OWN
+    | {"trust_xheaders": True, "local_hostnames": ["localhost", "lab.example.org"]},
     "port 9999 of 127.0.0.1, http, /j/;": OWN | {"base_url": "/j/"},
-    "/home/lab/.jupyter/lab.sock, http, /;": {"sock": "/home/lab/.jupyter/lab.sock", "base_url": "/"},
+    "/home/lab/.jupyter/lab.sock, http, /;": {
+        "sock": "/home/lab/.jupyter/lab.sock",
+        "base_url": "/",
+    },
     r"port 9999 of 127.0.0.1, http, \?\[2J;": OWN | {"base_url": "\x1b[2J"},
 }
 
@@ -136,7 +169,9 @@ def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, m
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     model.sections["lab"].clear()
     model.answers = [("jpserver", Result(0, "port 8888\n", ""))]
-    with pytest.raises(SetupError, match="has other settings [(]port 8888; yours: .*give its recipe with -f"):
+    with pytest.raises(
+        SetupError, match="has other settings [(]port 8888; yours: .*give its recipe with -f"
+    ):
         open.open_(model.c)
     assert model.writes == []
 
@@ -156,7 +191,9 @@ def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatc
     assert opened == [] and secrets.load("homelab", "jupyter-token") is None
 
 
-def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(running, opened, monkeypatch):
+def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
+    running, opened, monkeypatch
+):
     """After a reboot any account of the host may have the port; the token kept here is not what finds that out."""
     model, sent = running(), []
     secrets.store("homelab", "jupyter-token", TOKEN)
@@ -172,8 +209,13 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(running
     assert sent == [TOKEN] and model.told == []
 
 
-@pytest.mark.parametrize("publish, url", [("https", "https://lab.example.org:9999/"), ("apache", "https://lab.example.org/")])
-def test_a_published_one_is_opened_by_its_public_name(running, opened, capsys, monkeypatch, publish, url):
+@pytest.mark.parametrize(
+    "publish, url",
+    [("https", "https://lab.example.org:9999/"), ("apache", "https://lab.example.org/")],
+)
+def test_a_published_one_is_opened_by_its_public_name(
+    running, opened, capsys, monkeypatch, publish, url
+):
     """No tunnel: browsers reach it."""
     monkeypatch.setattr(process, "open", None)
     model = running(publish=publish, names=["lab.example.org"])
@@ -187,7 +229,11 @@ def test_a_published_one_is_opened_by_its_public_name(running, opened, capsys, m
 def test_without_a_screen_the_address_is_told(running, opened, capsys, monkeypatch):
     monkeypatch.setattr(browser, "there", lambda: False)
     open.open_(running().c)
-    assert opened == [] and "no browser can be opened here; JupyterLab is at http://127.0.0.1:9000/lab" in capsys.readouterr().out
+    assert (
+        opened == []
+        and "no browser can be opened here; JupyterLab is at http://127.0.0.1:9000/lab"
+        in capsys.readouterr().out
+    )
 
 
 def test_only_on_request_the_token_is_printed(running, opened, capsys, monkeypatch):
@@ -205,12 +251,17 @@ def test_only_on_request_the_token_is_printed(running, opened, capsys, monkeypat
 
 def test_a_host_that_sleeps_or_moved_is_told_in_one_line(running, opened, monkeypatch):
     def away(*_):
-        raise Unreachable("homelab: no answer on port 2222: is it switched on, is the address right?")
+        raise Unreachable(
+            "homelab: no answer on port 2222: is it switched on, is the address right?"
+        )
 
     model = running()
     secrets.store("homelab", "jupyter-token", TOKEN)
     monkeypatch.setattr(stage.tunnel, "open", away)
-    with pytest.raises(SetupError, match="right[?] If it sleeps, wake it; if it moved, correct HostName of homelab in .*config$"):
+    with pytest.raises(
+        SetupError,
+        match="right[?] If it sleeps, wake it; if it moved, correct HostName of homelab in .*config$",
+    ):
         open.open_(model.c)
 
 

@@ -10,12 +10,19 @@ from labfab.stages import files
 @pytest.mark.parametrize(
     ("path", "meant"),
     [
-        ("data", "/home/lab/my notebooks/data"), ("data/", "/home/lab/my notebooks/data/"), ("", "/home/lab/my notebooks/"),
-        (".", "/home/lab/my notebooks/"), ("..", "/home/lab/"), ("~", "/home/lab"), ("~/x", "/home/lab/x"),
+        ("data", "/home/lab/my notebooks/data"),
+        ("data/", "/home/lab/my notebooks/data/"),
+        ("", "/home/lab/my notebooks/"),
+        (".", "/home/lab/my notebooks/"),
+        ("..", "/home/lab/"),
+        ("~", "/home/lab"),
+        ("~/x", "/home/lab/x"),
         ("~x", "/home/lab/my notebooks/~x"),
-        ("/srv/x/", "/srv/x/"), ("a\nb", "/home/lab/my notebooks/a\nb"), ("-x", "/home/lab/my notebooks/-x"),
+        ("/srv/x/", "/srv/x/"),
+        ("a\nb", "/home/lab/my notebooks/a\nb"),
+        ("-x", "/home/lab/my notebooks/-x"),
     ],
-)  # fmt: skip
+)
 def test_a_path_of_the_host_is_below_root_dir(fake, path, meant) -> None:
     box = fake("lab", root_dir="my notebooks")
     box.add_account("lab")
@@ -29,14 +36,24 @@ def test_without_the_account_setup_comes_first(fake) -> None:
 
 def test_a_path_of_the_laptop_keeps_its_slash(alone) -> None:
     home, here = os.environ["HOME"], os.getcwd()
-    for path, meant in {"-x": f"{here}/-x", "a/": f"{here}/a/", ".": f"{here}/", "~/x": f"{home}/x", "a/..": f"{here}/", "/": "/"}.items():
+    for path, meant in {
+        "-x": f"{here}/-x",
+        "a/": f"{here}/a/",
+        ".": f"{here}/",
+        "~/x": f"{home}/x",
+        "a/..": f"{here}/",
+        "/": "/",
+    }.items():
         assert files.here(path) == meant
 
 
 def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
     box = fake("lab")
     found = Survey(deleted=("a", "b", "c", "d"))
-    with pytest.raises(SetupError, match=r"4 files would be deleted on homelab \(a, b, c, …\): if that is right, add --yes"):
+    with pytest.raises(
+        SetupError,
+        match=r"4 files would be deleted on homelab \(a, b, c, …\): if that is right, add --yes",
+    ):
         files.confirmed(box.c, found, False, "homelab")
     assert "4 files go from homelab: a, b, c, …" in capsys.readouterr().out
     assert files.confirmed(box.c, found, True, "homelab") == 4
@@ -44,7 +61,10 @@ def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
 
 
 def test_what_is_copied_is_told_in_words() -> None:
-    assert files.told(Survey(("a",), ("b",), size=3_400_000)) == "2 files (3.4 MB, 1 of them in place of another)"
+    assert (
+        files.told(Survey(("a",), ("b",), size=3_400_000))
+        == "2 files (3.4 MB, 1 of them in place of another)"
+    )
     assert files.told(Survey(("a",), size=999)) == "1 file (999 bytes)"
     assert files.told(Survey(other=3)) == "times and modes of files"
 

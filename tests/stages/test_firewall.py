@@ -9,7 +9,11 @@ ON = "switch the firewall on"
 
 
 def commands(model) -> list[str]:
-    return [write.command for write in model.writes if "ufw" in write.command and "apt-get" not in write.command]
+    return [
+        write.command
+        for write in model.writes
+        if "ufw" in write.command and "apt-get" not in write.command
+    ]
 
 
 def test_ssh_is_let_in_before_the_door_shuts(fake):
@@ -18,9 +22,12 @@ def test_ssh_is_let_in_before_the_door_shuts(fake):
     model.sections["ssh"] |= {"port.2222": "yes"}
     firewall.enable(model.c)
     assert commands(model) == [
-        "ufw allow 22/tcp", "ufw allow 2222/tcp", "ufw allow 443/tcp", "ufw allow 80/tcp",
+        "ufw allow 22/tcp",
+        "ufw allow 2222/tcp",
+        "ufw allow 443/tcp",
+        "ufw allow 80/tcp",
         "ufw default deny incoming && ufw --force enable",
-    ]  # fmt: skip
+    ]
     assert model.logins == [("root", 22)]
     firewall.enable(model.again())
     assert model.whys == []
@@ -59,7 +66,9 @@ def test_a_firewall_that_does_not_start_is_told(fake):
     """iptables' own words arrive, on one line, and the rules are as before."""
     model = fake()
     model.install("ufw")
-    model.failing = {"--force enable": "ERROR: problem running ufw-init\niptables-restore: line 4 failed"}
+    model.failing = {
+        "--force enable": "ERROR: problem running ufw-init\niptables-restore: line 4 failed"
+    }
     with pytest.raises(SetupError, match=r"ufw-init \| iptables-restore: line 4 failed") as error:
         firewall.enable(model.c)
     assert model.sections["firewall"] == {} and "\n" not in str(error.value)
@@ -70,7 +79,11 @@ def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
     model = fake(publish="https", lab_port=8888, open_ports=[9443])
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp"
     firewall.enable(model.c)
-    assert commands(model)[:3] == ["ufw allow 22/tcp", "ufw allow 8888/tcp comment labfab", "ufw allow 9443/tcp"]
+    assert commands(model)[:3] == [
+        "ufw allow 22/tcp",
+        "ufw allow 8888/tcp comment labfab",
+        "ufw allow 9443/tcp",
+    ]
     firewall.enable(model.again())
     assert model.whys == [] and len(model.told) == 1
     model.sections["firewall"]["allowed.8888"] += ";limit 8888/tcp"
@@ -81,30 +94,49 @@ def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
     model.lab |= {"publish": "tunnel", "open_ports": []}
     firewall.enable(model.again())
     assert model.whys == ["close port 80"]
-    have = {key: value for key, value in model.sections["firewall"].items() if key.startswith("allowed.")}
+    have = {
+        key: value
+        for key, value in model.sections["firewall"].items()
+        if key.startswith("allowed.")
+    }
     assert have == {
-        "allowed.22": "allow 22/tcp", "allowed.443": "allow 443/tcp", "allowed.8888": "limit 8888/tcp", "allowed.9443": "allow 9443/tcp",
-    }  # fmt: skip
+        "allowed.22": "allow 22/tcp",
+        "allowed.443": "allow 443/tcp",
+        "allowed.8888": "limit 8888/tcp",
+        "allowed.9443": "allow 9443/tcp",
+    }
 
 
-@pytest.mark.parametrize("holder, whys", [("apache2", []), ("jupyter-lab", ["close port 443"]), ("", ["close port 443"])])
+@pytest.mark.parametrize(
+    "holder, whys", [("apache2", []), ("jupyter-lab", ["close port 443"]), ("", ["close port 443"])]
+)
 def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder, whys):
     """Apache may have sites of somebody else; one line tells how to close it. JupyterLab of before needs it no longer."""
     model = fake()
     model.install("ufw")
     model.sections["ssh"] |= {"listening.443": holder} if holder else {}
-    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    model.sections["firewall"] |= {
+        "active": "yes",
+        "incoming": "deny",
+        "allowed.22": "allow 22/tcp",
+    }
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp comment=6c6162666162"
     firewall.enable(model.c)
     assert model.whys == whys
-    assert ("port 443 stays open in the firewall, apache2 listens there" in capsys.readouterr().out) is (holder == "apache2")
+    assert (
+        "port 443 stays open in the firewall, apache2 listens there" in capsys.readouterr().out
+    ) is (holder == "apache2")
 
 
 def test_a_port_that_sshd_has_taken_over_stays_open(fake):
     model = fake()
     model.install("ufw")
     model.sections["ssh"] |= {"port.443": "yes", "listening.443": "sshd"}
-    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    model.sections["firewall"] |= {
+        "active": "yes",
+        "incoming": "deny",
+        "allowed.22": "allow 22/tcp",
+    }
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp comment=6c6162666162"
     firewall.enable(model.c)
     assert model.whys == []

@@ -131,7 +131,9 @@ def test_what_will_not_do_is_replaced_with_its_key(served, change, reason):
     model = served()
     before = leaf(model).serial
     for name, value in change.items():
-        model.sections["https"].pop(name, None) if value is None else model.sections["https"].update({name: value})
+        model.sections["https"].pop(name, None) if value is None else model.sections[
+            "https"
+        ].update({name: value})
     https.self_signed(model.c)
     assert model.whys == [KEY, issued(model, reason)] and leaf(model).serial != before
     assert model.sections["https"]["key"] == "600 lab"
@@ -141,7 +143,10 @@ def test_other_names_need_another_certificate(served):
     model = served()
     model.lab["names"] = ["new.example.org"]
     https.self_signed(model.again())
-    assert model.whys[-1] == issued(model, "the names are others now") and leaf(model).names[0] == "new.example.org"
+    assert (
+        model.whys[-1] == issued(model, "the names are others now")
+        and leaf(model).names[0] == "new.example.org"
+    )
 
 
 def test_a_ca_that_may_vouch_for_more_is_not_taken(served, alone):
@@ -170,7 +175,9 @@ def test_modes_alone_are_mended_without_another_certificate(served):
     for name in ("cert", "ca"):
         model.sections["https"][f"{name}.stat"] = "600 root"
     https.self_signed(model.c)
-    assert model.whys == [f"let /home/lab/.jupyter/tls/{name}.pem be readable" for name in ("cert", "ca")]
+    assert model.whys == [
+        f"let /home/lab/.jupyter/tls/{name}.pem be readable" for name in ("cert", "ca")
+    ]
     https.self_signed(model.again())
     assert model.whys == []
 
@@ -192,7 +199,9 @@ def test_a_kept_ca_signs_again_and_nothing_is_to_be_trusted_anew(served, monkeyp
     https.renew(model.c)
     assert model.whys == [KEY, issued(model, "renewed")] and leaf(model).serial != first.serial
     assert model.file("https", "ca") == ca and TRUST not in capsys.readouterr().out
-    assert not [script for script in model.told if "PRIVATE" in script or "a long passphrase" in script]
+    assert not [
+        script for script in model.told if "PRIVATE" in script or "a long passphrase" in script
+    ]
 
 
 def test_a_kept_ca_that_does_not_open_stops_before_the_host_is_touched(served, monkeypatch):
@@ -214,7 +223,10 @@ def test_renew_makes_another_ca_where_none_is_kept(served, capsys):
 @pytest.mark.parametrize("task", [https.issue, https.self_signed, https.renew, https.delete])
 def test_without_anything_published_one_line_says_so(fake, task):
     model = fake()
-    with pytest.raises(SetupError, match="nothing is published, so it needs no certificate: set publish: https or apache"):
+    with pytest.raises(
+        SetupError,
+        match="nothing is published, so it needs no certificate: set publish: https or apache",
+    ):
         task(model.c)
     assert model.writes == []
 
@@ -239,14 +251,25 @@ def test_it_is_told_in_words_and_as_json(served, capsys):
     capsys.readouterr()
     https.status(model.c)
     said = capsys.readouterr().out
-    assert "self-signed certificate for lab.example.org, 203.0.113.5" in said and "396 days left" in said and "https.renew" in said
+    assert (
+        "self-signed certificate for lab.example.org, 203.0.113.5" in said
+        and "396 days left" in said
+        and "https.renew" in said
+    )
     https.status(model.again(), json=True)
     found = json.loads(capsys.readouterr().out)
-    assert (found["kind"], found["names"], found["serial"]) == ("self-signed", list(leaf(model).names), leaf(model).serial)
+    assert (found["kind"], found["names"], found["serial"]) == (
+        "self-signed",
+        list(leaf(model).names),
+        leaf(model).serial,
+    )
     assert model.writes == []
 
 
-@pytest.mark.parametrize("publish, says", [("tunnel", "nothing is published"), ("https", "there is no certificate: https.issue")])
+@pytest.mark.parametrize(
+    "publish, says",
+    [("tunnel", "nothing is published"), ("https", "there is no certificate: https.issue")],
+)
 def test_none_is_told_too(fake, capsys, publish, says):
     model = fake(publish=publish)
     https.status(model.c)
@@ -258,7 +281,9 @@ def test_none_is_told_too(fake, capsys, publish, says):
 def test_it_is_deleted_when_nothing_serves_it(served):
     model = served()
     model.sections["lab"] |= {"owner": "lab", "pid": "7", "api": "2.21.0"}
-    with pytest.raises(SetupError, match="JupyterLab serves this certificate: stop it first, lab.stop"):
+    with pytest.raises(
+        SetupError, match="JupyterLab serves this certificate: stop it first, lab.stop"
+    ):
         https.delete(model.c)
     model.sections["lab"].clear()
     https.delete(model.again())
@@ -281,25 +306,34 @@ def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):
     assert model.whys == []
 
 
-@pytest.mark.parametrize("publish, other", [("https", "/etc/labfab/tls"), ("apache", "/home/lab/.jupyter/tls")])
+@pytest.mark.parametrize(
+    "publish, other", [("https", "/etc/labfab/tls"), ("apache", "/home/lab/.jupyter/tls")]
+)
 def test_the_key_that_another_publish_had_goes_too(served, publish, other):
     """With https.delete, and with the stage that changes over; not while it is in use, and never the other way round."""
     model = served(publish=publish)
     model.sections["https"]["elsewhere"] = "yes"
     https.delete(model.again())
     assert [why.split()[-1] for why in model.whys][-1] == other and len(model.whys) == 2
-    assert model.wrote(f"delete the certificate in {other}").user == ("root" if publish == "https" else "lab")
+    assert model.wrote(f"delete the certificate in {other}").user == (
+        "root" if publish == "https" else "lab"
+    )
 
 
 def test_the_key_that_apache_had_goes_with_its_site(served):
     model = served()
     model.sections["https"]["elsewhere"], model.sections["proxy"]["enabled"] = "yes", "yes"
     proxy.follow(model.again())
-    assert model.whys == ["take JupyterLab's site out of Apache", "delete the certificate in /etc/labfab/tls"]
+    assert model.whys == [
+        "take JupyterLab's site out of Apache",
+        "delete the certificate in /etc/labfab/tls",
+    ]
     assert model.sections["https"]["key"] == "600 lab"
 
 
-@pytest.mark.parametrize("lab", [{"owner": "lab", "pid": "7", "stale": "yes", "api": "2"}, {"owner": "lab", "pid": "7"}])
+@pytest.mark.parametrize(
+    "lab", [{"owner": "lab", "pid": "7", "stale": "yes", "api": "2"}, {"owner": "lab", "pid": "7"}]
+)
 def test_a_jupyterlab_of_before_keeps_its_key(served, lab, capsys):
     """It runs with its old configuration, and reads the files with each connection."""
     model = served(publish="apache")
@@ -312,12 +346,19 @@ def test_a_jupyterlab_of_before_keeps_its_key(served, lab, capsys):
 def test_what_apache_serves_is_not_deleted(served):
     model = served(publish="apache")
     model.sections["proxy"]["enabled"] = "yes"
-    with pytest.raises(SetupError, match="Apache serves this certificate: .* setup.undo --to proxy"):
+    with pytest.raises(
+        SetupError, match="Apache serves this certificate: .* setup.undo --to proxy"
+    ):
         https.delete(model.c)
     assert model.whys == []
 
 
 def test_lets_encrypts_needs_no_trust(fake, capsys):
-    model = fake(publish="https", certificate="letsencrypt", email="me@example.org", names=["lab.example.org"])
+    model = fake(
+        publish="https",
+        certificate="letsencrypt",
+        email="me@example.org",
+        names=["lab.example.org"],
+    )
     browsers.trust(model.c)
     assert "browsers trust Let's Encrypt already" in capsys.readouterr().out

@@ -13,9 +13,20 @@ from labfab.stages import python
 from labfab.stages.lab import notebook_jobs
 
 STATE = {
-    "job": "3", "notebook": "a\x1b[2J.ipynb", "state": "failed", "kernel": "python3", "folder": "/home/lab/notebooks", "cell": 2,
-    "cells": 5, "submitted": 100.0, "started": 101.0, "ended": 171.5, "error": "ValueError: no", "boot": "b", "pid": 7,
-}  # fmt: skip
+    "job": "3",
+    "notebook": "a\x1b[2J.ipynb",
+    "state": "failed",
+    "kernel": "python3",
+    "folder": "/home/lab/notebooks",
+    "cell": 2,
+    "cells": 5,
+    "submitted": 100.0,
+    "started": 101.0,
+    "ended": 171.5,
+    "error": "ValueError: no",
+    "boot": "b",
+    "pid": 7,
+}
 
 
 @pytest.fixture
@@ -24,7 +35,10 @@ def ready(fake):
     model = fake(python="venv")
     python.install(model.c)
     model.again()
-    model.answers = [("echo folder", Result(1, "", "")), ("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE]}), ""))]
+    model.answers = [
+        ("echo folder", Result(1, "", "")),
+        ("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE]}), "")),
+    ]
     return model
 
 
@@ -42,9 +56,12 @@ def test_a_plan_tells_what_would_be_put_there(fake, notebook):
     model.answers = [("echo folder", Result(1, "", ""))]
     notebook_jobs.submit(model.c, notebook)
     assert model.planned[-5:] == [
-        "let lab's programs run on after logout", "make /home/lab/.local/share/labfab", "put job.py there, for jobs",
-        "put jobs.py there, for jobs", "submit it's $(a).ipynb",
-    ]  # fmt: skip
+        "let lab's programs run on after logout",
+        "make /home/lab/.local/share/labfab",
+        "put job.py there, for jobs",
+        "put jobs.py there, for jobs",
+        "submit it's $(a).ipynb",
+    ]
     assert model.writes == []
 
 
@@ -55,7 +72,9 @@ def test_what_is_there_already_is_not_put_again(fake, notebook):
     same = base64.b64encode((loader.FOLDER / "job.py").read_bytes()).decode()
     model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
     notebook_jobs.submit(model.c, notebook)
-    assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == ["put jobs.py there, for jobs"]
+    assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == [
+        "put jobs.py there, for jobs"
+    ]
 
 
 def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alone):
@@ -68,7 +87,9 @@ def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alon
 def test_without_jupyterlab_the_task_is_named(fake, notebook):
     """Nothing is put on such a host."""
     model = fake()
-    with pytest.raises(SetupError, match="JupyterLab is not installed for lab .*: type python.install first"):
+    with pytest.raises(
+        SetupError, match="JupyterLab is not installed for lab .*: type python.install first"
+    ):
         notebook_jobs.submit(model.c, notebook)
     assert model.writes == []
 
@@ -77,7 +98,10 @@ def test_states_are_told_in_a_line_each(ready, capsys):
     """With nothing in it that a terminal would obey."""
     capsys.readouterr()
     notebook_jobs.jobs(ready.c)
-    assert capsys.readouterr().out == "   3  failed     cell 2/5      1 min 10 s  a?[2J.ipynb  ValueError: no\n"
+    assert (
+        capsys.readouterr().out
+        == "   3  failed     cell 2/5      1 min 10 s  a?[2J.ipynb  ValueError: no\n"
+    )
 
 
 def test_states_are_told_to_programs(ready, capsys):
@@ -90,7 +114,9 @@ def test_states_are_told_to_programs(ready, capsys):
 
 def test_only_the_newest_are_told(ready, capsys):
     """A long history stays a few lines."""
-    ready.answers = [("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE] * 13}), ""))]
+    ready.answers = [
+        ("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE] * 13}), ""))
+    ]
     capsys.readouterr()
     notebook_jobs.jobs(ready.c)
     told = capsys.readouterr().out.splitlines()
@@ -126,6 +152,11 @@ def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
     model = fake(python="venv", dry=True)
     model.add_account("lab")
     notebook = base64.b64encode(zlib.compress(b"{}")).decode()
-    model.answers = [("jobs.py fetch", Result(0, json.dumps({"state": STATE, "notebook": notebook}), ""))]
+    model.answers = [
+        ("jobs.py fetch", Result(0, json.dumps({"state": STATE, "notebook": notebook}), ""))
+    ]
     notebook_jobs.fetch(model.c, to=str(alone / "new"))
-    assert not (alone / "new").exists() and f"would write {alone}/new/a_[2J.executed.ipynb" in capsys.readouterr().out
+    assert (
+        not (alone / "new").exists()
+        and f"would write {alone}/new/a_[2J.executed.ipynb" in capsys.readouterr().out
+    )

@@ -43,13 +43,22 @@ def test_a_new_configuration_is_private(ready, capsys):
     assert (made.mode, made.user) == ("600", "lab")
     server, identity = config_of(model)["ServerApp"], config_of(model)["IdentityProvider"]
     assert server == {
-        "ip": "127.0.0.1", "port": 9999, "port_retries": 0, "open_browser": False, "base_url": "/", "root_dir": "/home/lab/notebooks",
-    }  # fmt: skip
+        "ip": "127.0.0.1",
+        "port": 9999,
+        "port_retries": 0,
+        "open_browser": False,
+        "base_url": "/",
+        "root_dir": "/home/lab/notebooks",
+    }
     value = secrets.load("homelab", "jupyter-password").reveal()
     assert passwords.verify(identity["hashed_password"], value) and len(identity["token"]) >= 32
     assert not any(value in told for told in model.told)
     said = capsys.readouterr().out
-    assert value not in said and identity["hashed_password"] not in said and identity["token"] not in said
+    assert (
+        value not in said
+        and identity["hashed_password"] not in said
+        and identity["token"] not in said
+    )
     jupyter.configure(model.again())
     assert model.whys == []
 
@@ -67,8 +76,13 @@ def test_what_is_there_is_merged(ready):
     found = config_of(model)
     assert found["Mine"] == {"x": 1.5} and found["IdentityProvider"] == there["IdentityProvider"]
     assert found["ServerApp"] == there["ServerApp"] | {
-        "port": 9999, "ip": "127.0.0.1", "port_retries": 0, "open_browser": False, "base_url": "/", "root_dir": "/home/lab/notebooks",
-    }  # fmt: skip
+        "port": 9999,
+        "ip": "127.0.0.1",
+        "port_retries": 0,
+        "open_browser": False,
+        "base_url": "/",
+        "root_dir": "/home/lab/notebooks",
+    }
     assert "Käse" in model.file("jupyter", "config")
 
 
@@ -96,12 +110,25 @@ def test_a_file_that_others_can_read_is_written_anew(ready, stat):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '"text"', "null", '{"ServerApp": 3}', '{"ServerApp": null}', "c.ServerApp.port = 1", '{"a": {"b": 1},}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '"text"',
+        "null",
+        '{"ServerApp": 3}',
+        '{"ServerApp": null}',
+        "c.ServerApp.port = 1",
+        '{"a": {"b": 1},}',
+    ],
 )
 def test_a_broken_configuration_is_never_overwritten(ready, text):
     """What Jupyter could not read either is named and left alone."""
     model = ready(text)
-    with pytest.raises(SetupError, match="jupyter_server_config.json is not the JSON that Jupyter reads: mend it"):
+    with pytest.raises(
+        SetupError, match="jupyter_server_config.json is not the JSON that Jupyter reads: mend it"
+    ):
         jupyter.configure(model.c)
     assert model.file("jupyter", "config") == text
 
@@ -125,14 +152,22 @@ def test_a_given_password_is_hashed_here(ready, monkeypatch, value):
 
 def test_options_of_the_setting_win(ready):
     """jupyter_options are merged class by class."""
-    model = ready(jupyter_options={"ServerApp": {"max_body_size": 1}, "LabApp": {"collaborative": True}})
+    model = ready(
+        jupyter_options={"ServerApp": {"max_body_size": 1}, "LabApp": {"collaborative": True}}
+    )
     jupyter.configure(model.c)
     found = config_of(model)
     assert found["ServerApp"]["max_body_size"] == 1 and found["ServerApp"]["ip"] == "127.0.0.1"
     assert found["LabApp"] == {"collaborative": True}
 
 
-@pytest.mark.parametrize("given, path", [("it's $HOME `x` Käse", "/home/lab/it's $HOME `x` Käse"), ("/srv/note books", "/srv/note books")])
+@pytest.mark.parametrize(
+    "given, path",
+    [
+        ("it's $HOME `x` Käse", "/home/lab/it's $HOME `x` Käse"),
+        ("/srv/note books", "/srv/note books"),
+    ],
+)
 def test_any_folder_can_hold_the_notebooks(ready, given, path):
     """Spaces, quotes, $ and umlauts survive; an absolute path is taken as it is."""
     import shlex
@@ -183,7 +218,10 @@ def test_a_planned_password_is_not_stored(ready, monkeypatch):
     model.again()
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "only planned")
     password.password(model.c)
-    assert model.planned == ["set JupyterLab's password"] and secrets.load("homelab", "jupyter-password") == old
+    assert (
+        model.planned == ["set JupyterLab's password"]
+        and secrets.load("homelab", "jupyter-password") == old
+    )
 
 
 def test_a_password_that_cannot_be_written_is_not_stored(ready, monkeypatch):
@@ -219,16 +257,26 @@ def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
 
 def test_a_socket_takes_the_place_of_the_port_and_gives_it_back(ready):
     """Jupyter refuses to start with both; a user's own options of kernels stay."""
-    there = {"ServerApp": {"port": 9999, "ip": "127.0.0.1"}, "KernelManager": {"shutdown_wait_time": 9}}
+    there = {
+        "ServerApp": {"port": 9999, "ip": "127.0.0.1"},
+        "KernelManager": {"shutdown_wait_time": 9},
+    }
     model = ready(json.dumps(there), listen="socket")
     jupyter.configure(model.c)
     server, kernels = config_of(model)["ServerApp"], config_of(model)["KernelManager"]
-    assert server["sock"] == "/home/lab/.jupyter/lab.sock" and server["sock_mode"] == "0600" and not {"ip", "port"} & set(server)
+    assert (
+        server["sock"] == "/home/lab/.jupyter/lab.sock"
+        and server["sock_mode"] == "0600"
+        and not {"ip", "port"} & set(server)
+    )
     assert kernels == {"shutdown_wait_time": 9, "transport": "ipc"}
     model.lab["listen"] = "tcp"
     jupyter.configure(model.again())
     server, kernels = config_of(model)["ServerApp"], config_of(model)["KernelManager"]
-    assert (server["ip"], server["port"]) == ("127.0.0.1", 9999) and not {"sock", "sock_mode"} & set(server)
+    assert (server["ip"], server["port"]) == ("127.0.0.1", 9999) and not {
+        "sock",
+        "sock_mode",
+    } & set(server)
     assert kernels == {"shutdown_wait_time": 9}
 
 
@@ -284,10 +332,14 @@ def test_another_laptop_stays_quiet_as_long_as_the_password_is_the_one_that_was_
     config = config_of(model)
     config["IdentityProvider"]["hashed_password"] = passwords.hash(LONG)  # by somebody on the host
     model.set_file("jupyter", "config", json.dumps(config), "600 lab")
-    with pytest.raises(SetupError, match="JupyterLab's is not known here: give one in LABFAB_JUPYTER_PASSWORD"):
+    with pytest.raises(
+        SetupError, match="JupyterLab's is not known here: give one in LABFAB_JUPYTER_PASSWORD"
+    ):
         jupyter.configure(given(model, None))
     jupyter.configure(given(model, LONG))
-    assert model.whys == [WRITE] and config_of(model)["IdentityProvider"] == config["IdentityProvider"]
+    assert (
+        model.whys == [WRITE] and config_of(model)["IdentityProvider"] == config["IdentityProvider"]
+    )
 
 
 def test_a_short_one_that_this_laptop_kept_is_not_published_either(public, given):
@@ -308,17 +360,28 @@ def test_a_new_password_of_a_published_one_is_known_to_be_long(public, given):
     assert model.whys == []
 
 
-OUTWARD = {"local_hostnames", "allow_remote_access", "trust_xheaders", "certfile", "keyfile", "tornado_settings"}
+OUTWARD = {
+    "local_hostnames",
+    "allow_remote_access",
+    "trust_xheaders",
+    "certfile",
+    "keyfile",
+    "tornado_settings",
+}
 
 
 @pytest.mark.parametrize(
     "publish, then, left",
     [
-        ("https", "tunnel", set()), ("apache", "tunnel", set()), ("apache", "https", OUTWARD - {"trust_xheaders"}),
+        ("https", "tunnel", set()),
+        ("apache", "tunnel", set()),
+        ("apache", "https", OUTWARD - {"trust_xheaders"}),
         ("https", "apache", OUTWARD - {"certfile", "keyfile", "tornado_settings"}),
     ],
-)  # fmt: skip
-def test_what_one_way_to_publish_needed_does_not_stay_under_another(public, given, publish, then, left):
+)
+def test_what_one_way_to_publish_needed_does_not_stay_under_another(
+    public, given, publish, then, left
+):
     model = public(publish)
     jupyter.configure(given(model, LONG))
     jupyter.configure(given(model, None, publish=then))
@@ -335,7 +398,11 @@ def test_what_somebody_wrote_there_by_hand_or_in_the_settings_stays(public, give
     model.set_file("jupyter", "config", json.dumps(config), "600 lab")
     jupyter.configure(given(model, None, publish="tunnel"))
     server = config_of(model)["ServerApp"]
-    assert server["local_hostnames"][-1] == "mine.example.org" and server["allow_remote_access"] and "trust_xheaders" not in server
+    assert (
+        server["local_hostnames"][-1] == "mine.example.org"
+        and server["allow_remote_access"]
+        and "trust_xheaders" not in server
+    )
 
 
 def test_a_certificate_that_is_not_there_is_not_configured(ready, given):

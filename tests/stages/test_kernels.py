@@ -13,7 +13,12 @@ from labfab.host.shell import Result
 from labfab.stages import python
 from labfab.stages.lab import kernels, server, usage
 
-KERNEL = {"id": "0" * 36, "name": "python3", "execution_state": "busy", "last_activity": "2026-01-01T00:00:00Z"}
+KERNEL = {
+    "id": "0" * 36,
+    "name": "python3",
+    "execution_state": "busy",
+    "last_activity": "2026-01-01T00:00:00Z",
+}
 
 
 def blob(value: object) -> str:
@@ -39,30 +44,49 @@ def ready(fake):
 
 
 BUSY = f"kernels.7={blob([KERNEL])}"
-ELSEWHERE = {"session": "yes", "stale": "yes"}  # it runs, and listens where an earlier configuration said
+ELSEWHERE = {
+    "session": "yes",
+    "stale": "yes",
+}  # it runs, and listens where an earlier configuration said
 
 
-@pytest.mark.parametrize("have", [ELSEWHERE, {"service": "yes"}, {"session": "yes", "owner": "lab", "pid": "7"}])
+@pytest.mark.parametrize(
+    "have", [ELSEWHERE, {"service": "yes"}, {"session": "yes", "owner": "lab", "pid": "7"}]
+)
 def test_kernels_of_a_lab_with_other_settings_count(ready, have):
     """Another port, scheme or path since it started: a restart would end its kernels all the same."""
     model = ready(BUSY)
     model.sections["lab"] |= have
-    with pytest.raises(SetupError, match="python3 computes right now, and a restart would end that: wait, or add --yes"):
+    with pytest.raises(
+        SetupError,
+        match="python3 computes right now, and a restart would end that: wait, or add --yes",
+    ):
         kernels.consent(model.c, False, "restart")
     assert "become lab " in model.told[-1]
 
 
-@pytest.mark.parametrize("answer", ["", "bm8=", blob({"message": "Forbidden"}), blob([1]), blob([{"id": "x"}])])
+@pytest.mark.parametrize(
+    "answer", ["", "bm8=", blob({"message": "Forbidden"}), blob([1]), blob([{"id": "x"}])]
+)
 def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     """A wrong token, a server that hangs: with programs below it nobody knows what a restart would end."""
     model = ready(f"kernels.7={answer}", "parent.7=yes")
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
-    with pytest.raises(SetupError, match=r"JupyterLab \(pid 7\) does not tell what it computes, and a restart"):
+    with pytest.raises(
+        SetupError, match=r"JupyterLab \(pid 7\) does not tell what it computes, and a restart"
+    ):
         kernels.consent(model.c, False, "restart")
     kernels.consent(model.again(), True, "restart")
 
 
-@pytest.mark.parametrize("lines", [[], ["kernels.7="], [f"kernels.7={blob([KERNEL | {'execution_state': 'idle'}])}", "parent.7=yes"]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["kernels.7="],
+        [f"kernels.7={blob([KERNEL | {'execution_state': 'idle'}])}", "parent.7=yes"],
+    ],
+)
 def test_what_computes_nothing_needs_no_yes(ready, lines):
     """No server, one without any program below it, one with idle kernels."""
     model = ready(*lines)
@@ -74,7 +98,9 @@ def test_where_the_account_cannot_be_asked_nothing_is_ended(ready):
     model = ready()
     model.sections["lab"] |= ELSEWHERE
     model.answers = [(r"\[activity\]", Result(1, "", "runuser: cannot set user id: x"))]
-    with pytest.raises(SetupError, match="cannot ask as lab what computes there: runuser: cannot set"):
+    with pytest.raises(
+        SetupError, match="cannot ask as lab what computes there: runuser: cannot set"
+    ):
         kernels.consent(model.c, False, "restart")
 
 
@@ -89,7 +115,9 @@ def test_where_nothing_runs_nothing_is_asked(ready):
 def test_names_of_notebooks_move_no_cursor(ready, capsys):
     """A notebook and a kernel may have any name."""
     session = {"path": "a\x1b]0;x\x07.ipynb", "kernel": {"id": KERNEL["id"]}}
-    model = ready(f"kernels.7={blob([KERNEL | {'name': chr(0x9B)}])}", f"sessions.7={blob([session])}")
+    model = ready(
+        f"kernels.7={blob([KERNEL | {'name': chr(0x9B)}])}", f"sessions.7={blob([session])}"
+    )
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
     kernels.status(model.c)
     out = capsys.readouterr().out
@@ -111,7 +139,9 @@ def home(tmp_path):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / ".jupyter").mkdir()
-    (tmp_path / ".jupyter/jupyter_server_config.json").write_text('{\n  "IdentityProvider": {\n    "token": "new"\n  }\n}\n')
+    (tmp_path / ".jupyter/jupyter_server_config.json").write_text(
+        '{\n  "IdentityProvider": {\n    "token": "new"\n  }\n}\n'
+    )
     return tmp_path
 
 
@@ -119,7 +149,9 @@ def asked(home, pid: str) -> dict[str, str]:
     """Run the script for real; the calls are left in a file."""
     script = fill(usage.ACTIVITY, str(home), "http://127.0.0.1:9999/", "", pid)
     environment = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
     return usage.parse(done.stdout, ("activity",))["activity"]
 
 
@@ -128,12 +160,24 @@ def test_a_server_is_asked_where_it_says_itself(home, data):
     """Its port, scheme, path and token are those it started with; macOS has another folder for the note."""
     runtime = home / data / "runtime"
     runtime.mkdir(parents=True)
-    note = {"base_url": "/old/", "pid": 7, "port": 8888, "secure": True, "sock": "", "token": "abc", "url": "https://x:8888/old/"}
+    note = {
+        "base_url": "/old/",
+        "pid": 7,
+        "port": 8888,
+        "secure": True,
+        "sock": "",
+        "token": "abc",
+        "url": "https://x:8888/old/",
+    }
     (runtime / "jpserver-7.json").write_text(json.dumps(note, indent=2))
     found = asked(home, "7")
     assert usage.listed(found["kernels.7"], usage.Told) == [] and found["parent.7"] == "yes"
     calls = (home / "calls").read_text()
-    assert "https://127.0.0.1:8888/old/api/kernels" in calls and "token abc" in calls and "new" not in calls
+    assert (
+        "https://127.0.0.1:8888/old/api/kernels" in calls
+        and "token abc" in calls
+        and "new" not in calls
+    )
 
 
 def test_a_server_without_a_note_is_asked_as_the_settings_say(home):
@@ -162,7 +206,13 @@ def test_a_log_moves_no_cursor(ready, capsys, text):
 @pytest.mark.parametrize("script", [fill(kernels.LOG, 5), fill(kernels.MORE, 0)])
 def test_a_pipe_in_place_of_the_log_keeps_nobody(home, script):
     os.mkfifo(home / ".jupyter/lab.log")
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=os.environ | {"HOME": str(home)}, timeout=5)
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HOME": str(home)},
+        timeout=5,
+    )
     assert done.returncode == 0 and done.stdout.strip() in ("", "0")
 
 
@@ -180,12 +230,16 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "curl").chmod(0o755)
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = fill(server.WAIT, "", 20, "http://127.0.0.1:9/api").replace("bin/jupyter-lab", "bin/no-such-lab")
+    script = fill(server.WAIT, "", 20, "http://127.0.0.1:9/api").replace(
+        "bin/jupyter-lab", "bin/no-such-lab"
+    )
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
 def test_a_damaged_certificate_has_no_days(ready, text, capsys):
     model = ready(publish="https")
     model.set_file("https", "cert", text, "644 lab")
@@ -196,10 +250,15 @@ def test_a_damaged_certificate_has_no_days(ready, text, capsys):
 # A crash loop ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state, stopped", [("activating", True), ("active", True), ("failed", False), ("inactive", False)])
+@pytest.mark.parametrize(
+    "state, stopped",
+    [("activating", True), ("active", True), ("failed", False), ("inactive", False)],
+)
 def test_a_unit_that_crashes_again_and_again_is_stopped(ready, state, stopped):
     """It has no port and no session in between."""
     model = ready()
     model.sections["lab"] |= {"service": "yes", "state": state}
     server.stop(model.c)
-    assert model.whys == ["stop JupyterLab"] * stopped and all("systemctl --user stop" in write.command for write in model.writes)
+    assert model.whys == ["stop JupyterLab"] * stopped and all(
+        "systemctl --user stop" in write.command for write in model.writes
+    )

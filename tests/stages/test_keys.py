@@ -52,10 +52,15 @@ def test_the_login_is_proven_and_remembered(fake, alone):
 
 def test_the_keys_of_root_come_along(fake, alone):
     """Guide 003: the keys that opened root open the new account, but for cloud images' forced commands."""
-    forced = line("ubuntu", 'no-port-forwarding,command="echo \'Please login as the user \\"ubuntu\\"\';sleep 10" ')
+    forced = line(
+        "ubuntu",
+        'no-port-forwarding,command="echo \'Please login as the user \\"ubuntu\\"\';sleep 10" ',
+    )
     good = [line("one"), line("two words", 'from="203.0.113.0/24" ')]
     model = ready(fake())
-    model.set_file("accounts", "root.keys", "\n".join(["# comment", "", good[0], forced, good[1]]), "600 root")
+    model.set_file(
+        "accounts", "root.keys", "\n".join(["# comment", "", good[0], forced, good[1]]), "600 root"
+    )
     authorized_keys.copy(model.c)
     assert model.writes[-1].text.splitlines() == [own(alone), *good]
     assert model.writes[-1].why == "let 3 keys log in as lab"
@@ -88,7 +93,10 @@ def test_public_keys_of_the_setting(fake, alone):
     literal = line('"quoted" %s ü')
     model = ready(fake(public_keys=[str(alone / "friend.pub"), literal]))
     authorized_keys.copy(model.c)
-    assert model.writes[-1].text.splitlines()[1:] == [(alone / "friend.pub").read_text().strip(), literal]
+    assert model.writes[-1].text.splitlines()[1:] == [
+        (alone / "friend.pub").read_text().strip(),
+        literal,
+    ]
 
 
 @pytest.mark.parametrize("value", ["/nowhere.pub", "ssh-ed25519 AAAAgarbled x"])
@@ -137,7 +145,9 @@ def test_a_key_that_does_not_open_the_host_is_taken_back(fake, alone):
 def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
     """Two hosts never share an alias."""
     (alone / "home/.ssh").mkdir(mode=0o700)
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222))
+    ssh_config.write(
+        alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222)
+    )
     model = fake()
     with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7:2222 already"):
         authorized_keys.copy(model.c)
@@ -147,7 +157,10 @@ def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
 def test_two_machines_behind_one_address_are_two(fake, alone):
     """A port of its own with a host key of its own is another machine; the first one's alias is not for it."""
     (alone / "home/.ssh").mkdir(mode=0o700)
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"))
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"),
+    )
     model = fake()
     with pytest.raises(SetupError, match="the alias homelab stands for 203.0.113.5:2201 already"):
         authorized_keys.copy(model.c)

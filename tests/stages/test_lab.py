@@ -24,7 +24,13 @@ def ready(fake):
 
 
 def running(model, owner: str = "lab", **more: str) -> None:
-    model.sections["lab"] |= {"session": "yes", "owner": owner, "pid": "4711", "holder": "jupyter-lab", "api": "2.21.0"} | more
+    model.sections["lab"] |= {
+        "session": "yes",
+        "owner": owner,
+        "pid": "4711",
+        "holder": "jupyter-lab",
+        "api": "2.21.0",
+    } | more
 
 
 def test_it_starts_once(ready):
@@ -40,7 +46,12 @@ def test_it_starts_once(ready):
 
 @pytest.mark.parametrize(
     ("facts", "starts"),
-    [({}, True), ({"version.jupyter_server": "2.20.0"}, False), ({"half": "yes"}, False), ({"unfinished": "yes"}, False)],
+    [
+        ({}, True),
+        ({"version.jupyter_server": "2.20.0"}, False),
+        ({"half": "yes"}, False),
+        ({"unfinished": "yes"}, False),
+    ],
 )
 def test_ahead_of_its_turn_only_what_needs_no_work_is_started(ready, facts, starts):
     """An old or half-made JupyterLab is mended first; that is Python's turn."""
@@ -62,7 +73,9 @@ def test_a_port_of_somebody_else_is_left_alone(ready):
     """Neither started beside it nor stopped: the holder is named."""
     model = ready()
     running(model, "root", holder="nginx")
-    with pytest.raises(SetupError, match="port 9999 is taken by nginx of root: choose another lab_port"):
+    with pytest.raises(
+        SetupError, match="port 9999 is taken by nginx of root: choose another lab_port"
+    ):
         server.start(model.c)
     with pytest.raises(SetupError, match="belongs to root, so it is not yours to stop"):
         server.stop(model.c)
@@ -72,7 +85,9 @@ def test_a_port_of_somebody_else_is_left_alone(ready):
 def test_a_server_that_does_not_answer_is_told_with_its_log(ready):
     """The last lines of the log are in the error."""
     model = ready()
-    model.answers = [("/api >/dev/null", Result(1, "Traceback\nModuleNotFoundError: No module named 'x'\n", ""))]
+    model.answers = [
+        ("/api >/dev/null", Result(1, "Traceback\nModuleNotFoundError: No module named 'x'\n", ""))
+    ]
     with pytest.raises(SetupError, match="does not answer on port 9999: .*ModuleNotFoundError"):
         server.start(model.c)
 

@@ -31,7 +31,12 @@ prefix: /home/lab/miniforge3
 
 
 def test_pins_are_what_an_index_has() -> None:
-    assert packages.pins(VENV) == ["humanize==4.9.0", "jupyterlab==4.4.10", "PyYAML==6.0.2", "torch==2.4.0+cu121"]
+    assert packages.pins(VENV) == [
+        "humanize==4.9.0",
+        "jupyterlab==4.4.10",
+        "PyYAML==6.0.2",
+        "torch==2.4.0+cu121",
+    ]
     assert packages.pins(CONDA) == ["jupyterlab==4.4.10", "numpy==2.1.0", "humanize==4.9.0"]
 
 
@@ -40,11 +45,16 @@ def test_what_no_index_has_is_named() -> None:
     assert packages.others(CONDA) == []
 
 
-@pytest.mark.parametrize(("version", "installed"), [("4.9.0", []), ("4.8.0", ["humanize==4.9.0"]), ("", ["humanize==4.9.0"])])
+@pytest.mark.parametrize(
+    ("version", "installed"),
+    [("4.9.0", []), ("4.8.0", ["humanize==4.9.0"]), ("", ["humanize==4.9.0"])],
+)
 def test_only_what_is_missing_or_differs_is_installed(fake, version, installed) -> None:
     box = fake("lab", python="venv")
     box.add_account("lab")
-    box.sections["python"] |= {"python": "yes", "version.PyYAML": "6.0.2"} | ({"version.humanize": version} if version else {})
+    box.sections["python"] |= {"python": "yes", "version.PyYAML": "6.0.2"} | (
+        {"version.humanize": version} if version else {}
+    )
     packages.install(box.c, Settings.of(box.c), "humanize==4.9.0\nPyYAML==6.0.2\n")
     assert [write.command.count("humanize==4.9.0") for write in box.writes] == [1] * bool(installed)
     assert not any("PyYAML" in write.command for write in box.writes)
@@ -55,7 +65,10 @@ def test_only_what_is_missing_or_differs_is_installed(fake, version, installed) 
     [
         (Result(0, CONDA, ""), []),
         (Result(0, CONDA.replace("2.1.0", "2.0.0"), ""), ["install 1 package of the backup"]),
-        (Result(127, "", "conda: not found"), ["install 3 packages of the backup"]),  # a plan for a bare host
+        (
+            Result(127, "", "conda: not found"),
+            ["install 3 packages of the backup"],
+        ),  # a plan for a bare host
     ],
 )
 def test_conda_is_asked_what_is_missing(fake, export, planned) -> None:

@@ -26,16 +26,45 @@ def mac(fake, monkeypatch):
         model = fake("admin", **want)
         model.updates = list(updates)
         model.sections["system"] = {
-            "kernel": "Darwin", "machine": machine, "id": "macos", "version": "26.5", "name": "macOS 26.5", "boot_id": "boot-1",
-            "login": "admin", "others_shown": "0", "package.tmux": "yes", "package.python3": "yes",
-        }  # fmt: skip
+            "kernel": "Darwin",
+            "machine": machine,
+            "id": "macos",
+            "version": "26.5",
+            "name": "macOS 26.5",
+            "boot_id": "boot-1",
+            "login": "admin",
+            "others_shown": "0",
+            "package.tmux": "yes",
+            "package.python3": "yes",
+        }
         model.sections["updates"] = {"age": "1790000000"}
         model.sections["power"]["sleep"] = "0"
-        model.add_account("admin", uid=501, home="/Users/admin", shell="/bin/zsh", groups="staff admin", password="P", linger="yes")
-        model.add_account("lab", uid=502, home="/Users/lab", shell="/bin/zsh", groups="staff", password="P", linger="yes", hidden="yes")
+        model.add_account(
+            "admin",
+            uid=501,
+            home="/Users/admin",
+            shell="/bin/zsh",
+            groups="staff admin",
+            password="P",
+            linger="yes",
+        )
+        model.add_account(
+            "lab",
+            uid=502,
+            home="/Users/lab",
+            shell="/bin/zsh",
+            groups="staff",
+            password="P",
+            linger="yes",
+            hidden="yes",
+        )
         model.sections["python"] |= {
-            "prefix": "/Users/lab/miniforge3", "python": "yes", "conda": "yes", "lab": "yes", "version.jupyter_server": "2.21.0",
-        }  # fmt: skip
+            "prefix": "/Users/lab/miniforge3",
+            "python": "yes",
+            "conda": "yes",
+            "lab": "yes",
+            "version.jupyter_server": "2.21.0",
+        }
         return model
 
     return make
@@ -52,7 +81,10 @@ def mac(fake, monkeypatch):
             "* Label: Command Line Tools for Xcode 26.5-26.5\n\tTitle: Command Line Tools for Xcode 26.5, Version: 26.5, Size: 920416KiB, "
             "Recommended: YES, \n* Label: macOS Tahoe 26.5-25F71\n\tTitle: macOS Tahoe 26.5, Version: 26.5, Size: 3690218KiB, "
             "Recommended: YES, Action: restart, ",
-            [("Command Line Tools for Xcode 26.5-26.5", False, ""), ("macOS Tahoe 26.5-25F71", True, "26")],
+            [
+                ("Command Line Tools for Xcode 26.5-26.5", False, ""),
+                ("macOS Tahoe 26.5-25F71", True, "26"),
+            ],
         ),
         ("", []),
     ],
@@ -65,7 +97,9 @@ def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, caps
     model = mac([QUIET, LOUD])
     system.update(model.c)
     assert model.whys == ["ask Apple for updates", f"install {QUIET[0]}"]
-    assert model.wrote(f"install {QUIET[0]}").command.startswith(f"softwareupdate -i '{QUIET[0]}' && ")
+    assert model.wrote(f"install {QUIET[0]}").command.startswith(
+        f"softwareupdate -i '{QUIET[0]}' && "
+    )
     assert f"{LOUD[0]} waits, for it needs a restart: set reboot: true" in capsys.readouterr().out
     system.update(model.again())
     assert model.whys == []
@@ -86,23 +120,37 @@ def test_an_update_that_did_not_install_is_told(mac, monkeypatch, capsys):
     """softwareupdate ends with 0 all the same."""
     model = mac([QUIET])
     softwareupdate.refresh(model.c)
-    effects = [(pattern, (lambda *words: None) if "softwareupdate -i" in pattern else effect) for pattern, effect in fake_commands.EFFECTS]
+    effects = [
+        (pattern, (lambda *words: None) if "softwareupdate -i" in pattern else effect)
+        for pattern, effect in fake_commands.EFFECTS
+    ]
     monkeypatch.setattr(fake_commands, "EFFECTS", effects)
     softwareupdate.upgrade(model.c)
-    assert f"{QUIET[0]} did not install: /var/log/install.log there tells why" in capsys.readouterr().err
+    assert (
+        f"{QUIET[0]} did not install: /var/log/install.log there tells why"
+        in capsys.readouterr().err
+    )
 
 
 def test_apple_silicon_takes_an_owner_s_password(mac, capsys):
     model = mac([LOUD], reboot=True)
     system.update(model.c)
     said = capsys.readouterr().err
-    assert model.whys == ["ask Apple for updates"] and "softwareupdate -i -R" in said and "--user admin" in said
+    assert (
+        model.whys == ["ask Apple for updates"]
+        and "softwareupdate -i -R" in said
+        and "--user admin" in said
+    )
 
 
 def test_intel_installs_and_waits_for_the_new_boot(mac):
     model = mac([LOUD], machine="x86_64", reboot=True)
     system.update(model.c)
-    assert model.whys == ["ask Apple for updates", f"install {LOUD[0]} and restart", "ask Apple for updates"]
+    assert model.whys == [
+        "ask Apple for updates",
+        f"install {LOUD[0]} and restart",
+        "ask Apple for updates",
+    ]
     assert model.updates == [] and ("admin", 22) in model.logins
 
 
@@ -110,7 +158,10 @@ def test_intel_installs_and_waits_for_the_new_boot(mac):
 def test_filevault_comes_before_any_restart(mac, machine):
     model = mac([LOUD], machine=machine, reboot=True)
     model.sections["updates"]["filevault"] = "yes"
-    with pytest.raises(SetupError, match=r"FileVault is on.*reboot: false leaves that out.*sudo fdesetup authrestart"):
+    with pytest.raises(
+        SetupError,
+        match=r"FileVault is on.*reboot: false leaves that out.*sudo fdesetup authrestart",
+    ):
         system.update(model.c)
     with pytest.raises(SetupError, match="FileVault is on"):
         system.reboot(model.again())
@@ -126,17 +177,24 @@ def test_a_restart_waits_for_the_new_boot(mac):
 # Sleep -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sleep", "wanted", "whys"), [("10", True, [AWAKE]), ("10", False, []), ("0", True, [])])
+@pytest.mark.parametrize(
+    ("sleep", "wanted", "whys"), [("10", True, [AWAKE]), ("10", False, []), ("0", True, [])]
+)
 def test_a_mac_that_sleeps_is_told_and_changed_only_when_asked(mac, capsys, sleep, wanted, whys):
     model = mac(keep_awake=wanted)
     model.sections["power"]["sleep"] = sleep
     power.keep_awake(model.c)
-    assert model.whys == whys and ("sleeps after 10 min" in capsys.readouterr().err) is (sleep == "10" and not wanted)
+    assert model.whys == whys and ("sleeps after 10 min" in capsys.readouterr().err) is (
+        sleep == "10" and not wanted
+    )
     power.keep_awake(model.again())
     assert model.whys == []
 
 
-@pytest.mark.parametrize(("name", "value", "whys"), [("autorestart", "0", [AWAKE]), ("womp", "0", [AWAKE]), ("autorestart", "1", [])])
+@pytest.mark.parametrize(
+    ("name", "value", "whys"),
+    [("autorestart", "0", [AWAKE]), ("womp", "0", [AWAKE]), ("autorestart", "1", [])],
+)
 def test_one_that_never_sleeps_is_to_start_after_a_power_cut_as_well(mac, name, value, whys):
     model = mac(keep_awake=True)
     model.sections["power"] |= {"sleep": "0", name: value}
@@ -162,7 +220,10 @@ def test_tmux_comes_from_conda_forge_where_there_is_none(mac):
     assert "/opt/homebrew/bin" in model.wrote("start JupyterLab").command
 
 
-@pytest.mark.parametrize(("missing", "said"), [("tmux", "there is no tmux: set python"), ("python3", "needs a python3 of 3.10")])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("tmux", "there is no tmux: set python"), ("python3", "needs a python3 of 3.10")],
+)
 def test_what_only_the_owner_can_bring_is_asked_for_first(mac, missing, said):
     model = mac(python="venv")
     del model.sections["system"][f"package.{missing}"]
@@ -174,7 +235,9 @@ def test_what_only_the_owner_can_bring_is_asked_for_first(mac, missing, said):
 def test_zsh_reads_other_files_than_bash(mac):
     model = mac()
     python.init_shell(model.c)
-    assert model.wrote("let login shells know conda").command == "~/miniforge3/bin/conda init bash zsh"
+    assert (
+        model.wrote("let login shells know conda").command == "~/miniforge3/bin/conda init bash zsh"
+    )
     model = mac(python="venv")
     python.init_shell(model.again())
     assert model.writes[-1].command.endswith(">>/Users/lab/.zprofile")
@@ -189,11 +252,25 @@ def test_launchd_starts_it_as_its_account(mac):
     autostart.service(model.c)
     assert model.whys[-2:] == ["have launchd start JupyterLab at boot", "start JupyterLab"]
     made = model.wrote("have launchd start JupyterLab at boot")
-    assert (made.path, made.user, made.mode, made.check) == (launchd.PLIST, "root", "644", 'plutil -lint -s "$NEW"')
+    assert (made.path, made.user, made.mode, made.check) == (
+        launchd.PLIST,
+        "root",
+        "644",
+        'plutil -lint -s "$NEW"',
+    )
     plist = plistlib.loads(made.text.encode())
-    assert plist["UserName"] == "lab" and plist["RunAtLoad"] and plist["KeepAlive"] == {"SuccessfulExit": False}
-    assert plist["ProgramArguments"][2].startswith('umask 077; exec "$HOME"/miniforge3/bin/jupyter-lab ')
-    assert plist["EnvironmentVariables"]["HOME"] == "/Users/lab" and not {"StandardOutPath", "StandardErrorPath"} & plist.keys()
+    assert (
+        plist["UserName"] == "lab"
+        and plist["RunAtLoad"]
+        and plist["KeepAlive"] == {"SuccessfulExit": False}
+    )
+    assert plist["ProgramArguments"][2].startswith(
+        'umask 077; exec "$HOME"/miniforge3/bin/jupyter-lab '
+    )
+    assert (
+        plist["EnvironmentVariables"]["HOME"] == "/Users/lab"
+        and not {"StandardOutPath", "StandardErrorPath"} & plist.keys()
+    )
     autostart.service(model.again())
     assert model.whys == []
 
@@ -203,11 +280,18 @@ def test_it_is_stopped_started_and_taken_from_launchd(mac):
     autostart.service(model.c)
     model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
     server.stop(model.again())
-    assert model.whys == ["stop JupyterLab"] and model.writes[-1].command == "unload_daemon org.labfab.jupyter"
+    assert (
+        model.whys == ["stop JupyterLab"]
+        and model.writes[-1].command == "unload_daemon org.labfab.jupyter"
+    )
     server.start(model.again())
     assert model.whys == ["start JupyterLab"]
     autostart.service(model.again(), remove=True)
-    assert model.whys == ["stop JupyterLab", "let launchd no longer start JupyterLab", "start JupyterLab"]
+    assert model.whys == [
+        "stop JupyterLab",
+        "let launchd no longer start JupyterLab",
+        "start JupyterLab",
+    ]
     assert "tmux new-session" in model.writes[-1].command
 
 

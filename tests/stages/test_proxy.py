@@ -32,7 +32,7 @@ Loaded Modules:
 """
 FILES = {
     "six.conf": "# ServerName no.example\n<VirtualHost [::1]:443>\n ServerName https://Six.example:443\n</VirtualHost>\nServerName x",
-    "shop.conf": "<VirtualHost *:443>\n\tServerName shop.example\n  serveralias www.shop.example \"*.shop.example\"\n</VirtualHost>\n",
+    "shop.conf": '<VirtualHost *:443>\n\tServerName shop.example\n  serveralias www.shop.example "*.shop.example"\n</VirtualHost>\n',
     "a b.conf": "<VirtualHost *:443>\n</VirtualHost>\n<VirtualHost *:80>\nServerName later.example\n</VirtualHost>\n",
     "plain.conf": "<VirtualHost *:80>\n</VirtualHost>\n",
 }
@@ -43,7 +43,12 @@ def apache(fake):
     """A host with a certificate, and with Apache unless it is told otherwise."""
 
     def make(bare: bool = False, **lab):
-        given = {"publish": "apache", "base_url": "/jupyter/", "lab_port": 8888, "names": ["lab.example.org"]}
+        given = {
+            "publish": "apache",
+            "base_url": "/jupyter/",
+            "lab_port": 8888,
+            "names": ["lab.example.org"],
+        }
         Host.sessions.clear()  # a host of its own each time
         model = fake(**given | lab)
         model.sections["https"] |= {"pair": "yes", "key": "600 root"}
@@ -57,7 +62,11 @@ def apache(fake):
 
 def way_back(model, why: str) -> list[str]:
     """How the journal says that a change is taken back."""
-    lines = [json.loads(shlex.split(found[1])[0]) for script in model.told if (found := NOTE.search(script))]
+    lines = [
+        json.loads(shlex.split(found[1])[0])
+        for script in model.told
+        if (found := NOTE.search(script))
+    ]
     return next(line["undo"] for line in lines if line["why"] == why)
 
 
@@ -119,8 +128,19 @@ def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
 def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
     """It is in the way of nothing but itself: disabled first, for Apache tells of no other site before."""
     model = apache()
-    fault = reader.as_file("f", "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command", "", "")["f.text"]
-    model.sections["proxy"] = {"version": "2.4.66", "running": "yes", "boots": "yes", "enabled": "yes", "fault": fault}
+    fault = reader.as_file(
+        "f",
+        "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command",
+        "",
+        "",
+    )["f.text"]
+    model.sections["proxy"] = {
+        "version": "2.4.66",
+        "running": "yes",
+        "boots": "yes",
+        "enabled": "yes",
+        "fault": fault,
+    }
     proxy.refuse(model.c)
     proxy.apache(model.c)
     assert model.whys == ["disable our site, which Apache cannot read", WRITE, SERVE]
@@ -133,7 +153,10 @@ def test_what_is_no_longer_to_be_published_goes_out_of_apache(apache):
     proxy.follow(model.c)
     model.lab["publish"] = "tunnel"
     proxy.follow(model.again())
-    assert model.whys == ["take JupyterLab's site out of Apache"] and "enabled" not in model.sections["proxy"]
+    assert (
+        model.whys == ["take JupyterLab's site out of Apache"]
+        and "enabled" not in model.sections["proxy"]
+    )
     proxy.follow(model.again())
     assert model.whys == []
     model.lab["publish"] = "apache"
@@ -146,22 +169,60 @@ def test_a_firewall_that_keeps_browsers_out_is_told_of(apache, capsys):
     model = apache()
     model.sections["firewall"] |= {"active": "yes", "allowed.80": "allow 80/tcp"}
     proxy.apache(model.c)
-    assert "nobody in at port 443: firewall.enable" in " ".join("".join(capsys.readouterr()).split())
+    assert "nobody in at port 443: firewall.enable" in " ".join(
+        "".join(capsys.readouterr()).split()
+    )
 
 
 FAULTS = {
     "nothing to publish": ({"publish": "https"}, {}, "set publish: apache"),
     "nginx at 80": ({}, {"ssh": {"listening.80": "nginx"}}, "port 80 is held by nginx"),
-    "nobody knows at 443": ({}, {"ssh": {"listening.443": "another program"}}, "port 443 is held by another program"),
-    "a fault of before": ({}, {"proxy": {"fault": "QUgwMTogU3ludGF4IGVycm9y"}}, "AH01: Syntax error"),
-    "the lines of the guide": ({}, {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}}, "conf:230 hands requests to port 8888"),
+    "nobody knows at 443": (
+        {},
+        {"ssh": {"listening.443": "another program"}},
+        "port 443 is held by another program",
+    ),
+    "a fault of before": (
+        {},
+        {"proxy": {"fault": "QUgwMTogU3ludGF4IGVycm9y"}},
+        "AH01: Syntax error",
+    ),
+    "the lines of the guide": (
+        {},
+        {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}},
+        "conf:230 hands requests to port 8888",
+    ),
     "no Listen": ({}, {"proxy": {"listens": None}}, "Listen 443"),
-    "our name": ({}, {"proxy": {"vhost.1": vhost("*:443", "a.example lab.example.org")}}, "shop.conf:3 serves lab.example.org at 443"),
-    "our name in a pattern": ({}, {"proxy": {"vhost.1": vhost("*:443", "*.example.org")}}, "shop.conf:3 serves lab.example.org"),
-    "our name as the machine's": ({"names": ["Box.lan"]}, {"proxy": {"vhost.1": vhost("*:443", "")}}, "shop.conf:3 serves Box.lan"),
-    "an address": ({"names": ["lab.example.org", "10.0.0.5"]}, {"proxy": {"vhost.1": vhost("*:443", "a.example")}}, "10.0.0.5, meet"),
-    "an address of its own": ({}, {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}}, "shop.conf:3 has 10.0.0.5:443 for itself"),
-    "the whole of a site": ({"base_url": "/"}, {"proxy": {"vhost.1": vhost("*:80", "lab.example.org")}}, "give the lab a base_url"),
+    "our name": (
+        {},
+        {"proxy": {"vhost.1": vhost("*:443", "a.example lab.example.org")}},
+        "shop.conf:3 serves lab.example.org at 443",
+    ),
+    "our name in a pattern": (
+        {},
+        {"proxy": {"vhost.1": vhost("*:443", "*.example.org")}},
+        "shop.conf:3 serves lab.example.org",
+    ),
+    "our name as the machine's": (
+        {"names": ["Box.lan"]},
+        {"proxy": {"vhost.1": vhost("*:443", "")}},
+        "shop.conf:3 serves Box.lan",
+    ),
+    "an address": (
+        {"names": ["lab.example.org", "10.0.0.5"]},
+        {"proxy": {"vhost.1": vhost("*:443", "a.example")}},
+        "10.0.0.5, meet",
+    ),
+    "an address of its own": (
+        {},
+        {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}},
+        "shop.conf:3 has 10.0.0.5:443 for itself",
+    ),
+    "the whole of a site": (
+        {"base_url": "/"},
+        {"proxy": {"vhost.1": vhost("*:80", "lab.example.org")}},
+        "give the lab a base_url",
+    ),
     "no certificate": ({}, {"https": {"pair": None}}, "https.issue"),
 }
 
@@ -172,7 +233,9 @@ def test_what_would_not_work_is_refused_before_anything_is_touched(apache, case)
     lab, sections, words = FAULTS[case]
     model = apache(**lab)
     for section, values in sections.items():
-        model.sections[section] |= {key: value for key, value in values.items() if value is not None}
+        model.sections[section] |= {
+            key: value for key, value in values.items() if value is not None
+        }
         for key in [key for key, value in values.items() if value is None]:
             del model.sections[section][key]
     with pytest.raises(SetupError, match=re.escape(words)) as error:
@@ -184,7 +247,11 @@ def test_sites_that_are_no_hindrance(apache):
     """Another name at 443, our name at 80 beside /jupyter/, an address while nobody else is at 443; and our own site."""
     model = apache(names=["lab.example.org"])
     own = "*:443\tlab.example.org\t/etc/apache2/sites-enabled/zz-labfab.conf:4\tlab.example.org"
-    model.sections["proxy"] |= {"vhost.1": vhost("*:443", "shop.example"), "vhost.2": vhost("*:80", "lab.example.org"), "vhost.3": own}
+    model.sections["proxy"] |= {
+        "vhost.1": vhost("*:443", "shop.example"),
+        "vhost.2": vhost("*:80", "lab.example.org"),
+        "vhost.3": own,
+    }
     proxy.apache(model.c)
     model = apache(names=[])
     model.sections["proxy"]["vhost.1"] = vhost("*:80", "shop.example")
@@ -203,7 +270,11 @@ def test_the_site_publishes_one_path_under_tls_and_nothing_at_80(apache):
     text = site(apache, names=["lab.example.org", "2001:db8::7", "10.0.0.5"])
     assert re.findall(r"<VirtualHost (.*)>", text) == ["*:443"]
     inside, outside = text.split("</VirtualHost>")
-    assert re.findall(r"Server(?:Name|Alias) (.*)", inside) == ["lab.example.org", "[2001:db8::7]", "10.0.0.5"]
+    assert re.findall(r"Server(?:Name|Alias) (.*)", inside) == [
+        "lab.example.org",
+        "[2001:db8::7]",
+        "10.0.0.5",
+    ]
     assert 'ProxyPass "/jupyter/" "http://127.0.0.1:8888/jupyter/" upgrade=websocket' in inside
     assert "Proxy" not in outside and "Rewrite" not in text and "Strict-Transport" not in text
     assert re.findall(r"=~ m#\^(.*)\(:", outside) == [r"lab\.example\.org", r"10\.0\.0\.5"]
@@ -233,9 +304,14 @@ def test_an_apache_before_2_4_47_gets_websockets_its_own_way(apache):
     model = apache(base_url="/a.b/")
     model.sections["proxy"]["version"] = "2.4.41"
     proxy.apache(model.c)
-    assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join([*MINE, "rewrite", "proxy_wstunnel"]))
+    assert model.wrote(SERVE).command.endswith(
+        "\nsite_on " + " ".join([*MINE, "rewrite", "proxy_wstunnel"])
+    )
     text = model.wrote(WRITE).text
-    assert 'RewriteRule "^/a\\.b/(.*)$" "ws://127.0.0.1:8888/a.b/$1" [P,L]' in text and "upgrade=" not in text
+    assert (
+        'RewriteRule "^/a\\.b/(.*)$" "ws://127.0.0.1:8888/a.b/$1" [P,L]' in text
+        and "upgrade=" not in text
+    )
 
 
 def test_a_hole_in_the_template_is_an_error():
@@ -254,8 +330,15 @@ def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
     values = reader.below(reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
     six, shop, default, plain = vhosts.parsed(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
-    assert (shop.place, shop.names) == (f"{tmp_path}/shop.conf:1", {"shop.example", "www.shop.example", "*.shop.example"})
-    assert (default.names, default.taken, default.place) == (set(), "box.lan", f"{tmp_path}/a b.conf:1")
+    assert (shop.place, shop.names) == (
+        f"{tmp_path}/shop.conf:1",
+        {"shop.example", "www.shop.example", "*.shop.example"},
+    )
+    assert (default.names, default.taken, default.place) == (
+        set(),
+        "box.lan",
+        f"{tmp_path}/a b.conf:1",
+    )
     assert (plain.address, plain.port, plain.taken) == ("*", "80", "box.lan")
     assert shop.answers("Deep.shop.example") and not shop.answers("example")
     assert plain.answers("box.lan") and not plain.names_it("box.lan")
@@ -270,14 +353,23 @@ def test_the_script_is_posix_shell(tmp_path):
 @pytest.mark.parametrize(
     "name, asked",
     [
-        ("gpu1.cluster2", "-servername gpu1.cluster2"), ("lab.example.org", "-servername lab.example.org"),
-        ("192.0.2.7", "-noservername"), ("[2001:db8::1]", "-noservername"),
+        ("gpu1.cluster2", "-servername gpu1.cluster2"),
+        ("lab.example.org", "-servername lab.example.org"),
+        ("192.0.2.7", "-noservername"),
+        ("[2001:db8::1]", "-noservername"),
     ],
-)  # fmt: skip
+)
 def test_the_site_is_asked_for_by_its_name(tmp_path, name, asked):
     """A browser that comes by address says none; a name with digits in it is one."""
     (tmp_path / "site").write_text(f"  ServerName {name}\n")
-    text = reader.APACHE.replace("OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site")
+    text = reader.APACHE.replace(
+        "OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site"
+    )
     script = f'{text}\nfind() {{ :; }}\ntimeout() {{ echo "$@" >>{tmp_path}/asked; }}\nserves\n'
     subprocess.run(["sh", "-c", script], capture_output=True)
-    assert (tmp_path / "asked").read_text().strip().endswith(f"s_client -connect 127.0.0.1:443 {asked}")
+    assert (
+        (tmp_path / "asked")
+        .read_text()
+        .strip()
+        .endswith(f"s_client -connect 127.0.0.1:443 {asked}")
+    )

@@ -13,7 +13,11 @@ from tests.local_sh import opened
 
 RELEASE, DIGEST = PINS["miniforge", "Linux-x86_64"]
 FILE = f"Miniforge3-{RELEASE}-Linux-x86_64.sh"
-VENV = ["install python3, python3-pip-whl", "make the environment ~/jupyter-venv", "install JupyterLab"]
+VENV = [
+    "install python3, python3-pip-whl",
+    "make the environment ~/jupyter-venv",
+    "install JupyterLab",
+]
 CONDA = [f"download {FILE}", f"unpack {FILE} to ~/miniforge3", "install JupyterLab"]
 
 
@@ -27,7 +31,10 @@ def ready(fake):
         model.again()
         model.install("curl")
         answers = iter(digests)
-        model.answers = [("sha256sum", lambda: sum_of(next(answers))), ("rm -f", lambda: Result(0, "", ""))]
+        model.answers = [
+            ("sha256sum", lambda: sum_of(next(answers))),
+            ("rm -f", lambda: Result(0, "", "")),
+        ]
         return model
 
     return make
@@ -55,7 +62,9 @@ def test_it_belongs_to_the_account_that_runs_lab(ready):
     assert model.writes[1].user == "jupyter"
 
 
-@pytest.mark.parametrize("index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"])
+@pytest.mark.parametrize(
+    "index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"]
+)
 def test_a_package_index_arrives_as_it_is(ready, index):
     """A mirror is handed to pip and to uv, and whatever is in its address is never shell text."""
     import shlex
@@ -71,7 +80,12 @@ def test_an_old_server_with_holes_is_raised(ready):
     """jupyter_server below 2.21 is replaced, a newer one kept."""
     model = ready(python="venv")
     python.install(model.c)
-    for version, whys in (("2.20.9", ["install JupyterLab"]), ("2.21.0", []), ("3.0.0", []), ("", ["install JupyterLab"])):
+    for version, whys in (
+        ("2.20.9", ["install JupyterLab"]),
+        ("2.21.0", []),
+        ("3.0.0", []),
+        ("", ["install JupyterLab"]),
+    ):
         model.again()
         model.sections["python"]["version.jupyter_server"] = version
         python.install(model.c)
@@ -80,13 +94,19 @@ def test_an_old_server_with_holes_is_raised(ready):
 
 def test_missing_packages_are_added(ready):
     """Only what is missing is installed, in whatever spelling, and extras and versions stay quoted."""
-    model = ready(python="venv", packages=["pandas", "scikit-learn>=1.5", "PyYAML", "ruamel.yaml", "dask[array]<2027"])
+    model = ready(
+        python="venv",
+        packages=["pandas", "scikit-learn>=1.5", "PyYAML", "ruamel.yaml", "dask[array]<2027"],
+    )
     python.install(model.c)
     made = model.wrote("install pandas, scikit-learn>=1.5, PyYAML, ruamel.yaml, dask[array]<2027")
     assert "'scikit-learn>=1.5'" in made.command and "'dask[array]<2027'" in made.command
     have = model.sections["python"]
     # As their .dist-info folders spell them.
-    have["version.PyYAML"], have["version.ruamel.yaml"] = have.pop("version.pyyaml"), have.pop("version.ruamel_yaml")
+    have["version.PyYAML"], have["version.ruamel.yaml"] = (
+        have.pop("version.pyyaml"),
+        have.pop("version.ruamel_yaml"),
+    )
     python.install(model.again())
     assert model.whys == []
 
@@ -97,7 +117,9 @@ def test_miniforge_is_verified_before_it_runs(ready):
     python.install(model.c)
     assert model.whys == CONDA
     assert "-C -" in model.writes[0].command and f"{FILE}.part" in model.writes[0].command
-    assert model.writes[1].command.startswith("cd ~/.cache/labfab && touch miniforge3.unfinished && bash ")
+    assert model.writes[1].command.startswith(
+        "cd ~/.cache/labfab && touch miniforge3.unfinished && bash "
+    )
     python.install(model.again())
     assert model.whys == []
 
@@ -112,7 +134,12 @@ def test_a_verified_download_is_used_again(ready):
 def test_a_cut_off_installer_is_repaired(ready):
     """The mark of an unfinished run makes the installer run again."""
     model = ready(digests=[DIGEST])
-    model.sections["python"] |= {"python": "yes", "conda": "yes", "unfinished": "yes", "prefix": "/home/lab/miniforge3"}
+    model.sections["python"] |= {
+        "python": "yes",
+        "conda": "yes",
+        "unfinished": "yes",
+        "prefix": "/home/lab/miniforge3",
+    }
     python.install(model.c)
     assert model.whys == CONDA[1:]
 
@@ -129,7 +156,9 @@ def test_a_missing_installer_names_the_settings(ready):
     """404 tells the address and the two settings to look at."""
     model = ready()
     model.failing = {"curl": "curl: (22) The requested URL returned error: 404"}
-    with pytest.raises(SetupError, match="There is no such file at https://.*: set python_version or python_mirror"):
+    with pytest.raises(
+        SetupError, match="There is no such file at https://.*: set python_version or python_mirror"
+    ):
         python.install(model.c)
 
 
@@ -155,12 +184,25 @@ def test_login_shells_learn_of_it_once(ready, kind):
     """init-shell installs what is missing first, and its line is added once."""
     model = ready(python=kind)
     python.init_shell(model.c)
-    assert model.whys[-1] in ("put ~/jupyter-venv/bin first in login shells", "let login shells know conda")
+    assert model.whys[-1] in (
+        "put ~/jupyter-venv/bin first in login shells",
+        "let login shells know conda",
+    )
     python.init_shell(model.again())
     assert model.whys == []
 
 
-@pytest.mark.parametrize("version, safe", [("2.21.0", True), ("2.20.9", False), ("10.0", True), ("2", False), ("", False), ("3.0a1", True)])
+@pytest.mark.parametrize(
+    "version, safe",
+    [
+        ("2.21.0", True),
+        ("2.20.9", False),
+        ("10.0", True),
+        ("2", False),
+        ("", False),
+        ("3.0a1", True),
+    ],
+)
 def test_versions_are_compared_as_numbers(version, safe):
     """2.9 is older than 2.21, and no version at all is not safe."""
     assert python.is_safe(version) is safe
@@ -175,10 +217,13 @@ echo fetched >>"$HOME/fetched"; : >python3-pip-whl_23_all.deb"""
 def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
     """Nothing is asked of apt while labfab's own update runs; an update of somebody else keeps nobody."""
     stubs = {
-        "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]', "apt-get": APT,
-        "dpkg-deb": f'mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}',
-    }  # fmt: skip
-    script = debian.PIP_WHEEL.replace("%%", "%").replace("ls /usr/share/", "ls /nowhere/")  # this machine may have one
+        "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]',
+        "apt-get": APT,
+        "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
+    }
+    script = debian.PIP_WHEEL.replace("%%", "%").replace(
+        "ls /usr/share/", "ls /nowhere/"
+    )  # this machine may have one
     with opened(tmp_path, **stubs) as sh:
         found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
     assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"

@@ -19,9 +19,18 @@ def folder(alone) -> Path:
     """A backup of a published lab that had a socket, a certificate and options of its own."""
     hashed = passwords.hash("open")
     config = {
-        "ServerApp": {"ip": "*", "port": 1, "sock": "/x", "certfile": "/old/cert.pem", "root_dir": "/old", "max_body_size": 7},
-        "KernelManager": {"transport": "ipc"}, "IdentityProvider": {"hashed_password": hashed, "token": "abc"}, "LabApp": {"x": 1},
-    }  # fmt: skip
+        "ServerApp": {
+            "ip": "*",
+            "port": 1,
+            "sock": "/x",
+            "certfile": "/old/cert.pem",
+            "root_dir": "/old",
+            "max_body_size": 7,
+        },
+        "KernelManager": {"transport": "ipc"},
+        "IdentityProvider": {"hashed_password": hashed, "token": "abc"},
+        "LabApp": {"x": 1},
+    }
     place = alone / "backup/jupyter"
     place.mkdir(parents=True)
     (place / "jupyter_server_config.json").write_text(json.dumps(config))
@@ -36,14 +45,20 @@ def restored(box, folder: Path) -> dict:
 
 def test_the_configuration_fits_its_new_host(fake, folder) -> None:
     config = restored(fake("lab"), folder)
-    assert config["ServerApp"]["max_body_size"] == 7 and config["LabApp"] == {"x": 1} and config["IdentityProvider"]["token"] == "abc"
+    assert (
+        config["ServerApp"]["max_body_size"] == 7
+        and config["LabApp"] == {"x": 1}
+        and config["IdentityProvider"]["token"] == "abc"
+    )
     assert (config["ServerApp"]["ip"], config["ServerApp"]["port"]) == ("127.0.0.1", 9999)
     assert config["ServerApp"]["root_dir"] == "/home/lab/notebooks"
     assert not {"sock", "certfile"} & set(config["ServerApp"]) and "KernelManager" not in config
 
 
 @pytest.mark.parametrize(("known", "kept"), [("open", "open"), ("another", None), (None, None)])
-def test_the_password_on_the_laptop_is_that_of_the_backup(fake, folder, known, kept, capsys) -> None:
+def test_the_password_on_the_laptop_is_that_of_the_backup(
+    fake, folder, known, kept, capsys
+) -> None:
     secrets.store("homelab", "jupyter-password", "of this host")
     if known:
         secrets.store("old", "jupyter-password", known)
@@ -59,18 +74,28 @@ def test_a_plan_keeps_the_password(fake, folder) -> None:
     box.add_account("lab")
     restoring.configure(box.c, Settings.of(box.c), folder, KEPT, False)
     assert "restore Jupyter's configuration, password and token" in box.planned
-    assert secrets.load("homelab", "jupyter-password").reveal() == "of this host" and not os.path.exists("labfab-backups")
+    assert secrets.load(
+        "homelab", "jupyter-password"
+    ).reveal() == "of this host" and not os.path.exists("labfab-backups")
 
 
 def test_what_differs_is_named(fake) -> None:
     c = fake("lab").c
-    with pytest.raises(SetupError, match=r"2 files there differ from those of the backup \(a, b\), nothing was changed"):
-        restoring.refuse_to_replace(c, {"notebooks": Survey(replaced=("a",)), "kernels": Survey(replaced=("b",))}, False)
+    with pytest.raises(
+        SetupError,
+        match=r"2 files there differ from those of the backup \(a, b\), nothing was changed",
+    ):
+        restoring.refuse_to_replace(
+            c, {"notebooks": Survey(replaced=("a",)), "kernels": Survey(replaced=("b",))}, False
+        )
     restoring.refuse_to_replace(c, {"notebooks": Survey(replaced=("a",))}, True)
     restoring.refuse_to_replace(c, {"notebooks": Survey(new=("a",))}, False)
 
 
-@pytest.mark.parametrize(("there", "here", "ok"), [("venv", "venv", True), ("venv", "miniforge", False), ("miniconda", "miniforge", True)])
+@pytest.mark.parametrize(
+    ("there", "here", "ok"),
+    [("venv", "venv", True), ("venv", "miniforge", False), ("miniconda", "miniforge", True)],
+)
 def test_packages_go_to_the_same_kind_of_python(fake, there, here, ok) -> None:
     box = fake("lab", python=here)
     if ok:
@@ -81,7 +106,9 @@ def test_packages_go_to_the_same_kind_of_python(fake, there, here, ok) -> None:
 
 
 @pytest.mark.parametrize("known", ["open", None])
-def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, folder, known) -> None:
+def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(
+    fake, folder, known
+) -> None:
     """Nor is the word of the backup taken for it; one that is known to be long is."""
     if known:
         secrets.store("old", "jupyter-password", known)
@@ -90,10 +117,16 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(fake, fo
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     box = fake("lab", publish="https", names=["lab.example.org"])
     box.sections["https"]["pair"] = "yes"
-    with pytest.raises(SetupError, match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password"):
+    with pytest.raises(
+        SetupError,
+        match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password",
+    ):
         restored(box, folder)
     config["IdentityProvider"]["hashed_password"] = passwords.hash("fourteen letters")
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     secrets.store("old", "jupyter-password", "fourteen letters", replace=True)
     found = restored(box, folder)
-    assert found["Labfab"]["long_password"] == publishing.mark(found) and found["ServerApp"]["certfile"] != "/old/cert.pem"
+    assert (
+        found["Labfab"]["long_password"] == publishing.mark(found)
+        and found["ServerApp"]["certfile"] != "/old/cert.pem"
+    )

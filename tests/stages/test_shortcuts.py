@@ -44,7 +44,10 @@ def test_a_plan_shows_them_and_writes_nothing(known, alone):
     model = known(dry=True)
     shortcuts.install(model.c)
     here = alone / "home/.local/bin"
-    assert model.planned == ["write /home/lab/.local/bin/launchlab", *(f"write {here}/{word}" for word in scripts.SCRIPTS)]
+    assert model.planned == [
+        "write /home/lab/.local/bin/launchlab",
+        *(f"write {here}/{word}" for word in scripts.SCRIPTS),
+    ]
     assert not here.exists() and model.writes == []
 
 
@@ -61,7 +64,10 @@ def test_the_host_s_command_starts_what_lab_start_starts(known):
     """The same session in tmux, with the settings of the day."""
     model = known(python="venv", base_url="/j/", lab_port=9990)
     text = launcher.text(model.c)
-    assert launcher.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text and launcher.SESSION % "jupyter-venv" in text
+    assert (
+        launcher.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text
+        and launcher.SESSION % "jupyter-venv" in text
+    )
     assert "url=http://127.0.0.1:9990/j/" in text and "%" not in text.replace("date +%s", "")
 
 
@@ -71,7 +77,9 @@ def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch
     here = alone / "home/.local/bin/callhome"
     here.parent.mkdir(parents=True)
     here.write_text(f"#!/bin/sh\n{scripts.MARK % 'homelab'}\n")
-    monkeypatch.setattr(commands, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer")))
+    monkeypatch.setattr(
+        commands, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer"))
+    )
     with pytest.raises(SetupError, match="no answer"):
         shortcuts.remove(model.c)
     assert not here.exists()

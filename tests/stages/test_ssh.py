@@ -40,7 +40,11 @@ def test_passwords_are_refused_for_everybody(ready):
     model = ready()
     hardening.disable_passwords(model.c)
     assert model.whys == SHUT
-    assert drop_in(model) == ["PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitEmptyPasswords no"]
+    assert drop_in(model) == [
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "PermitEmptyPasswords no",
+    ]
     assert model.writes[0].check == '/usr/sbin/sshd -t -f "$NEW"'
     assert model.logins == [("lab", 22)]
     hardening.disable_passwords(model.again())
@@ -52,14 +56,18 @@ def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(read
     model = ready()
     hardening.disable_passwords(model.c)
     hardening.disable_root(model.c)
-    assert model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
+    assert (
+        model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
+    )
 
 
 def test_a_match_block_that_gives_passwords_back_is_found(ready):
     """What a Match block undoes for one user is named, and the drop-in is taken back."""
     model = ready()
     model.match_users["root"] = {"passwordauthentication": "yes"}
-    with pytest.raises(SetupError, match="a Match block of sshd_config gives passwords back to root"):
+    with pytest.raises(
+        SetupError, match="a Match block of sshd_config gives passwords back to root"
+    ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == [] and model.guard == ["arm", "revert"]
 
@@ -67,8 +75,12 @@ def test_a_match_block_that_gives_passwords_back_is_found(ready):
 def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
     """Where sshd -T says no but the host still offers a password, the change is taken back."""
     model = ready()
-    monkeypatch.setattr("labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"])
-    with pytest.raises(SetupError, match="from outside a password is still asked of (lab, root|root, lab)"):
+    monkeypatch.setattr(
+        "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
+    )
+    with pytest.raises(
+        SetupError, match="from outside a password is still asked of (lab, root|root, lab)"
+    ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
 
@@ -112,7 +124,9 @@ def test_lines_of_others_in_the_drop_in_are_kept(ready):
     assert lines.index("PermitRootLogin no") < lines.index("MaxAuthTries 3")
 
 
-@pytest.mark.parametrize("line", ["permitrootlogin yes", "PermitRootLogin=yes", "  PermitRootLogin\tyes"])
+@pytest.mark.parametrize(
+    "line", ["permitrootlogin yes", "PermitRootLogin=yes", "  PermitRootLogin\tyes"]
+)
 def test_the_own_option_is_replaced_however_it_is_spelled(ready, line):
     """sshd takes the first value, so an old line in another spelling must not stand before ours."""
     model = ready()
@@ -127,7 +141,10 @@ def test_an_sshd_config_without_include_gets_one(ready):
     model.set_file("ssh", "main", "PasswordAuthentication yes\n", "600 root")
     hardening.disable_passwords(model.c)
     made = model.wrote("let sshd read sshd_config.d")
-    assert made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n" and made.mode == "600"
+    assert (
+        made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n"
+        and made.mode == "600"
+    )
 
 
 def test_an_include_that_is_commented_out_does_not_count(ready):
@@ -142,7 +159,10 @@ def test_the_port_moves_in_two_steps(ready, alone):
     """Both ports first, a login on the new one, then only the new one; the alias and the host key follow."""
     model = ready()
     hardening.change_port(model.c)
-    assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [["Port 22", "Port 2222"], ["Port 2222"]]
+    assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [
+        ["Port 22", "Port 2222"],
+        ["Port 2222"],
+    ]
     assert model.logins == [("lab", 2222), ("lab", 2222)]
     block = ssh_config.read(alone / "home/.ssh/config")[0]
     assert (block.port, block.identity) == (2222, str(alone / "home/.ssh/id_ed25519"))
@@ -161,10 +181,16 @@ def test_a_flag_wins_over_the_setting(ready):
 def test_an_sshd_that_reads_its_files_anew_is_not_moved_again(ready, monkeypatch):
     """It closes its sockets for a moment; where it stays silent it is made to listen."""
     model = ready()
-    model.sections["ssh"] = {key: value for key, value in model.sections["ssh"].items() if key not in ("port.22", "listening.22")}
+    model.sections["ssh"] = {
+        key: value
+        for key, value in model.sections["ssh"].items()
+        if key not in ("port.22", "listening.22")
+    }
     model.sections["ssh"]["port.2222"] = "yes"
     model.again()
-    monkeypatch.setattr(hardening.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"}))
+    monkeypatch.setattr(
+        hardening.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"})
+    )
     hardening.change_port(model.c)
     assert model.writes == []
     del model.sections["ssh"]["listening.2222"]
@@ -205,12 +231,18 @@ def test_another_file_that_sets_the_port_is_named(ready):
 def test_the_firewall_is_opened_first_and_closed_last(ready):
     """With ufw active the new port is let in before sshd moves, and the old one closed at the end."""
     model = ready()
-    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22/tcp"}
+    model.sections["firewall"] |= {
+        "active": "yes",
+        "incoming": "deny",
+        "allowed.22": "allow 22/tcp",
+    }
     hardening.change_port(model.c)
     assert model.whys[0] == "open port 2222" and model.whys[-1] == "close port 22"
 
 
-@pytest.mark.parametrize("state, command", [("active", "restart ssh.socket"), ("inactive", "restart ssh")])
+@pytest.mark.parametrize(
+    "state, command", [("active", "restart ssh.socket"), ("inactive", "restart ssh")]
+)
 def test_who_listens_is_asked_of_the_host(ready, state, command):
     """ssh.socket or ssh.service is decided by what runs, never by a version."""
     model = ready()
@@ -237,7 +269,9 @@ def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
     """A cloud firewall in front of the new port leaves everything at the old one."""
     model = ready()
     model.refused_logins = 1
-    with pytest.raises(SetupError, match="could not move sshd to port 2222: .*taken everything back"):
+    with pytest.raises(
+        SetupError, match="could not move sshd to port 2222: .*taken everything back"
+    ):
         hardening.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
@@ -252,8 +286,17 @@ def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
     """sshd lets in and then grants nothing: the change goes back, and the cause is not sought at sudo."""
     model = ready()
     answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
-    monkeypatch.setattr(guard, "Shell", Mock(side_effect=lambda *given, **more: raised(next(answers)) or model.shell(*given, **more)))
-    with pytest.raises(SetupError, match="lab@203.0.113.5:22 logs in, but no further: sshd grants no session: look.*taken everything back"):
+    monkeypatch.setattr(
+        guard,
+        "Shell",
+        Mock(
+            side_effect=lambda *given, **more: raised(next(answers)) or model.shell(*given, **more)
+        ),
+    )
+    with pytest.raises(
+        SetupError,
+        match="lab@203.0.113.5:22 logs in, but no further: sshd grants no session: look.*taken everything back",
+    ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
 

@@ -22,7 +22,9 @@ def test_old_lists_are_fetched_and_upgrades_installed(fake):
     model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "3601", "7"
     updates.update(model.c)
     assert model.whys == ["fetch the package lists", "upgrade the system (7 packages)"]
-    assert "noninteractive" in model.writes[1].command and "--force-confold" in model.writes[1].command
+    assert (
+        "noninteractive" in model.writes[1].command and "--force-confold" in model.writes[1].command
+    )
     updates.update(model.again())
     assert model.whys == []
 
@@ -40,7 +42,11 @@ def test_an_interrupted_dpkg_is_mended_first(fake):
     model = fake()
     model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
     updates.update(model.c)
-    assert model.whys == ["finish what dpkg was stopped in", "mend broken dependencies", "upgrade the system (2 packages)"]
+    assert model.whys == [
+        "finish what dpkg was stopped in",
+        "mend broken dependencies",
+        "upgrade the system (2 packages)",
+    ]
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -54,7 +60,9 @@ def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interr
     assert len(model.readings) == 1 + interrupted
 
 
-@pytest.mark.parametrize(("update", "age", "due"), [(True, "999999", True), (False, "999999", False), (True, "1", False)])
+@pytest.mark.parametrize(
+    ("update", "age", "due"), [(True, "999999", True), (False, "999999", False), (True, "1", False)]
+)
 def test_old_lists_are_fetched_ahead_where_nothing_is_missing(fake, update, age, due):
     """As a host has them that was made from an image with all packages."""
     model = fake(update=update, python="venv")
@@ -106,10 +114,14 @@ def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        paramiko.SSHException("Error reading SSH protocol banner"), paramiko.AuthenticationException("Authentication failed."),
-        paramiko.PasswordRequiredException("encrypted"), EOFError(), ConnectionResetError(104, "reset"), SetupError("no answer"),
+        paramiko.SSHException("Error reading SSH protocol banner"),
+        paramiko.AuthenticationException("Authentication failed."),
+        paramiko.PasswordRequiredException("encrypted"),
+        EOFError(),
+        ConnectionResetError(104, "reset"),
+        SetupError("no answer"),
     ],
-)  # fmt: skip
+)
 def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
     """However the old sshd hangs up, or refuses while it goes down, nobody is asked and the next try may work."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
@@ -125,7 +137,9 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
         return model.fresh(*login)
 
     monkeypatch.setattr("labfab.host.connection.fresh", fresh)
-    monkeypatch.setattr("labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask"))
+    monkeypatch.setattr(
+        "labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask")
+    )
     updates.reboot(model.c)
     assert model.whys == ["reboot"] and len(tries) == 3
 

@@ -35,14 +35,23 @@ def ssh(monkeypatch):
     monkeypatch.setattr(process, "open", stand_in.open)
     monkeypatch.setattr(process, "close", stand_in.close)
     monkeypatch.setattr(process, "status", lambda alias: stand_in.found)
-    monkeypatch.setattr(process, "answers", lambda url: stand_in.versions.pop(0) if len(stand_in.versions) > 1 else stand_in.versions[0])
+    monkeypatch.setattr(
+        process,
+        "answers",
+        lambda url: (
+            stand_in.versions.pop(0) if len(stand_in.versions) > 1 else stand_in.versions[0]
+        ),
+    )
     return stand_in
 
 
 def known(alone, name: str = "homelab") -> None:
     """A host that was set up before."""
     (alone / "home/.ssh").mkdir(mode=0o700, exist_ok=True)
-    ssh_config.write(alone / "home/.ssh/config", ssh_config.Alias(name, "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"))
+    ssh_config.write(
+        alone / "home/.ssh/config",
+        ssh_config.Alias(name, "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+    )
 
 
 def test_it_opens_by_the_login_where_there_is_no_alias(fake, ssh, capsys):
@@ -64,7 +73,10 @@ def test_an_open_one_is_told(fake, ssh, capsys):
     """Used again, and that is said; so is a local port that had to be another."""
     ssh.found = Tunnel("homelab", 9001, 9999, 7, reused=True, moved=True)
     tunnel.open_(fake().c)
-    assert "the tunnel is open already: http://127.0.0.1:9001/lab (port 9000 is busy here)" in capsys.readouterr().out
+    assert (
+        "the tunnel is open already: http://127.0.0.1:9001/lab (port 9000 is busy here)"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_dead_one_is_opened_anew(fake, ssh, capsys):
@@ -74,7 +86,10 @@ def test_a_dead_one_is_opened_anew(fake, ssh, capsys):
     assert [call[0] for call in ssh.calls] == ["open", "close", "open"]
 
 
-@pytest.mark.parametrize("setup, says", [(False, "fab -H root@203.0.113.5 setup.full"), (True, "fab -H homelab lab.start")])
+@pytest.mark.parametrize(
+    "setup, says",
+    [(False, "fab -H root@203.0.113.5 setup.full"), (True, "fab -H homelab lab.start")],
+)
 def test_a_lab_that_does_not_answer_names_one_task(fake, alone, ssh, setup, says):
     """Nothing stays open, and the next step depends on whether the host was set up."""
     if setup:
@@ -88,7 +103,10 @@ def test_a_lab_that_does_not_answer_names_one_task(fake, alone, ssh, setup, says
 def test_a_plan_opens_nothing(fake, ssh, capsys):
     """Only what would be done is told."""
     tunnel.open_(fake(dry=True).c)
-    assert ssh.calls == [] and "would open a tunnel from port 9000 to the host's port 9999" in capsys.readouterr().out
+    assert (
+        ssh.calls == []
+        and "would open a tunnel from port 9000 to the host's port 9999" in capsys.readouterr().out
+    )
 
 
 def test_without_any_host_it_says_what_to_type(alone, ssh):
@@ -101,7 +119,11 @@ def test_without_any_host_it_says_what_to_type(alone, ssh):
     "found, version, says",
     [
         (None, "", "no tunnel is open: tunnel.open"),
-        (Tunnel("homelab", 9000, 9999, 7), "2.21.0", "pid 7): http://127.0.0.1:9000/lab; jupyter_server 2.21.0 answers"),
+        (
+            Tunnel("homelab", 9000, 9999, 7),
+            "2.21.0",
+            "pid 7): http://127.0.0.1:9000/lab; jupyter_server 2.21.0 answers",
+        ),
         (Tunnel("homelab", 9000, 9999, 7), "", "nothing answers behind it: lab.status"),
     ],
 )
@@ -117,7 +139,14 @@ def test_its_state_for_programs(fake, ssh, capsys):
     """One JSON object, open or not."""
     model = fake()
     tunnel.status(model.c, json=True)
-    nothing = {"alias": "homelab", "open": False, "url": "", "pid": None, "kept": "", "jupyter_server": ""}
+    nothing = {
+        "alias": "homelab",
+        "open": False,
+        "url": "",
+        "pid": None,
+        "kept": "",
+        "jupyter_server": "",
+    }
     assert json.loads(capsys.readouterr().out) == nothing
     ssh.found = Tunnel("homelab", 9000, 9999, 7)
     tunnel.status(model.c, json=True)
@@ -125,7 +154,9 @@ def test_its_state_for_programs(fake, ssh, capsys):
     assert json.loads(capsys.readouterr().out) == nothing | there
 
 
-@pytest.mark.parametrize("there, says", [(True, "the tunnel is closed"), (False, "no tunnel was open")])
+@pytest.mark.parametrize(
+    "there, says", [(True, "the tunnel is closed"), (False, "no tunnel was open")]
+)
 def test_closing_never_dials(fake, ssh, capsys, there, says):
     """tunnel.close works with the host down."""
     model = fake()

@@ -40,9 +40,13 @@ def firewall(read, fake, tmp_path):
     """What is known of a host whose ufw has these rules."""
 
     def give(*tuples: str) -> records.Firewall:
-        (tmp_path / "user.rules").write_text("*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples))
+        (tmp_path / "user.rules").write_text(
+            "*filter\n" + "".join(f"\n### tuple ### {one}\n-A x\n" for one in tuples)
+        )
         path = stand_in(tmp_path, "ufw", "echo Status: active")
-        found = read("firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules"))
+        found = read(
+            "firewall", path=path, instead=("/etc/ufw/user.rules", f"{tmp_path}/user.rules")
+        )
         model = fake()
         model.sections |= found
         return facts(model.c).firewall
@@ -66,7 +70,11 @@ def test_a_rule_for_somebody_does_not(firewall, rule):
 def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
     """Both count; a rule for more than one port is nobody's to delete."""
     rest = "0.0.0.0/0 any 0.0.0.0/0"
-    have = firewall(f"limit tcp 22 {rest} in", f"allow tcp 22 {rest} OpenSSH - in", f"allow tcp 80,443 {rest} in")
+    have = firewall(
+        f"limit tcp 22 {rest} in",
+        f"allow tcp 22 {rest} OpenSSH - in",
+        f"allow tcp 80,443 {rest} in",
+    )
     assert have.allowed == {22, 80, 443}
     assert have.rules == {22: [("limit", "22/tcp"), ("allow", "OpenSSH")], 80: [], 443: []}
 
@@ -77,11 +85,15 @@ def test_closing_a_port_deletes_each_of_its_rules(fake):
     model.sections["firewall"]["allowed.22"] = "limit 22/tcp comment=6d79 ;allow OpenSSH"
     debian.close_port(model.c, 22)
     assert [write.command.split(");")[0] for write in model.writes] == [
-        "said=$(LC_ALL=C ufw delete limit 22/tcp", "said=$(LC_ALL=C ufw delete allow OpenSSH",
-    ]  # fmt: skip
+        "said=$(LC_ALL=C ufw delete limit 22/tcp",
+        "said=$(LC_ALL=C ufw delete allow OpenSSH",
+    ]
     assert model.whys == ["close port 22 (limit 22/tcp)", "close port 22 (allow OpenSSH)"]
     told = [script for script in model.told if "journal.jsonl" in script]
-    assert '"undo": ["firewall limit 22/tcp comment my"]' in told[0] and '"undo": ["firewall allow OpenSSH"]' in told[1]
+    assert (
+        '"undo": ["firewall limit 22/tcp comment my"]' in told[0]
+        and '"undo": ["firewall allow OpenSSH"]' in told[1]
+    )
     assert model.sections["firewall"] == {}
 
 
@@ -93,12 +105,19 @@ def test_nothing_says_closed_where_nothing_was_deleted(fake, capsys):
     assert model.whys == [] and "port 22 stays open in the firewall" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("said, code", [("Rule deleted", 0), ("Rules updated", 0), ("Could not delete non-existent rule", 1)])
+@pytest.mark.parametrize(
+    "said, code",
+    [("Rule deleted", 0), ("Rules updated", 0), ("Could not delete non-existent rule", 1)],
+)
 def test_ufws_own_words_decide(tmp_path, said, code):
     """It succeeds, too, where there is no such rule."""
     import os
     import subprocess
 
     path = stand_in(tmp_path, "ufw", f"echo {said}") + os.environ["PATH"]
-    done = subprocess.run(["sh", "-c", debian.DELETE_RULE + " x" + debian.DELETED], env={"PATH": path}, capture_output=True)
+    done = subprocess.run(
+        ["sh", "-c", debian.DELETE_RULE + " x" + debian.DELETED],
+        env={"PATH": path},
+        capture_output=True,
+    )
     assert done.returncode == code

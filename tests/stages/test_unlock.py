@@ -18,7 +18,10 @@ def locked(fake, alone):
 
 def test_without_a_terminal_it_is_told_before_anything_is_let_in(locked):
     """One line says what to type; no guarded change was begun."""
-    with pytest.raises(SetupError, match="has a passphrase: hand it to the agent with ssh-add, or use fab --prompt-for-passphrase"):
+    with pytest.raises(
+        SetupError,
+        match="has a passphrase: hand it to the agent with ssh-add, or use fab --prompt-for-passphrase",
+    ):
         authorized_keys.copy(locked.c)
     assert locked.guard == [] and not [why for why in locked.whys if "key" in why or ".ssh" in why]
 

@@ -6,7 +6,12 @@ from labfab.errors import SetupError
 from labfab.local_state import secrets
 from labfab.stages import user
 
-BARE = ["install sudo", "add the account lab", "add lab to the group sudo", "give lab a password for sudo"]
+BARE = [
+    "install sudo",
+    "add the account lab",
+    "add lab to the group sudo",
+    "give lab a password for sudo",
+]
 
 
 def test_a_bare_host_gets_the_account(fake):
@@ -55,7 +60,11 @@ def test_sudo_without_a_password_is_checked_by_visudo(fake):
     model = fake(sudo="nopasswd")
     user.add(model.c)
     made = model.wrote("let lab use sudo without a password")
-    assert (made.path, made.mode, made.text) == ("/etc/sudoers.d/90-labfab", "440", "lab ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    assert (made.path, made.mode, made.text) == (
+        "/etc/sudoers.d/90-labfab",
+        "440",
+        "lab ALL=(ALL:ALL) NOPASSWD: ALL\n",
+    )
     assert "visudo -c" in made.check and '"$NEW"' in made.check
     user.add(model.again())
     assert model.whys == []
@@ -83,7 +92,10 @@ def test_sudo_without_a_password_that_locks_out_is_taken_back(fake):
     """Where the login fails afterwards, the drop-in is gone again and the error says so."""
     model = fake(sudo="nopasswd")
     model.refused_logins = 1
-    with pytest.raises(SetupError, match="could not let lab use sudo without a password: .*refused; .*taken everything back"):
+    with pytest.raises(
+        SetupError,
+        match="could not let lab use sudo without a password: .*refused; .*taken everything back",
+    ):
         user.add(model.c)
     assert model.guard == ["arm", "revert"] and "sudoers.text" not in model.sections["accounts"]
 
@@ -92,7 +104,10 @@ def test_a_failed_command_is_told(fake):
     """The host's own words arrive on one line, and the next run goes on from there."""
     model = fake()
     model.failing = {"usermod": "usermod: group 'sudo' does not exist"}
-    with pytest.raises(SetupError, match="could not add lab to the group sudo: usermod: group 'sudo' does not exist"):
+    with pytest.raises(
+        SetupError,
+        match="could not add lab to the group sudo: usermod: group 'sudo' does not exist",
+    ):
         user.add(model.c)
     model.failing = {}
     user.add(model.again())

@@ -40,7 +40,9 @@ def name(want: Settings) -> str:
 
 def taken(c: Connection, want: Settings) -> str:
     """Write down the packages of the host."""
-    answer = ask(c, FREEZE if kind(want) == "venv" else EXPORT, PREFIXES[want.python], user=want.jupyter_user)
+    answer = ask(
+        c, FREEZE if kind(want) == "venv" else EXPORT, PREFIXES[want.python], user=want.jupyter_user
+    )
     if not answer.ok:
         raise SetupError(f"{Host.of(c).label}: cannot list the packages: {answer.last_words}")
     return answer.out.strip() + "\n"
@@ -52,14 +54,20 @@ def version(c: Connection, want: Settings) -> str:
 
 def pins(text: str) -> list[str]:
     """The packages of a lock that an index has, as name==version."""
-    lines = text.splitlines() if "dependencies:" not in text else [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, text)]
+    lines = (
+        text.splitlines()
+        if "dependencies:" not in text
+        else [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, text)]
+    )
     return [line for line in lines if re.fullmatch(PIN, line) and python.plain(line) not in TOOLS]
 
 
 def others(text: str) -> list[str]:
     """What a lock has from elsewhere: a folder, a repository, an address."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [] if "dependencies:" in text else [line for line in lines if not re.fullmatch(PIN, line)]
+    return (
+        [] if "dependencies:" in text else [line for line in lines if not re.fullmatch(PIN, line)]
+    )
 
 
 def missing(c: Connection, want: Settings, text: str) -> list[str]:
@@ -93,6 +101,14 @@ def install(c: Connection, want: Settings, text: str) -> None:
         if kind(want) == "venv":
             python.add(c, want, lacking, what)
         else:
-            change(c, UPDATE, text, PREFIXES[want.python], user=want.jupyter_user, why=f"install {what}", long=True)
+            change(
+                c,
+                UPDATE,
+                text,
+                PREFIXES[want.python],
+                user=want.jupyter_user,
+                why=f"install {what}",
+                long=True,
+            )
     for line in others(text):
         console.warn(f"not from an index, so install it yourself: {line}")

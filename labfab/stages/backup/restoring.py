@@ -33,15 +33,29 @@ CONFIG = "jupyter_server_config.json"
 # What an address, a certificate or a setting of the other host says has no place on this one.
 OF_ITS_HOST = {
     "ServerApp": (
-        "ip", "port", "sock", "sock_mode", "base_url", "root_dir", "local_hostnames", "allow_remote_access", "trust_xheaders",
-        "certfile", "keyfile", "tornado_settings",
+        "ip",
+        "port",
+        "sock",
+        "sock_mode",
+        "base_url",
+        "root_dir",
+        "local_hostnames",
+        "allow_remote_access",
+        "trust_xheaders",
+        "certfile",
+        "keyfile",
+        "tornado_settings",
     ),
     "KernelManager": ("transport",),
     publishing.NOTE: ("publish", "long_password"),
-}  # fmt: skip
+}
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}  # that one is merged
 PRIVATE_FIRST = "restore it with LABFAB_PUBLISH=tunnel, then jupyter.password and setup.full"
-BESIDE = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")  # what is replaced stays beside, under the time
+BESIDE = (
+    "-c",
+    "--backup",
+    "--suffix=.before-%Y%m%dT%H%M%S",
+)  # what is replaced stays beside, under the time
 
 
 def places(c: Connection, want: Settings) -> dict[str, str]:
@@ -62,7 +76,11 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
         kept = archive.verify(folder)
     refuse_another_python(c, want, kept)
     patchwork.rsync()
-    found = compared(c, want, folder) if files.need_rsync(c) and want.jupyter_user in facts(c).accounts else None
+    found = (
+        compared(c, want, folder)
+        if files.need_rsync(c) and want.jupyter_user in facts(c).accounts
+        else None
+    )
     refuse_to_replace(c, found or {}, force)
     python.install(c)
     tell_of_version(c, want, kept)
@@ -87,7 +105,13 @@ def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Survey]:
     """What each part of the backup would change, by checksums."""
     targets = places(c, want)
     return {
-        name: files.survey(c, f"{folder}/{name}/", f"{targets[name]}/", options=OPTIONS.get(name, ()), checksums=True)
+        name: files.survey(
+            c,
+            f"{folder}/{name}/",
+            f"{targets[name]}/",
+            options=OPTIONS.get(name, ()),
+            checksums=True,
+        )
         for name in present(c, want, folder)
     }
 
@@ -116,10 +140,14 @@ def tell_of_version(c: Connection, want: Settings, kept: archive.Manifest) -> No
     """Say so where Python itself is another one: some versions of packages may not exist for it."""
     now = "" if Host.of(c).planning else lock.version(c, want)
     if now and now.split(".")[:2] != str(kept["python_version"]).split(".")[:2]:
-        console.warn(f"the backup has Python {kept['python_version']}, this host {now}: should packages not fit, say so with python_version")
+        console.warn(
+            f"the backup has Python {kept['python_version']}, this host {now}: should packages not fit, say so with python_version"
+        )
 
 
-def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifest, yes: bool) -> bool:
+def configure(
+    c: Connection, want: Settings, folder: Path, kept: archive.Manifest, yes: bool
+) -> bool:
     """Restore Jupyter's configuration with hash and token; whether a JupyterLab that runs must be restarted for it."""
     refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
     saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
@@ -132,13 +160,18 @@ def configure(c: Connection, want: Settings, folder: Path, kept: archive.Manifes
     if running:
         kernels.consent(c, yes, "restart")
     jupyter.write(c, want, config, why="restore Jupyter's configuration, password and token")
-    keep_password(c, want, kept["alias"], config.get("IdentityProvider", {}).get("hashed_password", ""))
+    keep_password(
+        c, want, kept["alias"], config.get("IdentityProvider", {}).get("hashed_password", "")
+    )
     return running
 
 
 def movable(config: jupyter.Config) -> jupyter.Config:
     """What of a configuration holds on any host."""
-    parts = {part: {key: value for key, value in has.items() if key not in OF_ITS_HOST.get(part, ())} for part, has in config.items()}
+    parts = {
+        part: {key: value for key, value in has.items() if key not in OF_ITS_HOST.get(part, ())}
+        for part, has in config.items()
+    }
     return {part: has for part, has in parts.items() if has}
 
 
@@ -156,19 +189,35 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
     console.note("the password is that of the backup; it is not kept on this laptop")
 
 
-def send(c: Connection, want: Settings, folder: Path, name: str, found: dict[str, Survey] | None) -> None:
+def send(
+    c: Connection, want: Settings, folder: Path, name: str, found: dict[str, Survey] | None
+) -> None:
     """Push one part where anything of it is missing or differs."""
     if found is None or found[name]:
         place = places(c, want)[name]
         why = f"restore {files.told(found and found[name])} to {place}"
-        files.send(c, f"{folder}/{name}/", place, why, options=(*map(time.strftime, BESIDE), *OPTIONS.get(name, ())))
+        files.send(
+            c,
+            f"{folder}/{name}/",
+            place,
+            why,
+            options=(*map(time.strftime, BESIDE), *OPTIONS.get(name, ())),
+        )
 
 
 def prove(c: Connection, want: Settings, folder: Path, packages: str) -> None:
     """Compare all of it by checksums, and the packages. Raises SetupError when something is not as in the backup."""
     label = Host.of(c).label
-    wrong = [name for survey in compared(c, want, folder).values() for name in (*survey.new, *survey.replaced)]
+    wrong = [
+        name
+        for survey in compared(c, want, folder).values()
+        for name in (*survey.new, *survey.replaced)
+    ]
     wrong += lock.missing(c, want, packages)
     if wrong:
-        raise SetupError(f"{label}: {len(wrong)} files or packages are not as in the backup ({', '.join(wrong[:3])}): run this again")
-    console.say(f"[{label}] files, {len(lock.pins(packages))} packages and the password are as in {folder.parent.name}/{folder.name}")
+        raise SetupError(
+            f"{label}: {len(wrong)} files or packages are not as in the backup ({', '.join(wrong[:3])}): run this again"
+        )
+    console.say(
+        f"[{label}] files, {len(lock.pins(packages))} packages and the password are as in {folder.parent.name}/{folder.name}"
+    )

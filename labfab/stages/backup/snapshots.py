@@ -28,13 +28,20 @@ from .. import files
 from . import packages, restoring
 
 SETTINGS = "settings.json"
-THERE = "for folder in %s %s %s; do if [ -d \"$folder\" ]; then echo yes; else echo no; fi; done"
+THERE = 'for folder in %s %s %s; do if [ -d "$folder" ]; then echo yes; else echo no; fi; done'
 # Of the account, but no notebooks: left out where their folder is the home itself.
 PRIVATE = (".cache", ".config", ".jupyter", ".local", ".ssh", *PREFIXES.values())
-LEFT_OUT = ("/lab.log", "/migrated", "/tls", "/lab/workspaces")  # of Jupyter's folder: what belongs to its host and moment
+LEFT_OUT = (
+    "/lab.log",
+    "/migrated",
+    "/tls",
+    "/lab/workspaces",
+)  # of Jupyter's folder: what belongs to its host and moment
 
 
-@host_task(reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"})
+@host_task(
+    reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"}
+)
 def create(c: Connection, to: str = "") -> None:
     """Back the lab up to a folder of your laptop.
 
@@ -42,7 +49,9 @@ def create(c: Connection, to: str = "") -> None:
     """
     want, host = Settings.of(c), Host.of(c)
     if not facts(c).jupyter.config:
-        raise SetupError(f"{host.label}: there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first")
+        raise SetupError(
+            f"{host.label}: there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first"
+        )
     files.need_rsync(c)
     if host.planning:
         console.planned(host.label, f"back up to {to or archive.root()}")
@@ -54,7 +63,12 @@ def create(c: Connection, to: str = "") -> None:
             copy(c, want, folder, name, place)
         write(folder / packages.name(want), packages.taken(c, want))
         write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
-        about = {"alias": alias, "host": c.host, "account": want.jupyter_user, "python": want.python}
+        about = {
+            "alias": alias,
+            "host": c.host,
+            "account": want.jupyter_user,
+            "python": want.python,
+        }
         done = archive.finish(folder, about | {"python_version": packages.version(c, want)})
     console.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
     for line in packages.others((done / packages.name(want)).read_text()):
@@ -73,7 +87,11 @@ def existing(c: Connection, want: Settings) -> dict[str, str]:
     """The folders of the lab that are there."""
     places = restoring.places(c, want)
     answers = ask(c, THERE, *places.values()).out.split()
-    return {name: place for (name, place), answer in zip(places.items(), answers, strict=True) if answer == "yes"}
+    return {
+        name: place
+        for (name, place), answer in zip(places.items(), answers, strict=True)
+        if answer == "yes"
+    }
 
 
 def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> None:
@@ -82,14 +100,25 @@ def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> 
     source, target = f"{place}/", f"{folder}/{name}/"
     files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
     for last in (False, True):
-        found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
+        found = files.survey(
+            c, source, target, delete=True, pull=True, options=options, checksums=True
+        )
         changed = (*found.new, *found.replaced, *found.deleted)
         if not changed:
             return
         if last:
-            console.warn(f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}")
+            console.warn(
+                f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}"
+            )
         else:
-            files.fetch(c, source, target, f"copy {len(changed)} again, changed meanwhile", delete=None, options=(*options, "-c"))
+            files.fetch(
+                c,
+                source,
+                target,
+                f"copy {len(changed)} again, changed meanwhile",
+                delete=None,
+                options=(*options, "-c"),
+            )
 
 
 def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
@@ -124,7 +153,11 @@ def list_(c: Context, json: bool = False) -> None:
         console.say(to_json.dumps(rows, indent=2))
         return
     for row in rows:
-        about = f"{row['files']} files of {row['host']}, python: {row['python']}" if row["whole"] else "damaged"
+        about = (
+            f"{row['files']} files of {row['host']}, python: {row['python']}"
+            if row["whole"]
+            else "damaged"
+        )
         console.say(f"{row['name']}  {about}")
     if not rows:
         console.say(f"there is no backup in {archive.root()}: backup.create")

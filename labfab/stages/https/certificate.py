@@ -22,7 +22,17 @@ from ...run.task import host_task
 from ...settings import Settings
 from .. import user
 
-__all__ = ["delete", "issue", "letsencrypt", "names", "place", "published", "renew", "self_signed", "status"]
+__all__ = [
+    "delete",
+    "issue",
+    "letsencrypt",
+    "names",
+    "place",
+    "published",
+    "renew",
+    "self_signed",
+    "status",
+]
 
 
 @host_task(default=True)
@@ -43,7 +53,9 @@ def self_signed(c: Connection) -> None:
     certbot.delete(c)
 
 
-@host_task(help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"})
+@host_task(
+    help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"}
+)
 def letsencrypt(c: Connection, staging: bool = False) -> None:
     """Have a certificate of Let's Encrypt that renews itself."""
     published(c)
@@ -71,9 +83,15 @@ def status(c: Connection, json: bool = False) -> None:
     if json:
         console.say(dumps(found, indent=2, ensure_ascii=False))
     elif not found["names"]:
-        console.say("there is no certificate: https.issue" if found["published"] else "nothing is published, so there is no certificate")
+        console.say(
+            "there is no certificate: https.issue"
+            if found["published"]
+            else "nothing is published, so there is no certificate"
+        )
     else:
-        console.say(f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}")
+        console.say(
+            f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}"
+        )
         console.say(f"{found['days_left']} days left, until {found['ends']}; {found['renewal']}")
 
 
@@ -85,7 +103,9 @@ def described(c: Connection) -> dict[str, Any]:
         return {"published": want.published, "names": []}
     own = bool(have.ca and certificate.signed_by(have.cert.content, have.ca.content))
     kind = "self-signed" if own else "letsencrypt" if facts(c).acme.hook else "foreign"
-    by_hand = f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once"
+    by_hand = (
+        f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once"
+    )
     return {
         "published": want.published,
         "names": list(found.names),
@@ -94,7 +114,11 @@ def described(c: Connection) -> dict[str, Any]:
         "serial": found.serial,
         "ends": time.strftime("%Y-%m-%d", time.gmtime(found.ends)),
         "days_left": found.days_left,
-        "renewal": by_hand if own else renewal.described(c) if kind == "letsencrypt" else "not by labfab",
+        "renewal": by_hand
+        if own
+        else renewal.described(c)
+        if kind == "letsencrypt"
+        else "not by labfab",
     }
 
 
@@ -104,9 +128,13 @@ def delete(c: Connection) -> None:
     want, have, at = published(c), facts(c).https, place(c)
     there = bool(have.key_stat or have.cert or have.ca)
     if there and want.publish == "https" and facts(c).lab.api:
-        raise SetupError(f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop")
+        raise SetupError(
+            f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop"
+        )
     if there and want.publish == "apache" and facts(c).proxy.enabled:
-        raise SetupError(f"{Host.of(c).label}: Apache serves this certificate: take its site away first, setup.undo --to proxy")
+        raise SetupError(
+            f"{Host.of(c).label}: Apache serves this certificate: take its site away first, setup.undo --to proxy"
+        )
     certbot.delete(c)  # also where only that is left, or it would bring the files back
     if there:
         remove(c, at, {"https.key": None, "https.cert.stat": None, "https.ca.stat": None})
@@ -119,14 +147,26 @@ def forsake(c: Connection) -> None:
     if not have.https.elsewhere:
         return
     other = "https" if Settings.of(c).publish == "apache" else "apache"
-    if have.proxy.enabled if other == "apache" else have.lab.stale or (have.lab.owner and not have.lab.api):
-        console.note(f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete")
+    if (
+        have.proxy.enabled
+        if other == "apache"
+        else have.lab.stale or (have.lab.owner and not have.lab.api)
+    ):
+        console.note(
+            f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete"
+        )
         return
     remove(c, place(c, other), {"https.elsewhere": None})
 
 
 def remove(c: Connection, at: Place, then: dict[str, None]) -> None:
     change(
-        c, "rm -f %s %s %s", *at.files, user=at.login, why=f"delete the certificate in {at.folder}",
-        undo=("certificate %s none", at.folder), keep=at.files, then=then,
-    )  # fmt: skip
+        c,
+        "rm -f %s %s %s",
+        *at.files,
+        user=at.login,
+        why=f"delete the certificate in {at.folder}",
+        undo=("certificate %s none", at.folder),
+        keep=at.files,
+        then=then,
+    )

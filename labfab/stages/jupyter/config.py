@@ -57,14 +57,22 @@ def wanted(c: Connection, want: Settings) -> Config:
         "base_url": want.base_url,
         "root_dir": make_root_dir(c, want),
     }
-    return merged(merged({"ServerApp": server | publishing.published(c, want)}, listening(c, want)), want.jupyter_options)
+    return merged(
+        merged({"ServerApp": server | publishing.published(c, want)}, listening(c, want)),
+        want.jupyter_options,
+    )
 
 
 def listening(c: Connection, want: Settings) -> Config:
     """Where it is to listen; on a socket even its kernels need no port."""
     if want.lab_socket:
-        return {"ServerApp": {"sock": socket(c, want), "sock_mode": "0600"}, "KernelManager": {"transport": "ipc"}}
-    return {"ServerApp": {"ip": "*" if want.publish == "https" else "127.0.0.1", "port": want.lab_port}}
+        return {
+            "ServerApp": {"sock": socket(c, want), "sock_mode": "0600"},
+            "KernelManager": {"transport": "ipc"},
+        }
+    return {
+        "ServerApp": {"ip": "*" if want.publish == "https" else "127.0.0.1", "port": want.lab_port}
+    }
 
 
 def socket(c: Connection, want: Settings) -> str:
@@ -86,7 +94,15 @@ def make_root_dir(c: Connection, want: Settings) -> str:
     account = want.jupyter_user
     path = want.notebooks(facts(c).accounts[account].home)
     if not facts(c).jupyter.root_dir:
-        change(c, "mkdir -p %s", path, user=account, why=f"make {path}", undo=("folder %s", path), then={"jupyter.root_dir": account})
+        change(
+            c,
+            "mkdir -p %s",
+            path,
+            user=account,
+            why=f"make {path}",
+            undo=("folder %s", path),
+            then={"jupyter.root_dir": account},
+        )
     return path
 
 
@@ -103,7 +119,9 @@ def parsed(c: Connection, file: File | None) -> Config:
         config = str(error)
     if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
         path = f"~{Settings.of(c).jupyter_user}/.jupyter/jupyter_server_config.json"
-        raise SetupError(f"{Host.of(c).label}: {path} is not the JSON that Jupyter reads: mend it or move it away")
+        raise SetupError(
+            f"{Host.of(c).label}: {path} is not the JSON that Jupyter reads: mend it or move it away"
+        )
     return config
 
 
@@ -127,15 +145,30 @@ def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     have, account, config = facts(c).jupyter, want.jupyter_user, publishing.marked(want, config)
     home = facts(c).accounts[account].home
     private_folder(c, account, home, ".jupyter", have.folder_stat, "jupyter.folder_stat")
-    same = have.config and parsed(c, have.config) == config  # another order or indent is no difference
-    text = have.config.content if have.config and same else json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    same = (
+        have.config and parsed(c, have.config) == config
+    )  # another order or indent is no difference
+    text = (
+        have.config.content
+        if have.config and same
+        else json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    )
     put(
-        c, f"{home}/.jupyter/jupyter_server_config.json", text, why=why, old=have.config, mode="600", owner=account,
-        secret=True, then=as_file("jupyter.config", text, "600", account),
-    )  # fmt: skip
+        c,
+        f"{home}/.jupyter/jupyter_server_config.json",
+        text,
+        why=why,
+        old=have.config,
+        mode="600",
+        owner=account,
+        secret=True,
+        then=as_file("jupyter.config", text, "600", account),
+    )
 
 
 def warn_of_others(c: Connection) -> None:
     """Name the files that may overrule or confuse what was written."""
     for name in facts(c).jupyter.others:
-        console.warn(f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave")
+        console.warn(
+            f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave"
+        )

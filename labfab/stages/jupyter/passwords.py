@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     import httpx
 
 
-
-@host_task(help={"rotate": "Renew the token too, restart, prove that the old ones are dead", "yes": "Also when kernels are busy"})
+@host_task(
+    help={
+        "rotate": "Renew the token too, restart, prove that the old ones are dead",
+        "yes": "Also when kernels are busy",
+    }
+)
 def password(c: Connection, rotate: bool = False, yes: bool = False) -> None:
     """Set JupyterLab's password.
 
@@ -81,14 +85,22 @@ def renew(c: Connection, yes: bool) -> None:
     new = secrets.take_from_environment("jupyter-password") or secrets.Secret(passwords.generate())
     if want.published:
         jupyter.refuse_short(c, want, new)
-    old, old_token = jupyter.known(alias_of(c, want), identity.get("hashed_password", "")), identity.get("token", "")
+    old, old_token = (
+        jupyter.known(alias_of(c, want), identity.get("hashed_password", "")),
+        identity.get("token", ""),
+    )
     kernels.consent(c, yes, "restart")
     with contextlib.ExitStack() as stack:
         visitor = None
         if old and facts(c).lab.api and not Host.of(c).planning:
-            with contextlib.suppress(kernel.Refused):  # set since JupyterLab started: then it still knows another one
+            with contextlib.suppress(
+                kernel.Refused
+            ):  # set since JupyterLab started: then it still knows another one
                 visitor = stack.enter_context(logged_in(c, want, old))
-        identity["hashed_password"], identity["token"] = passwords.hash(new.reveal()), random.token_hex(24)
+        identity["hashed_password"], identity["token"] = (
+            passwords.hash(new.reveal()),
+            random.token_hex(24),
+        )
         jupyter.write(c, want, config, why="renew JupyterLab's password and token")
         keep(c, new)
         server.stop(c)
@@ -112,7 +124,12 @@ def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[ht
 
 
 def prove(
-    c: Connection, want: Settings, visitor: httpx.Client | None, old: secrets.Secret | None, old_token: str, new: secrets.Secret
+    c: Connection,
+    want: Settings,
+    visitor: httpx.Client | None,
+    old: secrets.Secret | None,
+    old_token: str,
+    new: secrets.Secret,
 ) -> None:
     """See that cookie, password and token of before are refused and the new password is not. Raises SetupError."""
     import httpx
@@ -131,14 +148,18 @@ def prove(
         problem = f"password and token are new, but whether the old ones are dead could not be tried ({error})"
         raise SetupError(f"{label}: {problem}: check.lab") from None
     if alive:
-        raise SetupError(f"{label}: {' and '.join(alive)} still opens JupyterLab: lab.stop, look who listens there (check.lab), try again")
+        raise SetupError(
+            f"{label}: {' and '.join(alive)} still opens JupyterLab: lab.stop, look who listens there (check.lab), try again"
+        )
     tried = ["token", *(["password"] if old else []), *(["cookie"] if visitor else [])]
     console.note(f"the old {', '.join(tried)}: refused; the new password: taken")
 
 
 def opens(url: str, token: str) -> bool:
     with kernel.visitor(url) as client:
-        return client.get("api/status", headers={"Authorization": f"token {token}"}).status_code == 200
+        return (
+            client.get("api/status", headers={"Authorization": f"token {token}"}).status_code == 200
+        )
 
 
 @laptop_task(name="hash")

@@ -35,9 +35,14 @@ def published(c: Connection, want: Settings) -> Config:
         return {}
     reached = names(c)
     # Jupyter looks for the Host of a request in local_hostnames, but never for an address.
-    server: Config = {"local_hostnames": ["localhost", *reached], "allow_remote_access": any(map(is_address, reached))}
+    server: Config = {
+        "local_hostnames": ["localhost", *reached],
+        "allow_remote_access": any(map(is_address, reached)),
+    }
     if want.publish == "apache":
-        return server | {"trust_xheaders": True}  # nobody but Apache reaches it, so what Apache says of the caller is true
+        return server | {
+            "trust_xheaders": True
+        }  # nobody but Apache reaches it, so what Apache says of the caller is true
     return server | tls(c, want)
 
 
@@ -50,7 +55,9 @@ def tls(c: Connection, want: Settings) -> Config:
 def refuse_unready(c: Connection, want: Settings) -> None:
     """Stop where JupyterLab could not start any more, for lack of the certificate that it is to serve."""
     if want.publish == "https" and not facts(c).https.pair and not Host.of(c).planning:
-        raise SetupError(f"{Host.of(c).label}: JupyterLab has no certificate with its key yet: https.issue first")
+        raise SetupError(
+            f"{Host.of(c).label}: JupyterLab has no certificate with its key yet: https.issue first"
+        )
 
 
 def fit(c: Connection, want: Settings, config: Config) -> None:
@@ -63,7 +70,11 @@ def fit(c: Connection, want: Settings, config: Config) -> None:
             del server[key]
     if want.publish == "https":
         server["tornado_settings"] = {**SECURE, **server.get("tornado_settings", {})}
-    elif "certfile" in before and server.get("tornado_settings") == SECURE and "tornado_settings" not in options:
+    elif (
+        "certfile" in before
+        and server.get("tornado_settings") == SECURE
+        and "tornado_settings" not in options
+    ):
         del server["tornado_settings"]
     if now:
         note["publish"] = now
@@ -87,7 +98,9 @@ def hash_of(config: Config) -> str:
     return str(config.get("IdentityProvider", {}).get("hashed_password", ""))
 
 
-def refuse_weak(c: Connection, want: Settings, config: Config, *aliases: str, how: str = GIVE) -> None:
+def refuse_weak(
+    c: Connection, want: Settings, config: Config, *aliases: str, how: str = GIVE
+) -> None:
     """Stop where everybody could try the password of this configuration, and nobody has seen that it is long."""
     if not want.published or config.get(NOTE, {}).get("long_password") == mark(config):
         return
@@ -105,7 +118,9 @@ def known(alias: str, hash: str) -> secrets.Secret | None:
     return value if value and passwords.verify(hash, value.reveal()) else None
 
 
-def refuse_short(c: Connection, want: Settings, password: secrets.Secret | None, how: str = GIVE) -> None:
+def refuse_short(
+    c: Connection, want: Settings, password: secrets.Secret | None, how: str = GIVE
+) -> None:
     """Stop where everybody could try a password that is short, or that nobody here knows."""
     if password is None or len(password.reveal()) < STRONG:
         why = "is shorter" if password else "is not known here"

@@ -103,7 +103,9 @@ def unlock(c: Connection, identity: Path | None) -> None:
 def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
     """Your private key and its public line; a plan makes no key, and has a stand-in where there is none."""
     known = block_of(c)
-    named = want.identity or (known.identity if known and Path(known.identity).expanduser().is_file() else "")
+    named = want.identity or (
+        known.identity if known and Path(known.identity).expanduser().is_file() else ""
+    )
     there = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
     if Host.of(c).planning and not there:
         console.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
@@ -124,7 +126,11 @@ def present_lines(c: Connection, want: Settings) -> list[str]:
         account = facts(c).accounts.get(name)
         if account and account.keys and name != want.user:
             # Cloud images give root a line whose forced command only says "log in as ubuntu".
-            lines += [line for line in account.keys.content.splitlines() if blob(line) and "command=" not in line]
+            lines += [
+                line
+                for line in account.keys.content.splitlines()
+                if blob(line) and "command=" not in line
+            ]
     return lines
 
 
@@ -135,15 +141,24 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
     missing = {blob(line): line.strip() for line in lines if blob(line) not in known}
     if not missing:
         return
-    text = old + ("\n" if old and not old.endswith("\n") else "") + "".join(f"{line}\n" for line in missing.values())
+    text = (
+        old
+        + ("\n" if old and not old.endswith("\n") else "")
+        + "".join(f"{line}\n" for line in missing.values())
+    )
     many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
     path = f"{account.home}/.ssh/authorized_keys"
     put(
-        c, path, text, why=f"let {many} log in as {account.name}",
-        old=account.keys, mode="600", owner=account.name,
+        c,
+        path,
+        text,
+        why=f"let {many} log in as {account.name}",
+        old=account.keys,
+        mode="600",
+        owner=account.name,
         undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()),
         then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
-    )  # fmt: skip
+    )
 
 
 def refuse_links(c: Connection, want: Settings) -> None:
@@ -152,7 +167,9 @@ def refuse_links(c: Connection, want: Settings) -> None:
         refuse_link(c, name, facts(c).accounts[name].link)
     for account in facts(c).accounts.values():
         if account.link and Host.of(c).proven is None:  # other stages come by here again
-            console.warn(f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed")
+            console.warn(
+                f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed"
+            )
 
 
 def mend_modes(c: Connection, name: str) -> None:
@@ -162,7 +179,17 @@ def mend_modes(c: Connection, name: str) -> None:
     key, why, undo = f"accounts.{name}", f"make {home} safe from others", ("mode %s", home)
     if owner != name:
         then = {f"{key}.home_stat": f"{mode} {name}"}
-        change(c, "[ ! -L %s ] && chown -h %s %s", home, name, home, why=why, undo=undo, keep=[home], then=then)
+        change(
+            c,
+            "[ ! -L %s ] && chown -h %s %s",
+            home,
+            name,
+            home,
+            why=why,
+            undo=undo,
+            keep=[home],
+            then=then,
+        )
     if int(mode, 8) & 0o022:
         then = {f"{key}.home_stat": f"755 {name}"}
         change(c, "chmod go-w %s", home, user=name, why=why, undo=undo, keep=[home], then=then)
@@ -172,17 +199,32 @@ def mend_modes(c: Connection, name: str) -> None:
 
 def mend_keys(c: Connection, account: Account) -> None:
     """Make authorized_keys the account's alone."""
-    name, path, key = account.name, f"{account.home}/.ssh/authorized_keys", f"accounts.{account.name}.keys.stat"
+    name, path, key = (
+        account.name,
+        f"{account.home}/.ssh/authorized_keys",
+        f"accounts.{account.name}.keys.stat",
+    )
     why = f"make {path} private"
     if account.keys and account.keys.owner != name:
         own(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
     if account.keys and int(account.keys.mode, 8) & 0o077:
-        change(c, "chmod 600 %s", path, user=name, why=why, undo=("mode %s", path), keep=[path], then={key: f"600 {name}"})
+        change(
+            c,
+            "chmod 600 %s",
+            path,
+            user=name,
+            why=why,
+            undo=("mode %s", path),
+            keep=[path],
+            then={key: f"600 {name}"},
+        )
 
 
 def has(account: Account, line: str) -> bool:
     """Whether a key may log in to an account."""
-    return bool(account.keys) and blob(line) in {blob(one) for one in account.keys.content.splitlines()}
+    return bool(account.keys) and blob(line) in {
+        blob(one) for one in account.keys.content.splitlines()
+    }
 
 
 def blob(line: str) -> str:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ...facts.records import Account
 
 
-
 @host_task(help={"key": "File of public keys, or one `ssh-ed25519 AAAA…` line"})
 def add(c: Connection, key: str) -> None:
     """Let another laptop's key log in.
@@ -43,7 +42,9 @@ def add(c: Connection, key: str) -> None:
     with guarded(c, "let another key log in"):
         add_to_all(c, want, lines)
     login = Host.of(c).login
-    console.note(f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy")
+    console.note(
+        f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy"
+    )
 
 
 @host_task
@@ -55,10 +56,14 @@ def rotate(c: Connection) -> None:
     want, host = Settings.of(c), Host.of(c)
     account, (old, line) = account_of(c, want), authorized_keys.own_key(c, want)
     if not authorized_keys.has(account, line):
-        raise SetupError(f"{host.label}: {old} does not log in there as {want.user}, so it cannot be replaced: keys.copy")
+        raise SetupError(
+            f"{host.label}: {old} does not log in there as {want.user}, so it cannot be replaced: keys.copy"
+        )
     authorized_keys.unlock(c, old)
     if host.planning:
-        console.planned(host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}")
+        console.planned(
+            host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}"
+        )
         return
     stale = [line, *of_earlier_rotations(alias_of(c, want))]
     new = make(c, alias_of(c, want), keypair.is_encrypted(old))
@@ -87,14 +92,18 @@ def account_of(c: Connection, want: Settings) -> Account:
     """The account that you log in as. Raises SetupError where there is none yet."""
     account = facts(c).accounts.get(want.user)
     if account is None:
-        raise SetupError(f"{Host.of(c).label}: there is no account {want.user}: setup.full or keys.copy first")
+        raise SetupError(
+            f"{Host.of(c).label}: there is no account {want.user}: setup.full or keys.copy first"
+        )
     return account
 
 
 def make(c: Connection, alias: str, protected: bool) -> Path:
     """Make a key pair of this lab's own, protected by a passphrase where the old one is."""
     if protected and not sys.stdin.isatty():
-        raise SetupError("the old key has a passphrase, and nobody is here to give one to the new key: type this on a terminal")
+        raise SetupError(
+            "the old key has a passphrase, and nobody is here to give one to the new key: type this on a terminal"
+        )
     folder, number = Path.home() / ".ssh", 1
     while any((folder / f"{name_of(alias, number)}{end}").exists() for end in ("", ".pub")):
         number += 1
@@ -119,12 +128,21 @@ def take_out(c: Connection, name: str, stale: list[str]) -> None:
     account, gone = facts(c).accounts[name], {authorized_keys.blob(line) for line in stale}
     if not account.keys or not any(authorized_keys.has(account, line) for line in stale):
         return
-    text = "".join(one for one in account.keys.content.splitlines(True) if authorized_keys.blob(one) not in gone)
+    text = "".join(
+        one
+        for one in account.keys.content.splitlines(True)
+        if authorized_keys.blob(one) not in gone
+    )
     put(
-        c, f"{account.home}/.ssh/authorized_keys", text, why=f"refuse your old key for {account.name}",
-        old=account.keys, mode=account.keys.mode, owner=account.name,
+        c,
+        f"{account.home}/.ssh/authorized_keys",
+        text,
+        why=f"refuse your old key for {account.name}",
+        old=account.keys,
+        mode=account.keys.mode,
+        owner=account.name,
         then=as_file(f"accounts.{account.name}.keys", text, account.keys.mode, account.name),
-    )  # fmt: skip
+    )
 
 
 def prove_dead(c: Connection, want: Settings, old: Path) -> None:
@@ -132,11 +150,17 @@ def prove_dead(c: Connection, want: Settings, old: Path) -> None:
     try:
         connection.fresh(c, want.user, Host.of(c).login.port, old).close()
     except paramiko.PasswordRequiredException:
-        console.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried, for it has a passphrase: see check.ssh")
+        console.warn(
+            f"[{Host.of(c).label}] whether the old key is refused could not be tried, for it has a passphrase: see check.ssh"
+        )
         return
     except paramiko.AuthenticationException:
         return
     except GONE as error:
-        console.warn(f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh")
+        console.warn(
+            f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh"
+        )
         return
-    raise SetupError(f"{Host.of(c).label}: the old key {old} still opens it: look for it in authorized_keys and AuthorizedKeysFile there")
+    raise SetupError(
+        f"{Host.of(c).label}: the old key {old} still opens it: look for it in authorized_keys and AuthorizedKeysFile there"
+    )

@@ -7,4 +7,19 @@ from .open import close, open_, url
 from .server import start, stop
 from .upgrade import update
 
-__all__ = ["cancel", "close", "fetch", "jobs", "logs", "open_", "restart", "service", "start", "status", "stop", "submit", "update", "url"]
+__all__ = [
+    "cancel",
+    "close",
+    "fetch",
+    "jobs",
+    "logs",
+    "open_",
+    "restart",
+    "service",
+    "start",
+    "status",
+    "stop",
+    "submit",
+    "update",
+    "url",
+]

@@ -34,8 +34,14 @@ def refuse_others(c: Connection, want: Settings) -> None:
     """Stop where the account has a JupyterLab with other settings: lab.open neither rewrites them nor starts a second one."""
     have = config.parsed(c, facts(c).jupyter.config).get("ServerApp", {})
     proxied = {"trust_xheaders": True, "local_hostnames": []} if want.publish == "apache" else {}
-    server = {"base_url": want.base_url, "certfile": "there" if want.publish == "https" else "", **proxied}
-    mine = config.merged(config.merged({"ServerApp": server}, config.listening(c, want)), want.jupyter_options)
+    server = {
+        "base_url": want.base_url,
+        "certfile": "there" if want.publish == "https" else "",
+        **proxied,
+    }
+    mine = config.merged(
+        config.merged({"ServerApp": server}, config.listening(c, want)), want.jupyter_options
+    )
     has, wanted = in_words(have), in_words(mine["ServerApp"])
     if not have.keys() & {"port", "sock"}:  # not one of ours
         has = ask(c, RUNNING, want.jupyter_user, want.jupyter_user).out.strip()

@@ -51,7 +51,9 @@ def status(c: Connection, json: bool = False) -> None:
         console.say(to_json.dumps(document(c, found, days), indent=2))
     elif found is None and have.owner:
         holder = f"{have.holder or 'a program'} of {have.owner}"
-        console.say(f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}")
+        console.say(
+            f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}"
+        )
     elif found is None:
         console.say("JupyterLab does not run: lab.start")
     else:
@@ -64,10 +66,14 @@ def status(c: Connection, json: bool = False) -> None:
 def show(found: Activity, days: int | None) -> None:
     """Print the kernels, one a line, then disk and certificate."""
     for kernel in found.kernels:
-        state = shown(kernel.state) if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
+        state = (
+            shown(kernel.state) if kernel.state == "busy" else f"idle {span(kernel.idle_seconds)}"
+        )
         cpu = f"{kernel.cpu_percent:.0f} % CPU" if kernel.cpu_percent is not None else ""
         costs = [cpu, size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
-        console.say(f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip())
+        console.say(
+            f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  {', '.join(filter(None, costs))}".rstrip()
+        )
     for pid in found.silent:
         console.say(f"  JupyterLab (pid {pid}) does not tell what it computes")
     if not found.kernels and not found.silent:
@@ -85,9 +91,15 @@ def document(c: Connection, found: Activity | None, days: int | None) -> dict[st
     have, activity = facts(c).lab, found or Activity()
     told = activity._asdict() | {"kernels": [kernel._asdict() for kernel in activity.kernels]}
     return {
-        "host": Host.of(c).label, "running": found is not None, "version": have.api, "since": have.since, "pid": have.pid,
-        "service": have.service, "certificate_days": days, **told,
-    }  # fmt: skip
+        "host": Host.of(c).label,
+        "running": found is not None,
+        "version": have.api,
+        "since": have.since,
+        "pid": have.pid,
+        "service": have.service,
+        "certificate_days": days,
+        **told,
+    }
 
 
 def computing(c: Connection) -> Activity:
@@ -120,12 +132,17 @@ def size(count: int | None, what: str = "") -> str:
     return f"{text} {what}".rstrip()
 
 
-@host_task(reads=True, help={"follow": "Go on as it grows, until Ctrl-C", "lines": "How many of the last lines"})
+@host_task(
+    reads=True,
+    help={"follow": "Go on as it grows, until Ctrl-C", "lines": "How many of the last lines"},
+)
 def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
     """Show JupyterLab's log."""
     account = Settings.of(c).jupyter_user
     size, _ = more(c, account, 0) if follow else (0, "")
-    console.say(readable(ask(c, LOG, lines, user=account).out.rstrip()) or "the log is empty: lab.start")
+    console.say(
+        readable(ask(c, LOG, lines, user=account).out.rstrip()) or "the log is empty: lab.start"
+    )
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
             time.sleep(1)
@@ -159,7 +176,11 @@ def consent(c: Connection, yes: bool, what: str) -> None:
     JupyterLab may run with other settings than those of now, or not answer: what it may compute counts as at work.
     """
     have = facts(c).lab
-    if have.owner not in ("", Settings.of(c).jupyter_user) or not (have.pid or have.session or have.service) or Host.of(c).planning:
+    if (
+        have.owner not in ("", Settings.of(c).jupyter_user)
+        or not (have.pid or have.session or have.service)
+        or Host.of(c).planning
+    ):
         return
     found = computing(c)
     doing = [f"{', '.join(found.busy)} computes right now"] * bool(found.busy)

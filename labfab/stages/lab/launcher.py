@@ -96,14 +96,24 @@ def there(c: Connection, account: str, name: str) -> File | None:
     mode, _, owner = stat.partition(" ")
     content = base64.b64decode(blob).decode(errors="surrogateescape")
     if f"\n{MARK}" not in content:
-        raise SetupError(f"{Host.of(c).label}: ~{account}/.local/bin/{name} is there and not ours: move it away, then the same again")
+        raise SetupError(
+            f"{Host.of(c).label}: ~{account}/.local/bin/{name} is there and not ours: move it away, then the same again"
+        )
     return File(mode, owner, content)
 
 
 def install(c: Connection, account: str, name: str) -> bool:
     """Have the command in an account's ~/.local/bin, where its login shells find it; False where it was there already."""
     path = f"{facts(c).accounts[account].home}/.local/bin/{name}"
-    written = put(c, path, text(c), why=f"write {path}", old=there(c, account, name), mode="755", owner=account)
+    written = put(
+        c,
+        path,
+        text(c),
+        why=f"write {path}",
+        old=there(c, account, name),
+        mode="755",
+        owner=account,
+    )
     if written:
         let_shells_find(c, account, name)
     return bool(written)
@@ -115,11 +125,19 @@ def let_shells_find(c: Connection, account: str, name: str) -> None:
     if found(c, account, name, home):
         return
     change(
-        c, "printf %%s %s >>%s", PROFILE, file, user=account, why="let login shells look into ~/.local/bin",
-        undo=("lines %s %s %s", file, *PROFILE.split("\n")[1:3]), keep=[file],
-    )  # fmt: skip
+        c,
+        "printf %%s %s >>%s",
+        PROFILE,
+        file,
+        user=account,
+        why="let login shells look into ~/.local/bin",
+        undo=("lines %s %s %s", file, *PROFILE.split("\n")[1:3]),
+        keep=[file],
+    )
     if not found(c, account, name, home):
-        console.warn(f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}")
+        console.warn(
+            f"login shells of {account} do not look into ~/.local/bin: put it on their PATH, or type .local/bin/{name}"
+        )
 
 
 def found(c: Connection, account: str, name: str, home: str) -> bool:

@@ -40,10 +40,11 @@ SHOWN = 10  # the newest; --json has them all
 @host_task(
     positional=["notebook"],
     help={
-        "notebook": "A notebook on your laptop", "kernel": "Kernel to run it with; without it, the notebook's own",
+        "notebook": "A notebook on your laptop",
+        "kernel": "Kernel to run it with; without it, the notebook's own",
         "there": "The notebook is on the host already: its path there, from the folder of your notebooks on",
     },
-)  # fmt: skip
+)
 def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) -> None:
     """Run a notebook on the host, with the laptop away too."""
     text = "" if there else notebooks.load(Path(notebook))
@@ -53,12 +54,21 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
     root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
     wanted = {"name": name, "kernel": kernel, "root": root, "notebook": packed(text)}
     done = change(
-        c, CALL, PREFIXES[want.python], "submit", "", user=want.jupyter_user, stdin=json.dumps(wanted),
-        why=f"submit {notebooks.shown(name)}", undo=("jobs %s", want.jupyter_user) if first else (),
-    )  # fmt: skip
+        c,
+        CALL,
+        PREFIXES[want.python],
+        "submit",
+        "",
+        user=want.jupyter_user,
+        stdin=json.dumps(wanted),
+        why=f"submit {notebooks.shown(name)}",
+        undo=("jobs %s", want.jupyter_user) if first else (),
+    )
     if done:
         state = json.loads(done.out)
-        console.note(f"job {state['job']} {state['state']}: {state['cells']} cells, kernel {state['kernel']}; lab.jobs, lab.fetch")
+        console.note(
+            f"job {state['job']} {state['state']}: {state['cells']} cells, kernel {state['kernel']}; lab.jobs, lab.fetch"
+        )
 
 
 def packed(text: str) -> str:
@@ -70,18 +80,41 @@ def prepare(c: Connection, want: Settings) -> bool:
     label, user = Host.of(c).label, want.jupyter_user
     if not facts(c).python.lab and not Host.of(c).planning:
         where = f"~/{PREFIXES[want.python]} (python: {want.python})"
-        raise SetupError(f"{label}: JupyterLab is not installed for {user} in {where}: type python.install first")
+        raise SetupError(
+            f"{label}: JupyterLab is not installed for {user} in {where}: type python.install first"
+        )
     account = facts(c).accounts.get(user)  # none yet in plan mode on a bare host
     if account is None or not account.linger:
         platform(c).keep_running(c, user)
     place = f"{facts(c).accounts[user].home}/{FOLDER}"
     there, *texts = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
     if not there:
-        change(c, "mkdir -p %s && chmod 700 %s", place, place, user=user, why=f"make {place}", undo=("folder %s", place), keep=[place])
+        change(
+            c,
+            "mkdir -p %s && chmod 700 %s",
+            place,
+            place,
+            user=user,
+            why=f"make {place}",
+            undo=("folder %s", place),
+            keep=[place],
+        )
     wanted = {name: (loader.FOLDER / name).read_text() for name in PROGRAMS}
-    missing = [name for name, old in zip(PROGRAMS, texts, strict=False) if base64.b64decode(old).decode(errors="replace") != wanted[name]]
+    missing = [
+        name
+        for name, old in zip(PROGRAMS, texts, strict=False)
+        if base64.b64decode(old).decode(errors="replace") != wanted[name]
+    ]
     for name in missing:
-        put(c, f"{place}/{name}", wanted[name], why=f"put {name} there, for jobs", old=None, mode="600", owner=user)
+        put(
+            c,
+            f"{place}/{name}",
+            wanted[name],
+            why=f"put {name} there, for jobs",
+            old=None,
+            mode="600",
+            owner=user,
+        )
     return bool(missing)
 
 
@@ -114,7 +147,13 @@ def jobs(c: Connection, json: bool = False) -> None:
 
 def as_json(label: str, states: list[dict[str, Any]]) -> str:
     inner = ("boot", "pid")
-    return json.dumps({"host": label, "jobs": [{k: v for k, v in one.items() if k not in inner} for one in states]}, indent=2)
+    return json.dumps(
+        {
+            "host": label,
+            "jobs": [{k: v for k, v in one.items() if k not in inner} for one in states],
+        },
+        indent=2,
+    )
 
 
 def row(state: dict[str, Any], now: float) -> str:
@@ -123,16 +162,19 @@ def row(state: dict[str, Any], now: float) -> str:
     took = console.duration(max(0.0, (state["ended"] or now) - since))
     cells = f"cell {state['cell']}/{state['cells']}"
     name, error = notebooks.shown(state["notebook"]), notebooks.shown(state["error"])
-    return f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}".rstrip()
+    return (
+        f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}".rstrip()
+    )
 
 
 @host_task(
     reads=True,
     help={
-        "job": "Number of the job; without it, the newest", "to": "Folder on your laptop; without it, this one",
+        "job": "Number of the job; without it, the newest",
+        "to": "Folder on your laptop; without it, this one",
         "force": "Overwrite a file of yours that has the name",
     },
-)  # fmt: skip
+)
 def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> None:
     """Fetch a notebook with the outputs it has so far."""
     found = call(c, "fetch", job)
@@ -141,17 +183,25 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     state, data = found["state"], zlib.decompress(base64.b64decode(found["notebook"]))
     folder, name = Path(to).expanduser(), state["notebook"]
     if Host.of(c).planning:
-        return console.planned(Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}")
+        return console.planned(
+            Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}"
+        )
     place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
     error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
-    console.say(f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}")
+    console.say(
+        f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}"
+    )
 
 
 @host_task(positional=["job"], help={"job": "Number of the job"})
 def cancel(c: Connection, job: str) -> None:
     """End a job; what it has written so far is kept."""
     want = Settings.of(c)
-    running = [state["job"] for state in call(c, "list")["jobs"] if state["state"] in ("queued", "running")]
+    running = [
+        state["job"] for state in call(c, "list")["jobs"] if state["state"] in ("queued", "running")
+    ]
     if job not in running:
         raise SetupError(f"{Host.of(c).label}: no job {job} is running: lab.jobs lists them")
-    change(c, CALL, PREFIXES[want.python], "cancel", job, user=want.jupyter_user, why=f"end job {job}")
+    change(
+        c, CALL, PREFIXES[want.python], "cancel", job, user=want.jupyter_user, why=f"end job {job}"
+    )

@@ -50,34 +50,51 @@ def open_(c: Context) -> None:
     """
     want = Settings.of(c)
     if c.config.run.dry:
-        console.planned(want.alias, "start JupyterLab where it does not run, open the tunnel and the browser")
+        console.planned(
+            want.alias, "start JupyterLab where it does not run, open the tunnel and the browser"
+        )
         return
     there = reach(c, want)
     if not browser.there():
         how = "log in with the password, or type lab.url --with-token"
-        console.say(f"[{there.alias}] no browser can be opened here; JupyterLab is at {there.url}lab: {how}")
+        console.say(
+            f"[{there.alias}] no browser can be opened here; JupyterLab is at {there.url}lab: {how}"
+        )
         return
     browser.log_in(there.alias, there.url, there.token.reveal())
     console.say(f"[{there.alias}] in your browser: {there.url}lab{there.note}")
 
 
-@laptop_task(help={"with-token": "Also its token, which opens it without a password: for VS Code's existing Jupyter server"})
+@laptop_task(
+    help={
+        "with-token": "Also its token, which opens it without a password: for VS Code's existing Jupyter server"
+    }
+)
 def url(c: Context, with_token: bool = False) -> None:
     """Print the address of JupyterLab."""
     want = Settings.of(c)
     if with_token and c.config.run.dry:
-        console.planned(want.alias, "start JupyterLab where it does not run, open the tunnel, print the address with the token")
+        console.planned(
+            want.alias,
+            "start JupyterLab where it does not run, open the tunnel, print the address with the token",
+        )
         return
     with console.aside():
         alias = tunnel.target_of(c).alias
         if not with_token:
-            root = want.public_url(dialled(c).host) if want.published else tunnel.url(alias, want).removesuffix("lab")
+            root = (
+                want.public_url(dialled(c).host)
+                if want.published
+                else tunnel.url(alias, want).removesuffix("lab")
+            )
             if not root:
                 raise SetupError(f"{alias}: no tunnel is open: lab.open")
         else:
             there = reach(c, want)
             root = there.url
-    console.say(root + "?token=" + quote(there.token.reveal(), safe="") if with_token else f"{root}lab")
+    console.say(
+        root + "?token=" + quote(there.token.reveal(), safe="") if with_token else f"{root}lab"
+    )
 
 
 @laptop_task
@@ -92,18 +109,34 @@ def reach(c: Context, want: Settings) -> Place:
     try:
         token = secrets.load(target.alias, "jupyter-token")
         if token and not want.published:
-            found = process.open(target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout)
-            code = process.code(want.lab_url(found.local_port), token.reveal()) if found.proven else None
+            found = process.open(
+                target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout
+            )
+            code = (
+                process.code(want.lab_url(found.local_port), token.reveal())
+                if found.proven
+                else None
+            )
             if code == 200:
-                return Place(target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
-            if code == 0 and not found.kept:  # it may have survived the host's reboot as a mere shell of itself
+                return Place(
+                    target.alias, want.lab_url(found.local_port), token, tunnel.moved(found, want)
+                )
+            if (
+                code == 0 and not found.kept
+            ):  # it may have survived the host's reboot as a mere shell of itself
                 process.close(target.alias)
         return from_host(dialled(c), want)
     except Unreachable as error:
         block = tunnel.found_in_config(c)
-        where = f"correct HostName of {block.name} in {config_path(c)}" if block else "give -H its new address"
+        where = (
+            f"correct HostName of {block.name} in {config_path(c)}"
+            if block
+            else "give -H its new address"
+        )
         end = "" if error.message.endswith("?") else "."
-        raise SetupError(f"{error.message}{end} If it sleeps, wake it; if it moved, {where}") from None
+        raise SetupError(
+            f"{error.message}{end} If it sleeps, wake it; if it moved, {where}"
+        ) from None
 
 
 def from_host(c: Connection, want: Settings) -> Place:
@@ -118,7 +151,9 @@ def from_host(c: Connection, want: Settings) -> Place:
         server.start(c)
         server.refuse(c, want)  # what answers now may be a program of somebody else
         token = token_of(c)
-    if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:  # of this host, which is known by now
+    if (
+        tunnel.found_in_config(c) is None and c.user == Settings.of(c).user
+    ):  # of this host, which is known by now
         Host.of(c).proven = Login(c.user, c.port, identity)
         remember(c, want)  # a second laptop
     alias = tunnel.target_of(c).alias
@@ -166,7 +201,9 @@ def token_of(c: Connection) -> Secret:
     """The token in the configuration that the server reads."""
     token = facts(c).jupyter.token
     if not token:
-        raise SetupError(f"{Host.of(c).label}: JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start")
+        raise SetupError(
+            f"{Host.of(c).label}: JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start"
+        )
     return Secret(token)
 
 

@@ -51,7 +51,10 @@ def start(c: Connection) -> None:
     refuse(c, want)
     config.configure(c)
     platform(c).install(c, *packages(c))
-    account, have = facts(c).accounts[want.jupyter_user], facts(c).lab  # asked once, for both hold whatever is changed here
+    account, have = (
+        facts(c).accounts[want.jupyter_user],
+        facts(c).lab,
+    )  # asked once, for both hold whatever is changed here
     if not account.linger:
         platform(c).keep_running(c, account.name)
     if want.start_command:
@@ -94,9 +97,17 @@ def launch_it(c: Connection, want: Settings, account: Account, by_system: bool) 
         return
     folder, log = PREFIXES[want.python], f"{account.home}/.jupyter/lab.log"
     change(
-        c, START, folder, platform(c).PATH, folder, user=account.name, why="start JupyterLab",
-        undo=("session %s %s", account.name, log), keep=[log], then={"lab.session": "yes"},
-    )  # fmt: skip
+        c,
+        START,
+        folder,
+        platform(c).PATH,
+        folder,
+        user=account.name,
+        why="start JupyterLab",
+        undo=("session %s %s", account.name, log),
+        keep=[log],
+        then={"lab.session": "yes"},
+    )
 
 
 def refuse(c: Connection, want: Settings) -> None:
@@ -104,10 +115,14 @@ def refuse(c: Connection, want: Settings) -> None:
     have, label = facts(c).lab, Host.of(c).label
     if not facts(c).python.lab and not Host.of(c).planning:
         where = f"~/{PREFIXES[want.python]} (python: {want.python})"
-        raise SetupError(f"{label}: JupyterLab is not installed for {want.jupyter_user} in {where}: type python.install first")
+        raise SetupError(
+            f"{label}: JupyterLab is not installed for {want.jupyter_user} in {where}: type python.install first"
+        )
     if have.owner and have.owner != want.jupyter_user:
         holder = have.holder or "a program"
-        raise SetupError(f"{label}: {want.lab_place} is taken by {holder} of {have.owner}: choose another lab_port")
+        raise SetupError(
+            f"{label}: {want.lab_place} is taken by {holder} of {have.owner}: choose another lab_port"
+        )
 
 
 def tell_of_restart(c: Connection) -> None:
@@ -121,10 +136,19 @@ def wait(c: Connection, want: Settings) -> None:
     if host.planning:
         return
     with console.working(host.label, "wait for JupyterLab"):
-        answer = ask(c, WAIT, config.socket(c, want), PATIENCE, f"{want.lab_url(want.lab_port)}api", user=want.jupyter_user)
+        answer = ask(
+            c,
+            WAIT,
+            config.socket(c, want),
+            PATIENCE,
+            f"{want.lab_url(want.lab_port)}api",
+            user=want.jupyter_user,
+        )
     host.forget()
     if not answer.ok:
-        raise SetupError(f"{host.label}: JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}")
+        raise SetupError(
+            f"{host.label}: JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}"
+        )
 
 
 @host_task
@@ -132,11 +156,22 @@ def stop(c: Connection) -> None:
     """Stop JupyterLab and its kernels."""
     have, want = facts(c).lab, Settings.of(c)
     if have.owner and have.owner != want.jupyter_user:
-        raise SetupError(f"{Host.of(c).label}: {want.lab_place} belongs to {have.owner}, so it is not yours to stop")
-    if have.service and (have.pid or have.state not in ("", "inactive", "failed")):  # it may crash again and again, without a port
+        raise SetupError(
+            f"{Host.of(c).label}: {want.lab_place} belongs to {have.owner}, so it is not yours to stop"
+        )
+    if have.service and (
+        have.pid or have.state not in ("", "inactive", "failed")
+    ):  # it may crash again and again, without a port
         platform(c).service.stop(c)
     elif have.pid:
         change(c, STOP, have.pid, have.pid, why="stop JupyterLab")
     elif have.session:
         account = facts(c).accounts[want.jupyter_user]
-        change(c, END, account.name, PREFIXES[want.python], account.home, why="end the tmux session jupyter")
+        change(
+            c,
+            END,
+            account.name,
+            PREFIXES[want.python],
+            account.home,
+            why="end the tmux session jupyter",
+        )

@@ -32,14 +32,20 @@ class Commands(NamedTuple):
 
 
 UV = '"$prefix/bin/uv" pip %s --python "$prefix/bin/python"'
-VENV = Commands(UV % "install --dry-run -U", UV % "install -q -U", UV % "freeze", UV % "install -q" + ' -r "$list"')
+VENV = Commands(
+    UV % "install --dry-run -U",
+    UV % "install -q -U",
+    UV % "freeze",
+    UV % "install -q" + ' -r "$list"',
+)
 # conda keeps a history of its own, where a number leads back.
 FORGE = '"$prefix/bin/conda" update -n base --override-channels -c conda-forge'
 CONDA = Commands(
-    f"{FORGE} --dry-run", f"{FORGE} -y -q",
+    f"{FORGE} --dry-run",
+    f"{FORGE} -y -q",
     "\"$prefix/bin/conda\" list -n base --revisions | sed -nE 's/.*\\(rev ([0-9]+)\\).*/\\1/p' | tail -n 1",
     '"$prefix/bin/conda" install -y -q -n base --revision "$(cat "$list")"',
-)  # fmt: skip
+)
 PREFIX = "prefix=~/%s; "
 # A tool that fails says nothing of what is newer, which must not pass for "nothing".
 LOOK = (
@@ -64,36 +70,63 @@ def update(c: Connection, yes: bool = False) -> None:
     index = index_of(want)
     given = [PREFIXES[want.python], *index, *JUPYTER]
     options = INDEX * len(index) + " %s" * len(JUPYTER)
-    newer = ask(c, PREFIX + LOOK.format(newer=commands.newer + options), *given, user=want.jupyter_user)
+    newer = ask(
+        c, PREFIX + LOOK.format(newer=commands.newer + options), *given, user=want.jupyter_user
+    )
     if newer.out.startswith("failed"):
         raise SetupError(f"{Host.of(c).label}: cannot find out what is newer: {newer.last_words}")
     if not newer.ok:
         return
     kernels.consent(c, yes, "update")
     listing = PREFIX + LIST.format(listed=commands.listed)
-    said = change(c, listing, PREFIXES[want.python], user=want.jupyter_user, why="keep a list of what is installed")
+    said = change(
+        c,
+        listing,
+        PREFIXES[want.python],
+        user=want.jupyter_user,
+        why="keep a list of what is installed",
+    )
     kept = said.out.split()[0] if said else ""
     try:
-        change(c, PREFIX + commands.update + options, *given, user=want.jupyter_user, why="upgrade JupyterLab", long=True)
+        change(
+            c,
+            PREFIX + commands.update + options,
+            *given,
+            user=want.jupyter_user,
+            why="upgrade JupyterLab",
+            long=True,
+        )
         if Host.of(c).planning:
             return
         server.stop(c)
         server.start(c)
     except SetupError as error:
         go_back(c, want, commands, kept, before, error)
-    console.note(f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host")
+    console.note(
+        f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host"
+    )
 
 
-def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError) -> None:
+def go_back(
+    c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError
+) -> None:
     """Bring back what was installed before, and say why."""
     index = index_of(want)
     change(
-        c, PREFIX + "list=%s; " + commands.back + INDEX * len(index), PREFIXES[want.python], kept, *index,
-        user=want.jupyter_user, why=f"go back to JupyterLab {before}", long=True,
-    )  # fmt: skip
+        c,
+        PREFIX + "list=%s; " + commands.back + INDEX * len(index),
+        PREFIXES[want.python],
+        kept,
+        *index,
+        user=want.jupyter_user,
+        why=f"go back to JupyterLab {before}",
+        long=True,
+    )
     server.stop(c)
     server.start(c)
-    raise SetupError(f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}")
+    raise SetupError(
+        f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}"
+    )
 
 
 def index_of(want: Settings) -> list[str]:

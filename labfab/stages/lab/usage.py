@@ -120,24 +120,48 @@ def activity(c: Connection) -> Activity:
     answer = ask(c, ACTIVITY, *given, user=want.jupyter_user)
     said = parse(answer.out, ("activity",)).get("activity")
     if said is None:
-        raise SetupError(f"{Host.of(c).label}: cannot ask as {want.jupyter_user} what computes there: {shown(answer.last_words)}")
+        raise SetupError(
+            f"{Host.of(c).label}: cannot ask as {want.jupyter_user} what computes there: {shown(answer.last_words)}"
+        )
     disk = re.fullmatch(r"(\d+) (\d+) (.*)", said.get("disk", ""))
     free, size, place = disk.groups() if disk else (None, None, "")
-    return Activity(list(kernels(said)), free and int(free) * 1024, size and int(size) * 1024, place, list(silent(said)))
+    return Activity(
+        list(kernels(said)),
+        free and int(free) * 1024,
+        size and int(size) * 1024,
+        place,
+        list(silent(said)),
+    )
 
 
 def kernels(said: Values) -> Iterator[Kernel]:
     """Join what JupyterLab tells of its kernels with what ps and nvidia-smi tell of their processes."""
-    open_ = [one for answer in below(said, "sessions").values() for one in listed(answer, Session) or []]
-    notebooks = {one.kernel["id"]: one.path for one in open_ if one.kernel and isinstance(one.kernel.get("id"), str)}
+    open_ = [
+        one for answer in below(said, "sessions").values() for one in listed(answer, Session) or []
+    ]
+    notebooks = {
+        one.kernel["id"]: one.path
+        for one in open_
+        if one.kernel and isinstance(one.kernel.get("id"), str)
+    }
     processes, cards = below(said, "process"), below(said, "gpu")
-    for one in (kernel for answer in below(said, "kernels").values() for kernel in listed(answer, Told) or []):
+    for one in (
+        kernel
+        for answer in below(said, "kernels").values()
+        for kernel in listed(answer, Told) or []
+    ):
         pid, rss, cpu = (processes.get(one.id, "").split() + [""] * 3)[:3]
         yield Kernel(
-            one.id, one.name, notebooks.get(one.id, ""), one.execution_state, idle(one.last_activity),
-            int(pid) if pid else None, float(cpu) if cpu else None, int(rss) * 1024 if rss else None,
+            one.id,
+            one.name,
+            notebooks.get(one.id, ""),
+            one.execution_state,
+            idle(one.last_activity),
+            int(pid) if pid else None,
+            float(cpu) if cpu else None,
+            int(rss) * 1024 if rss else None,
             int(cards[pid]) * 2**20 if pid in cards else None,
-        )  # fmt: skip
+        )
 
 
 def silent(said: Values) -> Iterator[int]:

@@ -27,11 +27,15 @@ def install(c: Connection) -> None:
     """Write callhome, connectlab, closelab, launchlab."""
     host, want = Host.of(c), Settings.of(c)
     if not block_of(c):
-        raise SetupError(f"{host.label}: the shortcuts call it by its alias, which it does not have yet: setup.full makes it")
+        raise SetupError(
+            f"{host.label}: the shortcuts call it by its alias, which it does not have yet: setup.full makes it"
+        )
     target = tunnel.target_of(c)
     home = facts(c).accounts[want.jupyter_user].home
     remote, tty = want.lab_socket or want.lab_port, c.user != want.jupyter_user
-    wanted = shortcuts.texts(target, want.lab_url(want.local_port), want.local_port, remote, home, tty)
+    wanted = shortcuts.texts(
+        target, want.lab_url(want.local_port), want.local_port, remote, home, tty
+    )
     missing = shortcuts.differing(wanted, target.alias)
     if not launcher.install(c, c.user, launcher.NAME) and not host.planning:
         launcher.let_shells_find(c, c.user, launcher.NAME)
@@ -65,4 +69,10 @@ def remove(c: Context) -> None:
 def take_away(c: Connection) -> None:
     """Remove the command from the account that logs in."""
     if launcher.there(c, c.user, launcher.NAME):
-        change(c, "rm -f ~/.local/bin/%s", launcher.NAME, user=c.user, why=f"remove ~/.local/bin/{launcher.NAME}")
+        change(
+            c,
+            "rm -f ~/.local/bin/%s",
+            launcher.NAME,
+            user=c.user,
+            why=f"remove ~/.local/bin/{launcher.NAME}",
+        )

@@ -26,7 +26,11 @@ from ...settings import Settings
 from ..keys import authorized_keys
 
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
-NO_PASSWORDS = {"PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitEmptyPasswords": "no"}
+NO_PASSWORDS = {
+    "PasswordAuthentication": "no",
+    "KbdInteractiveAuthentication": "no",
+    "PermitEmptyPasswords": "no",
+}
 
 
 @host_task(name="disable-passwords", default=True)
@@ -54,7 +58,9 @@ def passwords_accepted(c: Connection) -> list[str]:
 def passwords_offered(c: Connection) -> list[str]:
     """The accounts that a stranger is offered more than a key for."""
     port = Host.of(c).login.port
-    return [user for user in facts(c).accounts if connection.offered(c, user, port) != ["publickey"]]
+    return [
+        user for user in facts(c).accounts if connection.offered(c, user, port) != ["publickey"]
+    ]
 
 
 @host_task(name="disable-root")
@@ -91,10 +97,14 @@ def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem:
     """Raise SetupError when accounts are left that should be shut out."""
     left = [] if Host.of(c).planning else still_open(c)
     if left:
-        raise SetupError(f"{problem} {', '.join(left)}: look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there")
+        raise SetupError(
+            f"{problem} {', '.join(left)}: look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there"
+        )
 
 
-@host_task(name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"})
+@host_task(
+    name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"}
+)
 def change_port(c: Connection, port: int | str = "") -> None:
     """Move sshd to a port of your own.
 
@@ -136,7 +146,9 @@ def refuse(c: Connection, new: int) -> None:
         raise SetupError(f"{label}: port {new} is taken by {holder}: choose another ssh_port")
     if have.other_ports:
         place, _, line = have.other_ports[0].rpartition(":")
-        raise SetupError(f"{label}: {place} says '{line.strip()}' and ports add up: delete that line, then ssh.change-port again")
+        raise SetupError(
+            f"{label}: {place} says '{line.strip()}' and ports add up: delete that line, then ssh.change-port again"
+        )
 
 
 def open_port(c: Connection, new: int) -> None:
@@ -144,4 +156,6 @@ def open_port(c: Connection, new: int) -> None:
     if facts(c).firewall.active and new not in facts(c).firewall.allowed:
         platform(c).allow_port(c, new)
     if not Host.of(c).planning:
-        known_hosts.pin(connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key())
+        known_hosts.pin(
+            connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key()
+        )

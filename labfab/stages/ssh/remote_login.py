@@ -44,7 +44,9 @@ def close_port_22(c: Connection) -> None:
         return
     other = min(have.ports - {have.remote_login}, default=0)
     if not other and not host.planning:
-        raise SetupError(f"{host.label}: sshd listens at port {have.remote_login} alone: ssh.change-port first")
+        raise SetupError(
+            f"{host.label}: sshd listens at port {have.remote_login} alone: ssh.change-port first"
+        )
     login = host.login._replace(port=other)
     if not host.planning:
         host.go_over(other)  # what launchd started for this port may end with it

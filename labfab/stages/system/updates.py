@@ -36,7 +36,9 @@ def update(c: Connection) -> None:
     if Settings.of(c).reboot:
         host.reboot(c)
     else:
-        console.note("a reboot is pending: type system.reboot when nothing is running there, or set reboot: true")
+        console.note(
+            "a reboot is pending: type system.reboot when nothing is running there, or set reboot: true"
+        )
 
 
 @host_task
@@ -53,13 +55,21 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
     half-way, so there must be a backup.
     """
     if facts(c).system.id != "ubuntu":
-        raise SetupError(f"{Host.of(c).label}: release upgrades are Ubuntu's; for {facts(c).system.name} see its release notes")
+        raise SetupError(
+            f"{Host.of(c).label}: release upgrades are Ubuntu's; for {facts(c).system.name} see its release notes"
+        )
     if not yes:
-        raise SetupError(f"{Host.of(c).label}: make a backup first, then type: system.release-upgrade --yes")
+        raise SetupError(
+            f"{Host.of(c).label}: make a backup first, then type: system.release-upgrade --yes"
+        )
     platform(c).install(c, "tmux", "ubuntu-release-upgrader-core")
     change(c, "rm -f %s", LEFTOVER, why="remove a leftover that apt complains about")
     if facts(c).firewall.active:
         platform(c).allow_port(c, 1022)
     change(c, RELEASE_UPGRADE, why="begin the release upgrade")
-    console.note("it runs on by itself, an hour or more; a second sshd waits on port 1022 meanwhile")
-    console.note("watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot")
+    console.note(
+        "it runs on by itself, an hour or more; a second sshd waits on port 1022 meanwhile"
+    )
+    console.note(
+        "watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot"
+    )

@@ -38,4 +38,6 @@ def everybody_may_log_in(host: Host) -> None:
 def give_homebrew_tmux(host: Host) -> None:
     """Have the tmux of Homebrew where Homebrew puts it."""
     prefix = "/opt/homebrew" if host.run("uname -m") == "arm64" else "/usr/local"
-    host.run(f"mkdir -p {prefix}/bin && ln -sf /usr/libexec/double/bin/tmux {prefix}/bin/tmux && chown -R admin:admin {prefix}")
+    host.run(
+        f"mkdir -p {prefix}/bin && ln -sf /usr/libexec/double/bin/tmux {prefix}/bin/tmux && chown -R admin:admin {prefix}"
+    )

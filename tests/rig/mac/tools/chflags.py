@@ -26,12 +26,24 @@ def main(words: list[str]) -> int:
             return state.fail(f"chflags: invalid flag: {name}", 1)
     code = 0
     for path in paths:
-        below = [os.path.join(folder, name) for folder, folders, files in os.walk(path) for name in folders + files] if tree else []
+        below = (
+            [
+                os.path.join(folder, name)
+                for folder, folders, files in os.walk(path)
+                for name in folders + files
+            ]
+            if tree
+            else []
+        )
         for one in (path, *below):
             try:
                 value = flags(one) if os.lstat(one) else 0
                 for name in names:
-                    value = value | BITS[name] if name in BITS else value & ~BITS[name.removeprefix("no")]
+                    value = (
+                        value | BITS[name]
+                        if name in BITS
+                        else value & ~BITS[name.removeprefix("no")]
+                    )
                 os.setxattr(one, "user.double.flags", str(value).encode(), follow_symlinks=False)
             except OSError as problem:
                 print(f"chflags: {one}: {problem.strerror}", file=sys.stderr)

@@ -8,8 +8,16 @@ from . import directory, state
 
 USAGE = "usage: createhomedir [-scbalh] [-n directoryDomainName] [-u username] [-i]"
 TEMPLATE = Path("/Library/User Template")
-FOLDERS = {"Desktop": 0o700, "Documents": 0o700, "Downloads": 0o700, "Library": 0o700, "Movies": 0o700, "Music": 0o700,
-           "Pictures": 0o700, "Public": 0o755}  # fmt: skip
+FOLDERS = {
+    "Desktop": 0o700,
+    "Documents": 0o700,
+    "Downloads": 0o700,
+    "Library": 0o700,
+    "Movies": 0o700,
+    "Music": 0o700,
+    "Pictures": 0o700,
+    "Public": 0o755,
+}
 
 
 def make(record: dict[str, list[str]]) -> bool:
@@ -24,7 +32,11 @@ def make(record: dict[str, list[str]]) -> bool:
     for part in ("Non_localized", "English.lproj"):
         shutil.copytree(TEMPLATE / part, home, dirs_exist_ok=True, copy_function=shutil.copyfile)
     for path in (home, *home.rglob("*")):
-        os.chown(path, int(directory.first(record, "UniqueID")), int(directory.first(record, "PrimaryGroupID")))
+        os.chown(
+            path,
+            int(directory.first(record, "UniqueID")),
+            int(directory.first(record, "PrimaryGroupID")),
+        )
     home.chmod(0o750)
     return True
 

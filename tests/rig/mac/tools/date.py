@@ -10,8 +10,21 @@ import time
 
 USAGE = "usage: date [-jnRu] [-I[date|hours|minutes|seconds|ns]] [-f input_fmt]\n            [ -z output_zone ] [-r filename|seconds] [-v[+|-]val[y|m|w|d|H|M|S]]\n            [[[[mm]dd]HH]MM[[cc]yy][.SS] | new_date] [+output_fmt]"  # noqa: E501
 UNITS = {"S": 1, "M": 60, "H": 3600, "d": 86400, "w": 7 * 86400}
-SHORT = {"%T": "%H:%M:%S", "%F": "%Y-%m-%d", "%R": "%H:%M", "%D": "%m/%d/%y", "%e": "%d", "%h": "%b"}  # what Python's strptime lacks
-ISO = {"": "%Y-%m-%d", "date": "%Y-%m-%d", "hours": "%Y-%m-%dT%H%z", "minutes": "%Y-%m-%dT%H:%M%z", "seconds": "%Y-%m-%dT%H:%M:%S%z"}
+SHORT = {
+    "%T": "%H:%M:%S",
+    "%F": "%Y-%m-%d",
+    "%R": "%H:%M",
+    "%D": "%m/%d/%y",
+    "%e": "%d",
+    "%h": "%b",
+}  # what Python's strptime lacks
+ISO = {
+    "": "%Y-%m-%d",
+    "date": "%Y-%m-%d",
+    "hours": "%Y-%m-%dT%H%z",
+    "minutes": "%Y-%m-%dT%H:%M%z",
+    "seconds": "%Y-%m-%dT%H:%M:%S%z",
+}
 
 
 def usage(text: str) -> int:
@@ -67,7 +80,11 @@ def main(words: list[str]) -> int:
                 given = given.replace(short, long)
             parsed = time.strptime(text, given) if given != "%s" else time.localtime(int(text))
             clock = any(field in given for field in ("%H", "%M", "%S", "%s", "%I"))
-            moment = time.mktime(parsed[:3] + (parsed[3:6] if clock else (now.hour, now.minute, now.second)) + (0, 0, -1))
+            moment = time.mktime(
+                parsed[:3]
+                + (parsed[3:6] if clock else (now.hour, now.minute, now.second))
+                + (0, 0, -1)
+            )
         for name, change in options:
             if name == "-v":
                 moment = shifted(moment, change)
@@ -75,12 +92,25 @@ def main(words: list[str]) -> int:
         print(f"date: {chosen['-r']}: {problem.strerror}", file=sys.stderr)
         return 1
     except ValueError as problem:
-        print(f"Failed conversion: {problem}" if "-f" in chosen else f"date: {problem}: Cannot apply date adjustment", file=sys.stderr)
+        print(
+            f"Failed conversion: {problem}"
+            if "-f" in chosen
+            else f"date: {problem}: Cannot apply date adjustment",
+            file=sys.stderr,
+        )
         return 1
     if rest and rest[0].startswith("+"):
         form = rest.pop(0)[1:]
     if rest:
-        return usage("illegal time format" if "-f" in chosen or len(rest) > 1 else "this double does not set the time")
+        return usage(
+            "illegal time format"
+            if "-f" in chosen or len(rest) > 1
+            else "this double does not set the time"
+        )
     text = time.strftime(form.replace("%N", "N"), time.localtime(moment))
-    print(re.sub(r"(\d\d)$", r":\1", text) if chosen.get("-I") in ("hours", "minutes", "seconds") else text)
+    print(
+        re.sub(r"(\d\d)$", r":\1", text)
+        if chosen.get("-I") in ("hours", "minutes", "seconds")
+        else text
+    )
     return 0

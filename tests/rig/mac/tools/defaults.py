@@ -31,7 +31,12 @@ def path_of(domain: str) -> Path:
     if domain.startswith("/"):
         return Path(domain if domain.endswith(".plist") else domain + ".plist")
     home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
-    return home / "Library" / "Preferences" / f"{'.GlobalPreferences' if domain in ('-g', 'NSGlobalDomain') else domain}.plist"
+    return (
+        home
+        / "Library"
+        / "Preferences"
+        / f"{'.GlobalPreferences' if domain in ('-g', 'NSGlobalDomain') else domain}.plist"
+    )
 
 
 def load(path: Path) -> dict:
@@ -43,7 +48,12 @@ def load(path: Path) -> dict:
 
 def missing(domain: str, key: str = "") -> int:
     name = path_or_name(domain)
-    state.log("defaults", f"\nThe domain/default pair of ({name}, {key}) does not exist" if key else f"\nDomain {name} does not exist")
+    state.log(
+        "defaults",
+        f"\nThe domain/default pair of ({name}, {key}) does not exist"
+        if key
+        else f"\nDomain {name} does not exist",
+    )
     return 1
 
 
@@ -57,17 +67,42 @@ def shown(value, depth: int = 0) -> str:
         return str(int(value))
     pad = "    " * (depth + 1)
     if isinstance(value, dict):
-        return "{\n" + "".join(f"{pad}{quoted(key)} = {shown(value[key], depth + 1)};\n" for key in sorted(value)) + "    " * depth + "}"
+        return (
+            "{\n"
+            + "".join(
+                f"{pad}{quoted(key)} = {shown(value[key], depth + 1)};\n" for key in sorted(value)
+            )
+            + "    " * depth
+            + "}"
+        )
     if isinstance(value, list):
-        return "(\n" + ",\n".join(pad + shown(one, depth + 1) for one in value) + "\n" + "    " * depth + ")"
+        return (
+            "(\n"
+            + ",\n".join(pad + shown(one, depth + 1) for one in value)
+            + "\n"
+            + "    " * depth
+            + ")"
+        )
     return quoted(str(value)) if depth else str(value)
 
 
 def quoted(text: str) -> str:
-    return text if text.replace("_", "").replace(".", "").replace("/", "").isalnum() else '"' + text.replace('"', '\\"') + '"'
+    return (
+        text
+        if text.replace("_", "").replace(".", "").replace("/", "").isalnum()
+        else '"' + text.replace('"', '\\"') + '"'
+    )
 
 
-TYPES = {bool: "boolean", int: "integer", float: "float", str: "string", dict: "dictionary", list: "array", bytes: "data"}
+TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "float",
+    str: "string",
+    dict: "dictionary",
+    list: "array",
+    bytes: "data",
+}
 
 
 def main(words: list[str]) -> int:

@@ -36,7 +36,9 @@ def path(kind: str, name: str) -> Path:
 
 def names(kind: str) -> list[str]:
     """List the records of a kind."""
-    return sorted(file.stem if file.suffix == ".plist" else file.name for file in KINDS[kind].glob("*.plist"))
+    return sorted(
+        file.stem if file.suffix == ".plist" else file.name for file in KINDS[kind].glob("*.plist")
+    )
 
 
 def read(kind: str, name: str) -> dict[str, list[str]] | None:
@@ -84,23 +86,35 @@ def guid() -> str:
     return str(uuid.uuid4()).upper()
 
 
-def new_user(name: str, full: str, shell: str, home: str, uid: int | None = None) -> dict[str, list[str]]:
+def new_user(
+    name: str, full: str, shell: str, home: str, uid: int | None = None
+) -> dict[str, list[str]]:
     """Make the record of a user, not written yet."""
     return {
-        "AppleMetaNodeLocation": ["/Local/Default"], "AuthenticationAuthority": [";ShadowHash;HASHLIST:<SALTED-SHA512-PBKDF2>"],
-        "GeneratedUID": [guid()], "NFSHomeDirectory": [home], "Password": ["********"], "PrimaryGroupID": ["20"],
-        "RealName": [full or name], "RecordName": [name], "RecordType": ["dsRecTypeStandard:Users"],
-        "UniqueID": [str(uid or next_id("Users", "UniqueID", FIRST_UID))], "UserShell": [shell],
-    }  # fmt: skip
+        "AppleMetaNodeLocation": ["/Local/Default"],
+        "AuthenticationAuthority": [";ShadowHash;HASHLIST:<SALTED-SHA512-PBKDF2>"],
+        "GeneratedUID": [guid()],
+        "NFSHomeDirectory": [home],
+        "Password": ["********"],
+        "PrimaryGroupID": ["20"],
+        "RealName": [full or name],
+        "RecordName": [name],
+        "RecordType": ["dsRecTypeStandard:Users"],
+        "UniqueID": [str(uid or next_id("Users", "UniqueID", FIRST_UID))],
+        "UserShell": [shell],
+    }
 
 
 def new_group(name: str, gid: int | None = None, guid_: str = "") -> dict[str, list[str]]:
     """Make the record of a group, not written yet."""
     number = gid if gid is not None else next_id("Groups", "PrimaryGroupID", FIRST_GID)
     return {
-        "AppleMetaNodeLocation": ["/Local/Default"], "GeneratedUID": [guid_ or guid()], "PrimaryGroupID": [str(number)],
-        "RecordName": [name], "RecordType": ["dsRecTypeStandard:Groups"],
-    }  # fmt: skip
+        "AppleMetaNodeLocation": ["/Local/Default"],
+        "GeneratedUID": [guid_ or guid()],
+        "PrimaryGroupID": [str(number)],
+        "RecordName": [name],
+        "RecordType": ["dsRecTypeStandard:Groups"],
+    }
 
 
 def set_password(name: str, password: str) -> None:
@@ -138,7 +152,11 @@ def drop_member(group: str, name: str, kind: str = "Users", own: str = "") -> No
     """Take a user or a nested group out of a group."""
     record, member = read("Groups", group), read(kind, name)
     own = own or (first(member, "GeneratedUID") if member else "")
-    for key, value in (("GroupMembership", name), ("GroupMembers", own)) if kind == "Users" else (("NestedGroups", own),):
+    for key, value in (
+        (("GroupMembership", name), ("GroupMembers", own))
+        if kind == "Users"
+        else (("NestedGroups", own),)
+    ):
         if value in record.get(key, []):
             record[key].remove(value)
             if not record[key]:
@@ -155,12 +173,22 @@ def members(group: str, seen: tuple[str, ...] = ()) -> set[str]:
     """Name the users of a group, by the groups below it as well."""
     record = read("Groups", group) or {}
     if group in EVERYBODY:
-        return {name for name in names("Users") if int(first(read("Users", name), "UniqueID", "0") or 0) >= FIRST_UID}
+        return {
+            name
+            for name in names("Users")
+            if int(first(read("Users", name), "UniqueID", "0") or 0) >= FIRST_UID
+        }
     number = first(record, "PrimaryGroupID")
     found = set(record.get("GroupMembership", []))
-    found |= {name for name in names("Users") if number and first(read("Users", name), "PrimaryGroupID") == number}
+    found |= {
+        name
+        for name in names("Users")
+        if number and first(read("Users", name), "PrimaryGroupID") == number
+    }
     for below in names("Groups"):
-        if below not in (*seen, group) and first(read("Groups", below), "GeneratedUID") in record.get("NestedGroups", []):
+        if below not in (*seen, group) and first(
+            read("Groups", below), "GeneratedUID"
+        ) in record.get("NestedGroups", []):
             found |= members(below, (*seen, group))
     return found
 
@@ -178,18 +206,28 @@ def publish() -> None:
         uid, home = first(record, "UniqueID"), first(record, "NFSHomeDirectory")
         if not uid.lstrip("-").isdigit() or not home or int(uid) < FIRST_UID:
             continue
-        gid, full, shell = first(record, "PrimaryGroupID", "20"), first(record, "RealName"), first(record, "UserShell", "/usr/bin/false")
+        gid, full, shell = (
+            first(record, "PrimaryGroupID", "20"),
+            first(record, "RealName"),
+            first(record, "UserShell", "/usr/bin/false"),
+        )
         passwd.append(f"{name}:x:{uid}:{gid}:{full.replace(':', ' ')}:{home}:{shell}\n")
         shadow.append(f"{name}:{password_hash(name) or '*'}:19000:0:99999:7:::\n")
     lines = []
     for name in names("Groups"):
         record = read("Groups", name)
         gid = first(record, "PrimaryGroupID")
-        users = sorted(user for user in members(name) if first(read("Users", user) or {}, "PrimaryGroupID") != gid)
+        users = sorted(
+            user
+            for user in members(name)
+            if first(read("Users", user) or {}, "PrimaryGroupID") != gid
+        )
         if gid.isdigit():
             lines.append(f"{name}:*:{gid}:{','.join(users)}\n")
     accounts = (BELOW / "accounts").read_text()
-    locked = "".join(f"{line.split(':')[0]}:*:19000:0:99999:7:::\n" for line in accounts.splitlines())
+    locked = "".join(
+        f"{line.split(':')[0]}:*:19000:0:99999:7:::\n" for line in accounts.splitlines()
+    )
     put(Path("/etc/passwd"), accounts + "".join(passwd), 0o644)
     put(Path("/etc/shadow"), locked + "".join(shadow), 0o600)
     put(Path("/etc/group"), "".join(lines) + (BELOW / "groups").read_text(), 0o644)
@@ -207,6 +245,12 @@ def put(target: Path, text: str, mode: int) -> None:
 
 def error(number: int) -> tuple[str, int]:
     """Give dscl's words for an error of the directory service, and its exit code."""
-    words = {-14120: "eDSPermissionError", -14136: "eDSRecordNotFound", -14134: "eDSAttributeNotFound", -14009: "eDSUnknownNodeName",
-             -14135: "eDSRecordAlreadyExists", -14090: "eDSAuthFailed"}  # fmt: skip
+    words = {
+        -14120: "eDSPermissionError",
+        -14136: "eDSRecordNotFound",
+        -14134: "eDSAttributeNotFound",
+        -14009: "eDSUnknownNodeName",
+        -14135: "eDSRecordAlreadyExists",
+        -14090: "eDSAuthFailed",
+    }
     return f"<dscl_cmd> DS Error: {number} ({words[number]})", (-number - 14080) & 255

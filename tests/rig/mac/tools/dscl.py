@@ -88,7 +88,11 @@ def shown(key: str, values: list[str]) -> str:
 def known_as(record: dict[str, list[str]], key: str) -> str:
     """Find the name an attribute is kept under."""
     bare = key.removeprefix("dsAttrTypeStandard:")
-    return bare if bare in record or f"dsAttrTypeNative:{bare}" not in record else f"dsAttrTypeNative:{bare}"
+    return (
+        bare
+        if bare in record or f"dsAttrTypeNative:{bare}" not in record
+        else f"dsAttrTypeNative:{bare}"
+    )
 
 
 def kept_as(key: str) -> str:
@@ -150,8 +154,12 @@ def create(path: str, key: str = "", *values: str) -> None:
     with directory.changed():
         record = directory.read(kind, name)
         if record is None:
-            record = {"AppleMetaNodeLocation": ["/Local/Default"], "GeneratedUID": [directory.guid()], "RecordName": [name],
-                      "RecordType": [f"dsRecTypeStandard:{kind}"]}  # fmt: skip
+            record = {
+                "AppleMetaNodeLocation": ["/Local/Default"],
+                "GeneratedUID": [directory.guid()],
+                "RecordName": [name],
+                "RecordType": [f"dsRecTypeStandard:{kind}"],
+            }
         if key:
             record[kept_as(key)] = list(values)
         directory.write(kind, record)
@@ -212,7 +220,9 @@ def passwd(path: str, *words: str) -> None:
     _, record = record_at(path)
     if not words:
         raise TypeError
-    if not state.is_root() and not (len(words) == 2 and directory.is_password(first(record, "RecordName"), words[0])):
+    if not state.is_root() and not (
+        len(words) == 2 and directory.is_password(first(record, "RecordName"), words[0])
+    ):
         raise DSError(-14090)
     with directory.changed():
         directory.set_password(first(record, "RecordName"), words[-1])
@@ -225,5 +235,19 @@ def authonly(name: str, password: str = "") -> int:
     return error(-14090)[1]
 
 
-COMMANDS = {"read": read, "cat": read, "list": listing, "ls": listing, "search": search, "create": create, "mk": create, "append": append,
-            "merge": merge, "delete": delete, "rm": delete, "change": change, "passwd": passwd, "authonly": authonly}  # fmt: skip
+COMMANDS = {
+    "read": read,
+    "cat": read,
+    "list": listing,
+    "ls": listing,
+    "search": search,
+    "create": create,
+    "mk": create,
+    "append": append,
+    "merge": merge,
+    "delete": delete,
+    "rm": delete,
+    "change": change,
+    "passwd": passwd,
+    "authonly": authonly,
+}

@@ -32,7 +32,9 @@ def main(words: list[str]) -> int:
 def create(options: dict[str, str], name: str) -> int:
     if directory.read("Groups", name) and "q" not in options:
         print("Create called on existing record - do you really want to overwrite, y or n : ")
-        return state.fail("Operation canceled because user did not choose to overwrite existing record.", 1)
+        return state.fail(
+            "Operation canceled because user did not choose to overwrite existing record.", 1
+        )
     gid = int(options["i"]) if options.get("i", "").isdigit() else None
     with directory.changed():
         record = directory.new_group(name, gid, options.get("g", ""))
@@ -57,7 +59,12 @@ def edit(options: dict[str, str], name: str) -> int:
         if "d" in options:
             directory.drop_member(name, options["d"], kind)
         record = directory.read("Groups", name)
-        for key, attribute in (("i", "PrimaryGroupID"), ("r", "RealName"), ("k", "Keywords"), ("c", "Comment")):
+        for key, attribute in (
+            ("i", "PrimaryGroupID"),
+            ("r", "RealName"),
+            ("k", "Keywords"),
+            ("c", "Comment"),
+        ):
             if key in options:
                 record[attribute] = [options[key]]
         directory.write("Groups", record)
@@ -98,4 +105,10 @@ def checkmember(options: dict[str, str], name: str) -> int:
     return NOT_FOUND
 
 
-OPERATIONS = {"create": create, "edit": edit, "delete": delete, "read": read, "checkmember": checkmember}
+OPERATIONS = {
+    "create": create,
+    "edit": edit,
+    "delete": delete,
+    "read": read,
+    "checkmember": checkmember,
+}

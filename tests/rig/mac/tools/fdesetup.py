@@ -9,7 +9,11 @@ from . import directory, state
 
 def main(words: list[str]) -> int:
     if words == ["status"]:
-        soon = ", but will be enabled after the next restart" if state.switch("filevault") == "soon" else ""
+        soon = (
+            ", but will be enabled after the next restart"
+            if state.switch("filevault") == "soon"
+            else ""
+        )
         print(f"FileVault is {'On' if state.on('filevault') else 'Off'}{soon}.")
         return 0
     if words == ["isactive"]:

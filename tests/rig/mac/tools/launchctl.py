@@ -81,7 +81,11 @@ def bootstrap(words: list[str]) -> int:
         return failed("Bootstrap", 125 if words[0].startswith(("gui/", "user/")) else 22)
     worst = 0
     for word in words[1:]:
-        paths = sorted(os.path.join(word, name) for name in os.listdir(word) if name.endswith(".plist")) if os.path.isdir(word) else [word]
+        paths = (
+            sorted(os.path.join(word, name) for name in os.listdir(word) if name.endswith(".plist"))
+            if os.path.isdir(word)
+            else [word]
+        )
         for path in paths:
             worst = ask("bootstrap", os.path.abspath(path))["code"] or worst
     return failed("Bootstrap", worst) if worst else 0
@@ -89,10 +93,19 @@ def bootstrap(words: list[str]) -> int:
 
 def bootout(words: list[str]) -> int:
     if not words:
-        return usage("bootout <domain-target> [service-path1, service-path2, ...] | <service-target>")
+        return usage(
+            "bootout <domain-target> [service-path1, service-path2, ...] | <service-target>"
+        )
     label = label_of(words[0])
     if words[0] == "system" and len(words) == 2:
-        label = next((told["label"] for told in ask("list")["value"] if told["path"] == os.path.abspath(words[1])), "")
+        label = next(
+            (
+                told["label"]
+                for told in ask("list")["value"]
+                if told["path"] == os.path.abspath(words[1])
+            ),
+            "",
+        )
     code = ask("bootout", label, state.on("bootout-ends-sessions"))["code"] if label else 3
     return failed("Boot-out", code) if code else 0
 
@@ -102,7 +115,11 @@ def switch(operation: str):
         if len(words) != 1 or not label_of(words[0]):
             return usage(f"{operation} <service-target>")
         code = ask(operation, label_of(words[0]))["code"]
-        return state.fail(f"Could not {operation} service: {code}: {os.strerror(code)}", code) if code else 0
+        return (
+            state.fail(f"Could not {operation} service: {code}: {os.strerror(code)}", code)
+            if code
+            else 0
+        )
 
     return run
 
@@ -116,7 +133,13 @@ def kickstart(words: list[str]) -> int:
     answer = ask("kickstart", label, "k" in flags)
     code = answer["code"]
     if code:
-        return missing(label) if code == 3 else state.fail(f'Could not kickstart service "{label}": {code}: {os.strerror(code)}', code)
+        return (
+            missing(label)
+            if code == 3
+            else state.fail(
+                f'Could not kickstart service "{label}": {code}: {os.strerror(code)}', code
+            )
+        )
     if "p" in flags:
         print(f"service spawned with pid: {answer['value']}")
     return 0
@@ -207,32 +230,69 @@ def described(told: dict) -> str:
     lines += [""]
     for key, name in (("StandardOutPath", "stdout path"), ("StandardErrorPath", "stderr path")):
         lines += [f"\t{name} = {plist[key]}"] if key in plist else []
-    lines += ["\tdefault environment = {", "\t\tPATH => /usr/bin:/bin:/usr/sbin:/sbin", "\t}", "", "\tenvironment = {"]
-    lines += [f"\t\t{key} => {value}" for key, value in plist.get("EnvironmentVariables", {}).items()]
+    lines += [
+        "\tdefault environment = {",
+        "\t\tPATH => /usr/bin:/bin:/usr/sbin:/sbin",
+        "\t}",
+        "",
+        "\tenvironment = {",
+    ]
+    lines += [
+        f"\t\t{key} => {value}" for key, value in plist.get("EnvironmentVariables", {}).items()
+    ]
     lines += [f"\t\tXPC_SERVICE_NAME => {told['label']}", "\t}", "", "\tdomain = system"]
     lines += [f"\tusername = {plist['UserName']}"] if "UserName" in plist else []
-    lines += [f"\tminimum runtime = {plist.get('ThrottleInterval', 10)}", f"\texit timeout = {plist.get('ExitTimeOut', 5)}"]
+    lines += [
+        f"\tminimum runtime = {plist.get('ThrottleInterval', 10)}",
+        f"\texit timeout = {plist.get('ExitTimeOut', 5)}",
+    ]
     lines += [f"\truns = {told['runs']}"]
     lines += [f"\tpid = {told['pid']}"] if running else []
     signalled = told["last"] is not None and os.WIFSIGNALED(told["last"])
-    lines += [f"\tlast terminating signal = {exit_words(told['last'])}" if signalled else f"\tlast exit code = {exit_words(told['last'])}"]
+    lines += [
+        f"\tlast terminating signal = {exit_words(told['last'])}"
+        if signalled
+        else f"\tlast exit code = {exit_words(told['last'])}"
+    ]
     if told["sockets"]:
         lines += ["", "\tsockets = {"]
         for name, numbers in told["sockets"].items():
             entry = plist["Sockets"][name]
             entry = entry[0] if isinstance(entry, list) else entry
-            lines += [f'\t\t"{name}" = {{', "\t\t\ttype = stream", f"\t\t\tservice name = {entry.get('SockServiceName')}", ""]
-            lines += ["\t\t\tsockets = {", *(f"\t\t\t\t{number} (no bytes to read)" for number in numbers), "\t\t\t}", ""]
-            lines += ["\t\t\tactive = 0", "\t\t\tpassive = 1", f"\t\t\tbonjour = {int('Bonjour' in entry)}", "\t\t\tipv4v6 = 0"]
+            lines += [
+                f'\t\t"{name}" = {{',
+                "\t\t\ttype = stream",
+                f"\t\t\tservice name = {entry.get('SockServiceName')}",
+                "",
+            ]
+            lines += [
+                "\t\t\tsockets = {",
+                *(f"\t\t\t\t{number} (no bytes to read)" for number in numbers),
+                "\t\t\t}",
+                "",
+            ]
+            lines += [
+                "\t\t\tactive = 0",
+                "\t\t\tpassive = 1",
+                f"\t\t\tbonjour = {int('Bonjour' in entry)}",
+                "\t\t\tipv4v6 = 0",
+            ]
             lines += ["\t\t\treceive_packet_info = 0", "\t\t}"]
         lines += ["\t}"]
-    lines += ["", f"\tspawn type = {'interactive (4)' if plist.get('POSIXSpawnType') == 'Interactive' else 'daemon (3)'}"]
+    lines += [
+        "",
+        f"\tspawn type = {'interactive (4)' if plist.get('POSIXSpawnType') == 'Interactive' else 'daemon (3)'}",
+    ]
     return "\n".join([*lines, "}"])
 
 
 def exit_code(told: dict) -> str:
     status = told["last"]
-    return "0" if status is None else str(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+    return (
+        "0"
+        if status is None
+        else str(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+    )
 
 
 def listing(words: list[str]) -> int:
@@ -245,16 +305,33 @@ def listing(words: list[str]) -> int:
     told = next((told for told in services if told["label"] == words[0]), None)
     if not told:
         return missing(words[0])
-    rows = {"LimitLoadToSessionType": '"System"', "Label": f'"{told["label"]}"', "OnDemand": "true", "LastExitStatus": told["last"] or 0}
+    rows = {
+        "LimitLoadToSessionType": '"System"',
+        "Label": f'"{told["label"]}"',
+        "OnDemand": "true",
+        "LastExitStatus": told["last"] or 0,
+    }
     rows |= {"PID": told["pid"]} if told["pid"] else {}
     print("{\n" + "".join(f'\t"{key}" = {value};\n' for key, value in rows.items()) + "};")
     return 0
 
 
 def version(words: list[str]) -> int:
-    print("Darwin Bootstrapper Version 7.0.0: Mon Apr 27 20:41:26 PDT 2026; root:libxpc_executables-3051.121.6~2/launchd/RELEASE_ARM64E")
+    print(
+        "Darwin Bootstrapper Version 7.0.0: Mon Apr 27 20:41:26 PDT 2026; root:libxpc_executables-3051.121.6~2/launchd/RELEASE_ARM64E"
+    )
     return 0
 
 
-COMMANDS = {"bootstrap": bootstrap, "bootout": bootout, "enable": switch("enable"), "disable": switch("disable"), "kickstart": kickstart,
-            "kill": kill, "print": show, "print-disabled": print_disabled, "list": listing, "version": version}  # fmt: skip
+COMMANDS = {
+    "bootstrap": bootstrap,
+    "bootout": bootout,
+    "enable": switch("enable"),
+    "disable": switch("disable"),
+    "kickstart": kickstart,
+    "kill": kill,
+    "print": show,
+    "print-disabled": print_disabled,
+    "list": listing,
+    "version": version,
+}

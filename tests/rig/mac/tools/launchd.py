@@ -58,7 +58,12 @@ class Service:
     @property
     def at_load(self) -> bool:
         keep = self.plist.get("KeepAlive", False)
-        return bool(self.plist.get("RunAtLoad")) or keep is True or isinstance(keep, dict) and "SuccessfulExit" in keep
+        return (
+            bool(self.plist.get("RunAtLoad"))
+            or keep is True
+            or isinstance(keep, dict)
+            and "SuccessfulExit" in keep
+        )
 
     @property
     def throttle(self) -> float:
@@ -78,10 +83,17 @@ class Service:
 
     def schedule(self) -> None:
         """Start as soon as the throttle allows."""
-        self.due = max(time.monotonic(), self.last_start + self.throttle) if self.last_start else time.monotonic()
+        self.due = (
+            max(time.monotonic(), self.last_start + self.throttle)
+            if self.last_start
+            else time.monotonic()
+        )
 
     def arguments(self) -> tuple[str, list[str]]:
-        words = [str(word) for word in self.plist.get("ProgramArguments") or [self.plist.get("Program", "")]]
+        words = [
+            str(word)
+            for word in self.plist.get("ProgramArguments") or [self.plist.get("Program", "")]
+        ]
         return self.plist.get("Program") or words[0], words
 
 
@@ -93,7 +105,9 @@ def listen(entry: dict) -> list[socket.socket]:
     except OSError:
         return []
     node = entry.get("SockNodeName")
-    families = {"IPv4": [socket.AF_INET], "IPv6": [socket.AF_INET6]}.get(entry.get("SockFamily"), [socket.AF_INET, socket.AF_INET6])
+    families = {"IPv4": [socket.AF_INET], "IPv6": [socket.AF_INET6]}.get(
+        entry.get("SockFamily"), [socket.AF_INET, socket.AF_INET6]
+    )
     found = []
     for family in families:
         if node and (":" in node) != (family == socket.AF_INET6):
@@ -119,10 +133,20 @@ def load(path: str) -> dict:
         plist = plistlib.loads(Path(path).read_bytes())
     except Exception as problem:  # whatever a file may hold
         raise Refused(errno.EIO) from problem
-    if about.st_uid != 0 or about.st_gid != 0 or about.st_mode & 0o022 or not isinstance(plist, dict):
+    if (
+        about.st_uid != 0
+        or about.st_gid != 0
+        or about.st_mode & 0o022
+        or not isinstance(plist, dict)
+    ):
         raise Refused(errno.EIO)
     program = plist.get("Program") or (plist.get("ProgramArguments") or [""])[0]
-    if not isinstance(plist.get("Label"), str) or not plist["Label"] or not isinstance(program, str) or not program:
+    if (
+        not isinstance(plist.get("Label"), str)
+        or not plist["Label"]
+        or not isinstance(program, str)
+        or not program
+    ):
         raise Refused(errno.EIO)
     return plist
 
@@ -193,7 +217,13 @@ class Launchd:
         ctypes.CDLL(None).prctl(15, b"xpcproxy", 0, 0, 0)
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for number in (
+            signal.SIGCHLD,
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGPIPE,
+        ):
             signal.signal(number, signal.SIG_DFL)
         soft = int(plist.get("SoftResourceLimits", {}).get("NumberOfFiles", OPEN_FILES))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -201,7 +231,13 @@ class Launchd:
         umask = plist.get("Umask", 0o022)
         os.umask(int(umask, 8) if isinstance(umask, str) else umask)
         account = pwd.getpwnam(plist["UserName"]) if "UserName" in plist else None
-        gid = grp.getgrnam(plist["GroupName"]).gr_gid if "GroupName" in plist else account.pw_gid if account else 0
+        gid = (
+            grp.getgrnam(plist["GroupName"]).gr_gid
+            if "GroupName" in plist
+            else account.pw_gid
+            if account
+            else 0
+        )
         uid = account.pw_uid if account else 0
         self.streams(plist, connection, uid, gid)
         if account:
@@ -212,7 +248,9 @@ class Launchd:
         env = {"PATH": PATH, "XPC_SERVICE_NAME": service.label, "XPC_FLAGS": "0x0"}
         if account:  # no HOME: a job that needs one has to say so
             env |= {"USER": account.pw_name, "LOGNAME": account.pw_name}
-        env |= {str(key): str(value) for key, value in plist.get("EnvironmentVariables", {}).items()}
+        env |= {
+            str(key): str(value) for key, value in plist.get("EnvironmentVariables", {}).items()
+        }
         os.chdir(plist.get("WorkingDirectory", "/"))
         program, words = service.arguments()
         os.execvpe(program, words, env)
@@ -220,13 +258,21 @@ class Launchd:
     def streams(self, plist: dict, connection: socket.socket | None, uid: int, gid: int) -> None:
         """Give the job its stdin, stdout and stderr; a file that is missing is made, as the job's own."""
         null = os.open(os.devnull, os.O_RDWR)
-        places = [plist.get("StandardInPath"), plist.get("StandardOutPath"), plist.get("StandardErrorPath")]
+        places = [
+            plist.get("StandardInPath"),
+            plist.get("StandardOutPath"),
+            plist.get("StandardErrorPath"),
+        ]
         for number, place in enumerate(places):
             source = connection.fileno() if connection else null
             if place and not (connection and number < 2):
                 missing = not os.path.exists(place)
                 with suppress(OSError):
-                    source = os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY, 0o644)
+                    source = os.open(
+                        place,
+                        os.O_RDWR | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY,
+                        0o644,
+                    )
                     if missing:
                         os.chown(place, uid, gid)
             os.dup2(source, number)
@@ -269,7 +315,9 @@ class Launchd:
         for made in [made for group in service.sockets.values() for made in group]:
             watched = made.fileno() in self.selector.get_map()
             if room and not watched:
-                self.selector.register(made, selectors.EVENT_READ, lambda made=made: self.incoming(service, made))
+                self.selector.register(
+                    made, selectors.EVENT_READ, lambda made=made: self.incoming(service, made)
+                )
             elif not room and watched:
                 self.selector.unregister(made)
 
@@ -292,7 +340,9 @@ class Launchd:
         with client:
             client.settimeout(5)
             try:
-                uid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+                uid = struct.unpack(
+                    "3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                )[1]
                 asked = json.loads(client.makefile().readline())
                 client.settimeout(None)
                 client.sendall(json.dumps(self.ask(asked, uid == 0)).encode() + b"\n")
@@ -305,7 +355,10 @@ class Launchd:
         try:
             if operation not in ("print", "print-disabled", "list") and not root:
                 raise Refused(errno.EIO if operation == "bootstrap" else errno.EPERM)
-            return {"code": 0, "value": getattr(self, operation.replace("-", "_"))(*asked.get("words", []))}
+            return {
+                "code": 0,
+                "value": getattr(self, operation.replace("-", "_"))(*asked.get("words", [])),
+            }
         except Refused as refused:
             return {"code": refused.args[0]}
 
@@ -347,7 +400,11 @@ class Launchd:
             made.close()
         del self.services[label]
         pids = {service.pid} - {0} | (service.instances if sessions else set())
-        self.end(pids, float(service.plist.get("ExitTimeOut", EXIT_TIMEOUT)), bool(service.plist.get("AbandonProcessGroup")))
+        self.end(
+            pids,
+            float(service.plist.get("ExitTimeOut", EXIT_TIMEOUT)),
+            bool(service.plist.get("AbandonProcessGroup")),
+        )
 
     def end(self, pids: set[int], patience: float, abandon: bool) -> None:
         """End processes: ask them first, and wait until they are gone."""
@@ -381,7 +438,11 @@ class Launchd:
         service = self.find(label)
         if service.pid and again:
             pid, service.pid = service.pid, 0
-            self.end({pid}, float(service.plist.get("ExitTimeOut", EXIT_TIMEOUT)), bool(service.plist.get("AbandonProcessGroup")))
+            self.end(
+                {pid},
+                float(service.plist.get("ExitTimeOut", EXIT_TIMEOUT)),
+                bool(service.plist.get("AbandonProcessGroup")),
+            )
         if not service.pid:
             service.due = None
             self.start(service)
@@ -405,11 +466,18 @@ class Launchd:
     def told(self, service: Service) -> dict:
         """What launchctl shows of a service."""
         return {
-            "label": service.label, "path": service.path, "pid": service.pid, "active": bool(service.pid) + len(service.instances),
-            "runs": service.runs, "last": service.last_exit, "plist": json.loads(json.dumps(service.plist, default=str)),
-            "sockets": {name: [made.fileno() for made in group] for name, group in service.sockets.items()},
+            "label": service.label,
+            "path": service.path,
+            "pid": service.pid,
+            "active": bool(service.pid) + len(service.instances),
+            "runs": service.runs,
+            "last": service.last_exit,
+            "plist": json.loads(json.dumps(service.plist, default=str)),
+            "sockets": {
+                name: [made.fileno() for made in group] for name, group in service.sockets.items()
+            },
             "waits": service.due is not None,
-        }  # fmt: skip
+        }
 
 
 def wait_for_unlock() -> None:

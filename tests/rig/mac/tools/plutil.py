@@ -38,13 +38,17 @@ def load(name: str):
         try:
             return json.loads(data)
         except ValueError:
-            raise Bad(f"Property List error: {problem or 'Unexpected character'} / JSON error: JSON text did not start with array or object") from problem  # noqa: E501
+            raise Bad(
+                f"Property List error: {problem or 'Unexpected character'} / JSON error: JSON text did not start with array or object"
+            ) from problem
 
 
 def dump(value, form: str) -> bytes:
     if form == "json":
         return json.dumps(value, default=str, separators=(",", ":")).encode()
-    return plistlib.dumps(value, fmt=plistlib.FMT_BINARY if form == "binary1" else plistlib.FMT_XML, sort_keys=True)
+    return plistlib.dumps(
+        value, fmt=plistlib.FMT_BINARY if form == "binary1" else plistlib.FMT_XML, sort_keys=True
+    )
 
 
 def at(value, keypath: str):
@@ -70,14 +74,27 @@ def pretty(value, depth: int = 0) -> str:
         rows = [f'{pad}"{key}" => {pretty(value[key], depth + 1)}\n' for key in sorted(value)]
         return "{\n" + "".join(rows) + "  " * depth + "}"
     if isinstance(value, list):
-        return "[\n" + "".join(f"{pad}{place} => {pretty(one, depth + 1)}\n" for place, one in enumerate(value)) + "  " * depth + "]"
+        return (
+            "[\n"
+            + "".join(
+                f"{pad}{place} => {pretty(one, depth + 1)}\n" for place, one in enumerate(value)
+            )
+            + "  " * depth
+            + "]"
+        )
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else raw(value)
 
 
 def typed(kind: str, text: str):
     """Read a value of the command line."""
-    readers = {"-string": str, "-integer": int, "-float": float, "-bool": lambda word: word.lower() in ("yes", "true", "1"),
-               "-json": json.loads, "-xml": lambda word: plistlib.loads(word.encode())}  # fmt: skip
+    readers = {
+        "-string": str,
+        "-integer": int,
+        "-float": float,
+        "-bool": lambda word: word.lower() in ("yes", "true", "1"),
+        "-json": json.loads,
+        "-xml": lambda word: plistlib.loads(word.encode()),
+    }
     return readers[kind](text)
 
 
@@ -85,7 +102,15 @@ def main(words: list[str]) -> int:
     command, options, files, rest = "-lint", {}, [], list(words)
     if not rest:
         return state.fail("No files specified.\n" + USAGE, 1)
-    takes = {"-convert": 1, "-extract": 2, "-insert": 3, "-replace": 3, "-remove": 1, "-lint": 0, "-p": 0}
+    takes = {
+        "-convert": 1,
+        "-extract": 2,
+        "-insert": 3,
+        "-replace": 3,
+        "-remove": 1,
+        "-lint": 0,
+        "-p": 0,
+    }
     values = []
     while rest:
         word = rest.pop(0)
@@ -138,19 +163,27 @@ def one(command: str, values: list[str], options: dict[str, str], name: str) -> 
         elif command == "-extract":
             found = at(content, values[0])
             target = options.get("-o", "-")
-            out = raw(found).encode() + b"\n" * ("-n" not in options) if values[1] == "raw" else dump(found, values[1])
+            out = (
+                raw(found).encode() + b"\n" * ("-n" not in options)
+                if values[1] == "raw"
+                else dump(found, values[1])
+            )
         else:
             folder, _, key = values[0].rpartition(".")
             holder = at(content, folder) if folder else content
             if command == "-remove":
                 del holder[key]
             elif command == "-insert" and key in holder:
-                raise Bad(f"Could not modify plist, error: value already exists at keypath {values[0]}")
+                raise Bad(
+                    f"Could not modify plist, error: value already exists at keypath {values[0]}"
+                )
             else:
                 holder[key] = typed(values[1], values[2])
             out = dump(content, "xml1")
     except (KeyError, IndexError, ValueError, TypeError) as problem:
-        raise Bad(f"Could not {'extract' if command == '-extract' else 'modify'} value, error: No value at that key path or invalid key path: {values[0]}") from problem  # noqa: E501
+        raise Bad(
+            f"Could not {'extract' if command == '-extract' else 'modify'} value, error: No value at that key path or invalid key path: {values[0]}"
+        ) from problem
     if target == "-":
         sys.stdout.buffer.write(out)
     else:

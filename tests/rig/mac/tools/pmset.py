@@ -6,11 +6,38 @@ from pathlib import Path
 from . import state
 
 FILE = Path("/Library/Preferences/com.apple.PowerManagement.plist")
-USUAL = {"standby": "1", "Sleep On Power Button": "1", "hibernatefile": "/var/vm/sleepimage", "powernap": "1", "networkoversleep": "0",
-         "disksleep": "10", "sleep": "1", "hibernatemode": "3", "ttyskeepawake": "1", "displaysleep": "10", "tcpkeepalive": "1",
-         "powermode": "0", "womp": "1", "autorestart": "0"}  # fmt: skip
-ALSO = {"disablesleep", "lidwake", "acwake", "halfdim", "autopoweroff", "autopoweroffdelay", "standbydelay", "proximitywake", "lessbright",
-        "highstandbythreshold", "standbydelayhigh", "standbydelaylow", "gpuswitch", "lowpowermode"}  # fmt: skip
+USUAL = {
+    "standby": "1",
+    "Sleep On Power Button": "1",
+    "hibernatefile": "/var/vm/sleepimage",
+    "powernap": "1",
+    "networkoversleep": "0",
+    "disksleep": "10",
+    "sleep": "1",
+    "hibernatemode": "3",
+    "ttyskeepawake": "1",
+    "displaysleep": "10",
+    "tcpkeepalive": "1",
+    "powermode": "0",
+    "womp": "1",
+    "autorestart": "0",
+}
+ALSO = {
+    "disablesleep",
+    "lidwake",
+    "acwake",
+    "halfdim",
+    "autopoweroff",
+    "autopoweroffdelay",
+    "standbydelay",
+    "proximitywake",
+    "lessbright",
+    "highstandbythreshold",
+    "standbydelayhigh",
+    "standbydelaylow",
+    "gpuswitch",
+    "lowpowermode",
+}
 USAGE = "Usage:  pmset <options>\nSee pmset(1) for details: 'man pmset'"
 
 
@@ -30,8 +57,18 @@ def main(words: list[str]) -> int:
         return state.fail(USAGE, 64)
     pairs = dict(zip(words[1::2], words[2::2], strict=True))
     for name, value in pairs.items():
-        if name not in USUAL and name not in ALSO or name != "hibernatefile" and not value.isdigit():
-            return state.fail(f"Error parsing option name {name!r}\n{USAGE}".replace("'" + name + "'", f'"{name}"'), 64)
+        if (
+            name not in USUAL
+            and name not in ALSO
+            or name != "hibernatefile"
+            and not value.isdigit()
+        ):
+            return state.fail(
+                f"Error parsing option name {name!r}\n{USAGE}".replace(
+                    "'" + name + "'", f'"{name}"'
+                ),
+                64,
+            )
     if not state.is_root():
         return state.fail("'pmset' must be run as root...", 77)
     FILE.write_bytes(plistlib.dumps(settings() | pairs))

@@ -14,7 +14,9 @@ def main(words: list[str]) -> int:
     elif words == ["--getblockall"]:
         print("Firewall has block all state set to disabled.")
     elif words == ["--getallowsigned"]:
-        print("Automatically allow built-in signed software ENABLED.\nAutomatically allow downloaded signed software ENABLED.")
+        print(
+            "Automatically allow built-in signed software ENABLED.\nAutomatically allow downloaded signed software ENABLED."
+        )
     elif words == ["--getstealthmode"]:
         print("Firewall stealth mode is off")
     elif words == ["--listapps"]:
@@ -23,7 +25,9 @@ def main(words: list[str]) -> int:
         if not state.is_root():
             return state.fail("Must be root to change settings.", 1)
         Path(state.FOLDER / "firewall").write_text(words[1])
-        print(f"Firewall is {'enabled' if words[1] == 'on' else 'disabled'}. (State = {int(words[1] == 'on')})")
+        print(
+            f"Firewall is {'enabled' if words[1] == 'on' else 'disabled'}. (State = {int(words[1] == 'on')})"
+        )
     else:
         return state.fail(USAGE, 1)
     return 0

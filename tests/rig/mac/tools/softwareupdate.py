@@ -20,9 +20,22 @@ usage: softwareupdate <cmd> [<args> ...]
 \t\t--user\t\tLocal username to authenticate as an owner. Apple silicon only.
 \t\t--stdinpass\tPassword to authenticate as an owner. Apple silicon only.
 \t--agree-to-license\t\tAgree to the software license agreement without user interaction."""
-FLAGS = {"-l": "list", "--list": "list", "-i": "install", "--install": "install", "-a": "all", "--all": "all", "-R": "restart",
-         "--restart": "restart", "-r": "recommended", "--recommended": "recommended", "--stdinpass": "stdinpass",
-         "--agree-to-license": "agree", "--no-scan": "noscan", "--verbose": "verbose"}  # fmt: skip
+FLAGS = {
+    "-l": "list",
+    "--list": "list",
+    "-i": "install",
+    "--install": "install",
+    "-a": "all",
+    "--all": "all",
+    "-R": "restart",
+    "--restart": "restart",
+    "-r": "recommended",
+    "--recommended": "recommended",
+    "--stdinpass": "stdinpass",
+    "--agree-to-license": "agree",
+    "--no-scan": "noscan",
+    "--verbose": "verbose",
+}
 
 
 def main(words: list[str]) -> int:
@@ -55,7 +68,9 @@ def listing(updates: list[dict]) -> int:
     for update in updates:
         size = update.get("size", 920416)
         action = " Action: restart, " if update.get("restart") else " "
-        print(f"* Label: {update['label']}\n\tTitle: {update['title']}, Version: {update['version']}, Size: {size}KiB, Recommended: YES,{action}")  # noqa: E501
+        print(
+            f"* Label: {update['label']}\n\tTitle: {update['title']}, Version: {update['version']}, Size: {size}KiB, Recommended: YES,{action}"
+        )
     return 0
 
 
@@ -92,7 +107,9 @@ def install(options: dict[str, str], labels: list[str], updates: list[dict]) -> 
         print("Restarting...", flush=True)
         subprocess.run(["/sbin/shutdown", "-r", "now"], check=False)
     elif restart:
-        print("You have installed one or more updates that requires that you restart your\ncomputer.  Please restart immediately.")
+        print(
+            "You have installed one or more updates that requires that you restart your\ncomputer.  Please restart immediately."
+        )
     return 0
 
 

@@ -17,8 +17,15 @@ LETTERS = {"Fifo File": "|", "Directory": "/", "Symbolic Link": "@", "Socket": "
 
 def kind(mode: int) -> str:
     """Name the type of a file."""
-    rows = ((modes.S_ISREG, "Regular File"), (modes.S_ISDIR, "Directory"), (modes.S_ISLNK, "Symbolic Link"), (modes.S_ISSOCK, "Socket"),
-            (modes.S_ISFIFO, "Fifo File"), (modes.S_ISCHR, "Character Device"), (modes.S_ISBLK, "Block Device"))  # fmt: skip
+    rows = (
+        (modes.S_ISREG, "Regular File"),
+        (modes.S_ISDIR, "Directory"),
+        (modes.S_ISLNK, "Symbolic Link"),
+        (modes.S_ISSOCK, "Socket"),
+        (modes.S_ISFIFO, "Fifo File"),
+        (modes.S_ISCHR, "Character Device"),
+        (modes.S_ISBLK, "Block Device"),
+    )
     return next(name for test, name in rows if test(mode))
 
 
@@ -29,16 +36,25 @@ def name_of(look, number: int) -> str:
         return str(number)
 
 
-def value(path: str, about: os.stat_result, letter: str, sub: str | None, form: str, timefmt: str) -> tuple[object, str]:
+def value(
+    path: str, about: os.stat_result, letter: str, sub: str | None, form: str, timefmt: str
+) -> tuple[object, str]:
     """Give one datum, and the output format it has on its own."""
     if letter == "p":
         if form == "S":
             text = modes.filemode(about.st_mode)
-            return (text if sub is None else text[{"H": 1, "M": 4, "L": 7}[sub]:][:3]), "S"
+            return (text if sub is None else text[{"H": 1, "M": 4, "L": 7}[sub] :][:3]), "S"
         number = about.st_mode
-        return {None: number, "H": number >> 12, "M": number >> 6 & 0o7, "L": number & 0o777}[sub], "O"
+        return {None: number, "H": number >> 12, "M": number >> 6 & 0o7, "L": number & 0o777}[
+            sub
+        ], "O"
     if letter in "amcB":
-        moment = {"a": about.st_atime_ns, "m": about.st_mtime_ns, "c": about.st_ctime_ns, "B": about.st_ctime_ns}[letter]
+        moment = {
+            "a": about.st_atime_ns,
+            "m": about.st_mtime_ns,
+            "c": about.st_ctime_ns,
+            "B": about.st_ctime_ns,
+        }[letter]
         if form == "S":
             return time.strftime(timefmt, time.localtime(moment // 10**9)), "S"
         return (f"{moment // 10**9}.{moment % 10**9:09d}" if form == "F" else moment // 10**9), "D"
@@ -48,7 +64,11 @@ def value(path: str, about: os.stat_result, letter: str, sub: str | None, form: 
         return (name_of(grp.getgrgid, about.st_gid) if form == "S" else about.st_gid), "U"
     if letter == "T":
         text = kind(about.st_mode)
-        return (text if sub == "H" else LETTERS.get(text, "*" if text == "Regular File" and about.st_mode & 0o111 else "")), "S"
+        return (
+            text
+            if sub == "H"
+            else LETTERS.get(text, "*" if text == "Regular File" and about.st_mode & 0o111 else "")
+        ), "S"
     if letter == "Y":
         link = os.readlink(path) if modes.S_ISLNK(about.st_mode) else ""
         return (f" -> {link}" if link and form == "S" else link), "S"
@@ -57,7 +77,13 @@ def value(path: str, about: os.stat_result, letter: str, sub: str | None, form: 
         return {None: number, "H": os.major(number), "L": os.minor(number)}.get(sub, number), "D"
     if letter == "N":
         return path, "S"
-    numbers = {"i": about.st_ino, "l": about.st_nlink, "z": about.st_size, "b": about.st_blocks, "k": about.st_blksize}
+    numbers = {
+        "i": about.st_ino,
+        "l": about.st_nlink,
+        "z": about.st_size,
+        "b": about.st_blocks,
+        "k": about.st_blksize,
+    }
     numbers |= {"f": flags(path), "v": 0}
     if letter == "f" and form == "S":
         return "hidden" if numbers["f"] else "-", "S"
@@ -81,13 +107,24 @@ def written(path: str, about: os.stat_result, template: str, timefmt: str) -> st
             return {"n": "\n", "t": "\t", "%": "%"}[letter]
         if letter not in "dilpugramcBzbkfvNTYZ":
             raise ValueError(letter)
-        datum, usual = value(path, about, letter, sub, form or {"N": "S", "T": "S", "Y": "S"}.get(letter, ""), timefmt)
+        datum, usual = value(
+            path,
+            about,
+            letter,
+            sub,
+            form or {"N": "S", "T": "S", "Y": "S"}.get(letter, ""),
+            timefmt,
+        )
         form = form or usual
         text = str(datum)
         if isinstance(datum, int):
             text = {"O": f"{datum:o}", "X": f"{datum:x}"}.get(form, str(datum))
             text = text.zfill(int(precision)) if precision else text
-            text = ("0" if form == "O" else "0x" if form == "X" else "") + text if "#" in flag and datum else text
+            text = (
+                ("0" if form == "O" else "0x" if form == "X" else "") + text
+                if "#" in flag and datum
+                else text
+            )
         elif precision:
             text = text[: int(precision)]
         width = int(size or 0)
@@ -111,12 +148,19 @@ def main(words: list[str]) -> int:
     code = 0
     for path in paths or ["(stdin)"]:
         try:
-            about = os.fstat(0) if not paths else os.stat(path) if "-L" in chosen else os.lstat(path)
-            sys.stdout.write(written(path, about, template, timefmt) + ("" if "-n" in chosen else "\n"))
+            about = (
+                os.fstat(0) if not paths else os.stat(path) if "-L" in chosen else os.lstat(path)
+            )
+            sys.stdout.write(
+                written(path, about, template, timefmt) + ("" if "-n" in chosen else "\n")
+            )
         except OSError as problem:
             code = 1
             if "-q" not in chosen:
-                print(f"stat: {path}: {'stat' if '-L' in chosen else 'lstat'}: {problem.strerror}", file=sys.stderr)
+                print(
+                    f"stat: {path}: {'stat' if '-L' in chosen else 'lstat'}: {problem.strerror}",
+                    file=sys.stderr,
+                )
         except ValueError:
             print(f"stat: {template}: bad format", file=sys.stderr)
             return 1

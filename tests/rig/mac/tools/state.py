@@ -50,7 +50,9 @@ def fail(text: str, code: int = 1) -> int:
 def log(name: str, text: str) -> None:
     """Say something on stderr in the words of NSLog."""
     now = time.time()
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
+    stamp = (
+        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
+    )
     print(f"{stamp} {name}[{os.getpid()}:{os.getpid() * 17 + 4711}] {text}", file=sys.stderr)
 
 

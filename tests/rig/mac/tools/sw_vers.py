@@ -2,11 +2,17 @@
 
 from . import state
 
-USAGE = "Usage: sw_vers [--help|--productName|--productVersion|--productVersionExtra|--buildVersion]"
+USAGE = (
+    "Usage: sw_vers [--help|--productName|--productVersion|--productVersionExtra|--buildVersion]"
+)
 
 
 def main(words: list[str]) -> int:
-    rows = {"ProductName": "macOS", "ProductVersion": state.switch("product-version"), "BuildVersion": state.switch("build-version")}
+    rows = {
+        "ProductName": "macOS",
+        "ProductVersion": state.switch("product-version"),
+        "BuildVersion": state.switch("build-version"),
+    }
     if not words:
         for name, value in rows.items():
             print(f"{name}:\t\t{value}")

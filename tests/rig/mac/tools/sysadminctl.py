@@ -19,8 +19,25 @@ Usage: sysadminctl
 \t-screenLock <status || immediate || off || seconds> -password <password>
 
 Pass '-' instead of password in commands above to request prompt."""  # noqa: E501
-VALUES = {"-addUser", "-deleteUser", "-resetPasswordFor", "-secureTokenStatus", "-fullName", "-UID", "-GID", "-shell", "-password",
-          "-hint", "-home", "-picture", "-newPassword", "-oldPassword", "-passwordHint", "-adminUser", "-adminPassword"}  # fmt: skip
+VALUES = {
+    "-addUser",
+    "-deleteUser",
+    "-resetPasswordFor",
+    "-secureTokenStatus",
+    "-fullName",
+    "-UID",
+    "-GID",
+    "-shell",
+    "-password",
+    "-hint",
+    "-home",
+    "-picture",
+    "-newPassword",
+    "-oldPassword",
+    "-passwordHint",
+    "-adminUser",
+    "-adminPassword",
+}
 FLAGS = {"-admin", "-roleAccount", "-secure", "-keepHome", "interactive"}
 NO_ACCESS = "### Error:-14120 File:/AppleInternal/Library/BuildRoots/4~CRHiugD/Library/Caches/com.apple.xbs/Sources/Admin/DSRecord.m Line:%d"  # noqa: E501
 NO_PASSWORD = "No clear text password or interactive option was specified (adduser, change/reset password will not allow user to use FDE) !"
@@ -32,7 +49,12 @@ def say(text: str) -> None:
 
 def main(words: list[str]) -> int:
     options = parse(words)
-    for name, run in (("-addUser", add), ("-deleteUser", delete), ("-resetPasswordFor", reset), ("-secureTokenStatus", token)):
+    for name, run in (
+        ("-addUser", add),
+        ("-deleteUser", delete),
+        ("-resetPasswordFor", reset),
+        ("-secureTokenStatus", token),
+    ):
         if name in options:
             run(options)
             return 0
@@ -69,9 +91,15 @@ def may(options: dict[str, str]) -> bool:
     admin = options.get("-adminUser", "")
     if state.is_root():
         return True
-    if admin and directory.is_member(admin, "admin") and directory.is_password(admin, password(options, "-adminPassword") or ""):
+    if (
+        admin
+        and directory.is_member(admin, "admin")
+        and directory.is_password(admin, password(options, "-adminPassword") or "")
+    ):
         return True
-    say("Operation requires root privileges or administrator credentials (-adminUser, -adminPassword)")
+    say(
+        "Operation requires root privileges or administrator credentials (-adminUser, -adminPassword)"
+    )
     return False
 
 
@@ -94,7 +122,9 @@ def add(options: dict[str, str]) -> None:
         say(NO_ACCESS % 418)
     with directory.changed():
         uid = int(wanted) if wanted.isdigit() else None
-        record = directory.new_user(name, options.get("-fullName", ""), options.get("-shell", "/bin/zsh"), home, uid)
+        record = directory.new_user(
+            name, options.get("-fullName", ""), options.get("-shell", "/bin/zsh"), home, uid
+        )
         if options.get("-GID", "").isdigit():
             record["PrimaryGroupID"] = [options["-GID"]]
         if secret:
@@ -121,7 +151,10 @@ def delete(options: dict[str, str]) -> None:
     if not state.on("full-disk-access"):
         say(NO_ACCESS % 563)
         return
-    uid, home = int(directory.first(record, "UniqueID")), directory.first(record, "NFSHomeDirectory")
+    uid, home = (
+        int(directory.first(record, "UniqueID")),
+        directory.first(record, "NFSHomeDirectory"),
+    )
     say(f"Killing all processes for UID {uid}")
     kill_all(uid)
     if "-keepHome" in options:

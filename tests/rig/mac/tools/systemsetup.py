@@ -21,7 +21,9 @@ def main(words: list[str]) -> int:
         return 0
     if words in (["-setremotelogin", "on"], ["-setremotelogin", "off"]):
         return set_login(words[1] == "on", forced)
-    print("systemsetup: see systemsetup(8); this double knows -getremotelogin and -setremotelogin <on|off>")
+    print(
+        "systemsetup: see systemsetup(8); this double knows -getremotelogin and -setremotelogin <on|off>"
+    )
     return 0
 
 
@@ -30,7 +32,9 @@ def set_login(on: bool, forced: bool) -> int:
         print(NO_ACCESS)
         return 0
     if not on and not forced:
-        print("Do you really want to turn remote login off? If you do, you will lose this connection and can only turn it back on locally at the server (yes/no)?")  # noqa: E501
+        print(
+            "Do you really want to turn remote login off? If you do, you will lose this connection and can only turn it back on locally at the server (yes/no)?"
+        )
         if input() != "yes":
             return 0
     steps = [("enable", "system/com.openssh.sshd"), ("bootstrap", "system", PLIST)]
