@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from .errors import SetupError
-from .text import plain
+from .text import printable
 
 asking = threading.Lock()  # one question after the other, question and answer together
 alone = True  # one host at a time: only then can a line move
@@ -80,7 +80,7 @@ def aside(wanted: bool = True) -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
-    text = plain(text)
+    text = printable(text)
     if there := desk():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
@@ -93,7 +93,7 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    text = plain(text)
+    text = printable(text)
     if there := desk():
         return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)
@@ -134,7 +134,7 @@ def answer(question: str, whose: str, secret: bool) -> str:
 
 def prompt(text: str, secret: bool) -> str:
     """Ask on the terminal. Raises SetupError when no secret comes, and EOFError when nothing else does."""
-    text = plain(text)
+    text = printable(text)
     with asking:
         if not secret and sys.stdout.isatty():
             return input(f"{text} ")
@@ -205,7 +205,7 @@ def move(head: str, tail: str) -> None:
     global moving
     moving = bool(head)
     room = shutil.get_terminal_size().columns - 1
-    text = plain(f"{head}  {tail}").rstrip()[:room]
+    text = printable(f"{head}  {tail}").rstrip()[:room]
     out = stream()
     out.write(f"{CLEAR}{text}")
     out.flush()

@@ -5,17 +5,23 @@ Owns: the one exception that ends a task without a traceback.
 
 from invoke import Exit
 
-from .text import plain
+from .text import printable
 
 
 class SetupError(Exit):
     """Stop with one line: what happened, on which host, what to type next."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(plain(" ".join(message.split())), code)
+    def __init__(self, text: str, code: int = 1, *, host: str = "") -> None:
+        """Make the error.
+
+        text: one sentence, without the host's name. host: the label of the host, which is printed
+        in front of the text, once, however often the error is wrapped.
+        """
+        self.text, self.host = printable(" ".join(text.split())), printable(host)
+        super().__init__(f"{self.host}: {self.text}" if host else self.text, code)
 
     def __str__(self) -> str:
-        return self.message
+        return self.message or ""
 
 
 class Unreachable(SetupError):

@@ -1,4 +1,4 @@
-"""Plain: what a host says, as text that moves no cursor and writes to no clipboard."""
+"""Text: makes harmless what a host says, and counts in words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import re
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
 
 
-def plain(text: str) -> str:
-    """Put ? in the place of what a terminal would obey."""
+def printable(text: str) -> str:
+    """Replace each control character with ?, so that a host's words move no cursor."""
     return re.sub(CONTROL, "?", text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many: 1 change, 2 changes."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

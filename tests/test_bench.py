@@ -135,7 +135,7 @@ def test_ansible_is_given_the_recipe(variant):
 def test_pyinfra_is_given_the_recipe():
     """A restart of sshd is what the others do in a handler; one step has two ways, for a bare host and for one that is set up."""
     names = re.findall(
-        r'(?:name=|check\()"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text()
+        r'(?:name=|check\(\s*)"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text()
     )
     assert tuple(dict.fromkeys(name for name in names if name != "restart sshd")) == recipe.STEPS
 

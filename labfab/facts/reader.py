@@ -18,7 +18,7 @@ from ..host.session import Host
 from ..host.shell import ConnectionLost
 from ..on_host import loader
 from ..settings import Settings
-from ..text import plain
+from ..text import printable
 
 SCRIPT = loader.shared("facts")
 APACHE = loader.shared("apache")
@@ -115,7 +115,7 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     ):  # splitlines() would break a name at more signs than the script takes out
         key, sign, value = line.partition("=")
         if sign and current:
-            sections[current][key] = plain(value)
+            sections[current][key] = printable(value)
         elif re.fullmatch(HEADER, line):
             current = line[1:-1]
             if current in sections or current not in asked:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ..local_state import files
-from ..text import plain
+from ..text import printable
 
 KEPT = 20  # runs
 RUN = r"\d{8}-\d{6}-\d+"
@@ -44,7 +44,7 @@ def write(path: Path | None, text: str) -> None:
     if path is None:
         return
     now = time.strftime("%H:%M:%S")
-    data = "".join(f"{now} {line}".rstrip() + "\n" for line in plain(text).splitlines() or [""])
+    data = "".join(f"{now} {line}".rstrip() + "\n" for line in printable(text).splitlines() or [""])
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with open(handle, "a", encoding="utf-8", errors="replace") as file:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from .. import console
 from ..console import duration
-from ..text import plain
+from ..text import printable
 
 if TYPE_CHECKING:
     from .member import Member
@@ -61,7 +61,7 @@ class View:
 
     def put(self, text: str) -> None:
         with console.speaking:
-            print(plain(text), file=self.out, flush=True)
+            print(printable(text), file=self.out, flush=True)
 
     def draw(self) -> None:
         """Show how far all are; only a block can."""
@@ -133,7 +133,7 @@ class Block(View):
             text += f", {member.changes} change{'s' * (member.changes > 1)}"
         took = duration(member.seconds) if member.seconds else ""
         room = max(columns - width - 14, 10)
-        return f"{plain(member.name)[:width]:<{width}}  {plain(text)[:room]:<{room}}  {took:>10}"[
+        return f"{printable(member.name)[:width]:<{width}}  {printable(text)[:room]:<{room}}  {took:>10}"[
             :columns
         ]
 

@@ -28,3 +28,12 @@ def shared(name: str) -> str:
 def script(name: str, kernel: str) -> str:
     """A whole script, but for the words, which the shell has learned."""
     return own(name, kernel) + shared(name)
+
+
+@cache
+def called(name: str, count: int = 0) -> str:
+    """Give a script as shell text for ask() and change(), with %s for each of its arguments.
+
+    name: of on_host/NAME.sh, which finds its arguments in "$1", "$2", … count: how many there are.
+    """
+    return f"set --{' %s' * count}\n{shared(name).replace('%', '%%')}"
