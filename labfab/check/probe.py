@@ -21,7 +21,6 @@ from ..host import connection
 from ..host.alias import alias_of
 from ..host.remote_file import Values
 from ..host.session import Host
-from ..host.shell import Shell
 from ..laptop import forward
 from ..local_state import files
 from ..local_state.aliases import block_of
@@ -51,7 +50,7 @@ class Look:
         self.open = contextlib.ExitStack()
         self.pool = self.open.enter_context(ThreadPoolExecutor(64))
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
-        self.host.label = connection.follow(c) or self.host.label
+        self.host.follow()
         self.alias = alias_of(c, self.want)
         self.laptop = list(
             laptop_files(self.alias, self.identity)
@@ -77,15 +76,14 @@ class Look:
             self.host.open()
         except SetupError as error:
             self.powerless = str(error.message)
-            self.host.shell = Shell(self.c.transport, self.host.label, root=False)
+            self.host.open_without_root()
         self.host.forget()
 
     def close(self) -> None:
         """Close the forward; leave no shell without rights to the tasks that follow."""
         self.open.close()
-        if self.powerless and self.host.shell:
-            self.host.shell.close()
-            self.host.shell = None
+        if self.powerless:
+            self.host.close_shell()
         self.host.forget()
 
     @cached_property

@@ -52,14 +52,14 @@ def begin(c: Connection) -> None:
     """Have the host read itself while the laptop does something else; its answer is waited for where it is needed."""
     host = Host.of(c)
     if not host.facts and not host.reading:
-        host.reading = host.open().send(script(c, SECTIONS))
+        host.begin_reading(script(c, SECTIONS))
 
 
 def read(c: Connection, section: str) -> dict[str, Values]:
     """Read the host, or wait for what it was asked already. section: the one that is needed now."""
     host = Host.of(c)
     wanted = due(host, section)
-    reading, host.reading = host.reading, None
+    reading = host.take_reading()
     try:
         wanted = SECTIONS if reading else wanted
         answer = (reading or host.open().send(script(c, wanted))).result()

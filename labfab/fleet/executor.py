@@ -310,7 +310,8 @@ class Fleet:
     def unproven(self) -> bool:
         """Whether a host is between a change to its access and the proof of it."""
         return any(
-            member.state == WORKING and member.host and member.host.window for member in self.all
+            member.state == WORKING and member.host and member.host.before_write
+            for member in self.all
         )
 
     # The end -----------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Member:
 
     @property
     def host(self) -> Host | None:
-        return vars(self.c).get("_labfab") if self.c else None
+        return Host.peek(self.c) if self.c else None
 
     @property
     def label(self) -> str:
@@ -166,10 +166,7 @@ class Member:
         """Let go of all but what is to be told."""
         self.hang_up()
         self.count()
-        with Host.lock:
-            Host.sessions = {
-                key: host for key, host in Host.sessions.items() if host is not self.host
-            }
+        Host.end(self.host)
         self.c = self.call = None
 
     # Its desk ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from ..settings import Settings
 from . import journal
 from .alias import alias_of
 from .remote_file import File
-from .session import Change, Host
+from .session import Host
 from .shell import ConnectionLost, Result
 
 LONG = 1800  # seconds of silence allowed to a download or an unpacking
@@ -146,14 +146,9 @@ def plan(
 ) -> None:
     """Show a change instead of doing it, and take its effect for granted from here on."""
     host = Host.of(c)
-    host.changes.append(Change(host.stage, why, path, diff))
+    host.record(why, path, diff)
     console.planned(host.label, why, diff)
-    for name, value in (then or {}).items():
-        section, _, key = name.partition(".")
-        if value is None:
-            host.facts[section].pop(key, None)
-        else:
-            host.facts[section][key] = value
+    host.assume(then or {})
 
 
 def write(
@@ -167,17 +162,17 @@ def write(
     """Note, do and show one change."""
     host = Host.of(c)
     line = line | {"run": host.run, "step": host.step}
-    if host.window:
-        host.window.arm()
-        timeout = min(timeout, host.window.patience)
-        line["window"] = host.window.id
+    mark = host.mark_write()
+    if mark:
+        timeout = min(timeout, mark.patience)
+        line["window"] = mark.id
     began = time.monotonic()
     with console.working(host.label, why) as tell:
         try:
             result = host.open().run(journal.command(line) + script, tell, timeout)
         except ConnectionLost as lost:
             if (
-                not host.claim.shell
+                not host.run_lock.shell
                 or host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
             ):
                 raise  # it may have been done, or in part
@@ -185,7 +180,7 @@ def write(
     host.forget()
     if not result.ok:
         raise SetupError(failure(host.label, why, result, explain))
-    host.changes.append(Change(host.stage, why, str(line.get("path", ""))))
+    host.record(why, str(line.get("path", "")))
     console.changed(host.label, why, time.monotonic() - began)
     return result
 
@@ -218,5 +213,5 @@ def remember(c: Connection, settings: Settings) -> None:
         proxy_jump=jump(c),
     )
     if not host.planning and ssh_config.write(path, block):
-        host.changes.append(Change(host.stage, f"remember the host as {block.name}"))
+        host.record(f"remember the host as {block.name}")
         console.changed(host.label, f"remember the host as {block.name} in {path}", 0)

@@ -27,7 +27,7 @@ BESIDE = "%s.beside"
 JOIN = f"command exec 9>>{BESIDE} && share 9 && echo $$ >{BESIDE}"
 
 
-class Claim:
+class RunLock:
     """The right of one run to change a host."""
 
     def __init__(self) -> None:

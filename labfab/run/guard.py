@@ -25,7 +25,7 @@ from ..host import connection
 from ..host.alias import alias_of
 from ..host.changes import failure
 from ..host.login_errors import why_not
-from ..host.session import Host, Login
+from ..host.session import Host, Login, WriteMark
 from ..host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
 from ..local_state import secrets
 from ..on_host import loader
@@ -43,6 +43,7 @@ GRACE = 60  # seconds after the deadline in which the host must answer the old w
 ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
 BROKEN = (SetupError, *GONE)
 CONNECT_FAILED = 2  # RFC 4254, 5.1: allowed, but nobody answered there
+INTERRUPTED = "stopped: the host takes the change back by itself within %s s"
 KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
 
 
@@ -87,10 +88,10 @@ class Window:
                 )
             )
 
-    @property
-    def patience(self) -> int:
-        """Seconds of silence after which a change in the window counts as failed."""
-        return Settings.of(self.c).revert_after
+    def before_write(self) -> WriteMark:
+        """Arm the way back before the first write; a write that is silent for longer has failed."""
+        self.arm()
+        return WriteMark(self.id, Settings.of(self.c).revert_after)
 
     def disarm(self) -> None:
         """Keep the changes. Raises SetupError when the host has begun to take them back."""
@@ -107,7 +108,7 @@ class Window:
         host = Host.of(self.c)
         host.forget()
         if not self.armed_at:
-            del host.changes[self.first :]
+            host.discard_changes(self.first)
             return ""
         began = time.monotonic()
         with console.working(host.label, "wait until the host has taken the change back"):
@@ -116,11 +117,18 @@ class Window:
                 return (
                     "; the line broke at the end only: the host has kept the change, it was proven"
                 )
-            del host.changes[self.first :]
+            host.discard_changes(self.first)
             prove(self.c, host.login)
         run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
         took = console.duration(time.monotonic() - began)
         return f"; the host has taken everything back, the old login works again ({took})"
+
+    def revert_or_say(self) -> str:
+        """Revert, and say how that ended."""
+        try:
+            return self.revert()
+        except BROKEN as worse:
+            return f"; and then: {told(worse)}"
 
     def insist(self) -> Result:
         """Have the host take the change back now; where no line is left, dial the old way until it has done so."""
@@ -206,34 +214,30 @@ def guarded(
     On failure the host is brought back to where it was and SetupError says why. Commit-confirmed changes as network
     equipment has them; nothing in the block may ask somebody, for the clock is ticking.
     """
-    host = Host.of(c)
-    outer, host.window = host.window, Window(c, why)
-    window = host.window
-    try:
-        yield
-        if (always or window.armed_at) and not host.planning:
-            prove(c, login or host.login)
-            window.disarm()
-    except BROKEN as error:
-        problem = (
-            str(error).removeprefix(f"{host.label}: ").removeprefix(f"could not {why}: ")
-            or type(error).__name__
-        )
+    host, window = Host.of(c), Window(c, why)
+    with host.calling(window.before_write):
         try:
-            after = window.revert()
-        except BROKEN as worse:
-            after = f"; and then: {worse}"
-        raise SetupError(f"{host.label}: could not {why}: {problem}{after}") from None
-    except KeyboardInterrupt:
-        if window.armed_at:
-            console.warn(
-                f"[{host.label}] stopped: the host takes the change back by itself in {Settings.of(c).revert_after} s at most"
-            )
-        raise
-    finally:
-        host.window = outer
-        if window.armed_at:
-            host.facts.pop("guard", None)  # the rest of what was read in the window holds
+            yield
+            if (always or window.armed_at) and not host.planning:
+                prove(c, login or host.login)
+                window.disarm()
+        except BROKEN as error:
+            problem = told(error).removeprefix(f"could not {why}: ") or type(error).__name__
+            raise SetupError(
+                f"could not {why}: {problem}{window.revert_or_say()}", host=host.label
+            ) from None
+        except KeyboardInterrupt:
+            if window.armed_at:
+                console.warn(f"[{host.label}] {INTERRUPTED % Settings.of(c).revert_after}")
+            raise
+        finally:
+            if window.armed_at:
+                host.forget("guard")  # the rest of what was read in the window still holds
+
+
+def told(error: BaseException) -> str:
+    """The words of an error, without the label of a host in front."""
+    return error.text if isinstance(error, SetupError) else str(error)
 
 
 def prove_account(c: Connection, login: Login) -> None:

@@ -15,6 +15,7 @@ from ..errors import SetupError
 from ..facts.reader import begin
 from ..host import round_trips
 from ..host.session import Host
+from ..text import counted
 from . import guard, recipe
 
 Begun = Callable[[Connection], None]
@@ -62,7 +63,7 @@ class HostTask(Task):
             if not self.dials:
                 host.open()
             if not self.reads and not host.planning:
-                refuse_company(host)
+                acquire_run_lock(host)
                 if host.depth == 1:
                     guard.settle(c)
             return super().__call__(c, *args, **kwargs)
@@ -77,27 +78,24 @@ class HostTask(Task):
     @contextlib.contextmanager
     def counted(self, host: Host) -> Iterator[None]:
         """Journal under this task's stage; the outermost task tells how many changes were made."""
-        outer, host.stage = host.stage, self.group
-        host.depth += 1
-        try:
-            yield
-            if host.depth == 1 and not self.reads:
-                console.say(f"[{host.label}] {tally(host)}")
-        finally:
-            if host.depth == 1 and round_trips.counted() and host.c.is_connected:
-                console.warn(f"[{host.label}] {round_trips.told(host.c.transport)}")
-            host.depth -= 1
-            host.stage = outer
+        with host.filed_under(self.group):
+            try:
+                yield
+                if host.depth == 1 and not self.reads:
+                    console.say(f"[{host.label}] {tally(host)}")
+            finally:
+                if host.depth == 1 and round_trips.counted() and host.c.is_connected:
+                    console.warn(f"[{host.label}] {round_trips.told(host.c.transport)}")
 
 
-def refuse_company(host: Host) -> None:
+def acquire_run_lock(host: Host) -> None:
     """Have the host to ourselves, and ask it at once what there is: both in one round trip."""
     shell = host.open()
-    if host.claim.shell is shell:
+    if host.run_lock.shell is shell:
         return
-    asked = host.claim.ask(shell)
+    asked = host.run_lock.ask(shell)
     begin(host.c)
-    if not host.claim.take(shell, asked):
+    if not host.run_lock.take(shell, asked):
         host.forget()
 
 
@@ -106,7 +104,7 @@ def tally(host: Host) -> str:
     count = len(host.changes)
     if count == 0:
         return "nothing to change"
-    return f"{count} change{'s' * (count > 1)}{' to make' * host.planning}"
+    return counted(count, "change") + (" to make" if host.planning else "")
 
 
 def share(dialled: Connection, c: Connection) -> None:

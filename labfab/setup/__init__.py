@@ -15,7 +15,8 @@ from ..host.session import Host
 from ..local_state import secrets
 from ..platforms import family, platform
 from ..run import recipe as recipes
-from ..run import runner
+from ..run.ahead import Ahead
+from ..run.runner import Runner, Stages, Took, describe
 from ..run.task import host_task
 from ..settings import Settings
 from ..stages import (
@@ -80,12 +81,10 @@ MACOS = (
 )
 # What may begin before its turn. The guard of another stage may take a change back meanwhile, which none of this touches.
 AHEAD = {
-    "packages": runner.Ahead((), packages.due, packages.prepare),
-    "Python": runner.Ahead(("keys",), python.due, python.prepare),
-    "Jupyter": runner.Ahead(("port",), server.due, jupyter.configure),
-    "Lab": runner.Ahead(
-        ("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")
-    ),
+    "packages": Ahead((), packages.due, packages.prepare),
+    "Python": Ahead(("keys",), python.due, python.prepare),
+    "Jupyter": Ahead(("port",), server.due, jupyter.configure),
+    "Lab": Ahead(("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
@@ -119,15 +118,14 @@ def refuse_other(c: Connection, wanted: str, problem: str) -> None:
         )
 
 
-def follow(c: Connection, stages: runner.Stages, ahead: Mapping[str, runner.Ahead]) -> None:
+def follow(c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> None:
     """Go through the stages of a recipe. ahead: what some of them may begin before their turn."""
     want = Settings.of(c)
     look_ahead(c, want)
     packages.settle(c)
     in_apache = facts(c).proxy.enabled
-    took = runner.walk(
-        c, [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)], ahead
-    )
+    wanted = [(name, stage) for name, stage in stages if not skipped(name, want, in_apache)]
+    took = Runner(c, wanted, ahead).run()
     if not Host.of(c).planning:
         recipes.remember(c, alias_of(c, want))
     summary(c, want, took)
@@ -205,14 +203,14 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     }.get(name, True)
 
 
-def summary(c: Connection, want: Settings, took: Sequence[runner.Took]) -> None:
+def summary(c: Connection, want: Settings, took: Sequence[Took]) -> None:
     """Tell what there is now, where its secrets are and what is left to do."""
     host, alias = Host.of(c), alias_of(c, want)
     if host.planning:
         return
     if host.changes:
         console.say()
-        console.say(f"time: {'; '.join(runner.told(took))}")
+        console.say(f"time: {'; '.join(describe(took))}")
     console.say()
     for label, text in [*doors(c, alias, want), *kept(alias, want)]:
         console.say(f"{label:<14}{text}")

@@ -15,7 +15,7 @@ from ..host.alias import alias_of
 from ..host.journal import Entry
 from ..host.session import Host
 from ..run import guard
-from ..run.task import refuse_company
+from ..run.task import acquire_run_lock
 from ..settings import Settings
 from .undo import CLEAN, Undo, chosen, forget, reach
 
@@ -66,7 +66,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     host = Host.of(c)
     alias, label = alias_of(c, Settings.of(c)), host.label
     if not host.planning:
-        refuse_company(host)
+        acquire_run_lock(host)
         guard.settle(c)
     entries = read(c)
     wanted = chosen(entries, to)

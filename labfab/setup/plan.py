@@ -26,8 +26,7 @@ def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> 
             recipe(c)
     finally:
         c.config.run.dry = before
-    changes = host.changes[first:]
-    del host.changes[first:]
+    changes = host.discard_changes(first)
     host.forget()  # they tell of a host as it would be
     if as_json:
         console.say(json.dumps(document(host, changes), indent=2, ensure_ascii=False))

@@ -25,7 +25,6 @@ from ..host.alias import alias_of
 from ..host.changes import LONG, fill
 from ..host.journal import Entry
 from ..host.session import Host, Login
-from ..host.shell import Shell
 from ..laptop import keeper, shortcuts, tunnel
 from ..local_state import secrets, ssh_config
 from ..local_state.aliases import block_of, config_path
@@ -33,7 +32,7 @@ from ..on_host import loader
 from ..platforms import platform
 from ..run import guard, recipe
 from ..run.guard import guarded
-from ..run.task import refuse_company
+from ..run.task import acquire_run_lock
 from ..settings import Settings
 from ..stages.lab import server
 
@@ -166,16 +165,12 @@ class Undo:
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
-        host = vars(new)["_labfab"] = Host(
-            new
-        )  # not the session of this login's name, which is the one we leave
-        host.label, host.shell = (
-            self.label,
-            Shell(new.transport, self.label, guard.sudo_password(self.c, login.user)),
-        )
+        host = Host(new, self.label)
+        host.attach(new)  # not the session of this login's name, which is the one we leave
+        host.use(host.with_password(guard.sudo_password(self.c, login.user)))
         old.close()
         self.c = new
-        refuse_company(host)  # the lock is free when the host has seen the old connection end
+        acquire_run_lock(host)  # the lock is free when the host has seen the old connection end
 
 
 def is_door(entry: Entry, name: str) -> bool:
@@ -214,7 +209,7 @@ def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> No
 
 def reach(c: Connection) -> None:
     """Open the connection; where an undo was cut off between the host and the alias, by a login of before."""
-    host, want = Host.of(c), Settings.of(c)
+    host = Host.of(c)
     try:
         host.open()
         return
@@ -222,10 +217,8 @@ def reach(c: Connection) -> None:
         problem = error
     block = block_of(c)
     for login in block.was.split() if block else []:
-        c.user, c.port = parsed(login)
         try:
-            connection.dial(c, want)
-            host.shell = host.root_shell(want)
+            host.log_in_as(*parsed(login))
         except SetupError:
             continue
         return remember(c, block, c.user, c.port)

@@ -23,7 +23,7 @@ from ..host.session import Host
 from ..laptop import patchwork, rsync, transfer
 from ..laptop.transfer import Errand, Far, Survey
 from ..platforms import platform
-from ..run.task import host_task, refuse_company
+from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
 from .tunnel import found_in_config, target_of
 
@@ -109,7 +109,7 @@ def need_rsync(c: Connection) -> bool:
     known = "rsync" in facts(c).system.packages and Settings.of(c).jupyter_user in facts(c).accounts
     if "rsync" not in facts(c).system.packages:
         if not Host.of(c).planning:
-            refuse_company(Host.of(c))
+            acquire_run_lock(Host.of(c))
         platform(c).install(c, "rsync")
     return known or not Host.of(c).planning
 

@@ -22,7 +22,7 @@ from ..host.session import Host
 from ..laptop import keeper, tunnel
 from ..local_state import ssh_config
 from ..local_state.aliases import config_path, jump
-from ..run.background import Beside
+from ..run import background
 from ..run.task import laptop_task
 from ..settings import Settings
 
@@ -149,7 +149,7 @@ def look(c: Connection) -> None:
     """Begin to ask JupyterLab behind a tunnel that is open, while the host is asked for all the rest."""
     want = Settings.of(c)
     if found_in_config(c) and want.publish != "https":
-        Host.of(c).beside = Beside(answer_now, target_of(c), want)
+        Host.of(c).start_background(background.start(answer_now, target_of(c), want))
 
 
 def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, str] | None:
@@ -162,7 +162,7 @@ def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, st
 def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
     """What look() found; None where the host was changed since."""
     host = Host.of(c) if isinstance(c, Connection) else None
-    return host.beside.result() if host and host.beside and not host.changes else None
+    return host.background.result() if host and host.background and not host.changes else None
 
 
 def opened(c: Context, want: Settings) -> tunnel.Tunnel:

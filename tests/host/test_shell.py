@@ -10,7 +10,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.host.run_lock import Claim
+from labfab.host.run_lock import RunLock
 from labfab.host.shell import ConnectionLost, Result, Shell, WrongSudoPassword
 from tests.local_sh import opened
 
@@ -127,14 +127,14 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with opened(tmp_path) as first, opened(tmp_path) as second:
-        assert Claim().take(first)
+        assert RunLock().take(first)
         with pytest.raises(
             SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"
         ):
-            Claim().take(second)
+            RunLock().take(second)
         first.run(f"sleep 3 >/dev/null 2>&1 & echo $! >'{tmp_path}/pid'")
         first.close()
-        assert Claim().take(second)
+        assert RunLock().take(second)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
 
 
@@ -149,36 +149,36 @@ def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
         opened(tmp_path) as right,
         opened(tmp_path) as other,
     ):
-        assert Claim().take(main)
+        assert RunLock().take(main)
         for shell in (left, right):
-            Claim().join(shell)
+            RunLock().join(shell)
             assert shell.run("true").ok
         main.close()
         right.close()
         with pytest.raises(
             SetupError, match=r"another run of labfab is at work there \(pid \d+\): wait"
         ):
-            Claim().take(other)
+            RunLock().take(other)
         left.close()
-        assert Claim().take(other)
+        assert RunLock().take(other)
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
     """After its line broke it has the lock again if nobody else had it since; else nothing that it knows holds any more."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
-    claim, other = Claim(), Claim()
+    mine, other = RunLock(), RunLock()
     with opened(tmp_path) as shell:
-        assert claim.take(shell)
+        assert mine.take(shell)
     with opened(tmp_path) as shell:
-        assert claim.take(shell)
+        assert mine.take(shell)
     with opened(tmp_path) as shell:
         assert other.take(shell)
     with (
         opened(tmp_path) as shell,
         pytest.raises(SetupError, match="another run was at work there, or it was booted"),
     ):
-        claim.take(shell)
+        mine.take(shell)
 
 
 def test_scripts_sent_together_are_answered_in_order(sh):
@@ -194,12 +194,12 @@ def test_the_lock_is_where_only_root_writes(tmp_path, monkeypatch):
     """Its folder is made for its owner only; one that cannot be had is one line, and the shell lives on."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "new/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
-        assert Claim().take(shell) and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        assert RunLock().take(shell) and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     (tmp_path / "taken/lock").mkdir(parents=True)
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "taken/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
         with pytest.raises(SetupError, match="box: cannot hold .*/taken/lock on the host: "):
-            Claim().take(shell)
+            RunLock().take(shell)
         assert shell.run("echo on").out.strip() == "on"
 
 

@@ -126,7 +126,7 @@ def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     run = fab.on(box, "setup.full", env=dead, timeout=300).fails(
         "could not make the environment ~/jupyter-venv"
     )
-    assert re.search(r"Python, begun ahead: could not make the environment", run.err)
+    assert re.search(r"Python, started early: could not make the environment", run.err)
     assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [
         2222
     ]

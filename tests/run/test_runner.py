@@ -12,7 +12,9 @@ from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import journal
 from labfab.host.session import Host
-from labfab.run import background, runner
+from labfab.run import ahead as early
+from labfab.run.ahead import Ahead, Do
+from labfab.run.runner import Runner
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -22,7 +24,7 @@ PATIENCE = 10  # seconds
 class Fake(NamedTuple):
     """A stage that writes down that its turn came."""
 
-    do: runner.Do
+    do: Do
     group: str = "system"
 
     def __call__(self, c):
@@ -34,14 +36,13 @@ def trodden(fake, monkeypatch):
     """Walk stages of which some begin ahead, on a model; *seen* is what they do in turn."""
     model = fake()
     model.seen = []
-    monkeypatch.setattr(background, "Shell", model.shell)
 
     def walk(names, ahead, **does):
         stages = [
             (name, Fake(does.get(name, lambda c, name=name: model.seen.append(name))))
             for name in names.split()
         ]
-        return runner.walk(model.c, stages, ahead)
+        return Runner(model.c, stages, ahead).run()
 
     return model, walk
 
@@ -53,12 +54,12 @@ def yes(c):
 def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
     """It is counted with the run, and its stage goes through as ever."""
     model, walk = trodden
-    ahead = {"late": runner.Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
+    ahead = {"late": Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
     took = walk(
         "first next late", ahead, late=lambda c: model.seen.append(list(Host.of(model.c).changes))
     )
     assert model.seen == ["first", "next", ["ahead"]]
-    assert [(one.name, one.beside) for one in took] == [
+    assert [(one.name, one.parallel) for one in took] == [
         ("first", False),
         ("next", False),
         ("late", True),
@@ -75,7 +76,7 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
     begun = []
     walk(
         "one two three late",
-        {"late": runner.Ahead(after, lambda c: begun.append(len(model.seen)), yes)},
+        {"late": Ahead(after, lambda c: begun.append(len(model.seen)), yes)},
     )
     assert begun == [begins]
 
@@ -83,8 +84,8 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
 def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
     """No second shell is opened."""
     model, walk = trodden
-    monkeypatch.setattr(background, "open_shell", lambda c, main: pytest.fail("a second shell"))
-    walk("one late", {"late": runner.Ahead((), lambda c: False, yes)})
+    monkeypatch.setattr(early, "open_shell", lambda twin, main: pytest.fail("a second shell"))
+    walk("one late", {"late": Ahead((), lambda c: False, yes)})
     assert model.seen == ["one", "late"]
 
 
@@ -98,8 +99,8 @@ def test_one_waits_for_the_others_that_it_needs(trodden):
         order.append("needed")
 
     ahead = {
-        "two": runner.Ahead((), yes, first),
-        "three": runner.Ahead((), yes, lambda c: order.append("needing"), needs=("two",)),
+        "two": Ahead((), yes, first),
+        "three": Ahead((), yes, lambda c: order.append("needing"), needs=("two",)),
     }
     walk("one two three", ahead, one=lambda c: slow.set())
     assert order == ["needed", "needing"]
@@ -114,13 +115,15 @@ def test_what_failed_ahead_is_told_and_tried_at_its_turn(trodden, capsys):
         raise SetupError("no network")
 
     ahead = {
-        "two": runner.Ahead((), yes, fail),
-        "three": runner.Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",)),
+        "two": Ahead((), yes, fail),
+        "three": Ahead((), yes, lambda c: model.seen.append("never"), needs=("two",)),
     }
     walk("one two three", ahead)
     assert model.seen == ["one", "two", "three"] and Host.of(model.c).changes == ["half"]
     said = capsys.readouterr().err
-    assert "two, begun ahead: no network" in said and "three, begun ahead: no network" not in said
+    assert (
+        "two, started early: no network" in said and "three, started early: no network" not in said
+    )
 
 
 def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
@@ -135,16 +138,16 @@ def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
         raise SetupError("the disk is full")
 
     with pytest.raises(SetupError, match="the disk is full"):
-        walk("one late", {"late": runner.Ahead((), yes, late)}, one=break_)
+        walk("one late", {"late": Ahead((), yes, late)}, one=break_)
     assert "the lists cannot be fetched" in capsys.readouterr().err and Host.of(
         model.c
     ).changes == ["half"]
 
 
 def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
-    monkeypatch.setattr(background, "open_shell", lambda c, main: pytest.fail("a second shell"))
+    monkeypatch.setattr(early, "open_shell", lambda twin, main: pytest.fail("a second shell"))
     model = fake(dry=True)
-    runner.walk(model.c, [("late", Fake(yes))], {"late": runner.Ahead((), yes, yes)})
+    Runner(model.c, [("late", Fake(yes))], {"late": Ahead((), yes, yes)}).run()
 
 
 def test_the_journal_keeps_the_order_of_the_stages(trodden):
@@ -165,7 +168,7 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
         write("first")(c)
 
     done = threading.Event()
-    walk("one late", {"late": runner.Ahead((), yes, early)}, one=first, late=write("late"))
+    walk("one late", {"late": Ahead((), yes, early)}, one=first, late=write("late"))
     lines = [shlex.split(found[1])[0] for found in map(models.NOTE.search, model.told) if found]
     assert [json.loads(line)["why"] for line in lines] == ["ahead", "first", "late"]
     assert [entry.why for entry in journal.parse("\n".join(lines))] == ["first", "ahead", "late"]
@@ -175,7 +178,7 @@ def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden)
     """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
     model, walk = trodden
     ages = []
-    walk("one late", {"late": runner.Ahead((), yes, lambda c: ages.append(facts(c).updates.age))})
+    walk("one late", {"late": Ahead((), yes, lambda c: ages.append(facts(c).updates.age))})
     assert (
         len(ages) == 1 and "updates" in model.readings[-1] and "upgrades" not in model.readings[-1]
     )
@@ -192,8 +195,8 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
         return True
 
     ahead = {
-        "two": runner.Ahead((), yes, lambda c: going.wait(PATIENCE)),
-        "late": runner.Ahead((), read, read, needs),
+        "two": Ahead((), yes, lambda c: going.wait(PATIENCE)),
+        "late": Ahead((), read, read, needs),
     }
     walk("one two late", ahead, one=lambda c: going.set())
     assert len(ages) == 2 and len(model.readings) == times
@@ -202,7 +205,7 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
 def test_who_waits_has_its_shell_already(trodden, monkeypatch):
     """It begins at once when its turn comes."""
     model, walk = trodden
-    shells, going, real = [], threading.Event(), background.open_shell
+    shells, going, real = [], threading.Event(), early.open_shell
 
     def open_shell(c, main):
         shells.append(c)
@@ -213,10 +216,10 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
     def first(c):
         assert going.wait(PATIENCE)
 
-    monkeypatch.setattr(background, "open_shell", open_shell)
+    monkeypatch.setattr(early, "open_shell", open_shell)
     ahead = {
-        "two": runner.Ahead((), yes, first),
-        "late": runner.Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",)),
+        "two": Ahead((), yes, first),
+        "late": Ahead((), yes, lambda c: model.seen.append("ahead"), ("two",)),
     }
     walk("one two late", ahead)
     assert "ahead" in model.seen

@@ -76,7 +76,7 @@ def copy(c: Connection) -> None:
         for name in owners(c, want):
             mend_modes(c, name)
             add_lines(c, facts(c).accounts[name], [mine, *given, *present_lines(c, want)])
-    Host.of(c).proven = login
+    Host.of(c).proven_as(login)
     remember(c, want)
 
 

@@ -70,7 +70,7 @@ def rotate(c: Connection) -> None:
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
         add_to_all(c, want, [keypair.public_line(new)])
-    host.proven = login
+    host.proven_as(login)
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
             take_out(c, name, stale)

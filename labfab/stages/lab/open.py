@@ -18,10 +18,8 @@ from invoke import Context
 from ... import console
 from ...errors import SetupError, Unreachable
 from ...facts import facts
-from ...host import connection
 from ...host.changes import remember
 from ...host.session import Host, Login
-from ...host.shell import Shell
 from ...laptop import browser
 from ...laptop import tunnel as process
 from ...local_state import keypair, secrets
@@ -154,7 +152,7 @@ def from_host(c: Connection, want: Settings) -> Place:
     if (
         tunnel.found_in_config(c) is None and c.user == Settings.of(c).user
     ):  # of this host, which is known by now
-        Host.of(c).proven = Login(c.user, c.port, identity)
+        Host.of(c).proven_as(Login(c.user, c.port, identity))
         remember(c, want)  # a second laptop
     alias = tunnel.target_of(c).alias
     secrets.store(alias, "jupyter-token", token, replace=True)
@@ -170,19 +168,17 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
     """Look with the rights of the login, where they are enough: a second laptop need not know sudo's password."""
     host = Host.of(c)
     if host.shell is None:
-        host.label = connection.follow(c) or host.label
+        host.follow()
         if not c.is_connected:
             host.dial(want)
     if host.shell or c.user != want.jupyter_user:
         yield
         return
-    host.shell = Shell(c.transport, host.label, root=False)
+    host.open_without_root()
     try:
         yield
     finally:
-        host.shell.close()
-        host.shell = None
-        host.forget()
+        host.close_shell()
 
 
 def own_key(c: Connection) -> Path | None:

@@ -13,7 +13,7 @@ from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...host.changes import change
-from ...host.session import Change, Host
+from ...host.session import Host
 from ...laptop import shortcuts
 from ...local_state.aliases import block_of
 from ...run.task import host_task, laptop_task
@@ -40,7 +40,7 @@ def install(c: Connection) -> None:
     if not launcher.install(c, c.user, launcher.NAME) and not host.planning:
         launcher.let_shells_find(c, c.user, launcher.NAME)
     for path in missing:
-        host.changes.append(Change(host.stage, f"write {path}", str(path)))
+        host.record(f"write {path}", str(path))
         if host.planning:
             console.planned(host.label, f"write {path}", wanted[path])
         else:

@@ -126,7 +126,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
             platform(c).listen(c, kept | {new}, why=f"let sshd listen on port {new} only")
         for port in sorted((old - kept) & facts(c).firewall.allowed):
             platform(c).close_port(c, port)
-    Host.of(c).proven = login
+    Host.of(c).proven_as(login)
     remember(c, Settings.of(c))
 
 

@@ -49,6 +49,6 @@ def close_port_22(c: Connection) -> None:
         )
     login = host.login._replace(port=other)
     if not host.planning:
-        host.go_over(other)  # what launchd started for this port may end with it
+        host.move_to_port(other)  # what launchd started for this port may end with it
     with guarded(c, f"close port {have.remote_login}", login):
         platform(c).close_remote_login(c)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import state
 
-USAGE = "usage: /usr/libexec/ApplicationFirewall/socketfilterfw [-c] [-w] [-d] [-l] [-T] [-U] [-B] [-L] [-a listen or accept] [-p pid to write] [--getglobalstate] [--setglobalstate on | off] [--getblockall] [--getallowsigned] [--getstealthmode] [--listapps]"  # noqa: E501
+USAGE = "usage: /usr/libexec/ApplicationFirewall/socketfilterfw [-c] [-w] [-d] [-l] [-T] [-U] [-B] [-L] [-a listen or accept] [-p pid to write] [--getglobalstate] [--setglobalstate on | off] [--getblockall] [--getallowsigned] [--getstealthmode] [--listapps]"
 
 
 def main(words: list[str]) -> int:

@@ -18,7 +18,7 @@ Usage: sysadminctl
 \t-automaticTime <on || off || status>
 \t-screenLock <status || immediate || off || seconds> -password <password>
 
-Pass '-' instead of password in commands above to request prompt."""  # noqa: E501
+Pass '-' instead of password in commands above to request prompt."""
 VALUES = {
     "-addUser",
     "-deleteUser",
@@ -39,7 +39,7 @@ VALUES = {
     "-adminPassword",
 }
 FLAGS = {"-admin", "-roleAccount", "-secure", "-keepHome", "interactive"}
-NO_ACCESS = "### Error:-14120 File:/AppleInternal/Library/BuildRoots/4~CRHiugD/Library/Caches/com.apple.xbs/Sources/Admin/DSRecord.m Line:%d"  # noqa: E501
+NO_ACCESS = "### Error:-14120 File:/AppleInternal/Library/BuildRoots/4~CRHiugD/Library/Caches/com.apple.xbs/Sources/Admin/DSRecord.m Line:%d"
 NO_PASSWORD = "No clear text password or interactive option was specified (adduser, change/reset password will not allow user to use FDE) !"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from . import state
 
 TOOLS = "/Library/Developer/CommandLineTools"
-ABSENT = "xcode-select: error: unable to get active developer directory, use `sudo xcode-select --switch path/to/Xcode.app` to set one (or see `man xcode-select`)"  # noqa: E501
+ABSENT = "xcode-select: error: unable to get active developer directory, use `sudo xcode-select --switch path/to/Xcode.app` to set one (or see `man xcode-select`)"
 
 
 def main(words: list[str]) -> int:
