@@ -295,7 +295,7 @@ def parsed(line: dict, script: str) -> Write:
     if not line.get("path"):
         return Write(**told, command=command, stdin=piped)
     inner = shlex.split(command)[2]
-    head = re.search(rf"^path=({WORD}); mode=({WORD}); check=({WORD}); NEW=", inner, re.MULTILINE)
+    head = re.match(rf"set -- ({WORD}) ({WORD}) ({WORD})\n", inner)
     path, mode, check = (shlex.split(word)[0] for word in head.groups())
     assert path == line["path"]
     return Write(**told, path=path, text=piped, mode=mode, check=check)

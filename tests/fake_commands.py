@@ -424,7 +424,7 @@ EFFECTS = (
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (
-        r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n",
+        r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",
         own,
     ),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),

@@ -7,8 +7,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.facts import records
-from labfab.host import account_files
 from labfab.host.changes import fill
+from labfab.on_host import loader
 from labfab.stages import user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
@@ -93,12 +93,12 @@ def test_modes_are_the_accounts_own_work(fake):
         for write in model.writes
         if write.why.endswith(".jupyter private")
     ]
-    assert made == [("root", "home=$(cd"), ("student", "mkdir")]
+    assert made == [("root", "set"), ("student", "mkdir")]
 
 
 def own(folder, path: str) -> subprocess.CompletedProcess:
     parent, _, name = path.rpartition("/")
-    script = fill(account_files.OWN, folder, parent, name, ME.pw_name, name)
+    script = fill(loader.called("give_back", 4), folder, parent, name, ME.pw_name)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 

@@ -355,7 +355,7 @@ def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
     ]
     path.write_text("".join(f"203.0.113.5 {key.get_name()} {key.get_base64()}\n" for key in keys))
     c = Connection("203.0.113.5", user="ada", config=Config())
-    connection.know(c, path)
+    connection.trust_pinned_keys(c, path)
     known = c.client.get_host_keys().lookup("203.0.113.5")
     assert (
         list(known.keys()) == [keys[0].get_name(), "ssh-rsa"]

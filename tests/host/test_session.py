@@ -437,7 +437,7 @@ def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
     host.close()
     user.add(model.c)
     host.shell = None
-    with pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+    with pytest.raises(SetupError, match="another run was at work there or it was rebooted"):
         user.add(model.c)
 
 

@@ -8,7 +8,7 @@ import pytest
 from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
-from labfab.host.changes import PUT, fill
+from labfab.host.changes import fill
 from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.on_host import loader
@@ -157,7 +157,9 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
     folder = tmp_path / "ssh" / "sshd_config.d"
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
-    script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
+    script = fill(
+        loader.called("put", 3), str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"'
+    )
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
     assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [
         *folder.iterdir()

@@ -17,7 +17,7 @@ from ...errors import SetupError
 from ...facts import facts
 from ...facts.reader import as_file
 from ...host import connection, login_errors
-from ...host.account_files import own, private_folder, refuse_link
+from ...host.account_files import give_back, private_folder, refuse_link
 from ...host.changes import change, put, remember
 from ...host.session import Host, Login
 from ...local_state import keypair
@@ -206,7 +206,7 @@ def mend_keys(c: Connection, account: Account) -> None:
     )
     why = f"make {path} private"
     if account.keys and account.keys.owner != name:
-        own(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
+        give_back(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
     if account.keys and int(account.keys.mode, 8) & 0o077:
         change(
             c,
