@@ -9,9 +9,11 @@ from invoke import Exit, task
 
 ROOT = Path(__file__).parent
 LOCK = (
-    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt --no-header --no-annotate "
-    "--no-emit-index-url --no-emit-find-links requirements.in pyproject.toml -o requirements.lock"
+    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt "
+    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links "
+    "--group pyproject.toml:dev pyproject.toml -o requirements.lock"
 )
+QUICK = "not host and not local"
 
 
 @task(help={"stop": "take everything away that the demo made"})
@@ -45,10 +47,8 @@ def test(c, args=""):
         sys.exit(pytest("-m", "host or local", "-n", "2", "--dist", "loadfile"))
 
 
-def pytest(*words: str) -> int:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False
-    ).returncode
+def pytest(*words: str, python: str | Path = sys.executable) -> int:
+    return subprocess.run([python, "-m", "pytest", *words], cwd=ROOT, check=False).returncode
 
 
 @task(
@@ -72,9 +72,24 @@ def bench(c, quick=False, runs=0, only=""):
 
 @task
 def check(c):
-    """Look the code over with ruff."""
+    """Check style, format and types."""
     with c.cd(str(ROOT)):
         c.run(f"{sys.executable} -m ruff check .")
+        c.run(f"{sys.executable} -m ruff format --check --quiet .")
+        c.run(f"{sys.executable} -m mypy")
+
+
+@task
+def oldest(c):
+    """Run the quick tests on the oldest Python, with the lowest versions that are allowed."""
+    from tests.rig import oldest_python
+    from tests.rig.places import RigError
+
+    try:
+        python = oldest_python.prepare()
+    except RigError as error:
+        raise Exit(f"labfab: {error}", code=1) from None
+    sys.exit(pytest("-q", "-m", QUICK, "-n", "2", "-p", "no:cacheprovider", python=python))
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})
@@ -92,7 +107,7 @@ def mac_report(c, to="mac-report.txt"):
 
 @task
 def docs(c):
-    """Write docs/settings.md and docs/tasks.md anew from the code."""
+    """Write the parts of docs/ that are made from the code: settings, tasks, the picture of the rooms."""
     from docs import reference
 
     reference.write()
@@ -100,7 +115,7 @@ def docs(c):
 
 @task
 def screenshots(c):
-    """Take the pictures of docs/ anew, by the tests that use a real browser."""
+    """Take the pictures of docs/, by the tests that use a real browser."""
     import shutil
 
     from tests.rig import browser, rings
@@ -115,6 +130,6 @@ def screenshots(c):
 
 @task
 def lock(c):
-    """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
+    """Write requirements.lock from pyproject.toml."""
     with c.cd(str(ROOT)):
-        c.run(LOCK)
+        c.run(f"{Path(sys.executable).parent}/{LOCK}")

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/tasks.md from the code; `inv docs` calls it, and a test holds them against it."""
+"""Writes docs/settings.md, tasks.md and rooms.svg from the code; `inv docs` calls it, and a test compares them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from invoke.parser.context import to_flag
 from msgspec import inspect
 
 import labfab
+from docs import rooms
 from labfab.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -84,13 +85,15 @@ A task with a star is also called by the name of its group alone: `fab -H homela
 
 
 def write() -> None:
-    """Write both pages anew."""
+    """Write the pages and the picture of the rooms."""
     for name, text in pages().items():
         (DOCS / name).write_text(text)
 
 
 def pages() -> dict[str, str]:
+    """Give what is made from the code: file name -> text."""
     return {
+        "rooms.svg": rooms.picture(),
         "settings.md": SETTINGS % "\n".join(settings_rows()),
         "tasks.md": TASKS % "\n".join(task_rows()),
     }

@@ -201,7 +201,9 @@ def test_the_rule_finds_a_circle():
 
 
 # Objects of other libraries, which are made to be configured by their attributes.
-FOREIGN = re.compile(r"c|new|stranger|context|options|house|thread|everywhere|environ|sys|cell|vendor")
+FOREIGN = re.compile(
+    r"c|new|stranger|context|options|house|thread|everywhere|environ|sys|cell|vendor"
+)
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("on_host/")])
