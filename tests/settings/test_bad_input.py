@@ -92,7 +92,7 @@ def test_a_login_that_is_none(refused, login):
         ("REBOOT", "maybe", "write true or false"),
         ("OPEN_PORTS", "80,http", "a whole number"),
         ("OPEN_PORTS", "80,70000", "a whole number <= 65535"),
-        ("JUPYTER_OPTIONS", "{", "is no JSON"),
+        ("JUPYTER_OPTIONS", "{", "is not valid JSON"),
         ("JUPYTER_OPTIONS", '{"ServerApp": 3}', "expected keys with values"),
         ("CONNECT_TIMEOUT", "0", "a whole number >= 1"),
         ("HOST_KEY", "md5:1", "host_key cannot be"),
