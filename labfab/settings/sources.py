@@ -1,7 +1,7 @@
 """Sources: every place that may hold settings, read one by one.
 
-Invoke and Fabric merge their configuration files and forget where a value came from. Each place is read
-separately here, so that an error can name the file of a bad value.
+Invoke and Fabric merge their configuration files and forget where a value came from. Each place is
+read separately here, so that an error can name the file of a bad value.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from labfab.local_state import secrets
 
 REPO = Path(__file__).parents[2]
 SETUP = ("-H", "root@192.0.2.1", "setup.full")
-ACCOUNT = "an account name has small letters"
+ACCOUNT = "an account name is at most 32 lower-case letters"
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_values_that_do_not_go_together(refused):
 
 
 def test_same_account_twice(refused):
-    refused(SETUP, "lab_user must be another account", LABFAB_LAB_USER="lab")
+    refused(SETUP, "lab_user must differ from user", LABFAB_LAB_USER="lab")
 
 
 def test_anaconda_asks_for_its_terms(refused):

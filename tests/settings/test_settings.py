@@ -309,7 +309,7 @@ def test_a_missing_file_after_f_is_named(alone):
 @pytest.mark.parametrize(
     "values, says",
     [
-        ({"user": "ada", "lab_user": "ada"}, "lab_user must be another account"),
+        ({"user": "ada", "lab_user": "ada"}, "lab_user must differ from user"),
         ({"ssh_port": 9999}, "must stay private"),
         ({"open_ports": [9999]}, "must stay private"),
         ({"python": "anaconda"}, "accept_anaconda_terms: true"),
@@ -344,7 +344,10 @@ def test_settings_cannot_be_changed_by_a_stage():
 
 @pytest.mark.parametrize(
     "more, says",
-    [({"publish": "https"}, "to the tunnel"), ({"lab_user": "me"}, "leave lab_user empty")],
+    [
+        ({"publish": "https"}, "through the tunnel only"),
+        ({"lab_user": "me"}, "leave lab_user empty"),
+    ],
 )
 def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):
     """What could not be reached is refused before a host is asked."""
@@ -433,7 +436,7 @@ def test_what_is_said_of_a_host_wins_over_what_is_said_of_all(given, count):
             "'*.far.example': {user: root}",
             r"hosts: \*\.far\.example: user cannot be 'root'",
         ),  # it is not the host of this run
-        ("box: {parallel: 3}", "hosts: box: parallel holds for a whole run"),
+        ("box: {parallel: 3}", "hosts: box: parallel applies to a whole run"),
         ("box: 3", "`hosts:` must hold names or patterns"),
         ("[box]", "`hosts:` must hold names or patterns"),
     ],
