@@ -192,7 +192,7 @@ def test_any_text_of_a_file_comes_through(read, tmp_path, text):
     path.chmod(0o640)
     found = read("jupyter", "lab")
     assert set(found) == {"jupyter", "lab"}
-    file = records.file(found["jupyter"], "config")
+    file = records.file_from(found["jupyter"], "config")
     assert (file.content, file.mode, file.owner) == (text, "640", ME.pw_name)
 
 
@@ -356,8 +356,8 @@ def test_the_text_of_a_file_does_not_show():
 def test_a_file_that_is_no_utf8_survives():
     """Bytes that are no text are kept, so that they can be written back."""
     raw = base64.b64encode(b"key \xff comment\n").decode()
-    assert records.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
-    written = reader.as_file("ssh.drop_in", records.text(raw), "644", "root")
+    assert records.decoded(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
+    written = reader.as_file("ssh.drop_in", records.decoded(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
 
 
