@@ -1,7 +1,7 @@
 """Private attributes of Fabric and Invoke: the only module that touches them.
 
-Both libraries merge their configuration files, and have no public way to ask where a value came from.
-tests/test_fabric_internals.py fails when a new version of either lacks what is read here.
+Both libraries merge their configuration files and have no public way to ask where a value came
+from. tests/test_fabric_internals.py fails when a new version of either lacks what is read here.
 """
 
 from __future__ import annotations

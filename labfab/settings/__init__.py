@@ -1,8 +1,8 @@
 """Settings: what you want, in one frozen, typed and validated record.
 
 Later sources win: the defaults below, `lab:` in invoke.yaml, `lab:` in fabric.yaml or in the file
-given with `fab -f` (or the recipe named by LABFAB_RECIPE), LABFAB_<KEY> in the environment, flags of a
-task. An error about an unknown key or a bad value names the place it came from.
+given with `fab -f` (or the recipe named by LABFAB_RECIPE), LABFAB_<KEY> in the environment, flags
+of a task. An error about an unknown key or a bad value names the place it came from.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def settings_in(
     config: Config, level: fabric_internals.Level, place: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what one level of a configuration has under `lab:`. place: its name if it is no file."""
+    """Yield what one level of a configuration has under `lab:`. place: its name without a file."""
     values = fabric_internals.level_data(config, level).get("lab")
     if values is not None:
         yield fabric_internals.level_path(config, level) or place, values

@@ -165,7 +165,7 @@ def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
 )
 def test_a_section_too_many_is_refused(lines):
     """What comes twice, or was not asked for, did not come from the script."""
-    with pytest.raises(SetupError, match=r"has a section \[(ssh|root)\] too many"):
+    with pytest.raises(SetupError, match=r"has an unexpected section \[(ssh|root)\]"):
         reader.parse(lines, ("ssh", "lab"))
 
 

@@ -326,7 +326,7 @@ def test_without_a_place_for_logs_the_work_goes_on(fab, alone):
     code, out, err = fab("-H", THREE, "work", work=lambda c: None)
     assert (
         code == 0
-        and "no logs are kept: cannot make the folder" in err
+        and "no logs are kept: cannot create the folder" in err
         and "3 of 3 hosts done" in out
         and "logs:" not in out
     )

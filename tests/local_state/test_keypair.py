@@ -48,7 +48,7 @@ def test_never_overwrites(taken: str, home: Path) -> None:
     """Either half that is there stays, and the other half is not made."""
     (home / ".ssh").mkdir()
     (home / ".ssh" / taken).write_text("precious")
-    with pytest.raises(SetupError, match=f"{taken} is there already"):
+    with pytest.raises(SetupError, match=f"{taken} already exists"):
         keypair.generate(home / ".ssh/id_ed25519")
     assert [(one.name, one.read_text()) for one in (home / ".ssh").iterdir()] == [
         (taken, "precious")

@@ -57,7 +57,7 @@ def test_old_comment(home: Path) -> None:
         (KEY + "%%%", "no public key"),
         ("ssh-ed25519 not/base64!", "no public key"),
         ("ssh-ed25519 AAAA", "damaged or cut off"),
-        ("ssh-dss " + KEY.split()[1], "hosts take no ssh-dss keys"),
+        ("ssh-dss " + KEY.split()[1], "hosts no longer accept ssh-dss keys"),
         ("ssh-ed25519-cert-v01@openssh.com " + KEY.split()[1], "certificate"),
         ("cert-authority " + KEY, "no public key"),
         ('command="open ' + KEY, "no public key"),

@@ -117,7 +117,7 @@ def test_one_line(value: str) -> None:
 def test_unwritable(home: Path) -> None:
     """A folder that cannot be made is named in one line."""
     (home / ".config").write_text("a file in the way")
-    with pytest.raises(SetupError, match="cannot make the folder"):
+    with pytest.raises(SetupError, match="cannot create the folder"):
         secrets.store("homelab", "sudo-password", "x")
 
 
