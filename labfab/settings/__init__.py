@@ -125,7 +125,7 @@ class Settings(NamedTuple):
     ] = 10
     recap: Annotated[
         Literal["table", "json"],
-        doc("`json`: print one JSON document with an entry for each host; docs/fleet.md"),
+        doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md"),
     ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
