@@ -22,9 +22,8 @@ import fabric
 from fabric.connection import derive_shorthand
 from fabric.tasks import ConnectionCall
 from invoke import Call, Config, Context, Task
-from paramiko import SSHConfig
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import secrets
 from ..run.task import HostTask, LaptopTask
@@ -187,7 +186,7 @@ class Fleet:
             member = self.members.get(name) or Member(name, self.folder)
             if member.state == FAILED:
                 continue
-            member.take(call, own(config), self.view, self.ask)
+            member.take(call, fabric_internals.copy_for_host(config), self.view, self.ask)
             first = found.setdefault(member.login(), member)
             if first is member:
                 self.members[name] = member
@@ -345,21 +344,6 @@ def room(hosts: int) -> int:
             soft = more
         return min(hosts, max(1, (soft - SPARE) // FILES))
     return hosts
-
-
-def own(config: Config) -> Config:
-    """A copy of the configuration for one host, which shares what ~/.ssh/config says.
-
-    Fabric's clone() reads those files anew each time, into the original, where all is then found twice, three times, …
-    """
-    shared, given = config.base_ssh_config, config._given_explicit_object
-    config._set(base_ssh_config=SSHConfig(), _given_explicit_object=True)
-    try:
-        copy = config.clone()
-    finally:
-        config._set(base_ssh_config=shared, _given_explicit_object=given)
-    copy._set(base_ssh_config=shared)
-    return copy
 
 
 def interrupt(thread: threading.Thread) -> None:

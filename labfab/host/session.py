@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fabric import Connection
 from invoke import Context
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import known_hosts, secrets
 from ..local_state.aliases import block_of, config_path, jump
@@ -97,7 +97,7 @@ class Host:
     @classmethod
     def peek(cls, c: Context) -> Host | None:
         """Give the session of this login if there is one, without making it."""
-        found: Host | None = vars(c).get("_labfab")
+        found: Host | None = fabric_internals.session_of(c)
         return found
 
     @classmethod
@@ -109,7 +109,7 @@ class Host:
 
     def attach(self, c: Connection) -> None:
         """Be the session of this connection, whatever its login is called."""
-        vars(c)["_labfab"] = self
+        fabric_internals.keep_session(c, self)
 
     def twin(self) -> Host:
         """Give a second session of the same host, over the same connection, with facts of its own."""

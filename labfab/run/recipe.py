@@ -14,6 +14,7 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
+from .. import fabric_internals
 from ..errors import SetupError
 from ..host.session import Host
 from ..local_state import files
@@ -36,7 +37,7 @@ def choose(c: Context, name: str) -> None:
 
 def given(c: Context) -> str:
     """Give the recipe of this command line: its name if it is one of ours, else its path."""
-    path = getattr(c.config, "_runtime_path", None)
+    path = fabric_internals.settings_file(c.config)
     if not path:
         return os.environ.get("LABFAB_RECIPE", "")
     found = Path(path).resolve()
@@ -70,7 +71,7 @@ def known_as(c: Context) -> str:
 def load(c: Context, path: Path) -> None:
     """Load a file of settings, as -f does. Raises SetupError if it is not valid YAML."""
     c.config.set_runtime_path(path)
-    list(sources.yaml_file(c.config, "load_runtime", "_runtime", str(path)))
+    list(sources.yaml_file(c.config, "runtime", str(path)))
 
 
 def remember(c: Context, alias: str) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from fabric import Connection
 from invoke import Context
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..host import login_errors
 from ..host.alias import alias_of
@@ -211,7 +211,7 @@ def url(alias: str, want: Settings) -> str:
 def target_of(c: Context) -> tunnel.Target:
     """Whom ssh has to call: the alias of this host, else the login given with -H."""
     block = found_in_config(c)
-    config = str(config_path(c)) if getattr(c.config, "_runtime_ssh_path", None) else ""
+    config = str(fabric_internals.ssh_config_file(c.config) or "")
     if block:
         return tunnel.Target(block.name, config=config)
     if not isinstance(c, Connection):

@@ -14,7 +14,7 @@ from fabric import Config, Connection, Task, task
 from fabric.main import Fab
 from invoke import Collection, Exit
 
-from labfab import console
+from labfab import console, fabric_internals
 from labfab.errors import SetupError, Unreachable
 from labfab.fleet import executor, log, questions
 from labfab.fleet.member import Member
@@ -326,7 +326,7 @@ def test_without_a_place_for_logs_the_work_goes_on(fab, alone):
     code, out, err = fab("-H", THREE, "work", work=lambda c: None)
     assert (
         code == 0
-        and "no logs are kept: cannot make the folder" in err
+        and "no logs are kept: cannot create the folder" in err
         and "3 of 3 hosts done" in out
         and "logs:" not in out
     )
@@ -704,7 +704,7 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
     (alone / "home/.ssh/config").write_text("Host box\n  HostName 203.0.113.5\n  User ada\n")
     config = Config()
     size = len(config.base_ssh_config._config)
-    copies = [executor.own(config) for _ in range(5)]
+    copies = [fabric_internals.copy_for_host(config) for _ in range(5)]
     assert len(config.base_ssh_config._config) == size
     for copy in copies:
         c = Connection("box", config=copy)

@@ -26,7 +26,7 @@ def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, targe
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]
-    assert records.link(found, "folder_link", "config.link") == target
+    assert records.link_target(found, "folder_link", "config.link") == target
     assert "config.text" not in found and (link != ".jupyter" or "folder_stat" not in found)
 
 
@@ -38,7 +38,7 @@ def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
     found = read("jupyter")["jupyter"]
     assert (
         found["folder_stat"] == f"700 {ME.pw_name}"
-        and records.file(found, "config").content == "{}"
+        and records.file_from(found, "config").content == "{}"
     )
     assert not [key for key in found if "link" in key]
 
