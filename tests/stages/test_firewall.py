@@ -124,7 +124,7 @@ def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder
     firewall.enable(model.c)
     assert model.whys == whys
     assert (
-        "port 443 stays open in the firewall, apache2 listens there" in capsys.readouterr().out
+        "port 443 stays open in the firewall: apache2 listens there" in capsys.readouterr().out
     ) is (holder == "apache2")
 
 

@@ -111,8 +111,8 @@ def test_a_bad_public_key_changes_nothing(fake, value):
 @pytest.mark.parametrize(
     "account, stat, whys",
     [
-        ({"home_stat": "775 lab"}, "600 lab", ["make /home/lab safe from others"]),
-        ({"home_stat": "755 root"}, "600 lab", ["make /home/lab safe from others"]),
+        ({"home_stat": "775 lab"}, "600 lab", ["protect /home/lab from others"]),
+        ({"home_stat": "755 root"}, "600 lab", ["protect /home/lab from others"]),
         ({"ssh_stat": "755 lab"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({"ssh_stat": "700 root"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({}, "644 lab", ["make /home/lab/.ssh/authorized_keys private"]),
@@ -180,4 +180,4 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
 )
 def test_the_key_in_a_line(text, key):
     """Options that look like a key, comments and cut lines are told apart."""
-    assert authorized_keys.blob(text) == key
+    assert authorized_keys.key_of(text) == key

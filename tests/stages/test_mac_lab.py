@@ -236,7 +236,8 @@ def test_zsh_reads_other_files_than_bash(mac):
     model = mac()
     python.init_shell(model.c)
     assert (
-        model.wrote("let login shells know conda").command == "~/miniforge3/bin/conda init bash zsh"
+        model.wrote("set up conda in login shells").command
+        == "~/miniforge3/bin/conda init bash zsh"
     )
     model = mac(python="venv")
     python.init_shell(model.again())

@@ -72,7 +72,8 @@ def test_a_package_index_arrives_as_it_is(ready, index):
     model = ready(python="venv", package_index=index)
     python.install(model.c)
     for write in model.writes[1:]:
-        words = shlex.split(write.command)
+        line = next(one for one in write.command.splitlines() if one.startswith("set -- "))
+        words = shlex.split(line)
         assert words[words.index("--index-url") + 1] == index
 
 
@@ -186,7 +187,7 @@ def test_login_shells_learn_of_it_once(ready, kind):
     python.init_shell(model.c)
     assert model.whys[-1] in (
         "put ~/jupyter-venv/bin first in login shells",
-        "let login shells know conda",
+        "set up conda in login shells",
     )
     python.init_shell(model.again())
     assert model.whys == []

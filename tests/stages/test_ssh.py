@@ -65,9 +65,7 @@ def test_a_match_block_that_gives_passwords_back_is_found(ready):
     """What a Match block undoes for one user is named, and the drop-in is taken back."""
     model = ready()
     model.match_users["root"] = {"passwordauthentication": "yes"}
-    with pytest.raises(
-        SetupError, match="a Match block of sshd_config gives passwords back to root"
-    ):
+    with pytest.raises(SetupError, match="a Match block of sshd_config allows passwords for root"):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == [] and model.guard == ["arm", "revert"]
 
@@ -79,7 +77,7 @@ def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
         "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
     )
     with pytest.raises(
-        SetupError, match="from outside a password is still asked of (lab, root|root, lab)"
+        SetupError, match="sshd still offers strangers to take a password for (lab, root|root, lab)"
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
