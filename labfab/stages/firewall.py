@@ -5,7 +5,6 @@ Owns: ufw's rules; those for what is published have the comment `labfab`.  Undo:
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -20,6 +19,7 @@ from ..settings import Settings
 
 if TYPE_CHECKING:
     from ..facts.records import Facts
+    from ..platforms.base import Platform
 
 OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
 
@@ -40,7 +40,7 @@ def enable(c: Connection) -> None:
         refuse_the_rest(c, have)
 
 
-def open_ports(c: Connection, want: Settings, have: Facts, system: ModuleType) -> None:
+def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> None:
     """Open the ports of SSH, of what is published and of the setting open_ports."""
     ssh = have.ssh.ports
     # SSH first: never shut the door you came in by.
@@ -71,7 +71,7 @@ def refuse_the_rest(c: Connection, have: Facts) -> None:
         )
 
 
-def close(c: Connection, system: ModuleType, port: int, holder: str) -> None:
+def close(c: Connection, system: Platform, port: int, holder: str) -> None:
     """Close a port that was opened for JupyterLab, unless another program listens there now.
 
     holder: the program that listens on the port, or an empty string.

@@ -1,15 +1,14 @@
 """Python: an environment of your own with JupyterLab, in the home of the account that runs it.
 
-Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile or ~/.zprofile.
-Undo: delete that folder
-The guides say Anaconda. Miniforge is the default: it is free for everybody and verified the same way.
+Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile or
+~/.zprofile.  Undo: delete that folder
+The guides say Anaconda. Miniforge is the default: it is free for everybody, and verified as well.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -26,6 +25,7 @@ from . import user
 
 if TYPE_CHECKING:
     from ..facts.records import Account
+    from ..platforms.base import Platform
 
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
 FLOOR = (2, 21)
@@ -79,7 +79,7 @@ def prepare(c: Connection) -> None:
         conda.fetch(c, want)
 
 
-def packages(c: Connection, want: Settings, system: ModuleType) -> list[str]:
+def packages(c: Connection, want: Settings, system: Platform) -> list[str]:
     """Return the system's packages that this stage needs."""
     names = ["ca-certificates", "curl"]
     if want.python == "venv":
@@ -87,7 +87,7 @@ def packages(c: Connection, want: Settings, system: ModuleType) -> list[str]:
     return names
 
 
-def make_venv(c: Connection, want: Settings, system: ModuleType) -> None:
+def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     """Make a virtual environment with uv, which installs many times faster than pip."""
     have, folder = facts(c), PREFIXES["venv"]
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"

@@ -1,12 +1,13 @@
-"""User: an account with sudo, so that nobody has to be root; if set, one without sudo for JupyterLab.
+"""User: an account with sudo, so nobody has to be root; if set, another without for JupyterLab.
 
-Owns: the accounts it made, /etc/sudoers.d/90-labfab.  Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
+Owns: the accounts it made, /etc/sudoers.d/90-labfab.
+Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
 On macOS the first is the administrator you log in as, who exists already.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
@@ -21,6 +22,9 @@ from ..platforms import platform
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ..platforms.base import Platform
 
 SUDOERS = "/etc/sudoers.d/90-labfab"
 ADMIN_GROUPS = {"sudo", "admin", "wheel", "root"}
@@ -41,7 +45,7 @@ def add(c: Connection) -> None:
         system.finish_account(c, want.lab_user)
 
 
-def grant_sudo(c: Connection, want: Settings, system: ModuleType) -> None:
+def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
     """Let the account use sudo, and give it a password for that if it has none."""
     account = facts(c).accounts[want.user]
     if system.ADMINS not in account.groups:
@@ -101,7 +105,7 @@ def sudo_password(c: Connection, want: Settings) -> str:
 
 
 def refuse_powers(c: Connection, want: Settings) -> None:
-    """Raise SetupError if lab_user may use sudo: that account must not, so the name is a mistake."""
+    """Raise SetupError if lab_user may use sudo: no account that runs JupyterLab should."""
     account = facts(c).accounts.get(want.lab_user)
     if account and account.groups & ADMIN_GROUPS:
         raise SetupError(

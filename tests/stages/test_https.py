@@ -325,7 +325,7 @@ def test_the_key_that_apache_had_goes_with_its_site(served):
     model.sections["https"]["elsewhere"], model.sections["proxy"]["enabled"] = "yes", "yes"
     proxy.follow(model.again())
     assert model.whys == [
-        "take JupyterLab's site out of Apache",
+        "remove JupyterLab's site from Apache",
         "delete the certificate in /etc/labfab/tls",
     ]
     assert model.sections["https"]["key"] == "600 lab"
@@ -339,7 +339,8 @@ def test_a_jupyterlab_of_before_keeps_its_key(served, lab, capsys):
     model = served(publish="apache")
     model.sections["https"]["elsewhere"] = "yes"
     model.sections["lab"] |= lab
-    https.forsake(model.again())
+    c = model.again()
+    https.delete_unused(c, https.Settings.of(c))
     assert model.whys == [] and "still in use" in capsys.readouterr().out
 
 

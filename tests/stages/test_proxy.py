@@ -154,7 +154,7 @@ def test_what_is_no_longer_to_be_published_goes_out_of_apache(apache):
     model.lab["publish"] = "tunnel"
     proxy.follow(model.again())
     assert (
-        model.whys == ["take JupyterLab's site out of Apache"]
+        model.whys == ["remove JupyterLab's site from Apache"]
         and "enabled" not in model.sections["proxy"]
     )
     proxy.follow(model.again())

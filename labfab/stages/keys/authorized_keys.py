@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -32,6 +31,7 @@ from .. import user
 
 if TYPE_CHECKING:
     from ...facts.records import Account
+    from ...platforms.base import Platform
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
@@ -84,7 +84,7 @@ def copy(c: Connection) -> None:
     remember(c, want)
 
 
-def accounts_to_open(want: Settings, system: ModuleType) -> list[str]:
+def accounts_to_open(want: Settings, system: Platform) -> list[str]:
     """Return the accounts that your key is to open."""
     if want.lab_user and system.LAB_USER_LOGS_IN:
         return [want.user, want.lab_user]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -32,6 +31,7 @@ from . import authorized_keys
 
 if TYPE_CHECKING:
     from ...facts.records import Account
+    from ...platforms.base import Platform
 
 
 @host_task(help={"key": "File of public keys, or one `ssh-ed25519 AAAA…` line"})
@@ -84,7 +84,7 @@ def rotate(c: Connection) -> None:
         console.note(f"the setting identity still says {want.identity}: set it to {new}")
 
 
-def add_to_all(c: Connection, want: Settings, system: ModuleType, lines: list[str]) -> None:
+def add_to_all(c: Connection, want: Settings, system: Platform, lines: list[str]) -> None:
     """Add keys to each account that your key opens."""
     for name in authorized_keys.accounts_to_open(want, system):
         account = facts(c).accounts.get(name)

@@ -1,6 +1,6 @@
 """Hardening: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf (macOS: 000-labfab.conf, and launchd's job for the port).
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf; on macOS 000-labfab.conf and a job of launchd.
 Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then reload sshd
 sshd takes the first value it reads, so our file comes before those of others.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -30,6 +29,7 @@ from ..keys import authorized_keys
 
 if TYPE_CHECKING:
     from ...facts.records import Firewall, Ssh
+    from ...platforms.base import Platform
 
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
 NO_PASSWORDS = {
@@ -181,7 +181,7 @@ def conflict(have: Ssh, port: int) -> str:
     return ""
 
 
-def open_port(c: Connection, host: Host, system: ModuleType, firewall: Firewall, port: int) -> None:
+def open_port(c: Connection, host: Host, system: Platform, firewall: Firewall, port: int) -> None:
     """Open the port in the firewall, and pin the host key under it on the laptop."""
     if firewall.active and port not in firewall.allowed:
         system.allow_port(c, port)
