@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from invoke import Context
+from invoke.context import Context
 
 from ... import console
 from ...certificates import trust as stores

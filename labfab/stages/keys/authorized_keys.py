@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fabric import Connection
-from invoke import Context
+from invoke.context import Context
 
 from ... import console
 from ...errors import SetupError
