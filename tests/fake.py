@@ -133,7 +133,9 @@ class FakeHost:
         """The sections that it was asked for, each time."""
         return [
             line.removeprefix("set -- ").split()
-            for line in "\n".join(self.told).splitlines()
+            for script in self.told
+            if script.endswith(reader.SCRIPT)
+            for line in script.splitlines()
             if line.startswith("set -- ")
         ]
 

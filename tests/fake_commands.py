@@ -346,13 +346,8 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = (
-    r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?",
-    r" \|\| \{ .* \}; \} && rm -f \S+",
-)
-UNPACKED = r"python3 -m zipfile -e \"\$pip\" \S+/unpacked"
-INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
-PIP = rf"install -q --disable-pip-version-check {INDEX}"
+MARK = r"set --\n# Defines under_mark .*\n}\n"
+INDEX = r"(?:--index-url \S+ ?)?"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
     "version": "2.4.66",
@@ -444,19 +439,16 @@ EFFECTS = (
         facts("firewall", active="yes", incoming="deny"),
     ),
     (
-        rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
-        rf"rm -rf \S+{UNMARK}",
+        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) ?{INDEX}\n"
+        r"# Makes a virtual environment .*",
         make_venv,
     ),
     (
-        rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}",
+        rf"{MARK}set -- uv jupyter-venv (?:--reinstall )?{INDEX}(.*?)\n# Installs packages .*",
         add_packages,
     ),
-    (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
-    (
-        rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}",
-        add_packages,
-    ),
+    (rf"{MARK}set -- pip \w+ {INDEX}(.*?)\n# Installs packages .*", add_packages),
+    (rf"{MARK}set -- conda \w+ (.*?)\n# Installs packages .*", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),

@@ -79,9 +79,7 @@ ALLOWED = {
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
     "platform(c).service.BY_HAND",
-    "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
-    "marked(command, f'{folder}.unfinished')",
-    "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",
+    "system.PIP_WHEEL",
 }
 
 

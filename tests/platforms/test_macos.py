@@ -203,7 +203,7 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
 
 def test_port_22_does_not_close_where_it_is_the_only_one(mac):
     model = mac()
-    with pytest.raises(SetupError, match="sshd listens at port 22 alone: ssh.change-port first"):
+    with pytest.raises(SetupError, match="sshd listens on port 22 only: ssh.change-port first"):
         remote_login.close_port_22(model.c)
     assert model.writes == []
 

@@ -1,4 +1,4 @@
-"""A Mac, as a model: Apple's updates and restarts, sleep, tmux, launchd, the start-up files of zsh."""
+"""A modelled Mac: Apple's updates and restarts, sleep, tmux, launchd, zsh's start-up files."""
 
 import plistlib
 
@@ -19,7 +19,7 @@ AWAKE = "let the Mac not go to sleep, and start after a power cut"
 
 @pytest.fixture
 def mac(fake, monkeypatch):
-    """Make models of a Mac with JupyterLab on it: mac(), mac(updates=[QUIET], machine="x86_64", reboot=True)."""
+    """Make models of a Mac with JupyterLab: mac([QUIET], machine="x86_64", reboot=True)."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
     def make(updates=(), machine: str = "arm64", **want):
@@ -116,8 +116,8 @@ def test_another_macos_is_named_and_left_to_its_owner(mac, machine, capsys):
     assert f"{LOUD[0]}: another macOS is yours to install" in said.out
 
 
-def test_an_update_that_did_not_install_is_told(mac, monkeypatch, capsys):
-    """softwareupdate ends with 0 all the same."""
+def test_an_update_that_did_not_install_is_reported(mac, monkeypatch, capsys):
+    """softwareupdate exits with 0 even so."""
     model = mac([QUIET])
     softwareupdate.refresh(model.c)
     effects = [
@@ -236,7 +236,8 @@ def test_zsh_reads_other_files_than_bash(mac):
     model = mac()
     python.init_shell(model.c)
     assert (
-        model.wrote("let login shells know conda").command == "~/miniforge3/bin/conda init bash zsh"
+        model.wrote("set up conda in login shells").command
+        == "~/miniforge3/bin/conda init bash zsh"
     )
     model = mac(python="venv")
     python.init_shell(model.again())
@@ -247,7 +248,7 @@ def test_zsh_reads_other_files_than_bash(mac):
 
 
 def test_launchd_starts_it_as_its_account(mac):
-    """No log of launchd's own, which is root: the account opens it, for itself alone."""
+    """launchd, which is root, opens no log: the account does, for itself alone."""
     model = mac()
     autostart.service(model.c)
     assert model.whys[-2:] == ["have launchd start JupyterLab at boot", "start JupyterLab"]
