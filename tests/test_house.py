@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "labfab").rglob("*.py"))
 TREES = {
     path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES
 }
-STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
+STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/", "server/"))]
 
 
 def calls(tree: ast.AST):
@@ -76,7 +76,6 @@ ALLOWED = {
     "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
-    "platform(c).service.BY_HAND",
     "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
     "marked(command, f'{folder}.unfinished')",
     "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",

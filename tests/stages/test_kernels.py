@@ -10,8 +10,11 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.changes import fill
 from labfab.host.shell import Result
-from labfab.stages import python
-from labfab.stages.lab import kernels, server, usage
+from labfab.on_host import loader
+from labfab.server import consent, usage
+from labfab.settings import Settings
+from labfab.stages import lab, python
+from labfab.stages.lab import monitoring
 
 KERNEL = {
     "id": "0" * 36,
@@ -43,6 +46,10 @@ def ready(fake):
     return make
 
 
+def ask(c, yes: bool = False) -> None:
+    consent.require(c, Settings.of(c), yes, "restart")
+
+
 BUSY = f"kernels.7={blob([KERNEL])}"
 ELSEWHERE = {
     "session": "yes",
@@ -61,7 +68,7 @@ def test_kernels_of_a_lab_with_other_settings_count(ready, have):
         SetupError,
         match="python3 computes right now, and a restart would end that: wait, or add --yes",
     ):
-        kernels.consent(model.c, False, "restart")
+        ask(model.c)
     assert "become lab " in model.told[-1]
 
 
@@ -75,8 +82,8 @@ def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     with pytest.raises(
         SetupError, match=r"JupyterLab \(pid 7\) does not tell what it computes, and a restart"
     ):
-        kernels.consent(model.c, False, "restart")
-    kernels.consent(model.again(), True, "restart")
+        ask(model.c)
+    ask(model.again(), yes=True)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_what_computes_nothing_needs_no_yes(ready, lines):
     """No server, one without any program below it, one with idle kernels."""
     model = ready(*lines)
     model.sections["lab"] |= ELSEWHERE
-    kernels.consent(model.c, False, "restart")
+    ask(model.c)
 
 
 def test_where_the_account_cannot_be_asked_nothing_is_ended(ready):
@@ -101,14 +108,14 @@ def test_where_the_account_cannot_be_asked_nothing_is_ended(ready):
     with pytest.raises(
         SetupError, match="cannot ask as lab what computes there: runuser: cannot set"
     ):
-        kernels.consent(model.c, False, "restart")
+        ask(model.c)
 
 
 def test_where_nothing_runs_nothing_is_asked(ready):
     model = ready(BUSY)
-    kernels.consent(model.c, False, "restart")
+    ask(model.c)
     model.sections["lab"] |= {"owner": "root", "pid": "1"}
-    kernels.consent(model.again(), False, "restart")
+    ask(model.again())
     assert model.questions == []
 
 
@@ -119,7 +126,7 @@ def test_names_of_notebooks_move_no_cursor(ready, capsys):
         f"kernels.7={blob([KERNEL | {'name': chr(0x9B)}])}", f"sessions.7={blob([session])}"
     )
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
-    kernels.status(model.c)
+    lab.status(model.c)
     out = capsys.readouterr().out
     assert "a?]0;x?.ipynb" in out and all(char.isprintable() for char in out.replace("\n", ""))
 
@@ -147,7 +154,7 @@ def home(tmp_path):
 
 def asked(home, pid: str) -> dict[str, str]:
     """Run the script for real; the calls are left in a file."""
-    script = fill(usage.ACTIVITY, str(home), "http://127.0.0.1:9999/", "", pid)
+    script = fill(loader.called("lab_usage", 4), str(home), "http://127.0.0.1:9999/", "", pid)
     environment = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     done = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, env=environment, check=True
@@ -171,7 +178,7 @@ def test_a_server_is_asked_where_it_says_itself(home, data):
     }
     (runtime / "jpserver-7.json").write_text(json.dumps(note, indent=2))
     found = asked(home, "7")
-    assert usage.listed(found["kernels.7"], usage.Told) == [] and found["parent.7"] == "yes"
+    assert usage.listed(found["kernels.7"], usage.KernelAnswer) == [] and found["parent.7"] == "yes"
     calls = (home / "calls").read_text()
     assert (
         "https://127.0.0.1:8888/old/api/kernels" in calls
@@ -198,12 +205,14 @@ def test_where_the_port_is_nobodys_each_jupyterlab_is_asked(home):
 def test_a_log_moves_no_cursor(ready, capsys, text):
     model = ready()
     model.answers = [("lab.log", Result(0, text, ""))]
-    kernels.logs(model.c)
+    lab.logs(model.c)
     assert all(char.isprintable() for char in capsys.readouterr().out.replace("\n", ""))
     assert "become lab " in model.told[-1]
 
 
-@pytest.mark.parametrize("script", [fill(kernels.LOG, 5), fill(kernels.MORE, 0)])
+@pytest.mark.parametrize(
+    "script", [fill(monitoring.LOG, 5), fill(loader.called("log_growth", 1), 0)]
+)
 def test_a_pipe_in_place_of_the_log_keeps_nobody(home, script):
     os.mkfifo(home / ".jupyter/lab.log")
     done = subprocess.run(
@@ -219,9 +228,9 @@ def test_a_pipe_in_place_of_the_log_keeps_nobody(home, script):
 def test_the_wait_reads_the_log_as_its_account(ready):
     """root would follow a link of the account."""
     model = ready()
-    model.answers = [("/api >/dev/null", Result(1, "sorry\x1b[2J\n", ""))]
+    model.answers = [("tail -n 3 ~/.jupyter/lab.log", Result(1, "sorry\x1b[2J\n", ""))]
     with pytest.raises(SetupError, match=r"sorry\?\[2J"):
-        server.start(model.c)
+        lab.start(model.c)
     assert "become lab " in model.told[-1] and "tail -n 3" in model.told[-1]
 
 
@@ -230,7 +239,7 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "curl").chmod(0o755)
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = fill(server.WAIT, "", 20, "http://127.0.0.1:9/api").replace(
+    script = fill(loader.called("wait_for_lab", 3), "", 20, "http://127.0.0.1:9/api").replace(
         "bin/jupyter-lab", "bin/no-such-lab"
     )
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
@@ -243,7 +252,7 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
 def test_a_damaged_certificate_has_no_days(ready, text, capsys):
     model = ready(publish="https")
     model.set_file("https", "cert", text, "644 lab")
-    kernels.status(model.c)
+    lab.status(model.c)
     assert "does not run" in capsys.readouterr().out
 
 
@@ -258,7 +267,7 @@ def test_a_unit_that_crashes_again_and_again_is_stopped(ready, state, stopped):
     """It has no port and no session in between."""
     model = ready()
     model.sections["lab"] |= {"service": "yes", "state": state}
-    server.stop(model.c)
+    lab.stop(model.c)
     assert model.whys == ["stop JupyterLab"] * stopped and all(
         "systemctl --user stop" in write.command for write in model.writes
     )

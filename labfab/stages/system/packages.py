@@ -11,9 +11,9 @@ from fabric import Connection
 from ...facts import facts
 from ...platforms import platform
 from ...run.task import host_task
+from ...server import process
 from ...settings import Settings
 from .. import python
-from ..lab import server
 
 
 @host_task
@@ -46,5 +46,5 @@ def install(c: Connection) -> None:
 def needed(c: Connection) -> list[str]:
     """The packages that stages of setup.full will ask for; sudo is another matter, for to take it away shuts the door."""
     want = Settings.of(c)
-    names = [*python.packages(c), *server.packages(c), *[platform(c).FIREWALL] * want.firewall]
+    names = [*python.packages(c), *process.packages(c), *[platform(c).FIREWALL] * want.firewall]
     return [name for name in dict.fromkeys(names) if name and name not in facts(c).system.packages]
