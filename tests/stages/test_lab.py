@@ -126,3 +126,17 @@ def test_it_stops_what_there_is(ready, facts, whys):
     model.sections["lab"] |= facts
     lab.stop(model.c)
     assert model.whys == whys
+
+
+@pytest.mark.parametrize(
+    "state, stopped",
+    [("activating", True), ("active", True), ("failed", False), ("inactive", False)],
+)
+def test_a_unit_that_crashes_again_and_again_is_stopped(ready, state, stopped):
+    """It has no port and no session in between."""
+    model = ready()
+    model.sections["lab"] |= {"service": "yes", "state": state}
+    lab.stop(model.c)
+    assert model.whys == ["stop JupyterLab"] * stopped and all(
+        "systemctl --user stop" in write.command for write in model.writes
+    )

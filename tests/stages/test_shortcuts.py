@@ -1,7 +1,6 @@
 """Shortcuts: planned, refused and taken away against a model; that they work is proven on a booted host."""
 
 import base64
-import subprocess
 
 import pytest
 
@@ -9,9 +8,6 @@ from labfab.errors import SetupError
 from labfab.host.shell import Result
 from labfab.laptop import shortcuts as scripts
 from labfab.local_state.ssh_config import Alias, write
-from labfab.on_host import loader
-from labfab.server import launchlab
-from labfab.settings import Settings
 from labfab.stages import shortcuts
 from labfab.stages.shortcuts import commands
 from tests.fake import ADDRESS
@@ -61,16 +57,6 @@ def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
     with pytest.raises(SetupError, match="launchlab is there and not ours: move it away"):
         shortcuts.install(model.c)
     assert model.writes == [] and not (alone / "home/.local/bin").exists()
-
-
-def test_the_host_s_command_starts_what_lab_start_starts(known):
-    """The same session in tmux, with the settings of the day."""
-    model = known(python="venv", base_url="/j/", lab_port=9990)
-    text = launchlab.text(model.c, Settings.of(model.c))
-    assert loader.shared("start_in_tmux") in text
-    given = "lab http://127.0.0.1:9990/j/ '' jupyter-venv /usr/local/bin:/usr/bin:/bin"
-    assert f"\nset -- {given}\n" in text and "%" not in text.replace("date +%s", "")
-    assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
 
 
 def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch):
