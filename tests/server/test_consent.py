@@ -21,7 +21,7 @@ def ask(c, yes: bool = False) -> None:
     "have", [ELSEWHERE, {"service": "yes"}, {"session": "yes", "owner": "lab", "pid": "7"}]
 )
 def test_kernels_of_a_lab_with_other_settings_count(ready, have):
-    """Another port, scheme or path since it started: a restart would end its kernels all the same."""
+    """Another port, scheme or path since it started: a restart would still end its kernels."""
     model = ready(BUSY)
     model.sections["lab"] |= have
     with pytest.raises(
@@ -36,7 +36,7 @@ def test_kernels_of_a_lab_with_other_settings_count(ready, have):
     "answer", ["", "bm8=", blob({"message": "Forbidden"}), blob([1]), blob([{"id": "x"}])]
 )
 def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
-    """A wrong token, a server that hangs: with programs below it nobody knows what a restart would end."""
+    """A wrong token, a server that hangs: nobody knows what a restart would end."""
     model = ready(f"kernels.7={answer}", "parent.7=yes")
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
     with pytest.raises(

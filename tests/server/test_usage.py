@@ -41,7 +41,7 @@ def asked(home, pid: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("data", [".local/share/jupyter", "Library/Jupyter"])
 def test_a_server_is_asked_where_it_says_itself(home, data):
-    """Its port, scheme, path and token are those it started with; macOS has another folder for the note."""
+    """With the port, scheme, path and token it started with; macOS keeps the note elsewhere."""
     runtime = home / data / "runtime"
     runtime.mkdir(parents=True)
     note = {
