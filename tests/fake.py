@@ -239,7 +239,7 @@ class FakeHost:
 
     def answer(self, command: str) -> Result:
         self.questions.append(command)
-        for pattern, result in [*self.answers, ("/api >/dev/null", Result(0, "", ""))]:
+        for pattern, result in [*self.answers, ("tail -n 3 ~/.jupyter/lab.log", Result(0, "", ""))]:
             if re.search(pattern, command, re.DOTALL):
                 return result() if callable(result) else result
         raise AssertionError(f"the model does not know the question: {command}")

@@ -455,7 +455,7 @@ EFFECTS = (
     (r"~/\w+/bin/conda init bash(?: zsh)?", facts("python", **{"shell.conda": "yes"})),
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
-    (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
+    (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
     (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),

@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "labfab").rglob("*.py"))
 TREES = {
     path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES
 }
-STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
+STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/", "server/"))]
 
 
 def calls(tree: ast.AST):
@@ -78,7 +78,6 @@ ALLOWED = {
     "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
-    "platform(c).service.BY_HAND",
     "system.PIP_WHEEL",
 }
 

@@ -26,8 +26,8 @@ from ..local_state import files
 from ..local_state.aliases import block_of
 from ..on_host import loader
 from ..platforms import platform
+from ..server.process import socket_path
 from ..settings import Settings
-from ..stages.jupyter import config
 from .rows import Unseen
 
 
@@ -118,7 +118,8 @@ class Look:
     @cached_property
     def url(self) -> str:
         """Where JupyterLab is reached, through a forward that lives as long as this look."""
-        place = config.socket(self.c, self.want) or self.want.lab_port
+        account = facts(self.c).accounts.get(self.want.jupyter_user)
+        place = socket_path(self.want, account) or self.want.lab_port
         return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
 
     @property

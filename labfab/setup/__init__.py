@@ -34,7 +34,7 @@ from ..stages import (
     user,
 )
 from ..stages.keys import authorized_keys
-from ..stages.lab import server
+from ..stages.lab import lifecycle
 from ..stages.ssh import hardening
 from ..stages.system import packages
 
@@ -83,8 +83,10 @@ MACOS = (
 AHEAD = {
     "packages": Ahead((), packages.due, packages.prepare),
     "Python": Ahead(("keys",), python.due, python.prepare),
-    "Jupyter": Ahead(("port",), server.due, jupyter.configure),
-    "Lab": Ahead(("port", "update"), server.due, server.start_early, needs=("Python", "Jupyter")),
+    "Jupyter": Ahead(("port",), lifecycle.due, jupyter.configure),
+    "Lab": Ahead(
+        ("port", "update"), lifecycle.due, lifecycle.start_early, needs=("Python", "Jupyter")
+    ),
 }
 RECIPES = {"debian": (UBUNTU, AHEAD), "macos": (MACOS, {})}
 RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}

@@ -33,8 +33,8 @@ from ..platforms import platform
 from ..run import guard, recipe
 from ..run.guard import guarded
 from ..run.task import acquire_run_lock
+from ..server import process
 from ..settings import Settings
-from ..stages.lab import server
 
 # A tunnel changes nothing on the host.
 STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
@@ -115,7 +115,7 @@ class Undo:
         tunnel.close(alias_of(self.c, Settings.of(self.c)))
         have = facts(self.c).lab
         if have.pid and have.owner == Settings.of(self.c).jupyter_user:
-            self.run(fill(server.STOP, have.pid, have.pid))
+            self.run(fill(process.STOP, have.pid, have.pid))
 
     def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
         """Take back what decides who gets in, prove the login of before and go on over it; False where that fails."""

@@ -17,10 +17,9 @@ from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.run import guard
 from labfab.settings import Settings
-from labfab.stages import firewall, python, user
+from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
-from labfab.stages.lab import server
 from labfab.stages.ssh import hardening
 from labfab.stages.system import updates
 from tests import fake as models
@@ -52,8 +51,8 @@ STAGES = [
     python.install,
     python.init_shell,
     config.configure,
-    server.start,
-    server.stop,
+    lab.start,
+    lab.stop,
 ]
 
 

@@ -7,8 +7,8 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.shell import Result
 from labfab.platforms import launchd, programs, softwareupdate
-from labfab.stages import power, python
-from labfab.stages.lab import autostart, server
+from labfab.stages import lab, power, python
+from labfab.stages.lab import autostart
 from labfab.stages.system import updates as system
 from tests import fake_commands
 
@@ -214,7 +214,7 @@ def test_a_server_of_debian_needs_none_of_it(fake, capsys):
 def test_tmux_comes_from_conda_forge_where_there_is_none(mac):
     model = mac()
     del model.sections["system"]["package.tmux"]
-    server.start(model.c)
+    lab.start(model.c)
     assert model.whys[-2:] == ["install tmux", "start JupyterLab"]
     assert model.wrote("install tmux").user == "lab"
     assert "/opt/homebrew/bin" in model.wrote("start JupyterLab").command
@@ -280,12 +280,12 @@ def test_it_is_stopped_started_and_taken_from_launchd(mac):
     model = mac()
     autostart.service(model.c)
     model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
-    server.stop(model.again())
+    lab.stop(model.again())
     assert (
         model.whys == ["stop JupyterLab"]
         and model.writes[-1].command == "unload_daemon org.labfab.jupyter"
     )
-    server.start(model.again())
+    lab.start(model.again())
     assert model.whys == ["start JupyterLab"]
     autostart.service(model.again(), remove=True)
     assert model.whys == [
@@ -301,7 +301,7 @@ def test_where_launchd_starts_it_no_tmux_is_needed_until_it_goes_back(mac):
     model.sections["python"]["prefix"] = "/Users/lab/jupyter-venv"
     del model.sections["system"]["package.tmux"]
     autostart.service(model.c)
-    server.start(model.again())
+    lab.start(model.again())
     with pytest.raises(SetupError, match="there is no tmux"):
         autostart.service(model.again(), remove=True)
     assert model.whys == []

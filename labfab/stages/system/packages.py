@@ -11,9 +11,9 @@ from fabric import Connection
 from ...facts import facts
 from ...platforms import platform
 from ...run.task import host_task
+from ...server import process
 from ...settings import Settings
 from .. import python
-from ..lab import server
 
 
 @host_task
@@ -52,7 +52,7 @@ def needed(c: Connection) -> list[str]:
     sudo is not among them: to remove it again would lock everybody out.
     """
     want, system, have = Settings.of(c), platform(c), facts(c)
-    names = [*python.packages(c, want, system), *server.packages(c)]
+    names = [*python.packages(c, want, system), *process.packages(c)]
     if want.firewall:
         names.append(system.FIREWALL)
     return [name for name in dict.fromkeys(names) if name and name not in have.system.packages]
