@@ -14,7 +14,7 @@ from labfab.host.changes import fill
 from labfab.host.journal import Entry
 from labfab.local_state.ssh_config import Alias
 from labfab.on_host import loader
-from labfab.setup import undo
+from labfab.setup import undoing
 
 pytestmark = pytest.mark.local
 
@@ -283,14 +283,15 @@ def entries(*stages: str) -> list[Entry]:
 
 def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
     made = entries("user", "ssh", "lab", "ssh", "jupyter")
-    assert undo.chosen(made, "") == made
-    assert undo.chosen(made, "ssh") == made[1:]
-    assert undo.chosen(made, "jupyter") == made[4:]
-    assert undo.chosen(made, "python") == []
+    assert undoing.chosen(made, "") == made
+    assert undoing.chosen(made, "ssh") == made[1:]
+    assert undoing.chosen(made, "jupyter") == made[4:]
+    assert undoing.chosen(made, "python") == []
     with pytest.raises(
-        SetupError, match="--to sshd: there is no such stage: one of user, keys, ssh, system"
+        SetupError,
+        match="--to sshd: there is no such stage: one of backup, files, firewall, https, ",
     ):
-        undo.chosen(made, "sshd")
+        undoing.chosen(made, "sshd")
 
 
 def test_what_is_undone_or_has_no_way_back_is_not_chosen():
@@ -302,7 +303,7 @@ def test_what_is_undone_or_has_no_way_back_is_not_chosen():
     text = "\n".join(map(json.dumps, [*lines, {"undone": "1", "time": 1}])) + '\n{"number": "hal'
     read = journal.parse(text)
     assert [entry.state for entry in read] == ["stays", "undone", "done"]
-    assert [entry.why for entry in undo.chosen(read, "")] == ["b"]
+    assert [entry.why for entry in undoing.chosen(read, "")] == ["b"]
 
 
 PEMS = ("key.pem", "cert.pem", "ca.pem")
@@ -416,12 +417,15 @@ def test_the_original_login_is_the_first_that_labfab_did_not_make():
     block = Alias(
         "homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22"
     )
-    assert undo.original(c, block, ["lab"])[:2] == ("root", 22)
+    assert undoing.original_login(c, block, ["lab"])[:2] == ("root", 22)
     turned = Alias(
         "homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222"
     )
-    assert undo.original(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == ("root", 22)
-    assert undo.original(c, None, ["lab"]) is None
+    assert undoing.original_login(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == (
+        "root",
+        22,
+    )
+    assert undoing.original_login(c, None, ["lab"]) is None
 
 
 def test_the_accounts_that_were_made_are_read_from_their_ways_back():
@@ -429,7 +433,7 @@ def test_the_accounts_that_were_made_are_read_from_their_ways_back():
         Entry("1", 1, "user", "add", ["account lab"]),
         Entry("2", 1, "user", "join", ["group lab sudo"]),
     ]
-    assert undo.made_accounts(made) == ["lab"]
+    assert undoing.made_accounts(made) == ["lab"]
 
 
 MACOS = ("macos", "launchd", "pmset", "programs", "softwareupdate")  # of platforms/
@@ -445,13 +449,13 @@ def test_every_way_back_in_the_code_exists(kernel):
     script = (
         loader.script("words", kernel)
         + loader.script("undo", kernel)
-        + undo.APACHE * (kernel == "Linux")
+        + undoing.APACHE * (kernel == "Linux")
     )
     known = set(re.findall(r"^([a-z_]+)\(\) ", script, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [
         path
         for folder in ("stages", "platforms")
-        for path in (Path(undo.__file__).parents[1] / folder).glob("*.py")
+        for path in (Path(undoing.__file__).parents[1] / folder).rglob("*.py")
     ]
     others = [
         path
