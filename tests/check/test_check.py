@@ -9,21 +9,9 @@ import paramiko
 import pytest
 
 from labfab.check import ports, table
-from labfab.check.inspection import CHECKS
-from labfab.check.rows import (
-    ALWAYS,
-    AREAS,
-    PUBLISHED,
-    STATES,
-    Check,
-    Doubtful,
-    Row,
-    Unseen,
-    Wrong,
-    answer,
-    answers,
-    chosen,
-)
+from labfab.check.findings import STATES, Doubtful, Unseen, Wrong
+from labfab.check.inspection import CHECKS, answer, answers, chosen
+from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, Check, Row
 from labfab.errors import SetupError
 from labfab.facts.records import Firewall, Power, Updates
 from labfab.host.shell import ConnectionLost
@@ -185,7 +173,7 @@ def test_what_counts_as_loopback(address, expected):
 
 
 def seen(audit=None, **facts) -> SimpleNamespace:
-    """A look that has found these things."""
+    """A probe that has found these things."""
     have = {
         "updates": Updates(0, False),
         "pending": 0,

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from labfab.check import https_front, https_published, https_tls
-from labfab.check.inspection import CHECKS
-from labfab.check.rows import Row, answer
+from labfab.check.inspection import CHECKS, answer
+from labfab.check.rows import Row
 from labfab.errors import SetupError
 from labfab.facts.records import Acme, Firewall
 from labfab.host.remote_file import File
@@ -302,7 +302,7 @@ def test_why_the_published_port_does_not_answer(port, listen, allowed, problem, 
         audit={"listen.1": listen} if listen else {}, publish="apache" if port == 443 else "https"
     )
     look.facts.firewall, look.problem = Firewall(True, "deny", frozenset(allowed)), problem
-    found = https_tls.behind(look, port)
+    found = https_tls.why_silent(look, port)
     assert (
         detail in found.detail
         and (found.mend if found.mend is not None else "firewall.enable") == mend
@@ -417,7 +417,7 @@ def test_jupyters_api_is_known_at_any_port(answering, answers, found):
         )
 
     answering(handler)
-    assert https_published.tells(seen(), 8765) is found
+    assert https_published.has_plain_api(seen(), 8765) is found
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(answering):
@@ -426,7 +426,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(answering):
             yield b"x" * 1000
 
     answering(lambda request: httpx.Response(200, content=endless()))
-    assert https_published.tells(seen(), 8765) is False
+    assert https_published.has_plain_api(seen(), 8765) is False
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_what_its_cookies_must_be(answering, monkeypatch, xsrf, login, state, de
     ]
     answering(lambda request: httpx.Response(200, headers=headers))
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
-    monkeypatch.setattr(https_published, "known", lambda look: "word")
+    monkeypatch.setattr(https_published, "stored_password", lambda look: "word")
     found = asked("https-cookies", seen(publish="apache"))
     assert (found.state, found.detail) == (state, detail)
 
@@ -462,5 +462,5 @@ def test_a_login_that_cannot_be_tried_is_no_refusal(answering, monkeypatch):
 
     answering(handler)
     with pytest.raises(SetupError, match="does not answer"):
-        https_published.entered(seen(), "word")
+        https_published.logged_in(seen(), "word")
     assert asked("https-wrong-password", seen()).state == "fail"
