@@ -44,6 +44,12 @@ def desk() -> Desk | None:
     return getattr(thread, "desk", None)
 
 
+def crowd() -> None:
+    """Expect several hosts at work from now on: no line moves."""
+    global alone
+    alone = False
+
+
 @contextlib.contextmanager
 def at(desk: Desk | None) -> Iterator[None]:
     """Let what this thread says and asks go to a desk."""

@@ -55,7 +55,8 @@ def host_key(probe: Probe) -> str:
 def shown_key(probe: Probe, pinned: list[paramiko.PKey]) -> paramiko.PKey:
     """Return the key that the host shows, of the pinned kind if it has one."""
     if not probe.problem:
-        return probe.c.transport.get_remote_server_key()
+        key: paramiko.PKey = probe.c.transport.get_remote_server_key()
+        return key
     with stranger(probe, [key.get_name() for key in pinned]) as transport:
         return transport.get_remote_server_key()
 

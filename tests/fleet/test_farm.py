@@ -26,7 +26,7 @@ pytestmark = [
 FABFILE = """\
 from invoke import Collection
 
-from labfab.task import host_task
+from labfab.run.task import host_task
 from tests.rig.farm import STAGES
 
 

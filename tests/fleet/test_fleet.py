@@ -16,7 +16,7 @@ from invoke import Collection, Exit
 
 from labfab import console
 from labfab.errors import SetupError, Unreachable
-from labfab.fleet import executor, log, questions
+from labfab.fleet import crew, executor, log, questions
 from labfab.fleet.member import Member
 from labfab.fleet.questions import Later, Questions
 from labfab.fleet.view import Block, View
@@ -732,7 +732,7 @@ def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
-    assert executor.room(hosts) == most
+    assert crew.room(hosts) == most
 
 
 def test_an_interrupt_reaches_a_thread():
@@ -750,6 +750,6 @@ def test_an_interrupt_reaches_a_thread():
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     begun.wait(5)
-    executor.interrupt(thread)
+    crew.interrupt(thread)
     thread.join(5)
     assert heard.is_set()
