@@ -17,7 +17,7 @@ from .member import DONE, FAILED, STOPPED, WAITING, WORKING, Member
 ORDER = (WORKING, FAILED, STOPPED, WAITING, DONE)
 CUT = 40  # characters of a host's name
 SHORT = 140  # characters of what a host does
-BESIDE_NAME = 14  # characters of a row for the gaps and the time
+AROUND_NAME = 14  # characters of a row for the gaps and the time
 
 
 class View:
@@ -145,7 +145,7 @@ def row(member: Member, width: int, columns: int) -> str:
     if member.state == DONE and member.changes:
         text += f", {counted(member.changes, 'change')}"
     took = duration(member.seconds) if member.seconds else ""
-    room = max(columns - width - BESIDE_NAME, 10)
+    room = max(columns - width - AROUND_NAME, 10)
     name, text = printable(member.name)[:width], printable(text)[:room]
     return f"{name:<{width}}  {text:<{room}}  {took:>10}"[:columns]
 
