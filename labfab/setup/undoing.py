@@ -93,13 +93,14 @@ class Undo:
         reasons = said(done, STAYS)
         if not reasons and not done.ok:
             reasons = [f"could not undo: {entry.why}: {done.last_words}"]
-        for note in said(done, NOTE):
-            console.note(note)
-        self.stays += reasons
+        notes = said(done, NOTE)
         if reasons:
+            for note in notes:
+                console.note(note)
+            self.stays += reasons
             return False
         self.count += 1
-        console.changed(self.label, f"undone: {entry.why}", 0)
+        console.changed(self.label, "; ".join([f"undone: {entry.why}", *notes]), 0)
         return True
 
     def script(self, entry: Entry) -> str:

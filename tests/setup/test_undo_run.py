@@ -74,6 +74,13 @@ def test_what_stays_is_named_and_counted(journaled, capsys):
     assert "stays: the rules, for they are yours" in said.err and "look at it" in said.out
 
 
+def test_what_is_worth_knowing_is_in_the_line_of_its_change(journaled, capsys):
+    journaled.stay["4"] = "labfab-note: /x stays, for something is in it\n"
+    setup.undo(journaled.c)
+    said = capsys.readouterr().out
+    assert "undone: switch the firewall on; /x stays, for something is in it" in said
+
+
 def test_a_stage_takes_all_that_came_after_it(journaled, capsys):
     setup.undo(journaled.c, to="firewall")
     said = capsys.readouterr().out
