@@ -105,16 +105,23 @@ def ancient() -> ssl.SSLContext:
     return context
 
 
-def trust(probe: Probe) -> Trust:
-    """Trust this lab's own CA if it is known here, else the authorities of the system."""
+def trust(probe: Probe, with_names: bool = True) -> Trust:
+    """Trust this lab's own CA if it is known here, else the authorities of the system.
+
+    with_names: the certificate must also be for the name that is called.
+    """
     own = vault.place(probe.alias)
     if probe.want.certificate == "self-signed" and own.exists():
         try:
             context = ssl.create_default_context(cafile=str(own))
         except ssl.SSLError:
             raise Wrong(f"{own} holds no certificate") from None
-        return Trust(context, "this lab's CA", own_ca=True)
-    return Trust(authorities(), "the system's authorities")
+        found = Trust(context, "this lab's CA", own_ca=True)
+    else:
+        context = authorities()
+        found = Trust(context, "the system's authorities")
+    context.check_hostname = with_names
+    return found
 
 
 def authorities() -> ssl.SSLContext:

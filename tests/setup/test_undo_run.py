@@ -1,4 +1,4 @@
-"""A whole undo on a model: in which order, under which guard, and what it says at its end."""
+"""A whole undo on a model: its order, its guard, and what it reports."""
 
 import json
 
@@ -22,7 +22,7 @@ ENTRIES = [
 
 @pytest.fixture
 def journaled(fake):
-    """A model that has a journal; *undone* are the numbers of the changes, as they are undone."""
+    """A model with a journal; *undone* collects the numbers of the undone changes."""
     model = fake()
     model.undone, model.stay = [], {}
     text = "\n".join(map(json.dumps, ENTRIES))
@@ -56,7 +56,7 @@ def test_access_comes_after_the_rest_and_is_proven(journaled, capsys):
 
 
 def test_where_the_old_login_is_not_proven_the_account_stays(journaled, capsys):
-    """What was undone in the window does not count, for the host has reverted it."""
+    """What was undone under the guard does not count: the host has reverted it."""
     journaled.refused_logins = 1
     with pytest.raises(SetupError, match="1 change undone, 1 stay, named above: mend that"):
         setup.undo(journaled.c)
