@@ -44,7 +44,7 @@ def desk() -> Desk | None:
     return getattr(thread, "desk", None)
 
 
-def crowd() -> None:
+def several_hosts() -> None:
     """Expect several hosts at work from now on: no line moves."""
     global alone
     alone = False

@@ -46,7 +46,7 @@ class Crew:
         for member in members:
             todo.put(member)
         threads = [
-            threading.Thread(target=self.work, args=(todo, step), name=f"hosts-{n}", daemon=True)
+            threading.Thread(target=self.worker, args=(todo, step), name=f"hosts-{n}", daemon=True)
             for n in range(min(self.size, len(members)))
         ]
         try:
@@ -59,7 +59,7 @@ class Crew:
             self.stop(threads, members)
             raise
 
-    def work(self, todo: SimpleQueue[Member], step: Step) -> None:
+    def worker(self, todo: SimpleQueue[Member], step: Step) -> None:
         """Take hosts and do the step until none is left; one thread runs this."""
         with contextlib.suppress(KeyboardInterrupt):
             try:

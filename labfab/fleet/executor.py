@@ -143,7 +143,7 @@ class Fleet:
     def run(self, calls: list[ConnectionCall], config: Config) -> None:
         """Run one task on its hosts; what goes wrong on one is reported at the end."""
         want = Settings.of(Context(config))
-        console.crowd()
+        console.several_hosts()
         self.planned -= 1
         self.open_log()
         for name in SECRETS:
@@ -154,7 +154,7 @@ class Fleet:
             self.view.show(members)
             if members and members[0].dials and sys.stdin.isatty():
                 self.look(members)
-            self.crew.each([member for member in members if member.state != FAILED], self.work)
+            self.crew.each([member for member in members if member.state != FAILED], self.run_task)
 
     def open_log(self) -> None:
         """Make the folder of the logs; without one the work goes on."""
@@ -232,7 +232,7 @@ class Fleet:
         self.crew.wait_for_answer(unanswered)
         return self.questions.answer(host, question, whose, secret)
 
-    def work(self, member: Member) -> None:
+    def run_task(self, member: Member) -> None:
         """Run the task on one host."""
         try:
             member.work()

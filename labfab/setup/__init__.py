@@ -28,21 +28,21 @@ JSON = {"json": "Print JSON, as docs/undo.md describes it"}
 @host_task(default=True, first=tunnel.look, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
-    follow(c, SEQUENCES[family(c)])
+    run_sequence(c, SEQUENCES[family(c)])
 
 
 @host_task(help=RECIPE)
 def ubuntu(c: Connection, recipe: str = "") -> None:
     """Set up Debian or Ubuntu, stage by stage."""
     refuse_other(c, "debian", "setup.ubuntu is for Debian and Ubuntu")
-    follow(c, SEQUENCES["debian"])
+    run_sequence(c, SEQUENCES["debian"])
 
 
 @host_task(name="macos", help=RECIPE)
 def macos_(c: Connection, recipe: str = "") -> None:
     """Set up a Mac, stage by stage."""
     refuse_other(c, "macos", "setup.macos is for Macs")
-    follow(c, SEQUENCES["macos"])
+    run_sequence(c, SEQUENCES["macos"])
 
 
 @host_task(name="plan", reads=True, dials=True, help=JSON | RECIPE)
@@ -87,10 +87,10 @@ def refuse_other(c: Connection, wanted: str, problem: str) -> None:
         raise SetupError(text, host=Host.of(c).label)
 
 
-def follow(c: Connection, sequence: Sequence) -> None:
+def run_sequence(c: Connection, sequence: Sequence) -> None:
     """Run the stages of a sequence that the settings ask for, and print a summary."""
     want, host = Settings.of(c), Host.of(c)
-    look_ahead(c, want)
+    preflight(c, want)
     packages.settle(c)
     in_apache = facts(c).proxy.enabled
     stages = [stage for stage in sequence.stages if not skipped(stage[0], want, in_apache)]
@@ -101,7 +101,7 @@ def follow(c: Connection, sequence: Sequence) -> None:
         summarize(host, want, alias, facts(c).system.reboot_required, took)
 
 
-def look_ahead(c: Connection, want: Settings) -> None:
+def preflight(c: Connection, want: Settings) -> None:
     """Raise SetupError before the host is touched for whatever would stop a later stage."""
     system = platform(c)
     system.refuse(c, want)
