@@ -44,6 +44,12 @@ def desk() -> Desk | None:
     return getattr(thread, "desk", None)
 
 
+def several_hosts() -> None:
+    """Expect several hosts at work from now on: no line moves."""
+    global alone
+    alone = False
+
+
 @contextlib.contextmanager
 def at(desk: Desk | None) -> Iterator[None]:
     """Send what this thread says and asks to a desk."""

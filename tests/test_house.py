@@ -229,8 +229,8 @@ def written(node: ast.AST) -> list[ast.Attribute]:
 
 
 def test_the_source_names_no_secret_in_a_repr_or_print():
-    """reveal() is for libraries and for the host's input; only the summary of a recipe shows one, on a terminal."""
-    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/__init__.py"]:
+    """reveal() is for libraries and the host's input; only setup's summary shows one, on a terminal."""
+    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/summary.py"]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FormattedValue):
                 assert ".reveal(" not in ast.unparse(node), f"labfab/{name}:{node.lineno}"
@@ -277,7 +277,7 @@ def test_listing_the_tasks_loads_nothing_heavy():
 
 @pytest.mark.parametrize("forbidden", ["", "1"])
 def test_a_checkout_is_compiled_once(tmp_path, forbidden):
-    """Though Invoke tells Python to keep no bytecode; who tells it so by the environment is heard."""
+    """fabfile.py overrules Invoke, which keeps no bytecode; the user's own variable still counts."""
     for name in ("labfab", "fabfile.py"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     for old in [*tmp_path.rglob("__pycache__")]:
@@ -291,6 +291,17 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
         ).stdout
     )
     assert bool([*tmp_path.rglob("runner.*.pyc")]) is not bool(forbidden)
+
+
+def test_an_import_changes_no_flag_of_python():
+    """The fabfile is the program and may; a library that somebody imports may not."""
+    code = "import sys; sys.dont_write_bytecode = True; import labfab, labfab.fleet; " + (
+        "print(sys.dont_write_bytecode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "True"
 
 
 def test_every_function_of_a_stage_is_short():

@@ -235,6 +235,16 @@ class Host:
         connection.dial(self.c, settings)
         self.use(self.root_shell(settings))
 
+    @contextlib.contextmanager
+    def answering_within(self, seconds: int) -> Iterator[None]:
+        """Give the host this long to answer a dial; inside only."""
+        outer = self.c.connect_timeout or Settings.of(self.c).connect_timeout
+        self.c.connect_timeout = seconds
+        try:
+            yield
+        finally:
+            self.c.connect_timeout = outer
+
     # What is known and what was done ----------------------------------------------------------
 
     def forget(self, section: str = "") -> None:

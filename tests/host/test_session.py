@@ -8,7 +8,6 @@ import subprocess
 import pytest
 from invoke import Config, Context
 
-from labfab import setup
 from labfab.errors import SetupError
 from labfab.host import changes, journal
 from labfab.host.changes import ask, change, fill, put
@@ -17,6 +16,7 @@ from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.run import guard
 from labfab.settings import Settings
+from labfab.setup import sequences
 from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
@@ -368,7 +368,9 @@ def chosen(publish: str) -> list:
     """The stages of a whole setup but for the tunnel, which is of the laptop."""
     want = Settings(publish=publish)
     return [
-        stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)
+        stage
+        for name, stage in sequences.UBUNTU
+        if name != "tunnel" and not sequences.skipped(name, want)
     ]
 
 
