@@ -365,10 +365,10 @@ APACHE = {  # as Debian brings it
     "module.setenvif": "yes",
     "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
 }
-LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
+LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
-    (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
+    (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (
         r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
@@ -391,7 +391,7 @@ EFFECTS = (
         install,
     ),
     (
-        rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?",
+        r"set --\n# Fetches the package lists .* update 2>&1\); do\n.*touch /var/cache/labfab/updated\n",
         facts("updates", age="0"),
     ),
     (
