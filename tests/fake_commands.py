@@ -418,8 +418,8 @@ EFFECTS = (
         new_key,
     ),
     (
-        r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?",
+        r"set -- (\S+) ('[^']*') ('[^']*')\n# Puts a new key, certificate and CA in place.*\ndone\n"
+        r"(if systemctl -q is-active apache2; .*; fi)?",
         certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
