@@ -1,7 +1,7 @@
 # Adds a standard account to a Mac. $1: its name. The password comes on standard input.
 #
-# sysadminctl ends with 0 whatever happens and reports on stderr, so the account itself is looked at.
-# Prints "no access" if the account is there but macOS protects it from logins over SSH.
+# sysadminctl ends with 0 whatever happens and reports on stderr, so this looks at the account
+# itself. Prints "no access" if it is there but macOS protects it from logins over SSH.
 
 said=$(sysadminctl -addUser "$1" -fullName "$1" -shell /bin/zsh -password - 2>&1)
 if [ "$(values "/Users/$1" UserShell)" != /bin/zsh ] || ! id -u "$1" >/dev/null 2>&1; then

@@ -6,7 +6,7 @@
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a
 tries=60
-until out=$(apt-get -y -q -o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do
+until out=$(apt-get -q -o Acquire::Languages=none -o APT::Get::List-Cleanup=false update 2>&1); do
   tries=$((tries - 1))
   case $out in
     *lists/lock*) [ $tries -gt 0 ] && echo waiting for another apt && sleep 5 && continue ;;
