@@ -360,10 +360,10 @@ APACHE = {  # as Debian brings it
     "module.setenvif": "yes",
     "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
 }
-LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
+LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
-    (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
+    (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (
         r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
@@ -386,7 +386,7 @@ EFFECTS = (
         install,
     ),
     (
-        rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?",
+        r"set --\n# Fetches the package lists .* update 2>&1\); do\n.*touch /var/cache/labfab/updated\n",
         facts("updates", age="0"),
     ),
     (
@@ -413,8 +413,8 @@ EFFECTS = (
         new_key,
     ),
     (
-        r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?",
+        r"set -- (\S+) ('[^']*') ('[^']*')\n# Puts a new key, certificate and CA in place.*\ndone\n"
+        r"(if systemctl -q is-active apache2; .*; fi)?",
         certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from secrets import token_hex
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from fabric import Connection
@@ -62,7 +61,7 @@ class Host:
     def __init__(self, c: Connection, label: str = "") -> None:
         self.c = c
         self.kernel = ""  # its name, known once there was a shell
-        self.platform: ModuleType | None = None  # how things are done there
+        self.platform = ""  # the module in platforms/, once it is known
         self.shell: Shell | None = None
         self.run_lock = RunLock()
         self.facts: dict[str, dict[str, str]] = {}
@@ -292,6 +291,10 @@ class Host:
         gone = self.changes[first:]
         del self.changes[first:]
         return gone
+
+    def note_platform(self, name: str) -> None:
+        """Remember which module of platforms/ fits the host."""
+        self.platform = name
 
     def proven_as(self, login: Login) -> None:
         """Note a way in that a fresh login has proven."""

@@ -101,7 +101,7 @@ def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
 def test_a_database_that_is_damaged_is_named_and_the_others_learn(home):
     folder = profile(home, ".mozilla/firefox/broken")
     (folder / "cert9.db").write_text("nonsense")
-    with pytest.raises(SetupError, match=r"^Firefox \(\S+/broken\) could not be told: "):
+    with pytest.raises(SetupError, match=r"^could not change Firefox \(\S+/broken\): "):
         list(trust.add("homelab", remembered()))
     assert trusted(home / ".pki/nssdb") == {"labfab homelab": "C,,"}
 

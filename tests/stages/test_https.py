@@ -33,7 +33,7 @@ def served(fake):
     return make
 
 
-def issued(model, reason: str = "there is none") -> str:
+def issued(model, reason: str = "none yet") -> str:
     return f"issue a certificate for {', '.join(model.lab.get('names') or [ADDRESS])} ({reason})"
 
 
@@ -121,10 +121,10 @@ def test_the_folder_of_apaches_certificate_can_be_entered(fake):
         ({"key": "640 lab"}, "others could read its key"),
         ({"key": "777 lab"}, "others could read its key"),  # a link
         ({"key": "600 root"}, "others could read its key"),
-        ({"pair": None}, "its key is another one"),
-        ({"key": None}, "there is none"),
-        ({"cert.text": ""}, "there is none"),
-        ({"ca.stat": None}, "it is not of this lab's CA"),
+        ({"pair": None}, "its key does not match"),
+        ({"key": None}, "none yet"),
+        ({"cert.text": ""}, "none yet"),
+        ({"ca.stat": None}, "it was not issued by this lab's CA"),
     ],
 )
 def test_a_wrong_certificate_is_replaced_with_its_key(served, change, reason):
@@ -144,7 +144,7 @@ def test_other_names_need_another_certificate(served):
     model.lab["names"] = ["new.example.org"]
     https.self_signed(model.again())
     assert (
-        model.whys[-1] == issued(model, "the names are others now")
+        model.whys[-1] == issued(model, "the names have changed")
         and leaf(model).names[0] == "new.example.org"
     )
 
@@ -158,7 +158,7 @@ def test_a_ca_that_may_vouch_for_more_is_not_taken(served, alone):
     model.set_file("https", "cert", authority.sign(wide, request, names), "644 lab")
     model.set_file("https", "ca", wide.pem, "644 lab")
     https.self_signed(model.c)
-    assert model.whys[-1] == issued(model, "the names are others now")
+    assert model.whys[-1] == issued(model, "the names have changed")
     assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
@@ -166,7 +166,7 @@ def test_one_that_ends_soon_is_renewed(served, monkeypatch):
     model = served()
     monkeypatch.setattr(own_ca, "ENOUGH", 396)
     https.self_signed(model.c)
-    assert model.whys == [KEY, issued(model, "the old one ends in 396 days")]
+    assert model.whys == [KEY, issued(model, "the old one expires in 396 days")]
 
 
 def test_wrong_modes_alone_need_no_new_certificate(served):
@@ -176,7 +176,7 @@ def test_wrong_modes_alone_need_no_new_certificate(served):
         model.sections["https"][f"{name}.stat"] = "600 root"
     https.self_signed(model.c)
     assert model.whys == [
-        f"let /home/lab/.jupyter/tls/{name}.pem be readable" for name in ("cert", "ca")
+        f"make /home/lab/.jupyter/tls/{name}.pem readable" for name in ("cert", "ca")
     ]
     https.self_signed(model.again())
     assert model.whys == []
@@ -292,7 +292,7 @@ def test_it_is_deleted_when_nothing_serves_it(served):
     assert model.whys == []
 
 
-FORGET = "let certbot forget the certificate"
+FORGET = "delete certbot's certificate"
 
 
 def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):

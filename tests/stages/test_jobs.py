@@ -56,7 +56,7 @@ def test_a_plan_tells_what_would_be_put_there(fake, notebook):
     model.answers = [("echo folder", Result(1, "", ""))]
     notebook_jobs.submit(model.c, notebook)
     assert model.planned[-5:] == [
-        "let lab's programs run on after logout",
+        "keep lab's programs running after logout",
         "make /home/lab/.local/share/labfab",
         "install the job runner, job.py",
         "install the job runner, jobs.py",

@@ -7,7 +7,7 @@ from labfab.host.shell import Result
 from labfab.stages import lab, python
 from labfab.stages.lab import lifecycle
 
-START = ["install tmux", "let lab's programs run on after logout", "start JupyterLab"]
+START = ["install tmux", "keep lab's programs running after logout", "start JupyterLab"]
 
 
 @pytest.fixture

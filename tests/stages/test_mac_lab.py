@@ -14,7 +14,7 @@ from tests import fake_commands
 
 QUIET, LOUD = ("Command Line Tools for Xcode 26.5-26.5", False), ("macOS Tahoe 26.6-25G80", True)
 
-AWAKE = "let the Mac not go to sleep, and start after a power cut"
+AWAKE = "keep the Mac awake, and start it after a power cut"
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def mac(fake, monkeypatch):
     ],
 )
 def test_the_list_is_read_as_softwareupdate_writes_it(said, expected):
-    assert softwareupdate.items(said) == expected
+    assert softwareupdate.parse(said) == expected
 
 
 def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, capsys):
@@ -100,7 +100,7 @@ def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, caps
     assert model.wrote(f"install {QUIET[0]}").command.startswith(
         f"softwareupdate -i '{QUIET[0]}' && "
     )
-    assert f"{LOUD[0]} waits, for it needs a restart: set reboot: true" in capsys.readouterr().out
+    assert f"{LOUD[0]} waits: it needs a restart; set reboot: true" in capsys.readouterr().out
     system.update(model.again())
     assert model.whys == []
 
@@ -113,7 +113,7 @@ def test_another_macos_is_named_and_left_to_its_owner(mac, machine, capsys):
     said = capsys.readouterr()
     commands = "".join(write.command for write in model.writes) + said.err
     assert "macOS Sequoia 15.7-24G1" in commands and LOUD[0] not in commands
-    assert f"{LOUD[0]}: another macOS is yours to install" in said.out
+    assert f"{LOUD[0]}: a new macOS is yours to install" in said.out
 
 
 def test_an_update_that_did_not_install_is_reported(mac, monkeypatch, capsys):
@@ -127,7 +127,7 @@ def test_an_update_that_did_not_install_is_reported(mac, monkeypatch, capsys):
     monkeypatch.setattr(fake_commands, "EFFECTS", effects)
     softwareupdate.upgrade(model.c)
     assert (
-        f"{QUIET[0]} did not install: /var/log/install.log there tells why"
+        f"{QUIET[0]} did not install: /var/log/install.log there says why"
         in capsys.readouterr().err
     )
 
@@ -205,7 +205,7 @@ def test_one_that_never_sleeps_is_to_start_after_a_power_cut_as_well(mac, name, 
 def test_a_server_of_debian_needs_none_of_it(fake, capsys):
     model = fake()
     power.keep_awake(model.c)
-    assert model.whys == [] and "does not go to sleep by itself" in capsys.readouterr().out
+    assert model.whys == [] and "do not go to sleep" in capsys.readouterr().out
 
 
 # Programs ----------------------------------------------------------------------------------------
@@ -251,8 +251,8 @@ def test_launchd_starts_it_as_its_account(mac):
     """launchd, which is root, opens no log: the account does, for itself alone."""
     model = mac()
     autostart.service(model.c)
-    assert model.whys[-2:] == ["have launchd start JupyterLab at boot", "start JupyterLab"]
-    made = model.wrote("have launchd start JupyterLab at boot")
+    assert model.whys[-2:] == ["make launchd start JupyterLab at boot", "start JupyterLab"]
+    made = model.wrote("make launchd start JupyterLab at boot")
     assert (made.path, made.user, made.mode, made.check) == (
         launchd.PLIST,
         "root",
@@ -290,7 +290,7 @@ def test_it_is_stopped_started_and_taken_from_launchd(mac):
     autostart.service(model.again(), remove=True)
     assert model.whys == [
         "stop JupyterLab",
-        "let launchd no longer start JupyterLab",
+        "remove JupyterLab's job from launchd",
         "start JupyterLab",
     ]
     assert "tmux new-session" in model.writes[-1].command

@@ -151,7 +151,7 @@ def test_an_interrupted_installer_is_repaired(ready):
 def test_a_wrong_checksum_never_runs(ready):
     """A file that is not the published one is deleted and nothing is unpacked."""
     model = ready(digests=["", "00" * 32])
-    with pytest.raises(SetupError, match="has not the published SHA-256 and was deleted"):
+    with pytest.raises(SetupError, match="does not have the published SHA-256 and was deleted"):
         python.install(model.c)
     assert model.whys == CONDA[:1] and model.questions[-1].startswith("rm -f")
 
@@ -318,7 +318,7 @@ def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
     script = debian.PIP_WHEEL.replace("%%", "%").replace(
-        "ls /usr/share/", "ls /nowhere/"
+        " /usr/share/python-wheels/", " /nowhere/"
     )  # this machine may have one
     with opened(tmp_path, **stubs) as sh:
         found = sh.run(f"HOME={tmp_path}; export HOME; {script}")

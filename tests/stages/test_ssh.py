@@ -15,7 +15,7 @@ from labfab.stages.ssh import hardening
 from tests.fake import ADDRESS
 from tests.local_sh import opened
 
-SHUT = ["refuse passwords for every user", "make sshd read it"]
+SHUT = ["refuse passwords for every user", "reload sshd"]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_root_is_refused_after_the_other_login_is_proven(ready):
     """Root is refused only after the new account got in; then root's login must fail."""
     model = ready()
     hardening.disable_root(model.c)
-    assert model.whys == ["refuse logins as root", "make sshd read it"]
+    assert model.whys == ["refuse logins as root", "reload sshd"]
     assert drop_in(model) == ["PermitRootLogin no"] and model.logins == [("lab", 22)]
     hardening.disable_root(model.again())
     assert model.whys == []
@@ -139,7 +139,7 @@ def test_an_sshd_config_without_include_gets_one(ready):
     model = ready()
     model.set_file("ssh", "main", "PasswordAuthentication yes\n", "600 root")
     hardening.disable_passwords(model.c)
-    made = model.wrote("let sshd read sshd_config.d")
+    made = model.wrote("make sshd read sshd_config.d")
     assert (
         made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n"
         and made.mode == "600"
@@ -151,7 +151,7 @@ def test_an_include_that_is_commented_out_does_not_count(ready):
     model = ready()
     model.set_file("ssh", "main", "#Include /etc/ssh/sshd_config.d/*.conf\n", "644 root")
     hardening.disable_passwords(model.c)
-    assert "let sshd read sshd_config.d" in model.whys
+    assert "make sshd read sshd_config.d" in model.whys
 
 
 def test_the_port_moves_in_two_steps(ready, alone):
@@ -196,7 +196,7 @@ def test_an_sshd_that_is_reloading_is_not_moved_again(ready, monkeypatch):
     monkeypatch.setattr(hardening.time, "sleep", lambda _: None)
     model.again()
     hardening.change_port(model.c)
-    assert "make sshd listen anew" in model.whys
+    assert "restart sshd" in model.whys
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 70000])

@@ -43,8 +43,8 @@ def test_an_interrupted_dpkg_is_repaired_first(fake):
     model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
     updates.update(model.c)
     assert model.whys == [
-        "finish what dpkg was stopped in",
-        "mend broken dependencies",
+        "finish the interrupted dpkg run",
+        "repair broken dependencies",
         "upgrade the system (2 packages)",
     ]
 
@@ -55,7 +55,7 @@ def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interr
     model = fake()
     model.sections["updates"] |= {"age": "999999"} | ({"interrupted": "yes"} if interrupted else {})
     platform(model.c).install(model.c, "rsync")
-    mended = ["finish what dpkg was stopped in", "mend broken dependencies"] * interrupted
+    mended = ["finish the interrupted dpkg run", "repair broken dependencies"] * interrupted
     assert model.whys == ["fetch the package lists", *mended, "install rsync"]
     assert len(model.readings) == 1 + interrupted
 
