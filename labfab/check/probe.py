@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from fabric import Connection
@@ -27,6 +26,7 @@ from ..local_state import files
 from ..local_state.aliases import block_of
 from ..on_host import loader
 from ..platforms import platform
+from ..platforms.base import Platform
 from ..server.process import socket_path
 from ..settings import Settings
 from .findings import Unseen
@@ -101,7 +101,7 @@ class Probe:
         return facts(self.c)
 
     @cached_property
-    def platform(self) -> ModuleType:
+    def platform(self) -> Platform:
         """How things are done there."""
         return platform(self.c)
 
