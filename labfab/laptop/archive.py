@@ -60,12 +60,12 @@ def finish(folder: Path, about: Manifest) -> Path:
 
 def entries(folder: Path) -> dict[str, str]:
     """Return the fingerprint of each file, folder and link in a backup, by its path."""
-    found = {}
+    result = {}
     for path in sorted(walk(folder)):
         name = os.path.relpath(path, folder)
         if name != MANIFEST:
-            found[name] = fingerprint(path)
-    return found
+            result[name] = fingerprint(path)
+    return result
 
 
 def walk(folder: Path) -> Iterator[str]:

@@ -121,15 +121,15 @@ def status(alias: str) -> Tunnel | None:
     )
 
 
-def prove(found: Tunnel) -> None:
+def prove(opened: Tunnel) -> None:
     """Note that the host has confirmed whose the far end of this tunnel is.
 
     The note holds for this ssh process. After a reboot of the host a kept tunnel is a new process.
     """
-    with files.locked(files.config_folder(found.alias)):
-        state = load(found.alias)
-        if state and process(found.alias, state) == found.pid:
-            save(found.alias, {**state, "proven": control.born(found.pid)})
+    with files.locked(files.config_folder(opened.alias)):
+        state = load(opened.alias)
+        if state and process(opened.alias, state) == opened.pid:
+            save(opened.alias, {**state, "proven": control.born(opened.pid)})
 
 
 def process(alias: str, state: State) -> int:
