@@ -483,5 +483,5 @@ EFFECTS = (
     ),
     (r"snap install --classic certbot", lambda model, made: None),
     (r"systemctl daemon-reload; systemctl enable -q --now (\S+)", renews),
-    (r"# Apache on the host: .*\nsite_on(.*)", serve),
+    (r"# Apache: .*\nsite_on(.*)", serve),
 )

@@ -71,15 +71,6 @@ def stand_in(folder, name: str, text: str) -> str:
 # The script -----------------------------------------------------------------------------------
 
 
-def test_the_script_is_posix_shell(tmp_path):
-    """Every sh parses it, and shellcheck, if installed, finds no error."""
-    (tmp_path / "facts.sh").write_text(loader.script("facts", "Linux"))
-    assert subprocess.run(["sh", "-n", tmp_path / "facts.sh"], check=False).returncode == 0
-    if shutil.which("shellcheck"):
-        command = ["shellcheck", "-s", "sh", "-S", "error", tmp_path / "facts.sh"]
-        assert subprocess.run(command, stdout=subprocess.PIPE, check=False).returncode == 0
-
-
 def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
     """As root or not, whatever is installed: every requested section has sane values."""
     path = stand_in(tmp_path, "apt-get", "echo 'Inst a'; echo 'Remv b'; echo 'Conf a'")
