@@ -11,17 +11,17 @@ from typing import Any, NamedTuple, TypeVar
 Kind = TypeVar("Kind", bound=NamedTuple)
 
 
-def decode(text: bytes, kind: type[Kind]) -> list[Kind]:
+def records(text: bytes, kind: type[Kind]) -> list[Kind]:
     """Parse a JSON list of objects into records.
 
     Raises ValueError if it is not one, or an object lacks a field or has a value of the wrong type.
     """
     import msgspec
 
-    return [made(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
+    return [record(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
 
 
-def made(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
     """Create one record; unknown fields are ignored. Raises ValueError as decode() does."""
     import msgspec
 

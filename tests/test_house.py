@@ -78,7 +78,7 @@ ALLOWED = {
     "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
-    "system.PIP_WHEEL",
+    "system.FIND_PIP_WHEEL",
 }
 
 

@@ -42,13 +42,13 @@ class Entry(NamedTuple):
 def test_records_are_decoded():
     """Unknown fields are ignored, missing ones get their default."""
     data = b'[{"why": "a", "number": 2, "new": true}, {"why": "b"}]'
-    assert decode.decode(data, Entry) == [Entry("a", 2), Entry("b")]
+    assert decode.records(data, Entry) == [Entry("a", 2), Entry("b")]
     values = {"why": "c"}
-    assert decode.made(Entry, values) == Entry("c") and values == {"why": "c"}
+    assert decode.record(Entry, values) == Entry("c") and values == {"why": "c"}
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'[{"number": 1}]', b'[{"why": 1}]', b"[1]"])
 def test_malformed_records_are_refused(data):
     """No list, no object, a missing field, a wrong type."""
     with pytest.raises(ValueError):
-        decode.decode(data, Entry)
+        decode.records(data, Entry)

@@ -115,7 +115,7 @@ def title(url: str) -> str:
     return TITLES.get(url) or urlsplit(url).netloc
 
 
-def refuse(c: Connection, want: Settings) -> None:
+def require_email(c: Connection, want: Settings) -> None:
     """Raise SetupError, before anything is changed, if the settings lack the mail address."""
     if not want.email:
         raise SetupError(

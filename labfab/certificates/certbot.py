@@ -20,13 +20,13 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings, is_address
 from . import acme, certificate, renewal
-from .location import names
+from .location import lab_names
 
 if TYPE_CHECKING:
     from ..facts.records import Facts
@@ -64,8 +64,8 @@ FOR_ADDRESSES = (5, 3)
 
 def ensure(c: Connection, want: Settings) -> None:
     """Get a certificate if there is no good one, pass it on, and keep it renewed."""
-    acme.refuse(c, want)
-    have, wanted, label = facts(c), names(c), Host.of(c).label
+    acme.require_email(c, want)
+    have, wanted, label = facts(c), lab_names(c), Host.of(c).label
     reason = lacking(have, want, wanted, label)
     how = method(have, want, wanted, label) if reason else kept(have, "authenticator")
     program = provide(c, want, wanted, how, bool(reason))
@@ -78,7 +78,7 @@ def ensure(c: Connection, want: Settings) -> None:
 
 def renew(c: Connection, want: Settings) -> None:
     """Get a new certificate now, though the old one is still good."""
-    have, wanted, label = facts(c), names(c), Host.of(c).label
+    have, wanted, label = facts(c), lab_names(c), Host.of(c).label
     if lacking(have, want, wanted, label):
         ensure(c, want)
         return
@@ -253,8 +253,8 @@ def obtain(
         long=True,
         explain=lambda said: acme.explain(said, server, known, want.webroot),
         then={
-            **as_file("acme.renewal", "", "644", "root"),
-            **as_file("acme.lineage", "", "644", "root"),
+            **planned_file("acme.renewal", "", "644", "root"),
+            **planned_file("acme.lineage", "", "644", "root"),
         },
     )
 

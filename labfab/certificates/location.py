@@ -22,7 +22,7 @@ from . import certificate, vault
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where the certificate is on the host, and which account owns it."""
 
     folder: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return [f"{self.folder}/{name}.pem" for name in ("key", "cert", "ca")]
 
 
-def published(c: Connection) -> Settings:
+def published_settings(c: Connection) -> Settings:
     """Return the settings of a published lab. Raises SetupError for a lab that is not."""
     want = Settings.of(c)
     if not want.published:
@@ -50,7 +50,7 @@ def published(c: Connection) -> Settings:
     return want
 
 
-def names(c: Connection) -> list[str]:
+def lab_names(c: Connection) -> list[str]:
     """Return the names and addresses of the lab, the main one first.
 
     Without `names` in the settings, the address of this connection joins those of the lab's
@@ -79,15 +79,15 @@ def loopback(want: Settings) -> list[str]:
     return ["localhost", "127.0.0.1"] if want.publish == "https" else []
 
 
-def place(c: Connection, publish: str = "") -> Place:
+def location_of(c: Connection, publish: str = "") -> Location:
     """Return where the certificate is. publish: instead of the setting."""
     want = Settings.of(c)
     if (publish or want.publish) == "apache":
-        return Place("/etc/labfab/tls", "root")
-    return Place(f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls", want.jupyter_user)
+        return Location("/etc/labfab/tls", "root")
+    return Location(f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls", want.jupyter_user)
 
 
-def make_folder(c: Connection, at: Place) -> None:
+def make_folder(c: Connection, at: Location) -> None:
     """Make the folder of the certificate; in a home it is private to the account."""
     have = facts(c)
     refuse_link(c, at.account, have.jupyter.link or have.https.link)
@@ -106,7 +106,7 @@ def make_folder(c: Connection, at: Place) -> None:
         )
 
 
-def make_private_folders(c: Connection, at: Place) -> None:
+def make_private_folders(c: Connection, at: Location) -> None:
     """Make ~/.jupyter and the folder in it."""
     have = facts(c)
     home, tls = have.accounts[at.account].home, have.https.folder_stat

@@ -19,12 +19,12 @@ from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
 from . import authority, certificate, constraints, vault
-from .location import Place, loopback, make_folder, names, place
+from .location import Location, lab_names, location_of, loopback, make_folder
 
 if TYPE_CHECKING:
     from ..facts.records import Https
 
-ENOUGH = 30  # days that a certificate must still last; a run with fewer left issues a new one
+RENEW_DAYS = 30  # days that a certificate must still last; a run with fewer left issues a new one
 # openssl writes a key for its owner only, whatever the umask, and does not follow a link.
 NEW_KEY = """\
 set -eu; umask 077; cd -P %s; rm -f next-*.pem
@@ -37,12 +37,12 @@ RELOAD_APACHE = "if systemctl -q is-active apache2; then systemctl reload apache
 
 def all_names(c: Connection) -> list[str]:
     """Return the names of the certificate; JupyterLab's own is good at the end of a tunnel too."""
-    return list(dict.fromkeys(map(certificate.plain, [*names(c), *loopback(Settings.of(c))])))
+    return list(dict.fromkeys(map(certificate.plain, [*lab_names(c), *loopback(Settings.of(c))])))
 
 
 def ensure(c: Connection) -> None:
     """Issue a certificate if there is no good one, and make its CA known on this laptop."""
-    have, at = facts(c).https, place(c)
+    have, at = facts(c).https, location_of(c)
     reason = lacking(have, at, all_names(c))
     if reason:
         sign(c, reason)
@@ -50,7 +50,7 @@ def ensure(c: Connection) -> None:
         make_readable(c, have, at)
 
 
-def lacking(have: Https, at: Place, wanted: list[str]) -> str:
+def lacking(have: Https, at: Location, wanted: list[str]) -> str:
     """Return why a new certificate is needed; empty: it is not."""
     found = certificate.read(have.cert.content) if have.cert else None
     if have.cert is None or found is None or not have.key_stat:
@@ -64,15 +64,15 @@ def lacking(have: Https, at: Place, wanted: list[str]) -> str:
     permitted = constraints.permitted(have.ca.content)
     if frozenset(found.names) != frozenset(wanted) or permitted != frozenset(wanted):
         return "the names have changed"
-    return f"the old one expires in {found.days_left} days" if found.days_left <= ENOUGH else ""
+    return f"the old one expires in {found.days_left} days" if found.days_left <= RENEW_DAYS else ""
 
 
 def sign(c: Connection, reason: str) -> None:
     """Make a key on the host, sign it here, and put key, certificate and CA in place."""
-    want, planning, at, wanted = Settings.of(c), Host.of(c).planning, place(c), all_names(c)
-    alias, title = alias_of(c, want), ", ".join(names(c))
+    want, planning, at, wanted = Settings.of(c), Host.of(c).planning, location_of(c), all_names(c)
+    alias, title = alias_of(c, want), ", ".join(lab_names(c))
     # Before the host is changed: the CA's passphrase may be wrong.
-    ca = None if planning else vault.open_(alias, wanted)
+    ca = None if planning else vault.open_ca(alias, wanted)
     make_folder(c, at)
     platform(c).install(c, "openssl")
     undo, why = ("next_key %s", at.folder), "make a key for the certificate"
@@ -95,7 +95,7 @@ def sign(c: Connection, reason: str) -> None:
         remember_ca(alias, own)
 
 
-def make_readable(c: Connection, have: Https, at: Place) -> None:
+def make_readable(c: Connection, have: Https, at: Location) -> None:
     """Correct mode and owner of the certificate and its CA, and make the CA known here."""
     for name, file in (("cert", have.cert), ("ca", have.ca)):
         path = f"{at.folder}/{name}.pem"

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.changes import change, fill, put
 from ..host.session import Host
 from ..on_host import loader
-from .location import Place, make_folder, place
+from .location import Location, location_of, make_folder
 
 if TYPE_CHECKING:
     from ..facts.records import Acme, Https
@@ -53,17 +53,17 @@ WantedBy=timers.target
 
 def write_hook(c: Connection) -> None:
     """Write certbot's hook, and the folder that it writes to."""
-    at = place(c)
+    at = location_of(c)
     make_folder(c, at)
     text = fill(TEXT, at.account, at.folder) + (RELOAD if at.login is None else "")
-    then = as_file("acme.hook", text, "755", "root")
+    then = planned_file("acme.hook", text, "755", "root")
     why = "install certbot's hook for renewed certificates"
     put(c, HOOK, text, why=why, old=facts(c).acme.hook, mode="755", then=then)
 
 
 def hand_on(c: Connection) -> None:
     """Run the hook now if another certificate is served than certbot's newest."""
-    have, at = facts(c), place(c)
+    have, at = facts(c), location_of(c)
     if not handed_on(have.https, have.acme, at):
         change(
             c,
@@ -77,7 +77,7 @@ def hand_on(c: Connection) -> None:
         )
 
 
-def handed_on(have: Https, acme: Acme, at: Place) -> bool:
+def handed_on(have: Https, acme: Acme, at: Location) -> bool:
     """Return whether certbot's newest certificate is served, with a key that others cannot read."""
     right = have.pair and have.key_stat == f"600 {at.account}" and not have.ca
     newest, served = acme.lineage, have.cert
@@ -114,10 +114,10 @@ def write_timer(c: Connection, program: str) -> None:
     put(c, f"{UNITS}.timer", TIMER, why="write its timer", old=None)
 
 
-def described(c: Connection) -> str:
+def describe(c: Connection) -> str:
     """Return in words what renews the certificate."""
     have = facts(c)
     timers = ", ".join(sorted(have.acme.timers))
-    if not handed_on(have.https, have.acme, place(c)):
+    if not handed_on(have.https, have.acme, location_of(c)):
         return "certbot keeps another one, or others can read its key: https.letsencrypt"
     return f"{timers} renews it" if timers else "nothing renews it: https.letsencrypt"

@@ -22,12 +22,12 @@ SYSTEM = {
 }
 
 
-def authority(alias: str) -> tuple[Path, frozenset[str]]:
+def load_ca(alias: str) -> tuple[Path, frozenset[str]]:
     """Return the CA of a lab and the names that it may vouch for.
 
     Raises SetupError if there is none, or if it may vouch for more than a lab.
     """
-    path = vault.place(alias)
+    path = vault.path_of(alias)
     text = files.load(path).decode(errors="replace")
     if not text:
         raise SetupError(
@@ -42,7 +42,7 @@ def authority(alias: str) -> tuple[Path, frozenset[str]]:
     return path, names
 
 
-def lacking(alias: str, ca: Path) -> list[stores.Store]:
+def stores_lacking(alias: str, ca: Path) -> list[stores.Store]:
     """Return the stores of this machine that do not trust this CA yet."""
     return [store for store in stores.here() if not store.holds(nickname(alias), ca)]
 
@@ -52,9 +52,9 @@ def add(alias: str, ca: Path) -> Iterator[str]:
 
     Raises SetupError at the end if some of them could not be changed.
     """
-    old, problems = vault.place(alias, "trusted.pem"), []
+    old, problems = vault.path_of(alias, "trusted.pem"), []
     with files.locked(old.parent.parent):  # runs for two labs would write the same stores
-        for store in lacking(alias, ca):
+        for store in stores_lacking(alias, ca):
             try:
                 if old.exists():
                     store.remove(nickname(alias), old)
@@ -72,15 +72,15 @@ def remove(alias: str) -> Iterator[str]:
     known = kept(alias)
     if not known:
         return
-    with files.locked(vault.place(alias).parent.parent):
-        for store in holding(alias):
+    with files.locked(vault.path_of(alias).parent.parent):
+        for store in stores_holding(alias):
             for ca in known:
                 store.remove(nickname(alias), ca)
             yield store.where
-        vault.place(alias, "trusted.pem").unlink(missing_ok=True)
+        vault.path_of(alias, "trusted.pem").unlink(missing_ok=True)
 
 
-def holding(alias: str) -> list[stores.Store]:
+def stores_holding(alias: str) -> list[stores.Store]:
     """Return the stores of this machine that trust a CA of this lab."""
     known = kept(alias)
     if not known:
@@ -92,7 +92,7 @@ def holding(alias: str) -> list[stores.Store]:
 
 def kept(alias: str) -> list[Path]:
     """Return the files of the lab's CAs: the one that was trusted, and the one in use."""
-    paths = vault.place(alias, "trusted.pem"), vault.place(alias)
+    paths = vault.path_of(alias, "trusted.pem"), vault.path_of(alias)
     return [path for path in paths if path.exists()]
 
 

@@ -25,17 +25,17 @@ OTHERWISE = "or delete the file for a new CA, which browsers must be told to tru
 ENOUGH = 90  # days that a kept CA must still last to sign with it
 
 
-def open_(alias: str, names: Sequence[str]) -> Authority:
+def open_ca(alias: str, names: Sequence[str]) -> Authority:
     """Return a CA that can sign for these names: the kept one, or else a new one.
 
     A new one is kept if a passphrase is given.
     Raises SetupError if the kept one cannot be opened.
     """
-    path, given = place(alias, "ca-key.pem"), secrets.take_from_environment(PASSPHRASE)
+    path, given = path_of(alias, "ca-key.pem"), secrets.take_from_environment(PASSPHRASE)
     data = files.load(path)
     if data:
         given = given or ask(path)
-        found = unlocked(path, data, given)
+        found = unlock(path, data, given)
         if serves(found, names):
             return found
     if not given:
@@ -55,7 +55,7 @@ def serves(found: Authority, names: Sequence[str]) -> bool:
     )
 
 
-def unlocked(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
+def unlock(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
     """Read the key and the certificate of a kept CA. Raises SetupError for a wrong passphrase."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -96,7 +96,7 @@ def keep(path: Path, new: Authority, passphrase: secrets.Secret) -> None:
 
 def remember(alias: str, ca: str) -> bool:
     """Note the CA of the certificate that the host serves. Returns whether it is new here."""
-    path = place(alias, "ca.pem")
+    path = path_of(alias, "ca.pem")
     if files.load(path).decode(errors="replace") == ca:
         return False
     write(path, ca.encode())
@@ -107,7 +107,7 @@ def knows(ca: str) -> bool:
     """Return whether this is the CA of a lab of this laptop, under any alias."""
     return any(
         files.load(path).decode(errors="replace") == ca
-        for path in place("any").parent.parent.glob("*/ca.pem")
+        for path in path_of("any").parent.parent.glob("*/ca.pem")
     )
 
 
@@ -120,7 +120,7 @@ def write(path: Path, data: bytes) -> None:
         raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
 
-def place(alias: str, name: str = "ca.pem") -> Path:
+def path_of(alias: str, name: str = "ca.pem") -> Path:
     """Return the path of a file of the vault."""
     return files.config_folder(alias) / name
 
@@ -128,4 +128,4 @@ def place(alias: str, name: str = "ca.pem") -> Path:
 def forget(alias: str) -> None:
     """Delete the CA of a lab."""
     for name in ("ca.pem", "ca-key.pem", "trusted.pem"):
-        place(alias, name).unlink(missing_ok=True)
+        path_of(alias, name).unlink(missing_ok=True)

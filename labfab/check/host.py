@@ -48,12 +48,12 @@ def updates(probe: Probe) -> str:
     if have.interrupted:
         raise Wrong("dpkg was stopped in the middle")
     if pending is None:
-        raise Unseen(words.UNTOLD)
+        raise Unseen(words.UPDATES_UNKNOWN)
     if pending:
-        raise Doubtful(f"{pending} {words.WAITING}")
+        raise Doubtful(f"{pending} {words.UPDATES_WAIT}")
     if have.age > OLD:
         age = f"{have.age // 86400} days old" if have.age < EVER else "never fetched"
-        raise Doubtful(f"{words.LISTS}: {age}")
+        raise Doubtful(f"{words.UPDATE_LIST}: {age}")
     return f"the lists are {have.age // 3600} h old"
 
 
@@ -88,7 +88,7 @@ def disk(probe: Probe) -> str:
     detail = f"{path}: {free[path]:.0f} % free"
     if free[path] < LOW:
         kind = Wrong if free[path] < FULL else Doubtful
-        raise kind(detail, probe.by_hand(f"{probe.platform.BIG_FOLDERS} {path}"))
+        raise kind(detail, probe.by_hand(f"{probe.platform.SHOW_BIG_FOLDERS} {path}"))
     return detail
 
 

@@ -110,7 +110,7 @@ def trust(probe: Probe, with_names: bool = True) -> Trust:
 
     with_names: the certificate must also be for the name that is called.
     """
-    own = vault.place(probe.alias)
+    own = vault.path_of(probe.alias)
     if probe.want.certificate == "self-signed" and own.exists():
         try:
             context = ssl.create_default_context(cafile=str(own))
@@ -137,7 +137,7 @@ def authorities() -> ssl.SSLContext:
 def browser(probe: Probe, name: str = "") -> httpx.Client:
     """Return a browser that trusts whom it should. name: where it goes, else the main name."""
     place, trusted = url(probe, name or names(probe)[0]), trust(probe).context
-    return kernel.visitor(place, trusted, probe.c.host, PATIENCE * 3)
+    return kernel.new_client(place, trusted, probe.c.host, PATIENCE * 3)
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def redirect(probe: Probe) -> str:
         if is_address(name) and (":" in name or probe.want.base_url == "/"):
             continue
         place = https_front.url(probe, name, "http")
-        http = kernel.visitor(place, None, probe.c.host, https_front.PATIENCE)
+        http = kernel.new_client(place, None, probe.c.host, https_front.PATIENCE)
         with https_front.answering(place), http:
             found = http.get("")
         to = urlsplit(found.headers.get("location", ""))
@@ -109,7 +109,7 @@ def closing(probe: Probe, port: int) -> str:
     """Return the command that closes a port which is none of ours, or shows who listens."""
     if port in probe.facts.firewall.allowed:
         return probe.by_hand(f"ufw delete allow {port}/tcp")
-    return probe.by_hand(probe.platform.LISTENER.format(port))
+    return probe.by_hand(probe.platform.SHOW_LISTENER.format(port))
 
 
 def has_plain_api(probe: Probe, port: int) -> bool:
@@ -138,7 +138,7 @@ def pages(probe: Probe, scheme: str, port: int, path: str) -> list[tuple[str, st
     found = []
     base = https_front.url(probe, https_front.names(probe)[0], scheme, port)
     for place in dict.fromkeys((base, base.removesuffix(probe.want.base_url) + "/")):
-        caller = kernel.visitor(place, https_front.blind(), probe.c.host, https_front.PATIENCE)
+        caller = kernel.new_client(place, https_front.blind(), probe.c.host, https_front.PATIENCE)
         with contextlib.suppress(httpx.HTTPError), caller, caller.stream("GET", path) as answer:
             found.append((beginning(answer), answer.headers.get("server", "")))
     return found
@@ -203,7 +203,7 @@ def login_page(probe: Probe) -> str:
 )
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
-    with contextlib.suppress(kernel.Refused), logged_in(probe, entropy.token_urlsafe(16)):
+    with contextlib.suppress(kernel.WrongPassword), logged_in(probe, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
     return "tried"
 
@@ -220,7 +220,7 @@ def right_password(probe: Probe) -> str:
     try:
         with logged_in(probe, stored_password(probe)):
             return "tried"
-    except kernel.Refused:
+    except kernel.WrongPassword:
         raise Wrong("it is refused") from None
 
 

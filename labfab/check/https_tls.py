@@ -207,6 +207,6 @@ def renewal(probe: Probe) -> str:
 
 def by_hand(left: int) -> str:
     """Say how our own certificates are renewed. Raises Doubtful if it is time. left: days."""
-    if left < own_ca.ENOUGH:
+    if left < own_ca.RENEW_DAYS:
         raise Doubtful(f"{left} days left, and nothing renews it by itself", "https.renew")
-    return f"by setup.full or https.renew, from {own_ca.ENOUGH} days before its end"
+    return f"by setup.full or https.renew, from {own_ca.RENEW_DAYS} days before its end"

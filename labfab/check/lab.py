@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..laptop import kernel, tunnel
 from ..local_state import secrets
-from ..stages.python import FLOOR, is_safe
+from ..stages.python import MIN_JUPYTER_SERVER, is_safe
 from .findings import Unseen, Wrong
 from .probe import Probe
 from .rows import check
@@ -45,7 +45,7 @@ def api(probe: Probe) -> str:
 def version(probe: Probe) -> str:
     """Look at what is installed and at what runs."""
     have = probe.facts.python.versions.get("jupyter_server", "")
-    floor = ".".join(map(str, FLOOR))
+    floor = ".".join(map(str, MIN_JUPYTER_SERVER))
     if not have:
         raise Unseen("no jupyter_server was found")
     old = [one for one in (have, probe.facts.lab.api) if one and not is_safe(one)]
@@ -101,7 +101,7 @@ def no_way_in(probe: Probe) -> str:
 @check("lab-wrong-password", "a wrong password is refused", mend=CONFIGURE, needs=["lab-closed"])
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
-    if kernel.enters(probe.url, entropy.token_urlsafe(16)):
+    if kernel.accepts_password(probe.url, entropy.token_urlsafe(16)):
         raise Wrong("any password opens it")
     return "tried"
 
@@ -114,7 +114,7 @@ def wrong_password(probe: Probe) -> str:
 )
 def right_password(probe: Probe) -> str:
     """Log in with the stored password."""
-    if not kernel.enters(probe.url, stored_password(probe)):
+    if not kernel.accepts_password(probe.url, stored_password(probe)):
         raise Wrong("it is refused")
     return "tried"
 
@@ -182,7 +182,7 @@ def stored_password(probe: Probe) -> str:
     """Return JupyterLab's password as this laptop keeps it. Raises Unseen if it does not."""
     found = secrets.load(probe.alias, "jupyter-password")
     if not found:
-        place = secrets.place(probe.alias, "jupyter-password")
+        place = secrets.path_of(probe.alias, "jupyter-password")
         raise Unseen(f"it is not known here ({place})")
     return found.reveal()
 

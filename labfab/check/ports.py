@@ -30,7 +30,7 @@ def answering(probe: Probe) -> str:
     """Connect to what listens, and to what people forget to close."""
     outside(probe)
     want = probe.want
-    kept = frozenset() if want.close_port_22 else probe.platform.kept_ports(probe.c)
+    kept = frozenset() if want.close_port_22 else probe.platform.ports_to_keep(probe.c)
     wanted = {probe.c.port, *kept, *want.open_ports, *want.public_ports}
     probe.knock({*WELL_KNOWN, *reachable(probe), want.lab_port, *wanted})
     found = {probe.c.port, *(port for port, answer in probe.knocks.items() if answer.result())}
@@ -53,7 +53,9 @@ def open_inside(probe: Probe) -> str:
     more = {port: program for port, program in seen.items() if port not in wanted}
     if more:
         names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
-        hidden = "; until then the firewall hides it" if probe.platform.FILTERS else ""
+        hidden = (
+            "; until then the firewall hides it" if probe.platform.FIREWALL_CLOSES_PORTS else ""
+        )
         raise too_open(probe, more, f"{names}: stop it there, or add it to open_ports{hidden}")
     return numbers(seen)
 
@@ -63,11 +65,11 @@ def too_open(probe: Probe, ports: Iterable[int], detail: str) -> Finding:
 
     Programs of macOS itself listen, and its firewall knows no ports: there it is a warning.
     """
-    if probe.platform.FILTERS:
+    if probe.platform.FIREWALL_CLOSES_PORTS:
         return Wrong(detail)
     if probe.facts.ssh.remote_login in ports:
         return Doubtful(detail, "ssh.close-port-22")
-    return Doubtful(detail, probe.by_hand(probe.platform.LISTENER.format(min(ports))))
+    return Doubtful(detail, probe.by_hand(probe.platform.SHOW_LISTENER.format(min(ports))))
 
 
 @check(
@@ -79,7 +81,7 @@ def firewall(probe: Probe) -> str:
         return "not wanted (firewall: false)"
     probe.needs_root()
     have = probe.facts.firewall
-    if not probe.platform.FILTERS:
+    if not probe.platform.FIREWALL_CLOSES_PORTS:
         state = "on" if have.active else "off"
         return f"macOS's own is {state}; it filters programs, not ports, and labfab leaves it alone"
     if not have.active:

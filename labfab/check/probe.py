@@ -23,7 +23,7 @@ from ..host.remote_file import Values
 from ..host.session import Host
 from ..laptop import forward
 from ..local_state import files
-from ..local_state.aliases import block_of
+from ..local_state.aliases import find_alias
 from ..on_host import loader
 from ..platforms import platform
 from ..platforms.base import Platform
@@ -64,7 +64,7 @@ class Probe:
     @property
     def identity(self) -> Path | None:
         """The private key that the alias names."""
-        found = block_of(self.c)
+        found = find_alias(self.c)
         return Path(found.identity).expanduser() if found and found.identity else None
 
     def log_in(self) -> None:
@@ -150,7 +150,7 @@ class Probe:
 
     def by_hand(self, command: str) -> str:
         """Return the command line for what no task mends."""
-        named = block_of(self.c)
+        named = find_alias(self.c)
         login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 

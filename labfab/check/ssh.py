@@ -39,7 +39,7 @@ def host_key(probe: Probe) -> str:
     host, port = probe.c.host, probe.c.port
     pinned = known_hosts.pinned(connection.known_hosts_path(), host, port)
     shown = shown_key(probe, pinned)
-    print_, name = known_hosts.fingerprint(shown), known_hosts.name(host, port)
+    print_, name = known_hosts.fingerprint(shown), known_hosts.host_name(host, port)
     if not pinned:
         raise Wrong(
             f"{name} is not in known_hosts; it shows {print_}: compare, then log in once with fab"

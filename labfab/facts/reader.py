@@ -39,7 +39,7 @@ PREFIXES = {
 HEADER = r"\[[a-z]+\]"
 
 
-def begin(c: Connection) -> None:
+def start_reading(c: Connection) -> None:
     """Start reading the host; the first question for a fact waits for the answer."""
     host = Host.of(c)
     if not host.facts and not host.reading:
@@ -134,7 +134,7 @@ def below(values: Values, prefix: str) -> Values:
     }
 
 
-def as_file(key: str, content: str, mode: str, owner: str) -> Values:
+def planned_file(key: str, content: str, mode: str, owner: str) -> Values:
     """Return the values that a file will have once it is written. Plan mode assumes them."""
     return {
         f"{key}.stat": f"{mode} {owner}",

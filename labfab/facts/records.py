@@ -444,7 +444,7 @@ class Facts:
             version=v.get("version", ""),
             fault=decoded(v.get("fault", "")),
             modules=frozenset(below(v, "module")),
-            sites=vhosts.parsed(below(v, "vhost")),
+            sites=vhosts.parse_sites(below(v, "vhost")),
             listens="listens" in v,
             hands_on=v.get("hands_on", ""),
             site=file_from(v, "site"),

@@ -30,7 +30,7 @@ class Site(NamedTuple):
         return any(fnmatchcase(name.lower(), pattern.replace("[", "[[]")) for pattern in self.names)
 
 
-def parsed(values: Mapping[str, str]) -> tuple[Site, ...]:
+def parse_sites(values: Mapping[str, str]) -> tuple[Site, ...]:
     """Parse the sites that apache.sh lists. values: number -> fields separated by tabs."""
     return tuple(site(*values[number].split("\t")) for number in sorted(values, key=int))
 
@@ -52,6 +52,6 @@ def bare_name(name: str) -> str:
     return re.sub(r"^[a-z]+://|:\d+$", "", name.lower())
 
 
-def host(name: str) -> str:
+def url_host(name: str) -> str:
     """Return a name as URLs and the Host header have it: an IPv6 address in brackets."""
     return f"[{name}]" if ":" in name else name

@@ -35,7 +35,7 @@ from .view import Block, View
 SECRETS = ("login-password", "sudo-password", "jupyter-password", "ca-passphrase")
 
 
-class Executor(fabric.Executor):  # type: ignore[misc]  # Fabric is untyped
+class Executor(fabric.Executor):
     """Fabric's executor, with the hosts of one task side by side."""
 
     def execute(self, *tasks: Any) -> dict[Task[Any], Any]:

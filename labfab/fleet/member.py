@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 
 from ..errors import Unreachable
 from ..host.session import Host
-from ..local_state.aliases import block_of, jump
+from ..local_state.aliases import find_alias, proxy_jump
 from ..run.task import HostTask, LaptopTask
 from . import log
 from .questions import Later
@@ -92,10 +92,10 @@ class Member:
 
     def login(self) -> tuple[str, str, int, str]:
         """Return user, address, port and jump host; for our tasks, where setup moved the login."""
-        block = block_of(self.c) if self.ours else None
+        block = find_alias(self.c) if self.ours else None
         if block:
             return block.user, block.hostname, block.port, block.proxy_jump
-        return self.c.user, self.c.host, self.c.port, jump(self.c)
+        return self.c.user, self.c.host, self.c.port, proxy_jump(self.c)
 
     def meet(self) -> None:
         """Dial and become root, or find out what must be asked for that."""

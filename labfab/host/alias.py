@@ -8,7 +8,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..local_state import known_hosts, ssh_config
-from ..local_state.aliases import block_of, config_path
+from ..local_state.aliases import find_alias, ssh_config_path
 from ..settings import Settings
 from . import connection
 
@@ -22,7 +22,7 @@ def alias_of(c: Connection, settings: Settings) -> str:
 
     Raises SetupError if the name already stands for another machine.
     """
-    found = block_of(c)
+    found = find_alias(c)
     if found:
         return found.name
     name = settings.alias.replace("{host}", c.host.replace(":", "-"))
@@ -30,7 +30,7 @@ def alias_of(c: Connection, settings: Settings) -> str:
         holder = taken.setdefault(name, (c.host, c.port))
     others = [
         (block.hostname, block.port)
-        for block in ssh_config.read(config_path(c))
+        for block in ssh_config.read(ssh_config_path(c))
         if block.name == name
     ]
     for other in [holder, *others]:

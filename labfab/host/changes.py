@@ -17,7 +17,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import ssh_config
-from ..local_state.aliases import block_of, config_path, jump
+from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
 from ..on_host import loader
 from ..settings import Settings
 from . import journal
@@ -205,8 +205,8 @@ def failed(
 
 def remember(c: Connection, settings: Settings) -> None:
     """Write the proven way in to ~/.ssh/config, under the alias."""
-    host, path = Host.of(c), config_path(c)
-    known, login = block_of(c), host.login
+    host, path = Host.of(c), ssh_config_path(c)
+    known, login = find_alias(c), host.login
     moved = (login.user, login.port) != (c.user, c.port)
     block = ssh_config.Alias(
         name=alias_of(c, settings),
@@ -216,7 +216,7 @@ def remember(c: Connection, settings: Settings) -> None:
         # A stage that runs alone proves no key of its own.
         identity=str(login.identity or (known.identity if known else "")),
         was=f"{c.user}@{c.host}:{c.port}" if moved else "",
-        proxy_jump=jump(c),
+        proxy_jump=proxy_jump(c),
     )
     if not host.planning and ssh_config.write(path, block):
         why = f"remember the host as {block.name}"

@@ -23,7 +23,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import keypair, known_hosts, secrets
-from ..local_state.aliases import block_of, links
+from ..local_state.aliases import find_alias, hops
 from ..settings import Settings
 from . import round_trips
 from .host_key import Ask
@@ -51,7 +51,7 @@ def known_hosts_path() -> Path:
 
 def follow(c: Connection) -> str:
     """Point the connection to where setup moved this login, and say so. Returns the alias, or ""."""
-    alias = block_of(c)
+    alias = find_alias(c)
     if alias is None:
         return ""
     # Fabric reads the block too, so the key may be there already.
@@ -118,7 +118,7 @@ def answer(
 def connect(c: Connection, settings: Settings) -> None:
     """Dial once. Raises AuthenticationException if the user could still answer, else SetupError."""
     path = known_hosts_path()
-    for link in links(c):
+    for link in hops(c):
         trust_pinned_keys(link, path)
         link.client.set_missing_host_key_policy(Ask(link, settings, path))
     try:

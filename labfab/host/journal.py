@@ -113,7 +113,7 @@ def parse(text: str) -> list[Entry]:
         lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
     entries = [
-        decode.made(Entry, line | {"undone": line["number"] in undone})
+        decode.record(Entry, line | {"undone": line["number"] in undone})
         for line in lines
         if "number" in line
     ]

@@ -17,8 +17,8 @@ from invoke import Context
 from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import known_hosts, secrets
-from ..local_state.aliases import block_of, config_path, jump
-from ..settings import KERNEL, Settings
+from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
+from ..settings import KERNEL_LOOKUPS, Settings
 from . import connection, login_errors
 from .alias import alias_of
 from .run_lock import RunLock
@@ -88,7 +88,7 @@ class Host:
         found = cls.peek(c)
         if found is None:
             with cls.lock:
-                key = (c.user, c.host, c.port, jump(c))
+                key = (c.user, c.host, c.port, proxy_jump(c))
                 found = cls.sessions.setdefault(key, cls(c))
             found.attach(c)
         return found
@@ -161,12 +161,12 @@ class Host:
         try:
             connection.dial(self.c, settings)
         except login_errors.NobodyListens as error:
-            known = block_of(self.c)
+            known = find_alias(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(
                 connection.known_hosts_path(), self.c.host, port
             ):
-                where = f"; {config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
+                where = f"; {ssh_config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
                 raise SetupError(f"{error}{where if known else ''}") from None
             console.say(
                 f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}"
@@ -372,7 +372,7 @@ def kernel_of(c: Context) -> str:
     return host.kernel if host else ""
 
 
-KERNEL.append(kernel_of)
+KERNEL_LOOKUPS.append(kernel_of)
 
 
 def copy_of(c: Connection) -> Connection:

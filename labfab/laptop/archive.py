@@ -134,7 +134,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def found(alias: str = "") -> list[Path]:
+def backups(alias: str = "") -> list[Path]:
     """Return the complete backups of one lab or of all, oldest first."""
     every = (path.parent for path in root().glob(f"{alias or '*'}/*/{MANIFEST}"))
     complete = [path for path in every if not path.name.startswith(".")]
@@ -147,7 +147,7 @@ def find(name: str, alias: str) -> Path:
     Raises SetupError if there is none.
     """
     if not name:
-        mine = found(alias)
+        mine = backups(alias)
         if not mine:
             raise SetupError(
                 f"there is no backup of {alias} in {root()}: "
@@ -161,7 +161,7 @@ def find(name: str, alias: str) -> Path:
     return Path(os.path.abspath(place))
 
 
-def row(folder: Path) -> dict[str, Any]:
+def summary(folder: Path) -> dict[str, Any]:
     """Return what a list shows of a backup; of a damaged one only where it is."""
     shown = {"name": f"{folder.parent.name}/{folder.name}", "folder": str(folder), "whole": False}
     try:

@@ -41,7 +41,7 @@ PAGE = """\
 """
 
 
-def there() -> bool:
+def can_open() -> bool:
     """Tell whether a browser can be opened here: not over SSH, not in a container."""
     if os.environ.get("BROWSER"):
         return True

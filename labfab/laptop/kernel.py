@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TIMEOUT = 60  # seconds: the first kernel on a small host starts slowly
 
 
-class Refused(SetupError):
+class WrongPassword(SetupError):
     """The server answered, and refused the password."""
 
 
@@ -33,7 +33,7 @@ def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
     return context
 
 
-def visitor(
+def new_client(
     url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT
 ) -> httpx.Client:
     """Make a client for a server. The parameters are those of login(); timeout in seconds."""
@@ -72,7 +72,7 @@ def login(
     """
     import httpx
 
-    client = visitor(url, tls, address)
+    client = new_client(url, tls, address)
     base = str(client.base_url)
     try:
         client.get("login")
@@ -85,7 +85,7 @@ def login(
         ) from error
     if status != 200:
         client.close()
-        raise Refused(
+        raise WrongPassword(
             f"JupyterLab at {base} refuses the password; set it again with jupyter.password"
         )
     return client
@@ -96,11 +96,11 @@ def xsrf(client: httpx.Client) -> str:
     return client.cookies.get("_xsrf") or ""
 
 
-def enters(url: str, password: str) -> bool:
+def accepts_password(url: str, password: str) -> bool:
     """Tell whether the server accepts a password. Raises SetupError if nothing answers."""
     try:
         login(url, password).close()
-    except Refused:
+    except WrongPassword:
         return False
     return True
 

@@ -69,7 +69,7 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
     wanted = wanted_state(target, local_port, remote_port)
     with files.locked(files.config_folder(target.alias)):
         state = load(target.alias)
-        old = found(target, local_port, remote_port)
+        old = find_open(target, local_port, remote_port)
         if old:
             return old
         if state.get("keeper"):
@@ -92,7 +92,7 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
     )
 
 
-def found(target: Target, local_port: int, remote_port: int | str) -> Tunnel | None:
+def find_open(target: Target, local_port: int, remote_port: int | str) -> Tunnel | None:
     """Return the tunnel of a lab if it is open with these settings."""
     wanted = wanted_state(target, local_port, remote_port).items()
     return status(target.alias) if wanted <= load(target.alias).items() else None

@@ -14,31 +14,31 @@ from .. import fabric_internals
 from . import ssh_config
 
 
-def config_path(c: Context) -> Path:
+def ssh_config_path(c: Context) -> Path:
     """Return the ssh_config in use: the one given with `fab -S`, else ~/.ssh/config."""
     return fabric_internals.ssh_config_file(c.config) or Path.home() / ".ssh" / "config"
 
 
-def block_of(c: Connection) -> ssh_config.Alias | None:
+def find_alias(c: Connection) -> ssh_config.Alias | None:
     """Find the alias that setup wrote for this login; None before setup."""
-    return ssh_config.find(config_path(c), c.user, c.host, c.port, jump(c))
+    return ssh_config.find(ssh_config_path(c), c.user, c.host, c.port, proxy_jump(c))
 
 
-def names_of(c: Context) -> set[str]:
+def host_names(c: Context) -> set[str]:
     """Return every name and address by which settings may mean this host; empty without -H."""
     if not isinstance(c, Connection):
         return set()
-    block = block_of(c)
+    block = find_alias(c)
     return {c.original_host, c.host, *([block.name] if block else [])}
 
 
-def jump(c: Connection) -> str:
+def proxy_jump(c: Connection) -> str:
     """Return the gateways of a connection as ProxyJump lists them; empty if there are none."""
     written: str = (getattr(c, "ssh_config", None) or {}).get("proxyjump", "")
-    chain = [f"{hop.user}@{hop.host}:{hop.port}" for hop in links(c)[1:]]
+    chain = [f"{hop.user}@{hop.host}:{hop.port}" for hop in hops(c)[1:]]
     return "" if written == "none" else written or ",".join(reversed(chain))
 
 
-def links(c: Connection) -> list[Connection]:
+def hops(c: Connection) -> list[Connection]:
     """Return the connection followed by the gateways it goes through, nearest first."""
-    return [c, *links(c.gateway)] if isinstance(c.gateway, Connection) else [c]
+    return [c, *hops(c.gateway)] if isinstance(c.gateway, Connection) else [c]

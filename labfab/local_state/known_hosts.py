@@ -26,7 +26,7 @@ def fingerprint(key: PKey) -> str:
     return str(key.fingerprint)
 
 
-def name(hostname: str, port: int) -> str:
+def host_name(hostname: str, port: int) -> str:
     """Return a host's name as known_hosts has it: example.org, [example.org]:2222."""
     hostname = hostname.lower().strip("[]")
     return hostname if port == 22 else f"[{hostname}]:{port}"
@@ -34,7 +34,7 @@ def name(hostname: str, port: int) -> str:
 
 def pinned(path: Path, hostname: str, port: int) -> list[PKey]:
     """Return the keys known for a host, from lines with plain, hashed or wildcard names."""
-    wanted = name(hostname, port)
+    wanted = host_name(hostname, port)
     keys = [key_of(kind, blob) for names, kind, blob in entries(path) if matches(names, wanted)]
     return [key for key in keys if key is not None]
 
@@ -47,7 +47,7 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
     known = pinned(path, hostname, port)
     if key in known:
         return False
-    wanted = name(hostname, port)
+    wanted = host_name(hostname, port)
     if any(other.get_name() == key.get_name() for other in known):
         raise SetupError(
             f"THE HOST KEY HAS CHANGED to {fingerprint(key)}: somebody may be listening in. "
@@ -58,7 +58,7 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
     return True
 
 
-def copy(path: Path, hostname: str, port: int, new_port: int) -> bool:
+def copy_to_port(path: Path, hostname: str, port: int, new_port: int) -> bool:
     """Add a host's keys for another of its ports. Returns False if all are known there."""
     keys = pinned(path, hostname, port)
     if not keys:
@@ -72,7 +72,7 @@ def copy(path: Path, hostname: str, port: int, new_port: int) -> bool:
 
 def forget(path: Path, hostname: str, port: int) -> bool:
     """Remove the lines that pin() wrote for a host. Returns False if there are none."""
-    wanted = name(hostname, port)
+    wanted = host_name(hostname, port)
     ours = re.compile(rb"%b \S+ \S+ %b\r?\n?" % (re.escape(wanted).encode(), OURS.encode()))
     old = files.load(path).splitlines(keepends=True)
     new = [line for line in old if not ours.fullmatch(line)]

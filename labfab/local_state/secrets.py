@@ -86,7 +86,7 @@ def take_from_environment(name: str) -> Secret | None:
 
 def load(alias: str, name: str) -> Secret | None:
     """Read a stored secret; None if there is none. A file that others can read becomes 0600."""
-    path = place(alias, name)
+    path = path_of(alias, name)
     try:
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
@@ -101,7 +101,7 @@ def load(alias: str, name: str) -> Secret | None:
 
 def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> Path:
     """Store a secret in a file and return its path. An existing one stays unless *replace*."""
-    path = place(alias, name)
+    path = path_of(alias, name)
     text = value.reveal() if isinstance(value, Secret) else value
     data = check_value(text, name).encode() + b"\n"
     files.make_private(path.parent).chmod(0o700)
@@ -125,7 +125,7 @@ def forget(alias: str) -> None:
         folder.rmdir()
 
 
-def place(alias: str, name: str) -> Path:
+def path_of(alias: str, name: str) -> Path:
     """Return the file of a secret."""
     return files.config_folder(alias) / check_name(name)
 

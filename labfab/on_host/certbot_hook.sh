@@ -1,8 +1,7 @@
 # certbot's hook, without its first line and with this head: certificates/renewal.py writes what
 # follows the first empty line to the host, with the account and the folder in place of the two %s.
 # certbot sets RENEWED_LINEAGE. Hosts that are set up have this text, byte for byte.
-# A second shell, the account's, expands what is in single quotes:
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016  # what is in single quotes is expanded by a second shell, the account's
 
 # Made by labfab. Certbot runs this after each renewal; it hands the new certificate on to what serves JupyterLab.
 set -eu

@@ -25,12 +25,12 @@ class Service(Protocol):
     NAME: str
     # Shell text, with no end: `if` the service is set up, then start it or say how. For labfab's
     # own start command in the account, which adds the other branch. No %s in it.
-    BY_HAND: str
+    START_BY_HAND: str
 
-    def refuse(self, c: Connection) -> None:
+    def require(self, c: Connection) -> None:
         """Raise SetupError if this host cannot run services."""
 
-    def text(self, c: Connection) -> str:
+    def unit_text(self, c: Connection) -> str:
         """Return the unit or property list as it should be."""
 
     def install(self, c: Connection) -> None:
@@ -52,28 +52,28 @@ class Platform(Protocol):
     # Folders and programs ---------------------------------------------------------------------
 
     # The part of PATH that follows the folder of JupyterLab's Python.
-    PATH: str
+    LAB_PATH: str
     # The folder that holds the homes.
-    HOMES: str
+    HOME_ROOT: str
     # Jupyter's data folder, relative to a home.
-    JUPYTER: str
+    JUPYTER_DATA: str
     # Shell text that prints the path of a pip wheel; %% for a percent sign.
-    PIP_WHEEL: str
+    FIND_PIP_WHEEL: str
     # What runs JupyterLab as a service.
     service: Service
 
     # Words for check.all ----------------------------------------------------------------------
 
     # What the age of host-updates is the age of.
-    LISTS: str
+    UPDATE_LIST: str
     # Follows the number of pending updates.
-    WAITING: str
+    UPDATES_WAIT: str
     # Said when the number of pending updates is not known.
-    UNTOLD: str
+    UPDATES_UNKNOWN: str
     # Commands for the user, for what no task repairs; {} in LISTENER is the port.
     SET_CLOCK: str
-    BIG_FOLDERS: str
-    LISTENER: str
+    SHOW_BIG_FOLDERS: str
+    SHOW_LISTENER: str
 
     # Packages ---------------------------------------------------------------------------------
 
@@ -92,13 +92,13 @@ class Platform(Protocol):
     def venv_packages(self, c: Connection) -> list[str]:
         """Return the packages that `python3 -m venv` needs."""
 
-    def refuse(self, c: Connection, want: Settings) -> None:
+    def refuse_unsupported(self, c: Connection, want: Settings) -> None:
         """Raise SetupError, before anything is changed, if this system cannot do what is wanted."""
 
     # Accounts ---------------------------------------------------------------------------------
 
     # The group that may use sudo.
-    ADMINS: str
+    ADMIN_GROUP: str
     # Whether the account of JupyterLab may log in over SSH too.
     LAB_USER_LOGS_IN: bool
 
@@ -121,7 +121,7 @@ class Platform(Protocol):
 
     # The name, in the journal, of the job that listens for SSH. setup.undo may be logged in through
     # it, so removes it last. Empty: no such job.
-    DOOR: str
+    SSH_JOB: str
 
     def run_sshd(self, c: Connection) -> str:
         """Return shell text that makes sshd listen as configured; open sessions stay open."""
@@ -135,10 +135,10 @@ class Platform(Protocol):
     def reload_sshd(self, c: Connection) -> None:
         """Make sshd read its configuration; the ports stay as they are."""
 
-    def kept_ports(self, c: Connection) -> frozenset[int]:
+    def ports_to_keep(self, c: Connection) -> frozenset[int]:
         """Return the SSH ports that belong to the system and stay open."""
 
-    def listen(self, c: Connection, ports: AbstractSet[int], why: str) -> None:
+    def listen_on(self, c: Connection, ports: AbstractSet[int], why: str) -> None:
         """Make sshd listen on these ports and no others."""
 
     def restrict_logins(self, c: Connection, names: Sequence[str]) -> None:
@@ -150,11 +150,11 @@ class Platform(Protocol):
     # Firewall ---------------------------------------------------------------------------------
 
     # The package of the firewall. Empty: labfab leaves the system's own alone.
-    FIREWALL: str
+    FIREWALL_PACKAGE: str
     # Whether that firewall closes ports.
-    FILTERS: bool
+    FIREWALL_CLOSES_PORTS: bool
 
-    def tell_of_firewall(self, c: Connection) -> None:
+    def report_firewall(self, c: Connection) -> None:
         """Say that labfab leaves the system's own firewall alone (macOS)."""
 
     def allow_port(self, c: Connection, port: int, comment: str = "") -> None:

@@ -33,10 +33,10 @@ UNPACK = (
 )
 
 
-def unpack(c: Connection, want: Settings) -> None:
+def install_distribution(c: Connection, want: Settings) -> None:
     """Download, verify and run the installer of the distribution in the settings."""
     folder, account = PREFIXES[want.python], want.jupyter_user
-    name, place = fetch(c, want), f"{facts(c).accounts[account].home}/{folder}"
+    name, place = fetch_installer(c, want), f"{facts(c).accounts[account].home}/{folder}"
     change(
         c,
         UNPACK,
@@ -50,7 +50,7 @@ def unpack(c: Connection, want: Settings) -> None:
     )
 
 
-def fetch(c: Connection, want: Settings) -> str:
+def fetch_installer(c: Connection, want: Settings) -> str:
     """Download the installer to the account's ~/.cache/labfab, verify it and return its name."""
     system, account = facts(c).system, want.jupyter_user
     chosen = installer(

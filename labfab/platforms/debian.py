@@ -21,23 +21,23 @@ from .base import Options, Service
 from .restart import restart
 
 service: Service = systemd
-PATH = "/usr/local/bin:/usr/bin:/bin"
-HOMES = "/home"
-JUPYTER = ".local/share/jupyter"
-PIP_WHEEL = loader.called("find_pip_wheel")
+LAB_PATH = "/usr/local/bin:/usr/bin:/bin"
+HOME_ROOT = "/home"
+JUPYTER_DATA = ".local/share/jupyter"
+FIND_PIP_WHEEL = loader.called("find_pip_wheel")
 
-LISTS = "the package lists"
-WAITING = "packages wait"
-UNTOLD = "apt cannot tell what it would upgrade"
+UPDATE_LIST = "the package lists"
+UPDATES_WAIT = "packages wait"
+UPDATES_UNKNOWN = "apt cannot tell what it would upgrade"
 SET_CLOCK = "timedatectl set-ntp true"
-BIG_FOLDERS = "du -xh -d 2 -t 100M"
-LISTENER = "ss -ltnp 'sport = :{}'"
+SHOW_BIG_FOLDERS = "du -xh -d 2 -t 100M"
+SHOW_LISTENER = "ss -ltnp 'sport = :{}'"
 
-ADMINS = "sudo"
+ADMIN_GROUP = "sudo"
 LAB_USER_LOGS_IN = False
-DOOR = ""  # sshd changes its ports without ending the sessions that it serves
-FIREWALL = "ufw"
-FILTERS = True
+SSH_JOB = ""  # sshd changes its ports without ending the sessions that it serves
+FIREWALL_PACKAGE = "ufw"
+FIREWALL_CLOSES_PORTS = True
 
 # Our file of sshd options. Its name sorts before cloud-init's, and the first value wins.
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
@@ -59,8 +59,8 @@ FINISH = (
 # For the way back, in the journal's folder: what was installed before, and what apt gave to dpkg.
 NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 NOTE_NEW = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
-FETCH = "fetch the package lists"
-LATER = "which packages are upgraded is known only after that"
+FETCH_LISTS = "fetch the package lists"
+UPGRADES_LATER = "which packages are upgraded is known only after that"
 
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 RESET_FAILED = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
@@ -93,9 +93,9 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists if they are older than *max_age* hours."""
     if facts(c).updates.older_than(max_age):
-        change(c, UPDATE, why=FETCH, long=True, then={"updates.age": "0"})
+        change(c, UPDATE, why=FETCH_LISTS, long=True, then={"updates.age": "0"})
         if Host.of(c).planning:
-            console.note(LATER)
+            console.note(UPGRADES_LATER)
 
 
 def repair(c: Connection) -> None:
@@ -153,7 +153,7 @@ def venv_packages(c: Connection) -> list[str]:
     return packages
 
 
-def refuse(c: Connection, want: Settings) -> None:
+def refuse_unsupported(c: Connection, want: Settings) -> None:
     """Warn where nothing starts services; everything else can be done here."""
     if not facts(c).system.systemd:
         console.warn("systemd does not run here: services may not start")
@@ -249,7 +249,7 @@ def guarded_files(c: Connection) -> tuple[str, ...]:
 
     ufw's count only if it is installed: its package may bring them while the guard is armed.
     """
-    if FIREWALL in facts(c).system.packages:
+    if FIREWALL_PACKAGE in facts(c).system.packages:
         return SSH_AND_SUDO + UFW
     return SSH_AND_SUDO
 
@@ -264,12 +264,12 @@ def reload_sshd(c: Connection) -> None:
     change(c, RELOAD, why="reload sshd", undo=(journal.SSHD_READS,))
 
 
-def kept_ports(c: Connection) -> frozenset[int]:
+def ports_to_keep(c: Connection) -> frozenset[int]:
     """Return no port: all of sshd's may move."""
     return frozenset()
 
 
-def listen(c: Connection, ports: AbstractSet[int], why: str) -> None:
+def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
     """Make sshd listen on these ports and no others."""
     command = run_sshd(c)
     set_options(c, {"Port": [str(port) for port in sorted(ports)]}, why)
@@ -292,7 +292,7 @@ def close_remote_login(c: Connection) -> None:
 # Firewall
 
 
-def tell_of_firewall(c: Connection) -> None:
+def report_firewall(c: Connection) -> None:
     """Say nothing: ufw is labfab's to set."""
 
 

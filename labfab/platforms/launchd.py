@@ -11,7 +11,7 @@ import plistlib
 from fabric import Connection
 
 from ..facts import facts
-from ..facts.reader import PREFIXES, as_file
+from ..facts.reader import PREFIXES, planned_file
 from ..host.changes import change, put
 from ..settings import Settings
 
@@ -29,18 +29,18 @@ RUN = (
     'umask 077; exec "$HOME"/{prefix}/bin/jupyter-lab --no-browser >>"$HOME"/.jupyter/lab.log 2>&1'
 )
 # Only root may tell launchd to start it.
-BY_HAND = f"""\
+START_BY_HAND = f"""\
 if [ -e {PLIST} ]; then
     echo "launchd is to run JupyterLab: sudo launchctl bootstrap system {PLIST}"
     exit 1
 """
 
 
-def refuse(c: Connection) -> None:
+def require(c: Connection) -> None:
     """Do nothing: every Mac has launchd."""
 
 
-def text(c: Connection) -> str:
+def unit_text(c: Connection) -> str:
     """Return the property list as it should be."""
     want = Settings.of(c)
     account, prefix = facts(c).accounts[want.jupyter_user], PREFIXES[want.python]
@@ -62,8 +62,11 @@ def text(c: Connection) -> str:
 
 def install(c: Connection) -> None:
     """Write the property list; launchd loads it at boot."""
-    job = text(c)
-    then = as_file("lab.unit", job, "644", "root") | {"lab.service": "yes", "lab.session": None}
+    job = unit_text(c)
+    then = planned_file("lab.unit", job, "644", "root") | {
+        "lab.service": "yes",
+        "lab.session": None,
+    }
     why = "make launchd start JupyterLab at boot"
     put(c, PLIST, job, why=why, old=facts(c).lab.unit, check=LINT, then=then)
 

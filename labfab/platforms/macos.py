@@ -15,7 +15,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
@@ -34,25 +34,25 @@ reboot = softwareupdate.reboot
 keep_awake = pmset.keep_awake
 
 service: Service = launchd
-PATH = launchd.PATH
-HOMES = "/Users"
-JUPYTER = "Library/Jupyter"
-PIP_WHEEL = (
+LAB_PATH = launchd.PATH
+HOME_ROOT = "/Users"
+JUPYTER_DATA = "Library/Jupyter"
+FIND_PIP_WHEEL = (
     "python3 -c 'import ensurepip, glob; "
     'print(*glob.glob(ensurepip.__path__[0] + "/_bundled/pip-*.whl"))\''
 )
 
-LISTS = "Apple's list of updates"
-WAITING = "updates wait (those that need a restart wait for reboot: true)"
-UNTOLD = "Apple has not been asked yet"
+UPDATE_LIST = "Apple's list of updates"
+UPDATES_WAIT = "updates wait (those that need a restart wait for reboot: true)"
+UPDATES_UNKNOWN = "Apple has not been asked yet"
 SET_CLOCK = "sntp -sS time.apple.com"
-BIG_FOLDERS = "du -xh -d 2"
-LISTENER = "lsof -nP -iTCP:{} -sTCP:LISTEN"
+SHOW_BIG_FOLDERS = "du -xh -d 2"
+SHOW_LISTENER = "lsof -nP -iTCP:{} -sTCP:LISTEN"
 
-ADMINS = "admin"
+ADMIN_GROUP = "admin"
 LAB_USER_LOGS_IN = True  # as in guide 000
-FIREWALL = ""
-FILTERS = False  # the application firewall knows programs, not ports
+FIREWALL_PACKAGE = ""
+FIREWALL_CLOSES_PORTS = False  # the application firewall knows programs, not ports
 
 # Our file of sshd options. Here sshd reads every file of the folder, whatever its name.
 DROP_IN = "/etc/ssh/sshd_config.d/000-labfab.conf"
@@ -63,7 +63,7 @@ OWN_SSHD = "org.labfab.sshd"
 PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
 REMOTE_LOGIN = "com.openssh.sshd"
 REMOTE_PLIST = "/System/Library/LaunchDaemons/ssh.plist"
-DOOR = OWN_SSHD
+SSH_JOB = OWN_SSHD
 
 # Where the laptop keeps the password of JupyterLab's account.
 SECRET = "login-of-lab-user"
@@ -86,7 +86,7 @@ def venv_packages(c: Connection) -> list[str]:
     return ["python3"]
 
 
-def refuse(c: Connection, want: Settings) -> None:
+def refuse_unsupported(c: Connection, want: Settings) -> None:
     """Raise SetupError, before the Mac is changed, for settings that are for Linux only."""
     label = Host.of(c).label
     programs.refuse(c)
@@ -224,12 +224,12 @@ def set_options(c: Connection, options: Options, why: str) -> None:
     sshd.write(c, DROP_IN, INCLUDE, options, why)
 
 
-def kept_ports(c: Connection) -> frozenset[int]:
+def ports_to_keep(c: Connection) -> frozenset[int]:
     """Return the port of Remote Login, which is Apple's: our port comes in addition to it."""
     return frozenset({facts(c).ssh.remote_login} - {0})
 
 
-def listen(c: Connection, ports: AbstractSet[int], why: str) -> None:
+def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
     """Make launchd listen on these ports for sshd, apart from Remote Login's own."""
     have = facts(c).ssh
     own = sorted(ports - {have.remote_login})
@@ -247,7 +247,7 @@ def listen(c: Connection, ports: AbstractSet[int], why: str) -> None:
         )
         return
     text = plist(own)
-    written = as_file("ssh.plist", text, "644", "root")
+    written = planned_file("ssh.plist", text, "644", "root")
     put(c, PLIST, text, why=why, old=have.plist, check=launchd.LINT, then=written)
     change(
         c,
@@ -287,7 +287,7 @@ def restrict_logins(c: Connection, names: Sequence[str]) -> None:
     has looked at it for long, so they do not.
     """
     have = facts(c).ssh
-    ours = [f"group:{ADMINS}", *(f"user:{name}" for name in names)]
+    ours = [f"group:{ADMIN_GROUP}", *(f"user:{name}" for name in names)]
     kept = sorted(have.members) if have.access == "on" else []
     members = dict.fromkeys([*kept, *ours])
     if have.access == "on" and have.members == set(members):
@@ -325,7 +325,7 @@ def close_remote_login(c: Connection) -> None:
 # The application firewall decides which programs may listen. It allows Apple's own, such as sshd.
 
 
-def tell_of_firewall(c: Connection) -> None:
+def report_firewall(c: Connection) -> None:
     """Say that the application firewall stays as it is."""
     state = "on" if facts(c).firewall.active else "off"
     console.note(

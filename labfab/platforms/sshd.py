@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fabric import Connection
 
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..facts.records import Ssh
 from ..host.changes import put
 from ..host.remote_file import File
@@ -37,7 +37,7 @@ def write(c: Connection, path: str, include: str, options: Options, why: str) ->
     # Ours come first: the first value wins, and lines after a Match hold for that match only.
     kept = [line for line in old if line != HEAD.rstrip() and keyword(line) not in names]
     text = HEAD + "".join(f"{line}\n" for line in [*lines(options), *kept])
-    then = {**as_file("ssh.drop_in", text, "644", "root"), **effect(have, options)}
+    then = {**planned_file("ssh.drop_in", text, "644", "root"), **effect(have, options)}
     put(c, path, text, why=why, old=have.drop_in, check=CHECK, then=then)
 
 

@@ -9,7 +9,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import PREFIXES, as_file
+from ..facts.reader import PREFIXES, planned_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..settings import Settings
@@ -43,14 +43,14 @@ REMOVE = """\
 export XDG_RUNTIME_DIR=/run/user/$(id -u)
 systemctl --user disable --now jupyter.service; rm -f ~/.config/systemd/user/jupyter.service
 """
-BY_HAND = (
+START_BY_HAND = (
     "if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service "
     "2>/dev/null; then\n"
     "    XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start jupyter.service\n"
 )
 
 
-def refuse(c: Connection) -> None:
+def require(c: Connection) -> None:
     """Raise SetupError where systemd does not run."""
     if not facts(c).system.systemd:
         raise SetupError(
@@ -59,7 +59,7 @@ def refuse(c: Connection) -> None:
         )
 
 
-def text(c: Connection) -> str:
+def unit_text(c: Connection) -> str:
     """Return the unit as it should be."""
     return UNIT.format(prefix=PREFIXES[Settings.of(c).python])
 
@@ -67,7 +67,7 @@ def text(c: Connection) -> str:
 def install(c: Connection) -> None:
     """Write the unit and enable it at boot."""
     have = facts(c)
-    account, unit = have.accounts[Settings.of(c).jupyter_user], text(c)
+    account, unit = have.accounts[Settings.of(c).jupyter_user], unit_text(c)
     put(
         c,
         f"{account.home}/.config/systemd/user/jupyter.service",
@@ -75,7 +75,7 @@ def install(c: Connection) -> None:
         why="write JupyterLab's unit",
         old=have.lab.unit,
         owner=account.name,
-        then=as_file("lab.unit", unit, "644", account.name),
+        then=planned_file("lab.unit", unit, "644", account.name),
     )
     change(
         c,

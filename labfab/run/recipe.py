@@ -18,7 +18,7 @@ from .. import fabric_internals
 from ..errors import SetupError
 from ..host.session import Host
 from ..local_state import files
-from ..local_state.aliases import block_of
+from ..local_state.aliases import find_alias
 from ..settings import Settings, sources
 
 
@@ -64,7 +64,7 @@ def known_as(c: Context) -> str:
     """Give the alias that setup gave to this host; without -H, the setting."""
     if not isinstance(c, Connection):
         return Settings.of(c).alias
-    block = block_of(c)
+    block = find_alias(c)
     return block.name if block else ""
 
 

@@ -12,7 +12,7 @@ from invoke import Context
 
 from .. import console
 from ..errors import SetupError
-from ..facts.reader import begin
+from ..facts.reader import start_reading
 from ..host import round_trips
 from ..host.session import Host
 from ..text import counted
@@ -98,7 +98,7 @@ def acquire_run_lock(host: Host) -> None:
     if host.run_lock.shell is shell:
         return
     asked = host.run_lock.ask(shell)
-    begin(host.c)
+    start_reading(host.c)
     if not host.run_lock.take(shell, asked):
         host.forget()
 

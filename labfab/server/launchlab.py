@@ -51,10 +51,10 @@ def text(c: Connection, want: Settings) -> str:
         want.lab_url(want.lab_port),
         want.lab_socket,
         PREFIXES[want.python],
-        system.PATH,
+        system.LAB_PATH,
     )
     in_tmux = IN_TMUX % loader.shared("start_in_tmux")
-    by_service = BY_SERVICE % system.service.BY_HAND
+    by_service = BY_SERVICE % system.service.START_BY_HAND
     return f"{HEAD}{in_tmux}{by_service}{main}"
 
 

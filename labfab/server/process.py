@@ -77,7 +77,7 @@ def start_in_tmux(c: Connection, want: Settings, account: Account) -> None:
         c,
         loader.called("start_in_tmux", 2),
         PREFIXES[want.python],
-        platform(c).PATH,
+        platform(c).LAB_PATH,
         user=account.name,
         why="start JupyterLab",
         undo=("session %s %s", account.name, log),

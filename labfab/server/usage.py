@@ -166,7 +166,7 @@ def silent(values: Values) -> Iterator[int]:
 def listed(answer: str, kind: type[decode.Kind]) -> list[decode.Kind] | None:
     """Decode the list that JupyterLab answered with, in base64; None if it is none."""
     try:
-        return decode.decode(base64.b64decode(answer), kind)
+        return decode.records(base64.b64decode(answer), kind)
     except ValueError:
         return None
 

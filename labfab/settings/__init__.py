@@ -69,7 +69,7 @@ def within(**limits: Any) -> msgspec.Meta:
 
 
 # Functions that know the kernel of the host behind a connection. `host`, a room above, adds one.
-KERNEL: list[Callable[[Context], str]] = []
+KERNEL_LOOKUPS: list[Callable[[Context], str]] = []
 
 
 class Settings(NamedTuple):
@@ -322,7 +322,7 @@ class Settings(NamedTuple):
         given = {key: value for key, value in flags.items() if value is not None}
         values.update(checked(given, "the command line"))
         settings = cls(**values)
-        on_macos = any(kernel_of(c) == "Darwin" for kernel_of in KERNEL)
+        on_macos = any(kernel_of(c) == "Darwin" for kernel_of in KERNEL_LOOKUPS)
         return consistent(settings.for_macos(c.user) if on_macos else settings)
 
 

@@ -20,7 +20,7 @@ from invoke.context import Context
 
 from .. import fabric_internals
 from ..errors import SetupError
-from ..local_state.aliases import names_of
+from ..local_state.aliases import host_names
 
 # A wheel has config/ inside the package, a checkout next to it.
 PACKAGE = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def layers(c: Context, structured: Collection[str]) -> Iterator[Layer]:
     """
     found = list(files(c))
     yield from (Layer(place, general(values)) for place, values in found)
-    names = names_of(c) or {alias_in(found)}
+    names = host_names(c) or {alias_in(found)}
     for place, values in found:
         yield from of_hosts(place, values, names)
     yield from environment(structured)

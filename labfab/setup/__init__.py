@@ -25,7 +25,7 @@ RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkou
 JSON = {"json": "Print JSON, as docs/undo.md describes it"}
 
 
-@host_task(default=True, first=tunnel.look, help=RECIPE)
+@host_task(default=True, first=tunnel.probe_in_background, help=RECIPE)
 def full(c: Connection, recipe: str = "") -> None:
     """Turn a bare machine into your own JupyterLab."""
     run_sequence(c, SEQUENCES[family(c)])
@@ -91,7 +91,7 @@ def run_sequence(c: Connection, sequence: Sequence) -> None:
     """Run the stages of a sequence that the settings ask for, and print a summary."""
     want, host = Settings.of(c), Host.of(c)
     preflight(c, want)
-    packages.settle(c)
+    packages.wait_for_first_boot(c)
     in_apache = facts(c).proxy.enabled
     stages = [stage for stage in sequence.stages if not skipped(stage[0], want, in_apache)]
     took = Runner(c, stages, sequence.ahead).run()
@@ -104,11 +104,11 @@ def run_sequence(c: Connection, sequence: Sequence) -> None:
 def preflight(c: Connection, want: Settings) -> None:
     """Raise SetupError before the host is touched for whatever would stop a later stage."""
     system = platform(c)
-    system.refuse(c, want)
-    authorized_keys.given_lines(want)
+    system.refuse_unsupported(c, want)
+    authorized_keys.keys_from_settings(want)
     if want.published and want.certificate == "letsencrypt":
-        acme.refuse(c, want)
+        acme.require_email(c, want)
     if want.publish == "apache":
-        proxy.refuse(c)
-    if facts(c).ssh.ports - system.kept_ports(c) != {want.ssh_port}:
-        hardening.refuse(c, want.ssh_port)
+        proxy.refuse_to_publish(c)
+    if facts(c).ssh.ports - system.ports_to_keep(c) != {want.ssh_port}:
+        hardening.refuse_port(c, want.ssh_port)

@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 
 from .. import console
 from ..host.session import Change, Host
-from ..platforms.debian import FETCH, LATER
+from ..platforms.debian import FETCH_LISTS, UPGRADES_LATER
 from ..text import counted
 
 PENDING = 2  # exit code: there is something to do
@@ -52,5 +52,7 @@ def document(label: str, changes: list[Change]) -> dict[str, object]:
         "host": label,
         "changes": len(changes),
         "stages": [{"stage": stage, "changes": made} for stage, made in stages.items()],
-        "notes": [f"{FETCH}: {LATER}"] if any(change.why == FETCH for change in changes) else [],
+        "notes": [f"{FETCH_LISTS}: {UPGRADES_LATER}"]
+        if any(change.why == FETCH_LISTS for change in changes)
+        else [],
     }

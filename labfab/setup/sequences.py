@@ -42,7 +42,7 @@ UBUNTU: Stages = (
     ("certificate", https.issue),
     ("Jupyter", jupyter.configure),
     ("Lab", lab.start),
-    ("Apache", proxy.follow),
+    ("Apache", proxy.publish_or_remove),
     ("tunnel", tunnel.open_),
 )
 MACOS: Stages = (

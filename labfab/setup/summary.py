@@ -58,7 +58,7 @@ def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
         "login-of-lab-user": f"login of {want.lab_user}",
     }
     for name, label in known.items():
-        value, place = secrets.load(alias, name), secrets.place(alias, name)
+        value, place = secrets.load(alias, name), secrets.path_of(alias, name)
         if value and console.terminal():
             yield label, f"{value.reveal()}  (kept in {place})"
         elif value:

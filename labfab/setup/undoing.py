@@ -29,7 +29,7 @@ from ..host.session import Host, Login
 from ..host.shell import Result
 from ..laptop import keeper, shortcuts, tunnel
 from ..local_state import secrets, ssh_config
-from ..local_state.aliases import block_of, config_path
+from ..local_state.aliases import find_alias, ssh_config_path
 from ..on_host import loader
 from ..platforms import platform
 from ..run import guard, recipe
@@ -54,7 +54,7 @@ class Undo:
         entries: the changes to undo, oldest first. force: also undo what was changed by hand.
         """
         self.c, self.entries, self.force = c, entries, force
-        self.block = block_of(c)
+        self.block = find_alias(c)
         self.label = Host.of(c).label
         self.count = 0
         self.stays: list[str] = []
@@ -66,7 +66,7 @@ class Undo:
         """
         want = Settings.of(self.c)
         self.stop_lab(want)
-        door = platform(self.c).DOOR
+        door = platform(self.c).SSH_JOB
         # The guard restores files but no folder, so ~/.ssh goes after the proof.
         last = [entry for entry in self.entries if is_last(entry, door)]
         access = [entry for entry in self.entries if gives_access(entry) and entry not in last]
@@ -232,7 +232,7 @@ def parsed(login: str) -> tuple[str, int]:
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
     """Let the alias lead to this login."""
-    ssh_config.write(config_path(c), block._replace(user=user, port=port, was=""))
+    ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, was=""))
 
 
 def reach(c: Connection) -> None:
@@ -247,7 +247,7 @@ def reach(c: Connection) -> None:
         return
     except SetupError as error:
         problem = error
-    block = block_of(c)
+    block = find_alias(c)
     for user, port in former_logins(block):
         try:
             host.log_in_as(user, port)
@@ -289,7 +289,7 @@ def forget_host(c: Connection, alias: str) -> None:
         console.warn(f"{error}; by hand: fab -H {alias} https.untrust")
     else:
         vault.forget(alias)
-    if ssh_config.remove(config_path(c), alias):
-        console.changed(alias, f"remove the alias {alias} from {config_path(c)}", 0)
+    if ssh_config.remove(ssh_config_path(c), alias):
+        console.changed(alias, f"remove the alias {alias} from {ssh_config_path(c)}", 0)
     recipe.forget(alias)
     secrets.forget(alias)

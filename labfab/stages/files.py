@@ -107,7 +107,7 @@ def on_host(c: Connection, path: str) -> str:
         raise SetupError(
             f"there is no account {want.jupyter_user} yet: type setup.full first", host=host.label
         )
-    home = account.home if account else f"{platform(c).HOMES}/{want.jupyter_user}"
+    home = account.home if account else f"{platform(c).HOME_ROOT}/{want.jupyter_user}"
     full = posixpath.join(want.notebooks(home), path)
     if path == "~" or path.startswith("~/"):
         full = posixpath.join(home, path[2:])

@@ -28,10 +28,10 @@ OURS = "labfab"  # the comment of a rule that exists only for a published Jupyte
 def enable(c: Connection) -> None:
     """Let in SSH and what you publish, refuse the rest."""
     want, system = Settings.of(c), platform(c)
-    if not system.FIREWALL:
-        system.tell_of_firewall(c)
+    if not system.FIREWALL_PACKAGE:
+        system.report_firewall(c)
         return
-    system.install(c, system.FIREWALL)
+    system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):
         have = facts(c)
         open_ports(c, want, have, system)

@@ -15,7 +15,7 @@ from .. import console
 from ..certificates import location
 from ..errors import SetupError
 from ..facts import facts, vhosts
-from ..facts.reader import APACHE, as_file
+from ..facts.reader import APACHE, planned_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..platforms import platform
@@ -54,11 +54,11 @@ ON = APACHE.replace("%", "%%") + "site_on"
 def apache(c: Connection) -> None:
     """Publish JupyterLab through Apache, with TLS."""
     want, host = Settings.of(c), Host.of(c)
-    refuse(c)
-    folder = location.place(c).folder
+    refuse_to_publish(c)
+    folder = location.location_of(c).folder
     if is_ours(facts(c).proxy.fault):
         disable_broken_site(c)
-        refuse(c)  # only now does Apache report what else is wrong
+        refuse_to_publish(c)  # only now does Apache report what else is wrong
     if not facts(c).https.pair and not host.planning:
         raise SetupError(
             f"there is no certificate with its key in {folder}: type https.issue first",
@@ -68,13 +68,13 @@ def apache(c: Connection) -> None:
     platform(c).install(c, "apache2")
     start(c, facts(c).proxy)
     have, before = facts(c).proxy, len(host.changes)
-    write_site(c, have, rendered(want, have, location.names(c), folder))
+    write_site(c, have, rendered(want, have, location.lab_names(c), folder))
     missing = [name for name in needed_modules(have) if name not in have.modules]
     if missing or not have.enabled or not have.serves or len(host.changes) > before:
         switch_on(c, missing)
 
 
-def follow(c: Connection) -> None:
+def publish_or_remove(c: Connection) -> None:
     """Publish JupyterLab through Apache or stop that, as the setting `publish` says."""
     want = Settings.of(c)
     if want.publish == "apache":
@@ -143,7 +143,7 @@ def write_site(c: Connection, have: Proxy, text: str) -> None:
         why="write Apache's site for JupyterLab",
         old=have.site,
         check=CHECK,
-        then=as_file("proxy.site", text, "644", "root"),
+        then=planned_file("proxy.site", text, "644", "root"),
     )
 
 
@@ -164,12 +164,12 @@ def switch_on(c: Connection, modules: list[str]) -> None:
     )
 
 
-def refuse(c: Connection) -> None:
+def refuse_to_publish(c: Connection) -> None:
     """Raise SetupError, before anything is changed, if Apache cannot publish JupyterLab here.
 
     That includes harm to another site.
     """
-    for reason in reasons(Settings.of(c), facts(c), location.names(c)):
+    for reason in reasons(Settings.of(c), facts(c), location.lab_names(c)):
         raise SetupError(reason, host=Host.of(c).label)
 
 
@@ -220,7 +220,7 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
             continue
         if site.port in ("443", "*"):
             yield from clashes_at_443(site, names)
-        named = [name for name in names if site.names_it(vhosts.host(name))]
+        named = [name for name in names if site.names_it(vhosts.url_host(name))]
         if site.port in ("80", "*") and named and base_url == "/":
             yield (
                 f"{site.place} serves {named[0]} at 80: "
@@ -230,7 +230,7 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
 
 def clashes_at_443(site: vhosts.Site, names: list[str]) -> Iterator[str]:
     """Say why this site, which has TLS, and JupyterLab would be in each other's way."""
-    taken = [name for name in names if site.answers(vhosts.host(name))]
+    taken = [name for name in names if site.answers(vhosts.url_host(name))]
     if taken:
         yield (
             f"{site.place} serves {taken[0]} at 443 already: "
@@ -262,7 +262,7 @@ def upgrades(version: str) -> bool:
 
 def rendered(want: Settings, have: Proxy, names: list[str], folder: str) -> str:
     """Return the text of our site. names: those of the lab. folder: of its certificate."""
-    hosts = [vhosts.host(name.lower()) for name in names]
+    hosts = [vhosts.url_host(name.lower()) for name in names]
     at_root = want.base_url == "/"
     # Apache writes no IPv6 address into a redirect as browsers read it. And where JupyterLab has
     # all paths of an address, the site that answers it at 80 would lose them.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..platforms.base import Platform
 
 # jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
-FLOOR = (2, 21)
-JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={FLOOR[0]}.{FLOOR[1]}")
+MIN_JUPYTER_SERVER = (2, 21)
+JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={MIN_JUPYTER_SERVER[0]}.{MIN_JUPYTER_SERVER[1]}")
 UNDER_MARK = loader.called("unfinished")
 INDEX = " --index-url %s"
 STARTUP_FILES = (".bashrc", ".bash_profile", ".zshrc")  # conda writes to one of them
@@ -47,7 +47,7 @@ def install(c: Connection) -> None:
         if "uv" not in have.versions or have.unfinished:
             make_venv(c, want, system)
     elif not have.conda or not have.python or have.unfinished:
-        conda.unpack(c, want)
+        conda.install_distribution(c, want)
     add_packages(c, want)
 
 
@@ -76,7 +76,7 @@ def prepare(c: Connection) -> None:
         make_venv(c, want, platform(c))
         add_packages(c, want)
     else:
-        conda.fetch(c, want)
+        conda.fetch_installer(c, want)
 
 
 def packages(c: Connection, want: Settings, system: Platform) -> list[str]:
@@ -92,12 +92,12 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     have, folder = facts(c), PREFIXES["venv"]
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"
     options = ["--clear" if have.python.unfinished else "", *index_options(want)]
-    script = "wheel_of_pip() {\n" + system.PIP_WHEEL + "\n}\n"
+    script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
     script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
     change(
         c,
         script,
-        system.PATH,
+        system.LAB_PATH,
         folder,
         *options,
         user=want.jupyter_user,
@@ -118,13 +118,15 @@ def add_packages(c: Connection, want: Settings) -> None:
             names.append("pip")  # for you, in notebooks
         # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
         first = not have.lab or have.half
-        add(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
-    missing = [name for name in want.packages if have.half or plain(name) not in have.versions]
+        install_packages(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
+    missing = [
+        name for name in want.packages if have.half or normalized_name(name) not in have.versions
+    ]
     if missing:
-        add(c, want, missing, ", ".join(missing))
+        install_packages(c, want, missing, ", ".join(missing))
 
 
-def add(
+def install_packages(
     c: Connection, want: Settings, packages: Sequence[str], what: str, by_conda: bool = False
 ) -> None:
     """Install packages into the environment.
@@ -136,7 +138,9 @@ def add(
     options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
     if not by_conda:
         options += index_options(want)
-    then: dict[str, str | None] = {f"python.version.{plain(name)}": "9999" for name in packages}
+    then: dict[str, str | None] = {
+        f"python.version.{normalized_name(name)}": "9999" for name in packages
+    }
     change(
         c,
         UNDER_MARK + loader.called("install_packages", 2 + len(options) + len(packages)),
@@ -166,10 +170,10 @@ def is_ready(c: Connection) -> bool:
 def is_safe(version: str) -> bool:
     """Whether a version of jupyter_server has no hole that we know of."""
     numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2])) >= FLOOR
+    return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
 
 
-def plain(requirement: str) -> str:
+def normalized_name(requirement: str) -> str:
     """Return the normalized name of a requirement, as the facts spell it.
 
     As PEP 503, but with `_` for `-`: the folders of installed metadata are named so.

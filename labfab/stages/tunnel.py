@@ -21,7 +21,7 @@ from ..host.alias import alias_of
 from ..host.session import Host
 from ..laptop import keeper, tunnel
 from ..local_state import ssh_config
-from ..local_state.aliases import config_path, jump
+from ..local_state.aliases import proxy_jump, ssh_config_path
 from ..run import background
 from ..run.task import laptop_task
 from ..settings import Settings
@@ -143,7 +143,7 @@ def forget(c: Context) -> None:
         console.say(f"[{alias}] no tunnel was kept")
 
 
-def look(c: Connection) -> None:
+def probe_in_background(c: Connection) -> None:
     """Ask JupyterLab through an open tunnel, in the background while the host is read."""
     want = Settings.of(c)
     if found_in_config(c) and want.publish != "https":
@@ -152,7 +152,7 @@ def look(c: Connection) -> None:
 
 def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, str] | None:
     """Give the open tunnel and the version that answers behind it; None without either."""
-    found = tunnel.found(target, want.local_port, remote_place(want))
+    found = tunnel.find_open(target, want.local_port, remote_place(want))
     version = tunnel.answers(want.lab_url(found.local_port)) if found else None
     return (found, version) if found and version else None
 
@@ -244,9 +244,9 @@ def target_of(c: Context) -> tunnel.Target:
 
 def found_in_config(c: Context) -> ssh_config.Alias | None:
     """Give the block that setup wrote for this host; without -H, that of the setting `alias`."""
-    path = config_path(c)
+    path = ssh_config_path(c)
     if isinstance(c, Connection):
-        return ssh_config.find(path, c.user, c.host, c.port, jump(c))
+        return ssh_config.find(path, c.user, c.host, c.port, proxy_jump(c))
     name = Settings.of(c).alias
     return next((block for block in ssh_config.read(path) if block.name == name), None)
 

@@ -13,7 +13,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
@@ -34,7 +34,7 @@ ADMIN_GROUPS = {"sudo", "admin", "wheel", "root"}
 def add(c: Connection) -> None:
     """Add the sudo user, and lab_user if set."""
     want, system = Settings.of(c), platform(c)
-    refuse_powers(c, want)
+    refuse_admin_as_lab_user(c, want)
     system.install(c, "sudo")
     if want.user not in facts(c).accounts:
         system.add_account(c, want.user)
@@ -48,8 +48,8 @@ def add(c: Connection) -> None:
 def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
     """Let the account use sudo, and give it a password for that if it has none."""
     account = facts(c).accounts[want.user]
-    if system.ADMINS not in account.groups:
-        system.join_group(c, want.user, system.ADMINS)
+    if system.ADMIN_GROUP not in account.groups:
+        system.join_group(c, want.user, system.ADMIN_GROUP)
     if want.sudo == "nopasswd":
         drop_sudo_password(c, want.user)
         return
@@ -72,7 +72,7 @@ def drop_sudo_password(c: Connection, user: str) -> None:
             old=facts(c).sudoers,
             mode="440",
             check='visudo -cqf "$NEW"',
-            then=as_file("accounts.sudoers", rule, "440", "root"),
+            then=planned_file("accounts.sudoers", rule, "440", "root"),
         )
 
 
@@ -104,7 +104,7 @@ def sudo_password(c: Connection, want: Settings) -> str:
     return value
 
 
-def refuse_powers(c: Connection, want: Settings) -> None:
+def refuse_admin_as_lab_user(c: Connection, want: Settings) -> None:
     """Raise SetupError if lab_user may use sudo: no account that runs JupyterLab should."""
     account = facts(c).accounts.get(want.lab_user)
     if account and account.groups & ADMIN_GROUPS:

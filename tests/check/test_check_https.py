@@ -331,7 +331,7 @@ def answering(monkeypatch):
         def visitor(url, *_):
             return httpx.Client(base_url=url, transport=httpx.MockTransport(handler))
 
-        monkeypatch.setattr(kernel, "visitor", visitor)
+        monkeypatch.setattr(kernel, "new_client", visitor)
         monkeypatch.setattr(https_front, "trust", lambda look: https_front.Trust(None, "nobody"))
 
     return by

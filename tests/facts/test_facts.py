@@ -352,7 +352,7 @@ def test_a_file_that_is_not_utf8_survives():
     """Other bytes are kept, so that they can be written back."""
     raw = base64.b64encode(b"key \xff comment\n").decode()
     assert records.decoded(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
-    written = reader.as_file("ssh.drop_in", records.decoded(raw), "644", "root")
+    written = reader.planned_file("ssh.drop_in", records.decoded(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
 
 

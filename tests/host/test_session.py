@@ -91,7 +91,7 @@ def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
     """The script of a put, run for real: content, mode, and nothing else left in the folder."""
     model, path = fake(), tmp_path / "new folder" / "it's $1 file"
     monkeypatch.setattr(model, "write", lambda script: Result(0, "", ""))
-    user.refuse_powers(model.c, user.Settings.of(model.c))
+    user.refuse_admin_as_lab_user(model.c, user.Settings.of(model.c))
     put(model.c, str(path), text, why="write it", old=None, mode="640", owner=owner)
     script = as_root(model, model.told[-1])
     if len(script) < 100_000:

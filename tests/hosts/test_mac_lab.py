@@ -95,7 +95,7 @@ def test_the_whole_guide_from_a_fresh_mac(run, module_fab):
     assert "macOS Tahoe 26.6-25G80 waits: it needs a restart; set reboot: true" in said
     assert "this Mac sleeps after 1 min" in said
     url = re.search(r"http://127\.0\.0\.1:\d+", run("tunnel.open").ok().out).group()
-    assert kernel.enters(
+    assert kernel.accepts_password(
         f"{url}/", (module_fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
     )
 

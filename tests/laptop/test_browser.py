@@ -61,4 +61,4 @@ def test_whether_there_is_a_screen(home, monkeypatch, platform, given, there):
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
-    assert browser.there() is there
+    assert browser.can_open() is there

@@ -104,7 +104,7 @@ def test_hashed_and_wildcards(path: Path, key: paramiko.PKey) -> None:
         ("two", 22, 0),
     ]:
         assert len(known_hosts.pinned(path, hostname, port)) == count, hostname
-        assert found(path, known_hosts.name(hostname, port).lower()) == count, hostname
+        assert found(path, known_hosts.host_name(hostname, port).lower()) == count, hostname
     assert not known_hosts.pin(path, "lab.example", 2222, key)
     assert not known_hosts.forget(path, "lab.example", 2222)
 
@@ -123,11 +123,11 @@ def test_changed_key(path: Path, keys: list[Path]) -> None:
 def test_copy(path: Path, keys: list[Path]) -> None:
     """The same keys are known on the new port, and the old port stays known."""
     with pytest.raises(SetupError, match="no host key is known for port 22"):
-        known_hosts.copy(path, "lab.example", 22, 2222)
+        known_hosts.copy_to_port(path, "lab.example", 22, 2222)
     for one in (keys[0], keys[2]):
         known_hosts.pin(path, "lab.example", 22, paramiko.PKey.from_path(one))
-    assert known_hosts.copy(path, "lab.example", 22, 2222)
-    assert not known_hosts.copy(path, "lab.example", 22, 2222)
+    assert known_hosts.copy_to_port(path, "lab.example", 22, 2222)
+    assert not known_hosts.copy_to_port(path, "lab.example", 22, 2222)
     assert len(known_hosts.pinned(path, "lab.example", 2222)) == 2
     assert len(known_hosts.pinned(path, "lab.example", 22)) == 2
 

@@ -14,6 +14,8 @@ SCRIPTS = sorted(path.name for path in loader.FOLDER.glob("*.sh"))
 RC = Path(__file__).parents[2] / ".shellcheckrc"
 # A variable of one script is set or read by another. Joined, these two checks hold as well.
 ACROSS = "--exclude=SC2034,SC2154"
+# The words are functions, of which a script calls only some.
+UNCALLED = "--exclude=SC2317,SC2329"
 
 
 def text(*names: str) -> str:
@@ -69,7 +71,7 @@ def test_each_script_is_clean(name):
 @pytest.mark.parametrize("name", JOINED)
 def test_what_a_host_runs_is_clean(name):
     """Joined, nothing is unused and nothing unset."""
-    assert complaints(JOINED[name]) == ""
+    assert complaints(JOINED[name], UNCALLED) == ""
 
 
 def test_what_is_excluded_says_why():

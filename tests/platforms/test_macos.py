@@ -135,7 +135,7 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     old = model.file("accounts", "lab.keys")
     model.again()
     monkeypatch.setattr(
-        rotation, "prove_dead", lambda c, want, path: None
+        rotation, "prove_refused", lambda c, want, path: None
     )  # the model's sshd looks at no key
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")

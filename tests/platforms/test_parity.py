@@ -42,14 +42,16 @@ def is_platform(node: ast.AST, known: Collection[str] = ()) -> bool:
     if isinstance(node, ast.Name):
         return node.id in known
     called = isinstance(node, ast.Call) and ast.unparse(node.func) == "platform"
-    return called or ast.unparse(node) == "look.platform"
+    return called or ast.unparse(node) == "probe.platform"
 
 
 def is_service(node: ast.AST, known: Collection[str] = ()) -> bool:
     """Whether an expression is the service of a platform. known: names of variables that hold one."""
     if isinstance(node, ast.Name):
         return node.id in known
-    return isinstance(node, ast.Attribute) and node.attr == "service" and is_platform(node.value)
+    if not (isinstance(node, ast.Attribute) and node.attr == "service"):
+        return False
+    return isinstance(node.value, ast.Name) or is_platform(node.value)
 
 
 SEARCH: dict[type, Callable[..., bool]] = {base.Platform: is_platform, base.Service: is_service}
@@ -71,11 +73,8 @@ def holders(function: ast.AST, contract: type) -> set[str]:
     known: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.arg) and node.annotation is not None:
-            known |= (
-                {node.arg}
-                if ast.unparse(node.annotation).split(".")[-1] == contract.__name__
-                else set()
-            )
+            if ast.unparse(node.annotation).split(".")[-1] == contract.__name__:
+                known.add(node.arg)
         if isinstance(node, ast.Assign):
             held = [left for left, right in assigned(node) if SEARCH[contract](right, known)]
             known |= {left.id for left in held if isinstance(left, ast.Name)}
@@ -142,7 +141,7 @@ def test_the_contract_is_what_platform_returns():
     [
         "def f(c): return platform(c).KNOWN",
         "def f(self): return platform(self.c).KNOWN(self.c)",
-        "def f(look): return look.platform.KNOWN",
+        "def f(probe): return probe.platform.KNOWN",
         "def f(c):\n want, host = Settings.of(c), platform(c)\n host.KNOWN(c)",
         "def f(c, system: Platform): system.KNOWN(c)",
     ],
@@ -155,7 +154,7 @@ def test_the_search_finds_each_way_to_ask(text: str):
     "text",
     [
         "def f(c): platform(c).service.KNOWN(c)",
-        "def f(look): return look.platform.service.KNOWN",
+        "def f(probe): return probe.platform.service.KNOWN",
         "def f(c):\n want, system = Settings.of(c), platform(c).service\n system.KNOWN(c)",
         "def f(c, service: Service): service.KNOWN(c)",
     ],

@@ -88,7 +88,7 @@ def test_where_systemd_runs_jupyterlab_systemd_starts_it(run):
     assert "systemctl --user start jupyter.service" in calls and "new-session" not in calls
 
 
-@pytest.mark.parametrize("by_hand", [None, launchd.BY_HAND])
+@pytest.mark.parametrize("by_hand", [None, launchd.START_BY_HAND])
 def test_every_service_manager_fits(text, by_hand):
     """What a platform says of its service manager ends inside an `if`."""
     if by_hand:

@@ -38,7 +38,7 @@ def summary(capsys, want: Settings, *changes: str, reboot: bool = False) -> dict
 def test_labels_and_texts_are_apart_however_long_a_name_is(alone, capsys, user):
     secrets.store(ALIAS, "sudo-password", "of 14 letters and more")
     said = summary(capsys, Settings(user=user))
-    assert said[f"sudo of {user}"] == [f"in {secrets.place(ALIAS, 'sudo-password')}"]
+    assert said[f"sudo of {user}"] == [f"in {secrets.path_of(ALIAS, 'sudo-password')}"]
     assert said["shell"] == ["ssh homelab"] and said["all tasks"] == ["fab --list"]
 
 

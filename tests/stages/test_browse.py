@@ -24,7 +24,7 @@ TOKEN = "0123456789abcdef" * 3
 def opened(monkeypatch) -> list:
     """Stand in for the browser and for ssh; collects what the browser would open."""
     seen: list = []
-    monkeypatch.setattr(browser, "there", lambda: True)
+    monkeypatch.setattr(browser, "can_open", lambda: True)
     monkeypatch.setattr(browser, "log_in", lambda *values: seen.append(values))
     proven: list = []
     monkeypatch.setattr(
@@ -79,7 +79,7 @@ def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(
     assert (
         opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.whys == [] and model.told
     )
-    assert secrets.place("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
+    assert secrets.path_of("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
     browse.open_(model.again())
     assert opened[1:] == opened[:1] and model.told == []
     browse.open_(Context(Config()))
@@ -227,7 +227,7 @@ def test_a_published_one_is_opened_by_its_public_name(
 
 
 def test_without_a_screen_the_address_is_told(running, opened, capsys, monkeypatch):
-    monkeypatch.setattr(browser, "there", lambda: False)
+    monkeypatch.setattr(browser, "can_open", lambda: False)
     browse.open_(running().c)
     assert (
         opened == []

@@ -77,7 +77,7 @@ def test_another_address_joins_the_names_once(served, monkeypatch):
     for address in (ADDRESS, "192.0.2.7", "127.0.0.1"):
         monkeypatch.setattr(model, "connect", at(model, address))
         https.self_signed(model.again())
-        assert model.whys == [] and own_ca.names(model.c)[0] == ADDRESS
+        assert model.whys == [] and own_ca.lab_names(model.c)[0] == ADDRESS
     model.lab["names"] = ["new.example.org"]
     https.self_signed(model.again())
     assert leaf(model).names == ("new.example.org", "localhost", "127.0.0.1")
@@ -106,7 +106,7 @@ def test_names_that_a_host_gives_itself_are_not_taken(served, alone):
     model.set_file("https", "ca", wide.pem, "644 lab")
     https.self_signed(model.again())
     assert leaf(model).names == (ADDRESS, "localhost", "127.0.0.1")
-    assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
+    assert vault.path_of("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
 def test_the_folder_of_apaches_certificate_can_be_entered(fake):
@@ -159,12 +159,12 @@ def test_a_ca_that_may_vouch_for_more_is_not_taken(served, alone):
     model.set_file("https", "ca", wide.pem, "644 lab")
     https.self_signed(model.c)
     assert model.whys[-1] == issued(model, "the names have changed")
-    assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
+    assert vault.path_of("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
 def test_one_that_ends_soon_is_renewed(served, monkeypatch):
     model = served()
-    monkeypatch.setattr(own_ca, "ENOUGH", 396)
+    monkeypatch.setattr(own_ca, "RENEW_DAYS", 396)
     https.self_signed(model.c)
     assert model.whys == [KEY, issued(model, "the old one expires in 396 days")]
 
@@ -186,7 +186,7 @@ def test_a_second_laptop_learns_the_ca(served, capsys):
     model = served()
     vault.forget("homelab")
     https.self_signed(model.c)
-    assert model.whys == [] and vault.place("homelab").read_text() == model.file("https", "ca")
+    assert model.whys == [] and vault.path_of("homelab").read_text() == model.file("https", "ca")
     assert TRUST in capsys.readouterr().out
 
 
@@ -323,7 +323,7 @@ def test_the_key_that_another_publish_had_goes_too(served, publish, other):
 def test_the_key_that_apache_had_goes_with_its_site(served):
     model = served()
     model.sections["https"]["elsewhere"], model.sections["proxy"]["enabled"] = "yes", "yes"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == [
         "remove JupyterLab's site from Apache",
         "delete the certificate in /etc/labfab/tls",

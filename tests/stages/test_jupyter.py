@@ -260,7 +260,7 @@ def test_a_rotation_restarts_as_lab_does(fake, monkeypatch):
         ("jupyter", "renew JupyterLab's password and token"),
         ("lab", "stop JupyterLab"),
         ("lab", "install tmux"),
-        ("lab", "let lab's programs run on after logout"),
+        ("lab", "keep lab's programs running after logout"),
         ("lab", "start JupyterLab"),
     ]
 

@@ -128,7 +128,7 @@ def test_plan_mode_shows_the_same_and_writes_nothing(apache, fake):
 def test_a_site_of_ours_that_apache_cannot_read_is_replaced(apache):
     """It is disabled first, because until then Apache reports no other site."""
     model = apache()
-    fault = reader.as_file(
+    fault = reader.planned_file(
         "f",
         "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command",
         "",
@@ -141,7 +141,7 @@ def test_a_site_of_ours_that_apache_cannot_read_is_replaced(apache):
         "enabled": "yes",
         "fault": fault,
     }
-    proxy.refuse(model.c)
+    proxy.refuse_to_publish(model.c)
     proxy.apache(model.c)
     assert model.whys == ["disable our site, which Apache cannot read", WRITE, SERVE]
     assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
@@ -150,17 +150,17 @@ def test_a_site_of_ours_that_apache_cannot_read_is_replaced(apache):
 def test_what_is_no_longer_published_is_removed_from_apache(apache):
     """Another `publish` closes the old door; the file stays, to be enabled again."""
     model = apache()
-    proxy.follow(model.c)
+    proxy.publish_or_remove(model.c)
     model.lab["publish"] = "tunnel"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert (
         model.whys == ["remove JupyterLab's site from Apache"]
         and "enabled" not in model.sections["proxy"]
     )
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == []
     model.lab["publish"] = "apache"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == [SERVE]
 
 
@@ -328,7 +328,7 @@ def test_apaches_sites_are_read_with_all_their_names(tmp_path):
     script = f'{reader.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     values = reader.below(reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
-    six, shop, default, plain = vhosts.parsed(values)
+    six, shop, default, plain = vhosts.parse_sites(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
     assert (shop.place, shop.names) == (
         f"{tmp_path}/shop.conf:1",

@@ -317,7 +317,7 @@ def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
         "apt-get": APT,
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
-    script = debian.PIP_WHEEL.replace("%%", "%").replace(
+    script = debian.FIND_PIP_WHEEL.replace("%%", "%").replace(
         " /usr/share/python-wheels/", " /nowhere/"
     )  # this machine may have one
     with opened(tmp_path, **stubs) as sh:

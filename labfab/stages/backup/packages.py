@@ -64,7 +64,11 @@ def pins(lock: str) -> list[str]:
     lines = lock.splitlines()
     if is_conda_lock(lock):
         lines = [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, lock)]
-    return [line for line in lines if re.fullmatch(PIN, line) and python.plain(line) not in TOOLS]
+    return [
+        line
+        for line in lines
+        if re.fullmatch(PIN, line) and python.normalized_name(line) not in TOOLS
+    ]
 
 
 def others(lock: str) -> list[str]:
@@ -81,13 +85,13 @@ def missing(c: Connection, want: Settings, lock: str) -> list[str]:
         have = {name: f"{name}=={version}" for name, version in facts(c).python.versions.items()}
     else:
         # Much of a conda is no Python package, so only conda knows.
-        have = {python.plain(pin): normalized(pin) for pin in pins(present(c, want))}
-    return [pin for pin in pins(lock) if have.get(python.plain(pin)) != normalized(pin)]
+        have = {python.normalized_name(pin): normalized(pin) for pin in pins(present(c, want))}
+    return [pin for pin in pins(lock) if have.get(python.normalized_name(pin)) != normalized(pin)]
 
 
 def normalized(pin: str) -> str:
     """Write a pin with its name in the form that names are compared in."""
-    return f"{python.plain(pin)}=={pin.partition('==')[2]}"
+    return f"{python.normalized_name(pin)}=={pin.partition('==')[2]}"
 
 
 def present(c: Connection, want: Settings) -> str:
@@ -106,7 +110,7 @@ def install(c: Connection, want: Settings, lock: str) -> None:
     if lacking:
         what = f"{counted(len(lacking), 'package')} of the backup"
         if is_venv(want):
-            python.add(c, want, lacking, what)
+            python.install_packages(c, want, lacking, what)
         else:
             change(
                 c,

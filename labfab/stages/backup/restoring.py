@@ -51,11 +51,11 @@ def places(c: Connection, want: Settings) -> dict[str, str]:
     """Give the folders of a lab on its host, by their names in a backup."""
     system, account = platform(c), facts(c).accounts.get(want.jupyter_user)
     # In plan mode a bare host has no account yet.
-    home = account.home if account else f"{system.HOMES}/{want.jupyter_user}"
+    home = account.home if account else f"{system.HOME_ROOT}/{want.jupyter_user}"
     return {
         "notebooks": posixpath.normpath(want.notebooks(home)),
         "jupyter": f"{home}/.jupyter",
-        "kernels": f"{home}/{system.JUPYTER}/kernels",
+        "kernels": f"{home}/{system.JUPYTER_DATA}/kernels",
     }
 
 
@@ -186,7 +186,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
         if value:
             secrets.store(mine, "jupyter-password", value, replace=True)
             return
-    secrets.place(mine, "jupyter-password").unlink(missing_ok=True)
+    secrets.path_of(mine, "jupyter-password").unlink(missing_ok=True)
     console.note("the password is that of the backup; it is not kept on this laptop")
 
 

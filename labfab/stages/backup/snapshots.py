@@ -56,7 +56,7 @@ def create(c: Connection, to: str = "") -> None:
         console.planned(host.label, f"back up to {to or archive.root()}")
         return
     done = make(c, want, to)
-    console.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
+    console.say(f"[{host.label}] backed up {archive.summary(done)['files']} files to {done}")
     for line in packages.others((done / packages.file_name(want)).read_text()):
         console.warn(f"a package that is on no index, keep its source too: {line}")
 
@@ -153,7 +153,7 @@ def restore(c: Connection, from_: str = "", force: bool = False, yes: bool = Fal
 @laptop_task(name="list", help={"json": "Print JSON"})
 def list_(c: Context, json: bool = False) -> None:
     """Show the backups on this laptop."""
-    rows = [archive.row(folder) for folder in archive.found()]
+    rows = [archive.summary(folder) for folder in archive.backups()]
     if json:
         console.say(to_json.dumps(rows, indent=2))
         return

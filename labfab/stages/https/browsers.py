@@ -24,11 +24,11 @@ def trust(c: Context) -> None:
     if Settings.of(c).certificate == "letsencrypt":
         console.say(f"[{alias}] nothing to do: browsers trust Let's Encrypt already")
         return
-    ca, names = stores.authority(alias)
+    ca, names = stores.load_ca(alias)
     listed = ", ".join(sorted(names))
     console.say(f"[{alias}] {ca} vouches for {listed} and can vouch for nothing else")
     if c.config.run.dry:
-        for store in stores.lacking(alias, ca):
+        for store in stores.stores_lacking(alias, ca):
             console.planned(alias, f"add the lab's CA to {store.where}")
     else:
         done = (f"add the lab's CA to {where}" for where in stores.add(alias, ca))
@@ -42,7 +42,7 @@ def untrust(c: Context) -> None:
     """Remove the lab's CA from your browsers."""
     alias = tunnel.target_of(c).alias
     if c.config.run.dry:
-        for store in stores.holding(alias):
+        for store in stores.stores_holding(alias):
             console.planned(alias, f"remove the lab's CA from {store.where}")
     else:
         done = (f"remove the lab's CA from {where}" for where in stores.remove(alias))

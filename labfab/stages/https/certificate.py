@@ -14,7 +14,7 @@ from fabric import Connection
 
 from ... import console
 from ...certificates import acme, certbot, certificate, own_ca, renewal
-from ...certificates.location import Place, place, published
+from ...certificates.location import Location, location_of, published_settings
 from ...errors import SetupError
 from ...facts import facts
 from ...host.changes import change
@@ -39,7 +39,7 @@ def issue(c: Connection) -> None:
 @host_task(name="self-signed")
 def self_signed(c: Connection) -> None:
     """Issue a certificate by the lab's own CA."""
-    published(c)
+    published_settings(c)
     user.add(c)
     own_ca.ensure(c)
     certbot.delete(c)
@@ -50,9 +50,9 @@ def self_signed(c: Connection) -> None:
 )
 def letsencrypt(c: Connection, staging: bool = False) -> None:
     """Get a certificate from Let's Encrypt that renews itself."""
-    published(c)
+    published_settings(c)
     want = Settings.of(c, acme_server="staging" if staging else None)
-    acme.refuse(c, want)
+    acme.require_email(c, want)
     user.add(c)
     certbot.ensure(c, want)
 
@@ -60,7 +60,7 @@ def letsencrypt(c: Connection, staging: bool = False) -> None:
 @host_task
 def renew(c: Connection) -> None:
     """Renew the certificate now."""
-    want = published(c)
+    want = published_settings(c)
     user.add(c)
     if want.certificate == "letsencrypt":
         certbot.renew(c, want)
@@ -115,15 +115,15 @@ def kind_of(have: Facts) -> str:
 def renewed_by(c: Connection, kind: str) -> str:
     """Say what renews a certificate of this kind."""
     if kind == "self-signed":
-        days = own_ca.ENOUGH
+        days = own_ca.RENEW_DAYS
         return f"https.issue and setup.full renew it in its last {days} days, https.renew now"
-    return renewal.described(c) if kind == "letsencrypt" else "not by labfab"
+    return renewal.describe(c) if kind == "letsencrypt" else "not by labfab"
 
 
 @host_task
 def delete(c: Connection) -> None:
     """Delete the certificate and its key from the host."""
-    want, have, at = published(c), facts(c), place(c)
+    want, have, at = published_settings(c), facts(c), location_of(c)
     exists = bool(have.https.key_stat or have.https.cert or have.https.ca)
     if exists:
         refuse_served(want, have, Host.of(c).label)
@@ -150,7 +150,7 @@ def delete_unused(c: Connection, want: Settings) -> None:
     if not have.https.elsewhere:
         return
     other = "https" if want.publish == "apache" else "apache"
-    at = place(c, other)
+    at = location_of(c, other)
     if in_use(have, other):
         console.note(
             f"the certificate in {at.folder} is still in use: "
@@ -170,7 +170,7 @@ def in_use(have: Facts, publish: str) -> bool:
     return have.lab.stale or bool(have.lab.owner and not have.lab.api)
 
 
-def remove(c: Connection, at: Place, then: dict[str, None]) -> None:
+def remove(c: Connection, at: Location, then: dict[str, None]) -> None:
     """Delete the files of a certificate. then: the facts that are gone with them."""
     change(
         c,

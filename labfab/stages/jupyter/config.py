@@ -14,7 +14,7 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host.account_files import private_folder, refuse_link
 from ...host.alias import alias_of
 from ...host.changes import change, put
@@ -160,7 +160,7 @@ def write(c: Connection, want: Settings, config: Config, why: str) -> None:
         mode="600",
         owner=account.name,
         secret=True,
-        then=as_file("jupyter.config", text, "600", account.name),
+        then=planned_file("jupyter.config", text, "600", account.name),
     )
 
 

@@ -104,7 +104,7 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
         browser = None
         if old_password and facts(c).lab.api and not host.planning:
             # Refused: the password was set after JupyterLab started, which knows an older one.
-            with contextlib.suppress(kernel.Refused):
+            with contextlib.suppress(kernel.WrongPassword):
                 browser = stack.enter_context(logged_in(c, want, old_password))
         identity["hashed_password"] = passwords.hash(new.reveal())
         identity["token"] = random.token_hex(24)
@@ -177,7 +177,7 @@ def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
     """Name what still opens JupyterLab."""
     if old.browser and old.browser.get("api/status").status_code == 200:
         yield "a browser that was logged in"
-    if old.password and old.password != new and kernel.enters(url, old.password.reveal()):
+    if old.password and old.password != new and kernel.accepts_password(url, old.password.reveal()):
         yield "the old password"
     if old.token and opens(url, old.token):
         yield "the old token"
@@ -185,7 +185,7 @@ def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
 
 def opens(url: str, token: str) -> bool:
     """Tell whether a token opens JupyterLab."""
-    with kernel.visitor(url) as client:
+    with kernel.new_client(url) as client:
         answer = client.get("api/status", headers={"Authorization": f"token {token}"})
         return answer.status_code == 200
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fabric import Connection
 
-from ...certificates.location import names
+from ...certificates.location import lab_names
 from ...errors import SetupError
 from ...facts import facts
 from ...host.session import Host
@@ -39,7 +39,7 @@ def server_keys(c: Connection, want: Settings) -> Config:
     """Give what ServerApp must say in addition when browsers come without SSH."""
     if not want.published:
         return {}
-    reached = names(c)
+    reached = lab_names(c)
     # Jupyter looks up the Host of a request in local_hostnames, but never an address.
     server: Config = {
         "local_hostnames": ["localhost", *reached],

@@ -14,15 +14,14 @@ from fabric import Connection
 from invoke.context import Context
 
 from ... import console
-from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host import connection, login_errors
 from ...host.account_files import give_back, private_folder, refuse_link
 from ...host.changes import change, put, remember
 from ...host.session import Host, Login
 from ...local_state import keypair
-from ...local_state.aliases import block_of
+from ...local_state.aliases import find_alias
 from ...platforms import platform
 from ...run.guard import guarded
 from ...run.task import host_task, laptop_task
@@ -67,7 +66,7 @@ def copy(c: Connection) -> None:
     The keys of root and of the account you log in as now are copied too.
     """
     want, host = Settings.of(c), Host.of(c)
-    given = given_lines(want)  # before the host is touched: one may be wrong
+    given = keys_from_settings(want)  # before the host is touched: one may be wrong
     user.add(c)
     names = accounts_to_open(want, platform(c))
     refuse_links(c, host, names)
@@ -107,7 +106,7 @@ def unlock(c: Connection, host: Host, identity: Path | None) -> None:
             c.connect_kwargs["passphrase"] = given
             return
         console.warn("that is not its passphrase")
-    raise SetupError(login_errors.encrypted_key(c))
+    raise login_errors.encrypted_key(c)
 
 
 def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str]:
@@ -115,7 +114,7 @@ def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str
 
     A plan makes none: it returns no path, and a placeholder for the line.
     """
-    known = block_of(c)
+    known = find_alias(c)
     named = want.identity
     if not named and known and Path(known.identity).expanduser().is_file():
         named = known.identity
@@ -127,7 +126,7 @@ def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str
     return identity, keypair.public_line(identity)
 
 
-def given_lines(want: Settings) -> list[str]:
+def keys_from_settings(want: Settings) -> list[str]:
     """Return the keys of the setting public_keys. Raises SetupError if sshd would not take one."""
     return [line for given in want.public_keys for line in keypair.read_publics(given)]
 
@@ -160,7 +159,7 @@ def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
         mode="600",
         owner=account.name,
         undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()),
-        then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
+        then=planned_file(f"accounts.{account.name}.keys", text, "600", account.name),
     )
 
 

@@ -16,7 +16,7 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host import connection
 from ...host.alias import alias_of
 from ...host.changes import put, remember
@@ -77,7 +77,7 @@ def rotate(c: Connection) -> None:
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
             remove_keys(c, name, stale)
-    prove_dead(c, host, old)
+    prove_refused(c, host, old)
     remember(c, want)
     console.note(f"{new} opens {host.label} now; {old} stays here: other hosts may know it")
     if want.identity:
@@ -153,11 +153,11 @@ def remove_keys(c: Connection, name: str, stale: list[str]) -> None:
         old=account.keys,
         mode=account.keys.mode,
         owner=name,
-        then=as_file(f"accounts.{name}.keys", text, account.keys.mode, name),
+        then=planned_file(f"accounts.{name}.keys", text, account.keys.mode, name),
     )
 
 
-def prove_dead(c: Connection, host: Host, old: Path) -> None:
+def prove_refused(c: Connection, host: Host, old: Path) -> None:
     """Try to log in with the old key. Raises SetupError if the host still takes it."""
     untried = f"[{host.label}] could not try whether the old key is refused"
     try:

@@ -24,11 +24,11 @@ def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
     With --remove it goes back to tmux.
     """
     want, lab, manager = Settings.of(c), facts(c).lab, platform(c).service
-    manager.refuse(c)
+    manager.require(c)
     process.refuse(c, want)
     if remove:
         leave_service(c, want, yes)
-    elif not lab.service or not lab.unit or lab.unit.content != manager.text(c):
+    elif not lab.service or not lab.unit or lab.unit.content != manager.unit_text(c):
         enter_service(c, want, yes)
     start(c)
 

@@ -24,7 +24,7 @@ from ...host.session import Host, Login
 from ...laptop import browser
 from ...laptop import tunnel as ssh_tunnel
 from ...local_state import keypair, secrets
-from ...local_state.aliases import config_path
+from ...local_state.aliases import ssh_config_path
 from ...local_state.secrets import Secret
 from ...run.task import laptop_task
 from ...server import process
@@ -55,7 +55,7 @@ def open_(c: Context) -> None:
         )
         return
     place = reach(c, want)
-    if browser.there():
+    if browser.can_open():
         browser.log_in(place.alias, place.url, place.token.reveal())
         console.say(f"[{place.alias}] in your browser: {place.url}lab{place.note}")
     else:
@@ -119,7 +119,7 @@ def reach(c: Context, want: Settings) -> Place:
         block = tunnel.found_in_config(c)
         where = "give -H its new address"
         if block:
-            where = f"correct HostName of {block.name} in {config_path(c)}"
+            where = f"correct HostName of {block.name} in {ssh_config_path(c)}"
         end = "" if error.text.endswith("?") else "."
         raise SetupError(
             f"{error.text}{end} If it sleeps, wake it; if it moved, {where}", host=error.host

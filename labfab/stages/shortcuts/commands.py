@@ -16,7 +16,7 @@ from ...facts import facts
 from ...host.changes import change
 from ...host.session import Host
 from ...laptop import shortcuts
-from ...local_state.aliases import block_of
+from ...local_state.aliases import find_alias
 from ...run.task import host_task, laptop_task
 from ...server import launchlab
 from ...settings import Settings
@@ -27,7 +27,7 @@ from .. import tunnel
 def install(c: Connection) -> None:
     """Write callhome, connectlab, closelab, launchlab."""
     host, want = Host.of(c), Settings.of(c)
-    if not block_of(c):
+    if not find_alias(c):
         raise SetupError(
             "the shortcuts call it by its alias, which it does not have yet: setup.full makes it",
             host=host.label,

@@ -129,19 +129,19 @@ def change_port(c: Connection, port: int | str = "") -> None:
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
     host, system, have, new = Host.of(c), platform(c), facts(c).ssh, want.ssh_port
-    kept = system.kept_ports(c)
+    kept = system.ports_to_keep(c)
     if have.ports - kept == {new} - kept and listens(c, host, have, new):
         return
-    refuse(c, new)
+    refuse_port(c, new)
     old = have.ports - {new}
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
         open_port(c, host, system, facts(c).firewall, new)
-        system.listen(c, old | {new}, why=f"let sshd listen on port {new} too")
+        system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not host.planning:
             guard.prove(c, login)
         if old - kept:
-            system.listen(c, kept | {new}, why=f"let sshd listen on port {new} only")
+            system.listen_on(c, kept | {new}, why=f"let sshd listen on port {new} only")
         for left in sorted((old - kept) & facts(c).firewall.allowed):
             system.close_port(c, left)
     host.proven_as(login)
@@ -160,7 +160,7 @@ def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
     return port in facts(c).ssh.listening
 
 
-def refuse(c: Connection, port: int) -> None:
+def refuse_port(c: Connection, port: int) -> None:
     """Raise SetupError if sshd cannot have the port, before anything is changed."""
     problem = conflict(facts(c).ssh, port)
     if problem:

@@ -17,7 +17,7 @@ from .. import python
 
 
 @host_task
-def settle(c: Connection) -> None:
+def wait_for_first_boot(c: Connection) -> None:
     """Wait until a new machine has finished its first boot."""
     platform(c).wait_until_settled(c)
 
@@ -54,5 +54,5 @@ def needed(c: Connection) -> list[str]:
     want, system, have = Settings.of(c), platform(c), facts(c)
     names = [*python.packages(c, want, system), *process.packages(c)]
     if want.firewall:
-        names.append(system.FIREWALL)
+        names.append(system.FIREWALL_PACKAGE)
     return [name for name in dict.fromkeys(names) if name and name not in have.system.packages]
