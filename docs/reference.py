@@ -73,7 +73,7 @@ including those of other hosts. `parallel` and `recap` apply to a whole run and 
 | `LABFAB_RECIPE` | Name of a recipe in `config/` |
 | `LABFAB_DEBUG` | `wire`: report at the end what was sent over the line |
 | `LABFAB_LOGIN_PASSWORD` | Password of the login given with `-H` |
-| `LABFAB_SUDO_PASSWORD` | Sudo password of the login given with `-H`, and of `user` if it has none |
+| `LABFAB_SUDO_PASSWORD` | Sudo password of the login given with `-H` and of `user` if it has none |
 | `LABFAB_JUPYTER_PASSWORD` | Password of JupyterLab |
 | `LABFAB_CA_PASSPHRASE` | Encrypts the lab's CA key, which is kept; without it the key signs once |
 
