@@ -86,8 +86,11 @@ class Platform(Protocol):
     def upgrade(self, c: Connection) -> None:
         """Install the pending updates."""
 
-    def install(self, c: Connection, *packages: str, undo: str = "packages") -> None:
-        """Install the packages that are missing. undo: the command of undo.sh that removes them."""
+    def install(self, c: Connection, *packages: str, undo: str = "") -> None:
+        """Install the packages that are missing.
+
+        undo: the command of undo.sh that removes them; empty: the platform's own.
+        """
 
     def venv_packages(self, c: Connection) -> list[str]:
         """Return the packages that `python3 -m venv` needs."""

@@ -124,8 +124,11 @@ def upgrade(c: Connection) -> None:
         change(c, command, why=why, long=True, then={"upgrades.pending": "0"})
 
 
-def install(c: Connection, *packages: str, undo: str = "packages") -> None:
-    """Install the packages that are missing. undo: the command of undo.sh that removes them."""
+def install(c: Connection, *packages: str, undo: str = "") -> None:
+    """Install the packages that are missing.
+
+    undo: the command of undo.sh that removes them; empty: packages.
+    """
     have = facts(c)
     missing = [name for name in packages if name not in have.system.packages]
     if not missing:
@@ -142,7 +145,7 @@ def install(c: Connection, *packages: str, undo: str = "packages") -> None:
     )
     then = {f"system.package.{name}": "yes" for name in missing}
     why = f"install {', '.join(missing)}"
-    change(c, command, *missing, why=why, undo=(undo,), long=True, then=then)
+    change(c, command, *missing, why=why, undo=(undo or "packages",), long=True, then=then)
 
 
 def venv_packages(c: Connection) -> list[str]:

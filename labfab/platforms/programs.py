@@ -24,7 +24,7 @@ MISSING = {
 }
 
 
-def install(c: Connection, *packages: str, undo: str = "packages") -> None:
+def install(c: Connection, *packages: str, undo: str = "") -> None:
     """Install the programs that are missing: tmux, from conda-forge.
 
     undo: unused, for the program goes with the Python that it was installed into.

@@ -470,5 +470,9 @@ def test_every_way_back_in_the_code_exists(kernel):
     ]
     others += [path for path in sources if kernel == "Darwin" and path.stem in LINUX]
     text = "".join(path.read_text() for path in sources if path not in others)
-    named = set(re.findall(r"undo(?:, keep|: str)? ?= ?\(*\"([a-z_]+)", text))
-    assert {"account", "folder", "lines", "tree"} <= named <= known
+    named = set(re.findall(r"undo(?:, keep|: str)? ?(?:=|or) ?\(*\"([a-z_]+)", text))
+    assert (
+        {"account", "folder", "lines", "tree"} | ({"packages"} if kernel == "Linux" else set())
+        <= named
+        <= known
+    )
