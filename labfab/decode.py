@@ -22,7 +22,7 @@ def records(text: bytes, kind: type[Kind]) -> list[Kind]:
 
 
 def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Create one record; unknown fields are ignored. Raises ValueError as decode() does."""
+    """Create one record; unknown fields are ignored. Raises ValueError as records() does."""
     import msgspec
 
     known = kind._field_defaults | dict(values)

@@ -347,6 +347,6 @@ def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)
     monkeypatch.setattr(connection, "fresh", model.fresh)
     monkeypatch.setattr(connection, "offered", model.offered)
-    # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
+    # The real cost of a hash, 0.1 s, is for local_state/test_passwords.py.
     monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     return model

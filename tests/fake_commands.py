@@ -458,7 +458,7 @@ EFFECTS = (
     (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
-    (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),
+    (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter \|\| .*", stop),
     (r"systemctl enable -q --now apache2", run_apache),
     (
         r"a2dissite -q zz-labfab && if .*",

@@ -192,3 +192,53 @@ def test_every_task_is_described(name):
     assert first.endswith(".") and len(first) <= 60, f"{name}: {first!r} is no line for fab --list"
     for flag, about in reference.arguments(task).items():
         assert about, f"{name} --{flag} has no help"
+
+
+# Names in prose ------------------------------------------------------------------------------
+
+CODE = sorted([*(ROOT / "labfab").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+SCRIPTS = sorted((ROOT / "labfab" / "on_host").glob("*.sh"))
+HOUSE = ("labfab", "tests", "bench", "docs", "config")
+FILES = {path.name for folder in HOUSE for path in (ROOT / folder).rglob("*.*")}
+FILES |= {path.name for path in ROOT.glob("*.*")}
+FOREIGN = {"deploy.py", "jupyter_server_config.py", "jupyter_notebook_config.py"}
+
+
+def prose(path: Path) -> str:
+    """The docstrings and comments of a file."""
+    text = path.read_text()
+    lines = re.findall(r"^\s*#(.*)$|  #(.*)$", text, re.MULTILINE)
+    found = ["".join(words) for words in lines]
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                found.append(ast.get_docstring(node) or "")
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("path", [*CODE, *SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_named_in_docstrings_and_comments_exist(path):
+    named = set(re.findall(r"(?<![\w.])(?:[a-z_]+/)*([a-z_]+\.(?:py|sh))\b", prose(path)))
+    assert named <= FILES | FOREIGN
+
+
+@each_page
+def test_modules_named_in_the_pages_exist(page):
+    for span in code(page):
+        if re.fullmatch(r"[a-z_/]+\.(py|sh)", span):
+            assert span.split("/")[-1] in FILES | FOREIGN | {"x.py"}, f"{span} is missing"
+
+
+DEFINED = {
+    node.name
+    for path in CODE
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+}
+PYTHON = {"select", "clone", "exit", "super", "import", "splitlines", "namedtuple"}
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_named_in_docstrings_and_comments_exist(path):
+    named = set(re.findall(r"(?<![\w.])([a-z_]+)\(\)", prose(path)))
+    assert named <= DEFINED | PYTHON

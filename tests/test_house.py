@@ -70,7 +70,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
     return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
 
 
-# Text made by a function of ours from constants alone, or of what settings.py lets through as a plain word.
+# Text made by a function of ours from constants alone, or of what the settings let through as a plain word.
 ALLOWED = {
     "commands.newer",
     "commands.update",
@@ -84,7 +84,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_shell_text_is_a_constant(name):
-    """No stage builds a command of values: they go in through %s, which host.py quotes."""
+    """No stage builds a command of values: they go in through %s, which host/changes.py quotes."""
     for function in [node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef)]:
         scope: dict[str, list[ast.AST]] = {}
         for node in ast.walk(function):

@@ -47,7 +47,7 @@ def start_reading(c: Connection) -> None:
 
 
 def read(c: Connection, section: str) -> dict[str, Values]:
-    """Read the host, or wait for the reading that begin() started.
+    """Read the host, or wait for the reading that start_reading() began.
 
     section: the one that is needed now. Returns it and whichever others were due.
     Raises SetupError if the script fails on the host.

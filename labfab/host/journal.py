@@ -2,7 +2,7 @@
 
 It lies on the host in /var/lib/labfab, for root only: `journal.jsonl` has one line for each change,
 `before/` the files as they were. A line is written before its change, so that an interrupted run is
-known too. A second kind of line, {"undone": NUMBER}, says that a change was taken back (setup/undo.py).
+known too. A second kind of line, {"undone": NUMBER}, says that a change was taken back (setup/undoing.py).
 """
 
 from __future__ import annotations

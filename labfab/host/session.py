@@ -304,10 +304,6 @@ class Host:
         """Keep what the laptop has begun to find out for this run."""
         self.background = work
 
-    def keep_sudo_password(self, password: str | None) -> None:
-        """Note the password that sudo took."""
-        self.sudo_password = password
-
     @contextlib.contextmanager
     def filed_under(self, stage: str) -> Iterator[None]:
         """Let the journal file changes under this stage."""

@@ -58,18 +58,6 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
     return True
 
 
-def copy_to_port(path: Path, hostname: str, port: int, new_port: int) -> bool:
-    """Add a host's keys for another of its ports. Returns False if all are known there."""
-    keys = pinned(path, hostname, port)
-    if not keys:
-        raise SetupError(
-            f"no host key is known for port {port}: log in once with ssh -p {port} {hostname}",
-            host=hostname,
-        )
-    added = [pin(path, hostname, new_port, key) for key in keys]
-    return any(added)
-
-
 def forget(path: Path, hostname: str, port: int) -> bool:
     """Remove the lines that pin() wrote for a host. Returns False if there are none."""
     wanted = host_name(hostname, port)

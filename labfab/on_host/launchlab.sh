@@ -19,16 +19,27 @@ fi
 umask 077
 PATH=$HOME/$prefix/bin:$path
 export PATH
-start_by_service || in_session || start_in_tmux "$prefix" "$path"
+# [b]: the text of this script is no JupyterLab.
+running() { in_session || pgrep -u "$user" -f '[b]in/jupyter-lab' >/dev/null; }
 end=$(($(date +%s) + 120))
-while in_session || pgrep -u "$user" -f bin/jupyter-lab >/dev/null; do
-  if answers; then
-    echo "JupyterLab runs: $place on this host"
-    exit
-  fi
-  [ "$(date +%s)" -lt "$end" ] || break
-  sleep 0.3
-done
+wait_while_running() {
+  while running; do
+    if answers; then
+      echo "JupyterLab runs: $place on this host"
+      exit
+    fi
+    [ "$(date +%s)" -lt "$end" ] || break
+    sleep 0.3
+  done
+}
+started=
+start_by_service || in_session || { start_in_tmux "$prefix" "$path"; started=yes; }
+wait_while_running
+# One that was there already may have been ending, after File > Shut Down.
+if [ -z "$started" ] && ! running; then
+  start_by_service || start_in_tmux "$prefix" "$path"
+  wait_while_running
+fi
 tail -n 3 ~/.jupyter/lab.log
 echo "JupyterLab does not answer at $place"
 exit 1

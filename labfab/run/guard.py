@@ -245,14 +245,9 @@ def prove_account(c: Connection, login: Login) -> None:
 
     Raises SetupError.
     """
-    name = f"{login.user}@{c.host}:{login.port}"
-    with console.working(Host.of(c).label, f"prove the login {name}"):
+    with logged_in(c, login) as (new, name):
         try:
-            new = connection.fresh(c, *login)
-            try:
-                Shell(new.transport, name, root=False).close()
-            finally:
-                new.close()
+            Shell(new.transport, name, root=False).close()
         except NoSession as error:
             raise SetupError(f"the login {name} does not work: {error.reason}") from None
         except GONE as error:
@@ -264,17 +259,11 @@ def prove(c: Connection, login: Login) -> None:
 
     Raises SetupError.
     """
-    name = f"{login.user}@{c.host}:{login.port}"
-    with console.working(Host.of(c).label, f"prove the login {name}"):
-        try:
-            new = connection.fresh(c, *login)
-        except GONE as error:
-            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+    with logged_in(c, login) as (new, name):
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
             # The port on the host: behind a router it may differ from the one that we dial.
-            inside = min(facts(c).ssh.ports, default=22)
-            open_forward(new.transport, inside)
+            open_forward(new.transport, min(facts(c).ssh.ports, default=22))
         except NoSession as error:
             raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
@@ -285,6 +274,19 @@ def prove(c: Connection, login: Login) -> None:
             raise SetupError(
                 f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD"
             ) from None
+
+
+@contextlib.contextmanager
+def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
+    """Log in once more and yield the connection and its name. Raises SetupError if that fails."""
+    name = f"{login.user}@{c.host}:{login.port}"
+    with console.working(Host.of(c).label, f"prove the login {name}"):
+        try:
+            new = connection.fresh(c, *login)
+        except GONE as error:
+            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+        try:
+            yield new, name
         finally:
             new.close()
 

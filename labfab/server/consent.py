@@ -12,6 +12,7 @@ from ..facts import facts
 from ..host.session import Host
 from ..settings import Settings
 from ..text import counted
+from . import process
 
 
 def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
@@ -21,8 +22,9 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
     A JupyterLab that listens where earlier settings said, or that does not answer, counts as busy:
     nobody knows what it computes.
     """
-    host, have = Host.of(c), facts(c)
-    lab = have.lab
+    host, account = Host.of(c), facts(c).accounts.get(want.jupyter_user)
+    lab = process.settle(c, want, account, process.ENDING) if account else facts(c).lab
+    have = facts(c)
     runs = lab.pid or lab.session or lab.service
     if host.planning or not runs or lab.owner not in ("", want.jupyter_user):
         return

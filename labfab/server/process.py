@@ -15,6 +15,7 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
+from ..host.shell import Result
 from ..laptop.notebooks import shown
 from ..on_host import loader
 from ..platforms import platform
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
 STAGE = "lab"
 # Seconds; a cold start on a small machine takes 12.
 PATIENCE = 120
+# Seconds that JupyterLab may take to end its kernels, after File > Shut Down for example.
+ENDING = 15
 # in_tmux finds the tmux that JupyterLab was started in.
-END_SESSION = "LAB_USER=%s; PREFIX=%s; in_tmux %s kill-session -t =jupyter"
+END_SESSION = (
+    "LAB_USER=%s; PREFIX=%s; in_tmux %s kill-session -t =jupyter || exit; "
+    "for i in $(seq 100); do pgrep -u %s -f '[b]in/jupyter-lab' >/dev/null || break; sleep 0.2; done"
+)
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
 
 
@@ -48,6 +54,7 @@ def start(c: Connection, want: Settings) -> None:
         system.keep_running(c, account.name)
     if want.start_command:
         launchlab.install(c, want, want.user, want.start_command)
+    lab = settle(c, want, account, ENDING if lab.stale else PATIENCE)
     if lab.api:
         if lab.stale:
             console.note("JupyterLab still runs with its old configuration: lab.restart")
@@ -63,6 +70,21 @@ def start(c: Connection, want: Settings) -> None:
     elif not lab.session:
         start_in_tmux(c, want, account)
     wait(c, want, account)
+
+
+def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
+    """Wait for a JupyterLab that is starting or ending, and return what is known of it then.
+
+    After File > Shut Down its session and process last until all kernels have ended.
+    limit: seconds; what neither answers nor ends in that time is left alone.
+    """
+    lab, host = facts(c).lab, Host.of(c)
+    if lab.api or host.planning or not (lab.session or service_runs(lab)):
+        return lab
+    with console.working(host.label, "wait for JupyterLab"):
+        ask_until(c, want, account, limit)
+    host.forget()
+    return facts(c).lab
 
 
 def packages(c: Connection) -> list[str]:
@@ -116,20 +138,27 @@ def wait(c: Connection, want: Settings, account: Account) -> None:
     if host.planning:
         return
     with console.working(host.label, "wait for JupyterLab"):
-        answer = ask(
-            c,
-            loader.called("wait_for_lab", 3),
-            socket_path(want, account),
-            PATIENCE,
-            f"{want.lab_url(want.lab_port)}api",
-            user=account.name,
-        )
+        answer = ask_until(c, want, account, PATIENCE)
     host.forget()
     if not answer.ok:
         raise SetupError(
             f"JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}",
             host=host.label,
         )
+
+
+def ask_until(c: Connection, want: Settings, account: Account, limit: int) -> Result:
+    """Ask JupyterLab until it answers, until none is left, or for *limit* seconds."""
+    return ask(
+        c,
+        loader.called("wait_for_lab", 5),
+        socket_path(want, account),
+        limit,
+        f"{want.lab_url(want.lab_port)}api",
+        PREFIXES[want.python],
+        platform(c).LAB_PATH,
+        user=account.name,
+    )
 
 
 def socket_path(want: Settings, account: Account | None) -> str:
@@ -152,7 +181,7 @@ def stop(c: Connection, want: Settings) -> None:
         change(c, STOP, lab.pid, lab.pid, why="stop JupyterLab")
     elif lab.session:
         account = have.accounts[want.jupyter_user]
-        given = (account.name, PREFIXES[want.python], account.home)
+        given = (account.name, PREFIXES[want.python], account.home, account.name)
         change(c, END_SESSION, *given, why="end the tmux session jupyter")
 
 

@@ -158,7 +158,7 @@ def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, st
 
 
 def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
-    """Give what look() found; None if the host was changed since."""
+    """Return what probe_in_background() found; None if the host was changed since."""
     host = Host.of(c) if isinstance(c, Connection) else None
     if not host or not host.background or host.changes:
         return None

@@ -120,18 +120,6 @@ def test_changed_key(path: Path, keys: list[Path]) -> None:
     assert known_hosts.pin(path, "lab.example", 2222, other)
 
 
-def test_copy(path: Path, keys: list[Path]) -> None:
-    """The same keys are known on the new port, and the old port stays known."""
-    with pytest.raises(SetupError, match="no host key is known for port 22"):
-        known_hosts.copy_to_port(path, "lab.example", 22, 2222)
-    for one in (keys[0], keys[2]):
-        known_hosts.pin(path, "lab.example", 22, paramiko.PKey.from_path(one))
-    assert known_hosts.copy_to_port(path, "lab.example", 22, 2222)
-    assert not known_hosts.copy_to_port(path, "lab.example", 22, 2222)
-    assert len(known_hosts.pinned(path, "lab.example", 2222)) == 2
-    assert len(known_hosts.pinned(path, "lab.example", 22)) == 2
-
-
 def test_users_own_line_stays(path: Path, key: paramiko.PKey) -> None:
     """A line that the user wrote for the same host is not removed."""
     path.parent.mkdir()

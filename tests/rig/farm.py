@@ -217,7 +217,7 @@ def root_shell(channel: paramiko.Channel, model) -> None:
 
 
 def answer(model, text: str) -> shell.Result:
-    """What the model says to a frame; the only one that is no script asks for the lock (claim.py)."""
+    """What the model says to a frame; the only one that is no script asks for the lock (run_lock.py)."""
     found = EVAL.fullmatch(text)
     model.told = []
     return model.run(shlex.split(found[1])[0]) if found else shell.Result(0, "free\n", "")

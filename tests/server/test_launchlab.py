@@ -36,20 +36,22 @@ def test_it_is_known_as_ours_by_its_second_line(text):
 def run(tmp_path, text):
     """Run the command as this account; its programs leave their calls in a file.
 
-    session: tmux has the session already. service: systemd is to run JupyterLab. JupyterLab
-    answers once a file `up` is there.
+    session: tmux has the session already. service: systemd is to run JupyterLab. ending: tmux has
+    a session that ends while it is waited for. JupyterLab answers once a file `up` is there.
     """
 
-    def run(session: bool = False, service: bool = False) -> tuple[str, str]:
+    def run(session: bool = False, service: bool = False, ending: bool = False) -> tuple[str, str]:
         (tmp_path / "bin").mkdir()
         note = 'echo "$(basename "$0") $*" >>"$HOME/calls"'
         has = f"[ -e $HOME/up ] || {str(session).lower()}"
+        if ending:
+            has = "[ -e $HOME/up ] || [ ! -e $HOME/gone ]"
         for name, body in {
             "curl": "[ -e $HOME/up ]",
             "tmux": f"case $1 in has-session) {has} ;; *) {note}; touch $HOME/up ;; esac",
             "systemctl": f"{note}; case $* in *start*) touch $HOME/up ;; *) {str(service).lower()} ;; esac",
             "pgrep": "false",
-            "sleep": "touch $HOME/up",
+            "sleep": "touch $HOME/gone" if ending else "touch $HOME/up",
         }.items():
             (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
             (tmp_path / "bin" / name).chmod(0o755)
@@ -80,6 +82,12 @@ def test_it_starts_jupyterlab_in_tmux(run):
 def test_a_session_that_is_starting_is_waited_for(run):
     out, calls = run(session=True)
     assert out.startswith("JupyterLab runs: ") and "new-session" not in calls
+
+
+def test_one_that_is_ending_is_waited_for_and_a_new_one_started(run):
+    """After File > Shut Down the session lasts until all kernels have ended."""
+    out, calls = run(ending=True)
+    assert out.startswith("JupyterLab runs: ") and "new-session" in calls
 
 
 def test_where_systemd_runs_jupyterlab_systemd_starts_it(run):

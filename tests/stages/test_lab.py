@@ -70,6 +70,41 @@ def test_without_python_it_names_the_task(fake):
     assert model.writes == []
 
 
+@pytest.mark.parametrize("stale", [{}, {"stale": "yes"}])
+def test_one_that_is_ending_is_waited_for_and_a_new_one_started(ready, stale):
+    """After File > Shut Down session and process last until all kernels have ended."""
+    model = ready()
+    lab.start(model.c)
+    model.again()
+    model.sections["lab"] = {"session": "yes"} | stale
+    answers = [end(model), Result(0, "", "")]
+    model.answers.insert(0, ("/api", lambda: answers.pop(0)() if len(answers) > 1 else answers[0]))
+    lab.start(model.c)
+    assert model.whys == ["start JupyterLab"]
+
+
+def end(model):
+    """Let JupyterLab and its session end while somebody waits for it."""
+
+    def ended() -> Result:
+        model.sections["lab"] = {}
+        return Result(1, "", "")
+
+    return ended
+
+
+def test_one_that_neither_answers_nor_ends_is_left_alone(ready):
+    """Its kernels may be at work: nothing is started over it."""
+    model = ready()
+    lab.start(model.c)
+    model.again()
+    model.sections["lab"] = {"session": "yes"}
+    model.answers.insert(0, ("/api", Result(1, "last words", "")))
+    with pytest.raises(SetupError, match="does not answer .*: last words"):
+        lab.start(model.c)
+    assert model.whys == []
+
+
 def test_a_port_of_somebody_else_is_left_alone(ready):
     """Neither started beside it nor stopped: the holder is named."""
     model = ready()
