@@ -73,8 +73,8 @@ def holders(function: ast.AST, contract: type) -> set[str]:
     known: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.arg) and node.annotation is not None:
-            if ast.unparse(node.annotation).split(".")[-1] == contract.__name__:
-                known.add(node.arg)
+            kind = ast.unparse(node.annotation).split(".")[-1]
+            known |= {node.arg} if kind == contract.__name__ else set()
         if isinstance(node, ast.Assign):
             held = [left for left, right in assigned(node) if SEARCH[contract](right, known)]
             known |= {left.id for left in held if isinstance(left, ast.Name)}
