@@ -438,7 +438,7 @@ def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
     host.close()
     user.add(model.c)
     host.shell = None
-    with pytest.raises(SetupError, match="another run was at work there or it was rebooted"):
+    with pytest.raises(SetupError, match="another run worked there or the host was rebooted"):
         user.add(model.c)
 
 

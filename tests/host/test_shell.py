@@ -176,7 +176,7 @@ def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
         assert other.take(shell)
     with (
         opened(tmp_path) as shell,
-        pytest.raises(SetupError, match="another run was at work there or it was rebooted"),
+        pytest.raises(SetupError, match="another run worked there or the host was rebooted"),
     ):
         mine.take(shell)
 
@@ -260,13 +260,13 @@ def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monk
     [
         (
             paramiko.ChannelException(2, "Connect failed"),
-            "box: the login works, but sshd grants no session: look at MaxSessions",
+            "box: the login works, but sshd refuses to open a session: look at MaxSessions",
         ),
         (
             paramiko.SSHException("Channel closed."),
-            "box: the login works, but sshd refuses to run a command: run the same again",
+            "box: the login works, but sshd refuses to run a command: run the same command again",
         ),
-        (EOFError(), "box: the login works, but the host hangs up then: run the same again"),
+        (EOFError(), "box: the login works, but the host then hangs up: run the same command again"),
     ],
 )
 def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
@@ -325,7 +325,7 @@ def test_sudo_without_a_password_is_not_asked_for_one(tmp_path):
             "case $* in *-n*) exit 1;; esac; echo 'Account or password is expired, reset your password' >&2; exit 1",
             "expired",
         ),
-        ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session at once"),
+        ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session immediately"),
         (
             "case $* in *-n*) exit 1;; esac; echo 'sorry, you must have a tty to run sudo' >&2; exit 1",
             "must have a tty",

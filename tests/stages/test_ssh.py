@@ -282,9 +282,9 @@ def raised(error: Exception | None) -> None:
 
 
 def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
-    """sshd accepts the login and grants no session: revert, and do not blame sudo."""
+    """sshd accepts the login and refuses to open a session: revert, and do not blame sudo."""
     model = ready()
-    answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
+    answers = iter([NoSession("box", "sshd refuses to open a session: look at MaxSessions"), *[None] * 9])
     monkeypatch.setattr(
         guard,
         "Shell",
@@ -295,7 +295,7 @@ def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
     with pytest.raises(
         SetupError,
         match="lab@203.0.113.5:22 logs in, but no further: "
-        "sshd grants no session: look.*taken everything back",
+        "sshd refuses to open a session: look.*taken everything back",
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
