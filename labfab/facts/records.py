@@ -43,7 +43,7 @@ class Updates(NamedTuple):
 
     # Seconds since the lists were fetched.
     age: int
-    # dpkg was stopped in the middle of its work.
+    # dpkg was interrupted.
     interrupted: bool
     # macOS: the output of softwareupdate.
     listed: str = ""

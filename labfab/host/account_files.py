@@ -60,7 +60,7 @@ def give_back(
 def private_folder(c: Connection, account: str, home: str, name: str, stat: str, key: str) -> None:
     """Make a folder in a home that only its account can read.
 
-    stat: the folder's present mode and owner; empty if it is missing. key: the fact that holds stat.
+    stat: the folder's mode and owner now; empty if it is missing. key: the fact that holds stat.
     """
     path, right, why = f"{home}/{name}", f"700 {account}", f"make {home}/{name} private"
     mode, _, owner = stat.partition(" ")

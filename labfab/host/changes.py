@@ -1,7 +1,7 @@
 """Changes: what a run reads and writes on a host.
 
-ask() reads; change() and put() write. Each write is shown with its reason and journaled with the way
-to undo it. Plan mode shows it instead of doing it. Stages pass shell text as constants with %s:
+ask() reads; change() and put() write. Each write is shown with its reason and journaled with a
+way to undo it. Plan mode shows it instead of doing it. Stages pass shell text as constants with %s:
 values are quoted here and nowhere else.
 """
 
@@ -178,7 +178,7 @@ def write(
 
 
 def may_have_begun(host: Host, lost: ConnectionLost, line: Mapping[str, object]) -> bool:
-    """Reconnect, and return whether the journal on the host lists a change whose answer was lost."""
+    """Reconnect, and return whether the host's journal has a change whose answer was lost."""
     return host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
 
 

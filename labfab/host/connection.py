@@ -72,7 +72,7 @@ def follow(c: Connection) -> str:
 def use_key(c: Connection, identity: Path) -> None:
     """Offer this key first.
 
-    If the agent holds it, the agent's copy is used. Otherwise the agent would try its keys one by one.
+    If the agent holds it, use the agent's copy. The agent would else try its keys one by one.
     """
     c.connect_kwargs["key_filename"] = [str(identity)]
     held = held_by_agent(identity.expanduser())
@@ -159,7 +159,7 @@ def trust_pinned_keys(c: Connection, path: Path) -> None:
 
 
 class QuickAckSocket(socket.socket):
-    """A socket that acknowledges without delay on Linux: a delayed ACK keeps sshd waiting for 40 ms."""
+    """A socket that acknowledges at once on Linux, because sshd waits 40 ms for a delayed ACK."""
 
     def recv(self, *args: int) -> bytes:
         """Receive bytes, and acknowledge them."""

@@ -22,13 +22,18 @@ UNKNOWN = 1  # exit code if the journal has no such line, as grep's
 FULL = 73  # exit code if the journal cannot be written; EX_CANTCREAT of sysexits.h
 # Runs before each change, in the same frame, so the journal costs no round trip.
 NOTE = f"""KEPT={FOLDER}/before/{{number}}
-mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
+mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
+  printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
 # For a link to a file, both the link and the content are kept.
-KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}; fi
-if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}; fi
+KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then
+  cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}
+fi
+if [ -L {{path}} ] && [ -f {{path}} ]; then
+  cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}
+fi
 """
-# For a folder, only mode and owner are kept. All copies are in one folder, with % for / in the names.
+# For a folder, only mode and owner are kept. All copies are in one folder, with % for / in names.
 ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
   mkdir {{copy}} && chmod "$(mode_of {{path}})" {{copy}} && chown "$(ids_of {{path}})" {{copy}}
 elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}

@@ -20,7 +20,8 @@ from .changes import ask, fill
 
 # What ssh runs as the login; rsync adds its own arguments.
 CALL = """\
-sh -c 'cd "$0" && printf "%%s\\n" "$@" >called && exec 3<&0 && { cat <&3 >in & } && feed=$! && cat out
+sh -c 'cd "$0" && printf "%%s\\n" "$@" >called &&
+exec 3<&0 && { cat <&3 >in & } && feed=$! && cat out
 read -r code <end; kill $feed 2>/dev/null; exit $code' %s"""
 
 

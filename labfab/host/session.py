@@ -169,8 +169,8 @@ class Host:
     def dial(self, settings: Settings) -> None:
         """Open the connection.
 
-        A run may have died after it moved sshd and before it changed the alias. So if nothing listens
-        on the known port, the port that sshd would have moved to is tried.
+        A run may have died after it moved sshd and before it changed the alias. So if nothing
+        listens on the known port, the port that sshd would have moved to is tried.
         """
         try:
             connection.dial(self.c, settings)
@@ -355,7 +355,7 @@ class Host:
 
     @contextlib.contextmanager
     def calling(self, before_write: Callable[[], WriteMark]) -> Iterator[None]:
-        """Call a guard before each write. Once it was called, a broken connection is not resumed."""
+        """Call a guard before each write. After a call, a broken connection is not resumed."""
         outer = self.before_write, self.mark
         self.before_write, self.mark = before_write, None
         try:
@@ -370,7 +370,7 @@ class Host:
         return self.mark
 
     def read(self, script: str) -> Result:
-        """Run a script that changes nothing. If the connection breaks, reconnect and run it again."""
+        """Run a script that changes nothing. If the connection breaks, reconnect and repeat."""
         try:
             return self.open().run(script)
         except ConnectionLost as lost:

@@ -1,8 +1,8 @@
 """Shell: one long-lived root shell on the host, fed with framed scripts.
 
 Constraints:
-- A command in a channel of its own costs at least two round trips, a frame in an open shell only one
-  (docs/decisions/framed-shell.md), so every command goes through this shell.
+- A command in a channel of its own costs at least two round trips, a frame in an open shell only
+  one (docs/decisions/framed-shell.md), so every command goes through this shell.
 - Scripts are sent on the channel's input, never in an argument list, so `ps` on the host shows no
   secret.
 - `( eval … )` confines a syntax error, an `exit` or a `cd` to its script.
@@ -204,7 +204,7 @@ class Shell:
 
     def send(self, script: str) -> Frame:
         """Send a script without waiting for it: scripts sent together take one round trip."""
-        # Descriptor 9 holds the run lock (run_lock.py): a server that a script starts must not keep it.
+        # Descriptor 9 holds the run lock (run_lock.py). A server that a script starts must not.
         return self.frame(f"(eval {shlex.quote(script)}) </dev/null 9>&-")
 
     def frame(self, text: str) -> Frame:

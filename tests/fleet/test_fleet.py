@@ -546,7 +546,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
                 time.sleep(0.01)
         except KeyboardInterrupt:
             heard.append(c.host)
-            console.warn("stopped: the host takes the change back by itself")
+            console.warn("stopped: the host will revert the change by itself")
             raise
         finally:
             cleaned.append(c.host)
@@ -564,7 +564,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(begun) == 2 and sorted(heard) == sorted(begun) == sorted(cleaned)
-    assert err.count("stopped: the host takes the change back by itself") == 2
+    assert err.count("stopped: the host will revert the change by itself") == 2
     assert sorted(row[0] for row in rows(out).values()) == [
         "stopped",
         "stopped",

@@ -280,7 +280,7 @@ def test_a_failure_inside_is_taken_back_and_told(fake, error):
     model = fake()
     with (
         pytest.raises(
-            SetupError, match="could not try: it broke; the host has taken everything back"
+            SetupError, match="could not try: it broke; the host has reverted everything"
         ) as told,
         guard.guarded(model.c, "try"),
     ):
@@ -309,7 +309,7 @@ def test_a_host_that_cannot_be_armed_is_not_changed(fake):
     model.cannot_arm = True
     with (
         pytest.raises(
-            SetupError, match="no space left on the host, could not prepare the way back"
+            SetupError, match="no space left on the host, could not arm the automatic revert"
         ),
         guard.guarded(model.c, "try"),
     ):

@@ -266,7 +266,10 @@ def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monk
             paramiko.SSHException("Channel closed."),
             "box: the login works, but sshd refuses to run a command: run the same command again",
         ),
-        (EOFError(), "box: the login works, but the host then hangs up: run the same command again"),
+        (
+            EOFError(),
+            "box: the login works, but the host then hangs up: run the same command again",
+        ),
     ],
 )
 def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):

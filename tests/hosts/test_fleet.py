@@ -141,7 +141,7 @@ def test_ctrl_c_ends_all_and_armed_changes_are_taken_back(host, fab):
         tty.presses("\x03")
         assert tty.ends() == 130, tty.seen
     assert "Traceback" not in tty.seen and set(results(tty.seen).values()) == {"stopped"}
-    assert tty.seen.count("stopped: the host takes the change back by itself within 12 s") == 2
+    assert tty.seen.count("stopped: the host will revert the change by itself within 12 s") == 2
     wait(lambda: not any("2300" in box.run("ss -ltn") for box in boxes))
     assert before == [
         box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else ""
