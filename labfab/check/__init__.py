@@ -10,7 +10,7 @@ from fabric import Connection
 
 from ..run.task import host_task
 
-JSON = {"json": "Print JSON, as docs/check.md describes it"}
+JSON = {"json": "Print JSON; docs/check.md describes it"}
 
 
 @host_task(name="all", default=True, reads=True, dials=True, help=JSON)

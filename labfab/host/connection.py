@@ -159,7 +159,7 @@ def trust_pinned_keys(c: Connection, path: Path) -> None:
 
 
 class QuickAckSocket(socket.socket):
-    """A socket that acknowledges at once on Linux, because sshd waits 40 ms for a delayed ACK."""
+    """A socket that acknowledges without delay on Linux, where sshd would wait 40 ms."""
 
     def recv(self, *args: int) -> bytes:
         """Receive bytes, and acknowledge them."""

@@ -71,7 +71,7 @@ def network_problem(c: Connection, error: Exception) -> str:
         )
     if isinstance(error, paramiko.SSHException):
         return (
-            f"what listens on port {c.port} is no SSH server: "
+            f"the server on port {c.port} is not an SSH server: "
             f"name the port, fab -H {c.user}@{c.host}:PORT …"
         )
     why = getattr(error, "strerror", "") or "it hung up"

@@ -114,7 +114,7 @@ def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alon
     }
     assert "root@b: the disk is full: free some" in out and "root@c: what nobody thought of" in out
     assert (
-        "failed on root@b, root@c: see above; type it again for them: fab -H root@b,root@c …" in err
+        "failed on root@b, root@c: see above; to run it again there: fab -H root@b,root@c …" in err
     )
     kept = next((alone / "home/.local/state/labfab/log").glob("*/root@c.log")).read_text()
     assert "Traceback" in kept and "ValueError" in kept  # for whoever mends it
@@ -165,7 +165,7 @@ def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     code, out, _ = fab("-H", names, "work", work=lambda c: worked.append(f"{c.user}@{c.host}"))
     assert code == 0 and len(worked) == 3
     assert list(rows(out)) == ["box", "root@a", "eve@a"]
-    assert "root@203.0.113.5 is the same login as box: it runs once" in out
+    assert "root@203.0.113.5 is the same login as box: it runs only once" in out
 
 
 def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):

@@ -234,7 +234,7 @@ def test_a_web_server_on_the_port(module_fab):
     refused(
         run,
         "127.0.0.1",
-        f"port {server.server_port} is no SSH server",
+        f"port {server.server_port} is not an SSH server",
         "fab -H root@127.0.0.1:PORT",
     )
 
