@@ -262,7 +262,7 @@ def test_what_the_firewall_must_be(firewall, state, detail):
 
 
 def test_sshd_is_judged_login_by_login():
-    """Root alone must have PermitRootLogin no; such a fault names the task disable-root."""
+    """Only root must have PermitRootLogin no; otherwise the task disable-root is named."""
     good = (
         "passwordauthentication no;kbdinteractiveauthentication no;"
         "permitemptypasswords no;pubkeyauthentication yes;"

@@ -117,11 +117,11 @@ def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alon
         "failed on root@b, root@c: see above; to run it again there: fab -H root@b,root@c …" in err
     )
     kept = next((alone / "home/.local/state/labfab/log").glob("*/root@c.log")).read_text()
-    assert "Traceback" in kept and "ValueError" in kept  # for whoever mends it
+    assert "Traceback" in kept and "ValueError" in kept  # for debugging
 
 
 def test_tasks_of_others_run_as_they_are(fab):
-    """They print where they like and have their own connection; errors name the host."""
+    """They print directly and have their own connection. Errors name the host."""
 
     @task
     def backup(c, where="here"):
@@ -345,7 +345,7 @@ def test_no_file_name_leads_out_of_the_folder():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Somebody at the keyboard: the questions seen, and the answers to give in turn."""
+    """Somebody at the keyboard: the questions seen, and the answers to give in order."""
     seen, answers = [], []
 
     def prompt(text: str, secret: bool) -> str:
@@ -428,7 +428,7 @@ def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, as
 
 
 def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
-    """Ctrl-D: no answer is not an empty password."""
+    """After Ctrl-D, no answer is not an empty password."""
     dialled[0].update(a="one")
     asked[1].append(None)
     asked[1].append(None)
@@ -501,7 +501,7 @@ def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatc
 
 
 def test_without_a_terminal_nobody_is_asked(fab, dialled, monkeypatch):
-    """Nobody is dialled before the work either: there is nothing to ask."""
+    """No host is dialled before the work either, because there is nothing to ask."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert fab("-H", THREE, "work", work=lambda c: None)[0] == 0
     assert dialled[1] == []
