@@ -61,7 +61,7 @@ def test_of_several_peers_the_quicker_one_counts():
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
-    """No runs, an unknown contender or an unknown line is refused."""
+    """A goal is not measured if there are no runs of its scene, its line or its contender."""
     for scene, line, other in (
         (table.NO_CHANGE, table.FAR, table.ANSIBLE),
         (table.NO_CHANGE, table.NEAR, table.MITOGEN),

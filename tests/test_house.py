@@ -243,7 +243,7 @@ def test_nothing_is_left_to_a_local_shell():
 
 
 def test_no_browser_is_told_to_overlook_a_certificate():
-    """A test with a real browser is only worth something if the browser itself looks."""
+    """A test with a real browser proves something only if the browser checks certificates itself."""
     for path in [
         ROOT / "tasks.py",
         *FILES,
@@ -305,7 +305,7 @@ def test_an_import_changes_no_flag_of_python():
 
 
 def test_every_function_of_a_stage_is_short():
-    """A function of a stage with more than 25 lines of statements is too long."""
+    """No function of a stage has more than 25 lines of statements."""
     for name in STAGES:
         for node in ast.walk(TREES[name]):
             if isinstance(node, ast.FunctionDef):

@@ -114,7 +114,7 @@ def tally(host: Host) -> str:
 
 
 def share(dialled: Connection, c: Connection) -> None:
-    """Let a second task of the same command line use the connection of the first."""
+    """Make a second task of the same command line use the connection of the first."""
     if dialled is not c:
         for name in ("user", "host", "port", "client", "transport"):
             setattr(c, name, getattr(dialled, name))

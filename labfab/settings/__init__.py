@@ -128,7 +128,7 @@ class Settings(NamedTuple):
     ] = 10
     recap: Annotated[
         Literal["table", "json"],
-        doc("`json`: print one JSON document with an entry for each host; see docs/fleet.md"),
+        doc("`json`: stdout is one JSON document with an entry for each host; see docs/fleet.md"),
     ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
@@ -242,7 +242,7 @@ class Settings(NamedTuple):
         str,
         doc(
             "Folder that the host's web server serves on port 80, for Let's Encrypt; "
-            "needed if that server is not Apache",
+            "only if that server is not Apache",
             pattern=r"^(/[^\x00-\x1f]*)?\Z",
         ),
     ] = ""
