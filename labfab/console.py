@@ -1,7 +1,7 @@
-"""Console: what the user sees and is asked.
+"""Console: shows lines to the user and asks questions.
 
-Each change is one line; on a terminal it moves while the work goes on. If several hosts are at work,
-each has a desk (fleet/member.py) that takes what it says and asks.
+Each change is one line, which on a terminal is redrawn while the work goes on. If several hosts are
+at work, each has a desk (fleet/member.py) that receives its lines and questions.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from typing import Protocol, TextIO
 from .errors import SetupError
 from .text import printable
 
-asking = threading.Lock()  # one question at a time, together with its answer
-alone = True  # one host at a time: only then may a line move
-QUIET = 15.0  # seconds between signs of life if no line can move
-CLEAR = "\r\x1b[K"  # clears the line that moves
+QUIET = 15.0  # seconds between signs of life if no line can be redrawn
+CLEAR = "\r\x1b[K"  # clears the line that is redrawn
+# Held from a question to its answer, so that there is one at a time.
+asking = threading.Lock()
+# Keeps the lines of several threads apart.
+speaking = threading.Lock()
+# Only one host is worked on: otherwise no line may be redrawn.
+alone = True
+# A line is being redrawn.
 moving = False
-speaking = threading.Lock()  # keeps lines of several threads apart
 thread = threading.local()
 
 
 class Desk(Protocol):
-    """Stands in for screen and keyboard while a host of a fleet is at work."""
+    """Replaces the screen and the keyboard for one host of a fleet."""
 
     def say(self, text: str, aside: bool) -> None: ...
 
@@ -40,19 +44,19 @@ class Desk(Protocol):
 
 
 def desk() -> Desk | None:
-    """Give the desk of the host that this thread works on; None if it has the terminal."""
+    """Return the desk of the host that this thread works on; None if it uses the terminal."""
     return getattr(thread, "desk", None)
 
 
 def several_hosts() -> None:
-    """Expect several hosts at work from now on: no line moves."""
+    """Expect several hosts from now on, so redraw no line."""
     global alone
     alone = False
 
 
 @contextlib.contextmanager
 def at(desk: Desk | None) -> Iterator[None]:
-    """Send what this thread says and asks to a desk."""
+    """Send the lines and questions of this thread to a desk."""
     thread.desk = desk
     try:
         yield
@@ -62,19 +66,19 @@ def at(desk: Desk | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def beside(desk: Desk | None, out: TextIO) -> Iterator[None]:
-    """Let this thread speak where another one does; only the other one's line moves."""
+    """Let this thread print where another one does. Only the other one may redraw its line."""
     thread.desk, thread.out, thread.still = desk, out, True
     yield
 
 
 def stream() -> TextIO:
-    """Give the stream that this thread speaks to: stdout, or stderr inside aside()."""
+    """Return the stream that this thread prints to: stdout, or stderr inside aside()."""
     return getattr(thread, "out", None) or sys.stdout
 
 
 @contextlib.contextmanager
 def aside(wanted: bool = True) -> Iterator[None]:
-    """Let this thread speak on stderr, because stdout is for a document such as JSON."""
+    """Let this thread print to stderr, because stdout is for a document such as JSON."""
     before = getattr(thread, "out", None)
     thread.out = sys.stderr if wanted else before
     try:
@@ -106,25 +110,25 @@ def warn(text: str) -> None:
 
 
 def terminal() -> bool:
-    """Whether a person reads what this thread says."""
+    """Return whether this thread prints to a terminal."""
     return desk() is None and stream().isatty()
 
 
 def live() -> bool:
-    """Whether this thread may move the last line of the terminal."""
+    """Return whether this thread may redraw the last line of the terminal."""
     return alone and terminal() and not getattr(thread, "still", False)
 
 
 def hidden(question: str, whose: str = "") -> str:
     """Ask for a secret without showing it. Raises SetupError if the input is closed (Ctrl-D).
 
-    whose: the login that it is for. Several hosts that ask the same question ask it once.
+    whose: the login that it is for. If several hosts ask the same question, the user sees it once.
     """
     return answer(question, whose, secret=True)
 
 
 def agreed(question: str, choice: str = "y/N") -> bool:
-    """Ask a question that only yes or y agrees to."""
+    """Ask a yes-or-no question. Anything but y or yes means no."""
     try:
         return answer(f"{question} [{choice}]", "", secret=False).strip().lower() in ("y", "yes")
     except EOFError:
@@ -144,17 +148,18 @@ def prompt(text: str, secret: bool) -> str:
     with asking:
         if not secret and sys.stdout.isatty():
             return input(f"{text} ")
-        if not secret:  # stdout may be for a document
+        # stdout may be for a document.
+        if not secret:
             print(f"{text} ", end="", file=sys.stderr, flush=True)
             return input()
         try:
             return getpass.getpass(f"{text}: ")
         except EOFError:
-            raise SetupError(f"no answer to '{text}': type the command again") from None
+            raise SetupError(f"no answer to '{text}': run the command again") from None
 
 
 def duration(seconds: float) -> str:
-    """Say how long: 8.3 s, 2 min 05 s."""
+    """Return a duration in words: 8.3 s, 2 min 05 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
@@ -167,7 +172,7 @@ def changed(where: str, why: str, seconds: float) -> None:
 
 
 def planned(where: str, why: str, text: str = "") -> None:
-    """Print a change that plan mode does not make."""
+    """Print a change that plan mode shows instead of making it."""
     say(f"[{where}] would {why}")
     for line in text.splitlines():
         say(f"    {line}")
@@ -175,10 +180,10 @@ def planned(where: str, why: str, text: str = "") -> None:
 
 @contextlib.contextmanager
 def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
-    """Show that work goes on.
+    """Show that work is in progress.
 
     Yields a function to call with the newest line of output, or with "" about once a second. On a
-    terminal one line moves and vanishes at the end; elsewhere a line appears every 15 seconds.
+    terminal one line is redrawn, and removed at the end. Elsewhere a line appears every 15 seconds.
     """
     began = last = time.monotonic()
     newest = ""
@@ -207,7 +212,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
 
 
 def move(head: str, tail: str) -> None:
-    """Rewrite the last line of the terminal."""
+    """Redraw the last line of the terminal."""
     global moving
     moving = bool(head)
     room = shutil.get_terminal_size().columns - 1

@@ -1,6 +1,6 @@
-"""Decode: check data from outside and make NamedTuples of it.
+"""Decode: checks data from outside and turns it into NamedTuples.
 
-msgspec checks it. It is imported on use, since loading it takes longer than listing all tasks.
+msgspec does that. It is imported on use, because loading it takes longer than listing all tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Kind = TypeVar("Kind", bound=NamedTuple)
 def records(text: bytes, kind: type[Kind]) -> list[Kind]:
     """Parse a JSON list of objects into records.
 
-    Raises ValueError if it is not one, or an object lacks a field or has a value of the wrong type.
+    Raises ValueError if it is something else, or if a field is missing or has the wrong type.
     """
     import msgspec
 
@@ -22,7 +22,7 @@ def records(text: bytes, kind: type[Kind]) -> list[Kind]:
 
 
 def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Create one record; unknown fields are ignored. Raises ValueError as records() does."""
+    """Create one record, ignoring unknown fields. Raises ValueError as records() does."""
     import msgspec
 
     known = kind._field_defaults | dict(values)

@@ -1,4 +1,4 @@
-"""Errors: what a user can fix, in one line and without a traceback."""
+"""Errors: problems that the user can fix, reported in one line without a traceback."""
 
 from invoke.exceptions import Exit
 
@@ -6,13 +6,13 @@ from .text import printable
 
 
 class SetupError(Exit):
-    """Stop with one line: what happened, on which host, what to type next."""
+    """A problem that the user can fix: what happened, on which host, what to type next."""
 
     def __init__(self, text: str, code: int = 1, *, host: str = "") -> None:
         """Create the error.
 
-        text: one sentence, without the host's name. host: the label of the host, printed once in
-        front of the text, however often the error is wrapped.
+        text: one sentence, without the host's name. host: the host's label, which is
+        printed once in front of the text, however often the error is wrapped.
         """
         self.text, self.host = printable(" ".join(text.split())), printable(host)
         super().__init__(f"{self.host}: {self.text}" if host else self.text, code)

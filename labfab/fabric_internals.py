@@ -1,4 +1,4 @@
-"""Private attributes of Fabric and Invoke: the only module that touches them.
+"""Fabric internals: the only module that uses private attributes of Fabric and Invoke.
 
 Both libraries merge their configuration files and have no public way to ask where a value came
 from. tests/test_fabric_internals.py fails when a new version of either lacks what is read here.
@@ -18,7 +18,7 @@ from paramiko import SSHConfig
 # The levels of Invoke's configuration that files and collections fill, weakest first.
 Level = Literal["collection", "system", "user", "project", "runtime", "overrides"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-# Fabric's Connection passes unknown attributes on to its configuration, so ours bypasses setattr.
+# Fabric's Connection passes unknown attributes to its configuration, so ours bypasses setattr.
 SESSION = "_labfab"
 
 
@@ -39,7 +39,7 @@ def project_folder(config: Config) -> str:
 
 
 def level_data(config: Config, level: Level) -> Mapping[str, Any]:
-    """Return what one level of a configuration holds, unmerged."""
+    """Return the values of one level of a configuration, unmerged."""
     return getattr(config, f"_{level}", None) or {}
 
 
@@ -54,7 +54,7 @@ def load_level(config: Config, level: Literal["project", "runtime"]) -> None:
 
 
 def read_project(folder: str) -> Config:
-    """Return an empty Invoke configuration that looks for invoke.yaml in a folder."""
+    """Return an empty Invoke configuration that finds invoke.yaml in a folder."""
     return Config(project_location=Path(folder), lazy=True)
 
 
@@ -62,7 +62,7 @@ def copy_for_host(config: Any) -> Any:
     """Copy a Fabric configuration for one host; the copy shares the parsed ~/.ssh/config.
 
     Fabric's clone() parses those files again on every call and adds the result to the *original*,
-    whose rules would be doubled by each host.
+    so each host would double its rules.
     """
     shared, given = config.base_ssh_config, config._given_explicit_object
     config._set(base_ssh_config=SSHConfig(), _given_explicit_object=True)

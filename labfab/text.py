@@ -1,4 +1,4 @@
-"""Text: make the words of a host harmless, and count things in words."""
+"""Text: makes text from a host harmless, and counts things in words."""
 
 from __future__ import annotations
 

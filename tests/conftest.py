@@ -18,7 +18,7 @@ CONTINUOUS = os.environ.get("CI", "").lower() in ("true", "1", "yes")
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """The container engine; without one, host tests are skipped on a laptop and fail in CI."""
+    """The container engine. Without one, host tests are skipped on a laptop and fail in CI."""
     try:
         found = find()
     except RigError as error:
@@ -31,7 +31,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def fab_log() -> Path:
-    """Everything `fab` said in this session, searched for secrets at its end."""
+    """Everything that `fab` printed in this session, which is searched for secrets at the end."""
     return log_file("out")
 
 
@@ -62,7 +62,7 @@ def home(fab) -> Path:
 
 @pytest.fixture
 def secrets_seen(fab) -> set[str]:
-    """Add what must not show up in anything `fab` says; passwords given in `env` are there already."""
+    """Add text that `fab` must never print. Passwords given in `env` are already listed."""
     return fab.secrets
 
 
@@ -92,7 +92,7 @@ def booter(engine: Engine, fab, stack: ExitStack):
 
 
 def log_file(kind: str) -> Path:
-    """Name a file of this session, one for every worker."""
+    """Return a file of this session that all workers share."""
     LOGS.mkdir(parents=True, exist_ok=True)
     return LOGS / f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.{kind}"
 
@@ -105,7 +105,7 @@ def pytest_sessionstart(session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus) -> None:
-    """Fail the session if anything secret is in what `fab` said."""
+    """Fail the session if `fab` printed anything secret."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     said = "".join(path.read_text() for path in LOGS.glob("*.out"))

@@ -58,7 +58,7 @@ def blob(text: str) -> str:
 
 
 class Write(NamedTuple):
-    """One change as it arrived: what was told of it, who does it, and either a command or a file."""
+    """One change as it arrived: its reason, its account, and either a command or a file."""
 
     why: str
     stage: str
@@ -72,7 +72,7 @@ class Write(NamedTuple):
 
 
 class FakeHost:
-    """The model of one machine, and the connection that a task gets."""
+    """A model of one machine, and of the connection that a task gets."""
 
     def __init__(self, login: str, dry: bool, lab: dict) -> None:
         self.user, self.dry, self.lab = login, dry, lab
@@ -87,8 +87,8 @@ class FakeHost:
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
         self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
-        self.failing: dict[str, str] = {}  # pattern of a command -> what it says on stderr
-        self.refused_logins = 0  # how many fresh logins fail from here on
+        self.failing: dict[str, str] = {}  # pattern of a command -> what it prints to stderr
+        self.refused_logins = 0  # how many of the next fresh logins fail
         self.sudo_passwords: dict[str, str] = {}
         self.writes: list[Write] = []
         self.questions: list[str] = []
@@ -96,11 +96,11 @@ class FakeHost:
         self.guard: list[str] = []  # arm, disarm, revert
         self.cannot_arm = self.too_late = False
         self.at_work = ""  # the other run that holds the lock
-        self.told: list[str] = []  # every script, as it went over the wire
+        self.told: list[str] = []  # every script, as it was sent
         self.c = self.connect()
 
     def connect(self, user: str | None = None, port: int = 22) -> Connection:
-        """Give the connection of a new command line."""
+        """Return the connection of a new command line."""
         overrides = {"lab": dict(self.lab), "run": {"dry": self.dry}}
         c = Connection(
             ADDRESS, user=user or self.user, port=port, config=Config(overrides=overrides)
@@ -130,7 +130,7 @@ class FakeHost:
 
     @property
     def readings(self) -> list[list[str]]:
-        """The sections that it was asked for, each time."""
+        """Return the sections of each reading."""
         return [
             line.removeprefix("set -- ").split()
             for script in self.told
@@ -141,11 +141,11 @@ class FakeHost:
 
     @property
     def planned(self) -> list[str]:
-        """What this run did, or in plan mode would do."""
+        """Return what this run did, or would do in plan mode."""
         return [made.why for made in Host.of(self.c).changes]
 
     def wrote(self, why: str) -> Write:
-        """The one change with this why."""
+        """Return the only change with this reason."""
         found = [write for write in self.writes if write.why == why]
         assert len(found) == 1, f"{len(found)} changes {why!r} in {self.whys}"
         return found[0]
@@ -217,7 +217,7 @@ class FakeHost:
         return Result(0, said if isinstance(said, str) else "", "")
 
     def guarded(self, step: str) -> Result:
-        """Keep what the host looked like, and bring that back."""
+        """Keep the state of the host, and restore it."""
         self.guard.append(step)
         self.sections["guard"].pop("armed", None)
         if step == "arm":
@@ -244,10 +244,10 @@ class FakeHost:
                 return result() if callable(result) else result
         raise AssertionError(f"the model does not know the question: {command}")
 
-    # Other ways in -------------------------------------------------------------------------------
+    # Other logins --------------------------------------------------------------------------------
 
     def fresh(self, c: Connection, user: str, port: int, identity=None) -> Connection:
-        """Log in anew, as far as the model's sshd lets in."""
+        """Log in again, if the model's sshd accepts the login."""
         self.refused_logins -= 1
         if self.refused_logins >= 0 or f"listening.{port}" not in self.sections["ssh"]:
             raise ConnectionRefusedError(111, "Connection refused")
@@ -267,7 +267,7 @@ class FakeHost:
     def shell(
         self, transport, label: str, given: str | None = None, root: bool = True
     ) -> SimpleNamespace:
-        """The root shell of a login; sudo asks where a password is set."""
+        """Start the root shell of a login. sudo asks if a password is set."""
         wanted = self.sudo_passwords.get(transport.user)
         if root and wanted and given != wanted:
             raise WrongSudoPassword
@@ -284,12 +284,12 @@ class FakeHost:
 
 
 def answered(result: Result) -> SimpleNamespace:
-    """A frame whose end has come."""
+    """A frame that has ended."""
     return SimpleNamespace(result=lambda: result)
 
 
 def parsed(line: dict, script: str) -> Write:
-    """Take a change apart again."""
+    """Split a change into its parts again."""
     found = re.match(rf"printf %s ({WORD}) \| (.*)$", script, re.DOTALL)
     piped, rest = (shlex.split(found[1])[0], found[2]) if found else ("", script)
     user, command = unwrap(rest.removeprefix("{ ").removesuffix("\n}"))
@@ -311,7 +311,7 @@ def unwrap(script: str) -> tuple[str, str]:
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
-    """An empty home, no LABFAB_*, no terminal, nothing kept from the test before."""
+    """An empty home, no LABFAB_* variables, no terminal, and nothing left from an earlier test."""
     (tmp_path / "home").mkdir(mode=0o700, exist_ok=True)
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -326,13 +326,13 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr(
         "os.fsync", lambda number: None
-    )  # a throwaway home need not outlive a power cut
+    )  # a throwaway home need not survive a power cut
     return tmp_path
 
 
 @pytest.fixture
 def fake(alone, monkeypatch):
-    """Make models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
+    """Create models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
 
     def make(login: str = "root", dry: bool = False, **lab) -> FakeHost:
         return answering(FakeHost(login, dry, lab), monkeypatch)
@@ -341,7 +341,7 @@ def fake(alone, monkeypatch):
 
 
 def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
-    """Let the model be whoever labfab calls."""
+    """Put the model in the place of the host that labfab calls."""
     monkeypatch.setattr(session, "Shell", model.shell)
     monkeypatch.setattr(guard, "Shell", model.shell)
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)

@@ -6,11 +6,11 @@ import shlex
 
 GUARDED = re.compile(
     r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
-)  # what the guard brings back of the accounts
+)  # what the guard restores of the accounts
 
 
 def do(model, made) -> str | None:
-    """Let a change have its effect, and tell what it prints, where that matters."""
+    """Apply the effect of a change, and return what it prints, if that matters."""
     if made.path:
         return put(model, made)
     for pattern, effect in EFFECTS:
@@ -48,7 +48,7 @@ def put(model, made) -> None:
 
 
 def updated(model, made, words, listed) -> None:
-    """What softwareupdate installs is gone from its list."""
+    """Remove what softwareupdate installs from its list."""
     labels = shlex.split(words)
     have = model.updates = [item for item in model.updates if item[0] not in labels]
     list_updates(model, made)
@@ -87,7 +87,7 @@ def unload_daemon(model, made, label, removed) -> None:
 
 
 def facts(section: str, **values: str):
-    """An effect that only sets facts."""
+    """Return an effect that only sets facts."""
     return lambda model, made, *words: model.sections[section].update(values)
 
 
@@ -160,7 +160,7 @@ def close_keys(model, made) -> None:
 
 
 def sshd(model, made) -> None:
-    """Read the drop-in: what comes first wins, but for a Match block."""
+    """Apply the drop-in. The first value wins, except for a Match block."""
     have = model.sections["ssh"]
     text = re.split(r"(?im)^\s*match\s", model.file("ssh", "drop_in"))[0]
     lines = re.findall(r"(?m)^[ \t]*([A-Za-z]+)[ \t=]+(\S+)", text)[::-1]
@@ -283,7 +283,7 @@ def no_certificate(model, made, folder) -> None:
 
 
 def lineage(model, made, program, server, email, words) -> None:
-    """Give what certbot was asked for, and let it note how."""
+    """Issue the certificate that certbot was asked for, and record how."""
     from labfab.certificates import authority
 
     assert model.sections["acme"].get("program") == program or "snap" in program

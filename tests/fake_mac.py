@@ -18,7 +18,7 @@ LIST = {"access": "on", "member.group:admin": "yes"}
 
 
 def turn_into_mac(model: FakeHost, **system: str) -> FakeHost:
-    """Make a Mac of a model: an administrator, Remote Login at port 22 for administrators."""
+    """Turn a model into a Mac: an administrator, and Remote Login on port 22 for administrators."""
     model.sections["system"] = SYSTEM | system
     model.sections["ssh"] = {
         "port.22": "yes",

@@ -29,7 +29,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 @pytest.fixture(scope="module")
 def tasks() -> set[str]:
-    """All names that `fab` takes, with those of groups."""
+    """Return all names that `fab` accepts, including those of groups."""
     fab = Path(sys.executable).parent / "fab"
     listed = subprocess.run(
         [fab, "--list", "-F", "json"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -41,7 +41,7 @@ def tasks() -> set[str]:
 
 
 def code(page: Path) -> list[str]:
-    """The spans and the lines of code of a page."""
+    """Return the code spans and the lines of code blocks of a page."""
     text = page.read_text()
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     spans = re.findall(
@@ -51,7 +51,7 @@ def code(page: Path) -> list[str]:
 
 
 def named_by(command: str) -> Iterator[str]:
-    """The tasks that a command line of fab names."""
+    """Return the tasks that a command line of fab names."""
     words = shlex.split(command, comments=True)
     words = iter(words[words.index("fab") + 1 :])
     for word in words:
@@ -62,7 +62,7 @@ def named_by(command: str) -> Iterator[str]:
 
 
 def own(name: str, tasks: set[str]) -> bool:
-    """Tell whether a task exists here, or below `lab.` in a fabfile that puts all of labfab there."""
+    """Return whether a task exists here, or below `lab.` in a fabfile that puts all of labfab there."""
     return name in tasks or name.removeprefix("lab.") in tasks
 
 
@@ -105,7 +105,7 @@ def test_every_task_named_in_a_message_exists(tasks):
 
 
 def texts(path: Path) -> list[str]:
-    """The strings of a module; what is filled in at run time reads …"""
+    """Return the strings of a module, with … for what is filled in at run time."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):

@@ -17,7 +17,7 @@ LEVELS = [f"_{level}" for level in fabric_internals.LEVELS]
 PATHS = ["_system_path", "_user_path", "_project_path", "_runtime_path"]
 OF_INVOKE = [*LEVELS, *PATHS, "_project_prefix", "_set"]
 OF_FABRIC = [*OF_INVOKE, "_runtime_ssh_path", "_given_explicit_object", "base_ssh_config"]
-# What other modules may touch: not of Fabric, or of their own class.
+# What other modules may use: it is not Fabric's, or belongs to their own class.
 OTHERS = {
     "check/https_front.py": {"_sslobj"},
     "host/round_trips.py": {"_send_message"},
@@ -46,14 +46,14 @@ def test_fabric_has_it(name):
 
 @pytest.mark.parametrize("name", ["_send_message", "_send_user_message"])
 def test_paramiko_has_it(name):
-    """host/round_trips.py and laptop/forward.py build on these."""
+    """host/round_trips.py and laptop/forward.py need these."""
     assert hasattr(paramiko.Transport, name), (
         f"paramiko.Transport.{name} is gone from this release ({LIBRARIES})"
     )
 
 
 def test_each_level_and_its_file_are_found(tmp_path):
-    """A value is found in the level it came from, with the file's path."""
+    """A value is found at its level, with the file's path."""
     for name in ("fabric.yaml", "recipe.yaml"):
         (tmp_path / name).write_text(f"lab: {{from: {name}}}\n")
     recipe = str(tmp_path / "recipe.yaml")
@@ -74,7 +74,7 @@ def test_each_level_and_its_file_are_found(tmp_path):
 
 
 def test_the_ssh_config_given_with_s_is_found(tmp_path):
-    """Fabric's -S; Invoke alone knows none."""
+    """It is Fabric's -S, which Invoke alone does not have."""
     given = tmp_path / "config"
     given.write_text("")
     config = fabric.Config(runtime_ssh_path=str(given))
@@ -95,7 +95,7 @@ def test_a_connection_keeps_its_session():
 
 
 def private_names(tree: ast.AST) -> set[str]:
-    """The private attributes of foreign objects that a module reads, by a dot or by getattr."""
+    """Return the private attributes of foreign objects that a module reads, with a dot or getattr."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
@@ -106,7 +106,7 @@ def private_names(tree: ast.AST) -> set[str]:
 
 
 def names_in(argument: ast.AST) -> list[str]:
-    """The constant, or the constant beginning, of a name given to getattr."""
+    """Return the name given to getattr, as far as it is constant."""
     head = argument.values[0] if isinstance(argument, ast.JoinedStr) else argument
     return [head.value] if isinstance(head, ast.Constant) else []
 
@@ -115,7 +115,7 @@ def names_in(argument: ast.AST) -> list[str]:
     "name", sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 )
 def test_no_other_module_touches_them(name):
-    """Whatever breaks with a new Fabric breaks in one file."""
+    """Only one file can break with a new Fabric."""
     if name == "fabric_internals.py":
         return
     allowed = OTHERS.get(name, set()) | NAMEDTUPLE
@@ -125,7 +125,7 @@ def test_no_other_module_touches_them(name):
 
 
 def test_the_rule_finds_what_it_forbids():
-    """A dot, getattr with a constant and getattr with an f-string are each seen."""
+    """A dot, getattr with a constant and getattr with an f-string are all found."""
     for text in ("c.config._set(a=1)", 'getattr(c, "_x", None)', 'getattr(c, f"_{level}")'):
         assert private_names(ast.parse(text)), text
     assert not private_names(ast.parse('self._x; getattr(c, "x"); c.__class__'))

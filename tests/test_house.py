@@ -21,7 +21,7 @@ STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/", "s
 
 
 def calls(tree: ast.AST):
-    """Every call with the name that is called."""
+    """Yield every call with the name that is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield (
@@ -33,7 +33,7 @@ def calls(tree: ast.AST):
 
 
 def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] = ()) -> list[str]:
-    """What in a piece of shell text is no constant: anything but literals, CONSTANTS and names made of those."""
+    """Return what is not constant in shell text: anything but literals, CONSTANTS and names made of those."""
     if isinstance(node, ast.Constant):
         return []
     if isinstance(node, ast.Name):
@@ -46,7 +46,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
         ]
     if isinstance(node, ast.BinOp) and isinstance(
         node.op, ast.Mult
-    ):  # " %s" * len(names): the count is no text
+    ):  # " %s" * len(names): the count is not text
         sides = [
             side
             for side in (node.left, node.right)
@@ -70,7 +70,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
     return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
 
 
-# Text made by a function of ours from constants alone, or of what the settings let through as a plain word.
+# Text that a function of ours makes from constants, or from settings that can only be plain words.
 ALLOWED = {
     "commands.newer",
     "commands.update",
@@ -84,7 +84,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_shell_text_is_a_constant(name):
-    """No stage builds a command of values: they go in through %s, which host/changes.py quotes."""
+    """No stage builds a command from values. They are inserted for %s, which labfab.host quotes."""
     for function in [node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef)]:
         scope: dict[str, list[ast.AST]] = {}
         for node in ast.walk(function):
@@ -99,7 +99,7 @@ def test_shell_text_is_a_constant(name):
 
 
 def test_the_rule_finds_what_it_forbids():
-    """An f-string, a + and a % with a value are each seen."""
+    """An f-string, a + and a % with a value are all found."""
     for text in (
         "f'rm {name}'",
         "'rm ' + name",
@@ -113,7 +113,7 @@ def test_the_rule_finds_what_it_forbids():
 
 @pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("laptop/")])
 def test_only_the_door_touches_the_wire(name):
-    """c.run, c.sudo, c.put and channels belong to host/; other modules ask or change."""
+    """c.run, c.sudo, c.put and channels belong to host/. Other modules use ask() and change()."""
     forbidden = {
         "sudo",
         "put",
@@ -139,25 +139,25 @@ LEVEL = {room: level for level, floor in enumerate(rooms.FLOORS) for room in flo
 
 
 def test_each_room_has_its_floor():
-    """A new room is put on its floor in docs/rooms.py, with a word on what it is for."""
+    """A new room is listed in docs/rooms.py, on its floor and with its purpose."""
     assert set(rooms.rooms()) == set(LEVEL) == set(rooms.WHAT)
 
 
 @pytest.mark.parametrize("room", sorted(LEVEL))
 def test_no_arrow_runs_up(room):
-    """A room imports only rooms below it, also for types and inside functions."""
+    """A room imports only rooms below it, even for types and inside functions."""
     up = {other for other in rooms.rooms()[room] if LEVEL[other] >= LEVEL[room]}
     assert not up, f"{room} imports {', '.join(sorted(up))}, which is not below it"
 
 
 def test_no_arrow_runs_in_a_circle():
-    """No module imports itself by way of others, also for types and inside functions."""
+    """No module imports itself through others, even for types and inside functions."""
     found = circles(rooms.imports())
     assert not found, "; ".join(" -> ".join(circle) for circle in found)
 
 
 def test_folders_of_stages_form_no_circle():
-    """What holds for rooms holds for the namespaces of tasks too."""
+    """The same rule applies to the namespaces of tasks."""
     graph: dict[str, set[str]] = {}
     for module, others in rooms.imports().items():
         own = stage_of(module)
@@ -172,7 +172,7 @@ def stage_of(module: str) -> str:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of nodes that reach each other."""
+    """Return the groups of nodes that reach each other."""
 
     def reach(node: str) -> set[str]:
         seen, todo = set(), [node]
@@ -192,7 +192,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def test_the_rule_finds_a_circle():
-    """By way of others too."""
+    """Indirect circles count too."""
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
 
@@ -205,7 +205,7 @@ FOREIGN = re.compile(
 
 @pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("on_host/")])
 def test_nobody_writes_the_attributes_of_another_object(name):
-    """An object changes itself by its methods; only what belongs to a library is set from outside."""
+    """An object changes itself through its methods. Only objects of libraries are set from outside."""
     if name == "fabric_internals.py":
         return
     for node in ast.walk(TREES[name]):
@@ -217,7 +217,7 @@ def test_nobody_writes_the_attributes_of_another_object(name):
 
 
 def written(node: ast.AST) -> list[ast.Attribute]:
-    """The attributes that a statement sets or deletes."""
+    """Return the attributes that a statement sets or deletes."""
     if isinstance(node, (ast.Assign, ast.Delete)):
         found = node.targets
     elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
@@ -229,7 +229,7 @@ def written(node: ast.AST) -> list[ast.Attribute]:
 
 
 def test_the_source_names_no_secret_in_a_repr_or_print():
-    """reveal() is for libraries and the host's input; only setup's summary shows one, on a terminal."""
+    """reveal() is for libraries and the host's input. Only setup's summary shows a secret, on a terminal."""
     for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/summary.py"]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FormattedValue):
@@ -243,7 +243,7 @@ def test_nothing_is_left_to_a_local_shell():
 
 
 def test_no_browser_is_told_to_overlook_a_certificate():
-    """What a real browser shows proves something only while it looks itself."""
+    """A test with a real browser proves something only if the browser checks certificates itself."""
     for path in [
         ROOT / "tasks.py",
         *FILES,
@@ -256,7 +256,7 @@ def test_no_browser_is_told_to_overlook_a_certificate():
 
 
 def test_listing_the_tasks_loads_nothing_heavy():
-    """What only some tasks need is imported there, be it of others or ours."""
+    """What only some tasks need is imported there, whether a library or a module of ours."""
     heavy = ("rich", "jinja2", "argon2", "httpx", "websocket", "msgspec", "plistlib")
     heavy += tuple(
         f"labfab.{name}"
@@ -277,7 +277,7 @@ def test_listing_the_tasks_loads_nothing_heavy():
 
 @pytest.mark.parametrize("forbidden", ["", "1"])
 def test_a_checkout_is_compiled_once(tmp_path, forbidden):
-    """fabfile.py overrules Invoke, which keeps no bytecode; the user's own variable still counts."""
+    """fabfile.py overrides Invoke, which writes no bytecode. The user's own variable still counts."""
     for name in ("labfab", "fabfile.py"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     for old in [*tmp_path.rglob("__pycache__")]:
@@ -294,7 +294,7 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
 
 
 def test_an_import_changes_no_flag_of_python():
-    """The fabfile is the program and may; a library that somebody imports may not."""
+    """The fabfile is the program and may do that; an imported library may not."""
     code = "import sys; sys.dont_write_bytecode = True; import labfab, labfab.fleet; " + (
         "print(sys.dont_write_bytecode)"
     )
@@ -305,7 +305,7 @@ def test_an_import_changes_no_flag_of_python():
 
 
 def test_every_function_of_a_stage_is_short():
-    """A stage that needs more than 25 statements' lines in a function hides something."""
+    """No function of a stage has more than 25 lines of statements."""
     for name in STAGES:
         for node in ast.walk(TREES[name]):
             if isinstance(node, ast.FunctionDef):
@@ -315,7 +315,7 @@ def test_every_function_of_a_stage_is_short():
 
 
 def test_every_module_and_task_says_what_it_is_for():
-    """One sentence at the top of each module and of each public function of a stage."""
+    """Each module and each public function of a stage begins with one sentence."""
     for name, tree in TREES.items():
         assert ast.get_docstring(tree), name
         for node in tree.body:

@@ -13,7 +13,7 @@ from labfab.text import counted, printable
     ("number", "said"), [(0, "0 changes"), (1, "1 change"), (2, "2 changes"), (11, "11 changes")]
 )
 def test_counted(number, said):
-    """Only one is singular."""
+    """Only 1 is singular."""
     assert counted(number, "change") == said
 
 
@@ -49,6 +49,6 @@ def test_records_are_decoded():
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'[{"number": 1}]', b'[{"why": 1}]', b"[1]"])
 def test_malformed_records_are_refused(data):
-    """No list, no object, a missing field, a wrong type."""
+    """It is not a list or not an object, or a field is missing or has the wrong type."""
     with pytest.raises(ValueError):
         decode.records(data, Entry)

@@ -1,7 +1,7 @@
-"""Check: asks whether it is so, from outside, over fresh connections. Changes nothing.
+"""Check: tests a host from outside, over fresh connections, and changes nothing.
 
-One row asks one question. The modules that are named as the tasks hold the rows; inspection.py
-asks them, probe.py looks once for all of them, table.py shows the answers.
+One row asks one question. The modules named like the tasks hold the rows. inspection.py asks them,
+probe.py collects what they look at, table.py shows the answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fabric import Connection
 
 from ..run.task import host_task
 
-JSON = {"json": "Print JSON, as docs/check.md describes it"}
+JSON = {"json": "Print JSON; docs/check.md describes it"}
 
 
 @host_task(name="all", default=True, reads=True, dials=True, help=JSON)
@@ -57,6 +57,7 @@ def host_(c: Connection, json: bool = False) -> None:
 
 def check(c: Connection, area: str, json: bool) -> None:
     """Ask the rows of an area; empty for all."""
-    from . import inspection  # loads all the rows, and what they use
+    # This loads all the rows, and everything that they use.
+    from . import inspection
 
     inspection.check(c, area, json)

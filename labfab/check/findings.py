@@ -1,4 +1,4 @@
-"""Findings: what can come of a question, other than that all is well."""
+"""Findings: the answers to a question other than that all is well."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ STATES = (OK, WARN, FAIL, UNCHECKED)
 
 
 class Finding(Exception):
-    """What is wrong."""
+    """The answer of a row that is not ok."""
 
     state = FAIL
 
     def __init__(self, detail: str, mend: str | None = None) -> None:
-        """Say what is wrong.
+        """Create a finding.
 
-        detail: one line for people. mend: the task that mends it, if it is not the row's usual
-        one; empty if there is none.
+        detail: one line for people. mend: the task that fixes it, if it is not the row's usual one;
+        empty if there is none.
         """
         super().__init__(detail)
         self.detail, self.mend = detail, mend
@@ -26,12 +26,12 @@ class Wrong(Finding):
 
 
 class Doubtful(Finding):
-    """It works, but somebody should look at it."""
+    """It works, but somebody should look into it."""
 
     state = WARN
 
 
 class Unseen(Finding):
-    """It could not be looked at; the detail says why."""
+    """It could not be checked; the detail says why."""
 
     state = UNCHECKED

@@ -1,4 +1,4 @@
-"""Host: what makes a host fail later."""
+"""Host: what may make a host fail later."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from .findings import Doubtful, Unseen, Wrong
 from .probe import Probe
 from .rows import check
 
-LOW, FULL = 10.0, 1.0  # percent of a disk that are free
+LOW, FULL = 10.0, 1.0  # percent of a disk that is free
 DRIFT = 30  # seconds
 OLD, EVER = 7 * 86400, 20 * 365 * 86400  # seconds; age of the package lists
 
 
-@check("host-revert", "no change waits to be taken back", mend="setup.full", needs=["ssh-login"])
+@check("host-revert", "no change is waiting to be reverted", mend="setup.full", needs=["ssh-login"])
 def revert(probe: Probe) -> str:
-    """Look for a change that a run which died left to the host to revert."""
+    """Look for a change that an interrupted run left for the host to revert."""
     probe.needs_root()
     have = probe.facts.guard
     if have.armed:
         raise Wrong(f"not confirmed yet, unless another run is at work: {have.armed}")
     if have.reverted:
-        raise Doubtful(f"the host took one back, {have.reverted_at}: {have.reverted}")
+        raise Doubtful(f"the host reverted one, {have.reverted_at}: {have.reverted}")
     return "none"
 
 
 @check("host-sudo", "sudo asks for a password", mend="user.add", needs=["ssh-login"])
 def sudo(probe: Probe) -> str:
-    """Look for accounts with a login shell that are root without a password."""
+    """Look for accounts with a login shell that become root without a password."""
     want, free = probe.want, sorted(below(probe.audit, "nopasswd"))
     if free:
         mend = probe.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
@@ -34,19 +34,19 @@ def sudo(probe: Probe) -> str:
             mend = "user.add, after setting sudo: password"
         names = ", ".join(free)
         if want.published:
-            raise Wrong(f"{names}: whoever gets into JupyterLab may get to be root", mend)
-        raise Doubtful(f"{names}: whoever has the key is root", mend)
+            raise Wrong(f"{names}: anybody who gets into JupyterLab may become root", mend)
+        raise Doubtful(f"{names}: anybody who has the key is root", mend)
     if "root" not in probe.audit and probe.c.user != want.user:
         raise Unseen(f"needs root to see the rights of {want.user}")
-    return f"no account is exempt{probe.limits}"
+    return f"no account may do without{probe.limits}"
 
 
-@check("host-updates", "all upgrades are in", mend="system.update", needs=["ssh-login"])
+@check("host-updates", "all upgrades are installed", mend="system.update", needs=["ssh-login"])
 def updates(probe: Probe) -> str:
-    """Look at what the package lists on the host say, and at their age."""
+    """Look at the package lists on the host, and at their age."""
     have, pending, words = probe.facts.updates, probe.facts.pending, probe.platform
     if have.interrupted:
-        raise Wrong("dpkg was stopped in the middle")
+        raise Wrong("dpkg was interrupted")
     if pending is None:
         raise Unseen(words.UPDATES_UNKNOWN)
     if pending:
@@ -59,25 +59,25 @@ def updates(probe: Probe) -> str:
 
 @check("host-reboot", "no reboot is pending", mend="system.reboot", needs=["ssh-login"])
 def reboot(probe: Probe) -> str:
-    """Look whether an upgrade asks for a reboot."""
+    """Look for an upgrade that needs a reboot."""
     if probe.facts.system.reboot_required:
-        raise Doubtful("an upgrade wants one")
+        raise Doubtful("an upgrade needs one")
     return "none"
 
 
-@check("host-sleep", "it does not go to sleep", mend="power.keep-awake", needs=["ssh-login"])
+@check("host-sleep", "the host does not sleep", mend="power.keep-awake", needs=["ssh-login"])
 def sleep(probe: Probe) -> str:
     """Look at the power settings of a Mac."""
     minutes = probe.facts.power.sleep
     if minutes:
         raise Doubtful(
-            f"it does after {minutes} min without a user, and JupyterLab with it: "
+            f"it sleeps after {minutes} min without a user, and JupyterLab stops: "
             "set keep_awake: true"
         )
-    return "never, by its own settings" if minutes == 0 else "servers do not sleep"
+    return "never, according to its settings" if minutes == 0 else "servers do not sleep"
 
 
-@check("host-disk", "there is space on the disks", needs=["ssh-login"])
+@check("host-disk", "the disks have free space", needs=["ssh-login"])
 def disk(probe: Probe) -> str:
     """Look at the fullest disk."""
     lines = (line.split(" ", 1) for line in below(probe.audit, "disk").values())
@@ -94,7 +94,7 @@ def disk(probe: Probe) -> str:
 
 @check("host-clock", "the clock is right", needs=["ssh-login"])
 def clock(probe: Probe) -> str:
-    """Compare with the laptop's clock. The time that the question took counts as agreement."""
+    """Compare with the laptop's clock, allowing for the time that the question took."""
     there, before, after = (float(probe.audit[key]) for key in ("clock", "before", "after"))
     off = max(before - 1 - there, there - after, 0.0)
     if off > DRIFT:

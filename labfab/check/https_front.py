@@ -1,6 +1,6 @@
-"""HTTPS front: the published port, called by its own names at the host's address.
+"""HTTPS front: calls the published port at the host's address, by the lab's names.
 
-What name servers say does not matter here.
+DNS is not asked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import httpx
 
 PATIENCE = 5  # seconds to connect and shake hands
-ALL_CIPHERS = "ALL:@SECLEVEL=0"  # else OpenSSL 3 offers nothing that TLS 1.0 has
+# Without this, OpenSSL 3 offers no cipher of TLS 1.0.
+ALL_CIPHERS = "ALL:@SECLEVEL=0"
 PORTS = {"http": 80, "https": 443}
 DER = 2  # the encoding, as the ssl module counts
 
@@ -31,25 +32,27 @@ class Served(NamedTuple):
     """What a server presents in a handshake."""
 
     certificate: Certificate
-    sent: tuple[Certificate, ...]  # its own, then the chain as far as it is sent
+    # The server's own, then as much of the chain as it sends.
+    sent: tuple[Certificate, ...]
     protocol: str
 
 
 class Trust(NamedTuple):
-    """Whom to believe that a certificate is right."""
+    """Which authorities to trust."""
 
     context: ssl.SSLContext
     whom: str
-    own_ca: bool = False  # this lab's own CA and nobody else
+    # Trust this lab's own CA only.
+    own_ca: bool = False
 
 
 def names(probe: Probe) -> list[str]:
-    """Return what browsers call the lab, the main name first."""
+    """Return the names by which browsers reach the lab, the main one first."""
     return probe.want.reached_by(probe.c.host)
 
 
 def url(probe: Probe, name: str, scheme: str = "https", port: int | None = None) -> str:
-    """Return where a browser goes that knows this name. port: if it is not the published one."""
+    """Return the URL of the lab at a name. port: if it is not the published one."""
     port = port or (probe.want.public_port if scheme == "https" else PORTS["http"])
     place = f"[{name}]" if ":" in name else name
     suffix = "" if port == PORTS[scheme] else f":{port}"
@@ -58,7 +61,10 @@ def url(probe: Probe, name: str, scheme: str = "https", port: int | None = None)
 
 @contextlib.contextmanager
 def line(probe: Probe, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.SSLSocket]:
-    """Shake hands with the published port. name: which server to ask for, else the main name."""
+    """Do a TLS handshake with the published port.
+
+    name: the server name to ask for, else the main one.
+    """
     sock = socket.create_connection((probe.c.host, probe.want.public_port), PATIENCE)
     server = name or names(probe)[0]
     with sock, context.wrap_socket(sock, server_hostname=server) as wrapped:
@@ -66,7 +72,7 @@ def line(probe: Probe, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.
 
 
 def served(probe: Probe) -> Served:
-    """Return what is served at the main name, right or not."""
+    """Return what is served at the main name, valid or not."""
     with line(probe, blind()) as there:
         sent = [certificate.read(ssl.DER_cert_to_PEM_cert(one)) for one in chain(there)]
         known = tuple(one for one in sent if one)
@@ -86,14 +92,14 @@ def chain(there: ssl.SSLSocket) -> list[bytes]:
 
 
 def blind() -> ssl.SSLContext:
-    """Return a context that believes everybody: to look at a certificate, never to send."""
+    """Return a context that trusts everybody, to look at a certificate but never to send data."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
 def ancient() -> ssl.SSLContext:
-    """Return a context that speaks TLS 1.0 and 1.1 only.
+    """Return a context that supports TLS 1.0 and 1.1 only.
 
     Raises ssl.SSLError if this Python cannot.
     """
@@ -106,9 +112,9 @@ def ancient() -> ssl.SSLContext:
 
 
 def trust(probe: Probe, with_names: bool = True) -> Trust:
-    """Trust this lab's own CA if it is known here, else the authorities of the system.
+    """Return the trust in this lab's own CA if it is known here, else in the system's authorities.
 
-    with_names: the certificate must also be for the name that is called.
+    with_names: whether the certificate must also be for the name that is asked for.
     """
     own = vault.path_of(probe.alias)
     if probe.want.certificate == "self-signed" and own.exists():
@@ -125,7 +131,7 @@ def trust(probe: Probe, with_names: bool = True) -> Trust:
 
 
 def authorities() -> ssl.SSLContext:
-    """Trust the system's authorities, or certifi's list if this Python finds none."""
+    """Return a context that trusts the system's authorities, or if there are none certifi's."""
     context, paths = ssl.create_default_context(), ssl.get_default_verify_paths()
     if not paths.cafile and not paths.capath:
         import certifi
@@ -135,14 +141,14 @@ def authorities() -> ssl.SSLContext:
 
 
 def browser(probe: Probe, name: str = "") -> httpx.Client:
-    """Return a browser that trusts whom it should. name: where it goes, else the main name."""
+    """Return an HTTP client with the right trust. name: the host name, else the main one."""
     place, trusted = url(probe, name or names(probe)[0]), trust(probe).context
     return kernel.new_client(place, trusted, probe.c.host, PATIENCE * 3)
 
 
 @contextlib.contextmanager
 def answering(what: str) -> Iterator[None]:
-    """Raise Wrong if a call inside gets no answer. what: who does not answer."""
+    """Raise Wrong if a call in the block gets no answer. what: the thing that does not answer."""
     import httpx
 
     try:

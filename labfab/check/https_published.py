@@ -1,4 +1,4 @@
-"""HTTPS: JupyterLab as everybody may call it: what is open, what is not, and that it computes."""
+"""HTTPS: the published JupyterLab as everybody can call it: what is open, what works."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def redirect(probe: Probe) -> str:
     publish=PUBLISHED,
 )
 def plain(probe: Probe) -> str:
-    """Ask every port that answers for Jupyter's API."""
+    """Ask for Jupyter's API at every port that answers."""
     tried = open_ports(probe)
     found = among(probe, tried, has_plain_api)
     if found:
@@ -90,7 +90,7 @@ def one_door(probe: Probe) -> str:
 
 
 def open_ports(probe: Probe) -> list[int]:
-    """Return every port but sshd's that answers from here."""
+    """Return the ports that answer from here, except sshd's."""
     ports.outside(probe)
     allowed = set() if probe.powerless else probe.facts.firewall.allowed
     ours = {probe.want.lab_port, probe.want.public_port}
@@ -106,7 +106,7 @@ def among(probe: Probe, tried: list[int], test: Callable[[Probe, int], bool]) ->
 
 
 def closing(probe: Probe, port: int) -> str:
-    """Return the command that closes a port which is none of ours, or shows who listens."""
+    """Return the command that closes an unwanted port, or shows what listens there."""
     if port in probe.facts.firewall.allowed:
         return probe.by_hand(f"ufw delete allow {port}/tcp")
     return probe.by_hand(probe.platform.SHOW_LISTENER.format(port))
@@ -127,7 +127,7 @@ def asks_password(probe: Probe, port: int) -> bool:
 
 
 def is_jupyter(text: str, program: str) -> bool:
-    """Return whether a page comes from JupyterLab. program: the name that the server gives."""
+    """Return whether a page comes from JupyterLab. program: the server's name in its answer."""
     return program.startswith("TornadoServer") and "jupyter" in text.lower()
 
 
@@ -145,7 +145,7 @@ def pages(probe: Probe, scheme: str, port: int, path: str) -> list[tuple[str, st
 
 
 def beginning(answer: httpx.Response) -> str:
-    """Return the first piece of an answer, however long it goes on."""
+    """Return the beginning of an answer of any length."""
     read = b""
     for piece in answer.iter_bytes():
         read += piece
@@ -156,7 +156,7 @@ def beginning(answer: httpx.Response) -> str:
 
 @check(
     "https-closed",
-    "without a password it is closed there too",
+    "nobody gets in there without a password either",
     mend=RESTART,
     needs=["https-names"],
     publish=PUBLISHED,
@@ -186,17 +186,17 @@ def login_page(probe: Probe) -> str:
             found = http.get("login")
         code = found.status_code
         if code == 403 and "non-local" in found.text:
-            raise Wrong(f"JupyterLab does not know itself as {name}", RESTART)
+            raise Wrong(f"JupyterLab does not accept the name {name}", RESTART)
         if code in (502, 503, 504):
-            raise Wrong(f"{place} answers {code}: Apache finds no JupyterLab")
+            raise Wrong(f"{place} answers {code}: Apache cannot reach JupyterLab")
         if code != 200 or not re.search(LOGIN_PAGE, found.text):
-            raise Wrong(f"{place} answers {code}, and asks for no password", server(probe))
+            raise Wrong(f"{place} answers {code}, and does not ask for a password", server(probe))
     return https_front.url(probe, names[0]) + "login"
 
 
 @check(
     "https-wrong-password",
-    "a wrong password is refused there too",
+    "a wrong password is refused there, too",
     mend=RESTART,
     needs=["https-login"],
     publish=PUBLISHED,
@@ -204,13 +204,13 @@ def login_page(probe: Probe) -> str:
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
     with contextlib.suppress(kernel.WrongPassword), logged_in(probe, entropy.token_urlsafe(16)):
-        raise Wrong("any password opens it")
+        raise Wrong("any password is accepted")
     return "tried"
 
 
 @check(
     "https-password",
-    "the password on your laptop opens it there too",
+    "the password on your laptop is accepted there, too",
     mend="jupyter.password lab.stop lab.start",
     needs=["https-login"],
     publish=PUBLISHED,
@@ -237,7 +237,7 @@ def cookies(probe: Probe) -> str:
         found = list(http.cookies.jar)
     hidden = [one.name for one in found if one.has_nonstandard_attr("HttpOnly")]
     bad = [f"{one.name} is not Secure" for one in found if not one.secure]
-    # Scripts of the page have to read _xsrf, and it opens nothing by itself.
+    # Scripts of the page must read _xsrf, which gives no access by itself.
     seen = [one.name for one in found if one.name not in (*hidden, "_xsrf")]
     bad += [f"{name} can be read by scripts" for name in seen]
     if bad:
@@ -247,7 +247,7 @@ def cookies(probe: Probe) -> str:
 
 @check(
     "https-kernel",
-    "a kernel computes there too",
+    "a kernel computes there, too",
     mend="proxy.apache",
     needs=["https-password"],
     publish=PUBLISHED,
@@ -267,6 +267,6 @@ def computes(probe: Probe) -> str:
 
 
 def logged_in(probe: Probe, password: str) -> contextlib.closing[httpx.Client]:
-    """Return a browser that has logged in at the main name."""
+    """Return an HTTP client that has logged in at the main name."""
     place, trusted = https_front.url(probe, https_front.names(probe)[0]), https_front.trust(probe)
     return contextlib.closing(kernel.login(place, password, trusted.context, probe.c.host))

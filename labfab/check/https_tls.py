@@ -19,7 +19,7 @@ OWN_DAYS = 14  # of our own certificates, which somebody has to renew
 # OpenSSL's numbers of what is wrong with a certificate.
 NOT_YET, ENDED, NOT_PERMITTED = (9, 13), (10, 14), (47, 48)
 NO_ISSUER, SELF_SIGNED, OTHER_NAME = (2, 20, 21), (18, 19), (62, 64)
-# OpenSSL's words when it cannot speak an old version itself.
+# OpenSSL's reasons if it does not support an old version itself.
 NO_OLD_TLS = (
     "NO_CIPHERS_AVAILABLE",
     "NO_PROTOCOLS_AVAILABLE",
@@ -49,7 +49,7 @@ def reach(probe: Probe) -> str:
 
 
 def why_silent(probe: Probe, port: int) -> Wrong:
-    """Return why the published port does not answer from here, as far as the host knows."""
+    """Return why the published port does not answer from here, as far as the host shows."""
     if probe.problem:
         return Wrong(f"port {port} does not answer", "")
     if port not in ports.reachable(probe):
@@ -61,8 +61,8 @@ def why_silent(probe: Probe, port: int) -> Wrong:
             return Wrong(f"the host's firewall refuses port {port}")
     return Wrong(
         f"port {port} does not answer from here, though it listens there: "
-        "a router or a cloud firewall stands before the host",
-        f"let TCP port {port} through there",
+        "a router or a cloud firewall blocks it",
+        f"open TCP port {port} there",
     )
 
 
@@ -80,7 +80,7 @@ def version(probe: Probe) -> str:
             accepted = there.version()
     except ssl.SSLError as error:
         if error.reason in NO_OLD_TLS:
-            raise Unseen("this machine's own OpenSSL speaks no older one") from None
+            raise Unseen("this machine's own OpenSSL supports no older version") from None
         return "tried 1.0 and 1.1"
     except (ConnectionError, EOFError):
         return "tried 1.0 and 1.1"
@@ -89,7 +89,7 @@ def version(probe: Probe) -> str:
 
 @check(
     "https-days",
-    "the certificate lasts",
+    "the certificate is valid for long enough",
     mend="https.renew",
     needs=["https-reach"],
     publish=PUBLISHED,
@@ -118,14 +118,15 @@ def in_days(seconds: float) -> str:
 
 @check(
     "https-chain",
-    "the certificate is vouched for",
+    "the certificate's issuer is trusted",
     mend="https.issue",
     needs=["https-days"],
     publish=PUBLISHED,
 )
 def chain(probe: Probe) -> str:
     """Verify the chain as a browser does, without the names."""
-    trust = https_front.trust(probe, with_names=False)  # names are the next row's question
+    # The names are the next row's question.
+    trust = https_front.trust(probe, with_names=False)
     try:
         with https_front.line(probe, trust.context):
             return f"by {trust.whom}"
@@ -134,17 +135,17 @@ def chain(probe: Probe) -> str:
 
 
 def flaw(error: ssl.SSLCertVerificationError, found: Served, trust: Trust) -> str:
-    """Say in words what is wrong with a chain. The days of its first certificate are right."""
+    """Describe what is wrong with a chain whose first certificate is valid today."""
     last, code = found.sent[-1], error.verify_code
     if code in ENDED:
-        return "expired: a certificate that vouches for it has ended"
+        return "expired: a certificate in its chain has ended"
     if code in NOT_YET:
-        return "a certificate that vouches for it has not begun"
+        return "a certificate in its chain is not valid yet"
     if code in SELF_SIGNED and not trust.own_ca:
-        text = f"{last.issuer} vouches for itself, and is not one of {trust.whom}"
+        text = f"{last.issuer} signed its own certificate, and is not one of {trust.whom}"
         return f"unknown issuer: {text}"
     if code in NO_ISSUER and not trust.own_ca and len(found.sent) == 1:
-        text = f"the certificate of {last.issuer}, which signed it, is not sent along"
+        text = f"the certificate of {last.issuer}, which signed it, is not sent with it"
         return f"incomplete chain: {text}"
     if code in SELF_SIGNED + NO_ISSUER:
         return unknown(last, trust)
@@ -154,7 +155,7 @@ def flaw(error: ssl.SSLCertVerificationError, found: Served, trust: Trust) -> st
 
 
 def unknown(last: Certificate, trust: Trust) -> str:
-    """Say that the last certificate of a chain is signed by nobody whom we trust."""
+    """Describe a chain whose last certificate is signed by nobody we trust."""
     trusted = trust.whom if trust.own_ca else f"one of {trust.whom}"
     return f"unknown issuer: {last.issuer}, which is not {trusted}"
 
@@ -167,7 +168,7 @@ def unknown(last: Certificate, trust: Trust) -> str:
     publish=PUBLISHED,
 )
 def names(probe: Probe) -> str:
-    """Ask by each name, as a server may present another certificate to each."""
+    """Ask for each name, because a server may present a different certificate for each."""
     context, wanted, missing = https_front.trust(probe).context, https_front.names(probe), []
     for name in wanted:
         try:
@@ -190,7 +191,7 @@ def names(probe: Probe) -> str:
     publish=PUBLISHED,
 )
 def renewal(probe: Probe) -> str:
-    """Look for certbot's timer and for our deploy hook; of our own CA, at the days left."""
+    """Look for certbot's timer and our deploy hook, or at the days left of our own certificate."""
     if probe.want.certificate == "self-signed":
         return by_hand(https_front.served(probe).certificate.days_left)
     probe.needs_root()
@@ -199,14 +200,16 @@ def renewal(probe: Probe) -> str:
     if not timers:
         raise Wrong("no timer of certbot runs")
     if hook is None:
-        raise Wrong("nothing hands a new certificate on to JupyterLab: the deploy hook is missing")
+        raise Wrong(
+            "nothing passes a renewed certificate on to JupyterLab: the deploy hook is missing"
+        )
     if not int(hook.mode, 8) & 0o100:
         raise Wrong(f"the deploy hook cannot run: its mode is {hook.mode}")
     return f"{', '.join(timers)} and the deploy hook are there"
 
 
 def by_hand(left: int) -> str:
-    """Say how our own certificates are renewed. Raises Doubtful if it is time. left: days."""
+    """Return how our own certificates are renewed. Raises Doubtful if it is time. left: in days."""
     if left < own_ca.RENEW_DAYS:
         raise Doubtful(f"{left} days left, and nothing renews it by itself", "https.renew")
     return f"by setup.full or https.renew, from {own_ca.RENEW_DAYS} days before its end"

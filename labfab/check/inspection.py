@@ -45,7 +45,7 @@ def inspect(c: Connection, area: str, quietly: bool) -> tuple[str, list[Row]]:
         with shown:
             wanted = chosen(area, probe.want.publish)
             areas = {check.area for check in wanted}
-            # Firewalls that drop packets are waited for while other rows are asked.
+            # A firewall that drops packets causes waits, so ask other rows in the meantime.
             if areas & {"ports", "https"} and not probe.problem and not c.gateway:
                 probe.knock(ports.WELL_KNOWN)
             return probe.host.label, answers(probe, wanted)
@@ -56,7 +56,7 @@ def inspect(c: Connection, area: str, quietly: bool) -> tuple[str, list[Row]]:
 def chosen(area: str, publish: str) -> list[Check]:
     """Return the rows of an area and those that they need, in order.
 
-    area: empty for all. publish: the setting; rows that do not fit it are left out.
+    area: empty for all. publish: the setting; rows for other values are left out.
     """
     known = {check.id: check for check in CHECKS if publish in check.publish}
     wanted: set[str] = set()
@@ -70,7 +70,7 @@ def chosen(area: str, publish: str) -> list[Check]:
 
 
 def answers(probe: Probe, checks: Iterable[Check]) -> list[Row]:
-    """Ask each question whose needs are met."""
+    """Ask each question whose preconditions hold."""
     rows: dict[str, Row] = {}
     for check in checks:
         rows[check.id] = answer(probe, check, rows)
@@ -90,6 +90,6 @@ def answer(probe: Probe, check: Check, rows: dict[str, Row]) -> Row:
         return Row(check, found.state, found.detail, "" if found.state == UNCHECKED else mend)
     except (ConnectionLost, *GONE) as error:
         words = str(error) or type(error).__name__
-        return Row(check, UNCHECKED, f"the line to the host failed: {words}")
+        return Row(check, UNCHECKED, f"the connection to the host failed: {words}")
     except SetupError as error:
         return Row(check, FAIL, str(error), check.mend)

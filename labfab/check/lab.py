@@ -1,4 +1,4 @@
-"""Lab: uses JupyterLab as a browser does, through its own forward, and tries it as a stranger."""
+"""Lab: uses JupyterLab through its own forward, as a logged-in browser and as a stranger."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def api(probe: Probe) -> str:
     needs=["ssh-login"],
 )
 def version(probe: Probe) -> str:
-    """Look at what is installed and at what runs."""
+    """Look at the version that is installed and the one that runs."""
     have = probe.facts.python.versions.get("jupyter_server", "")
     floor = ".".join(map(str, MIN_JUPYTER_SERVER))
     if not have:
@@ -72,21 +72,21 @@ def session(probe: Probe) -> str:
     return f"of {user}"
 
 
-@check("lab-linger", "it runs on after your logout", mend="lab.start", needs=["ssh-login"])
+@check("lab-linger", "it keeps running after you log out", mend="lab.start", needs=["ssh-login"])
 def linger(probe: Probe) -> str:
-    """Look whether programs of the account outlive its logins."""
+    """Look whether programs of the account keep running after its last login."""
     user = probe.want.jupyter_user
     account = probe.facts.accounts.get(user)
     if account is None:
         raise Unseen(f"there is no account {user}")
     if not account.linger:
-        raise Wrong(f"what {user} runs ends with its last login")
-    return f"what {user} runs outlives its logins"
+        raise Wrong(f"programs of {user} end with its last login")
+    return f"programs of {user} keep running after its logins end"
 
 
 @check(
     "lab-closed",
-    "without password and token there is no way in",
+    "nobody gets in without a password or a token",
     mend=CONFIGURE,
     needs=["lab-api"],
 )
@@ -102,13 +102,13 @@ def no_way_in(probe: Probe) -> str:
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
     if kernel.accepts_password(probe.url, entropy.token_urlsafe(16)):
-        raise Wrong("any password opens it")
+        raise Wrong("any password is accepted")
     return "tried"
 
 
 @check(
     "lab-password",
-    "the password on your laptop opens it",
+    "the password on your laptop is accepted",
     mend=f"jupyter.password {RESTART}",
     needs=["lab-closed"],
 )
@@ -119,7 +119,9 @@ def right_password(probe: Probe) -> str:
     return "tried"
 
 
-@check("lab-token", "the token in its configuration opens it", mend=RESTART, needs=["lab-closed"])
+@check(
+    "lab-token", "the token in its configuration is accepted", mend=RESTART, needs=["lab-closed"]
+)
 def token(probe: Probe) -> str:
     """Ask for /api/status with the token."""
     code = status(probe, stored_token(probe))
@@ -173,13 +175,13 @@ def echo(http: httpx.Client, name: str) -> None:
 
 
 def status(probe: Probe, token: str = "") -> int:
-    """Return the HTTP status of /api/status. token: whom to be, else a stranger."""
+    """Return the HTTP status of /api/status. token: for the login; empty: as a stranger."""
     with client(probe, token) as http:
         return http.get("api/status").status_code
 
 
 def stored_password(probe: Probe) -> str:
-    """Return JupyterLab's password as this laptop keeps it. Raises Unseen if it does not."""
+    """Return JupyterLab's password from this laptop. Raises Unseen if it is not kept here."""
     found = secrets.load(probe.alias, "jupyter-password")
     if not found:
         place = secrets.path_of(probe.alias, "jupyter-password")
@@ -197,7 +199,7 @@ def stored_token(probe: Probe) -> str:
 
 @contextlib.contextmanager
 def client(probe: Probe, token: str = "") -> Iterator[httpx.Client]:
-    """Call the server through the forward. Raises Wrong if it does not answer."""
+    """Yield an HTTP client for the forward. Raises Wrong if the server does not answer."""
     import httpx
 
     try:
@@ -209,14 +211,16 @@ def client(probe: Probe, token: str = "") -> Iterator[httpx.Client]:
             verify=kernel.trust(probe.url),
         ) as http:
             yield http
-    except (httpx.HTTPError, ValueError) as error:  # ValueError: what should have been JSON
+    # ValueError: the answer is not JSON.
+    except (httpx.HTTPError, ValueError) as error:
         raise Wrong(f"it does not answer: {error or type(error).__name__}") from None
 
 
 @contextlib.contextmanager
 def logged_in(probe: Probe) -> Iterator[httpx.Client]:
-    """Call the server with the cookies of somebody who is logged in."""
+    """Yield an HTTP client with the cookies of a login."""
     with client(probe, stored_token(probe)) as http:
         http.get("login")
-        http.get("api/status")  # sets the cookie that a websocket needs
+        # This sets the cookie that a websocket needs.
+        http.get("api/status")
         yield http

@@ -12,7 +12,7 @@ from .findings import Doubtful, Finding, Unseen, Wrong
 from .probe import Probe
 from .rows import check
 
-# What people forget to close. Each is tried, as are those that listen.
+# Ports that people forget to close. These are tried, and all that listen.
 WELL_KNOWN = (
     *(21, 22, 23, 25, 53, 80, 111, 139, 143, 389, 443, 445, 631, 873, 1022, 2049, 2222, 2375),
     *(3306, 3389, 5000, 5432, 5900, 6379, 8000, 8080, 8443, 8787, 8888, 9000, 9090, 9999),
@@ -27,7 +27,7 @@ WELL_KNOWN = (
     needs=["ssh-login"],
 )
 def answering(probe: Probe) -> str:
-    """Connect to what listens, and to what people forget to close."""
+    """Connect to the ports that listen, and to those that people forget to close."""
     outside(probe)
     want = probe.want
     kept = frozenset() if want.close_port_22 else probe.platform.ports_to_keep(probe.c)
@@ -46,24 +46,23 @@ def answering(probe: Probe) -> str:
     needs=["ports-answering"],
 )
 def open_inside(probe: Probe) -> str:
-    """Look at every listening socket that is not on loopback; JupyterLab's has its own row."""
+    """Look at every listening socket that is not on loopback. JupyterLab's has its own row."""
     want, ssh = probe.want, probe.facts.ssh.ports or {probe.c.port}
     wanted = {*ssh, *want.open_ports, *want.public_ports, want.lab_port}
     seen = {port: program for address, port, program in listening(probe) if is_public(address)}
     more = {port: program for port, program in seen.items() if port not in wanted}
     if more:
         names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
-        hidden = (
-            "; until then the firewall hides it" if probe.platform.FIREWALL_CLOSES_PORTS else ""
-        )
+        closes = probe.platform.FIREWALL_CLOSES_PORTS
+        hidden = "; until then the firewall hides it" if closes else ""
         raise too_open(probe, more, f"{names}: stop it there, or add it to open_ports{hidden}")
     return numbers(seen)
 
 
 def too_open(probe: Probe, ports: Iterable[int], detail: str) -> Finding:
-    """Return how bad open ports are.
+    """Return a finding about open ports.
 
-    Programs of macOS itself listen, and its firewall knows no ports: there it is a warning.
+    On macOS it is a warning: its own programs listen, and its firewall does not filter ports.
     """
     if probe.platform.FIREWALL_CLOSES_PORTS:
         return Wrong(detail)
@@ -76,14 +75,16 @@ def too_open(probe: Probe, ports: Iterable[int], detail: str) -> Finding:
     "ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"]
 )
 def firewall(probe: Probe) -> str:
-    """Look at ufw's state and rules; of macOS' own firewall only tell its state."""
+    """Look at ufw's state and rules. For macOS's own firewall, report only its state."""
     if not probe.want.firewall:
         return "not wanted (firewall: false)"
     probe.needs_root()
     have = probe.facts.firewall
     if not probe.platform.FIREWALL_CLOSES_PORTS:
         state = "on" if have.active else "off"
-        return f"macOS's own is {state}; it filters programs, not ports, and labfab leaves it alone"
+        return (
+            f"macOS's own is {state}; it filters programs, not ports, so labfab does not change it"
+        )
     if not have.active:
         raise Wrong("it is off")
     if have.incoming != "deny":
@@ -116,12 +117,12 @@ def loopback(probe: Probe) -> str:
     if not found:
         raise Unseen(f"nothing listens on port {port}")
     if want.publish == "https" and not public:
-        raise Wrong(f"port {port} listens on loopback alone, and is to be published")
+        raise Wrong(f"port {port} listens on loopback only, but should be published")
     return ", ".join([*found, "as published"] if public else found)
 
 
 def closed_socket(probe: Probe) -> str:
-    """Look at the Unix socket, which must be for its account alone."""
+    """Look at the Unix socket, which only its account may open."""
     place, mode = probe.want.lab_place, probe.facts.lab.socket_mode
     if not mode:
         raise Unseen(f"nothing listens on {place}")
@@ -131,16 +132,16 @@ def closed_socket(probe: Probe) -> str:
 
 
 def outside(probe: Probe) -> None:
-    """Stop a row that only a stranger can answer. Raises Unseen if we are none."""
+    """Raise Unseen if the host cannot be tested from outside."""
     if probe.c.gateway:
         raise Unseen("the host is behind a gateway")
     host = probe.c.host
     if is_loopback(str(socket.getaddrinfo(host, None)[0][4][0])):
-        raise Unseen(f"{host} is your own machine's address: its own programs would answer")
+        raise Unseen(f"{host} is an address of this machine, so its own programs would answer")
 
 
 def reachable(probe: Probe) -> set[int]:
-    """Return the ports that listen on another address than loopback."""
+    """Return the ports that listen on an address other than loopback."""
     return {port for address, port, _ in listening(probe) if is_public(address)}
 
 
@@ -160,7 +161,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address, as ss or netstat prints it, is one of loopback."""
+    """Return whether an address, as ss or netstat prints it, is a loopback address."""
     with contextlib.suppress(ValueError):
         inner = ipaddress.ip_address(address.strip("[]").partition("%")[0])
         return (getattr(inner, "ipv4_mapped", None) or inner).is_loopback

@@ -1,4 +1,4 @@
-"""Probe: one look at a host, from the login to what the host says about itself."""
+"""Probe: looks at a host once for all rows: the login, the ports, the facts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ..server.process import socket_path
 from ..settings import Settings
 from .findings import Unseen
 
-PATIENCE = 2  # seconds for a port; a firewall that drops packets says nothing
+PATIENCE = 2  # seconds for a port, because a firewall that drops packets does not answer
 AT_ONCE = 64  # ports that are tried in parallel
 
 
 class Private(NamedTuple):
-    """A path that must be closed to others."""
+    """A path that nobody else may access."""
 
     kind: str
     mode: int
@@ -45,30 +45,31 @@ class Private(NamedTuple):
 
 
 class Probe:
-    """What is found out once and asked about by many rows."""
+    """What is found out once and used by many rows."""
 
     def __init__(self, c: Connection) -> None:
         self.c, self.host, self.want = c, Host.of(c), Settings.of(c)
-        self.problem = ""  # why there is no login
-        self.powerless = ""  # why there is no root shell
+        # Why there is no login, or no root shell; empty if there is.
+        self.problem = self.powerless = ""
         self.open = contextlib.ExitStack()
         self.pool = self.open.enter_context(ThreadPoolExecutor(AT_ONCE))
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
         self.host.follow()
         self.alias = alias_of(c, self.want)
-        # Before anything is read: reading a stored password repairs its mode.
+        # Do this first, because reading a stored password corrects its mode.
         self.laptop = list(laptop_files(self.alias, self.identity))
         self.log_in()
-        self.want = Settings.of(c)  # the defaults of a Mac differ, and now its kernel is known
+        # Now the kernel is known, and the defaults for a Mac differ.
+        self.want = Settings.of(c)
 
     @property
     def identity(self) -> Path | None:
-        """The private key that the alias names."""
+        """Return the private key that the alias names."""
         found = find_alias(self.c)
         return Path(found.identity).expanduser() if found and found.identity else None
 
     def log_in(self) -> None:
-        """Dial, and open a root shell, or else one with the rights of the login."""
+        """Dial, and open a root shell, or else a shell with the rights of the login."""
         try:
             if not self.c.is_connected:
                 connection.dial(self.c, self.want)
@@ -83,31 +84,32 @@ class Probe:
         self.host.forget()
 
     def close(self) -> None:
-        """Close the forward. The tasks that follow must not get a shell without rights."""
+        """Close the forward, and a shell without root, which later tasks must not get."""
         self.open.close()
         if self.powerless:
             self.host.close_shell()
         self.host.forget()
 
     def knock(self, ports: Iterable[int]) -> None:
-        """Start to try ports, each once. The answers are in `knocks`."""
+        """Start connecting to ports, once to each. The answers are in `knocks`."""
         for port in ports:
-            if port not in self.knocks and port != self.c.port:  # that one has answered
+            # The port of the login has already answered.
+            if port not in self.knocks and port != self.c.port:
                 self.knocks[port] = self.pool.submit(answers, self.c.host, port)
 
     @cached_property
     def facts(self) -> Any:
-        """What the host is like."""
+        """Return the facts about the host."""
         return facts(self.c)
 
     @cached_property
     def platform(self) -> Platform:
-        """How things are done there."""
+        """Return the platform of the host."""
         return platform(self.c)
 
     @cached_property
     def audit(self) -> Values:
-        """What audit.sh prints, and the laptop's time before and after it."""
+        """Return what audit.sh prints, and the laptop's time before and after it."""
         account = self.facts.accounts.get(self.want.jupyter_user)
         home = account.home if account else "/nonexistent"
         given = {
@@ -119,25 +121,26 @@ class Probe:
         }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
-        shell = self.host.open()  # the one without root, if there is no other
+        # If there is no root shell, this is the one without root.
+        shell = self.host.open()
         answer = shell.run(f"{head}{loader.script('audit', shell.kernel)}")
         found = parse(answer.out, ("audit",))["audit"]
         return found | {"before": str(before), "after": str(time.time())}
 
     @cached_property
     def url(self) -> str:
-        """Where JupyterLab is reached, through a forward that is open until close()."""
+        """Return JupyterLab's URL, through a forward that stays open until close()."""
         account = facts(self.c).accounts.get(self.want.jupyter_user)
         place = socket_path(self.want, account) or self.want.lab_port
         return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
 
     @property
     def logins(self) -> list[str]:
-        """Every account that has a login shell."""
+        """Return every account that has a login shell."""
         return sorted(below(self.audit, "login"))
 
     def private(self, kind: str) -> Iterator[Private]:
-        """Give the paths of a kind, with mode and owner."""
+        """Yield the paths of a kind, with mode and owner."""
         for line in below(self.audit, "private").values():
             found, mode, owner, path = line.split(" ", 3)
             if found == kind:
@@ -145,17 +148,17 @@ class Probe:
 
     @property
     def limits(self) -> str:
-        """What to add to an answer that would be more complete with root's rights."""
-        return "; only what you may see, not being root" if self.powerless else ""
+        """Return a note for answers that root's rights would make more complete."""
+        return "; limited to what you can see without root" if self.powerless else ""
 
     def by_hand(self, command: str) -> str:
-        """Return the command line for what no task mends."""
+        """Return the command line that fixes what no task fixes."""
         named = find_alias(self.c)
         login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 
     def needs_root(self) -> None:
-        """Stop a row that only root can answer. Raises Unseen."""
+        """Raise Unseen without root, for a row that only root can answer."""
         if self.powerless:
             raise Unseen(f"needs root: {self.powerless}")
 
@@ -168,7 +171,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def laptop_files(alias: str, identity: Path | None) -> Iterator[Private]:
-    """Give the laptop's own secrets, with their modes."""
+    """Yield the laptop's own secrets, with their modes."""
     folder = files.config_folder(alias)
     found = [folder, *folder.glob("*-password"), *folder.glob("ca-key.pem"), Path.home() / ".ssh"]
     if identity:

@@ -1,4 +1,4 @@
-"""Rows: the questions of a check, and the answer to one."""
+"""Rows: the questions of a check, and their answers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ class Check(NamedTuple):
     """One question."""
 
     id: str
-    title: str  # what is true if the answer is ok
-    mend: str  # the task that mends it
-    needs: tuple[str, ...]  # ids of the rows that must be right before this one can be asked
-    ask: Question  # returns what was found, or raises a Finding
-    publish: tuple[str, ...] = ALWAYS  # asked if the setting has one of these values
+    # What is true if the answer is ok.
+    title: str
+    # The task that fixes it.
+    mend: str
+    # Ids of the rows that must be right before this one can be asked.
+    needs: tuple[str, ...]
+    # Returns the detail of an answer that is ok, or raises a Finding.
+    ask: Question
+    # The values of the setting publish with which the question is asked.
+    publish: tuple[str, ...] = ALWAYS
 
     @property
     def area(self) -> str:
-        """The area that the id names."""
+        """Return the area, which the id begins with."""
         return self.id.partition("-")[0]
 
 
@@ -37,7 +42,8 @@ class Row(NamedTuple):
     state: str
     detail: str
     mend: str = ""
-    cause: str = ""  # the row that kept this one from being asked
+    # The row that prevented this one from being asked.
+    cause: str = ""
 
 
 CHECKS: list[Check] = []
@@ -50,7 +56,7 @@ def check(
     needs: Iterable[str] = (),
     publish: tuple[str, ...] = ALWAYS,
 ) -> Callable[[Question], Question]:
-    """Make a function a row. Within an area, rows are asked in the order they are written in."""
+    """Register a function as a row. Rows of an area are asked in the order of the source."""
 
     def keep(ask: Question) -> Question:
         CHECKS.append(

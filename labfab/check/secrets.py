@@ -1,4 +1,4 @@
-"""Secrets: every secret, on the host and on the laptop, is closed to others."""
+"""Secrets: nobody else can read or replace a secret, on the host or on the laptop."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def jupyter(probe: Probe) -> str:
     publish=PUBLISHED,
 )
 def tls(probe: Probe) -> str:
-    """Look at the key that is served, and at all that certbot keeps, old ones as well."""
+    """Look at the key that is in use, and at all that certbot keeps, including old ones."""
     owner = probe.want.jupyter_user if probe.want.publish == "https" else "root"
     found = closed(probe, "tls", owner, READ, by_task=True)
     found += closed(probe, "tls-folder", owner, WRITE)
@@ -54,7 +54,7 @@ def tls(probe: Probe) -> str:
 
 @check("secrets-sudo", "only root can change who may use sudo", needs=["ssh-login"])
 def sudoers(probe: Probe) -> str:
-    """Look at the files of sudo."""
+    """Look at sudo's files."""
     return checked(probe, closed(probe, "sudo", "root", WRITE))
 
 
@@ -72,7 +72,7 @@ def host_keys(probe: Probe) -> str:
 
 @check("secrets-laptop", "the secrets on your laptop are yours alone")
 def laptop(probe: Probe) -> str:
-    """Look at the stored passwords, your private key and their folders, as this run met them."""
+    """Look at the stored passwords, your private key and their folders, as this run found them."""
     me = str(os.getuid())
     bad = [one for one in probe.laptop if one.owner != me or one.mode & forbidden_here(one)]
     if bad:
@@ -81,7 +81,7 @@ def laptop(probe: Probe) -> str:
 
 
 def forbidden_here(one: Private) -> int:
-    """Return what others must not be able to do with a path of the laptop."""
+    """Return the mode bits that a path of the laptop must not have."""
     return WRITE if one.path.endswith("/.ssh") else READ
 
 
@@ -90,8 +90,8 @@ def closed(
 ) -> list[Private]:
     """Return the paths of a kind. Raises Wrong for those that are open to others.
 
-    owner: whose they must be; root's is fine too. forbidden: mode bits. by_task: the row's task
-    mends them, else a command does.
+    owner: who must own them, unless root does. forbidden: mode bits. by_task: whether the row's
+    task fixes them; else a command does.
     """
     found = list(probe.private(kind))
     bad = [one for one in found if one.owner not in (owner, "root") or one.mode & forbidden]
@@ -109,7 +109,7 @@ def listed(paths: Sequence[Private]) -> str:
 
 
 def checked(probe: Probe, found: Sequence[Private]) -> str:
-    """Say how many are right. Raises Unseen if there are none."""
+    """Return how many were looked at. Raises Unseen if there are none."""
     if not found:
-        raise Unseen("there are none, or none can be seen without root")
+        raise Unseen("there are none, or they cannot be seen without root")
     return f"{len(found)} looked at{probe.limits}"

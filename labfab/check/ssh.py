@@ -1,4 +1,4 @@
-"""SSH: who is let in, tried the way a stranger would, and what sshd's files say."""
+"""SSH: who can log in, tried as a stranger would, and what sshd's configuration says."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .findings import Unseen, Wrong
 from .probe import Probe
 from .rows import check
 
-TIRED = "the host takes no more connections from here for now: try again in a minute"
+TIRED = "the host accepts no more connections from here for now: try again in a minute"
 LOCKED = "your key has a passphrase, so it could not be tried: add it to the agent with ssh-add"
 
 
 @check("ssh-reach", "an SSH server answers")
 def reach(probe: Probe) -> str:
-    """Greet the server, unless the login works."""
+    """Start a handshake with the server, unless the login works."""
     if probe.problem:
         with stranger(probe):
             pass
@@ -42,7 +42,8 @@ def host_key(probe: Probe) -> str:
     print_, name = known_hosts.fingerprint(shown), known_hosts.host_name(host, port)
     if not pinned:
         raise Wrong(
-            f"{name} is not in known_hosts; it shows {print_}: compare, then log in once with fab"
+            f"{name} is not in known_hosts; the host shows {print_}: "
+            "compare it, then log in once with fab"
         )
     if shown not in pinned:
         raise Wrong(
@@ -63,7 +64,7 @@ def shown_key(probe: Probe, pinned: list[paramiko.PKey]) -> paramiko.PKey:
 
 @check("ssh-login", "your login works", mend="keys.copy", needs=["ssh-host-key"])
 def login(probe: Probe) -> str:
-    """Report how the login went with which everything else is looked at."""
+    """Report whether the login worked, which all other rows use."""
     if probe.problem:
         raise Wrong(probe.problem)
     return login_errors.address(probe.c)
@@ -83,12 +84,12 @@ def password(probe: Probe) -> str:
 
         for way, give in (("password", by_password), ("keyboard-interactive", interactively)):
             if weighs(give):
-                raise Wrong(f"{user} is asked for one ({way})")
+                raise Wrong(f"sshd checks passwords of {user} ({way})")
     return f"tried as {user}: password, keyboard-interactive"
 
 
 def weighs(give: Callable[[], object]) -> bool:
-    """Return whether the host checks a password, instead of refusing all of them."""
+    """Return whether the host checks a password instead of refusing the method."""
     try:
         give()
     except paramiko.BadAuthenticationType:
@@ -100,7 +101,7 @@ def weighs(give: Callable[[], object]) -> bool:
 
 @check("ssh-root", "root is refused", mend="ssh.disable-root", needs=["ssh-login"])
 def root(probe: Probe) -> str:
-    """Try the key of this login for root, then ask sshd's files if our rights allow it.
+    """Try this login's key for root, then ask sshd's configuration if our rights allow it.
 
     A refusal alone may have other reasons.
     """
@@ -116,17 +117,19 @@ def root(probe: Probe) -> str:
 
 
 def behind_the_refusal(probe: Probe) -> str:
-    """Return why root was refused. Raises Wrong if sshd would let another key in."""
+    """Return why root was refused. Raises Wrong if sshd would accept another key."""
     if probe.powerless:
-        return "not being root you cannot see whether another key would be"
+        return "without root you cannot see whether another key would be"
     line = below(probe.audit, "sshd").get("root")
     if line is None:
         return "root has no login shell"
     allowed = options(line).get("permitrootlogin")
     if allowed != "no":
-        raise Wrong(f"your key is refused for root, but sshd's files say PermitRootLogin {allowed}")
+        raise Wrong(
+            f"your key is refused for root, but sshd's configuration says PermitRootLogin {allowed}"
+        )
     holds = "holds" if root_has_key(probe) else "does not hold"
-    return f"root's file {holds} it, and sshd's files say PermitRootLogin no"
+    return f"root's file {holds} it, and sshd's configuration says PermitRootLogin no"
 
 
 def root_has_key(probe: Probe) -> bool:
@@ -167,12 +170,12 @@ def methods(probe: Probe, user: str) -> list[str]:
 
 @check(
     "ssh-config",
-    "sshd's files say so for every login",
+    "sshd's configuration says so for every login",
     mend="ssh.disable-passwords",
     needs=["ssh-password", "ssh-root", "ssh-offered"],
 )
 def config(probe: Probe) -> str:
-    """Ask sshd what its files mean for each account, which is what a restart would bring."""
+    """Ask sshd for each account's options in its configuration, which a restart would apply."""
     probe.needs_root()
     wanted = {option.lower(): value for option, value in NO_PASSWORDS.items()}
     wanted |= {"pubkeyauthentication": "yes"}
@@ -190,18 +193,18 @@ def config(probe: Probe) -> str:
 
 
 def options(line: str) -> dict[str, str]:
-    """Return what sshd -T printed for one account. Raises Wrong if it printed nothing."""
+    """Return the options that sshd -T printed for one account. Raises Wrong if it printed none."""
     found = dict(pair.split(" ", 1) for pair in line.split(";") if " " in pair)
     if not found:
-        raise Wrong("sshd finds a fault in its files: see `sshd -t` there")
+        raise Wrong("sshd finds an error in its configuration: run `sshd -t` there")
     return found
 
 
 @contextlib.contextmanager
 def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.Transport]:
-    """Greet the SSH server as somebody it does not know.
+    """Yield a transport to the SSH server, without logging in.
 
-    kinds: of host keys, preferred. Raises Unseen, or Wrong if there is no login either.
+    kinds: the preferred kinds of host keys. Raises Unseen, or Wrong if the login fails too.
     """
     c = probe.c
     if c.gateway:
@@ -211,7 +214,8 @@ def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.
         with paramiko.Transport(sock) as transport:
             prefer(transport, kinds or [])
             transport.start_client(timeout=c.connect_timeout)
-            transport.get_remote_server_key()  # start_client does not raise when its time is over
+            # start_client() does not raise after its timeout; this does.
+            transport.get_remote_server_key()
             yield transport
     except GONE as error:
         if probe.problem:
@@ -220,7 +224,7 @@ def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.
 
 
 def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
-    """Ask for host keys of these kinds first. An RSA key has several kinds of signatures."""
+    """Prefer host keys of these kinds. RSA keys have several kinds of signatures."""
     options = transport.get_security_options()
     rsa = "ssh-rsa" in kinds
     first = [

@@ -12,7 +12,7 @@ from .rows import Row
 
 SCHEMA = 1
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
-NOTHING = "nothing is published (publish: tunnel), so there is nothing to look at"
+NOTHING = "nothing is published (publish: tunnel), so there is nothing to check"
 
 
 def show(label: str, rows: list[Row]) -> None:
@@ -47,7 +47,7 @@ def print_table(label: str, rows: list[Row]) -> None:
     table = Table(title=label, title_justify="left", box=None, pad_edge=False)
     names = ["", "check", "found"]
     if any(row.mend for row in rows):
-        names.append("mend with")
+        names.append("fix with")
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in ("", "check"))
     for row in rows:

@@ -1,4 +1,4 @@
-"""Facts: what is on the host now."""
+"""Facts: the present state of the host."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def facts(c: Connection) -> Facts:
-    """Return what is known of the host; a section is read when it is first used.
+    """Return the facts about the host. A section is read when it is first used.
 
-    Take it again after a change: an object that was taken before keeps what it has parsed.
+    After a change call this again, because the returned object keeps what it has parsed.
     """
-    # Loading the many records takes longer than `fab --list` may.
+    # Loading the many records would slow down `fab --list`.
     from .records import Facts
 
     return Facts(c)

@@ -1,7 +1,7 @@
-"""Reader: reads a host in sections, all in one round trip.
+"""Reader: reads the facts about a host in sections, all in one round trip.
 
-The POSIX script on_host/facts.sh does it. A change makes the host's session forget what was read.
-Then the stage that made the change reads only the sections it asks about; the next stage reads all
+The POSIX script on_host/facts.sh reads them. After a change, the host's session forgets them. Then
+the stage that made the change reads only the sections it asks for, and the next stage reads all
 others, except slow ones that nobody asks for.
 """
 
@@ -40,16 +40,16 @@ HEADER = r"\[[a-z]+\]"
 
 
 def start_reading(c: Connection) -> None:
-    """Start reading the host; the first question for a fact waits for the answer."""
+    """Start reading the facts. The first use of a fact waits for the answer."""
     host = Host.of(c)
     if not host.facts and not host.reading:
         host.begin_reading(script(c, host, SECTIONS))
 
 
 def read(c: Connection, section: str) -> dict[str, Values]:
-    """Read the host, or wait for the reading that start_reading() began.
+    """Read the facts, or wait for the answer if start_reading() has asked for them.
 
-    section: the one that is needed now. Returns it and whichever others were due.
+    section: the one that is needed now. Returns it and the others that were due.
     Raises SetupError if the script fails on the host.
     """
     host = Host.of(c)
@@ -70,7 +70,7 @@ def due(host: Host, section: str) -> tuple[str, ...]:
     """Return the sections to read in this round trip, *section* among them.
 
     A run begins with all of them. Later the slow ones are read only on demand, also by a new shell
-    in the middle of a sequence, which knows nothing yet.
+    in the middle of a sequence, which has no facts yet.
     """
     if not host.changes and not host.step:
         return SECTIONS
@@ -106,7 +106,7 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     """Split a script's output into sections of key and value.
 
     asked: the sections that the script was told to print.
-    Raises SetupError for any other section, or one that comes twice: something forged it.
+    Raises SetupError for any other section or a repeated one, which must be forged.
     """
     sections: dict[str, Values] = {}
     current = ""
@@ -135,7 +135,7 @@ def below(values: Values, prefix: str) -> Values:
 
 
 def planned_file(key: str, content: str, mode: str, owner: str) -> Values:
-    """Return the values that a file will have once it is written. Plan mode assumes them."""
+    """Return the facts about a file once it is written, which plan mode assumes."""
     return {
         f"{key}.stat": f"{mode} {owner}",
         f"{key}.text": base64.b64encode(content.encode(errors="surrogateescape")).decode(),

@@ -1,4 +1,4 @@
-"""Records: what a host says of itself, one record for each section of facts.sh."""
+"""Records: the facts about a host, one record for each section of facts.sh."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class System(NamedTuple):
     packages: frozenset[str]
     # cloud-init is still working.
     settling: bool = False
-    # macOS: whether the login window offers hidden accounts; 0: no.
+    # macOS: whether the login window lists hidden accounts; 0: no.
     others_shown: str = ""
 
 
@@ -43,15 +43,15 @@ class Updates(NamedTuple):
 
     # Seconds since the lists were fetched.
     age: int
-    # dpkg was stopped in the middle of its work.
+    # dpkg was interrupted.
     interrupted: bool
     # macOS: the output of softwareupdate.
     listed: str = ""
-    # macOS: after a restart, nobody can log in before somebody types a password at the keyboard.
+    # macOS: after a restart, nobody can log in until somebody types a password at the keyboard.
     filevault: bool = False
 
     def older_than(self, hours: int) -> bool:
-        """Tell whether the lists are older than this, so that they must be fetched again."""
+        """Return whether the lists are older than this, so that they must be fetched again."""
         return self.age > hours * 3600
 
 
@@ -60,7 +60,7 @@ class Power(NamedTuple):
 
     # Minutes of idleness after which it sleeps; 0: never; None: unknown.
     sleep: int | None
-    # macOS: it never sleeps, wakes for the network and starts after a power cut, if it is able to.
+    # macOS: it never sleeps, wakes for the network and restarts after a power cut, if it can.
     stays_awake: bool = True
 
 
@@ -72,7 +72,7 @@ class Account(NamedTuple):
     home: str
     shell: str
     groups: frozenset[str]
-    # As passwd -S has it: P set, L locked, NP none.
+    # As passwd -S prints it: P set, L locked, NP none.
     password: str
     linger: bool
     # Mode and owner, as "755 lab".
@@ -80,7 +80,7 @@ class Account(NamedTuple):
     ssh_stat: str
     # authorized_keys.
     keys: File | None
-    # Target of a link at ~/.ssh or authorized_keys that leads to something not the account's own.
+    # Target of a link at ~/.ssh or authorized_keys, if the account does not own the target.
     link: str = ""
     # macOS: from the login window.
     hidden: bool = False
@@ -118,9 +118,9 @@ class Ssh(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """A change to the host's access that is unproven, or that the host reverted."""
+    """A change to the host's access that is not proven yet, or that the host reverted."""
 
-    # The change that no fresh login has confirmed yet; empty: none.
+    # The change that no fresh login has proven yet; empty: none.
     armed: str
     # The change that the host reverted by itself.
     reverted: str
@@ -166,7 +166,7 @@ class Jupyter(NamedTuple):
     others: tuple[str, ...]
     # Owner of the notebooks' folder; empty: missing.
     root_dir: str
-    # Target of a link at ~/.jupyter or the configuration that leads to something not the account's.
+    # Target of a link at ~/.jupyter or the configuration, if the account does not own the target.
     link: str = ""
 
     @property
@@ -201,7 +201,7 @@ class Lab(NamedTuple):
     unit: File | None = None
     # Mode of its Unix socket.
     socket_mode: str = ""
-    # Of the unit, as systemd or launchd names it; inactive: stopped; empty: there is no unit.
+    # Of the unit, in the words of systemd or launchd; inactive: stopped; empty: there is no unit.
     state: str = ""
 
 
@@ -217,7 +217,7 @@ class Https(NamedTuple):
     pair: bool
     # A key exists where another `publish` keeps its certificate.
     elsewhere: bool = False
-    # Target of a link at the folder or one of its files that leads to something not the account's.
+    # Target of a link at the folder or one of its files, if the account does not own the target.
     link: str = ""
 
 
@@ -247,7 +247,7 @@ class Proxy(NamedTuple):
     modules: frozenset[str]
     # All sites, ours included.
     sites: tuple[vhosts.Site, ...]
-    # Some line makes it listen on 443.
+    # Its configuration makes it listen on 443.
     listens: bool
     # file:line of a foreign directive that forwards requests to lab_port.
     hands_on: str
@@ -303,7 +303,7 @@ class Facts:
 
     @cached_property
     def pending(self) -> int | None:
-        """How many packages an upgrade would install or remove; None if that is unknown."""
+        """Return how many packages an upgrade would install or remove; None if unknown."""
         found = self.raw("upgrades").get("pending", "")
         return int(found) if found else None
 
@@ -324,7 +324,7 @@ class Facts:
 
     @cached_property
     def sudoers(self) -> File | None:
-        """Our file in /etc/sudoers.d."""
+        """Return our file in /etc/sudoers.d."""
         return file_from(self.raw("accounts"), "sudoers")
 
     @cached_property
@@ -456,7 +456,7 @@ class Facts:
 
 
 def account_from(name: str, v: Values) -> Account:
-    """Build the record of one account from its values."""
+    """Return the record of one account from its values."""
     return Account(
         name=name,
         uid=int(v["uid"]),
@@ -475,7 +475,7 @@ def account_from(name: str, v: Values) -> Account:
 
 
 def file_from(v: Values, key: str) -> File | None:
-    """Build the record of a file from KEY.stat and KEY.text; None if it was not found."""
+    """Return the record of a file from KEY.stat and KEY.text; None if it was not found."""
     if f"{key}.stat" not in v:
         return None
     mode, owner = v[f"{key}.stat"].split()
@@ -493,7 +493,7 @@ def decoded(blob: str) -> str:
 
 
 def normalised(package: str) -> str:
-    """Return a package's name as it is compared: PyYAML as pyyaml, ruamel.yaml as ruamel_yaml."""
+    """Return a package's name for comparisons: PyYAML as pyyaml, ruamel.yaml as ruamel_yaml."""
     return re.sub(r"[-_.]+", "_", package).lower()
 
 

@@ -22,11 +22,11 @@ class Site(NamedTuple):
     taken: str
 
     def answers(self, name: str) -> bool:
-        """Tell whether the site answers for a name, configured or assumed."""
+        """Return whether the site answers for a name, configured or assumed."""
         return self.names_it(name) or name.lower() == self.taken
 
     def names_it(self, name: str) -> bool:
-        """Tell whether the site's configuration has the name, or a pattern that matches it."""
+        """Return whether the site's configuration has the name, or a pattern that matches it."""
         return any(fnmatchcase(name.lower(), pattern.replace("[", "[[]")) for pattern in self.names)
 
 
@@ -53,5 +53,5 @@ def bare_name(name: str) -> str:
 
 
 def url_host(name: str) -> str:
-    """Return a name as URLs and the Host header have it: an IPv6 address in brackets."""
+    """Return a name for a URL or the Host header: an IPv6 address in brackets."""
     return f"[{name}]" if ":" in name else name

@@ -15,17 +15,18 @@ from .member import Member
 from .questions import Later, Questions
 from .view import View
 
-# Open files of one host at most, with what starts early, and of the program itself.
+# Open files that one host needs at most, early work included, and that the program itself needs.
 FILES, SPARE = 14, 100
-TICK = 0.1  # seconds between two pictures of the block
+TICK = 0.1  # seconds between two redraws of the block
 PATIENCE = 3  # seconds for hosts to stop
-PROOF = 30  # the same if a change is not proven yet: a dial must end, and guard.py has to report
+# Seconds if a change is not proven yet: a connection must time out, and guard.py must report.
+PROOF = 30
 
 Step = Callable[[Member], None]
 
 
 class Asked:
-    """A question that came up in the middle of the work."""
+    """A question that came up during the work."""
 
     def __init__(self, later: Later) -> None:
         self.later, self.answered = later, threading.Event()
@@ -35,13 +36,13 @@ class Crew:
     """The threads of one task."""
 
     def __init__(self, size: int, view: View, questions: Questions) -> None:
-        """Make a crew. size: how many hosts are worked on in parallel."""
+        """Create a crew. size: how many hosts are worked on in parallel."""
         self.size, self.view, self.questions = size, view, questions
-        # What the main thread hears: a question, or None when a thread has ended.
+        # Messages to the main thread: a question, or None when a thread has ended.
         self.inbox: SimpleQueue[Asked | None] = SimpleQueue()
 
     def each(self, members: list[Member], step: Step) -> None:
-        """Take a step on every host. Raises KeyboardInterrupt once all have stopped."""
+        """Run a step on every host. Raises KeyboardInterrupt once all have stopped."""
         todo: SimpleQueue[Member] = SimpleQueue()
         for member in members:
             todo.put(member)
@@ -54,13 +55,14 @@ class Crew:
                 thread.start()
             self.watch(len(threads))
         except KeyboardInterrupt:
-            while take(todo):  # no other host begins
+            # Empty the queue, so that no other host begins.
+            while take(todo):
                 pass
             self.stop(threads, members)
             raise
 
     def worker(self, todo: SimpleQueue[Member], step: Step) -> None:
-        """Take hosts and do the step until none is left; one thread runs this."""
+        """Run the step on one host after another until none is left. Each thread runs this."""
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 while (member := take(todo)) is not None:
@@ -70,7 +72,7 @@ class Crew:
                 self.inbox.put(None)
 
     def watch(self, threads: int) -> None:
-        """Draw, and ask what hosts ask, until so many threads have ended."""
+        """Draw, and ask the hosts' questions, until this many threads have ended."""
         while threads:
             self.view.draw()
             with contextlib.suppress(Empty):
@@ -82,19 +84,20 @@ class Crew:
                     asked.answered.set()
 
     def put_to_user(self, questions: Iterable[Later]) -> None:
-        """Ask the user, with the block out of the way."""
+        """Remove the block and ask the user."""
         self.view.close()
         self.questions.ask(questions)
 
     def wait_for_answer(self, later: Later) -> None:
-        """Have the main thread ask, and wait until there is an answer; a worker calls this."""
+        """Pass a question to the main thread and wait for the answer. Workers call this."""
         asked = Asked(later)
         self.inbox.put(asked)
-        while not asked.answered.wait(0.5):  # a limit, so that Ctrl-C reaches this thread
+        # With a timeout, so that Ctrl-C reaches this thread.
+        while not asked.answered.wait(0.5):
             pass
 
     def stop(self, threads: list[threading.Thread], members: list[Member]) -> None:
-        """End each thread as Ctrl-C ends the work on a single host."""
+        """Interrupt each thread, as Ctrl-C interrupts the work on a single host."""
         for thread in filter(threading.Thread.is_alive, threads):
             interrupt(thread)
         self.view.put("stopping …")
@@ -118,18 +121,18 @@ def take(todo: SimpleQueue[Member]) -> Member | None:
 
 
 def interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in a thread, at its next step in Python, as Ctrl-C does in the main.
+    """Raise KeyboardInterrupt in a thread at its next bytecode, as Ctrl-C does in the main one.
 
-    Python has this in its C interface only.
+    Only Python's C API offers this.
     """
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     raise_in(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
 
 
 def room(hosts: int) -> int:
-    """Return how many of so many hosts may be open in parallel.
+    """Return how many of these hosts can be open in parallel.
 
-    macOS allows a program 256 open files unless it asks for more, so this asks.
+    macOS allows a program 256 open files unless it asks for more, so ask for more.
     """
     import resource
 

@@ -1,7 +1,7 @@
 """Executor: one task on many hosts in parallel.
 
 `fab` uses this executor if fabric.yaml names it under tasks.executor_class. Tasks of other
-libraries run in it as they are. With one host, or without -H, it does what Fabric's own does.
+libraries run in it unchanged. With one host, or without -H, it works like Fabric's own.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .member import FAILED, Member
 from .questions import Later, Questions
 from .view import Block, View
 
-# Read before the work: a variable that one thread removes would be missing for the others.
+# Read these before the work: if one thread removed a variable, the others would miss it.
 SECRETS = ("login-password", "sudo-password", "jupyter-password", "ca-passphrase")
 
 
 class Executor(fabric.Executor):
-    """Fabric's executor, with the hosts of one task side by side."""
+    """Fabric's executor, but with the hosts of a task in parallel."""
 
     def execute(self, *tasks: Any) -> dict[Task[Any], Any]:
         """Run the tasks one after the other, then report what became of each host."""
@@ -52,16 +52,16 @@ class Executor(fabric.Executor):
         return results
 
     def normalize_hosts(self, hosts: list[Any] | None) -> list[dict[str, Any]]:
-        """Refuse what is no login before Fabric stumbles over it."""
+        """Raise SetupError for what is not a login, before Fabric fails on it."""
         return [checked(given) for given in super().normalize_hosts(hosts)]
 
     def expand_calls(self, calls: list[Call], apply_hosts: bool = True) -> list[Call]:
-        """Join the calls of one task that differ in their host only."""
+        """Join the calls of a task that differ only in their host."""
         expanded = super().expand_calls(calls, apply_hosts)
         return [self.joined(group) for group in grouped(expanded)]
 
     def joined(self, calls: list[Call]) -> Call:
-        """Return one call that stands for all of them."""
+        """Return one call that runs all of them."""
         first = calls[0]
         if not isinstance(first, ConnectionCall):
             return calls[0]
@@ -76,37 +76,37 @@ class Executor(fabric.Executor):
         return Call(Task(everywhere, name=first.task.name), called_as=first.called_as)
 
     def wants_document(self, call: Call) -> bool:
-        """Return whether a program wants to know what became of this one host."""
+        """Return whether a JSON document is wanted even for this one host."""
         return is_ours(call) and Settings.of(Context(self.config)).recap == "json"
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what -H named. Raises SetupError for a bad port or if the host name is missing."""
+    """Return a login of -H. Raises SetupError for a bad port or if the host name is missing."""
     try:
         parts = derive_shorthand(str(given["host"]))
     except ValueError:
         parts = {"host": None, "port": None}
     if not parts["host"] or not (parts["port"] is None or 1 <= parts["port"] <= 65535):
         raise SetupError(
-            f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or "
+            f"-H {given['host']!r}: this is not a login: type it as root@ADDRESS or "
             "root@ADDRESS:PORT, the port from 1 to 65535"
         )
     return given
 
 
 def grouped(calls: list[Call]) -> Iterator[list[Call]]:
-    """Split into runs of the same task and arguments; a host named twice counts once."""
+    """Group consecutive calls of the same task and arguments. A host named twice counts once."""
     for _, same in groupby(calls, key=signature):
         yield list({host_of(call): call for call in same}.values())
 
 
 def signature(call: Call) -> tuple[Any, ...]:
-    """Return what two calls must share to be one task on two hosts."""
+    """Return what two calls have in common if they are one task on two hosts."""
     return call.task, call.called_as, str(call.args), str(call.kwargs)
 
 
 def host_of(call: Call) -> str:
-    """Return the host that was typed; for a call without one, something that is nobody else's."""
+    """Return the host as it was typed; for a call without one, a unique name."""
     return str(call.init_kwargs["host"]) if isinstance(call, ConnectionCall) else f"#{id(call)}"
 
 
@@ -119,16 +119,19 @@ class Fleet:
     """The hosts of one command line, from the first task to the last."""
 
     def __init__(self) -> None:
-        self.members: dict[str, Member] = {}  # by the name that was typed
-        self.planned = 0  # tasks that are still to come
-        self.twins: set[str] = set()  # names of a host that another name stands for
+        # By the name that was typed.
+        self.members: dict[str, Member] = {}
+        # How many tasks are still to come.
+        self.planned = 0
+        # Second names of hosts.
+        self.twins: set[str] = set()
         self.questions = Questions()
         self.folder: Path | None = None
         self.looking = self.interrupted = self.document = False
 
     @property
     def all(self) -> list[Member]:
-        """Every host, in the order they were named in."""
+        """Return every host, in the order in which they were named."""
         return list(self.members.values())
 
     def expect(self) -> None:
@@ -136,11 +139,11 @@ class Fleet:
         self.planned += 1
 
     def interrupt(self) -> None:
-        """Note that Ctrl-C ended the command line."""
+        """Record that Ctrl-C ended the command line."""
         self.interrupted = True
 
     def run(self, calls: list[ConnectionCall], config: Config) -> None:
-        """Run one task on its hosts; what goes wrong on one is reported at the end."""
+        """Run one task on its hosts. What fails on one is reported at the end."""
         want = Settings.of(Context(config))
         console.several_hosts()
         self.planned -= 1
@@ -156,7 +159,7 @@ class Fleet:
             self.crew.each([member for member in members if member.state != FAILED], self.run_task)
 
     def open_log(self) -> None:
-        """Make the folder of the logs; without one the work goes on."""
+        """Create the folder of the logs. If that fails, the work continues without logs."""
         if self.folder is None:
             try:
                 self.folder = log.begin()
@@ -177,11 +180,12 @@ class Fleet:
             yield view
 
     def muster(self, calls: list[ConnectionCall], config: Config) -> list[Member]:
-        """Return the hosts of a task, each login once, without those that failed before."""
+        """Return the hosts of a task, each login once, except those that failed before."""
         found: dict[tuple[str, str, int, str], Member] = {}
         for call in calls:
             name = host_of(call)
-            if name in self.twins:  # reported already, and its first name may have failed since
+            # This was reported before, and the host may have failed since.
+            if name in self.twins:
                 continue
             member = self.members.get(name) or Member(name, self.folder)
             if member.state == FAILED:
@@ -193,13 +197,13 @@ class Fleet:
                 member.queue()
             else:
                 self.twins.add(name)
-                self.view.put(f"{name} is the same login as {first.name}: it runs once")
+                self.view.put(f"{name} is the same login as {first.name}: it runs only once")
         return list(found.values())
 
     def look(self, members: list[Member]) -> None:
-        """Dial all hosts, and ask what must be asked for that, before the work begins.
+        """Connect to all hosts and ask their questions before the work begins.
 
-        The first ones stay connected; no more connections are open than hosts are worked on.
+        The first ones stay connected, as many as are worked on in parallel.
         """
         self.looking = True
         early = {member.name for member in members[: self.crew.size]}
@@ -218,9 +222,9 @@ class Fleet:
         self.looking = False
 
     def ask(self, host: str, question: str, whose: str, secret: bool) -> str:
-        """Answer what a host asks, in the thread that works on it; the main thread asks the user.
+        """Return the answer to a host's question, which the main thread asks the user.
 
-        Raises Later before the work, when all hosts are dialled.
+        The host's own thread calls this. Raises Later while look() connects to all hosts.
         """
         try:
             return self.questions.answer(host, question, whose, secret)
@@ -245,7 +249,7 @@ class Fleet:
                 member.hang_up()
 
     def report(self) -> None:
-        """Print what became of each host."""
+        """Print the result of each host."""
         if not self.members:
             return
         with console.speaking:

@@ -1,6 +1,6 @@
-"""Log: what was said about each host of a fleet, kept on your own machine.
+"""Log: keeps what was printed about each host of a fleet, on your own machine.
 
-Owns: ~/.local/state/labfab/log, a folder for each of the last runs with a file for each host.
+Owns: ~/.local/state/labfab/log, one folder for each of the last runs, with one file for each host.
 Undo: delete it
 """
 
@@ -27,7 +27,7 @@ def place() -> Path:
 
 
 def begin() -> Path:
-    """Make the folder of a run, and delete those that are too old. Raises SetupError."""
+    """Create the folder of a run, and delete the oldest ones. Raises SetupError."""
     folder = files.make_private(place())
     runs = sorted(path for path in folder.iterdir() if re.fullmatch(RUN, path.name))
     for old in runs[: len(runs) - KEPT + 1]:
@@ -36,12 +36,12 @@ def begin() -> Path:
 
 
 def name_of(host: str) -> str:
-    """Return the file name for a host, whatever was typed."""
+    """Return a safe file name for a host as it was typed."""
     return re.sub(r"[^A-Za-z0-9@.:_-]", "_", host).lstrip(".-")[:100] + ".log"
 
 
 def write(path: Path | None, text: str) -> None:
-    """Add lines with the time of day. A full disk on the laptop stops no work on the host."""
+    """Add lines with the time of day. A full disk on the laptop does not stop the work."""
     if path is None:
         return
     now = time.strftime("%H:%M:%S")

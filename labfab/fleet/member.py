@@ -1,7 +1,7 @@
-"""Member: one host of a fleet, what it does now and how it ended.
+"""Member: one host of a fleet, its present work and its result.
 
-It is the desk (console.py) of the thread that works on it: what is said there goes to the host's
-log and to the view.
+It is the desk (console.py) of the thread that works on it: what that thread prints goes to the
+host's log and to the view.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..run.task import HostTask, LaptopTask
 from . import log
 from .questions import Later
 
-QUICK = 3  # seconds that a host has to answer before the work; in the work it has more
+QUICK = 3  # seconds for a host to answer before the work, which allows it more time
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "at work", "done", "failed", "stopped"
 
 Ask = Callable[[str, str, str, bool], str]
 
 
 class Display(Protocol):
-    """Where the lines of a member are shown; view.py has two."""
+    """Shows the lines of a member. view.py has two implementations."""
 
     def line(self, member: Member, text: str) -> None: ...
 
@@ -46,24 +46,29 @@ class Member:
 
     display: Display
     asked: Ask
-    dials: bool  # its task is one of ours that needs the host
-    ours: bool  # its task speaks and asks by console.py; those of others print as they like
-    answers: bool  # what its task says is an answer, wanted in one piece, and no report of work
+    # The task is one of labfab's that needs the host.
+    dials: bool
+    # The task is one of labfab's, so it prints and asks through console.py.
+    ours: bool
+    # The task prints an answer, to be shown in one piece, and not the progress of its work.
+    answers: bool
 
     def __init__(self, name: str, folder: Path | None) -> None:
-        """Make a member. name: as it was typed. folder: of the logs, if they are kept."""
+        """Create a member. name: as it was typed. folder: of the logs; None if there are none."""
         self.name = name
         self.log = folder / log.name_of(name) if folder else None
         self.known_as = self.address = name
         self.state = WAITING
-        self.now = ""  # what it does, in a few words
-        self.error = ""  # one line
-        self.problem = ""  # the same without the name of the host
+        # What it does now, in a few words.
+        self.now = ""
+        # The error in one line, with and without the host's name.
+        self.error = self.problem = ""
         self.code = 0
         self.took = 0.0
         self.began = 0.0
         self.changes = 0
-        self.said: list[str] = []  # by a task that answers
+        # The lines of a task that answers.
+        self.said: list[str] = []
         self.later: Later | None = None
         # A ConnectionCall and its Connection; Fabric is untyped.
         self.call: Any = None
@@ -72,7 +77,7 @@ class Member:
     # The task at hand --------------------------------------------------------------------------
 
     def take(self, call: Any, config: Config, display: Display, ask: Ask) -> None:
-        """Take the next task. display: where lines are shown. ask: who answers questions."""
+        """Take the next task. display: shows its lines. ask: answers its questions."""
         self.call, self.display, self.asked = call, display, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
         self.address = self.c.host
@@ -82,23 +87,23 @@ class Member:
 
     @property
     def host(self) -> Host | None:
-        """Its session, if there is one."""
+        """Return its session; None if there is none."""
         return Host.peek(self.c) if self.c else None
 
     @property
     def label(self) -> str:
-        """How to name it in a line: by its alias if it has one."""
+        """Return its name for a line: its alias if it has one."""
         return self.host.label if self.host else self.known_as
 
     def login(self) -> tuple[str, str, int, str]:
-        """Return user, address, port and jump host; for our tasks, where setup moved the login."""
+        """Return user, address, port and jump host; for our tasks, those that setup moved it to."""
         block = find_alias(self.c) if self.ours else None
         if block:
             return block.user, block.hostname, block.port, block.proxy_jump
         return self.c.user, self.c.host, self.c.port, proxy_jump(self.c)
 
     def meet(self) -> None:
-        """Dial and become root, or find out what must be asked for that."""
+        """Connect and become root, or find out which question that takes."""
         self.later = None
         host = self.call.task.meet(self.c, self.call.kwargs.get("recipe", ""))
         try:
@@ -107,9 +112,11 @@ class Member:
         except Later as question:
             self.later = question
         except Unreachable:
-            pass  # the work tries again with more time, and no other host waits for that
+            # The work tries again with more time, and no other host waits for that.
+            pass
         except Exit:
-            if not self.call.task.dials:  # such a task reports by itself what is wrong
+            # A task that opens the connection itself reports the problem itself.
+            if not self.call.task.dials:
                 raise
 
     def queue(self) -> None:
@@ -126,7 +133,7 @@ class Member:
         self.call.task(self.c, *self.call.args, **self.call.kwargs)
 
     def attempt(self, step: Callable[[], None]) -> None:
-        """Do a step, and note what went wrong."""
+        """Run a step, and record what went wrong."""
         self.state, self.began = WORKING, time.monotonic()
         try:
             step()
@@ -135,10 +142,12 @@ class Member:
         except KeyboardInterrupt:
             self.state = STOPPED
             raise
-        except SystemExit as end:  # of a task library; the code counts as Python itself counts it
+        # From a task library. Interpret the code as Python does.
+        except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             self.fail(f"the task ended the program with {end.code}" if code else "", code)
-        except Exception as error:  # of any task library: nobody else would name its host
+        # From any task library. Catch it here, because nobody else would name its host.
+        except Exception as error:
             log.write(self.log, traceback.format_exc())
             self.fail(str(error) or type(error).__name__, 1)
         finally:
@@ -146,7 +155,7 @@ class Member:
             self.count()
 
     def fail(self, error: str, code: int) -> None:
-        """Note how it ended. A code without a word has a meaning, and is no failure."""
+        """Record how it ended. An exit code without a message is a result, not a failure."""
         self.state, self.code = DONE, max(self.code, code)
         if error and code:
             self.state, self.error = FAILED, " ".join(error.split())
@@ -158,32 +167,32 @@ class Member:
             self.say(error, aside=False)
 
     def end(self) -> None:
-        """Note that all went well, unless it did not."""
+        """Record that everything went well, unless it did not."""
         if self.state == WORKING:
             self.state = DONE
 
     def stop(self) -> None:
-        """Note that it was stopped in the middle of its work."""
+        """Record that it was stopped during its work."""
         if self.state == WORKING:
             self.state = STOPPED
 
     @property
     def unproven(self) -> bool:
-        """Whether it is between a change to its access and the proof of it."""
+        """Return whether it is between a change to its access and the proof."""
         return self.state == WORKING and bool(self.host and self.host.before_write)
 
     def count(self) -> None:
-        """Copy from the session what is told at the end, when the session may be gone."""
+        """Copy from the session what the recap needs, because the session may be gone by then."""
         if self.host:
             self.changes, self.known_as = len(self.host.changes), self.host.label
 
     def hang_up(self) -> None:
-        """Close the connection and forget the facts: other hosts need the room."""
+        """Close the connection, to make room for other hosts."""
         if self.host:
             self.host.close()
 
     def leave(self) -> None:
-        """Drop all but what is told at the end."""
+        """Drop everything except what the recap needs."""
         self.hang_up()
         self.count()
         Host.end(self.host)
@@ -193,7 +202,7 @@ class Member:
 
     def say(self, text: str, aside: bool) -> None:
         """Log a line and show it, or keep it if it is part of an answer."""
-        # What a laptop task answers may be a secret, as the token in lab.url.
+        # The answer of a laptop task may be a secret, such as the token in lab.url.
         if self.dials or aside:
             log.write(self.log, text)
         if self.answers and not aside:
@@ -208,7 +217,7 @@ class Member:
         self.display.warn(self, text)
 
     def doing(self, why: str, line: str) -> None:
-        """Note what goes on. line: the newest of a command's output."""
+        """Show what is being done. line: the newest line of a command's output."""
         if line:
             log.write(self.log, f"  {line}")
         if line or not self.now.startswith(why):
@@ -216,19 +225,19 @@ class Member:
         self.display.sign_of_life(self)
 
     def ask(self, question: str, whose: str, secret: bool) -> str:
-        """Ask the user something."""
+        """Ask the user a question."""
         return self.asked(self.name, question, whose, secret)
 
-    # What became of it -------------------------------------------------------------------------
+    # Its result -------------------------------------------------------------------------------
 
     @property
     def result(self) -> str:
-        """The word for how it ended."""
+        """Return how it ended, in a few words."""
         return f"ended with {self.code}" if self.code and not self.error else self.state
 
     @property
     def seconds(self) -> float:
-        """How long it has worked."""
+        """Return how long it has been at work."""
         return self.took + (time.monotonic() - self.began if self.state == WORKING else 0)
 
     def entry(self) -> dict[str, Any]:
@@ -245,9 +254,9 @@ class Member:
         }
 
     def answer(self) -> Any:
-        """Return what the last task answered: its document if it made one, else its lines.
+        """Return the last task's answer: its document if it is JSON, else its lines.
 
-        None for a task that only works.
+        None for a task without an answer.
         """
         try:
             return json.loads("\n".join(self.said)) if self.said else None

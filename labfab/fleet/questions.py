@@ -1,8 +1,8 @@
-"""Questions: what the hosts of a fleet must ask is asked once, before the work.
+"""Questions: asks the questions of all hosts of a fleet together, before the work.
 
-A question that comes up while all hosts are dialled is put off: Later ends the dialling, which is
-tried again once there is an answer. No host waits in the middle of a login, where it would hang
-up after two minutes.
+A question that comes up while connecting is postponed: Later ends the attempt, which is repeated
+once there is an answer. So no host waits in the middle of a login, where it would hang up after
+two minutes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from .. import console
 from ..errors import SetupError
 
 TRIES = 3
-NAMED = 3  # hosts that a question names before it counts the others
+NAMED = 3  # hosts that a question names; the others are counted
 
 
 class Later(Exception):
-    """A question without an answer yet."""
+    """A question that has no answer yet."""
 
     def __init__(self, host: str, question: str, whose: str, secret: bool) -> None:
-        """Put a question off.
+        """Postpone a question.
 
-        host: who asks. whose: the login that it is about, empty if it is about the laptop.
-        secret: the screen must not show the answer.
+        host: who asks. whose: the login that it is about; empty if it is about the laptop.
+        secret: whether the screen must not show the answer.
         """
         super().__init__(question)
         self.host, self.question, self.whose, self.secret = host, question, whose, secret
@@ -35,13 +35,13 @@ class Questions:
     """The answers of one command line, kept in memory only."""
 
     def __init__(self) -> None:
-        # A password that is tried on every host of `named`; empty: each host has its own.
+        # Passwords to try on every host of `named`; empty: each host has its own.
         self.shared: dict[str, str] = {}
-        # The hosts that a question was asked for: no other one gets its answer.
+        # The hosts that a question was asked for. No other host gets the answer.
         self.named: dict[str, set[str]] = {}
-        # The next try on one host; None: the input was closed.
+        # The next answer to try on one host; None: the input was closed.
         self.own: dict[tuple[str, str], str | None] = {}
-        # Tries on one host.
+        # How many answers were tried on one host.
         self.given: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
@@ -53,14 +53,14 @@ class Questions:
         if self.given[key] >= TRIES:
             raise SetupError(
                 f"{later.text}: refused {TRIES} times: "
-                "see which one it is, then type the command again"
+                "find out which one is right, then run the command again"
             )
         if not self.knows(later):
             raise later
         self.given[key] += 1
         found = self.own.pop(key) if key in self.own else self.shared[question]
         if found is None:
-            raise SetupError(f"no answer to '{later.text}': type the command again")
+            raise SetupError(f"no answer to '{later.text}': run the command again")
         return found
 
     def knows(self, later: Later) -> bool:
@@ -68,16 +68,15 @@ class Questions:
         key = (later.question, later.host)
         if key in self.own:
             return True
-        # What belongs to the laptop, such as a passphrase, is the same for whoever asks.
+        # The answer about the laptop, such as a passphrase, is the same for every host.
         named = not later.whose or later.host in self.named.get(later.question, ())
         untried = self.given[key] == 0 and bool(self.shared.get(later.question))
         return later.secret and named and untried
 
     def ask(self, put_off: Iterable[Later]) -> None:
-        """Ask the user what was put off.
+        """Ask the user the questions that were postponed.
 
-        What several hosts ask in the same words is asked once, then for each host that refused
-        the answer.
+        A question that several hosts ask is asked once, then for each host that refused the answer.
         """
         groups: dict[str, list[Later]] = {}
         for later in put_off:

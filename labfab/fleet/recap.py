@@ -1,4 +1,4 @@
-"""Recap: what became of each host of a fleet, for people and programs, and the exit code."""
+"""Recap: the result of each host of a fleet, for people and programs, and the exit code."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def table(members: list[Member], folder: Path | None) -> str:
 
 
 def done(members: list[Member]) -> int:
-    """Count the hosts on which all went well."""
+    """Return the number of hosts on which everything went well."""
     return sum(member.state == DONE for member in members)
 
 
 def short(path: Path) -> str:
-    """Return a path as one types it."""
+    """Return a path in its short form, with ~ for the home."""
     return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
@@ -60,15 +60,16 @@ def document(members: list[Member]) -> str:
 
 
 def end(members: list[Member], interrupted: bool) -> None:
-    """Raise what the command ends with; nothing if all went well."""
+    """Raise the error or the exit code of the command; nothing if everything went well."""
     failed = [member.name for member in members if member.error]
     if interrupted:
         raise Exit(code=INTERRUPTED)
     if failed:
         raise SetupError(
             f"failed on {', '.join(failed)}: see above; "
-            f"type it again for them: fab -H {','.join(failed)} …"
+            f"to run it again there: fab -H {','.join(failed)} …"
         )
     code = max((member.code for member in members), default=0)
-    if code:  # such as that of a plan with something to do
+    # For example that of a plan with something to do.
+    if code:
         raise Exit(code=code)

@@ -1,4 +1,4 @@
-"""View: the hosts of a fleet on one screen, as plain lines or as a block that moves."""
+"""View: shows the hosts of a fleet, as plain lines or as a block that is redrawn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..console import duration
 from ..text import counted, printable
 from .member import DONE, FAILED, STOPPED, WAITING, WORKING, Member
 
-# If there is no room for all hosts, the first ones of this order are shown.
+# If there is not enough room for all hosts, the first ones in this order are shown.
 ORDER = (WORKING, FAILED, STOPPED, WAITING, DONE)
 CUT = 40  # characters of a host's name
-SHORT = 140  # characters of what a host does
+SHORT = 140  # characters of a host's present work
 AROUND_NAME = 14  # characters of a row for the gaps and the time
 
 
 class View:
-    """Lines as they come, each with its host: for pipes and files."""
+    """Shows lines as they come, each with its host, for pipes and files."""
 
     def __init__(self, members: list[Member], out: TextIO) -> None:
         self.members, self.out = members, out
@@ -32,13 +32,13 @@ class View:
         self.members = members
 
     def line(self, member: Member, text: str) -> None:
-        """Show what a host says about its work."""
+        """Show a line about the work on a host."""
         self.heard[member.name] = time.monotonic()
         if text.strip():
             self.put(named(member, text))
 
     def sign_of_life(self, member: Member) -> None:
-        """Show now and then that a host is still at work."""
+        """Show from time to time that a host is still at work."""
         now = time.monotonic()
         if now - self.heard.setdefault(member.name, now) >= console.QUIET:
             self.line(member, f"{member.now[:SHORT]} … {duration(member.seconds)}")
@@ -53,7 +53,7 @@ class View:
         self.warn(member, f"[{member.name}] {member.problem}")
 
     def answer(self, member: Member) -> None:
-        """Show in one piece what a host was asked for."""
+        """Show the answer of a host in one piece."""
         if any(line.strip() for line in member.said):
             self.put("\n".join([f"[{member.name}]", *member.said, ""]))
 
@@ -63,14 +63,14 @@ class View:
             print(printable(text), file=self.out, flush=True)
 
     def draw(self) -> None:
-        """Show how far all hosts are; only a block can."""
+        """Show the progress of all hosts; only a block does that."""
 
     def close(self) -> None:
-        """Leave the screen as it is to stay."""
+        """Leave the screen in its final state."""
 
 
 class Block(View):
-    """One line for each host, rewritten in its place.
+    """Shows one line for each host, redrawn in place.
 
     Only the main thread writes to the terminal, so it can ask questions in between.
     """
@@ -82,20 +82,20 @@ class Block(View):
         self.began = time.monotonic()
 
     def line(self, member: Member, text: str) -> None:
-        """Do nothing: the host's row shows it."""
+        """Do nothing, because the host's row shows it."""
 
     def sign_of_life(self, member: Member) -> None:
-        """Do nothing: the host's row moves."""
+        """Do nothing, because the host's row is redrawn."""
 
     def warn(self, member: Member, text: str) -> None:
         """Show a warning above the block."""
         self.put(f"  ! {named(member, text)}")
 
     def failed(self, member: Member) -> None:
-        """Do nothing: the host's row shows it, and the recap in full."""
+        """Do nothing, because the host's row shows it, and the recap in full."""
 
     def put(self, text: str) -> None:
-        """Show a line above the block with the next draw()."""
+        """Show a line above the block at the next draw()."""
         self.above.append(text)
 
     def draw(self) -> None:
@@ -103,11 +103,11 @@ class Block(View):
         self.write(self.rows() if self.members else [])
 
     def close(self) -> None:
-        """Remove the block; what is above it stays."""
+        """Remove the block. The lines above it stay."""
         self.write([])
 
     def write(self, rows: list[str]) -> None:
-        """Put a new block in the place of the old one, below the lines that stay."""
+        """Replace the block, below the lines that stay."""
         text = f"\x1b[{self.height}A\r" if self.height else ""
         while self.above:
             text += "".join(f"{line}\x1b[K\n" for line in self.above.popleft().splitlines())
@@ -117,7 +117,7 @@ class Block(View):
         self.out.flush()
 
     def rows(self) -> list[str]:
-        """Return a row for each host that there is room for, and one that counts all of them."""
+        """Return rows for as many hosts as there is room for, and one that counts all of them."""
         columns, lines = shutil.get_terminal_size()
         columns, room = columns - 1, max(lines - 2, 1)
         shown = self.members
@@ -127,7 +127,7 @@ class Block(View):
         return [*(row(member, width, columns) for member in shown), self.count()[:columns]]
 
     def count(self) -> str:
-        """Say how many hosts are how far."""
+        """Return how many hosts are in which state."""
         states = Counter(member.state for member in self.members)
         parts = [f"{states[state]} {state}" for state in reversed(ORDER) if states[state]]
         took = duration(time.monotonic() - self.began)
@@ -151,5 +151,5 @@ def row(member: Member, width: int, columns: int) -> str:
 
 
 def named(member: Member, text: str) -> str:
-    """Return a line with the host's label in front, unless it has one."""
+    """Return a line that begins with the host's label."""
     return text if text.startswith("[") else f"[{member.label}] {text}"

@@ -1,7 +1,7 @@
-"""Account files: what lies in an account's home is made and repaired by that account.
+"""Account files: files in an account's home are created and repaired as that account.
 
-An account without sudo may put links there. If root followed one, it would give the account
-whatever the link leads to.
+An account without sudo may put links there. If root followed one, the account would get access to
+the link's target.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .session import Host
 
 
 def refuse_link(c: Connection, account: str, target: str) -> None:
-    """Stop if a link in a home leads to something that is not the account's.
+    """Raise SetupError if a link in a home leads to something that the account does not own.
 
-    target: where it leads; empty if there is no such link. Raises SetupError.
+    target: where the link leads; empty if there is no such link.
     """
     if target:
         raise SetupError(
@@ -38,9 +38,9 @@ def give_back(
     undo: str,
     then: Mapping[str, str | None],
 ) -> None:
-    """Give the account something in its home that belongs to somebody else.
+    """Give the account ownership of a path in its home that belongs to somebody else.
 
-    path: right below its home, its ~/.ssh or its ~/.jupyter.
+    path: directly below its home, its ~/.ssh or its ~/.jupyter.
     """
     folder, _, name = path.rpartition("/")
     change(
@@ -60,7 +60,7 @@ def give_back(
 def private_folder(c: Connection, account: str, home: str, name: str, stat: str, key: str) -> None:
     """Make a folder in a home that only its account can read.
 
-    stat: its mode and owner now, empty if it is missing. key: the fact that holds stat.
+    stat: the folder's mode and owner now; empty if it is missing. key: the fact that holds stat.
     """
     path, right, why = f"{home}/{name}", f"700 {account}", f"make {home}/{name} private"
     mode, _, owner = stat.partition(" ")

@@ -12,13 +12,13 @@ from ..local_state.aliases import find_alias, ssh_config_path
 from ..settings import Settings
 from . import connection
 
-# The aliases that hosts of this run are about to take, with their addresses.
+# Aliases that this run has reserved for its hosts, with the address of each host.
 taken: dict[str, tuple[str, int]] = {}
 lock = threading.Lock()
 
 
 def alias_of(c: Connection, settings: Settings) -> str:
-    """Give the alias of this host: the name of its block in ssh_config, else the setting.
+    """Return the alias of this host: the name of its block in ssh_config, else the setting.
 
     Raises SetupError if the name already stands for another machine.
     """
@@ -36,15 +36,19 @@ def alias_of(c: Connection, settings: Settings) -> str:
     for other in [holder, *others]:
         if not same_machine(c, *other):
             raise SetupError(
-                f"the alias {name} stands for {other[0]}:{other[1]} already: "
-                "set another, LABFAB_ALIAS=NAME; for several hosts at once LABFAB_ALIAS='lab-{host}'",
+                f"the alias {name} already stands for {other[0]}:{other[1]}: "
+                "set another with LABFAB_ALIAS=NAME, "
+                "or for several hosts LABFAB_ALIAS='lab-{host}'",
                 host=c.host,
             )
     return name
 
 
 def same_machine(c: Connection, hostname: str, port: int) -> bool:
-    """Whether another address is this machine. Its host key decides: behind one address may be several."""
+    """Return whether another address is this machine.
+
+    Several machines may share an address, so the host key decides.
+    """
     if (hostname, port) == (c.host, c.port):
         return True
     path = connection.known_hosts_path()

@@ -1,8 +1,8 @@
 """Changes: what a run reads and writes on a host.
 
-ask() reads; change() and put() write. Each write says why, is shown, is journaled with its way back,
-and in plan mode is shown instead of done. Stages pass shell text as constants with %s: values are
-quoted here and nowhere else.
+ask() reads; change() and put() write. Each write is shown with its reason and journaled with a
+way to undo it. Plan mode shows it instead of doing it. Stages pass shell text as constants with %s:
+values are quoted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from .remote_file import File
 from .session import Host
 from .shell import ConnectionLost, Result
 
-LONG = 1800  # seconds of silence that a download or an installer may take
-SHORT = 120  # seconds of silence that anything else may take
+LONG = 1800  # seconds without output that are allowed to a download or an installer
+SHORT = 120  # seconds without output that are allowed to anything else
 AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; become %s %s)"
 
 
 def fill(command: str, *args: object) -> str:
-    """Fill shell text with quoted values, one for each %s."""
+    """Return shell text with its values quoted, one for each %s."""
     return command % tuple(shlex.quote(str(arg)) for arg in args)
 
 
 def as_user(command: str, user: str | None) -> str:
-    """Run shell text as another account, in its home."""
+    """Return shell text that runs as another account, in that account's home."""
     return fill(AS_USER, user, user, user, user, user, command) if user else command
 
 
@@ -51,7 +51,7 @@ def ask(c: Connection, command: str, *args: object, user: str | None = None) -> 
     result = host.read(as_user(fill(command, *args), user))
     if result.code not in (0, 1):
         raise SetupError(
-            f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}"
+            f"cannot find out ({command.split()[0]}): {result.last_words}", host=host.label
         )
     return result
 
@@ -71,12 +71,13 @@ def change(
 ) -> Result | None:
     """Change something on the host.
 
-    command: shell text with %s for each of args. why: what the user sees.
-    undo: a command of undo.sh and its values that take the change back; none: it stays.
-    keep: files and folders that the undo needs as they were. user: the account to do it as, else root.
-    stdin: secret input, never shown. long: show the output while it runs.
-    then: the facts that it makes true, for later stages in plan mode; None for a fact that is gone.
-    explain: turns the many words of a failed command into one line.
+    command: shell text with %s for each of args. why: the line that the user sees.
+    undo: the command of undo.sh that undoes the change, and its values; empty: it cannot be undone.
+    keep: files and folders to copy first, because the undo needs them as they were.
+    user: the account to run as, else root. stdin: secret input, never shown.
+    long: allow long silences, as for a download.
+    then: the facts that become true, for later stages in plan mode; None for a fact that is gone.
+    explain: condenses the output of a failed command into one line.
     Raises SetupError if the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
@@ -102,12 +103,13 @@ def put(
     undo: Sequence[str] = (),
     then: Mapping[str, str | None] | None = None,
 ) -> Result | None:
-    """Write a file as a whole, if its content, mode or owner differ from *old*.
+    """Write a whole file, if its content, mode or owner differs from *old*.
 
     mode: octal. owner: the account that the file belongs to and that writes it.
-    check: shell text that must succeed before "$NEW" takes the name.
-    secret: do not show the content in plan mode. undo: what to do instead of restoring the file, if
-    somebody changed it since. then: as for change(). Returns None if nothing was written.
+    check: shell text that must succeed before "$NEW" replaces the file.
+    secret: do not show the content in plan mode.
+    undo: what to do instead of restoring the file, if somebody has changed it since.
+    then: as for change(). Returns None if nothing was written.
     """
     if old and (old.content, old.mode, old.owner) == (text, mode, owner):
         return None
@@ -123,12 +125,12 @@ def put(
 
 
 def filled(undo: Sequence[str]) -> list[str]:
-    """Give the command that takes a change back, as the journal keeps it."""
+    """Return the command that undoes a change, as the journal stores it."""
     return [fill(undo[0], *undo[1:])] if undo else []
 
 
 def difference(path: str, old: str, new: str) -> str:
-    """Give the unified diff of two versions of a file."""
+    """Return the unified diff of two versions of a file."""
     from difflib import unified_diff
 
     return "".join(unified_diff(old.splitlines(True), new.splitlines(True), path, path, n=1))
@@ -137,7 +139,7 @@ def difference(path: str, old: str, new: str) -> str:
 def plan(
     c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = ""
 ) -> None:
-    """Show a change instead of making it; later stages of this plan take its effect for granted."""
+    """Show a change instead of making it; later stages of this plan assume its effect."""
     host = Host.of(c)
     host.record(why, path, diff)
     console.planned(host.label, why, diff)
@@ -176,14 +178,14 @@ def write(
 
 
 def may_have_begun(host: Host, lost: ConnectionLost, line: Mapping[str, object]) -> bool:
-    """Reconnect and ask whether the host's journal has a change whose answer was lost."""
+    """Reconnect, and return whether the host's journal has a change whose answer was lost."""
     return host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
 
 
 def failed(
     label: str, why: str, result: Result, explain: Callable[[str], str] | None = None
 ) -> SetupError:
-    """Make the error for a change that failed.
+    """Return the error for a change that failed.
 
     label: of the host. why: of the change. explain: as for change().
     """
@@ -191,7 +193,7 @@ def failed(
     if "Read-only file system" in words:
         text = (
             f"a file system of the host is read-only, could not {why}: "
-            "a damaged disk? Look at dmesg there and mount it again"
+            "is the disk damaged? Look at dmesg there, then remount it"
         )
     elif result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
         text = (
@@ -204,7 +206,7 @@ def failed(
 
 
 def remember(c: Connection, settings: Settings) -> None:
-    """Write the proven way in to ~/.ssh/config, under the alias."""
+    """Write the proven login into ~/.ssh/config, under the alias."""
     host, path = Host.of(c), ssh_config_path(c)
     known, login = find_alias(c), host.login
     moved = (login.user, login.port) != (c.user, c.port)
@@ -213,7 +215,7 @@ def remember(c: Connection, settings: Settings) -> None:
         hostname=c.host,
         user=login.user,
         port=login.port,
-        # A stage that runs alone proves no key of its own.
+        # A stage that runs by itself does not prove a key.
         identity=str(login.identity or (known.identity if known else "")),
         was=f"{c.user}@{c.host}:{c.port}" if moved else "",
         proxy_jump=proxy_jump(c),

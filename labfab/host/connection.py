@@ -2,9 +2,10 @@
 
 Constraints:
 - Fabric accepts any host key and never reads known_hosts (fabric#2071), so the policy is set here.
-- paramiko leaves Nagle's algorithm on, which costs 140 ms a command on a slow line, so the socket is
-  made here.
-- Setup moves the login: the first command line, typed again, is followed to the new user and port.
+- paramiko leaves Nagle's algorithm on, which costs 140 ms per command on a slow connection, so the
+  socket is created here.
+- Setup moves the login. A command line that still names the old one is redirected to the new user
+  and port.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ TRIES = 3  # how often to ask for a password
 
 
 def known_hosts_path() -> Path:
-    """Give the user's known_hosts file."""
+    """Return the path of the user's known_hosts file."""
     return Path.home() / ".ssh" / "known_hosts"
 
 
 def follow(c: Connection) -> str:
-    """Point the connection to where setup moved this login, and say so. Returns the alias, or ""."""
+    """Point the connection at the login that setup moved this one to, and say so.
+
+    Returns the alias, or "".
+    """
     alias = find_alias(c)
     if alias is None:
         return ""
-    # Fabric reads the block too, so the key may be there already.
+    # Fabric reads the alias's block too, so the key may already be set.
     if alias.identity and c.connect_kwargs.get("key_filename") in (None, [], [alias.identity]):
         use_key(c, Path(alias.identity))
     if (alias.user, alias.port) != (c.user, c.port):
@@ -66,7 +70,10 @@ def follow(c: Connection) -> str:
 
 
 def use_key(c: Connection, identity: Path) -> None:
-    """Offer this key first; from the agent if it is there, which would else try its keys one by one."""
+    """Offer this key first.
+
+    If the agent holds it, use the agent's copy. The agent would else try its keys one by one.
+    """
     c.connect_kwargs["key_filename"] = [str(identity)]
     held = held_by_agent(identity.expanduser())
     if held:
@@ -91,7 +98,7 @@ def dial(c: Connection, settings: Settings) -> None:
 
 
 def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt: int) -> None:
-    """Ask for the passphrase that a key needs, or the password that the host would take."""
+    """Ask for the passphrase that a key needs, or for a password if the host accepts one."""
     locked = isinstance(error, paramiko.PasswordRequiredException)
     known = "passphrase" in c.connect_kwargs
     if locked or (known and isinstance(error, UnreadableKey)):
@@ -107,11 +114,12 @@ def answer(
 ) -> None:
     """Ask for a password or passphrase. Raises *problem* without a terminal and after three tries.
 
-    kind: password or passphrase. useful: whether the host would take one.
+    kind: password or passphrase. useful: whether the host accepts one.
     """
     if not useful or attempt >= TRIES or not sys.stdin.isatty():
         raise problem
-    c.connect_kwargs.pop(kind, None)  # it was refused
+    # The one that was given has been refused.
+    c.connect_kwargs.pop(kind, None)
     c.connect_kwargs[kind] = console.hidden(question, address(c))
 
 
@@ -124,38 +132,40 @@ def connect(c: Connection, settings: Settings) -> None:
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
-        # The first script is longer than what TCP sends before it waits for an answer, 14 kB.
+        # The first script is longer than the 14 kB that TCP sends before it waits for an answer.
         c.connect_kwargs["compress"] = True
         if round_trips.counted():
             c.connect_kwargs["transport_factory"] = round_trips.Transport
         c.open()
     except paramiko.AuthenticationException:
         raise
-    except (*GONE, ValueError, LookupError, struct.error) as error:  # struct.error: a damaged key
+    # A damaged key raises struct.error.
+    except (*GONE, ValueError, LookupError, struct.error) as error:
         raise explained(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
 
 
 def trust_pinned_keys(c: Connection, path: Path) -> None:
-    """Give paramiko the pinned keys of this host.
+    """Pass the pinned keys of this host to paramiko.
 
-    Its own reader reads the whole file, in a time that grows with the square of its length.
+    paramiko's own reader takes a time that grows with the square of the file's length.
     """
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
     for key in known_hosts.pinned(path, c.host, c.port):
-        # The first key of a type counts, as in OpenSSH.
+        # As in OpenSSH, only the first key of each type counts.
         if key.get_name() not in known.get(name, {}):
             known.add(name, key.get_name(), key)
 
 
 class QuickAckSocket(socket.socket):
-    """A socket that acknowledges without delay on Linux: sshd waits 40 ms for a delayed ACK."""
+    """A socket that acknowledges without delay on Linux, where sshd would wait 40 ms."""
 
     def recv(self, *args: int) -> bytes:
         """Receive bytes, and acknowledge them."""
         data = super().recv(*args)
-        if data and hasattr(socket, "TCP_QUICKACK"):  # must be set again after each receive
+        # The kernel clears this option, so set it after each receive.
+        if data and hasattr(socket, "TCP_QUICKACK"):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
@@ -166,14 +176,14 @@ def open_socket(c: Connection) -> socket.socket:
     sock = QuickAckSocket(fileno=connected.detach())
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Linux. Without it a lost network goes unnoticed for many minutes.
+    # On Linux. Without it, a lost network goes unnoticed for many minutes.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
     return sock
 
 
 def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
-    """Give the ways to log in that the host offers this user."""
+    """Return the authentication methods that the host offers this user."""
     if isinstance(error, paramiko.BadAuthenticationType):
         return list(error.allowed_types)
     with contextlib.suppress(*GONE):
@@ -182,9 +192,9 @@ def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]
 
 
 def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
-    """Log in once more, over a connection of its own.
+    """Log in once more, over a new connection. The host key must be pinned.
 
-    identity: the only key to offer; None: log in the same way as *c*. The host key must be pinned.
+    identity: the only key to offer; None: log in the same way as *c*.
     Raises the errors of paramiko and socket; login_errors.why_not() explains them.
     """
     new = Connection(
@@ -198,13 +208,14 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}
     if identity:
         held = held_by_agent(identity)
-        # A password, or another key, would prove nothing about this key.
+        # Logging in with a password or another key would prove nothing about this one.
         for other in ("password", "pkey"):
             new.connect_kwargs.pop(other, None)
         new.connect_kwargs.update(
             look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)]
         )
-        new.connect_kwargs.update({"pkey": held} if held else {})
+        if held:
+            new.connect_kwargs["pkey"] = held
     trust_pinned_keys(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
@@ -215,19 +226,17 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
 
 
 def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
-    """Give the agent's copy of an encrypted key, which needs no passphrase."""
-    if (
-        not os.environ.get("SSH_AUTH_SOCK")
-        or not identity.exists()
-        or not keypair.is_encrypted(identity)
-    ):
+    """Return the agent's copy of an encrypted key, which needs no passphrase."""
+    if not (os.environ.get("SSH_AUTH_SOCK") and identity.exists()):
+        return None
+    if not keypair.is_encrypted(identity):
         return None
     blob = keypair.public_line(identity).split()[1]
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)
 
 
 def offered(c: Connection, user: str, port: int) -> list[str]:
-    """Ask the host, without logging in, which ways to log in it offers this user."""
+    """Ask the host, without logging in, which authentication methods it offers this user."""
     stranger = Connection(
         c.host,
         user=user,
@@ -236,9 +245,8 @@ def offered(c: Connection, user: str, port: int) -> list[str]:
         connect_timeout=c.connect_timeout,
         gateway=c.gateway,
     )
-    with paramiko.Transport(
-        stranger.open_gateway() if c.gateway else open_socket(stranger)
-    ) as transport:
+    sock = stranger.open_gateway() if c.gateway else open_socket(stranger)
+    with paramiko.Transport(sock) as transport:
         transport.start_client(timeout=c.connect_timeout)
         try:
             transport.auth_none(user)

@@ -1,4 +1,4 @@
-"""Host key: what to do when a host is new, and when it shows another key than before."""
+"""Host key: what to do if a host is new, or shows a different key than before."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ class Ask(paramiko.MissingHostKeyPolicy):
     """Accept an unknown host key only if its fingerprint was given, or if the user says yes."""
 
     def __init__(self, c: Connection, settings: Settings, path: Path) -> None:
-        """Make the policy of one connection. path: the known_hosts file to pin an accepted key in."""
+        """Create the policy for one connection.
+
+        path: the known_hosts file that an accepted key is written to.
+        """
         self.c, self.settings, self.path = c, settings, path
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        """Decide about an unknown key. Raises SetupError unless it is accepted."""
+        """Accept and pin an unknown key. Raises SetupError if it is refused."""
         shown = known_hosts.fingerprint(key)
         if self.settings.host_key:
             self.compare(shown)
@@ -33,7 +36,7 @@ class Ask(paramiko.MissingHostKeyPolicy):
         known_hosts.pin(self.path, self.c.host, self.c.port, key)
 
     def compare(self, shown: str) -> None:
-        """Refuse a key that is not the one in the setting host_key."""
+        """Raise SetupError if the key is not the one in the setting host_key."""
         wanted = self.settings.host_key
         if shown != wanted:
             raise SetupError(
@@ -41,7 +44,7 @@ class Ask(paramiko.MissingHostKeyPolicy):
             )
 
     def ask(self, shown: str, kind: str) -> None:
-        """Ask on a terminal whether the key is right; refuse it without one."""
+        """Ask the user whether the key is right. Without a terminal, refuse it."""
         if not sys.stdin.isatty():
             raise SetupError(
                 f"unknown host key {shown} ({kind}); "

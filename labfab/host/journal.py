@@ -1,8 +1,9 @@
-"""Journal: what was done to a host, and how to take it back.
+"""Journal: what was done to a host, and how to undo it.
 
-It lies on the host in /var/lib/labfab, for root only: `journal.jsonl` has one line for each change,
-`before/` the files as they were. A line is written before its change, so that an interrupted run is
-known too. A second kind of line, {"undone": NUMBER}, says that a change was taken back (setup/undoing.py).
+It is in /var/lib/labfab on the host, accessible to root only: `journal.jsonl` has one line for each
+change, and `before/` holds the files as they were. A line is written before its change, so the
+journal of an interrupted run is complete. A second kind of line, {"undone": NUMBER}, says that a
+change was undone (setup/undoing.py).
 """
 
 from __future__ import annotations
@@ -17,24 +18,29 @@ from typing import NamedTuple, cast
 from .. import decode
 
 FOLDER = "/var/lib/labfab"
-UNKNOWN = 1  # exit code if the journal has no such line, like grep's
+UNKNOWN = 1  # exit code if the journal has no such line, as grep's
 FULL = 73  # exit code if the journal cannot be written; EX_CANTCREAT of sysexits.h
-# Runs in front of each change, in the same frame: the journal costs no round trip.
+# Runs before each change, in the same frame, so the journal costs no round trip.
 NOTE = f"""KEPT={FOLDER}/before/{{number}}
-mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
+mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
+  printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
-# Of a link to a file, both the link and the content are kept.
-KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}; fi
-if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}; fi
+# For a link to a file, both the link and the content are kept.
+KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then
+  cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}
+fi
+if [ -L {{path}} ] && [ -f {{path}} ]; then
+  cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}
+fi
 """
-# Of a folder, only mode and owner are kept. All copies lie in one folder, with % for / in their names.
+# For a folder, only mode and owner are kept. All copies are in one folder, with % for / in names.
 ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
   mkdir {{copy}} && chmod "$(mode_of {{path}})" {{copy}} && chown "$(ids_of {{path}})" {{copy}}
 elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
 if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
-# As an undo: nothing to do by itself, for sshd is reloaded once all its files are restored.
+# An undo command that does nothing: sshd is reloaded once all its files are restored.
 SSHD_READS = "sshd_reads"
 
 
@@ -45,16 +51,20 @@ class Entry(NamedTuple):
     time: int
     stage: str
     why: str
-    undo: list[str] = []  # a command of undo.sh; none: restore the file, or there is no way back
-    path: str = ""  # the file that it wrote
-    sha256: str = ""  # of what it wrote
-    run: str = ""  # the run that made it
-    step: int = 0  # of the stage in that run; early work has the step of its stage
+    # A command of undo.sh; empty: restore the file, or there is no way back.
+    undo: list[str] = []
+    # The file that the change wrote, and the checksum of its content.
+    path: str = ""
+    sha256: str = ""
+    # The run that made the change.
+    run: str = ""
+    # The stage's number in that run; early work has the number of its stage.
+    step: int = 0
     undone: bool = False
 
     @property
     def state(self) -> str:
-        """Tell what became of it: done, undone, or stays (there is no way back)."""
+        """Return what became of it: done, undone, or stays (there is no way back)."""
         return "undone" if self.undone else "done" if self.undo or self.path else "stays"
 
 
@@ -67,10 +77,10 @@ def entry(
     sha256: str = "",
     keep: Sequence[str] = (),
 ) -> dict[str, object]:
-    """Make one line of the journal.
+    """Return one line of the journal.
 
-    undo: a command. path: a file, kept as before/NUMBER. sha256: of what will be in it.
-    keep: more files and folders that the undo command needs as they were.
+    undo: a command. path: a file, kept as before/NUMBER. sha256: of its new content.
+    keep: more files and folders to copy, because the undo command needs them as they were.
     """
     line = {"number": number or new_number(), "time": int(time.time()), "stage": stage, "why": why}
     more = {"undo": list(undo), "path": path, "sha256": sha256, "keep": list(keep)}
@@ -78,17 +88,18 @@ def entry(
 
 
 def knows(line: Mapping[str, object]) -> str:
-    """Give the shell text that exits with UNKNOWN if the journal does not have this entry."""
-    return f"[ -e {FOLDER}/journal.jsonl ] || exit {UNKNOWN}; grep -qF {line['number']} {FOLDER}/journal.jsonl"
+    """Return the shell text that exits with UNKNOWN if the journal does not have this entry."""
+    file = f"{FOLDER}/journal.jsonl"
+    return f"[ -e {file} ] || exit {UNKNOWN}; grep -qF {line['number']} {file}"
 
 
 def new_number() -> str:
-    """Make a name for an entry that no other run can make."""
+    """Return an entry's number, which no other run can have."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
 def command(line: Mapping[str, object]) -> str:
-    """Give the shell text that writes an entry and keeps its files."""
+    """Return the shell text that writes an entry and copies the files that it keeps."""
     number = line["number"]
     text = NOTE.format(number=number, line=shlex.quote(json.dumps(line, ensure_ascii=False)))
     if "path" in line:
@@ -102,12 +113,13 @@ def command(line: Mapping[str, object]) -> str:
 def parse(text: str) -> list[Entry]:
     """Read the entries of a journal, in the order of the stages.
 
-    Half a line, left by a power cut, is skipped.
+    A line that a power cut left incomplete is skipped.
     """
     lines = []
     for line in text.splitlines():
         try:
-            line = json.loads(line.encode())  # what is not UTF-8 is skipped too
+            # encode() raises ValueError for what is not UTF-8, so that is skipped too.
+            line = json.loads(line.encode())
         except ValueError:
             continue
         lines += [line] if isinstance(line, dict) else []
@@ -122,7 +134,7 @@ def parse(text: str) -> list[Entry]:
 
 
 def mark(numbers: Sequence[str]) -> str:
-    """Give the shell text that marks entries as taken back."""
+    """Return the shell text that marks entries as undone."""
     now = int(time.time())
     lines = [shlex.quote(json.dumps({"undone": number, "time": now})) for number in numbers]
     return f"printf '%s\\n' {' '.join(lines)} >>{FOLDER}/journal.jsonl"

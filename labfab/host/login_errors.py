@@ -25,15 +25,15 @@ class UnreadableKey(paramiko.AuthenticationException):
 
 
 def address(c: Connection) -> str:
-    """Name this login in a message: user@host, with a port that is not 22."""
+    """Return this login for a message: user@host, with the port unless it is 22."""
     return f"{c.user}@{c.host}" + (f":{c.port}" if c.port != 22 else "")
 
 
 def explained(c: Connection, error: Exception) -> Exception:
-    """Turn what paramiko raised while dialling into an error of ours, or a cleaner one of its own.
+    """Return the error to raise instead of what paramiko raised while dialling.
 
-    Returns an AuthenticationException where the user could still answer with a password or a
-    passphrase, and a SetupError otherwise.
+    It is an AuthenticationException if a password or a passphrase from the user could still help,
+    and a SetupError otherwise.
     """
     if isinstance(error, paramiko.BadHostKeyException):
         return changed_key(c, error)
@@ -52,14 +52,14 @@ def explained(c: Connection, error: Exception) -> Exception:
 
 
 def speaks_ssh(c: Connection, error: Exception) -> bool:
-    """Whether an SSH server answered, so that the error is about the login and not the network."""
+    """Return whether an SSH server answered, so that the login failed and not the network."""
     transport = c.client.get_transport()
     answered = bool(transport and transport.remote_version)
     return answered and not isinstance(error, (OSError, EOFError)) and SILENT not in str(error)
 
 
 def network_problem(c: Connection, error: Exception) -> str:
-    """Say what is wrong between this machine and the host."""
+    """Describe what is wrong between this machine and the host."""
     if isinstance(error, socket.gaierror):
         return "no such host name: check the spelling after -H"
     if isinstance(error, ConnectionRefusedError):
@@ -71,7 +71,7 @@ def network_problem(c: Connection, error: Exception) -> str:
         )
     if isinstance(error, paramiko.SSHException):
         return (
-            f"what listens on port {c.port} is no SSH server: "
+            f"the server on port {c.port} is not an SSH server: "
             f"name the port, fab -H {c.user}@{c.host}:PORT …"
         )
     why = getattr(error, "strerror", "") or "it hung up"
@@ -81,9 +81,9 @@ def network_problem(c: Connection, error: Exception) -> str:
 
 
 def why_not(c: Connection, error: Exception) -> str:
-    """Say why a second login failed where the first one works."""
+    """Describe why a second login failed although the first one works."""
     if isinstance(error, paramiko.BadHostKeyException):
-        return "it shows another host key than the one you know"
+        return "it shows a different host key than the one you know"
     if isinstance(error, paramiko.AuthenticationException):
         return (
             "the host refuses the key "
@@ -92,7 +92,7 @@ def why_not(c: Connection, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return (
             f"no answer within {c.connect_timeout} s: "
-            "does a firewall in between, a router or your provider, let that port in?"
+            "does a firewall, a router or your provider block that port?"
         )
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there, the connection is refused"
@@ -100,12 +100,12 @@ def why_not(c: Connection, error: Exception) -> str:
 
 
 def takes_password(ways: list[str]) -> bool:
-    """Whether the host offers a login by password."""
+    """Return whether the host offers a login by password."""
     return "password" in ways or "keyboard-interactive" in ways
 
 
 def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[str]) -> SetupError:
-    """Say which keys were tried and which ways to log in the host offers."""
+    """Return the error that names the keys tried and the authentication methods offered."""
     if c.connect_kwargs.get("password") and takes_password(ways):
         return SetupError(
             "wrong password (or wrong user name): try again with fab --prompt-for-login-password …",
@@ -124,7 +124,7 @@ def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[s
 
 
 def encrypted_key(c: Connection) -> SetupError:
-    """Say that a key needs its passphrase."""
+    """Return the error for a key that needs its passphrase."""
     return SetupError(
         f"your key ({', '.join(keys_tried(c))}) has a passphrase: "
         "hand it to the agent with ssh-add, or use fab --prompt-for-passphrase",
@@ -133,7 +133,7 @@ def encrypted_key(c: Connection) -> SetupError:
 
 
 def wrong_passphrase(c: Connection) -> SetupError:
-    """Say that the passphrase does not open the key."""
+    """Return the error for a passphrase that does not open the key."""
     return SetupError(
         f"wrong passphrase for your key ({', '.join(keys_tried(c))}): "
         "try again, or hand it to the agent with ssh-add",
@@ -142,7 +142,7 @@ def wrong_passphrase(c: Connection) -> SetupError:
 
 
 def keys_tried(c: Connection) -> list[str]:
-    """Name the keys that paramiko offered, in its order."""
+    """Return the keys that paramiko offered, in that order."""
     given = c.connect_kwargs.get("key_filename") or []
     names = [given] if isinstance(given, str) else list(given)
     for path in (Path.home() / ".ssh" / name for name in ("id_rsa", "id_ecdsa", "id_ed25519")):

@@ -1,4 +1,4 @@
-"""Round trips: counts what goes over the connection, for whoever asks why a run is slow.
+"""Round trips: counts what goes over the connection, to find out why a run is slow.
 
 LABFAB_DEBUG=wire prints the counts on stderr at the end of a run. Times differ from one connection
 to another; these numbers do not.
@@ -39,19 +39,19 @@ class Transport(paramiko.Transport):
 
 
 def counted() -> bool:
-    """Whether to count."""
+    """Return whether round trips are counted."""
     return os.environ.get("LABFAB_DEBUG", "") == "wire"
 
 
 def count_wait(transport: paramiko.Transport | None) -> None:
-    """Count one wait for scripts; scripts that were sent together are waited for together."""
+    """Count one wait for scripts. Scripts that were sent together count as one wait."""
     if isinstance(transport, Transport):
         transport.count("frame")
 
 
 def describe(transport: paramiko.Transport) -> str:
-    """Say what was sent; each message of the last three kinds costs a round trip."""
-    if not isinstance(transport, Transport):  # dialled by somebody else
+    """Describe what was sent. Each message of the last three kinds costs a round trip."""
+    if not isinstance(transport, Transport):
         return "the connection was not opened by labfab, so nothing was counted"
     sent = transport.sent
     kinds = ", ".join(f"{name} {sent[kind]}" for kind, name in NAMES.items())

@@ -1,8 +1,8 @@
-"""Rsync as account: lets rsync on the host run as another account than the login's.
+"""Rsync as account: runs rsync on the host as an account other than the login's.
 
-The login may have no right to the files of lab_user, and sudo would ask for a password, which must
-not be in an argument list. So the root shell that is open already starts rsync as that account
-(on_host/serve_rsync.sh), and two pipes join it to the login's ssh.
+The login may have no access to the files of lab_user, and sudo would ask for a password, which must
+not be in an argument list. So the root shell that is already open starts rsync as that account
+(on_host/serve_rsync.sh), and two pipes connect it to the login's ssh.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from .changes import ask, fill
 
 # What ssh runs as the login; rsync adds its own arguments.
 CALL = """\
-sh -c 'cd "$0" && printf "%%s\\n" "$@" >called && exec 3<&0 && { cat <&3 >in & } && feed=$! && cat out
+sh -c 'cd "$0" && printf "%%s\\n" "$@" >called &&
+exec 3<&0 && { cat <&3 >in & } && feed=$! && cat out
 read -r code <end; kill $feed 2>/dev/null; exit $code' %s"""
 
 
 class Program(NamedTuple):
     """How to start rsync on the host.
 
-    text: the program, for rsync's --rsync-path. errors: gives what rsync said there on stderr.
+    text: the program, for rsync's --rsync-path. errors: returns what rsync printed there on stderr.
     """
 
     text: str = "rsync"
@@ -36,7 +37,7 @@ class Program(NamedTuple):
 
 @contextlib.contextmanager
 def opened(c: Connection, account: str) -> Iterator[Program]:
-    """Yield the program that the login must call as rsync. It works once."""
+    """Yield the program that the login must call as rsync. It works only once."""
     if c.user == account:
         yield Program()
         return
@@ -47,5 +48,6 @@ def opened(c: Connection, account: str) -> Iterator[Program]:
             fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out
         )
     finally:
-        with contextlib.suppress(SetupError):  # the connection may be what broke
+        # The connection itself may be broken.
+        with contextlib.suppress(SetupError):
             ask(c, "rm -rf %s", place)

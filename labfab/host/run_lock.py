@@ -1,6 +1,6 @@
-"""Run lock: one run at a time on a host, and the same run again after its connection broke.
+"""Run lock: allows one run at a time on a host; a run keeps it when it reconnects.
 
-Owns: /var/run/labfab/lock on the host, held by the root shell as long as that lives.
+Owns: /var/run/labfab/lock on the host, held by the root shell for as long as that shell lives.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from .. import console
 from ..errors import SetupError
 from .shell import Frame, Shell
 
-# Not in /run/lock, where everybody may write: whoever takes the name first could keep us out.
+# Not in /run/lock: everybody may write there, so anybody could take the name first and block us.
 LOCK = "/var/run/labfab/lock"
 # Seconds to wait for another run. The session of a run that died ends within seconds.
 PATIENCE = 20
-# Prints who holds the lock, or who held it last. `command` keeps dash alive if the open fails.
+# Prints who holds the lock, or who held it last. `command` keeps dash running if the open fails.
 TAKE = (
     "mkdir -p -m 700 %(folder)s && command exec 9>>%(lock)s && command exec 7>>%(shared)s && "
-    "{ if ! hold 9; then echo held $(cat %(lock)s); elif ! hold 7; then echo held $(cat %(shared)s); "
+    "{ if ! hold 9; then echo held $(cat %(lock)s); "
+    "elif ! hold 7; then echo held $(cat %(shared)s); "
     "else echo free $(cat %(lock)s); echo $$ %(mark)s >%(lock)s; fi; exec 7>&-; }"
 )
-# Held by the shells that do early work, together. They may outlive the one that holds LOCK.
+# The shells that do early work share this lock. They may outlive the shell that holds LOCK.
 SHARED = "%s.beside"
 JOIN = "command exec 9>>%(shared)s && share 9 && echo $$ >%(shared)s"
 
@@ -42,20 +43,20 @@ class RunLock:
         }
 
     def ask(self, shell: Shell) -> Frame:
-        """Ask for the lock. What is sent after it runs under the lock, if the lock is free."""
+        """Ask for the lock. If it is free, scripts sent afterwards run under it."""
         return shell.frame(TAKE % self.words)
 
     def join(self, shell: Shell) -> None:
         """Let a shell work alongside the one that holds the lock.
 
-        No other run begins before both have ended. Raises SetupError.
+        No other run can begin before both have ended. Raises SetupError.
         """
         if not shell.frame(JOIN % self.words).result().ok:
             raise SetupError(f"cannot hold {SHARED % LOCK} on the host", host=shell.label)
         self.shell = shell
 
     def holder(self, shell: Shell, asked: Frame) -> str:
-        """Say who else holds the lock; empty if it is ours.
+        """Return who else holds the lock; empty if it is ours.
 
         Raises SetupError if the lock cannot be taken, or if another run held it since we did.
         """
@@ -69,8 +70,8 @@ class RunLock:
             return f"pid {last[0]}" if last else "just begun"
         if self.shell and self.mark not in last:
             raise SetupError(
-                "since the connection broke, another run was at work there or it was rebooted: "
-                "look with setup.plan",
+                "after the connection broke, another run worked there or the host was rebooted: "
+                "check with setup.plan",
                 host=shell.label,
             )
         self.shell = shell
@@ -79,7 +80,7 @@ class RunLock:
     def take(self, shell: Shell, asked: Frame | None = None) -> bool:
         """Take the lock. Returns False if we had to wait: cached facts are stale.
 
-        asked: the question, if it was sent already. Raises SetupError.
+        asked: the request, if it was already sent. Raises SetupError.
         """
         holder, until = self.holder(shell, asked or self.ask(shell)), time.monotonic() + PATIENCE
         if not holder:
@@ -91,8 +92,8 @@ class RunLock:
                 holder = self.holder(shell, self.ask(shell))
         if holder:
             raise SetupError(
-                f"another run of labfab is at work there ({holder}): wait for its end, "
-                "or end that process there if its laptop is gone",
+                f"another run of labfab is at work there ({holder}): wait until it ends, "
+                "or kill that process there if its laptop is gone",
                 host=shell.label,
             )
         return False

@@ -1,11 +1,12 @@
 """Shell: one long-lived root shell on the host, fed with framed scripts.
 
 Constraints:
-- A command in a channel of its own costs two round trips or more, a frame in an open shell costs one
-  (docs/decisions/framed-shell.md), so everything goes through here.
-- Scripts travel on the channel's input, never in an argument list: `ps` on the host shows no secret.
-- `( eval … )` keeps a syntax error, an `exit` or a `cd` in one script away from the next one.
-- sudo reads its password byte by byte from the same input, so it swallows nothing that follows.
+- A command in a channel of its own costs at least two round trips, a frame in an open shell only
+  one (docs/decisions/framed-shell.md), so every command goes through this shell.
+- Scripts are sent on the channel's input, never in an argument list, so `ps` on the host shows no
+  secret.
+- `( eval … )` confines a syntax error, an `exit` or a `cd` to its script.
+- sudo reads its password byte by byte from the same input, so it consumes nothing that follows.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
 READY = rf"{ROOT} (\S*)\n".encode()
 SEND_AWAY = r'lease login as the user "?([\w.-]+)'
-# On macOS sudo has no PATH of its own: programs that the login puts first would run as root.
+# On macOS sudo keeps the login's PATH, so programs of the login would run as root.
 PATHS = """\
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 [ "$(/usr/bin/uname -s)" != Darwin ] || PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
 """
-# Whoever we logged in as, this ends with root's `sh` reading scripts from standard input.
+# For any login, this ends with root's `sh` reading scripts from standard input.
 START = f"""\
 {PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; exec sh'
 if [ "$(id -u)" = 0 ]; then eval "$root"
@@ -43,17 +44,17 @@ elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
-# What paramiko raises when the connection is gone: it depends on which thread notices first.
+# What paramiko raises when the connection is gone depends on which thread notices first.
 GONE = (paramiko.SSHException, OSError, EOFError)
 START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
 class ConnectionLost(SetupError):
-    """The connection broke; the change under way may or may not have been made."""
+    """The connection broke. It is unknown whether the change in progress was made."""
 
 
 class NoSession(SetupError):
-    """The login works, but the host grants no session."""
+    """The login works, but the host refuses to open a session."""
 
     def __init__(self, label: str, reason: str) -> None:
         super().__init__(f"the login works, but {reason}", host=label)
@@ -61,11 +62,11 @@ class NoSession(SetupError):
 
 
 class WrongSudoPassword(Exception):
-    """sudo asked a second time."""
+    """sudo asked for the password a second time."""
 
 
 class Result(NamedTuple):
-    """What a script ended with: its exit code and both outputs."""
+    """The result of a script: its exit code, its stdout and its stderr."""
 
     code: int
     out: str
@@ -73,36 +74,37 @@ class Result(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether the script succeeded."""
+        """Return whether the script succeeded."""
         return self.code == 0
 
     @property
     def last_words(self) -> str:
-        """The last lines that are not empty, for an error message."""
+        """Return the last lines that are not empty, for an error message."""
         lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
         return " | ".join(lines[-3:]) or f"exit code {self.code}, no output"
 
 
 class Frame:
-    """A script that was sent; the shell runs its frames in order."""
+    """A script that was sent. The shell runs its frames in order."""
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
-        self.awaited = False  # somebody has waited for an answer since it was sent
+        # Whether an answer has been waited for since the script was sent.
+        self.awaited = False
         self.said: Result | None = None
 
     def result(self, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
-        """Wait until this script, and those before it, have ended. Raises ConnectionLost."""
+        """Wait until this script and those before it have ended. Raises ConnectionLost."""
         while self.said is None:
             self.shell.finish_oldest(on_line, timeout)
         return self.said
 
     def end(self, said: Result) -> None:
-        """Note what the script ended with."""
+        """Set the result of the script."""
         self.said = said
 
     def count_wait(self) -> bool:
-        """Note that somebody waits. Returns whether this is the first wait."""
+        """Record a wait. Returns whether it is the first one."""
         first, self.awaited = not self.awaited, True
         return first
 
@@ -119,47 +121,50 @@ class Shell:
     ) -> None:
         """Start the shell.
 
-        label: how to name the host in errors. password: for sudo, if it asks for one.
-        root: False for a shell with the login's own rights.
-        Raises WrongSudoPassword if the password is refused or missing, NoSession, ConnectionLost, and
-        SetupError if this login cannot become root.
+        label: the host's name in errors. password: for sudo, if it asks for one.
+        root: False for a shell with the rights of the login itself.
+        Raises WrongSudoPassword if the password is refused or missing, NoSession, ConnectionLost,
+        and SetupError if this login cannot become root.
         """
         self.label = label
         self.token = f"labfab-{secrets.token_hex(8)}"
         self.channel = self.session(transport, START if root else START_PLAIN)
         self.password = password
-        self.frames: list[Frame] = []  # not ended yet, oldest first
-        self.seen = {"out": b"", "err": b""}  # their output, as far as it came
+        # Frames that have not ended yet, oldest first, and their output so far.
+        self.frames: list[Frame] = []
+        self.seen = {"out": b"", "err": b""}
         self.kernel = self.become_root()
         if self.kernel not in loader.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
         self.words = loader.script("words", self.kernel)
 
     def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
-        """Run a command on the host in a channel of its own. Raises NoSession."""
+        """Run a command on the host in a new channel. Raises NoSession."""
         try:
             channel = transport.open_session(timeout=30)
             channel.exec_command(command)
         except paramiko.ChannelException:
             raise NoSession(
-                self.label, "sshd grants no session: look at MaxSessions in its settings"
+                self.label, "sshd refuses to open a session: look at MaxSessions in its settings"
             ) from None
         except GONE:
             active = transport.is_active()
-            what = "sshd refuses to run a command" if active else "the host hangs up then"
-            reason = f"{what}: run the same again, or look at sshd's log there"
+            what = "sshd refuses to run a command" if active else "the host then hangs up"
+            reason = f"{what}: run the same command again, or look at sshd's log there"
             raise NoSession(self.label, reason) from None
         return channel
 
     def become_root(self) -> str:
-        """Wait until root answers, and give sudo the password if it asks. Returns the kernel's name."""
+        """Wait for the root shell, and pass the password to sudo if it asks.
+
+        Returns the kernel's name.
+        """
         seen = {"out": b"", "err": b""}
         asked = 0
         while not (found := re.search(READY, seen["out"])):
-            # The root of a cloud image says whom to log in as, then sleeps for ten seconds.
-            if not self.receive(seen, timeout=30) or re.search(
-                SEND_AWAY, seen["out"].decode(errors="replace")
-            ):
+            received = self.receive(seen, timeout=30)
+            # A cloud image's root login says whom to log in as, then sleeps for ten seconds.
+            if not received or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen), host=self.label)
             # A second prompt is the only sign of a wrong password in both sudo and sudo-rs.
             if seen["err"].count(PROMPT.encode()) > asked:
@@ -172,7 +177,7 @@ class Shell:
         return found[1].decode(errors="replace")
 
     def refusal(self, seen: dict[str, bytes]) -> str:
-        """Say why there is no root shell, from the last words of the host."""
+        """Return why there is no root shell, judging by the host's last output."""
         text = (seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
@@ -185,12 +190,12 @@ class Shell:
             return "the password has expired: log in once with ssh, set a new one, run this again"
         if "sudoers" in words or "I'm afraid I can't do that" in words:  # sudo-rs
             return "this account may not use sudo: log in as root or as an account that may"
-        return f"no shell on the host: {words[:300] or 'it closed the session at once'}"
+        return f"no shell on the host: {words[:300] or 'it closed the session immediately'}"
 
     def run(
         self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
     ) -> Result:
-        """Run a script and wait for its end.
+        """Run a script and wait until it ends.
 
         on_line: called with each line of output. timeout: seconds of silence after which the
         connection counts as broken. Raises ConnectionLost.
@@ -198,14 +203,14 @@ class Shell:
         return self.send(script).result(on_line, timeout)
 
     def send(self, script: str) -> Frame:
-        """Send a script and wait for its end later: scripts sent together take one round trip."""
-        # Descriptor 9 holds the run lock (run_lock.py). A server that a script starts must not keep it.
+        """Send a script without waiting for it: scripts sent together take one round trip."""
+        # Descriptor 9 holds the run lock (run_lock.py). A server that a script starts must not.
         return self.frame(f"(eval {shlex.quote(script)}) </dev/null 9>&-")
 
     def frame(self, text: str) -> Frame:
-        """Send one line of shell text that the shell itself runs. Raises ConnectionLost.
+        """Send one line of shell text, which runs in the shell itself. Raises ConnectionLost.
 
-        The words (on_host/words.sh) go in front of the first one.
+        The first one is preceded by the shell functions of on_host/words.sh.
         """
         frame, self.words = self.words, ""
         frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
@@ -222,7 +227,7 @@ class Shell:
             raise self.lost() from None
 
     def finish_oldest(self, on_line: Callable[[str], None] | None, timeout: float) -> None:
-        """Wait for the end of the oldest frame. Raises ConnectionLost."""
+        """Wait until the oldest frame ends. Raises ConnectionLost."""
         self.frames[0].end(self.wait_for_end(on_line, timeout))
         del self.frames[0]
 
@@ -245,18 +250,21 @@ class Shell:
         return Result(int(out[1]), *(text.decode(errors="replace") for text in said))
 
     def lost(self) -> ConnectionLost:
-        """Make the error for a broken connection."""
+        """Return the error for a broken connection."""
         return ConnectionLost(
-            "the connection broke: run the same command again, it goes on where this stopped",
+            "the connection broke: run the same command again, it continues where this one stopped",
             host=self.label,
         )
 
     def receive(
         self, seen: dict[str, bytes], timeout: float, on_line: Callable[[str], None] | None = None
     ) -> bool:
-        """Wait for output and add it to *seen*. Returns False if the host closed or stayed silent."""
+        """Wait for output and add it to *seen*.
+
+        Returns False if the host closed the channel or stayed silent.
+        """
         end = time.monotonic() + timeout
-        # select() takes no more than 1024 open files, and a fleet may have more.
+        # select() is limited to 1024 open files, and a fleet may have more.
         ready_to_read = select.poll()
         ready_to_read.register(self.channel, select.POLLIN)
         while time.monotonic() < end:

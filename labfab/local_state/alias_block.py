@@ -15,9 +15,9 @@ from ..errors import SetupError
 from . import files
 
 BEGIN, END = "# >>> labfab %s >>>", "# <<< labfab %s <<<"
-# Blocks written by earlier versions have this line: a new wording would rewrite every one of them.
+# Blocks of earlier versions have this line, and a new wording would rewrite all of them.
 NOTICE = "# Written anew by setup: options of your own go into a Host entry further down."
-# A word that needs no quotes and is neither an option nor a token of ssh.
+# A word that needs no quotes, and is not an option or a token of ssh.
 WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"
 # paramiko reads ssh's escapes and tokens differently, and replaces every ~.
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
@@ -30,14 +30,14 @@ class Alias(NamedTuple):
     hostname: str
     user: str
     port: int
-    # The private key; empty: whatever ssh tries by itself.
+    # The private key; empty: the ones that ssh tries by itself.
     identity: str = ""
     # Earlier logins, as root@203.0.113.5:22, separated by blanks.
     was: str = ""
     proxy_jump: str = ""
 
 
-# Every login is compared with those of all aliases, many times in a run.
+# Logins are compared with those of all aliases, many times in a run.
 @functools.lru_cache(4096)
 def login(user: str, hostname: str, port: int) -> str:
     """Return a login in canonical form: root@203.0.113.5:22, root@[2001:db8::1]:22."""
@@ -48,7 +48,7 @@ def login(user: str, hostname: str, port: int) -> str:
 
 
 def canonical(logins: str) -> str:
-    """Bring logins separated by blanks into canonical form, dropping words that are none."""
+    """Return logins separated by blanks in canonical form, without words that are not logins."""
     found = []
     for word in logins.split():
         user, _, rest = word.rpartition("@")
@@ -59,7 +59,7 @@ def canonical(logins: str) -> str:
 
 
 def check(alias: Alias) -> None:
-    """Refuse values that ssh and paramiko would read differently."""
+    """Raise SetupError for values that ssh and paramiko would read differently."""
     files.check_alias(alias.name)
     words = {"host name": alias.hostname, "user name": alias.user}
     if alias.proxy_jump:
@@ -72,7 +72,7 @@ def check(alias: Alias) -> None:
     if re.search(UNREADABLE, alias.identity):
         raise SetupError(
             f"the path of the key, {alias.identity!r}, has a character that ssh and fab read "
-            "differently (one of \" ' \\ % ~ ${): copy the pair to another path and name that in "
+            "differently (one of \" ' \\ % ~ ${): copy the pair to another path and put that in "
             "the setting identity"
         )
 
@@ -103,7 +103,7 @@ def render(alias: Alias, newline: str) -> str:
 
 
 def parse(name: str, block: str) -> Alias:
-    """Read an alias back from its text."""
+    """Parse an alias from its text."""
     options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", block, re.MULTILINE)
     found = {key.lower(): value.strip().strip('"') for key, value in options}
     was = re.search(r"^# labfab: was (.+)$", block, re.MULTILINE)

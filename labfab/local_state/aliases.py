@@ -25,7 +25,7 @@ def find_alias(c: Connection) -> ssh_config.Alias | None:
 
 
 def host_names(c: Context) -> set[str]:
-    """Return every name and address by which settings may mean this host; empty without -H."""
+    """Return every name and address that settings may use for this host; empty without -H."""
     if not isinstance(c, Connection):
         return set()
     block = find_alias(c)
@@ -33,7 +33,7 @@ def host_names(c: Context) -> set[str]:
 
 
 def proxy_jump(c: Connection) -> str:
-    """Return the gateways of a connection as ProxyJump lists them; empty if there are none."""
+    """Return a connection's gateways, as ProxyJump lists them; empty if there are none."""
     written: str = (getattr(c, "ssh_config", None) or {}).get("proxyjump", "")
     chain = [f"{hop.user}@{hop.host}:{hop.port}" for hop in hops(c)[1:]]
     return "" if written == "none" else written or ",".join(reversed(chain))

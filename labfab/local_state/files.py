@@ -1,6 +1,6 @@
-"""Files on your own machine, written atomically and private to you.
+"""Files: writes files on your own machine, atomically and private to you.
 
-Owns: how labfab writes below your home, and the folder ~/.config/labfab/<alias>.
+Owns: the folder ~/.config/labfab/<alias>.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def config_folder(alias: str) -> Path:
 
 
 def check_alias(alias: str) -> None:
-    """Refuse a name that would need quoting, or that would point outside its folder."""
+    """Raise SetupError for a name that would need quoting or point outside its folder."""
     if not re.fullmatch(ALIAS, alias):
         raise SetupError(
             f"{alias!r} cannot be an alias: use letters, digits, '.', '_' and '-', as in: homelab"
@@ -58,7 +58,7 @@ def load(path: Path) -> bytes:
 
 
 def create(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a new file. Raises FileExistsError rather than overwrite one."""
+    """Write a new file. Raises FileExistsError if there is one."""
     with temporary(path, data, mode) as name:
         try:
             # Unlike rename(2), link(2) never replaces a file.
@@ -89,7 +89,7 @@ def replace(path: Path, data: bytes, mode: int | None = None) -> None:
 
 @contextlib.contextmanager
 def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
-    """Write a file next to its destination, private from the first byte, and yield its name."""
+    """Write a file next to its destination, private from the start, and yield its name."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(handle, "wb") as file:
@@ -105,7 +105,7 @@ def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder: only one labfab at a time works in it."""
+    """Hold the lock of a folder, so that only one labfab works in it."""
     try:
         file = open(make_private(folder) / LOCK, "a")  # noqa: SIM115
     except OSError as error:

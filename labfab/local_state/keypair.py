@@ -1,6 +1,6 @@
-"""Key pair: the SSH key that opens the host. The private half never leaves your machine.
+"""Key pair: the SSH key for logging in. The private half never leaves your machine.
 
-Owns: ~/.ssh/id_ed25519 and its .pub, when there was no key.  Undo: delete both files
+Owns: ~/.ssh/id_ed25519 and its .pub, if there was no key.  Undo: delete both files
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def usable(path: Path) -> Path:
 
 
 def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
-    """Create an ed25519 pair, PATH and PATH.pub, and return PATH. Existing files stay.
+    """Create an ed25519 pair, PATH and PATH.pub, and return PATH. Existing files are kept.
 
     comment: empty for USER@MACHINE.
     """

@@ -1,4 +1,4 @@
-"""Known hosts: the key that each host showed at the first contact. No line of yours is changed.
+"""Known hosts: pins the key that each host showed at first. Your own lines are never changed.
 
 Owns: the lines of ~/.ssh/known_hosts that end in "labfab".  Undo: forget(path, hostname, port)
 """
@@ -27,7 +27,7 @@ def fingerprint(key: PKey) -> str:
 
 
 def host_name(hostname: str, port: int) -> str:
-    """Return a host's name as known_hosts has it: example.org, [example.org]:2222."""
+    """Return a host's name in the form of known_hosts: example.org, [example.org]:2222."""
     hostname = hostname.lower().strip("[]")
     return hostname if port == 22 else f"[{hostname}]:{port}"
 
@@ -42,7 +42,7 @@ def pinned(path: Path, hostname: str, port: int) -> list[PKey]:
 def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
     """Add the key of a host. Returns False if it is known already.
 
-    Raises SetupError if another key of the same type is known: the host has changed, or is another.
+    Raises SetupError if a different key of the same type is known: it may be a different machine.
     """
     known = pinned(path, hostname, port)
     if key in known:
@@ -74,7 +74,7 @@ def forget(path: Path, hostname: str, port: int) -> bool:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Append a line, first ending the last one if it has no newline."""
+    """Append a line, after a newline if the last line has none."""
     files.make_private(path.parent)
     old = files.load(path)
     try:
@@ -94,7 +94,7 @@ def entries(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def matches(names: str, wanted: str) -> bool:
-    """Tell whether the first field of a line matches a host, by the rules of sshd(8)."""
+    """Return whether the first field of a line matches a host, by the rules of sshd(8)."""
     if names.startswith("|1|"):
         return hashes_to(names, wanted)
     patterns = names.lower().split(",")
@@ -104,7 +104,7 @@ def matches(names: str, wanted: str) -> bool:
 
 
 def fits(wanted: str, pattern: str) -> bool:
-    """Tell whether a name matches a pattern, in which only * and ? are special."""
+    """Return whether a name matches a pattern, in which only * and ? are special."""
     if "*" not in pattern and "?" not in pattern:
         return pattern == wanted
     parts = {"*": ".*", "?": "."}
@@ -113,7 +113,7 @@ def fits(wanted: str, pattern: str) -> bool:
 
 
 def hashes_to(hashed: str, wanted: str) -> bool:
-    """Tell whether a hashed name, |1|SALT|HASH, is the hash of a host's name."""
+    """Return whether a hashed name, |1|SALT|HASH, is the hash of a host's name."""
     from paramiko import HostKeys
 
     try:

@@ -1,4 +1,4 @@
-"""Passwords: generated and hashed on your own machine, so that only the hash reaches the host."""
+"""Passwords: generates and hashes them on your own machine. Only hashes reach the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ..errors import SetupError
 
-# Without 0 O o, 1 I l and the like: people read it on one screen and type it into another.
+# Without 0 O o, 1 I l and the like, because people read it on one screen and type it on another.
 READABLE = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -41,13 +41,13 @@ def verify(hashed: str, password: str) -> bool:
     try:
         found = hashlib.new(algorithm, encoded(password) + salt.encode()).hexdigest()
     except (ValueError, TypeError):
-        # There is no such algorithm, or its digests have no fixed length.
+        # The algorithm is unknown, or its digests have no fixed length.
         return False
     return bool(digest) and hmac.compare_digest(found.encode(), digest.encode())
 
 
 def verify_argon2(hashed: str, password: str) -> bool:
-    """Check a password against argon2's own notation of a hash."""
+    """Check a password against a hash in argon2's own notation."""
     from argon2 import PasswordHasher
     from argon2.exceptions import InvalidHash, VerificationError
 
@@ -58,7 +58,7 @@ def verify_argon2(hashed: str, password: str) -> bool:
 
 
 def generate(length: int = 24) -> str:
-    """Generate a password that can be read aloud and typed; 24 characters have 139 bits."""
+    """Generate a password that is easy to read aloud and type; 24 characters have 139 bits."""
     return "".join(secrets.choice(READABLE) for _ in range(length))
 
 

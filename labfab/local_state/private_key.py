@@ -1,4 +1,4 @@
-"""Private keys: what a key file reveals without its passphrase."""
+"""Private key: what a key file reveals without its passphrase."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAGIC = b"openssh-key-v1\0"
 
 
 def is_encrypted(path: Path) -> bool:
-    """Tell whether a private key needs a passphrase."""
+    """Return whether a private key needs a passphrase."""
     data = read(path)
     blob = unwrap(data)
     return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
 
 
 def opens(path: Path, passphrase: str) -> bool:
-    """Tell whether a passphrase decrypts a key."""
+    """Return whether a passphrase decrypts a key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
@@ -55,13 +55,13 @@ def read(path: Path) -> bytes:
     """Read a private key file. Raises SetupError for any other file."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise SetupError(f"{path} is no private key: correct the setting identity")
+            raise SetupError(f"{path} is not a private key: correct the setting identity")
         data = path.read_bytes()
     except OSError as error:
         raise SetupError(f"cannot read {path}: {error.strerror}") from None
     if b"PRIVATE KEY-----" not in data:
         raise SetupError(
-            f"{path} is no private key in OpenSSH's format: correct the setting identity"
+            f"{path} is not a private key in OpenSSH's format: correct the setting identity"
         )
     return data
 
@@ -99,7 +99,7 @@ def from_pem(data: bytes) -> str:
 
 
 def take(blob: bytes) -> tuple[bytes, bytes]:
-    """Split off the first field, whose length stands before it in four bytes."""
+    """Split off the first field, which is preceded by its length in four bytes."""
     (length,) = struct.unpack(">I", blob[:4])
     if len(blob) < 4 + length:
         raise ValueError("it is cut off")

@@ -1,4 +1,4 @@
-"""Public keys: lines for authorized_keys, checked before they reach a host.
+"""Public key: checks lines for authorized_keys before they reach a host.
 
 sshd silently ignores a line that it cannot parse, so a garbled key would go unnoticed until the
 next login. Each key is therefore parsed here; its options and comment stay as they are.
@@ -22,13 +22,14 @@ TYPES = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-# Bytes of a key file. A key with its comment has less than 1,000.
+# Bytes of a key file. A key with its comment has fewer than 1,000.
 LARGEST = 64 * 1024
 # sshd(8), "AUTHORIZED_KEYS FILE FORMAT". Plain keys have neither cert-authority nor principals.
 OPTION = (
     r"(?:(?:no-)?(?:agent-forwarding|port-forwarding|pty|user-rc|x11-forwarding|touch-required)"
     r"|restrict|verify-required"
-    r'|(?:command|environment|expiry-time|from|permitlisten|permitopen|tunnel)="(?:[^"\\]|\\"|\\(?!"))*")'
+    r"|(?:command|environment|expiry-time|from|permitlisten|permitopen|tunnel)"
+    r'="(?:[^"\\]|\\"|\\(?!"))*")'
 )
 LINE = (
     rf"(?i)(?:(?P<options>{OPTION}(?:,{OPTION})*)[ \t]+)?"
@@ -49,7 +50,7 @@ def read_publics(value: str) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Read a small text file. Raises SetupError for what cannot be a public key."""
+    """Return the text of a small file. Raises SetupError if it cannot be a public key."""
     try:
         if path.is_dir():
             raise SetupError(f"{path} is a folder: name the .pub file in it")
@@ -58,21 +59,23 @@ def read_text(path: Path) -> str:
                 f"there is no public key file {path}: correct the path, or run fab keys.generate"
             )
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise SetupError(f"{path} is no public key: name a file that ends in .pub")
+            raise SetupError(f"{path} is not a public key: name a file that ends in .pub")
         data = path.read_bytes()
     except OSError as error:
         raise SetupError(f"cannot read {path}: {error.strerror}") from None
     if b"\0" in data:
-        raise SetupError(f"{path} is no text, so no public key: name a file that ends in .pub")
+        raise SetupError(
+            f"{path} is not text, so it is not a public key: name a file that ends in .pub"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # Only an old comment can be the cause: the key itself is ASCII.
+        # The key itself is ASCII, so only an old comment can be the cause.
         return data.decode("latin-1")
 
 
 def parse(text: str, source: str) -> list[str]:
-    """Return the checked lines of a text, without comments, blank lines and repetitions."""
+    """Return the checked lines of a text, without comments, blank lines and duplicates."""
     if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
         raise SetupError(
             f"{source}: that is the private half, which never leaves this machine: "
@@ -92,7 +95,7 @@ def parse(text: str, source: str) -> list[str]:
 
 
 def public_name(source: str) -> str:
-    """Name the probable file of the public half."""
+    """Return the probable file of the public half."""
     return f"{source}.pub" if "/" in source or "\\" in source else "the file that ends in .pub"
 
 
@@ -101,7 +104,7 @@ def check(line: str, place: str) -> str:
     found = re.fullmatch(LINE, line)
     if not found or re.search(r"[\0-\x08\x0a-\x1f\x7f]", line):
         raise SetupError(
-            f"{place}: this is no public key, or one with unknown options: "
+            f"{place}: this is not a public key, or one with unknown options: "
             "copy the whole line again"
         )
     kind = found["type"]
@@ -122,7 +125,7 @@ def check(line: str, place: str) -> str:
 
 
 def is_whole(kind: str, blob: str) -> bool:
-    """Tell whether the base64 part of a key decodes to a key of that type."""
+    """Return whether the base64 part of a key decodes to a key of that type."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 

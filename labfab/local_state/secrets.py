@@ -1,4 +1,4 @@
-"""Secrets: given in the environment, or kept in a file that only you can read.
+"""Secrets: come from the environment, or from a file that only you can read.
 
 Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token.
 A CA passphrase is never kept.  Undo: forget(alias)
@@ -24,7 +24,7 @@ NAMES = (
     "jupyter-token",
     "ca-passphrase",
 )
-# Reading a variable removes it from the environment; later tasks of the same run find it here.
+# Reading a variable removes it from the environment. Later tasks of the same run find it here.
 TAKEN: dict[str, Secret] = {}
 
 
@@ -37,7 +37,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value itself, for a library that needs it; never for a message."""
+        """Return the value itself, for a library that needs it, never for a message."""
         return self._value
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ def load(alias: str, name: str) -> Secret | None:
 
 
 def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> Path:
-    """Store a secret in a file and return its path. An existing one stays unless *replace*."""
+    """Store a secret in a file and return its path. An existing one is kept unless *replace*."""
     path = path_of(alias, name)
     text = value.reveal() if isinstance(value, Secret) else value
     data = check_value(text, name).encode() + b"\n"
@@ -131,14 +131,14 @@ def path_of(alias: str, name: str) -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return the name of a secret. Raises ValueError for any other."""
+    """Return the name if it is a secret's. Raises ValueError for any other."""
     if name not in NAMES:
         raise ValueError(f"no such secret: {name}")
     return name
 
 
 def check_value(value: str, source: str) -> str:
-    """Return a value that is one line of UTF-8, which is all that sudo and PAM read."""
+    """Return a value if it is one line of UTF-8, because sudo and PAM read no more."""
     if re.search(r"[\0\r\n\ud800-\udfff]", value):
         raise SetupError(f"{source}: a password is one line of text (UTF-8): choose another one")
     return value

@@ -1,4 +1,4 @@
-"""ssh_config: how `ssh homelab` and `fab -H homelab` find the host after setup.
+"""ssh_config: lets `ssh homelab` and `fab -H homelab` find the host after setup.
 
 Owns: one block per lab in ~/.ssh/config, between markers.  Undo: remove(path, name)
 
@@ -33,7 +33,7 @@ def read(path: Path) -> list[Alias]:
 
 @functools.lru_cache(8)
 def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
-    """Parse the aliases in a file's content; cached, since it is read often and seldom changes."""
+    """Parse the aliases in a file's content; cached, because it rarely changes."""
     return tuple(
         parse(name, data[start:end].decode(errors="replace"))
         for name, start, end in blocks(data, path)
@@ -43,10 +43,10 @@ def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
 def find(
     path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None
 ) -> Alias | None:
-    """Return the alias of a login: by its name, its present login or an earlier one; else None.
+    """Return the alias of a login, found by its name, its present login or an earlier one; or None.
 
-    proxy_jump: the gateways, which must be the same: two private networks may use one address for
-    two machines. None if they do not matter.
+    proxy_jump: the gateways. They must be the same, because two private networks may use one
+    address for two machines. None if they do not matter.
     """
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
@@ -58,7 +58,7 @@ def find(
 
 
 def write(path: Path, alias: Alias) -> bool:
-    """Put the block of an alias first in the file. Returns False if nothing changes."""
+    """Write the block of an alias at the top of the file. Returns False if nothing changes."""
     check(alias)
     with files.locked(files.config_folder(alias.name).parent):
         data = files.load(path)
@@ -71,7 +71,7 @@ def write(path: Path, alias: Alias) -> bool:
 
 
 def earlier(old: Alias, new: Alias) -> str:
-    """Join all earlier logins of a host, any of which the user may type again."""
+    """Return all earlier logins of a host, because the user may type any of them again."""
     logins = [
         *canonical(old.was).split(),
         login(old.user, old.hostname, old.port),
@@ -91,7 +91,7 @@ def remove(path: Path, name: str) -> bool:
 def place(data: bytes, path: Path, alias: Alias) -> bytes:
     """Return the data with the block in it.
 
-    It replaces the old one if only blocks of ours come before that, else it goes to the top.
+    It replaces the old one if only our blocks come before that; otherwise it goes to the top.
     """
     block = render(alias, "\r\n" if re.match(rb"[^\n]*\r\n", data) else "\n").encode()
     top = 0
@@ -136,7 +136,7 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def refuse_foreign(data: bytes, path: Path, name: str) -> None:
-    """Stop if the user has a Host of that name."""
+    """Raise SetupError if the user has a Host of that name."""
     for entry in re.finditer(HOST, data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
             raise SetupError(
@@ -147,7 +147,7 @@ def refuse_foreign(data: bytes, path: Path, name: str) -> None:
 def save(path: Path, old: bytes, new: bytes) -> bool:
     """Write the file if its content differs. Returns whether it did.
 
-    A read-only file is left alone, although root could write it.
+    A read-only file is left alone, even if root could write it.
     """
     if old == new:
         return False

@@ -1,10 +1,11 @@
-"""Guard: a change to access stays only if a fresh login proves it; otherwise the host reverts it.
+"""Guard: keeps a change to access only if a fresh login proves it; else the host reverts it.
 
 Constraints:
-- The laptop may die at any moment, so the way back is armed on the host before the first change: a
+- The laptop may die at any moment, so the revert is armed on the host before the first change: a
   timer reverts at the deadline, an enabled unit at the next boot (on_host/guard.sh).
-- The login that is proven is a new connection: an open one says nothing about the next.
-- What is restored are the files that decide who gets in, byte for byte, not the single changes.
+- The proof is a new connection: an open one says nothing about the next login.
+- A revert does not undo single changes. It restores, byte for byte, the files that decide who can
+  log in.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from ..settings import Settings
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
-# What an earlier window left there is the way back of its change: never overwrite that.
+# An earlier window may have left files there that are needed to revert its change: keep those.
 INSTALL = """\
 [ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
-    { echo 'an earlier change is not taken back yet' >&2; exit 75; }
+    { echo 'an earlier change has not been reverted yet' >&2; exit 75; }
 rm -rf {folder}
 install -d -m 700 {above} {folder} && printf %s {script} >{folder}/guard.sh ||
     { rm -rf {folder}; exit 73; }
 """
-GRACE = 60  # seconds after the deadline in which the host must answer the old way again
-ANSWER = 20  # seconds of silence in the window after which the connection counts as broken
+GRACE = 60  # seconds after the deadline within which the old login must work again
+ANSWER = 20  # seconds without an answer in the window, after which the connection counts as broken
 BROKEN = (SetupError, *GONE)
-CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nobody answered
-KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to take back
-INTERRUPTED = "stopped: the host takes the change back by itself within %s s"
+CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
+KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
+INTERRUPTED = "stopped: the host will revert the change by itself within %s s"
 REVERTED_BECAUSE = {
     "deadline": "because no fresh login proved it",
     "boot": "when it booted",
@@ -65,7 +66,7 @@ class Window:
         self.first = len(self.host.changes)
 
     def arm(self) -> None:
-        """Prepare the host to revert by itself, before the first change of the group."""
+        """Arm the automatic revert on the host, before the first change of the group."""
         if self.armed_at:
             return
         given = guard_settings(self.c, self.why)
@@ -74,15 +75,18 @@ class Window:
         answer = self.guard_sh(f"{install(self.host)}{values} sh {FOLDER}/guard.sh arm {self.id}")
         if not answer.ok:
             self.armed_at = 0.0
-            why = "prepare the way back, so nothing was changed"
+            why = "arm the automatic revert, so nothing was changed"
             raise failed(self.host.label, why, answer)
 
     def guard_sh(self, script: str, timeout: float = SHORT) -> Result:
-        """Run a part of the guard. It is no change of its own: not journaled, and facts stay valid."""
+        """Run a command of guard.sh.
+
+        It does not count as a change: it is not journaled, and the facts stay valid.
+        """
         return self.host.open().run(script, timeout=timeout)
 
     def before_write(self) -> WriteMark:
-        """Arm the way back before the first write; a write that is silent for longer has failed."""
+        """Arm the revert before the first write. A write that is silent until then has failed."""
         self.arm()
         return WriteMark(self.id, Settings.of(self.c).revert_after)
 
@@ -93,57 +97,57 @@ class Window:
         self.confirming = True
         if not self.guard_sh(f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
             raise SetupError(
-                "the proof came too late, the host has taken the change back: "
+                "the proof came too late, the host has reverted the change: "
                 "raise revert_after (seconds)"
             )
 
     def revert(self) -> str:
-        """Make sure that the host is as before, and say how that was found out."""
+        """Make sure that the host is as before, and return the end of the error message."""
         self.host.forget()
         if not self.armed_at:
             self.host.discard_changes(self.first)
             return ""
         began = time.monotonic()
-        with console.working(self.host.label, "wait until the host has taken the change back"):
+        with console.working(self.host.label, "wait until the host has reverted the change"):
             answer = self.insist()
             if answer.code == KEPT and self.confirming:
                 return (
                     "; the connection broke only at the end: "
-                    "the host has kept the change, it was proven"
+                    "the change was proven, and the host has kept it"
                 )
             self.host.discard_changes(self.first)
             prove(self.c, self.host.login)
-        self.guard_sh(f"rm -f {REVERTED}")  # reported here, so the next run need not
+        # This run reports the revert, so the next one need not.
+        self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        return f"; the host has taken everything back, the old login works again ({took})"
+        return f"; the host has reverted everything, the old login works again ({took})"
 
     def revert_or_say(self) -> str:
-        """Revert, and say how that ended, even if it failed."""
+        """Revert, and return the end of the error message, even if that fails too."""
         try:
             return self.revert()
         except BROKEN as worse:
             return f"; and then: {told(worse)}"
 
     def insist(self) -> Result:
-        """Make the host revert now; if the connection is gone, dial the old way until it has."""
+        """Make the host revert now. If the connection is gone, dial the old login until it has."""
         until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
         while True:
             try:
-                # Send the whole script: the copy on the host may be gone by now.
+                # Send the whole script, because the copy on the host may be gone by now.
                 text = shlex.quote(script(self.host))
                 return self.guard_sh(f"sh -c {text} guard.sh revert asked {self.id}", ANSWER)
             except BROKEN as error:
                 if time.monotonic() > until:
                     raise SetupError(
-                        f"the old login does not answer either ({error}): "
-                        "look at the host's console"
+                        f"the old login does not work either ({error}): look at the host's console"
                     ) from None
             self.host.close()
             time.sleep(1)
 
 
 def guard_settings(c: Connection, why: str) -> dict[str, object]:
-    """Give guard.sh what it must know: what to keep, how to reload sshd, and how long to wait."""
+    """Return the variables of guard.sh: what to keep, how to reload sshd, how long to wait."""
     want, have, how = Settings.of(c), facts(c).accounts, platform(c)
     homes = [have[name].home for name in {c.user, want.user, want.lab_user} if name in have]
     keys = [f"{home}/.ssh/authorized_keys" for home in homes]
@@ -158,13 +162,13 @@ def guard_settings(c: Connection, why: str) -> dict[str, object]:
 
 
 def script(host: Host) -> str:
-    """Give guard.sh and the words it uses, as one text that works on the host without labfab."""
+    """Return guard.sh and the functions it uses as one script that needs nothing of labfab's."""
     kernel = host.open().kernel
     return loader.script("words", kernel) + loader.script("guard", kernel)
 
 
 def install(host: Host) -> str:
-    """Give the shell text that puts guard.sh in its place."""
+    """Return the shell text that installs guard.sh."""
     words = {
         "{folder}": FOLDER,
         "{above}": FOLDER.rpartition("/")[0],
@@ -177,27 +181,27 @@ def install(host: Host) -> str:
 
 
 def settle(c: Connection) -> None:
-    """Finish and report what an interrupted run has left. Raises SetupError if that fails."""
+    """Finish and report what an interrupted run left behind. Raises SetupError if that fails."""
     have, host = facts(c).guard, Host.of(c)
     if not (have.armed or have.reverted):
         return
     host.forget()
     if have.armed:
         console.warn(
-            f"[{host.label}] an earlier run died in the middle: {have.armed}; "
-            "that change is taken back now"
+            f"[{host.label}] an earlier run was interrupted: {have.armed}; "
+            "reverting that change now"
         )
         done = host.open().run(f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
             raise SetupError(
-                "the change of a run that died could not be taken back: "
+                "the change of an interrupted run could not be reverted: "
                 f"{done.last_words}; look into {FOLDER} there",
                 host=host.label,
             )
     else:
         because = REVERTED_BECAUSE.get(have.reverted_by, "")
         console.warn(
-            f"[{host.label}] {have.reverted_at}: the host took a change back {because}: "
+            f"[{host.label}] {have.reverted_at}: the host reverted a change {because}: "
             f"{have.reverted}"
         )
     host.open().run(f"rm -f {REVERTED}")
@@ -209,10 +213,12 @@ def guarded(
 ) -> Iterator[None]:
     """Keep a change to access only if a fresh login proves it.
 
-    why: what the group of changes is for. login: the way in to prove, else the present one.
-    always: prove it even if nothing was changed; otherwise that costs nothing.
-    On failure the host is restored and SetupError says why. Like the commit-confirmed of network
-    equipment. Nothing in the block may ask the user: the clock is ticking.
+    This is like the commit-confirmed of network equipment. Nothing in the block may ask the user,
+    because the clock is ticking.
+
+    why: the purpose of the changes. login: the login to prove, else the present one.
+    always: prove it even if nothing was changed.
+    On failure the host is restored, and SetupError says why.
     """
     host, window = Host.of(c), Window(c, why)
     with host.calling(window.before_write):
@@ -232,16 +238,17 @@ def guarded(
             raise
         finally:
             if window.armed_at:
-                host.forget("guard")  # the rest of what was read in the window still holds
+                # The other facts that were read in the window are still true.
+                host.forget("guard")
 
 
 def told(error: BaseException) -> str:
-    """The words of an error, without the label of a host in front."""
+    """Return the text of an error, without the host's label."""
     return error.text if isinstance(error, SetupError) else str(error)
 
 
 def prove_account(c: Connection, login: Login) -> None:
-    """Log in once more as an account without sudo: PAM may shut out whom a key lets in.
+    """Log in once more as an account without sudo, because PAM may refuse what a key allows.
 
     Raises SetupError.
     """
@@ -292,7 +299,7 @@ def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
 
 
 def open_forward(transport: paramiko.Transport, port: int) -> None:
-    """Prove that sshd allows forwards; it does not matter whether something listens there."""
+    """Prove that sshd allows forwards. It does not matter whether anything listens there."""
     try:
         transport.open_channel(
             "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10
@@ -303,7 +310,7 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 
 
 def sudo_password(c: Connection, user: str) -> str | None:
-    """Give the password of sudo for this account, if it is known."""
+    """Return the sudo password of this account; None if it is not known."""
     if user == c.user and Host.of(c).sudo_password:
         return Host.of(c).sudo_password
     known = secrets.take_from_environment("sudo-password") or secrets.load(

@@ -1,7 +1,7 @@
 """Recipe: the file of settings that a host is set up with.
 
-It is given with `fab -f`, `--recipe` or LABFAB_RECIPE. setup.full remembers it, so that later commands
-use the same settings.
+It is given with `fab -f`, `--recipe` or LABFAB_RECIPE. setup.full remembers it, so that later
+commands use the same settings.
 
 Owns: ~/.config/labfab/<alias>/recipe.  Undo: delete it
 """
@@ -25,10 +25,11 @@ from ..settings import Settings, sources
 def choose(c: Context, name: str) -> None:
     """Use the settings of a recipe, as if it were given with -f.
 
-    name: of a recipe of ours; empty: the one that this host was set up with, if any.
+    name: a recipe of labfab's; empty: the one that this host was set up with, if any.
     """
+    # A run keeps the settings that it started with.
     if isinstance(c, Connection) and Host.of(c).depth:
-        return  # a run keeps the settings that it started with
+        return
     if name:
         load(c, sources.recipe_path(name, "--recipe"))
     elif not given(c):
@@ -36,7 +37,7 @@ def choose(c: Context, name: str) -> None:
 
 
 def given(c: Context) -> str:
-    """Give the recipe of this command line: its name if it is one of ours, else its path."""
+    """Return the recipe of this command line: its name if it is one of labfab's, else its path."""
     path = fabric_internals.settings_file(c.config)
     if not path:
         return os.environ.get("LABFAB_RECIPE", "")
@@ -45,7 +46,7 @@ def given(c: Context) -> str:
 
 
 def recall(c: Context) -> None:
-    """Use the recipe that this host was set up with, if there is one."""
+    """Use the recipe that this host was set up with, if any."""
     alias = known_as(c)
     note = place(alias) if alias else None
     if note is None or not note.is_file():
@@ -61,7 +62,7 @@ def recall(c: Context) -> None:
 
 
 def known_as(c: Context) -> str:
-    """Give the alias that setup gave to this host; without -H, the setting."""
+    """Return the alias that setup gave this host; without -H, the setting."""
     if not isinstance(c, Connection):
         return Settings.of(c).alias
     block = find_alias(c)
@@ -90,5 +91,5 @@ def forget(alias: str) -> None:
 
 
 def place(alias: str) -> Path:
-    """Give the file that holds the recipe of a host."""
+    """Return the file that holds the recipe of a host."""
     return files.config_folder(alias) / "recipe"

@@ -1,4 +1,4 @@
-"""Task: the two kinds of task, those of a host and those of your laptop."""
+"""Task: the two kinds of task, for a host and for your laptop."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ First = Callable[[Connection], None]
 
 
 def namespace(module: str) -> str:
-    """Give the namespace of a module's tasks: lab for labfab.stages.lab.kernels.
+    """Return the namespace of a module's tasks: lab for labfab.stages.lab.kernels.
 
-    A module of somebody else is its own namespace.
+    For a module outside labfab it is the module's own name.
     """
     words = module.split(".")
     return words[2] if words[:2] == ["labfab", "stages"] else words[-1]
 
 
 class HostTask(Task):
-    """A task that needs -H: it connects before its body runs, and at the end says what it changed."""
+    """A task that needs -H.
+
+    It connects before its body runs, and says at the end how much it changed.
+    """
 
     def __init__(
         self,
@@ -41,9 +44,9 @@ class HostTask(Task):
         first: First | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a task.
+        """Create a task.
 
-        reads: it never changes anything, so it does not say that nothing was changed.
+        reads: it never changes anything, so it does not report the number of changes.
         dials: its body opens the connection. first: called before the host is dialled.
         """
         super().__init__(*args, **kwargs)
@@ -51,7 +54,7 @@ class HostTask(Task):
 
     @property
     def group(self) -> str:
-        """The namespace of this task, under which the journal files its changes."""
+        """Return the namespace of this task, under which the journal files its changes."""
         return namespace(self.body.__module__)
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
@@ -73,7 +76,7 @@ class HostTask(Task):
             return super().__call__(c, *args, **kwargs)
 
     def meet(self, c: Connection, name: str) -> Host:
-        """Find the settings and the session of a host, without dialling it."""
+        """Load the settings of a host and return its session, without dialling it."""
         recipe.choose(c, name)
         host = Host.of(c)
         share(host.c, c)
@@ -81,7 +84,7 @@ class HostTask(Task):
 
     @contextlib.contextmanager
     def counted(self, host: Host) -> Iterator[None]:
-        """File changes under this task; the outermost task says how many there were."""
+        """File changes under this task. The outermost task reports how many there were."""
         with host.filed_under(self.group):
             try:
                 yield
@@ -104,21 +107,21 @@ def acquire_run_lock(host: Host) -> None:
 
 
 def tally(host: Host) -> str:
-    """Say how much was changed."""
+    """Return how much was changed, in words."""
     if not host.changes:
         return "nothing to change"
     return counted(len(host.changes), "change") + (" to make" if host.planning else "")
 
 
 def share(dialled: Connection, c: Connection) -> None:
-    """Let a second task of the same command line use the connection of the first."""
+    """Make a second task of the same command line use the connection of the first."""
     if dialled is not c:
         for name in ("user", "host", "port", "client", "transport"):
             setattr(c, name, getattr(dialled, name))
 
 
 class LaptopTask(Task):
-    """A task of your own machine: -H only names the host, which is not dialled before the body runs."""
+    """A task for your own machine. -H only names the host, which is not dialled first."""
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         """Run the task, with the recipe of the host."""

@@ -2,7 +2,7 @@
 
 Later sources win: the defaults below, `lab:` in invoke.yaml, `lab:` in fabric.yaml or in the file
 given with `fab -f` (or the recipe named by LABFAB_RECIPE), LABFAB_<KEY> in the environment, flags
-of a task. An error about an unknown key or a bad value names the place it came from.
+of a task. An error about an unknown key or a bad value names its source.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import msgspec
 
 # Patterns end in \Z because $ lets a newline follow.
-# useradd(8) allows more, but these names never need quoting and never look like an option.
+# useradd(8) allows more, but these names need no quoting and never look like an option.
 ACCOUNT = r"^[a-z_][a-z0-9_-]{0,31}\Z"
-# A DNS name or an IP address, as a URL or a certificate has it.
+# A DNS name or an IP address, as in a URL or a certificate.
 NAME = (
     r"^(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.|\Z))+(?<!\.)\Z"
     r"|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z"
@@ -48,32 +48,32 @@ COMMAND = r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z"
 EMAIL = r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z"
 ACME = r"^(staging|https://[^\s'\"]+)?\Z"
 
-# systemd, cron or packages own these accounts: JupyterLab as one of them would expose their files.
+# Accounts of systemd, cron or packages. JupyterLab as one of them would expose their files.
 RESERVED = {"root", "daemon", "bin", "sys", "sync", "games", "man", "mail", "backup", "nobody"}
 RESERVED |= {"sshd", "www-data"}
 
 
 def doc(text: str, **limits: Any) -> msgspec.Meta:
-    """Describe a setting. limits: as within()."""
+    """Return the description and the limits of a setting. limits: as for within()."""
     return within(description=text, **limits)
 
 
 def within(**limits: Any) -> msgspec.Meta:
-    """Limit the values of a setting: ge, le, pattern.
+    """Return the limits of a setting's values: ge, le, pattern.
 
-    The annotations below are evaluated by types(), so listing the tasks does not load msgspec.
+    Only types() evaluates the annotations below, so listing the tasks does not load msgspec.
     """
     import msgspec
 
     return msgspec.Meta(**limits)
 
 
-# Functions that know the kernel of the host behind a connection. `host`, a room above, adds one.
+# Functions that return the kernel of a connection's host. labfab.host registers one.
 KERNEL_LOOKUPS: list[Callable[[Context], str]] = []
 
 
 class Settings(NamedTuple):
-    """Every setting with its default. docs/settings.md is made from this class."""
+    """Every setting with its default. docs/settings.md is generated from this class."""
 
     user: Annotated[str, doc("Account with sudo that you log in as", pattern=ACCOUNT)] = "lab"
     lab_user: Annotated[
@@ -85,7 +85,10 @@ class Settings(NamedTuple):
     ] = ""
     sudo: Annotated[
         Literal["password", "nopasswd"],
-        doc("`password`: sudo asks for one (generated if you give none)"),
+        doc(
+            "`password`: sudo asks for a password (generated if you give none); "
+            "`nopasswd`: it asks for none"
+        ),
     ] = "password"
 
     alias: Annotated[
@@ -104,10 +107,10 @@ class Settings(NamedTuple):
         ),
     ] = ""
     public_keys: Annotated[
-        list[str], doc("More public keys that may log in: files or `ssh-ed25519 AAAA…` lines")
+        list[str], doc("More public keys that can log in: files or `ssh-ed25519 AAAA…` lines")
     ] = []
     host_key: Annotated[
-        str, doc("Fingerprint the host must show at the first contact", pattern=FINGERPRINT)
+        str, doc("Host key fingerprint to require at the first connection", pattern=FINGERPRINT)
     ] = ""
     connect_timeout: Annotated[int, doc("Seconds to wait for a connection", ge=1, le=600)] = 10
 
@@ -115,22 +118,22 @@ class Settings(NamedTuple):
         int,
         doc(
             "Seconds after which the host reverts a change to its access, "
-            "unless a fresh login proves it",
+            "unless a fresh login has proven it",
             ge=5,
             le=3600,
         ),
     ] = 60
     parallel: Annotated[
-        int, doc("Hosts to work on in parallel, with -H a,b,c; 1: one by one", ge=1, le=300)
+        int, doc("Hosts to work on in parallel with -H a,b,c; 1: one after the other", ge=1, le=300)
     ] = 10
     recap: Annotated[
         Literal["table", "json"],
-        doc("`json`: stdout is one JSON document with an entry for each host; docs/fleet.md"),
+        doc("`json`: stdout is one JSON document with an entry for each host; see docs/fleet.md"),
     ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
     update_max_age: Annotated[
-        int, doc("Hours for which the package lists count as fresh", ge=0)
+        int, doc("Hours after which the package lists are fetched again", ge=0)
     ] = 24
     reboot: Annotated[bool, doc("Reboot automatically when an upgrade requires it")] = False
 
@@ -139,15 +142,15 @@ class Settings(NamedTuple):
         bool,
         doc(
             "macOS: allow SSH only to administrators, JupyterLab's account "
-            "and whoever is on Remote Login's list already"
+            "and accounts that are already on Remote Login's list"
         ),
     ] = True
     close_port_22: Annotated[
         bool,
         doc(
-            "macOS: switch Remote Login's own port 22 off once `ssh_port` is proven. "
-            "With FileVault, a restarted Mac is unlocked over SSH at port 22 only, "
-            "so then somebody must type the password at its keyboard"
+            "macOS: close Remote Login's own port 22 once `ssh_port` is proven. "
+            "With FileVault, a restarted Mac can be unlocked over SSH on port 22 only, "
+            "so after that somebody must type the password at its keyboard"
         ),
     ] = False
     keep_awake: Annotated[
@@ -157,7 +160,7 @@ class Settings(NamedTuple):
             "and start it after a power cut"
         ),
     ] = False
-    firewall: Annotated[bool, doc("Switch ufw on")] = True
+    firewall: Annotated[bool, doc("Enable ufw")] = True
     open_ports: Annotated[
         list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to open besides SSH")
     ] = []
@@ -169,30 +172,34 @@ class Settings(NamedTuple):
     python_version: Annotated[
         str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*\Z")
     ] = ""
-    python_mirror: Annotated[str, doc("URL of a folder that holds the installer", pattern=URL)] = ""
+    python_mirror: Annotated[
+        str, doc("URL of a folder to download the installer from", pattern=URL)
+    ] = ""
     package_index: Annotated[str, doc("URL of a PyPI mirror (simple index)", pattern=URL)] = ""
     packages: Annotated[
-        list[Annotated[str, within(pattern=REQUIREMENT)]], doc("Python packages besides JupyterLab")
+        list[Annotated[str, within(pattern=REQUIREMENT)]],
+        doc("Python packages to install besides JupyterLab"),
     ] = []
     accept_anaconda_terms: Annotated[
         bool, doc("You accept Anaconda's terms of service (organisations over 200 people pay)")
     ] = False
 
     lab_port: Annotated[
-        int, doc("Port of JupyterLab on the host's loopback", ge=1024, le=65535)
+        int, doc("Port of JupyterLab on the host's loopback interface", ge=1024, le=65535)
     ] = 9999
     listen: Annotated[
         Literal["tcp", "socket"],
         doc(
-            "`tcp`: JupyterLab listens at `lab_port`; "
-            "`socket`: at no port, but on a Unix socket that only its account can open"
+            "`tcp`: JupyterLab listens on `lab_port`; "
+            "`socket`: on a Unix socket instead, which only its account can open"
         ),
     ] = "tcp"
     local_port: Annotated[int, doc("Port of the tunnel on your laptop", ge=1024, le=65535)] = 9000
     root_dir: Annotated[
         str,
         doc(
-            "Folder of your notebooks, below the home unless absolute", pattern=r"^[^\x00-\x1f]+\Z"
+            "Folder of your notebooks; a relative path is below the home",
+            pattern=r"^[^\x00-\x1f]+\Z",
         ),
     ] = "notebooks"
     base_url: Annotated[
@@ -201,7 +208,7 @@ class Settings(NamedTuple):
     ] = "/"
     start_command: Annotated[
         str,
-        doc("Command for the host's shell that starts JupyterLab; empty: none", pattern=COMMAND),
+        doc("Command that starts JupyterLab from the host's shell; empty: none", pattern=COMMAND),
     ] = ""
     jupyter_options: Annotated[
         dict[str, dict[str, Any]],
@@ -211,8 +218,8 @@ class Settings(NamedTuple):
     publish: Annotated[
         Literal["tunnel", "https", "apache"],
         doc(
-            "`tunnel`: reached through SSH only; `https`: JupyterLab serves TLS at `lab_port` "
-            "to everybody; `apache`: Apache does at 443"
+            "`tunnel`: reachable through SSH only; `https`: JupyterLab serves TLS to everybody "
+            "on `lab_port`; `apache`: Apache does, on port 443"
         ),
     ] = "tunnel"
     names: Annotated[
@@ -223,19 +230,19 @@ class Settings(NamedTuple):
         Literal["self-signed", "letsencrypt"],
         doc("Who signs the certificate of a published JupyterLab: its own CA, or Let's Encrypt"),
     ] = "self-signed"
-    email: Annotated[str, doc("Address for mail from Let's Encrypt", pattern=EMAIL)] = ""
+    email: Annotated[str, doc("Email address for notices from Let's Encrypt", pattern=EMAIL)] = ""
     acme_server: Annotated[
         str,
         doc(
-            "Another ACME server than Let's Encrypt: `staging`, or the URL of its directory",
+            "ACME server to use instead of Let's Encrypt: `staging`, or the URL of its directory",
             pattern=ACME,
         ),
     ] = ""
     webroot: Annotated[
         str,
         doc(
-            "Folder that the host's web server serves at port 80, for Let's Encrypt, "
-            "if it is not Apache",
+            "Folder that the host's web server serves on port 80, for Let's Encrypt; "
+            "only if that server is not Apache",
             pattern=r"^(/[^\x00-\x1f]*)?\Z",
         ),
     ] = ""
@@ -257,19 +264,19 @@ class Settings(NamedTuple):
 
     @property
     def published(self) -> bool:
-        """Tell whether JupyterLab is to be reached without SSH."""
+        """Return whether JupyterLab can be reached without SSH."""
         return self.publish != "tunnel"
 
     @property
     def public_port(self) -> int:
-        """Return the port where browsers reach a published JupyterLab."""
+        """Return the port on which browsers reach a published JupyterLab."""
         return 443 if self.publish == "apache" else self.lab_port
 
     @property
     def public_ports(self) -> list[int]:
         """Return the TCP ports that a published JupyterLab needs.
 
-        Let's Encrypt validates a name at port 80.
+        Let's Encrypt validates names on port 80.
         """
         ports = {"tunnel": set(), "https": {self.lab_port}, "apache": {80, 443}}[self.publish]
         if self.published and self.certificate == "letsencrypt":
@@ -294,12 +301,12 @@ class Settings(NamedTuple):
         return str(PurePosixPath(home) / self.root_dir)
 
     def lab_url(self, port: int) -> str:
-        """Return JupyterLab's URL at a loopback port of the laptop or the host; it ends with /."""
+        """Return JupyterLab's URL at a loopback port of the laptop or the host. It ends with /."""
         scheme = "https" if self.publish == "https" else "http"
         return f"{scheme}://127.0.0.1:{port}{self.base_url}"
 
     def for_macos(self, login: str) -> Settings:
-        """Adapt the settings to a Mac, where the administrator who logs in exists already.
+        """Return the settings for a Mac, where the administrator who logs in already exists.
 
         login: the administrator. JupyterLab runs as an account without admin rights.
         """
@@ -308,10 +315,10 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, c: Context, **flags: Any) -> Settings:
-        """Collect the settings that apply to a context.
+        """Return the settings that apply to a context.
 
         c: the task's context. flags: values given on the command line; None means not given.
-        Raises SetupError for an unknown key or a bad value, naming the place it came from.
+        Raises SetupError for an unknown key or a bad value, and names its source.
         """
         values: dict[str, Any] = {}
         for layer in layers(c, structured()):
@@ -327,7 +334,7 @@ class Settings(NamedTuple):
 
 
 def is_address(name: str) -> bool:
-    """Tell whether a name is an IP address."""
+    """Return whether a name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -373,7 +380,7 @@ def checked(layer: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def check_once(layer: Layer) -> None:
-    """Check an entry for another host, once in a run: each host of a fleet meets it again."""
+    """Check an entry for another host. Each host of a fleet meets it, but once is enough."""
     seen = f"{layer.place} {layer.values!r}"
     if seen not in SEEN:
         checked(layer.values, layer.place)
@@ -402,7 +409,7 @@ def convert(key: str, value: Any, place: str) -> Any:
 
 
 def reason(key: str, error: Exception) -> str:
-    """Translate msgspec's error, which speaks of types and patterns, into plain words."""
+    """Return msgspec's error, which names types and patterns, in plain words."""
     said = str(error)
     if "enum" in said:
         return f"choose one of {', '.join(get_args(types()[key].__origin__))}"
@@ -420,7 +427,7 @@ def reason(key: str, error: Exception) -> str:
 
 
 def nearest(key: str) -> str:
-    """Suggest the setting that was probably meant; empty if none is similar."""
+    """Return a suggestion of the setting that was probably meant; empty if none is similar."""
     from difflib import get_close_matches
 
     close = get_close_matches(str(key), Settings._fields, n=1)
@@ -441,7 +448,7 @@ def consistent(settings: Settings) -> Settings:
 
 
 def check_accounts_and_ports(settings: Settings) -> None:
-    """Refuse two accounts that are one, and a JupyterLab port that SSH or the firewall opens."""
+    """Raise SetupError if the accounts are equal, or if JupyterLab's port would be open."""
     if settings.user == settings.lab_user:
         raise SetupError("lab_user must differ from user: leave it empty to run JupyterLab as user")
     opened = settings.lab_port in settings.open_ports and settings.publish != "https"
@@ -453,11 +460,11 @@ def check_accounts_and_ports(settings: Settings) -> None:
 
 
 def check_publishing(settings: Settings) -> None:
-    """Refuse what would expose root on a published JupyterLab, or could never be reached."""
+    """Raise SetupError if publishing would expose root, or could never work."""
     if settings.published and settings.sudo == "nopasswd":
         raise SetupError(
-            f"publish: {settings.publish} with sudo: nopasswd would give root to whoever gets into "
-            "JupyterLab: leave sudo at password"
+            f"publish: {settings.publish} with sudo: nopasswd would give root to anybody "
+            "who gets into JupyterLab: leave sudo at password"
         )
     if settings.lab_socket and settings.published:
         raise SetupError(
@@ -471,9 +478,11 @@ def check_publishing(settings: Settings) -> None:
         )
     for name in settings.names:
         if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):
-            raise SetupError(f"names: {name} looks like an IP address but is not one: correct it")
+            raise SetupError(
+                f"names: {name} looks like an IP address, but it is not one: correct it"
+            )
     if settings.ssh_port in settings.public_ports:
         raise SetupError(
-            f"ssh_port {settings.ssh_port} is the port that browsers use "
+            f"ssh_port {settings.ssh_port} is the port for browsers "
             f"(publish: {settings.publish}): choose another"
         )

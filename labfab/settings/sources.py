@@ -1,7 +1,7 @@
 """Sources: every place that may hold settings, read one by one.
 
-Invoke and Fabric merge their configuration files and forget where a value came from. Each place is
-read separately here, so that an error can name the file of a bad value.
+Invoke and Fabric merge their configuration files and lose the origin of a value. Each place is read
+separately here, so that an error can name the file of a bad value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONFIG = next((d for d in (PACKAGE / "config", PACKAGE.parent / "config") if d.i
 # The key under `lab:` whose entries apply to single hosts.
 HOSTS = "hosts"
 DEFAULT_ALIAS = "homelab"
-# LABFAB_* variables that are not settings: secrets, the name of a recipe, a switch for developers.
+# LABFAB_* variables that are not settings: secrets, the recipe, and a switch for developers.
 NOT_SETTINGS = {
     "LOGIN_PASSWORD",
     "SUDO_PASSWORD",
@@ -40,7 +40,7 @@ NOT_SETTINGS = {
 
 
 class Layer(NamedTuple):
-    """The settings of one place. Those of other hosts are checked but not taken."""
+    """The settings of one place. Those for other hosts are checked but not used."""
 
     place: str
     values: Mapping[str, Any]
@@ -61,7 +61,7 @@ def layers(c: Context, structured: Collection[str]) -> Iterator[Layer]:
 
 
 def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each file with `lab:` in it and what stands there, weakest first."""
+    """Yield each file with `lab:` in it and the value of that key, weakest first."""
     yield from project_file(c)
     given = fabric_internals.settings_file(c.config)
     # Invoke ignores a missing file silently.
@@ -75,23 +75,25 @@ def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def settings_in(
     config: Config, level: fabric_internals.Level, place: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what one level of a configuration has under `lab:`. place: its name without a file."""
+    """Yield what one level of a configuration has under `lab:`.
+
+    place: the level's name, for messages if there is no file."""
     values = fabric_internals.level_data(config, level).get("lab")
     if values is not None:
         yield fabric_internals.level_path(config, level) or place, values
 
 
 def general(values: Any) -> Any:
-    """Drop the entries for single hosts."""
+    """Return values without the entries for single hosts."""
     if not isinstance(values, Mapping):
         return values
     return {key: value for key, value in values.items() if key != HOSTS}
 
 
 def of_hosts(place: str, values: Any, names: Collection[str]) -> Iterator[Layer]:
-    """Yield the entries for single hosts, patterns first: a name wins over them.
+    """Yield the entries for single hosts, patterns first, so that names win over them.
 
-    names: every name of the host of this run.
+    names: every name of this run's host.
     """
     section = values.get(HOSTS) if isinstance(values, Mapping) else None
     if section is None:
@@ -110,14 +112,14 @@ def of_hosts(place: str, values: Any, names: Collection[str]) -> Iterator[Layer]
 
 
 def is_pattern(name: str) -> bool:
+    """Return whether a name is a pattern, with *, ? or [."""
     return bool(set("*?[") & set(name))
 
 
 def alias_in(found: list[tuple[str, Any]]) -> str:
-    """Return the alias that is meant when no host is given with -H."""
-    named = [
-        values["alias"] for _, values in found if isinstance(values, Mapping) and "alias" in values
-    ]
+    """Return the alias to use if no host is given with -H."""
+    mappings = [values for _, values in found if isinstance(values, Mapping)]
+    named = [values["alias"] for values in mappings if "alias" in values]
     return os.environ.get("LABFAB_ALIAS") or str([DEFAULT_ALIAS, *named][-1])
 
 
@@ -132,13 +134,13 @@ def project_file(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def project_file_in(
     folder: str, versions: tuple[tuple[int, ...], ...]
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Read the file once for all stages of all hosts, again only if one of the versions differs."""
+    """Read the file once for all stages of all hosts, and again only if a version differs."""
     config = fabric_internals.read_project(folder)
     return list(yaml_file(config, "project", "invoke.yaml"))
 
 
 def file_version(path: Path) -> tuple[int, ...]:
-    """Return numbers that change when a file does; empty if there is none."""
+    """Return numbers that change whenever a file changes; empty if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -172,7 +174,8 @@ def yaml_file(
     """
     try:
         fabric_internals.load_level(config, level)
-    except Exception as error:  # the parsers' errors have no common base class
+    # The parsers' errors have no common base class.
+    except Exception as error:
         problem = " ".join(str(error).split())
         raise SetupError(f"{place} cannot be read: {problem}") from None
     yield from settings_in(config, level, place)

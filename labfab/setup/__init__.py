@@ -1,4 +1,4 @@
-"""Setup: turns a bare machine into your own JupyterLab, stage by stage, and undoes it."""
+"""Setup: turns a bare machine into your own JupyterLab, stage by stage, and undoes that."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..stages.system import packages
 from .sequences import SEQUENCES, Sequence, skipped
 from .summary import summarize
 
-RECIPE = {"recipe": "Ready settings by name, as -f config/NAME.yaml in a checkout"}
-JSON = {"json": "Print JSON, as docs/undo.md describes it"}
+RECIPE = {"recipe": "Name of a ready recipe, like -f config/NAME.yaml in a checkout"}
+JSON = {"json": "Print JSON; docs/undo.md describes it"}
 
 
 @host_task(default=True, first=tunnel.probe_in_background, help=RECIPE)
@@ -49,7 +49,7 @@ def macos_(c: Connection, recipe: str = "") -> None:
 def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     """Show what setup.full would change; change nothing.
 
-    Ends with 0 when there is nothing to do, and with 2 when there is.
+    Exits with 0 if there is nothing to do, and with 2 if there is.
     """
     from . import plan
 
@@ -68,8 +68,8 @@ def journal_(c: Connection, json: bool = False) -> None:
     reads=True,
     dials=True,
     help={
-        "to": "Oldest stage to undo, with all that came after it",
-        "force": "Also undo what was changed by hand since",
+        "to": "Oldest stage to undo; everything after it is undone too",
+        "force": "Also undo what has been changed by hand since",
     },
 )
 def undo(c: Connection, to: str = "", force: bool = False) -> None:
@@ -80,15 +80,15 @@ def undo(c: Connection, to: str = "", force: bool = False) -> None:
 
 
 def refuse_other(c: Connection, wanted: str, problem: str) -> None:
-    """Raise SetupError if the host belongs to another family of systems than wanted."""
+    """Raise SetupError if the host is not of this family of systems."""
     if family(c) != wanted:
         name = facts(c).system.name
-        text = f"{problem}, this is {name}: setup.full knows what to do"
+        text = f"{problem}, this is {name}: use setup.full"
         raise SetupError(text, host=Host.of(c).label)
 
 
 def run_sequence(c: Connection, sequence: Sequence) -> None:
-    """Run the stages of a sequence that the settings ask for, and print a summary."""
+    """Run those stages of a sequence that the settings ask for, and print a summary."""
     want, host = Settings.of(c), Host.of(c)
     preflight(c, want)
     packages.wait_for_first_boot(c)
@@ -102,7 +102,7 @@ def run_sequence(c: Connection, sequence: Sequence) -> None:
 
 
 def preflight(c: Connection, want: Settings) -> None:
-    """Raise SetupError before the host is touched for whatever would stop a later stage."""
+    """Raise SetupError for what would stop a later stage, before the host is changed."""
     system = platform(c)
     system.refuse_unsupported(c, want)
     authorized_keys.keys_from_settings(want)

@@ -22,7 +22,7 @@ from .undoing import CLEAN, Undo, chosen, forget_host, reach
 
 
 def read(host: Host) -> list[Entry]:
-    """Return the journal of a host, in the order of the work."""
+    """Return the journal of a host, in the order of its stages."""
     return journal.parse(host.open().run(journal.READ).out)
 
 
@@ -55,14 +55,14 @@ def row(entry: Entry) -> dict[str, object]:
 
 
 def clock(seconds: int) -> str:
-    """Return a time as the laptop's clock shows it."""
+    """Return a time in the laptop's time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def undo(c: Connection, to: str, force: bool) -> None:
-    """Undo everything, or a stage and all that came after it.
+    """Undo everything, or a stage and everything after it.
 
-    to: the stage; empty for everything. force: also undo what was changed by hand since.
+    to: the stage; empty for everything. force: also undo what has been changed by hand since.
     Raises SetupError if something stays.
     """
     reach(c)
@@ -82,13 +82,14 @@ def undo(c: Connection, to: str, force: bool) -> None:
     if work.stays:
         done, left = told(work.count), len(work.stays)
         raise SetupError(
-            f"{done} undone, {left} stay, named above: mend that, then setup.undo again", host=label
+            f"{done} undone, {left} stay, see above: fix that, then run setup.undo again",
+            host=label,
         )
     finish(work, entries, to, alias)
 
 
 def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
-    """Say how it ended; forget the host if nothing of labfab is left there."""
+    """Report the result. Forget the host if nothing of labfab's is left there."""
     if not to:
         work.run(CLEAN)
         forget_host(work.c, alias)
@@ -100,11 +101,11 @@ def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
         if entry.stage == "system" and entry.why.startswith("upgrade")
     ]
     if upgrades and not to:
-        console.note(f"what stays: {'; '.join(upgrades)}")
+        console.note(f"not undone: {'; '.join(upgrades)}")
 
 
 def told(count: int) -> str:
-    """Say how many changes."""
+    """Return how many changes, in words."""
     return counted(count, "change") if count else "nothing"
 
 

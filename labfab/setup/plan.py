@@ -29,7 +29,8 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
     finally:
         run["dry"] = before
     changes = host.discard_changes(first)
-    host.forget()  # the facts describe the host as it would be
+    # The facts describe the host as it would be after the changes.
+    host.forget()
     if as_json:
         console.say(json.dumps(document(host.label, changes), indent=2, ensure_ascii=False))
     elif changes:
@@ -48,11 +49,10 @@ def document(label: str, changes: list[Change]) -> dict[str, object]:
         stages.setdefault(change.stage, []).append(
             {"why": change.why, "path": change.path or None, "diff": change.diff or None}
         )
+    fetches = any(change.why == FETCH_LISTS for change in changes)
     return {
         "host": label,
         "changes": len(changes),
         "stages": [{"stage": stage, "changes": made} for stage, made in stages.items()],
-        "notes": [f"{FETCH_LISTS}: {UPGRADES_LATER}"]
-        if any(change.why == FETCH_LISTS for change in changes)
-        else [],
+        "notes": [f"{FETCH_LISTS}: {UPGRADES_LATER}"] if fetches else [],
     }

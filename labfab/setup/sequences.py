@@ -32,7 +32,7 @@ UBUNTU: Stages = (
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
-    # Packages are installed early. What to upgrade can only be asked once dpkg is at rest.
+    # Packages are installed early, because upgrades can only be listed once dpkg is idle.
     ("packages", packages.install),
     ("update", system.update),
     ("firewall", firewall.enable),
@@ -63,8 +63,8 @@ MACOS: Stages = (
     ("power", power.keep_awake),
     ("tunnel", tunnel.open_),
 )
-# What may start before its turn. A guard may revert another stage meanwhile: none of the files
-# that it restores are touched here.
+# What may start early. A guard may revert another stage in the meantime, so this early work touches
+# none of the files that a guard restores.
 AHEAD = {
     "packages": Ahead(after=(), due=packages.due, do=packages.prepare),
     "Python": Ahead(after=("keys",), due=python.due, do=python.prepare),
@@ -85,7 +85,8 @@ class Sequence(NamedTuple):
     ahead: Mapping[str, Ahead]
 
 
-SEQUENCES = {  # by the family of the system
+# By the family of the system.
+SEQUENCES = {
     "debian": Sequence(stages=UBUNTU, ahead=AHEAD),
     "macos": Sequence(stages=MACOS, ahead={}),
 }
@@ -94,8 +95,7 @@ SEQUENCES = {  # by the family of the system
 def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
     """Return whether the settings leave a stage out.
 
-    in_apache: Apache serves a site of ours on this host, whether that is wanted or not.
-    A JupyterLab that publishes itself needs no tunnel.
+    in_apache: whether Apache serves our site on this host, wanted or not.
     """
     wanted = {
         "update": want.update,
@@ -104,6 +104,7 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
         "firewall": want.firewall,
         "certificate": want.published,
         "Apache": want.publish == "apache" or in_apache,
+        # A JupyterLab that serves TLS itself needs no tunnel.
         "tunnel": want.publish != "https",
     }
     return not wanted.get(name, True)

@@ -1,4 +1,4 @@
-"""Summary: what setup.full prints at the end: addresses, secrets and what is left to do."""
+"""Summary: what setup.full prints at the end: addresses, secrets and the remaining steps."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..run.runner import Took, describe
 from ..settings import Settings
 from ..stages import tunnel
 
-WIDTH = 14  # of the labels, unless one is longer
+WIDTH = 14  # columns for the labels, unless one is longer
 
 
 def summarize(
     host: Host, want: Settings, alias: str, reboot_required: bool, took: Sequence[Took]
 ) -> None:
-    """Print where the lab is reached, where its secrets are and what is left to do.
+    """Print the addresses of the lab, where its secrets are and what is left to do.
 
-    took: what each stage took. Times are printed only if something was changed.
+    took: how long each stage took; printed only if something was changed.
     """
     if host.changes:
         console.say()
@@ -36,13 +36,13 @@ def summarize(
 
 
 def times(took: Sequence[Took]) -> str:
-    """Say how long the run took, and what took longest."""
+    """Return how long the run took, and its longer stages."""
     total = console.duration(sum(one.seconds for one in took if not one.parallel))
     return "; ".join([f"{total} in all", *filter(None, describe(took))])
 
 
 def doors(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
-    """Give the addresses of JupyterLab."""
+    """Yield the addresses of JupyterLab."""
     if want.published:
         yield "JupyterLab", f"{want.public_url(host.c.host)}lab"
     if want.publish != "https":
@@ -51,7 +51,7 @@ def doors(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
 
 
 def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
-    """Give the secrets of this lab on a terminal, elsewhere only where they are kept."""
+    """Yield the secrets of this lab on a terminal; elsewhere, only where they are kept."""
     known = {
         "jupyter-password": "password",
         "sudo-password": f"sudo of {want.user}",
@@ -66,14 +66,14 @@ def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
 
 
 def commands(alias: str) -> Iterator[tuple[str, str]]:
-    """Give the commands of every day."""
+    """Yield the everyday commands."""
     yield "next time", f"fab -H {alias} lab.open"
     yield "shell", f"ssh {alias}"
     yield "all tasks", "fab --list"
 
 
 def to_do(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
-    """Give what labfab cannot do itself."""
+    """Yield what labfab cannot do itself."""
     ports = ", ".join(map(str, [host.login.port, *want.public_ports]))
     yield "to do", f"open TCP {ports} in your router or cloud firewall"
     if want.published and want.certificate == "self-signed":

@@ -1,11 +1,11 @@
 """Undoing: undoes the changes that the journal lists, newest first.
 
 Constraints:
-- The original login must work, and be proven, before the account that we came in by is removed.
-  So the last part runs over another login than the first.
-- Each change is marked as undone in the moment it is, so an interrupted undo goes on where it
+- The original login must be proven to work before the account that we logged in as is removed. So
+  the last part runs over a different login than the first.
+- Each change is marked as undone in the same step, so an interrupted undo continues where it
   stopped.
-- undo.sh knows how a single change is undone. What somebody changed by hand since then stays.
+- undo.sh undoes the single changes. What somebody has changed by hand since then stays.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ from ..settings import Settings
 
 # A tunnel changes nothing on the host.
 STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
-LAST = ("keys", "user")  # what is left of these goes over the original login
+# The rest of these stages is undone over the original login.
+LAST = ("keys", "user")
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
-STAYS, NOTE = "labfab-stays: ", "labfab-note: "  # what undo.sh prints
+# undo.sh begins its messages with these.
+STAYS, NOTE = "labfab-stays: ", "labfab-note: "
 
 
 class Undo:
-    """One undo: the login that it uses now, and why some changes stay."""
+    """One undo: its present login, and why some changes stay."""
 
     def __init__(self, c: Connection, entries: Sequence[Entry], force: bool) -> None:
         """Prepare an undo.
@@ -62,12 +64,13 @@ class Undo:
     def undo_all(self) -> None:
         """Undo everything.
 
-        First what gives nobody access, then what does, then the account over the original login.
+        The changes that do not affect access come first, then those that do, and at last, over the
+        original login, the account.
         """
         want = Settings.of(self.c)
         self.stop_lab(want)
         door = platform(self.c).SSH_JOB
-        # The guard restores files but no folder, so ~/.ssh goes after the proof.
+        # The guard restores files but no folders, so ~/.ssh is removed after the proof.
         last = [entry for entry in self.entries if is_last(entry, door)]
         access = [entry for entry in self.entries if gives_access(entry) and entry not in last]
         for entry in reversed(self.entries):
@@ -83,7 +86,7 @@ class Undo:
     def undo(self, entry: Entry, marked: bool = True) -> bool:
         """Undo one change. Returns False if it stays.
 
-        marked: mark it as undone in the journal in the same step.
+        marked: whether to mark it as undone in the journal, in the same step.
         """
         if entry.undo == [journal.SSHD_READS]:
             return not marked or self.run(journal.mark([entry.number])).ok
@@ -118,7 +121,7 @@ class Undo:
         return host.open().run(script, on_line=tell, timeout=LONG)
 
     def stop_lab(self, want: Settings) -> None:
-        """Close the tunnel and end JupyterLab before its files are removed."""
+        """Close the tunnel and stop JupyterLab before its files are removed."""
         if not any(entry.stage == "lab" for entry in self.entries):
             return
         tunnel.close(alias_of(self.c, want))
@@ -127,10 +130,10 @@ class Undo:
             self.run(fill(process.STOP, running.pid, running.pid))
 
     def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
-        """Undo who may log in, prove the original login and continue over it.
+        """Undo the changes to access, prove the original login and continue over it.
 
-        access: the changes to undo. made: accounts that labfab made. Returns False if the proof
-        fails; the host has then reverted all of it.
+        access: the changes to undo. made: accounts that labfab created. Returns False if the proof
+        fails; the host has then reverted everything.
         """
         login, count = original_login(self.c, self.block, made), self.count
         try:
@@ -155,33 +158,35 @@ class Undo:
         return True
 
     def reload_sshd(self) -> None:
-        """Let sshd read its files again. Raises SetupError if it refuses them."""
+        """Reload sshd. Raises SetupError if it refuses its configuration."""
         done = self.run(platform(self.c).run_sshd(self.c))
         if not done.ok:
-            raise SetupError(f"sshd does not take its files: {done.last_words}")
+            raise SetupError(f"sshd does not accept its configuration: {done.last_words}")
 
     def continue_as(self, login: Login) -> None:
-        """Continue over a proven login. The alias leads there too, in case this run is cut off."""
+        """Continue over a proven login. Change the alias too, in case this run is interrupted."""
         if self.block:
             remember(self.c, self.block, login.user, login.port)
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.fresh(self.c, *login)
         host = Host(new, self.label)
-        host.attach(new)  # not the session that is filed under this login: that is the old one
+        # The session that is filed under this login is the old one, so attach the new one.
+        host.attach(new)
         host.use(host.with_password(guard.sudo_password(self.c, login.user)))
         old.close()
         self.c = new
-        acquire_run_lock(host)  # free once the host has seen the old connection end
+        # The lock is free once the host has seen the old connection end.
+        acquire_run_lock(host)
 
 
 def said(done: Result, mark: str) -> list[str]:
-    """Return what undo.sh printed after a mark."""
+    """Return the messages of undo.sh that begin with a mark."""
     return [line.removeprefix(mark) for line in done.out.splitlines() if line.startswith(mark)]
 
 
 def gives_access(entry: Entry) -> bool:
-    """Return whether a change decides who can log in, by files that a guard restores."""
+    """Return whether a change decides who can log in through files that a guard restores."""
     return entry.stage == "ssh" or (entry.stage == "keys" and bool(entry.path))
 
 
@@ -191,9 +196,9 @@ def is_last(entry: Entry, door: str) -> bool:
 
 
 def is_door(entry: Entry, name: str) -> bool:
-    """Return whether a change lets in the login that the undo itself may have come by.
+    """Return whether a change serves the login that the undo itself may use.
 
-    name: what the platform calls it; empty if it has none.
+    name: the platform's job for sshd; empty if it has none.
     """
     return bool(name) and any(name in text for text in (entry.path, *entry.undo))
 
@@ -206,7 +211,7 @@ def way_back(entry: Entry) -> str:
 
 
 def made_accounts(entries: Sequence[Entry]) -> list[str]:
-    """Return the accounts that these changes have made."""
+    """Return the accounts that these changes created."""
     words = [shlex.split(text) for entry in entries for text in entry.undo]
     return [word[1] for word in words if word[0] == "account"]
 
@@ -214,13 +219,13 @@ def made_accounts(entries: Sequence[Entry]) -> list[str]:
 def original_login(
     c: Connection, block: ssh_config.Alias | None, made: Sequence[str]
 ) -> Login | None:
-    """Return the first login of this host that is not of an account labfab made."""
+    """Return the oldest login of this host whose account labfab did not create."""
     logins = [*former_logins(block), (c.user, c.port)]
     return next((Login(user, port, None) for user, port in logins if user not in made), None)
 
 
 def former_logins(block: ssh_config.Alias | None) -> list[tuple[str, int]]:
-    """Return user and port of the logins that an alias had, oldest first."""
+    """Return user and port of an alias's earlier logins, oldest first."""
     return [parsed(text) for text in block.was.split()] if block else []
 
 
@@ -231,14 +236,14 @@ def parsed(login: str) -> tuple[str, int]:
 
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
-    """Let the alias lead to this login."""
+    """Point the alias at this login."""
     ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, was=""))
 
 
 def reach(c: Connection) -> None:
-    """Open the connection, if need be by a former login of the alias.
+    """Open the connection, if necessary by an earlier login of the alias.
 
-    An undo that was cut off may have restored the login on the host and not yet the alias.
+    An interrupted undo may have restored the login on the host but not the alias.
     Raises SetupError if no login works.
     """
     host = Host.of(c)
@@ -260,7 +265,7 @@ def reach(c: Connection) -> None:
 
 
 def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
-    """Return the changes that can be undone: all, or a stage and what came after it.
+    """Return the changes that can be undone: all, or a stage and everything after it.
 
     to: the stage; empty for all. Raises SetupError for an unknown stage.
     """
@@ -274,9 +279,9 @@ def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
 
 
 def forget_host(c: Connection, alias: str) -> None:
-    """Remove from the laptop what belongs to this host.
+    """Remove from the laptop everything that belongs to this host.
 
-    Its tunnel, shortcuts and alias, its CA in the browsers' stores, its recipe and its secrets.
+    That is its tunnel, shortcuts, alias, recipe and secrets, and its CA in the browsers' stores.
     """
     tunnel.close(alias)
     keeper.forget(alias)

@@ -89,11 +89,16 @@ def test_a_warning_keeps_nothing_from_being_asked():
         (Wrong("broken", "chmod 600 x"), "fail", "broken", "chmod 600 x"),
         (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
         (Unseen("needs root"), "not checked", "needs root", ""),
-        (ConnectionResetError("reset"), "not checked", "the line to the host failed: reset", ""),
+        (
+            ConnectionResetError("reset"),
+            "not checked",
+            "the connection to the host failed: reset",
+            "",
+        ),
         (
             ConnectionLost("box: the connection broke"),
             "not checked",
-            "the line to the host failed: box: the connection broke",
+            "the connection to the host failed: box: the connection broke",
             "",
         ),
     ],
@@ -148,7 +153,7 @@ def test_a_terminal_gets_a_table(capsys, monkeypatch):
     monkeypatch.setattr("labfab.console.terminal", lambda: True)
     table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("[red] is no markup"))]))
     said = capsys.readouterr().out
-    assert "[red] is no markup" in said and "mend with" in said
+    assert "[red] is no markup" in said and "fix with" in said
 
 
 def test_states_are_those_of_the_schema():
@@ -257,7 +262,7 @@ def test_what_the_firewall_must_be(firewall, state, detail):
 
 
 def test_sshd_is_judged_login_by_login():
-    """Root alone must have PermitRootLogin no; such a fault names the task disable-root."""
+    """Only root must have PermitRootLogin no; otherwise the task disable-root is named."""
     good = (
         "passwordauthentication no;kbdinteractiveauthentication no;"
         "permitemptypasswords no;pubkeyauthentication yes;"
@@ -277,7 +282,7 @@ def test_sshd_is_judged_login_by_login():
         "a.b: passwordauthentication yes",
         "ssh.disable-passwords",
     )
-    assert "see `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
+    assert "run `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
 
 
 def tried_as_root(
@@ -310,21 +315,21 @@ def test_a_key_that_could_not_be_read_proves_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "state", "detail"),
     [
-        ({}, "ok", "root's file holds it, and sshd's files say PermitRootLogin no"),
+        ({}, "ok", "root's file holds it, and sshd's configuration says PermitRootLogin no"),
         (
             {"key": "BBBB"},
             "ok",
-            "root's file does not hold it, and sshd's files say PermitRootLogin no",
+            "root's file does not hold it, and sshd's configuration says PermitRootLogin no",
         ),
         (
             {"powerless": "no sudo"},
             "ok",
-            "not being root you cannot see whether another key would be",
+            "without root you cannot see whether another key would be",
         ),
         (
             {"sshd": "prohibit-password", "key": "BBBB"},
             "fail",
-            "but sshd's files say PermitRootLogin prohibit-password",
+            "but sshd's configuration says PermitRootLogin prohibit-password",
         ),
     ],
 )
@@ -414,7 +419,7 @@ def test_published_ports_are_wanted_then_and_only_then():
     assert asked("lab-loopback", published("https", everywhere)).detail == "*, as published"
     assert (
         asked("lab-loopback", published("https", apache)).detail
-        == "port 9999 listens on loopback alone, and is to be published"
+        == "port 9999 listens on loopback only, but should be published"
     )
     assert asked("lab-loopback", published("apache", everywhere)).detail == "port 9999 listens on *"
     assert (
@@ -457,7 +462,7 @@ def test_without_rows_one_sentence_says_why(capsys):
     table.show("homelab", [])
     assert (
         capsys.readouterr().out
-        == "[homelab] nothing is published (publish: tunnel), so there is nothing to look at\n"
+        == "[homelab] nothing is published (publish: tunnel), so there is nothing to check\n"
     )
 
 

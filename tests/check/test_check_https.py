@@ -164,7 +164,7 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
     )
     assert told("https-chain", tmp_path, below, **public) == (
         "fail",
-        "incomplete chain: the certificate of between, which signed it, is not sent along",
+        "incomplete chain: the certificate of between, which signed it, is not sent with it",
     )
     late = issue("late", by=ca, ends=-1)
     state, detail = told("https-chain", tmp_path, issue("leaf", NAMES, by=late), late, **public)
@@ -184,8 +184,8 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
 @pytest.mark.parametrize(
     ("of_ca", "expected"),
     [
-        ({"ends": -1}, "expired: a certificate that vouches for it has ended"),
-        ({"begins": 1}, "a certificate that vouches for it has not begun"),
+        ({"ends": -1}, "expired: a certificate in its chain has ended"),
+        ({"begins": 1}, "a certificate in its chain is not valid yet"),
         ({"only_for": ("example.com",)}, "the CA may not vouch for its names"),
     ],
 )
@@ -244,7 +244,7 @@ def test_old_tls_is_tried_and_refused(home, tmp_path, ca):
             ["certbot.timer"],
             "",
             "fail",
-            "nothing hands a new certificate on to JupyterLab: the deploy hook is missing",
+            "nothing passes a renewed certificate on to JupyterLab: the deploy hook is missing",
         ),
         (["certbot.timer"], "644", "fail", "the deploy hook cannot run: its mode is 644"),
     ],
@@ -274,8 +274,8 @@ def test_our_own_is_renewed_by_hand(home, tmp_path, ca, ends, state, mend):
             "*:443 apache2",
             {443},
             "",
-            "a router or a cloud firewall stands before the host",
-            "let TCP port 443 through there",
+            "a router or a cloud firewall blocks it",
+            "open TCP port 443 there",
         ),
         (443, "*:443 apache2", {80}, "", "the host's firewall refuses port 443", "firewall.enable"),
         (
@@ -313,7 +313,7 @@ def test_from_a_gateway_or_this_machine_itself_nothing_is_seen():
     look = seen()
     assert (
         asked("https-reach", look).detail
-        == "127.0.0.1 is your own machine's address: its own programs would answer"
+        == "127.0.0.1 is an address of this machine, so its own programs would answer"
     )
     look.c.gateway = "gate"
     for row in ("https-reach", "https-plain", "https-doors"):
@@ -384,11 +384,11 @@ FORM = '<title>Jupyter Server</title><input type="password" name="password" id="
             403,
             "Blocking request with non-local 'Host'",
             "fail",
-            f"JupyterLab does not know itself as {NAME}",
+            f"JupyterLab does not accept the name {NAME}",
             https_tls.RESTART,
         ),
-        (503, "", "fail", "Apache finds no JupyterLab", "lab.start"),
-        (200, "Welcome", "fail", "answers 200, and asks for no password", "proxy.apache"),
+        (503, "", "fail", "Apache cannot reach JupyterLab", "lab.start"),
+        (200, "Welcome", "fail", "answers 200, and does not ask for a password", "proxy.apache"),
         (404, "", "fail", "answers 404", "proxy.apache"),
     ],
 )

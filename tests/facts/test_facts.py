@@ -86,7 +86,7 @@ def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
 
 
 def test_only_requested_sections_are_read(read):
-    """A later question costs its own section only."""
+    """A later question reads only its own section."""
     assert {*read("firewall", "python")} == {"firewall", "python"}
 
 
@@ -202,7 +202,7 @@ def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
 def test_the_state_of_ufw_is_read_from_its_chains_and_settings(
     read, tmp_path, loaded, policy, incoming
 ):
-    """They have what `ufw status` says, which takes as long as all other sections together."""
+    """They list what `ufw status` prints, which takes as long as all other sections together."""
     stand_in(tmp_path, "ufw", "exit 1")
     path = stand_in(
         tmp_path, "iptables", f'[ "$*" = "-S ufw-user-input" ] && {str(loaded).lower()}'
@@ -380,7 +380,7 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
 
 @pytest.mark.parametrize("publish, told", [("apache", {"elsewhere": "yes"}), ("tunnel", {})])
 def test_a_key_left_by_another_publish_is_reported(read, tmp_path, publish, told):
-    """Only its presence; the present `publish` has no key yet."""
+    """Only its presence is reported; the present `publish` has no key yet."""
     (tmp_path / ".jupyter/tls").mkdir(parents=True)
     (tmp_path / ".jupyter/tls/key.pem").write_text("secret")
     assert read("https", PUBLISH=publish)["https"] == told

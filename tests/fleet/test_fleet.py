@@ -114,14 +114,14 @@ def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alon
     }
     assert "root@b: the disk is full: free some" in out and "root@c: what nobody thought of" in out
     assert (
-        "failed on root@b, root@c: see above; type it again for them: fab -H root@b,root@c …" in err
+        "failed on root@b, root@c: see above; to run it again there: fab -H root@b,root@c …" in err
     )
     kept = next((alone / "home/.local/state/labfab/log").glob("*/root@c.log")).read_text()
-    assert "Traceback" in kept and "ValueError" in kept  # for whoever mends it
+    assert "Traceback" in kept and "ValueError" in kept  # for debugging
 
 
 def test_tasks_of_others_run_as_they_are(fab):
-    """They print where they like and have their own connection; errors name the host."""
+    """They print directly and have their own connection. Errors name the host."""
 
     @task
     def backup(c, where="here"):
@@ -165,7 +165,7 @@ def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     code, out, _ = fab("-H", names, "work", work=lambda c: worked.append(f"{c.user}@{c.host}"))
     assert code == 0 and len(worked) == 3
     assert list(rows(out)) == ["box", "root@a", "eve@a"]
-    assert "root@203.0.113.5 is the same login as box: it runs once" in out
+    assert "root@203.0.113.5 is the same login as box: it runs only once" in out
 
 
 def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):
@@ -345,7 +345,7 @@ def test_no_file_name_leads_out_of_the_folder():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Somebody at the keyboard: the questions seen, and the answers to give in turn."""
+    """Somebody at the keyboard: the questions seen, and the answers to give in order."""
     seen, answers = [], []
 
     def prompt(text: str, secret: bool) -> str:
@@ -428,7 +428,7 @@ def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, as
 
 
 def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
-    """Ctrl-D: no answer is not an empty password."""
+    """After Ctrl-D, no answer is not an empty password."""
     dialled[0].update(a="one")
     asked[1].append(None)
     asked[1].append(None)
@@ -501,7 +501,7 @@ def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatc
 
 
 def test_without_a_terminal_nobody_is_asked(fab, dialled, monkeypatch):
-    """Nobody is dialled before the work either: there is nothing to ask."""
+    """No host is dialled before the work either, because there is nothing to ask."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert fab("-H", THREE, "work", work=lambda c: None)[0] == 0
     assert dialled[1] == []
@@ -546,7 +546,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
                 time.sleep(0.01)
         except KeyboardInterrupt:
             heard.append(c.host)
-            console.warn("stopped: the host takes the change back by itself")
+            console.warn("stopped: the host will revert the change by itself")
             raise
         finally:
             cleaned.append(c.host)
@@ -564,7 +564,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(begun) == 2 and sorted(heard) == sorted(begun) == sorted(cleaned)
-    assert err.count("stopped: the host takes the change back by itself") == 2
+    assert err.count("stopped: the host will revert the change by itself") == 2
     assert sorted(row[0] for row in rows(out).values()) == [
         "stopped",
         "stopped",

@@ -11,7 +11,7 @@ from tests.facts.test_facts import stand_in
 
 
 def test_nobody_else_can_read_what_rsync_says(tmp_path):
-    """Its complaints name files; but what rsync writes for the account has the modes of always."""
+    """Its errors name files, so they are private; what rsync writes for the account has normal modes."""
     place = tmp_path / "bridge"
     path = (
         stand_in(tmp_path, "runuser", f"echo private/name >&2; umask >{tmp_path}/umask")
@@ -41,7 +41,7 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
 
 
 def fifo() -> str:
-    """The real one, behind the stand-in."""
+    """Run the real one behind the stand-in."""
     import shutil
 
     return shutil.which("mkfifo")

@@ -234,7 +234,7 @@ def test_a_web_server_on_the_port(module_fab):
     refused(
         run,
         "127.0.0.1",
-        f"port {server.server_port} is no SSH server",
+        f"port {server.server_port} is not an SSH server",
         "fab -H root@127.0.0.1:PORT",
     )
 
@@ -506,7 +506,13 @@ def test_no_space_for_the_journal(unchanged, ready, module_fab):
 def test_alias_of_another_host(unchanged, cloud, ready, module_fab):
     env = {"LABFAB_SUDO_PASSWORD": SUDO}
     run = module_fab.on(cloud, "setup.full", user="debian", env=env)
-    refused(run, cloud.address, "the alias homelab stands for", ready.address, "LABFAB_ALIAS=NAME")
+    refused(
+        run,
+        cloud.address,
+        "the alias homelab already stands for",
+        ready.address,
+        "LABFAB_ALIAS=NAME",
+    )
     unchanged(cloud, module_fab, user="debian", env=env | {"LABFAB_ALIAS": "cloud"})
 
 

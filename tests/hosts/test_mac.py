@@ -345,7 +345,7 @@ def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
 def test_the_next_run_tells_of_it(faulty):
     said = faulty.start("user.add").end().ok()
     assert (
-        "the host took a change back because no fresh login proved it: move sshd to port 2222"
+        "the host reverted a change because no fresh login proved it: move sshd to port 2222"
         in said.text
     )
 

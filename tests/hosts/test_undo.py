@@ -95,7 +95,7 @@ def test_what_gives_access_stays_where_the_old_login_cannot_be_proven(fab, host)
     told = undo(fab, box).fails(
         "ssh, keys, user: could not restore the login root@", "LABFAB_LOGIN_PASSWORD"
     )
-    assert "the host has taken everything back" in told.err
+    assert "the host has reverted everything" in told.err
     fab("-H", "homelab", "lab.status").ok()
     box.run("mv /root/away /root/.ssh")
     undo(fab, box).ok()

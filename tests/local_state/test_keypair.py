@@ -84,8 +84,8 @@ def test_ensure_named(home: Path) -> None:
     for named, message in [
         ("~/none", "no private key .*keys.generate"),
         ("~/work key.pub", "public half"),
-        ("~", "is no private key"),
-        ("/dev/zero", "is no private key"),
+        ("~", "is not a private key"),
+        ("/dev/zero", "is not a private key"),
     ]:
         with pytest.raises(SetupError, match=message):
             keypair.ensure(named)
@@ -138,6 +138,6 @@ def test_garbled_private_key(data: bytes, home: Path) -> None:
     path = home / "key"
     path.write_bytes(data)
     path.chmod(0o600)
-    with pytest.raises(SetupError, match="no private key|is damaged") as caught:
+    with pytest.raises(SetupError, match="not a private key|is damaged") as caught:
         keypair.ensure(str(path))
     assert str(path) in caught.value.message

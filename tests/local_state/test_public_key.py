@@ -57,17 +57,17 @@ def test_old_comment(home: Path) -> None:
     [
         (KEY[:-9], "damaged or cut off"),
         (KEY.replace("ssh-ed25519", "ssh-rsa"), "damaged or cut off"),
-        (KEY + "%%%", "no public key"),
-        ("ssh-ed25519 not/base64!", "no public key"),
+        (KEY + "%%%", "not a public key"),
+        ("ssh-ed25519 not/base64!", "not a public key"),
         ("ssh-ed25519 AAAA", "damaged or cut off"),
         ("ssh-dss " + KEY.split()[1], "hosts no longer accept ssh-dss keys"),
         ("ssh-ed25519-cert-v01@openssh.com " + KEY.split()[1], "certificate"),
-        ("cert-authority " + KEY, "no public key"),
-        ('command="open ' + KEY, "no public key"),
-        ('command="x\\" ' + KEY, "no public key"),
-        ("hello " + KEY, "no public key"),
+        ("cert-authority " + KEY, "not a public key"),
+        ('command="open ' + KEY, "not a public key"),
+        ('command="x\\" ' + KEY, "not a public key"),
+        ("hello " + KEY, "not a public key"),
         (KEY + "\nssh-ed25519 x!", "line 2"),
-        (KEY + " a\x1b[2Jb", "no public key"),
+        (KEY + " a\x1b[2Jb", "not a public key"),
         ("\n\n# nothing\n", "no public key file|holds no public key"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "private half"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "ssh-keygen -i"),
@@ -104,7 +104,7 @@ def test_not_text(data: bytes, home: Path) -> None:
     """Large and binary files are refused."""
     path = home / "key.pub"
     path.write_bytes(data)
-    with pytest.raises(SetupError, match="so no public key|is no public key"):
+    with pytest.raises(SetupError, match="so it is not a public key|is not a public key"):
         read_publics(str(path))
 
 

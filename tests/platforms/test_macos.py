@@ -147,7 +147,7 @@ def test_a_list_that_shuts_out_is_taken_back(mac):
     authorized_keys.copy(model.c)
     model.again()
     model.refused_logins = 1
-    with pytest.raises(SetupError, match="could not let only the accounts.*taken everything back"):
+    with pytest.raises(SetupError, match="could not let only the accounts.*reverted everything"):
         remote_login.restrict(model.c)
     assert model.guard == ["arm", "revert"]
 

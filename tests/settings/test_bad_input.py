@@ -69,7 +69,7 @@ def test_no_host_for_the_tunnel(refused):
 def test_an_invalid_login(refused, login):
     refused(
         ["-H", login, "setup.full"],
-        "that is no login: type it as root@ADDRESS or root@ADDRESS:PORT",
+        "this is not a login: type it as root@ADDRESS or root@ADDRESS:PORT",
     )
 
 

@@ -156,7 +156,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("key", ["user", "lab_user"])
 def test_a_hostile_account_name_is_refused(given, key, name):
-    """Everything that a shell, useradd or a path could take for more than a name."""
+    """Everything that a shell, useradd or a path could misread as more than a name."""
     if key == "lab_user" and name == "":
         return
     with pytest.raises(SetupError, match=f"the command line: {key} cannot be"):
@@ -220,7 +220,7 @@ def test_usual_account_names_are_accepted(given, name):
     [("false", False), ("0", False), ("no", None), ("true", True), ("1", True), ("", None)],
 )
 def test_true_and_false_from_the_environment(given, text, value):
-    """The text false is false; a text that is neither is refused."""
+    """The text false means false; text that is neither true nor false is refused."""
     if value is None:
         with pytest.raises(SetupError, match="LABFAB_REBOOT: reboot cannot be .*true or false"):
             given(env={"LABFAB_REBOOT": text})
@@ -316,7 +316,7 @@ def test_a_missing_file_after_f_is_named(alone):
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(given, values, says):
-    """Right alone, wrong together."""
+    """Each is right alone, but they are wrong together."""
     with pytest.raises(SetupError, match=says):
         given(**values)
 
@@ -447,7 +447,7 @@ def test_an_error_in_a_host_s_settings_is_reported_with_file_and_pattern(given, 
 
 
 def test_a_file_that_changes_is_read_again(given):
-    """The stages of a run share one reading of it only while it stays the same."""
+    """The stages of a run share one reading of the file as long as it does not change."""
     assert [
         given(invoke=FLEET.replace("3003", port), host="box").ssh_port
         for port in ("3003", "3013", "3023")

@@ -17,7 +17,7 @@ from tests.fake import alone
 __all__ = ["alone"]
 
 TASKS = [name for name in ns.task_names if isinstance(ns[name], LaptopTask)]
-# Stands in for programs that could change something: records every call but those that only ask.
+# Replaces programs that could change something, and records every call except those that only read.
 PROGRAM = """\
 #!/bin/sh
 case "$*" in *show*|*is-active*|*"-O check"*) exit 0 ;; esac
@@ -77,7 +77,7 @@ def tree(home: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("how", ["none", "open", "kept"])
 @pytest.mark.parametrize("name", TASKS)
 def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, name, how):
-    """Files, processes and the tunnel stay, and the task says what it would do."""
+    """Files, processes and the tunnel stay, and the task prints what it would do."""
     state = {
         "target": {},
         "wanted_port": 9000,
@@ -116,5 +116,5 @@ def planned(how: str) -> set[str]:
 
 
 def test_no_task_is_forgotten():
-    """A new task must be listed here: with what it says in plan mode, or as silent."""
+    """A new task must be listed here, with what it prints in plan mode or as silent."""
     assert set(TASKS) == set(PLANNED) | SILENT | ASKS

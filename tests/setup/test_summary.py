@@ -19,13 +19,13 @@ ALIAS = "homelab"
 
 
 def host(*changes: str) -> SimpleNamespace:
-    """A host that this run has changed."""
+    """Return a host that this run has changed."""
     login = Login("lab", 2222, None)
     return SimpleNamespace(changes=changes, login=login, c=SimpleNamespace(host="203.0.113.5"))
 
 
 def summary(capsys, want: Settings, *changes: str, reboot: bool = False) -> dict[str, list[str]]:
-    """The lines of a summary, by their labels."""
+    """Return the lines of a summary, by their labels."""
     summarize(host(*changes), want, ALIAS, reboot, [Took("keys", 2.0)])
     found: dict[str, list[str]] = {}
     for line in capsys.readouterr().out.splitlines():
@@ -62,7 +62,7 @@ def test_the_time_is_that_of_the_run_and_early_work_counts_apart():
 
 
 def test_a_task_stays_a_task_when_its_module_is_loaded():
-    """labfab.setup.undo(c) is one of the ways of reuse."""
+    """labfab.setup.undo(c) is one way to reuse labfab."""
     from labfab.setup import history, undoing
 
     assert history and undoing

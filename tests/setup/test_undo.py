@@ -125,7 +125,7 @@ OURS, MINE = "ssh-ed25519 AAAA labfab", "ssh-ed25519 BBBB mine"
     ],
 )
 def test_only_our_lines_go(back, tmp_path, before, after, wanted):
-    """Keys that somebody added stay. A file that was not there goes if nothing else is in it."""
+    """Keys that somebody added stay. A new file is removed if nothing else is in it."""
     path = tmp_path / "authorized_keys"
     if before is not None:
         path.write_text(before)
@@ -331,7 +331,7 @@ def test_a_certificate_goes_with_its_key_and_its_ca(back, tmp_path, before):
 
 
 def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
-    """So is its key: neither is of use alone. With --force both are moved away, not lost."""
+    """So is its key, because neither is useful alone. With --force both are moved away, not lost."""
     files = [tmp_path / name for name in PEMS]
     write = "".join(fill("printf mine >%s; ", path) for path in files)
     said = back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write)
@@ -362,7 +362,7 @@ MADE = (
 
 @pytest.fixture
 def letsencrypt(tmp_path):
-    """The folder of a certbot that was in use before."""
+    """Return the folder of a certbot that was in use before."""
     for name in ("accounts/old/key", "renewal/mine.conf", "live/mine/cert.pem"):
         path = tmp_path / "letsencrypt" / name
         path.parent.mkdir(parents=True)
@@ -375,7 +375,7 @@ def files(folder) -> set[str]:
 
 
 def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
-    """What was there before stays, and so does a hook that somebody wrote since."""
+    """Earlier files stay, and so does a hook that somebody has written since."""
     before = files(letsencrypt)
     assert back("lineage", change=MADE.format(letsencrypt)) == ""
     assert files(letsencrypt) == before | {"renewal-hooks/post/of-mine"}
@@ -383,7 +383,7 @@ def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
 
 
 def test_the_account_stays_for_a_certificate_that_somebody_got_since(back, letsencrypt):
-    """That certificate renews with the account that was made for ours."""
+    """That certificate is renewed with the account that was created for ours."""
     back("lineage", change=f"{MADE.format(letsencrypt)}; touch {letsencrypt}/renewal/later.conf")
     assert {"accounts/new/dir/key", "renewal/later.conf"} <= files(letsencrypt) and not (
         letsencrypt / "live/labfab"
@@ -404,7 +404,7 @@ def test_certbot_stays_where_it_renews_what_is_not_ours(back, letsencrypt):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_what_was_served_before_is_served_again(back, tmp_path, before):
-    """Even if it was renewed since."""
+    """Even if it has been renewed since."""
     paths = [tmp_path / name for name in PEMS]
     for path in paths if before else []:
         path.write_text("old")

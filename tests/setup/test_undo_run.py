@@ -52,13 +52,13 @@ def test_access_comes_after_the_rest_and_is_proven(journaled, capsys):
     assert journaled.undone == ["4", "2", "1"]
     assert journaled.guard == ["arm", "disarm"] and journaled.logins == [("root", 22)]
     assert "undone: switch the firewall on" in said and "3 changes undone" in said
-    assert "what stays: upgrade 3 packages" in said
+    assert "not undone: upgrade 3 packages" in said
 
 
 def test_where_the_old_login_is_not_proven_the_account_stays(journaled, capsys):
     """What was undone under the guard does not count: the host has reverted it."""
     journaled.refused_logins = 1
-    with pytest.raises(SetupError, match="1 change undone, 1 stay, named above: mend that"):
+    with pytest.raises(SetupError, match="1 change undone, 1 stay, see above: fix that"):
         setup.undo(journaled.c)
     assert journaled.undone == ["4", "2"] and journaled.guard == ["arm", "revert"]
     reason = f"stays: ssh, user: could not restore the login root@{ADDRESS}:22"

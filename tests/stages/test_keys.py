@@ -149,7 +149,7 @@ def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
         alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222)
     )
     model = fake()
-    with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7:2222 already"):
+    with pytest.raises(SetupError, match="the alias homelab already stands for 198.51.100.7:2222"):
         authorized_keys.copy(model.c)
     assert model.writes == []
 
@@ -162,7 +162,7 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
         ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"),
     )
     model = fake()
-    with pytest.raises(SetupError, match="the alias homelab stands for 203.0.113.5:2201 already"):
+    with pytest.raises(SetupError, match="the alias homelab already stands for 203.0.113.5:2201"):
         authorized_keys.copy(model.c)
     assert model.writes == []
 

@@ -57,7 +57,8 @@ def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(read
     hardening.disable_passwords(model.c)
     hardening.disable_root(model.c)
     assert (
-        model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
+        model.guard == ["arm", "disarm"] * 2
+        and "an earlier run was interrupted" not in capsys.readouterr().err
     )
 
 
@@ -268,9 +269,7 @@ def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
     """If a cloud firewall blocks the new port, everything stays on the old one."""
     model = ready()
     model.refused_logins = 1
-    with pytest.raises(
-        SetupError, match="could not move sshd to port 2222: .*taken everything back"
-    ):
+    with pytest.raises(SetupError, match="could not move sshd to port 2222: .*reverted everything"):
         hardening.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
@@ -282,9 +281,11 @@ def raised(error: Exception | None) -> None:
 
 
 def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
-    """sshd accepts the login and grants no session: revert, and do not blame sudo."""
+    """sshd accepts the login and refuses to open a session: revert, and do not blame sudo."""
     model = ready()
-    answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
+    answers = iter(
+        [NoSession("box", "sshd refuses to open a session: look at MaxSessions"), *[None] * 9]
+    )
     monkeypatch.setattr(
         guard,
         "Shell",
@@ -295,7 +296,7 @@ def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
     with pytest.raises(
         SetupError,
         match="lab@203.0.113.5:22 logs in, but no further: "
-        "sshd grants no session: look.*taken everything back",
+        "sshd refuses to open a session: look.*reverted everything",
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []

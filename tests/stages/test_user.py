@@ -94,7 +94,7 @@ def test_sudo_without_a_password_that_locks_out_is_taken_back(fake):
     model.refused_logins = 1
     with pytest.raises(
         SetupError,
-        match="could not let lab use sudo without a password: .*refused; .*taken everything back",
+        match="could not let lab use sudo without a password: .*refused; .*reverted everything",
     ):
         user.add(model.c)
     assert model.guard == ["arm", "revert"] and "sudoers.text" not in model.sections["accounts"]
