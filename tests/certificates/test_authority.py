@@ -113,9 +113,8 @@ def test_the_leaf_field_by_field(ca):
     assert extension(found, x509.KeyUsage).value == authority.usage(digital_signature=True)
     assert list(extension(found, x509.ExtendedKeyUsage).value) == [Use.SERVER_AUTH]
     assert certificate.names(found) == ("lab.example.org", "203.0.113.5", "2001:db8::5")
-    assert not found.subject.get_attributes_for_oid(
-        NameOID.COMMON_NAME
-    )  # GnuTLS would hold it to the constraints of DNS names
+    # GnuTLS would apply the constraints of DNS names to it.
+    assert not found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     own = extension(ca.certificate, x509.SubjectKeyIdentifier).value.digest
     assert extension(found, x509.AuthorityKeyIdentifier).value.key_identifier == own
     assert found.not_valid_after_utc - found.not_valid_before_utc <= timedelta(days=397)

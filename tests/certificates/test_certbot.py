@@ -74,7 +74,7 @@ def test_nothing_is_asked_without_a_mail_address(host):
     """Nor is the host touched."""
     model = host(email="")
     with pytest.raises(
-        SetupError, match="Let's Encrypt wants a mail address for your account there: set email"
+        SetupError, match="Let's Encrypt requires a mail address for your account there: set email"
     ):
         certificate.letsencrypt(model.c)
     assert model.writes == []
@@ -171,7 +171,7 @@ def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(ho
     assert acme.SERVERS[""] in asked(model) and "the ACME server has changed" in " ".join(
         model.whys
     )
-    with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
+    with pytest.raises(SetupError, match="browsers trust none from staging: https.delete first"):
         certificate.letsencrypt(model.again(), staging=True)
     model.lab["names"] = [NAME, "www.example.org"]
     model.answers.insert(0, (LEADS, Result(0, "203.0.113.5 \n", "")))
@@ -309,9 +309,8 @@ def test_the_plan_shows_it_all_and_writes_nothing(host):
     model = host(dry=True)
     certificate.issue(model.c)
     assert model.writes == [] and GET in model.planned and HAND in model.planned
-    assert not any(
-        why.endswith("which renews the certificate") for why in model.planned
-    )  # the package brings its timer along
+    # The package comes with its own timer.
+    assert not any(why.endswith("which renews the certificate") for why in model.planned)
 
 
 def test_the_hook_is_for_our_certificate_alone(host):
@@ -357,12 +356,12 @@ SAID = {  # what it means: what was said
     "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
     % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
     "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
-    "does not take the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
-    "Let's Encrypt does not take the mail address": ELSE
+    "rejects the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
+    "Let's Encrypt rejects the mail address": ELSE
     % "urn:ietf:params:acme:error:invalidContact :: contact email has forbidden domain",
-    "gives none for this name (Cannot issue": ELSE
+    "issues none for this name (Cannot issue": ELSE
     % "Error creating new order :: Cannot issue for x: Domain name does not end with a valid public suffix (TLD)",
-    "wants an account opened elsewhere": ELSE
+    "requires an account opened elsewhere": ELSE
     % "urn:ietf:params:acme:error:externalAccountRequired :: External",
     "the terms of Let's Encrypt have changed": ELSE
     % "urn:ietf:params:acme:error:userActionRequired :: Terms of service have changed",

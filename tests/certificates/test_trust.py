@@ -127,7 +127,7 @@ def test_looking_makes_no_database(home, monkeypatch):
 
 def test_without_certutil_its_package_is_named(monkeypatch):
     monkeypatch.setattr(stores.shutil, "which", lambda name: None)
-    with pytest.raises(SetupError, match="certutil is missing.*sudo apt install libnss3-tools"):
+    with pytest.raises(SetupError, match="certutil.* is missing: sudo apt install libnss3-tools"):
         list(trust.add("homelab", remembered()))
 
 

@@ -68,7 +68,7 @@ def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
 def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
     """ssh would expand it, and send a variable of this laptop to the host."""
     monkeypatch.setattr(tunnel.openssh, "ask", lambda *_: "/h/${SECRET}")
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take"):
+    with pytest.raises(SetupError, match="characters that a tunnel cannot use"):
         keeper.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
 
 

@@ -49,7 +49,7 @@ def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"2", force=False)
     assert place.read_bytes() == b"2"
     place.write_bytes(b"mine")
-    with pytest.raises(SetupError, match="is there already and differs: --force"):
+    with pytest.raises(SetupError, match="exists already and differs: --force"):
         notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"mine", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=True)

@@ -75,7 +75,7 @@ def test_what_is_not_ours_stays(home, kind):
         "link": lambda: place.symlink_to("nowhere"),
         "folder": place.mkdir,
     }[kind]()
-    with pytest.raises(SetupError, match="closelab is there already and not ours: move it away"):
+    with pytest.raises(SetupError, match="closelab exists and is not labfab's: move it away"):
         shortcuts.differing(texts(), "homelab")
     shortcuts.remove("homelab")
     assert os.path.lexists(place)
@@ -126,7 +126,9 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
 )
 def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
     """Only the host knows where its socket is. What it answers is neither run nor expanded here."""
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take: leave listen at tcp"):
+    with pytest.raises(
+        SetupError, match="characters that a tunnel cannot use: leave listen at tcp"
+    ):
         shortcuts.texts(
             Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False
         )

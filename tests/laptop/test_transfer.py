@@ -111,9 +111,9 @@ def test_progress_is_the_newest_state() -> None:
         (
             12,
             "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol",
-            "goes on where this stopped",
+            "continues where it stopped",
         ),
-        (20, "", "goes on where this stopped"),
+        (20, "", "continues where it stopped"),
         (
             127,
             "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed",

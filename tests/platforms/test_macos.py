@@ -134,9 +134,8 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     authorized_keys.copy(model.c)
     old = model.file("accounts", "lab.keys")
     model.again()
-    monkeypatch.setattr(
-        rotation, "prove_refused", lambda c, want, path: None
-    )  # the model's sshd looks at no key
+    # The model's sshd looks at no key.
+    monkeypatch.setattr(rotation, "prove_refused", lambda c, want, path: None)
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
     assert new and old and new != old and model.file("accounts", "lab.keys") == new
@@ -193,9 +192,8 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     assert facts(model.c).ssh.ports == {22, 2222}
     model.again()
     remote_login.close_port_22(model.c)
-    assert (
-        model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
-    )  # it went over before
+    # The run moved to the other port first.
+    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
     model.again()
     model.c.port = 2222
     assert go(model, hardening.change_port, remote_login.close_port_22) == []

@@ -72,9 +72,12 @@ def holders(function: ast.AST, contract: type) -> set[str]:
     """The variables and parameters of a function that hold a platform, or its service."""
     known: set[str] = set()
     for node in ast.walk(function):
-        if isinstance(node, ast.arg) and node.annotation is not None:
-            if ast.unparse(node.annotation).split(".")[-1] == contract.__name__:
-                known.add(node.arg)
+        if (
+            isinstance(node, ast.arg)
+            and node.annotation is not None
+            and ast.unparse(node.annotation).split(".")[-1] == contract.__name__
+        ):
+            known.add(node.arg)
         if isinstance(node, ast.Assign):
             held = [left for left, right in assigned(node) if SEARCH[contract](right, known)]
             known |= {left.id for left in held if isinstance(left, ast.Name)}

@@ -40,7 +40,7 @@ def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     model = ready(f"kernels.7={answer}", "parent.7=yes")
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
     with pytest.raises(
-        SetupError, match=r"JupyterLab \(pid 7\) does not tell what it computes, and a restart"
+        SetupError, match=r"JupyterLab \(pid 7\) does not say what it computes, and a restart"
     ):
         ask(model.c)
     ask(model.again(), yes=True)

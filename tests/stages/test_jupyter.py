@@ -128,7 +128,7 @@ def test_a_broken_configuration_is_never_overwritten(ready, text):
     """What Jupyter could not read either is named and left alone."""
     model = ready(text)
     with pytest.raises(
-        SetupError, match="jupyter_server_config.json is not the JSON that Jupyter reads: mend it"
+        SetupError, match="jupyter_server_config.json is not JSON that Jupyter can read: correct it"
     ):
         jupyter.configure(model.c)
     assert model.file("jupyter", "config") == text
@@ -184,7 +184,7 @@ def test_files_that_may_overrule_are_named(ready, capsys):
     model = ready()
     model.sections["jupyter"]["other.jupyter_server_config.py"] = "yes"
     jupyter.configure(model.c)
-    assert "~/.jupyter/jupyter_server_config.py is there too" in capsys.readouterr().err
+    assert "~/.jupyter/jupyter_server_config.py exists too" in capsys.readouterr().err
 
 
 def test_a_new_password_replaces_the_hash(ready, monkeypatch, capsys):
@@ -335,7 +335,7 @@ def test_a_password_that_became_short_in_private_is_not_published(public, given)
     jupyter.configure(given(model, LONG))
     jupyter.configure(given(model, SHORT, publish="tunnel"))
     for value in (None, SHORT):
-        with pytest.raises(SetupError, match="at least 14 letters, and JupyterLab's is shorter"):
+        with pytest.raises(SetupError, match="at least 14 characters, and JupyterLab's is shorter"):
             jupyter.configure(given(model, value, publish="https"))
         assert model.writes == []
     jupyter.configure(given(model, LONG))

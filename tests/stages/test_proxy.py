@@ -190,7 +190,7 @@ FAULTS = {
     "the lines of the guide": (
         {},
         {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}},
-        "conf:230 hands requests to port 8888",
+        "conf:230 passes requests to port 8888",
     ),
     "no Listen": ({}, {"proxy": {"listens": None}}, "Listen 443"),
     "our name": (
@@ -211,12 +211,12 @@ FAULTS = {
     "an address": (
         {"names": ["lab.example.org", "10.0.0.5"]},
         {"proxy": {"vhost.1": vhost("*:443", "a.example")}},
-        "10.0.0.5, meet",
+        "10.0.0.5, reach",
     ),
     "an address of its own": (
         {},
         {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}},
-        "shop.conf:3 has 10.0.0.5:443 for itself",
+        "shop.conf:3 has 10.0.0.5:443 to itself",
     ),
     "the whole of a site": (
         {"base_url": "/"},

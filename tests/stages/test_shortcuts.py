@@ -54,7 +54,7 @@ def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
     """Nor is anything written on the laptop then."""
     model = known()
     model.answers = [(r"cd ~/.local/bin", THEIRS)]
-    with pytest.raises(SetupError, match="launchlab is there and not ours: move it away"):
+    with pytest.raises(SetupError, match="launchlab exists and is not labfab's: move it away"):
         shortcuts.install(model.c)
     assert model.writes == [] and not (alone / "home/.local/bin").exists()
 

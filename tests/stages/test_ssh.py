@@ -77,7 +77,7 @@ def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
         "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
     )
     with pytest.raises(
-        SetupError, match="sshd still offers strangers to take a password for (lab, root|root, lab)"
+        SetupError, match="sshd still offers password logins for (lab, root|root, lab)"
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
