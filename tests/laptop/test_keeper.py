@@ -109,7 +109,7 @@ def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
 
 
 def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
-    """The error has the words of ssh, and neither agent nor state is left behind."""
+    """The error quotes ssh, and neither agent nor state is left behind."""
     program(mac, "ssh", "#!/bin/sh\n")
     refusing = "touch loaded && echo 'Permission denied' >\"$ERRORS\""
     program(mac, "launchctl", (LAUNCHCTL % {"uid": os.getuid()}).replace("touch loaded", refusing))

@@ -81,7 +81,7 @@ def test_the_password_of_the_account_goes_over_standard_input_and_is_kept_here(m
 
 
 def test_the_administrator_stays_as_it_is(mac):
-    """Groups, password and shell of the account that logs in are not labfab's to change."""
+    """labfab does not change the groups, password and shell of the account that logs in."""
     model = mac()
     before = {
         key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")
@@ -91,7 +91,7 @@ def test_the_administrator_stays_as_it_is(mac):
 
 
 def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
-    """What makes it and what hides it are two commands: a line may break between them."""
+    """Two commands make it and hide it, and the connection may break between them."""
     model = mac()
     user.add(model.c)
     del model.sections["accounts"]["lab.hidden"]
@@ -114,7 +114,7 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     "state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")]
 )
 def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
-    """But for one that was not in force; the way back names the list of before."""
+    """Unless that list was not in force; the undo names the earlier list."""
     model = mac()
     authorized_keys.copy(model.c)
     model.sections["ssh"] |= {"access": state, "member.user:ada": "yes"}
@@ -152,7 +152,7 @@ def test_a_list_that_shuts_out_is_taken_back(mac):
 
 
 def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
-    """There every file counts: the new one is made beside the folder, and an undo or a revert does so too."""
+    """There every file counts, so a new one is written outside the folder; undo and revert do so too."""
     folder = tmp_path / "ssh" / "sshd_config.d"
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
@@ -173,7 +173,7 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
 
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
-    """The wrapper refuses arguments, so there is its name alone."""
+    """The wrapper refuses arguments, so only its name is given."""
     job = plistlib.loads(macos.plist([2222]).encode())
     assert (job["Label"], job["Sockets"]) == (
         "org.labfab.sshd",

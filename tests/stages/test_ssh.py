@@ -52,7 +52,7 @@ def test_passwords_are_refused_for_everybody(ready):
 
 
 def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(ready, capsys):
-    """What the window left in memory is not taken for a run that died."""
+    """What the guard left in memory is not mistaken for a run that died."""
     model = ready()
     hardening.disable_passwords(model.c)
     hardening.disable_root(model.c)
