@@ -31,7 +31,7 @@ PROBLEM = r"(?m)^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+
 MEANINGS = (
     (
         r"rateLimited|too many|[Rr]ate limit",
-        "{server} gives no more for now ({said}): wait, or test with acme_server: staging",
+        "{server} issues no more for now ({said}): wait, or test with acme_server: staging",
     ),
     (
         r"invalidContact|[Ii]nvalid email|parse contact|unsupportedContact",

@@ -21,7 +21,7 @@ from . import authority, certificate, constraints
 from .authority import Authority
 
 PASSPHRASE = "ca-passphrase"
-OTHERWISE = "or delete the file for a new CA, which your browsers must then be told to trust"
+OTHERWISE = "or delete the file for a new CA, and run https.trust again afterwards"
 ENOUGH = 90  # days for which a kept CA must still be valid to sign with it
 
 
@@ -71,7 +71,7 @@ def unlock(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
     if not isinstance(key, EllipticCurvePrivateKey) or key.public_key() != own.public_key():
         raise SetupError(
             f"{path} is not what labfab wrote there: delete it for a new CA, "
-            "which browsers must be told to trust again"
+            "and run https.trust again afterwards"
         )
     return Authority(certificate=own, key=key)
 

@@ -143,7 +143,7 @@ def run(number: str) -> None:
 def take_lock(folder: Path) -> None:
     """Hold the job's lock until this process ends. Raises Problem if the job runs already."""
     lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for _ in range(100):  # whoever checks whether the job lives holds the lock for an instant
+    for _ in range(100):  # a check whether the job lives holds the lock for an instant
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return

@@ -353,7 +353,7 @@ SAID = {  # what it means: what was said
     % ("unauthorized", "198.51.100.7: Invalid response: 404"),
     "the CAA record of lab.example.org lets others": FAILED
     % ("caa", "CAA record for lab.example.org prevents issuance"),
-    "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
+    "Let's Encrypt issues no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
     % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
     "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
     "rejects the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",

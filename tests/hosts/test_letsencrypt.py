@@ -204,7 +204,7 @@ FAILURES = {  # another server or other names, and what the message then says
     "too many certificates": (
         Acme.limited,
         NAME,
-        "gives no more for now (too many certificates (5) already issued",
+        "issues no more for now (too many certificates (5) already issued",
     ),
     "a name that it refuses": (
         Acme.url,

@@ -104,7 +104,7 @@ def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> 
     files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
     changed = differing(c, source, target, options)
     if changed:
-        why = f"copy {len(changed)} again, which changed meanwhile"
+        why = f"copy {len(changed)} again, which changed during the copy"
         files.fetch(c, source, target, why, delete=None, options=(*options, "-c"))
         changed = differing(c, source, target, options)
     if changed:
