@@ -2,7 +2,7 @@
 #
 # $1: the path. $2: its mode, octal. $3: shell text that must succeed before the file gets its name;
 # it finds the new file in "$NEW".
-# The file gets its name only once it is complete: `>` would follow a link that an account put there.
+# The file gets its name once it is complete: `>` would follow a link that an account put there.
 set -eu
 umask 077
 path=$1 mode=$2 check=$3

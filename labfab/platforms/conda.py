@@ -111,7 +111,7 @@ def published_checksum(c: Connection, account: str, chosen: Installer) -> str:
         return checksum_in(answer.out, chosen.filename)
     except SetupError:
         raise SetupError(
-            f"{chosen.checksum_url} gives no checksum of {chosen.filename} "
+            f"{chosen.checksum_url} has no checksum of {chosen.filename} "
             f"({answer.last_words}): set python_version or python_mirror",
             host=Host.of(c).label,
         ) from None

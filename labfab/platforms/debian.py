@@ -323,7 +323,7 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
         rules = [rule for rule in rules if rule[-2:] == ("comment", comment)]
     if not rules:
         console.note(
-            f"port {port} stays open in the firewall: the rule that opens it is for other ports too"
+            f"port {port} stays open in the firewall: the rule that opens it also opens other ports"
         )
     for rule in rules:
         bare = rule[: rule.index("comment")] if "comment" in rule else rule

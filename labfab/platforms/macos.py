@@ -193,7 +193,7 @@ def set_password(c: Connection, name: str, password: str) -> None:
 def join_group(c: Connection, name: str, group: str) -> None:
     """Refuse: labfab makes nobody an administrator of a Mac."""
     raise SetupError(
-        f"{name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full",
+        f"{name} is not an administrator of this Mac: log in as one, fab -H ADMIN@… setup.full",
         host=Host.of(c).label,
     )
 

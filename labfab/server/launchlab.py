@@ -105,7 +105,7 @@ def put_on_path(c: Connection, account: str, name: str) -> None:
     )
     if not found(c, account, name, owner.home):
         console.warn(
-            f"login shells of {account} do not look into ~/.local/bin: "
+            f"login shells of {account} do not look in ~/.local/bin: "
             f"put it on their PATH, or type .local/bin/{name}"
         )
 

@@ -105,7 +105,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
 def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     model = mac()
     model.sections["accounts"]["admin.groups"] = "staff"
-    with pytest.raises(SetupError, match="admin is no administrator of this Mac"):
+    with pytest.raises(SetupError, match="admin is not an administrator of this Mac"):
         user.add(model.c)
     assert model.writes == []
 

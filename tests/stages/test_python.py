@@ -170,7 +170,7 @@ def test_a_publisher_without_a_checksum_is_not_trusted(ready):
     """Without a checksum from the publisher, another release is not downloaded."""
     model = ready(python_version="27.1.0-0")
     model.answers = [("27.1.0-0-Linux-x86_64.sh.sha256", Result(1, "", "curl: (22) error: 404"))]
-    with pytest.raises(SetupError, match="gives no checksum of Miniforge3-27.1.0-0"):
+    with pytest.raises(SetupError, match="has no checksum of Miniforge3-27.1.0-0"):
         python.install(model.c)
     assert model.writes == []
 

@@ -1,4 +1,4 @@
-"""Browsers: let those on your own machine trust the lab's own CA, or no longer.
+"""Browsers: let those on your machine trust the lab's own CA, or stop trusting it.
 
 Owns: the certificate `labfab ALIAS` in the browsers' stores.  Undo: https.untrust
 These tasks use -H only as a name: the host may be down.

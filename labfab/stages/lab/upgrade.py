@@ -25,7 +25,7 @@ from .lifecycle import start, stop
 
 
 class Commands(NamedTuple):
-    """The commands that update one kind of environment, at the shell variable `prefix`."""
+    """The commands that update one kind of environment, in the shell variable `prefix`."""
 
     # Marks with + or --> which packages would change.
     newer: str

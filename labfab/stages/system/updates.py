@@ -74,7 +74,7 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
         system.allow_port(c, RESCUE_PORT)
     change(c, RELEASE_UPGRADE, why="begin the release upgrade")
     console.note(
-        "it goes on by itself for an hour or more; "
+        "it continues by itself for an hour or more; "
         f"meanwhile a second sshd listens on port {RESCUE_PORT}"
     )
     console.note(
