@@ -1,4 +1,4 @@
-"""Acme: which server to ask for certificates, and why it gave none, in one line.
+"""Acme: which server to ask for certificates, and, in one line, why it issued none.
 
 Owns: nothing.
 """
@@ -25,25 +25,25 @@ SERVERS = {
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
 TITLES = {SERVERS[""]: "Let's Encrypt", SERVERS["staging"]: "Let's Encrypt's staging"}
-# certbot's report on a name that the server could not check.
+# certbot's report about a name that the server could not verify.
 PROBLEM = r"(?m)^ *(?:Domain|Identifier): +(\S+)\n *Type: +(\S+)\n *Detail: +(.+)$"
 # What certbot says -> what it means. {said} is its sentence, {server} the server's title.
 MEANINGS = (
     (
         r"rateLimited|too many|[Rr]ate limit",
-        "{server} gives no more for now ({said}): wait; acme_server: staging is for trying",
+        "{server} issues no more for now ({said}): wait, or test with acme_server: staging",
     ),
     (
         r"invalidContact|[Ii]nvalid email|parse contact|unsupportedContact",
-        "{server} does not take the mail address: correct email",
+        "{server} rejects the mail address: correct email",
     ),
     (
         r"rejectedIdentifier|by policy|public suffix",
-        "{server} gives none for this name ({said}): correct names",
+        "{server} issues none for this name ({said}): correct names",
     ),
     (
         r"externalAccountRequired|external account",
-        "{server} wants an account opened elsewhere: `certbot register` for it there first",
+        "{server} requires an account opened elsewhere: run `certbot register` for it there first",
     ),
     (
         r"userActionRequired|[Tt]erms of [Ss]ervice",
@@ -83,43 +83,43 @@ MEANINGS = (
         "no ACME server answers at {url}: correct acme_server",
     ),
 )
-# Lines of certbot that say nothing about the cause.
+# Lines of certbot's output that say nothing about the cause.
 NOISE = (
     r"^(Saving debug log|Ask for help|Some challenges|Requesting a|Renewing an|An unexpected error"
     r"|Processing /|[- ]*$|Hint:|Failed to renew|All renewals|\d+ renew failure"
     r"|Account registered|  /etc)"
 )
-# What Python and the acme library put before their own sentence.
+# What Python and the acme library put in front of their messages.
 ERROR_CLASS = r"^(?:[\w.]+(?:Error|Exception): )?(?:.* :: )?"
 
 
 class Addresses(NamedTuple):
-    """The addresses that the DNS has for each name, and those of the host itself."""
+    """The addresses that DNS has for each name, and those of the host itself."""
 
     names: dict[str, list[str]]
     own: list[str]
 
     def elsewhere(self, name: str) -> str:
-        """Return the addresses of a name if none is the host's; empty also if none is known."""
+        """Return a name's addresses if none of them is the host's; empty if none is known."""
         found = self.names.get(name, [])
         return "" if not found or set(found) & set(self.own) else ", ".join(found)
 
 
 def server(want: Settings) -> str:
-    """Return the URL of the directory of the server in the settings."""
+    """Return the directory URL of the server in the settings."""
     return SERVERS.get(want.acme_server, want.acme_server)
 
 
 def title(url: str) -> str:
-    """Return what messages call a server."""
+    """Return the server's name for messages."""
     return TITLES.get(url) or urlsplit(url).netloc
 
 
 def require_email(c: Connection, want: Settings) -> None:
-    """Raise SetupError, before anything is changed, if the settings lack the mail address."""
+    """Raise SetupError, before anything is changed, if the settings have no mail address."""
     if not want.email:
         raise SetupError(
-            f"{title(server(want))} wants a mail address for your account there: set email",
+            f"{title(server(want))} requires a mail address for your account there: set email",
             host=Host.of(c).label,
         )
 
@@ -134,10 +134,10 @@ def refuse_closed(label: str, have: Firewall) -> None:
 
 
 def addresses(c: Connection, own: list[str], found: dict[str, list[str]]) -> Addresses:
-    """Compare the addresses of the names with the host's. Raises SetupError for a name without any.
+    """Compare the names' addresses with the host's. Raises SetupError for a name without any.
 
     own: the host's addresses. found: name -> its addresses, as the host resolves it.
-    A name that leads elsewhere may be right, behind a router or proxy: the server finds that out.
+    A name that leads elsewhere may be right, behind a router or a proxy: the server will see.
     """
     for name, places in found.items():
         if not places:
@@ -155,7 +155,7 @@ def addresses(c: Connection, own: list[str], found: dict[str, list[str]]) -> Add
 
 
 def explain(said: str, url: str, known: Addresses, webroot: str) -> str:
-    """Say in one line what certbot's output means and what to do.
+    """Return one line that says what certbot's output means and what to do.
 
     said: the output. url: the server. known: where the names lead. webroot: the setting.
     """
@@ -177,7 +177,7 @@ def shortened(text: str) -> str:
 
 
 def explain_name(name: str, kind: str, detail: str, known: Addresses, webroot: str) -> str:
-    """Say why the server could not see that a name is the host's."""
+    """Return why the server could not confirm that a name is the host's."""
     place, said = known.elsewhere(name), shortened(detail)
     if kind == "dns" or "could not resolve" in detail or "NXDOMAIN" in detail:
         return (

@@ -3,7 +3,7 @@
 Owns: nothing; vault.py keeps it.
 
 Constraints:
-- Whoever has the CA's key could pretend to be the lab, but no other site: its name constraints are
+- Somebody with the CA's key could impersonate the lab, but no other site: its name constraints are
   critical and exclude every kind of name that the lab lacks.
 - Without a passphrase, the CA's key signs once and is never written.
 - The key of the lab's certificate is made on the host and stays there. Only the public key of the
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     )
 
 DAYS = 397  # browsers and Apple accept 398 at most
-# Of a CA that is kept, so that browsers need to be told once only.
+# For a CA that is kept, so that browsers need to trust it only once.
 KEPT_DAYS = 3650
 CLOCK_SKEW = timedelta(hours=1)  # a client's clock may be slow
-# All uses of a key that a certificate names.
+# All the key uses that a certificate can list.
 USES = (
     "digital_signature",
     "content_commitment",
@@ -60,14 +60,14 @@ class Authority(NamedTuple):
 def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
     """Make a CA for these names and addresses.
 
-    lab: its name in lists of authorities. days: how long it lasts.
+    lab: its name in lists of authorities. days: how long the CA is valid.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    # NSS takes two authorities with the same name for one, so each has a name of its own.
+    # NSS takes two authorities with the same name for one, so each name is unique.
     subject = common_name(f"labfab CA of {lab} {random.token_hex(4)}")
     builder = (
         begin(subject, subject, key.public_key(), days)
@@ -81,7 +81,7 @@ def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
 
 
 def sign(authority: Authority, request: str, names: Sequence[str], days: int = DAYS) -> str:
-    """Sign the public key of a certificate request, for these names, whatever it asks for.
+    """Sign the public key of a certificate request, for these names, whatever it requests.
 
     The authority's constraints are not checked here: clients check them.
     Raises SetupError if the request was not signed with its own key.
@@ -148,7 +148,7 @@ def common_name(name: str) -> x509.Name:
 def organization(name: str) -> x509.Name:
     """Return the subject of the lab's certificate.
 
-    OpenSSL and GnuTLS take a common name for a DNS name, which the constraints would forbid.
+    OpenSSL and GnuTLS read a common name as a DNS name, which the constraints would forbid.
     """
     from cryptography import x509
     from cryptography.x509.oid import NameOID
@@ -163,7 +163,7 @@ def begin(
     days: int,
     latest: datetime | None = None,
 ) -> x509.CertificateBuilder:
-    """Begin a certificate with what every one has. latest: when its issuer expires."""
+    """Begin a certificate with the parts that all have. latest: when its issuer expires."""
     from cryptography import x509
 
     start = datetime.now(timezone.utc) - CLOCK_SKEW
@@ -180,7 +180,7 @@ def begin(
 
 
 def usage(**uses: bool) -> x509.KeyUsage:
-    """Allow a key these uses and no others."""
+    """Allow a key these uses only."""
     from cryptography import x509
 
     return x509.KeyUsage(**{use: uses.get(use, False) for use in USES})

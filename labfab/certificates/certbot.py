@@ -4,9 +4,9 @@ Owns: the certificate named labfab in /etc/letsencrypt, the package certbot.
 Undo: certbot delete --cert-name labfab
 
 Constraints:
-- Two certbots would renew twice, so one that is there is used, whoever installed it.
+- Two certbots would renew twice, so labfab uses an existing one, whoever installed it.
 - Other certificates and accounts in /etc/letsencrypt are not touched; live/ stays root's.
-- certbot notes for each certificate how to renew it. If that note no longer fits, it runs again.
+- certbot notes for each certificate how to renew it. If that no longer fits, it runs again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .location import lab_names
 if TYPE_CHECKING:
     from ..facts.records import Facts
 
-# For the way back, in the journal's folder: which files there were before.
+# For the undo, in the journal's folder: which files existed before.
 NOTE_FILES = 'find /etc/letsencrypt >"$KEPT.letsencrypt" 2>/dev/null; '
 ISSUE = "%s certonly -n --agree-tos --cert-name labfab --renew-with-new-domains --server %s -m %s"
 # How certbot answers the server's request to port 80.
@@ -51,7 +51,7 @@ DELETE = (
 )
 VERSION = "%s --version 2>&1 | sed -nE 's/^certbot ([0-9]+)\\.([0-9]+).*/\\1 \\2/p'"
 # Prints the host's addresses, then a line for each name: the name and its addresses. The names
-# stand between the two halves.
+# go between the two halves.
 RESOLVE = "hostname -I; set --"
 EACH_NAME = (
     "; for name; do printf '%%s ' \"$name\"; "
@@ -63,7 +63,7 @@ FOR_ADDRESSES = (5, 3)
 
 
 def ensure(c: Connection, want: Settings) -> None:
-    """Get a certificate if there is no good one, pass it on, and keep it renewed."""
+    """Get a certificate unless a good one exists, pass it on, and keep it renewed."""
     acme.require_email(c, want)
     have, wanted, label = facts(c), lab_names(c), Host.of(c).label
     reason = lacking(have, want, wanted, label)
@@ -77,7 +77,7 @@ def ensure(c: Connection, want: Settings) -> None:
 
 
 def renew(c: Connection, want: Settings) -> None:
-    """Get a new certificate now, though the old one is still good."""
+    """Get a new certificate now, even if the old one is still good."""
     have, wanted, label = facts(c), lab_names(c), Host.of(c).label
     if lacking(have, want, wanted, label):
         ensure(c, want)
@@ -108,9 +108,9 @@ def delete(c: Connection) -> None:
 
 
 def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> str:
-    """Return why certbot's certificate will not do; empty: it will.
+    """Return why certbot's certificate is not good enough, or an empty string if it is.
 
-    Raises SetupError where staging would replace a certificate that browsers trust.
+    Raises SetupError if staging would replace a certificate that browsers trust.
     """
     found = certificate.read(have.acme.lineage.content) if have.acme.lineage else None
     if found is None or have.acme.renewal is None:
@@ -120,7 +120,7 @@ def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> s
         if want.acme_server == "staging" and found.ends > time.time():
             raise SetupError(
                 f"there is a certificate by {acme.title(issuer)} already, "
-                "and browsers trust none of staging: https.delete first",
+                "and browsers trust none from staging: https.delete first",
                 host=label,
             )
         return "the ACME server has changed"
@@ -132,16 +132,16 @@ def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> s
 
 
 def kept(have: Facts, key: str) -> str:
-    """Return a value that certbot has noted for the renewal of our certificate."""
+    """Return a value from certbot's notes on how to renew our certificate."""
     note = have.acme.renewal
     found = re.search(rf"^{key} = (.*?),?$", note.content, re.MULTILINE) if note else None
     return found[1] if found else ""
 
 
 def renewable(have: Facts, want: Settings) -> bool:
-    """Return whether certbot's noted way to answer fits what now answers at port 80.
+    """Return whether certbot's noted way to answer fits what now listens on port 80.
 
-    A way that labfab does not choose itself was chosen by somebody, and fits.
+    A way that labfab never chooses was somebody's own choice, and is left alone.
     """
     how, holder = kept(have, "authenticator"), have.ssh.listening.get(80, "")
     if how == "webroot":
@@ -154,9 +154,9 @@ def renewable(have: Facts, want: Settings) -> bool:
 
 
 def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> str:
-    """Return how certbot should answer at port 80: webroot, standalone or apache.
+    """Return how certbot should answer on port 80: webroot, standalone or apache.
 
-    Raises SetupError where the program that answers there already needs a setting.
+    Raises SetupError if the program that already answers there needs a setting.
     """
     holder = have.ssh.listening.get(80, "")
     if want.webroot and (holder or want.publish == "apache"):
@@ -178,7 +178,7 @@ def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> st
 
 
 def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, running: bool) -> str:
-    """Install a certbot that can do what is needed, and return its path.
+    """Install a certbot that is new enough, and return its path.
 
     how: as from method(). running: whether it is about to run.
     """
@@ -198,9 +198,9 @@ def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, runn
 
 
 def provide_for_addresses(c: Connection, have: Facts, want: Settings, program: str) -> str:
-    """Return the path of a certbot that gets certificates for addresses, if need be from snap.
+    """Return the path of a certbot that gets certificates for addresses; its snap, if need be.
 
-    program: the certbot that is there; empty: none.
+    program: the existing certbot; empty: none.
     """
     label, least = Host.of(c).label, FOR_ADDRESSES_WEBROOT if want.webroot else FOR_ADDRESSES
     needs = f"a certificate for an address needs certbot {least[0]}.{least[1]} or newer"
@@ -210,7 +210,7 @@ def provide_for_addresses(c: Connection, have: Facts, want: Settings, program: s
             older = ".".join(map(str, version)) or "broken"
             raise SetupError(
                 f"{needs}, and {program} is {older}: "
-                "put its snap in its place, or give a DNS name in `names`",
+                "replace it with the snap, or give a DNS name in `names`",
                 host=label,
             )
         return program

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Certificate(NamedTuple):
-    """What the server of a certificate needs to know about it."""
+    """What labfab needs to know about a certificate."""
 
     names: tuple[str, ...]
     issuer: str
@@ -24,7 +24,7 @@ class Certificate(NamedTuple):
 
     @property
     def days_left(self) -> int:
-        """Return the whole days until it expires; below zero if it has."""
+        """Return the whole days until it expires; negative if it has expired."""
         return int((self.ends - time.time()) // 86400)
 
 
@@ -66,7 +66,7 @@ def names(found: x509.Certificate) -> tuple[str, ...]:
 
 
 def title(name: x509.Name) -> str:
-    """Return how a subject or an issuer is called."""
+    """Return the name of a subject or an issuer."""
     from cryptography.x509.oid import NameOID
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
@@ -76,7 +76,7 @@ def title(name: x509.Name) -> str:
 
 
 def signed_by(pem: str, ca: str) -> bool:
-    """Return whether the first certificate of a PEM text was issued by the CA of another one."""
+    """Return whether the first certificate of a PEM text was issued by the CA in another."""
     from cryptography.exceptions import InvalidSignature
 
     leaf, authority = parse(pem), parse(ca)
@@ -90,7 +90,7 @@ def signed_by(pem: str, ca: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """Return a DNS name or an address in the one spelling that certificates use."""
+    """Return a DNS name or an address in the spelling that certificates use."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

@@ -1,7 +1,7 @@
 """Constraints: the names that a CA may vouch for.
 
 Owns: nothing.
-A kind of name that a CA does not mention would be allowed, so kinds that a lab lacks are excluded.
+A kind of name that a CA does not mention is allowed, so the kinds that a lab lacks are excluded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
 
 
 def of(names: Iterable[str]) -> x509.NameConstraints:
-    """Permit these names, with their subdomains, and addresses; exclude every other kind."""
+    """Permit these addresses and these names with their subdomains; exclude everything else."""
     from cryptography import x509
 
     permitted = [general_name(name, alone=True) for name in names]
@@ -37,7 +37,7 @@ def of(names: Iterable[str]) -> x509.NameConstraints:
 def general_name(name: str, alone: bool = False) -> x509.GeneralName:
     """Return a name or an address as certificates write it.
 
-    alone: write an address as a network of one.
+    alone: write an address as a network of one address.
     """
     from cryptography import x509
 
@@ -77,5 +77,5 @@ def permitted_name(name: x509.GeneralName) -> str:
 def subtrees(
     found: x509.NameConstraints,
 ) -> tuple[frozenset[x509.GeneralName], frozenset[x509.GeneralName]]:
-    """Return what is permitted and what is excluded, in no order."""
+    """Return what is permitted and what is excluded, in no particular order."""
     return frozenset(found.permitted_subtrees or ()), frozenset(found.excluded_subtrees or ())

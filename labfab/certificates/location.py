@@ -1,7 +1,7 @@
 """Location: the names of a published lab, and where its certificate is on the host.
 
 Owns: the folder ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish: apache).  Undo: rmdir
-The place is the same whoever issues the certificate, so what serves it needs no new setting.
+The place is the same whoever issues the certificate, so the server's settings need not change.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def published_settings(c: Connection) -> Settings:
 def lab_names(c: Connection) -> list[str]:
     """Return the names and addresses of the lab, the main one first.
 
-    Without `names` in the settings, the address of this connection joins those of the lab's
-    certificate, so that a machine with several addresses does not need a new one each time.
-    They count only if this laptop knows the CA: otherwise the host would choose what a browser
-    is to trust.
+    Without `names` in the settings, the address of this connection is added to those in the
+    lab's certificate, so that a machine with several addresses does not need a new one each time.
+    Those in the certificate count only if this laptop knows the CA. Otherwise the host would
+    choose what a browser trusts.
     """
     want, have = Settings.of(c), facts(c).https
     if want.names or want.certificate != "self-signed":

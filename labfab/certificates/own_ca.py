@@ -1,4 +1,4 @@
-"""Own CA: a certificate by the CA of this one lab, signed on the laptop.
+"""Own CA: a certificate from this lab's own CA, signed on the laptop.
 
 Owns: key.pem, cert.pem and ca.pem in the folder of the certificate.  Undo: restores the old files
 """
@@ -36,12 +36,12 @@ RELOAD_APACHE = "if systemctl -q is-active apache2; then systemctl reload apache
 
 
 def all_names(c: Connection) -> list[str]:
-    """Return the names of the certificate; JupyterLab's own is good at the end of a tunnel too."""
+    """Return the certificate's names; JupyterLab's own is also valid through a tunnel."""
     return list(dict.fromkeys(map(certificate.plain, [*lab_names(c), *loopback(Settings.of(c))])))
 
 
 def ensure(c: Connection) -> None:
-    """Issue a certificate if there is no good one, and make its CA known on this laptop."""
+    """Issue a certificate unless a good one exists, and make its CA known on this laptop."""
     have, at = facts(c).https, location_of(c)
     reason = lacking(have, at, all_names(c))
     if reason:
@@ -51,7 +51,7 @@ def ensure(c: Connection) -> None:
 
 
 def lacking(have: Https, at: Location, wanted: list[str]) -> str:
-    """Return why a new certificate is needed; empty: it is not."""
+    """Return why a new certificate is needed, or an empty string if it is not."""
     found = certificate.read(have.cert.content) if have.cert else None
     if have.cert is None or found is None or not have.key_stat:
         return "none yet"
@@ -96,7 +96,7 @@ def sign(c: Connection, reason: str) -> None:
 
 
 def make_readable(c: Connection, have: Https, at: Location) -> None:
-    """Correct mode and owner of the certificate and its CA, and make the CA known here."""
+    """Correct the mode and owner of certificate and CA, and make the CA known here."""
     for name, file in (("cert", have.cert), ("ca", have.ca)):
         path = f"{at.folder}/{name}.pem"
         if file:

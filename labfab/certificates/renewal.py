@@ -4,10 +4,10 @@ Owns: the hook labfab in /etc/letsencrypt/renewal-hooks/deploy; a timer, if cert
 Undo: restores the old files
 
 Constraints:
-- The hook reads as root and writes as the account, whose home may hold links that lead elsewhere.
+- The hook reads as root and writes as the account, whose home may contain links to elsewhere.
 - Nobody else can read the new key, not even for a moment.
-- Key and certificate take their names one right after the other, for JupyterLab reads them with
-  each connection.
+- Key and certificate are renamed into place one right after the other, because JupyterLab reads
+  them for each connection.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def write_hook(c: Connection) -> None:
 
 
 def hand_on(c: Connection) -> None:
-    """Run the hook now if another certificate is served than certbot's newest."""
+    """Run the hook now if the certificate served is not certbot's newest."""
     have, at = facts(c), location_of(c)
     if not handed_on(have.https, have.acme, at):
         change(
@@ -115,7 +115,7 @@ def write_timer(c: Connection, program: str) -> None:
 
 
 def describe(c: Connection) -> str:
-    """Return in words what renews the certificate."""
+    """Describe what renews the certificate."""
     have = facts(c)
     timers = ", ".join(sorted(have.acme.timers))
     if not handed_on(have.https, have.acme, location_of(c)):

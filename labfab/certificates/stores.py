@@ -1,8 +1,8 @@
-"""Stores: where the browsers of the laptop look up which CAs they trust.
+"""Stores: where the laptop's browsers look up which CAs they trust.
 
 Owns: in each of them the certificate `labfab ALIAS`.  Undo: remove
-On Linux, Chromium, Chrome and Firefox use NSS. A Mac has its keychain. Windows has a store that WSL
-reaches.
+On Linux, Chromium, Chrome and Firefox use NSS. A Mac has its keychain. Windows has a store that is
+reached from WSL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from ..errors import SetupError
 
-# Databases of Chromium packaged in other ways, and folders of Firefox profiles, below a home.
+# Databases of differently packaged Chromiums, and folders of Firefox profiles, below a home.
 CHROMIUM = ("snap/*/current/.pki/nssdb", ".var/app/*/.pki/nssdb")
 FIREFOX = (
     ".mozilla/firefox",
@@ -38,7 +38,7 @@ class Store(Protocol):
     where: str
 
     def holds(self, name: str, ca: Path) -> bool:
-        """Return whether it trusts this CA, under this name."""
+        """Return whether it trusts this CA under this name."""
 
     def add(self, name: str, ca: Path) -> None:
         """Trust the CA. Raises SetupError."""
@@ -58,10 +58,10 @@ def here() -> list[Store]:
 
 
 def databases(home: Path) -> Iterator[Path]:
-    """Yield an account's NSS databases: Chromium's, even if it is not made yet, and Firefox's."""
+    """Yield an account's NSS databases: Chromium's, even if not made yet, and Firefox's."""
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     old, new = home / ".pki/nssdb", data / "pki/nssdb"
-    # Where there are both, Chromium uses the old one.
+    # If both exist, Chromium uses the old one.
     yield new if new.is_dir() and not old.is_dir() else old
     found = [path for pattern in CHROMIUM for path in home.glob(pattern)]
     found += [path.parent for base in FIREFOX for path in (home / base).glob("*/cert9.db")]
@@ -81,7 +81,7 @@ class Nss:
         """Run certutil on this database. words: an action and its arguments."""
         if not shutil.which("certutil"):
             raise SetupError(
-                "certutil is missing, which adds CAs to browsers: "
+                "certutil, which adds CAs to browsers, is missing: "
                 "sudo apt install libnss3-tools (Fedora: nss-tools)"
             )
         return run("certutil", words[0], "-d", f"sql:{self.folder}", *words[1:])
@@ -177,7 +177,7 @@ def der(pem: str) -> bytes:
 
 
 def sha1(ca: Path) -> str:
-    """Return the hash by which keychain and Windows find a certificate."""
+    """Return the hash by which the keychain and Windows find a certificate."""
     return hashlib.sha1(der(ca.read_text()), usedforsecurity=False).hexdigest().upper()
 
 

@@ -1,4 +1,4 @@
-"""Trust: make the browsers of the laptop trust the CA of a lab, for the names of that lab alone.
+"""Trust: make the laptop's browsers trust a lab's CA, for the names of that lab alone.
 
 Owns: the certificate `labfab ALIAS` in their stores, and ~/.config/labfab/<alias>/trusted.pem, a
 copy of it.  Undo: remove
@@ -14,7 +14,7 @@ from ..errors import SetupError
 from ..local_state import files
 from . import constraints, stores, vault
 
-# Where Linux distributions keep additional CAs, and the command that reads them.
+# Where Linux distributions keep additional CAs, and the command that loads them.
 SYSTEM = {
     "/usr/local/share/ca-certificates": "update-ca-certificates",
     "/etc/pki/ca-trust/source/anchors": "update-ca-trust",
@@ -53,7 +53,7 @@ def add(alias: str, ca: Path) -> Iterator[str]:
     Raises SetupError at the end if some of them could not be changed.
     """
     old, problems = vault.path_of(alias, "trusted.pem"), []
-    with files.locked(old.parent.parent):  # runs for two labs would write the same stores
+    with files.locked(old.parent.parent):  # runs for two labs would write to the same stores
         for store in stores_lacking(alias, ca):
             try:
                 if old.exists():
@@ -102,7 +102,7 @@ def nickname(alias: str) -> str:
 
 
 def by_hand(alias: str, ca: Path) -> Iterator[tuple[str, str]]:
-    """Yield what is left to the user, for it takes sudo or Windows: who trusts then, a command."""
+    """Yield what takes sudo or Windows, so is left to the user: who trusts it then, a command."""
     for folder, command in SYSTEM.items():
         target = Path(f"{folder}/labfab-{alias}.crt")
         if target.parent.is_dir() and files.load(target) != ca.read_bytes():
@@ -115,7 +115,7 @@ def by_hand(alias: str, ca: Path) -> Iterator[tuple[str, str]]:
 
 
 def by_hand_undone(alias: str) -> Iterator[str]:
-    """Yield the commands that take back what was done by hand."""
+    """Yield the commands that undo what was done by hand."""
     for folder, command in SYSTEM.items():
         target = Path(f"{folder}/labfab-{alias}.crt")
         if target.exists():

@@ -4,7 +4,7 @@ Owns: ca.pem in ~/.config/labfab/<alias>/, and ca-key.pem if a passphrase was gi
 Undo: forget(alias)
 
 ca.pem is the CA of the certificate that the host serves. It is public, and https.trust installs it.
-ca-key.pem holds a CA that can sign again: its encrypted key and its certificate.
+ca-key.pem holds a CA that can sign again: its certificate and its encrypted key.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from . import authority, certificate, constraints
 from .authority import Authority
 
 PASSPHRASE = "ca-passphrase"
-OTHERWISE = "or delete the file for a new CA, which browsers must be told to trust again"
-ENOUGH = 90  # days that a kept CA must still last to sign with it
+OTHERWISE = "or delete the file for a new CA, and run https.trust again afterwards"
+ENOUGH = 90  # days for which a kept CA must still be valid to sign with it
 
 
 def open_ca(alias: str, names: Sequence[str]) -> Authority:
@@ -46,7 +46,7 @@ def open_ca(alias: str, names: Sequence[str]) -> Authority:
 
 
 def serves(found: Authority, names: Sequence[str]) -> bool:
-    """Return whether a CA may sign for exactly these names, and lasts long enough."""
+    """Return whether a CA may sign for exactly these names and is valid for long enough."""
     read = certificate.read(found.pem)
     return (
         constraints.permitted(found.pem) == frozenset(map(certificate.plain, names))
@@ -71,7 +71,7 @@ def unlock(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
     if not isinstance(key, EllipticCurvePrivateKey) or key.public_key() != own.public_key():
         raise SetupError(
             f"{path} is not what labfab wrote there: delete it for a new CA, "
-            "which browsers must be told to trust again"
+            "and run https.trust again afterwards"
         )
     return Authority(certificate=own, key=key)
 
@@ -104,7 +104,7 @@ def remember(alias: str, ca: str) -> bool:
 
 
 def knows(ca: str) -> bool:
-    """Return whether this is the CA of a lab of this laptop, under any alias."""
+    """Return whether this is the CA of any lab that this laptop knows."""
     return any(
         files.load(path).decode(errors="replace") == ca
         for path in path_of("any").parent.parent.glob("*/ca.pem")

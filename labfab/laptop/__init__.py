@@ -1,1 +1,1 @@
-"""Programs on your own machine: ssh, rsync, the browser. Knows no stage and opens no host."""
+"""Programs on your own machine: ssh, rsync, the browser. Imports no stage and dials no host."""

@@ -1,4 +1,4 @@
-"""Jupyter's API: does a server answer, and does it accept a token?"""
+"""Jupyter's API: whether a server answers, and whether it accepts a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from .kernel import trust
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
-LONGEST = 65536  # bytes that are read of an answer
+LONGEST = 65536  # bytes to read of an answer
 
 
 def code(url: str, token: str) -> int:
@@ -32,7 +32,7 @@ def answers(url: str) -> str | None:
 
 
 def ask(url: str, path: str, headers: Mapping[str, str] = EMPTY) -> tuple[int, bytes]:
-    """Get a page. Return its status, 0 if nothing answers, and the beginning of its text.
+    """Get a page. Return its status (0 if nothing answers) and the start of its text.
 
     Uses http.client, which loads fast: most commands come through here.
     """

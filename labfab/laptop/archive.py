@@ -2,8 +2,8 @@
 
 Owns: ~/labfab-backups/<alias>/<date>.  Undo: delete the folder
 
-A backup that is not complete is called .unfinished, and the next one continues it. manifest.json
-has the SHA-256 of every file, and its own as "seal".
+An incomplete backup is called .unfinished, and the next one continues it. manifest.json has the
+SHA-256 of every file, and its own as "seal".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import SetupError
 from ..local_state import files
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
-SHOWN = 3  # names in a message
+SHOWN = 3  # how many names a message lists
 Manifest = dict[str, Any]
 
 
@@ -30,7 +30,7 @@ def root() -> Path:
 
 
 def unfinished(alias: str, base: str = "") -> Path:
-    """Return the folder for a backup that is being made. base: instead of the usual folder."""
+    """Return the folder of an unfinished backup. base: instead of the usual folder."""
     files.check_alias(alias)
     place = files.make_private(Path(base).expanduser().absolute() if base else root())
     return files.make_private(files.make_private(place / alias) / UNFINISHED)
@@ -39,7 +39,7 @@ def unfinished(alias: str, base: str = "") -> Path:
 def finish(folder: Path, about: Manifest) -> Path:
     """Write the manifest, name the folder by the time, and return its new path.
 
-    about: what else the manifest is to say.
+    about: what else the manifest should say.
     """
     place = folder.parent / time.strftime("%Y-%m-%dT%H%M%S")
     manifest = {
@@ -80,7 +80,7 @@ def walk(folder: Path) -> Iterator[str]:
 
 
 def fingerprint(path: str) -> str:
-    """Describe one entry: what it is, and the SHA-256 of a file, or where a link leads."""
+    """Describe one entry: its type, and the SHA-256 of a file or the target of a link."""
     if os.path.islink(path):
         return f"link {os.readlink(path)}"
     if os.path.isdir(path):
@@ -109,12 +109,12 @@ def read(folder: Path) -> Manifest:
             return manifest
     except FileNotFoundError:
         raise SetupError(
-            f"{folder} is no backup, it has no {MANIFEST}: backup.list shows the backups"
+            f"{folder} is not a backup: it has no {MANIFEST}: backup.list shows the backups"
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise SetupError(
-        f"{folder}: the backup is damaged, {MANIFEST} is not as it was written: "
+        f"{folder}: the backup is damaged, {MANIFEST} has changed since it was written: "
         "nothing was changed, use another one"
     )
 
@@ -128,7 +128,7 @@ def verify(folder: Path) -> Manifest:
         more = ", …" if len(wrong) > SHOWN else ""
         names = f"{', '.join(map(repr, wrong[:SHOWN]))}{more}"
         raise SetupError(
-            f"{folder}: the backup is damaged, {len(wrong)} of its files are not as they were "
+            f"{folder}: the backup is damaged, {len(wrong)} of its files have changed "
             f"({names}): nothing was changed"
         )
     return manifest
@@ -162,7 +162,7 @@ def find(name: str, alias: str) -> Path:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """Return what a list shows of a backup; of a damaged one only where it is."""
+    """Return what a list shows about a backup; for a damaged one, only where it is."""
     shown = {"name": f"{folder.parent.name}/{folder.name}", "folder": str(folder), "whole": False}
     try:
         manifest = read(folder)

@@ -1,12 +1,12 @@
 """Browser: opens JupyterLab, already logged in.
 
 Owns: a page in a folder that only you can enter, for a minute at most.
-Undo: the page is removed once it was read
+Undo: the page is removed once it has been read
 
 Constraints:
 - The token appears in no argument, address, history or log: a page that only you can read posts it
   to Jupyter's login.
-- A browser installed as a snap cannot read hidden folders, so its page lies in the snap's folder.
+- A browser installed as a snap cannot read hidden folders, so its page is put in the snap's folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..local_state import files, secrets
 from . import show_page
 
 NAME = "labfab-open-"
-# Jupyter accepts a form from another site if it has the token, and logs in by the token as by the
+# Jupyter accepts a form from another site if it has the token, and takes the token in place of a
 # password.
 PAGE = """\
 <!DOCTYPE html>
@@ -42,7 +42,7 @@ PAGE = """\
 
 
 def can_open() -> bool:
-    """Tell whether a browser can be opened here: not over SSH, not in a container."""
+    """Return whether a browser can be opened here: not over SSH, not in a container."""
     if os.environ.get("BROWSER"):
         return True
     if sys.platform == "darwin":
@@ -71,7 +71,7 @@ def log_in(alias: str, url: str, token: str) -> None:
 
 
 def rendered(url: str, token: str) -> str:
-    """Return the page that logs in at *url*, the root of the server, and goes on to the Lab."""
+    """Return the page that logs in at *url*, the root of the server, and continues to the Lab."""
     import html
 
     after = quote(urlsplit(url).path + "lab", safe="")
@@ -93,14 +93,14 @@ def write(base: Path, text: str) -> Path:
 
 
 def folder(alias: str) -> Path:
-    """Choose the folder for the page: the lab's own, or where the browser's snap can read."""
+    """Choose the folder for the page: the lab's own, or one that the browser's snap can read."""
     name = default().partition("_")[0]
     own = Path.home() / "snap" / name / "common"
     return own if name and own.is_dir() else files.make_private(files.config_folder(alias))
 
 
 def default() -> str:
-    """Return the desktop's browser, as firefox_firefox.desktop; empty if that is unknown."""
+    """Return the desktop's browser, such as firefox_firefox.desktop; empty if unknown."""
     if os.environ.get("BROWSER") or not (Path.home() / "snap").is_dir():
         return ""
     argv = ["xdg-settings", "get", "default-web-browser"]

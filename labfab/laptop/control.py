@@ -1,9 +1,9 @@
-"""Control socket: how an ssh in the background is found again, and ended.
+"""Control socket: how to find an ssh in the background again, and end it.
 
 Constraints:
 - A socket's path has at most 104 bytes on macOS, and ssh adds 17 while it creates one.
-- A process number may belong to another program by now, so a process is only signalled if its
-  command line is ours.
+- A process ID may belong to another program by now, so a process is signalled only if its command
+  line is ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def place(alias: str) -> Path:
     """Choose the socket of a lab: in ~/.ssh, or where the path is short enough."""
     name = "labfab-" + hashlib.sha256(os.fsencode(Path.home() / alias)).hexdigest()[:12]
     for folder in folders():
-        # ssh would take ${ for a variable.
+        # ssh would expand ${ as a variable.
         if len(os.fsencode(folder / name)) <= LONGEST and "${" not in str(folder):
             return folder / name
     raise SetupError(
@@ -55,7 +55,7 @@ def folders() -> Iterator[Path]:
 
 
 def is_private(folder: Path) -> bool:
-    """Tell whether a folder is a real one, yours, and closed to others."""
+    """Return whether a folder is a real one, yours, and closed to others."""
     try:
         found = folder.lstat()
     except OSError:
@@ -70,13 +70,13 @@ def option(control: Path) -> list[str]:
 
 def ask(control: Path, word: str) -> str:
     """Send a control command to the ssh behind a socket and return its answer."""
-    # Reads no configuration and looks up no name, so it works whatever has become of the host.
+    # Reads no configuration and resolves no name, so it works even if the host is gone.
     argv = ["ssh", "-F", "none", *option(control), "-O", word, "labfab"]
     return openssh.run(argv, PATIENCE)[1]
 
 
 def pid(control: Path) -> int:
-    """Return the process behind a socket, 0 if none answers."""
+    """Return the process ID behind a socket, or 0 if none answers."""
     if not control.exists():
         return 0
     found = re.search(r"Master running \(pid=(\d+)\)", ask(control, "check"))
@@ -102,13 +102,13 @@ def end(control: Path, known: int) -> bool:
 
 
 def send(process: int, number: int) -> None:
-    """Send a signal to a process, which may have ended meanwhile."""
+    """Send a signal to a process, which may have ended by now."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
 
 
 def is_gone(process: int, control: Path) -> bool:
-    """Wait a moment for a process to end, and tell whether it has."""
+    """Wait a moment for a process to end, and return whether it has."""
     deadline = time.monotonic() + PATIENCE
     while is_ours(process, control):
         if time.monotonic() > deadline:
@@ -118,7 +118,7 @@ def is_gone(process: int, control: Path) -> bool:
 
 
 def born(process: int) -> str:
-    """Name a process so that no later one gets the same name: its number and when it started."""
+    """Identify a process uniquely: by its ID and when it started."""
     try:
         # Field 22 of proc(5): in ticks since boot.
         started = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
@@ -138,7 +138,7 @@ def ps(process: int, column: str) -> str:
 
 
 def is_ours(process: int, control: Path) -> bool:
-    """Tell whether a process is an ssh with this control socket."""
+    """Return whether a process is an ssh with this control socket."""
     if process <= 1:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Keeper: restarts a tunnel's ssh after sleep, on another network, or after a reboot of the host.
+"""Keeper: restarts a tunnel's ssh after sleep, on a new network, or after the host reboots.
 
 Owns: a unit of systemd or an agent of launchd, and ~/.config/labfab/<alias>/tunnel.log.
 Undo: forget(alias)
@@ -33,7 +33,7 @@ ALIVE = (
 def keep(
     target: Target, local_port: int, remote_port: int | str, timeout: int = 10, identity: str = ""
 ) -> Tunnel:
-    """Let the service manager keep a lab's tunnel open, once it has come up.
+    """Let the service manager keep a lab's tunnel open, once it is up.
 
     A tunnel that is kept with the same settings is left as it is. timeout: seconds to connect.
     identity: the private key, for a hint if it has a passphrase. Raises SetupError if the tunnel
@@ -69,7 +69,7 @@ def argv(target: Target, local_port: int, remote_port: int | str, timeout: int) 
 
 
 def explain(error: SetupError, identity: str) -> SetupError:
-    """Add what a key with a passphrase needs: nobody can type it when the service starts ssh."""
+    """Add advice about a key with a passphrase: nobody can type it when the service starts ssh."""
     if "Permission denied" not in error.text or not identity or not is_encrypted(Path(identity)):
         return error
     manager = here()

@@ -1,4 +1,4 @@
-"""A JupyterLab server, used as a browser uses it: log in, run a cell in a kernel."""
+"""Kernel: use a JupyterLab server as a browser does: log in, run a cell in a kernel."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class WrongPassword(SetupError):
 
 
 def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
-    """Return whom to trust at an address: a context, or True for the system's authorities.
+    """Return whom to trust at an address: an SSL context, or True for the system's authorities.
 
-    On our loopback any certificate will do: the tunnel leads there, and SSH has proven its far end.
+    On our loopback any certificate will do: the tunnel leads there, and SSH has proven the host.
     """
     at = urlsplit(url)
     if tls or at.scheme != "https" or at.hostname != "127.0.0.1":
@@ -36,7 +36,7 @@ def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
 def new_client(
     url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT
 ) -> httpx.Client:
-    """Make a client for a server. The parameters are those of login(); timeout in seconds."""
+    """Make a client for a server. Arguments as for login(); timeout: in seconds."""
     import httpx
 
     class Direct(httpx.HTTPTransport):
@@ -57,7 +57,7 @@ def new_client(
     base = url.split("?")[0].rstrip("/") + "/"
     kind = Direct if address else httpx.HTTPTransport
     transport = kind(verify=trust(base, tls), trust_env=False)
-    # No proxy of the environment: it could not reach our loopback.
+    # Ignore a proxy in the environment: it could not reach our loopback.
     return httpx.Client(base_url=base, timeout=timeout, trust_env=False, transport=transport)
 
 
@@ -67,7 +67,7 @@ def login(
     """Log in with the password and return a client that has the session's cookies.
 
     tls: whom to trust, if the system's authorities do not vouch for the server. address: where to
-    connect, instead of asking the DNS for the URL's host. Raises Refused for a wrong password, and
+    connect, instead of resolving the URL's host. Raises Refused for a wrong password, and
     SetupError if nothing answers.
     """
     import httpx
@@ -97,7 +97,7 @@ def xsrf(client: httpx.Client) -> str:
 
 
 def accepts_password(url: str, password: str) -> bool:
-    """Tell whether the server accepts a password. Raises SetupError if nothing answers."""
+    """Return whether the server accepts a password. Raises SetupError if nothing answers."""
     try:
         login(url, password).close()
     except WrongPassword:

@@ -29,12 +29,12 @@ def label(alias: str) -> str:
 
 
 def domain() -> str:
-    """Return the domain of agents: the logins of this user at the screen."""
+    """Return the domain of agents: this user's logins at the screen."""
     return f"gui/{os.getuid()}"
 
 
 def refuse() -> None:
-    """Raise SetupError if nobody would start the agent: launchd does so at the screen only."""
+    """Raise SetupError if nothing would start the agent: launchd does so only for the screen."""
     code, _ = launchctl("print", domain())
     if code:
         raise SetupError(
@@ -89,7 +89,7 @@ def remove(alias: str) -> bool:
 
 
 def pid(alias: str) -> int:
-    """Return the process of its ssh, 0 between two tries."""
+    """Return the process ID of its ssh, or 0 between two tries."""
     out = launchctl("print", f"{domain()}/{label(alias)}")[1]
     found = re.search(r"^\s*pid = (\d+)$", out, re.MULTILINE)
     return int(found[1]) if found else 0

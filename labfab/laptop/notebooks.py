@@ -1,8 +1,8 @@
-"""Notebooks on your laptop: read to be submitted, written when they are fetched.
+"""Notebooks: read them on your laptop to submit them, and write them when they are fetched.
 
 Owns: NAME.executed.ipynb in the folder that a notebook is fetched to, and
-~/.config/labfab/<alias>/fetched.json. That tells a file that an earlier fetch wrote from one that
-somebody has changed since.
+~/.config/labfab/<alias>/fetched.json, which distinguishes a file that an earlier fetch wrote from
+one that somebody has changed since.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def load(path: Path) -> str:
     cells = notebook.get("cells")
     for cell in cells if isinstance(cells, list) else []:
         if isinstance(cell, dict) and "outputs" in cell:
-            cell["outputs"] = []  # the job makes new ones, and they may be most of the file
+            cell["outputs"] = []  # the job makes new ones, and the old ones may be most of the file
     return json.dumps(notebook)
 
 
@@ -53,7 +53,7 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
             raise SetupError(
-                f"{shown(str(at))} is there already and differs: --force overwrites it, "
+                f"{shown(str(at))} exists already and differs: --force overwrites it, "
                 "--to FOLDER writes elsewhere"
             )
         try:
@@ -66,7 +66,7 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Return where a notebook of the host is written to."""
+    """Return where to write a notebook of the host."""
     return folder / f"{file_name(name).removesuffix('.ipynb')}.executed.ipynb"
 
 

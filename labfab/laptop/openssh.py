@@ -1,8 +1,8 @@
-"""The OpenSSH client: how labfab calls it, and what its errors mean.
+"""OpenSSH: how labfab calls the client, and what its errors mean.
 
 Constraints:
 - ssh reads the home from the password database, Python from $HOME; if they differ, tell ssh.
-- Nobody is there to answer: ssh never asks for a passphrase, a password or a new host key.
+- Nobody may be there to answer: ssh never asks for a passphrase, a password or a new host key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
 
 SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
-# What ssh prints, and what that means and what to do; tried in this order.
+# What ssh prints -> what it means and what to do; tried in this order.
 MEANINGS = {
     "HOST IDENTIFICATION HAS CHANGED": (
         "THE HOST KEY HAS CHANGED: somebody may be listening in. "
@@ -48,7 +48,7 @@ UNREACHABLE = tuple(MEANINGS)[-4:]
 
 
 class Target(NamedTuple):
-    """The host that ssh calls: an alias of the ssh_config alone, or all that ssh has to know."""
+    """The host that ssh calls: just an alias of the ssh_config, or everything ssh has to know."""
 
     alias: str
     hostname: str = ""
@@ -59,7 +59,7 @@ class Target(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What messages call the host."""
+        """The host's name in messages."""
         return self.hostname or self.alias
 
 
@@ -70,7 +70,7 @@ def command(target: Target, *options: str) -> list[str]:
 
 
 def home_options(config: str = "") -> list[str]:
-    """Tell ssh where the home is, if it would look elsewhere, and which ssh_config to read."""
+    """Return options that say where the home is, if ssh would look elsewhere, and which config."""
     home = Path.home()
     if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
         return ["-F", config] if config else []
@@ -84,7 +84,7 @@ def home_options(config: str = "") -> list[str]:
 
 
 def home_keys() -> list[str]:
-    """Name the keys in the home, if ssh would look for its usual ones elsewhere."""
+    """Return the keys in the home, if ssh would look for its usual ones elsewhere."""
     if not home_options():
         return []
     paths = [Path.home() / ".ssh" / name for name in NAMES]
@@ -111,7 +111,7 @@ def run(
     timeout: in seconds; then the code is 255, as for any failure of ssh itself.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
-    # A file: a pipe would stay open as long as an ssh in the background lives.
+    # A file, because a pipe would stay open as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
         try:
             done = subprocess.run(
@@ -149,13 +149,13 @@ def ask(target: Target, words: str, timeout: int) -> str:
 
 
 def below(home: str, path: str) -> str:
-    """Return the path of a socket in a home that the host has named.
+    """Return the path of a socket in the home that the host reported.
 
     Raises SetupError for characters that ssh or a shell would expand, such as %, : and ${.
     """
     if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
         raise SetupError(
-            f"the home {home!r} on the host has letters that a tunnel cannot take: "
+            f"the home {home!r} on the host has characters that a tunnel cannot use: "
             "leave listen at tcp"
         )
     return f"{home}/{path}"
@@ -182,7 +182,7 @@ def explain(target: Target, errors: str) -> SetupError:
 
 
 def hint(target: Target) -> str:
-    """Say what to do if the host refuses the key."""
+    """Return what to do if the host refuses the key."""
     try:
         if target.identity and is_encrypted(Path(target.identity)):
             return f"it has a passphrase, so add it to your agent: ssh-add '{target.identity}'"

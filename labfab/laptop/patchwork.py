@@ -1,7 +1,7 @@
-"""Patchwork: its rsync, loaded under today's Fabric.
+"""Patchwork: load its rsync under today's Fabric.
 
 Its last release imports `invoke.vendor.six`, which Invoke has dropped, and requires Fabric < 3. So
-it is no dependency of the wheel. With six put back, it works.
+the wheel does not depend on it. With six put back, it works.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HOW = "pip install --no-deps patchwork==1.0.1 six"
 def rsync() -> Callable[..., tuple[int, str, str]]:
     """Return patchwork's rsync. Raises SetupError if patchwork is not installed.
 
-    What it returns is what Caller.local() of transfer.py returns: exit code, output, errors.
+    The function returns what Caller.local() in transfer.py returns: exit code, output, errors.
     """
     try:
         import invoke.vendor

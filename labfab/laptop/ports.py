@@ -1,4 +1,4 @@
-"""Ports of your own machine: which is taken, which is free."""
+"""Ports: which ports of your own machine are taken, and which are free."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from ..errors import SetupError
 
 lending = threading.Lock()
-loans: set[int] = set()  # hosts at work in parallel each look for a port
+loans: set[int] = set()  # hosts that are set up in parallel each look for a port
 
 
 def holds(process: int, port: int) -> bool:
-    """Tell whether this very process listens on a port of 127.0.0.1.
+    """Return whether this very process listens on a port of 127.0.0.1.
 
     While an ssh reconnects, somebody else may have taken its port.
     """
@@ -28,13 +28,13 @@ def holds(process: int, port: int) -> bool:
         return lsof(process, port) == str(process)
     here = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
     sockets = {f"socket:[{row[9]}]" for row in rows if (row[1], row[3]) == (here, "0A")}
-    with contextlib.suppress(OSError):  # it may end meanwhile
+    with contextlib.suppress(OSError):  # it may have ended by now
         return any(os.readlink(one) in sockets for one in Path(f"/proc/{process}/fd").iterdir())
     return False
 
 
 def lsof(process: int, port: int) -> str:
-    """Return the process number if lsof says that this process listens on this port."""
+    """Return the process ID if lsof says that this process listens on this port."""
     where = [f"-iTCP@127.0.0.1:{port}", "-sTCP:LISTEN"]
     argv = ["lsof", "-nP", "-a", "-t", "-p", str(process), *where]
     try:
@@ -56,7 +56,7 @@ def lent(port: int) -> Iterator[int]:
 
 
 def first_free(port: int, but: Collection[int] = ()) -> int:
-    """Return the first port from this one on where nobody listens. but: ports to leave out."""
+    """Return the first port, from this one on, where nobody listens. but: ports to skip."""
     for candidate in (one for one in range(port, min(port + 1000, 65536)) if one not in but):
         with socket.socket() as caller, socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

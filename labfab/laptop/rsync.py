@@ -1,4 +1,4 @@
-"""The rsync program: how labfab calls it, and what its errors mean."""
+"""Rsync: how labfab calls the program, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..errors import SetupError
 from . import openssh
 
 Tell = Callable[[str], None]
-BROKEN = (10, 12, 20, 30, 35, 255)  # exit codes of a transfer that was cut off
+BROKEN = (10, 12, 20, 30, 35, 255)  # exit codes of an interrupted transfer
 VANISHED, TOO_MANY = 24, 25
 
 
 def require() -> None:
-    """Raise SetupError if this machine has no rsync 3: macOS brings another program."""
+    """Raise SetupError if this machine has no rsync 3: macOS comes with another program."""
     argv = ["rsync", "--version"]
     try:
         said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
@@ -57,7 +57,7 @@ def run(argv: list[str], tell: Tell | None = None) -> tuple[int, str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of rsync: without our secrets and the user's settings for rsync."""
+    """Return rsync's environment, without our secrets and the user's settings for rsync."""
     ours = ("LABFAB_", "RSYNC_")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)} | {
         "LC_ALL": "C"
@@ -72,7 +72,7 @@ def progress(text: str) -> str:
 
 def judge(target: openssh.Target, code: int, errors: str) -> None:
     """Raise SetupError, with one line, if rsync did not copy everything."""
-    if code in (0, VANISHED):  # files that vanished meanwhile need no copy
+    if code in (0, VANISHED):  # files that have vanished need no copy
         return
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     own = [line for line in lines if line.startswith("rsync")]
@@ -86,21 +86,25 @@ def judge(target: openssh.Target, code: int, errors: str) -> None:
 
 
 def meaning(code: int, own: list[str]) -> str:
-    """Say what happened and what to do. own: the lines that rsync itself wrote."""
+    """Return what happened and what to do. own: the lines that rsync itself wrote."""
     if any("No space left" in line or "Disk quota" in line for line in own):
         return (
             "no space left where the files go: free some and run this again, "
-            "it goes on where it stopped"
+            "and it continues where it stopped"
         )
     if code in BROKEN:
-        return "the transfer was cut off: run the same command again, it goes on where this stopped"
+        return (
+            "the transfer was interrupted: run the same command again, "
+            "and it continues where it stopped"
+        )
     if code == TOO_MANY:
         return (
-            "more files would be deleted than were shown, so those stay: run this again to see them"
+            "more files would be deleted than were shown, so the others were kept: "
+            "run this again to see them"
         )
     noise = r"rsync error|.*Broken pipe"
     problems = [re.sub(r"^rsync: (\[\w+\] )?", "", one) for one in own if not re.match(noise, one)]
-    first = problems[0] if problems else "it ended without a word"
+    first = problems[0] if problems else "it ended without a message"
     gone = re.search(r'(?:link_stat|change_dir) "(.*)" failed: No such file', first)
     if gone:
         return f"there is no {gone[1]}: correct the path"

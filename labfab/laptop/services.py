@@ -22,7 +22,7 @@ class Manager(Protocol):
         """Return the file that describes the service of a lab."""
 
     def refuse(self) -> None:
-        """Raise SetupError if nobody would start the service on this machine."""
+        """Raise SetupError if nothing would start the service on this machine."""
 
     def install(self, alias: str, argv: list[str], log: Path) -> None:
         """Write the service and start it, now and at each login."""
@@ -37,12 +37,12 @@ class Manager(Protocol):
         """Stop the service for good. Return False if there was none."""
 
     def pid(self, alias: str) -> int:
-        """Return the process of its ssh, 0 between two tries."""
+        """Return the process ID of its ssh, or 0 between two tries."""
 
 
 MANAGERS: dict[str, Manager] = {systemd.NAME: systemd, launchd.NAME: launchd}
 
 
 def here() -> Manager:
-    """Return the one of this machine."""
+    """Return this machine's service manager."""
     return MANAGERS["launchd" if sys.platform == "darwin" else "systemd"]

@@ -1,4 +1,4 @@
-"""Shortcuts: callhome, connectlab, closelab and launchlab, small shell scripts that only need ssh.
+"""Shortcuts: callhome, connectlab, closelab and launchlab: small shell scripts that need only ssh.
 
 Owns: these names in ~/.local/bin, if the files carry our mark.  Undo: remove(alias)
 """
@@ -18,7 +18,7 @@ from ..local_state import files
 from . import control, openssh, tunnel
 from .openssh import Target
 
-# Scripts of older versions carry the same mark: owner() knows our files by it.
+# Scripts of older versions carry the same mark: owner() recognises our files by it.
 MARK = (
     "# labfab: shortcut of %s. Changes of yours are overwritten; "
     "fab shortcuts.remove takes it away."
@@ -90,7 +90,7 @@ def folder() -> Path:
 
 
 def owner(path: Path) -> str:
-    """Return the alias whose shortcut a file is; empty for any other file."""
+    """Return the alias that a shortcut file belongs to; empty for any other file."""
     if not path.is_file():
         return ""
     for line in files.load(path).decode(errors="replace").splitlines()[:2]:
@@ -101,9 +101,9 @@ def owner(path: Path) -> str:
 
 
 def names(alias: str) -> dict[str, str]:
-    """Return what the shortcuts of a lab are called, by the guide's words.
+    """Return the names of a lab's shortcuts, by the guide's words.
 
-    The names are these words, or, if another lab has them, the words with the alias at their end.
+    The names are these words, with the alias appended if another lab has them.
     """
     longer = {word: f"{word}-{alias}" for word in SCRIPTS}
     taken = any(owner(folder() / word) not in ("", alias) for word in SCRIPTS)
@@ -117,7 +117,7 @@ def texts(
 ) -> dict[Path, str]:
     """Write the scripts of a lab.
 
-    url: JupyterLab's, on any port of a loopback. remote: its port on the host, or the path of its
+    url: JupyterLab's, on any loopback port. remote: its port on the host, or the path of its
     socket in *home*. tty: whether the host's launchlab asks for a password.
     """
     alias, place = target.alias, control.place(target.alias)
@@ -145,24 +145,24 @@ def texts(
 
 
 def state_format(target: Target, local_port: int, remote: int | str, place: Path) -> str:
-    """Return tunnel.json as a format of printf, which takes the local port and the process."""
+    """Return tunnel.json as a printf format that takes the local port and the process ID."""
     state = {**tunnel.wanted_state(target, local_port, remote), "control": str(place)}
     text = json.dumps(state).replace("%", "%%").removesuffix("}")
     return text + ', "local_port": %d, "pid": %d}'
 
 
 def differing(wanted: Mapping[Path, str], alias: str) -> list[Path]:
-    """Return the scripts that have to be written. Raises SetupError for a file that is not ours."""
+    """Return the scripts that must be written. Raises SetupError for a file that is not ours."""
     for path in wanted:
         if os.path.lexists(path) and owner(path) != alias:
             raise SetupError(
-                f"{path} is there already and not ours: move it away, then run this again"
+                f"{path} exists and is not labfab's: move it away, then run this again"
             )
     return [path for path, text in wanted.items() if not is_written(path, text)]
 
 
 def is_written(path: Path, text: str) -> bool:
-    """Tell whether a script is complete and executable."""
+    """Return whether a script is complete and executable."""
     return files.load(path) == text.encode() and os.access(path, os.X_OK)
 
 
@@ -176,7 +176,7 @@ def write(path: Path, text: str) -> None:
 
 
 def remove(alias: str) -> list[Path]:
-    """Remove the shortcuts of a lab and return their paths. Files of others stay."""
+    """Remove the shortcuts of a lab and return their paths. Other files stay."""
     every = [folder() / name for word in SCRIPTS for name in (word, f"{word}-{alias}")]
     ours = [path for path in every if owner(path) == alias]
     for path in ours:
@@ -188,7 +188,7 @@ def remove(alias: str) -> list[Path]:
 
 
 def obstacles(paths: Mapping[Path, str]) -> Iterator[str]:
-    """Say what keeps the shell from finding the scripts by their names."""
+    """Return what keeps the shell from finding the scripts by name."""
     parts = os.environ.get("PATH", "").split(os.pathsep)
     if os.path.realpath(folder()) not in [os.path.realpath(part) for part in parts if part]:
         yield (

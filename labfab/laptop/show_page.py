@@ -1,4 +1,4 @@
-"""Show page: opens one file in the browser, and removes it once it was read.
+"""Show page: opens one file in the browser, and removes it once it has been read.
 
 A program of its own, so that the command that starts it need not wait for a slow browser.
 Called with the path of a file that is alone in its folder.
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-# Seconds for a browser to start. Where the file system notes no access times, we wait them all.
+# Seconds for a browser to start. If the file system notes no access times, all of them pass.
 PATIENCE = 60
 GRACE = 3  # seconds after the first access, in case an indexer was faster than the browser
 
@@ -22,7 +22,7 @@ def show(page: Path) -> None:
     import webbrowser
 
     before, until = page.stat().st_atime_ns, time.monotonic() + PATIENCE
-    # webbrowser waits for a browser that it does not know, however long that stays open.
+    # webbrowser waits for a browser that it does not know until that is closed.
     if os.fork() == 0:
         webbrowser.open(page.as_uri())
         os._exit(0)

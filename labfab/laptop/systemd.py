@@ -45,7 +45,7 @@ def name(alias: str) -> str:
 
 
 def refuse() -> None:
-    """Raise SetupError if nobody would start the unit: in a container, WSL 1, another init."""
+    """Raise SetupError if nothing would start the unit: in a container, WSL 1, another init."""
     code, out = systemctl("show-environment")
     if code:
         why = out.strip().splitlines()[-1] if out.strip() else "it does not answer"
@@ -88,7 +88,7 @@ def remove(alias: str) -> bool:
 
 
 def pid(alias: str) -> int:
-    """Return the process of its ssh, 0 between two tries."""
+    """Return the process ID of its ssh, or 0 between two tries."""
     said = systemctl("show", "-p", "MainPID", "--value", name(alias))[1].strip()
     return int(said) if said.isdigit() else 0
 

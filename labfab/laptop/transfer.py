@@ -4,7 +4,7 @@ patchwork pushes. It can neither pull nor preview, so for these labfab calls rsy
 
 Constraints:
 - `-s` sends paths in rsync's own protocol: no shell of the host ever reads them.
-- A file takes its name only once it is complete. A part of one waits in .labfab-partial for the
+- A file gets its name only once it is complete. A partial one waits in .labfab-partial for the
   next run.
 - --max-delete is the number that was shown to the user, so never more than that is deleted.
 """
@@ -30,14 +30,14 @@ DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
 
 class Far(NamedTuple):
-    """The far end of a transfer: the login that ssh calls, and the program that it starts there."""
+    """The far end of a transfer: the login that ssh uses, and the program that it starts there."""
 
     target: Target
     user: str
     port: int
     program: str = "rsync"
     timeout: int = 10  # seconds to connect
-    errors: Callable[[], str] = str  # returns what that program complained of on the host
+    errors: Callable[[], str] = str  # returns that program's complaints on the host
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Far(NamedTuple):
 
     @property
     def ssh_options(self) -> list[str]:
-        """Return ssh's options without the name of the host."""
+        """Return ssh's options without the host's name."""
         settings = (*ALIVE, f"ConnectTimeout={self.timeout}")
         options = [word for setting in settings for word in ("-o", setting)]
         return openssh.command(self.target, *options)[1:-2]
@@ -109,7 +109,7 @@ def look(errand: Errand, delete: bool = False, checksums: bool = False) -> Surve
 
 
 def parse(out: str) -> Survey:
-    """Read what rsync prints of each file. It writes each name on one line, whatever is in it."""
+    """Read what rsync prints about each file: each name is on one line, whatever it contains."""
     new: list[str] = []
     replaced: list[str] = []
     deleted: list[str] = []
@@ -132,8 +132,8 @@ def parse(out: str) -> Survey:
 def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
     """Do a transfer.
 
-    tell: gets the progress. delete: how many files the far end may lose; None: all that are not at
-    the source. Raises SetupError if not everything was copied.
+    tell: gets the progress. delete: how many files it may delete; None: all that are not at the
+    source. Raises SetupError if not everything was copied.
     """
     more = [PROGRESS]
     if delete is None:
@@ -154,7 +154,7 @@ def judge(far: Far, code: int, errors: str) -> None:
 
 
 def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
-    """Send, through patchwork. It quotes nothing, so quote every word here."""
+    """Send through patchwork. It quotes nothing, so every word is quoted here."""
     far = errand.far
     words = [*OPTIONS, *errand.options, *more, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
@@ -172,7 +172,7 @@ def in_rsync_quotes(words: list[str]) -> str:
 
 
 class Caller(NamedTuple):
-    """What patchwork needs of a connection: the login, and how to run a command on this machine."""
+    """The parts of a connection that patchwork needs: the login, and a way to run commands here."""
 
     user: str
     host: str

@@ -24,7 +24,7 @@ from .services import MANAGERS, Manager
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
-TRIES = 5  # ports, in case another program takes the free one first
+TRIES = 5  # how many ports to try, in case another program takes the free one first
 State = dict[str, Any]
 KEYS: dict[str, type | tuple[type, ...]] = {  # of tunnel.json
     "target": dict,
@@ -51,7 +51,7 @@ class Tunnel(NamedTuple):
     pid: int
     reused: bool = False  # it was open already
     moved: bool = False  # the wanted port was busy
-    kept: str = ""  # by which service manager, if any
+    kept: str = ""  # the service manager that keeps it, if any
     proven: bool = False  # see prove()
 
     @property
@@ -63,7 +63,8 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
     """Open the tunnel of a lab on the wanted local port or the next free one.
 
     An open tunnel with the same settings is used again; one with other settings is replaced.
-    remote_port: or the path of a Unix socket, relative to the home. timeout: seconds to connect.
+    remote_port: may also be the path of a Unix socket, relative to the home. timeout: seconds to
+    connect.
     Raises SetupError if it does not open.
     """
     wanted = wanted_state(target, local_port, remote_port)
@@ -76,7 +77,7 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
             return wake(target, state, wanted, timeout)
         end(target.alias, state)
         place = control.place(target.alias)
-        control.end(place, 0)  # with a stale socket in place, ssh would go on without one
+        control.end(place, 0)  # with a stale socket in place, ssh would run without one
         port = start(target, place, local_port, remote_port, timeout)
         pid = control.pid(place)
         if not pid:
@@ -99,7 +100,7 @@ def find_open(target: Target, local_port: int, remote_port: int | str) -> Tunnel
 
 
 def wanted_state(target: Target, local_port: int, remote_port: int | str) -> State:
-    """Return the part of tunnel.json that the settings decide."""
+    """Return the part of tunnel.json that the settings determine."""
     return {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote_port}
 
 
@@ -122,7 +123,7 @@ def status(alias: str) -> Tunnel | None:
 
 
 def prove(opened: Tunnel) -> None:
-    """Note that the host has confirmed whose the far end of this tunnel is.
+    """Note that the host has confirmed whose JupyterLab is behind this tunnel.
 
     The note holds for this ssh process. After a reboot of the host a kept tunnel is a new process.
     """
@@ -133,7 +134,7 @@ def prove(opened: Tunnel) -> None:
 
 
 def process(alias: str, state: State) -> int:
-    """Return the ssh process of an open tunnel, 0 if it is not open."""
+    """Return the ID of an open tunnel's ssh process, or 0 if it is not open."""
     manager = kept_by(state)
     if manager:
         pid = manager.pid(alias)
@@ -169,7 +170,7 @@ def wake(target: Target, state: State, wanted: State, timeout: int) -> Tunnel:
 
 
 def wait(target: Target, timeout: int) -> Tunnel:
-    """Wait for a tunnel that a service manager just started. Raises SetupError with ssh's words."""
+    """Wait for a tunnel that a service manager just started. Raises SetupError with ssh's error."""
     until = time.monotonic() + timeout + 5
     errors = ""
     while time.monotonic() < until:
@@ -186,7 +187,7 @@ def wait(target: Target, timeout: int) -> Tunnel:
 def start(
     target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int
 ) -> int:
-    """Start ssh in the background and return the local port that it took."""
+    """Start ssh in the background and return the local port that it uses."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
     options = ["-f", "-N", "-M", *control.option(place), *keep]
     far = far_end(target, remote_port, timeout)
@@ -203,7 +204,7 @@ def start(
 
 
 def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
-    """Return the far end as ssh's -L takes it. Only the host knows where its home is."""
+    """Return the far end in the form that ssh's -L takes. Only the host knows where its home is."""
     if isinstance(remote_port, int):
         return f"127.0.0.1:{remote_port}"
     home = openssh.ask(target, "pwd", timeout)
@@ -217,7 +218,7 @@ def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
 
 
 def end(alias: str, state: State) -> bool:
-    """End the ssh of a lab and forget it; only stop one that is kept. False if there was none."""
+    """End a lab's ssh and forget it, or stop it if it is kept. Return False if there was none."""
     manager = kept_by(state)
     if manager:
         return manager.stop(alias)
@@ -246,7 +247,7 @@ def read_errors(alias: str) -> str:
 
 
 def load(alias: str) -> State:
-    """Read what is known of a lab's tunnel; empty if the file is missing or damaged."""
+    """Read what is known about a lab's tunnel; empty if the file is missing or damaged."""
     try:
         state = json.loads(state_path(alias).read_bytes())
     except (OSError, ValueError):
@@ -258,7 +259,7 @@ def load(alias: str) -> State:
 
 
 def save(alias: str, state: State) -> None:
-    """Write what is known of a lab's tunnel."""
+    """Write what is known about a lab's tunnel."""
     try:
         files.replace(state_path(alias), json.dumps(state, indent=2).encode() + b"\n", 0o600)
     except OSError as error:

@@ -1,4 +1,4 @@
-# Give an account a file or folder that lies in its home and belongs to somebody else.
+# Give an account a file or folder that is in its home and belongs to somebody else.
 #
 # $1: the home. $2: the folder that holds it: the home, its ~/.ssh or its ~/.jupyter. $3: its name there.
 # $4: the account.

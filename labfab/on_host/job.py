@@ -2,8 +2,8 @@
 
 labfab copies this file and jobs.py to the host. JupyterLab's Python runs them, without the rest of
 labfab. The folder jobs/NUMBER holds `notebook.ipynb` with the outputs so far, `state.json`, `log`
-and `lock`. The job holds the lock as long as it lives: a state "running" counts only while the lock
-is held.
+and `lock`. The job holds the lock as long as it lives: the state "running" counts only while the
+lock is held.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAUSE = 2.0  # seconds between two looks at what a cell has printed
 
 
 class Problem(Exception):
-    """What the user can mend, in one line."""
+    """A problem that the user can fix, in one line."""
 
 
 def boot() -> str:
@@ -48,12 +48,12 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(new, path)
     except OSError:
-        new.unlink(missing_ok=True)  # half a file would keep a full disk full
+        new.unlink(missing_ok=True)  # a partial file would keep a full disk full
         raise
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the state of a job as it was written last."""
+    """Return the last state that a job has written."""
     state: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
     return state
 
@@ -81,12 +81,12 @@ def dumped(notebook: Any) -> bytes:
 
 
 def runs(cell: Any) -> bool:
-    """Tell whether a cell has code to run."""
+    """Return whether a cell has code to run."""
     return cell.cell_type == "code" and bool(cell.source.strip())
 
 
 class Job:
-    """A notebook that runs, and the state that it reports."""
+    """A running notebook, and the state that it reports."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, read(folder)
@@ -99,11 +99,11 @@ class Job:
     def report(self, **news: object) -> None:
         """Add news to state.json."""
         self.state |= news
-        with contextlib.suppress(OSError):  # on a full disk the lock still says that it lives
+        with contextlib.suppress(OSError):  # on a full disk the lock still shows that it lives
             write(self.folder / "state.json", json.dumps(self.state).encode())
 
     def save(self) -> None:
-        """Write the outputs. If that fails, go on: there may be space before the end."""
+        """Write the outputs. If that fails, go on: there may be space again before the end."""
         began, self.unsaved, self.problem = time.monotonic(), False, ""
         try:
             write(self.folder / "notebook.ipynb", dumped(self.notebook))
@@ -143,7 +143,7 @@ def run(number: str) -> None:
 def take_lock(folder: Path) -> None:
     """Hold the job's lock until this process ends. Raises Problem if the job runs already."""
     lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for _ in range(100):  # whoever checks whether the job lives holds the lock for an instant
+    for _ in range(100):  # a check whether the job lives holds the lock for an instant
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
@@ -152,7 +152,7 @@ def take_lock(folder: Path) -> None:
 
 
 async def execute(job: Job) -> str:
-    """Run the cells one by one. Return what went wrong, empty if nothing did."""
+    """Run the cells one by one. Return what went wrong, or an empty string."""
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     task: asyncio.Future[Any]
@@ -166,7 +166,7 @@ async def execute(job: Job) -> str:
         return "the kernel died: out of memory?"
     except asyncio.CancelledError:
         return "stopped"
-    except Exception as error:  # a kernel may raise anything, and the state has to say it
+    except Exception as error:  # a kernel may raise anything, and the state has to report it
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
         saver.cancel()
@@ -188,7 +188,7 @@ def client(job: Job, cancel: Callable[[], object]) -> Any:
         cancel()
 
     def started(**_: Any) -> None:
-        # nbclient's own handler would leave it waiting for a kernel that is gone.
+        # nbclient's own handler would leave it waiting for a kernel that no longer exists.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 
     return Client(
@@ -204,7 +204,7 @@ def client(job: Job, cancel: Callable[[], object]) -> Any:
 
 
 async def save_regularly(job: Job) -> None:
-    """Save what a long cell prints while it runs."""
+    """Save a long cell's output while it runs."""
     while True:
         await asyncio.sleep(PAUSE)
         job.save_soon()

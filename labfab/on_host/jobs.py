@@ -1,7 +1,7 @@
-"""Jobs: what labfab asks about the notebooks that run on this host (job.py).
+"""Jobs: answers labfab's questions about the notebooks that run on this host (job.py).
 
-The commands are submit, list, fetch and cancel. Each prints JSON. What the user can mend is one
-line on standard error, with exit code 1.
+The commands are submit, list, fetch and cancel. Each prints JSON. A problem that the user can
+fix is one line on standard error, with exit code 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .job import JOBS, Problem, boot, dumped, parsed, read, runs, write
-else:  # on the host the two files are no package
+else:  # on the host the two files are not a package
     from job import JOBS, Problem, boot, dumped, parsed, read, runs, write
 
 UNIT = (
@@ -40,7 +40,7 @@ UNFINISHED = ("queued", "running")
 
 
 def alive(folder: Path) -> bool:
-    """Tell whether somebody holds the job's lock."""
+    """Return whether somebody holds the job's lock."""
     with contextlib.suppress(FileNotFoundError), open(folder / "lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -50,11 +50,11 @@ def alive(folder: Path) -> bool:
 
 
 def current(folder: Path) -> dict[str, Any]:
-    """Return a job's state, corrected for a job that died: it cannot have reported that itself."""
+    """Return a job's state, corrected if the job died: it could not report that itself."""
     state = read(folder)
     if state["state"] not in UNFINISHED or alive(folder):
         return state
-    state = read(folder)  # it may have ended between the two looks
+    state = read(folder)  # it may have ended since the first look
     if state["state"] not in UNFINISHED:
         return state
     if state["state"] == "queued" and time.time() - state["submitted"] < PATIENCE:
@@ -66,7 +66,7 @@ def current(folder: Path) -> dict[str, Any]:
 
 
 def cause(folder: Path, state: dict[str, Any]) -> str:
-    """Say why a job died."""
+    """Return why a job died."""
     if state["state"] == "queued":
         return "it never began"
     if shutil.disk_usage(folder).free < 1_000_000:
@@ -91,7 +91,7 @@ def chosen(number: str) -> Path:
 
 
 def submit() -> None:
-    """Make a job of what standard input asks for, start it, and print its state."""
+    """Make the job that standard input describes, start it, and print its state."""
     wanted = json.load(sys.stdin)
     root = Path(wanted["root"])
     source = root / wanted["name"]
@@ -145,7 +145,7 @@ def known_kernel(name: str) -> str:
 
 
 def new_folder() -> Path:
-    """Make the folder of the next number."""
+    """Make the folder with the next number."""
     JOBS.mkdir(mode=0o700, exist_ok=True)
     last = max((int(path.name) for path in JOBS.iterdir() if path.name.isdigit()), default=0)
     for number in itertools.count(last + 1):
@@ -204,7 +204,7 @@ def cancel(number: str) -> None:
     for way in (signal.SIGTERM, signal.SIGKILL):
         end = time.monotonic() + PATIENCE
         with contextlib.suppress(ProcessLookupError):
-            # While the lock is held, the number still belongs to the job.
+            # While the lock is held, the process ID still belongs to the job.
             if alive(folder) and read(folder)["pid"]:
                 os.kill(read(folder)["pid"], way)
         while alive(folder) and time.monotonic() < end:

@@ -1,5 +1,5 @@
-# Print what JupyterLab computes and what it costs, as the section [activity].
-# Runs as the account of JupyterLab: root would follow links in its home.
+# Prints what JupyterLab computes and what that costs, as the section [activity].
+# Runs as JupyterLab's account: root would follow links in its home.
 # $1: folder of the notebooks. $2, $3: URL and Unix socket, as the settings say. $4: pid, or empty.
 root=$1 url=$2 sock=$3 pids=$4
 set --
@@ -16,13 +16,13 @@ find_server() {  # pid: set note, url and sock to those the server started with
     place=~/$folder/runtime/jpserver-$1.json
     [ ! -f "$place" ] || note=$place
   done
-  # Without a file of its own, the server is asked as the settings say.
+  # Without its own file, the server is asked as the settings say.
   [ "$note" != ~/.jupyter/jupyter_server_config.json ] || return
   scheme=http
   [ "$(field secure)" != true ] || scheme=https
   url=$scheme://127.0.0.1:$(field port)$(field base_url) sock=$(field sock)
 }
-get() {  # path: the answer in base64; the token goes through a pipe, for `ps` shows arguments
+get() {  # path: the answer in base64; the token goes through a pipe, because `ps` shows arguments
   printf 'header = "Authorization: token %s"\n' "$(field token)" |
     curl -q -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'
 }

@@ -1,6 +1,6 @@
 # Asks Apple for updates and keeps the answer in /var/cache/labfab/softwareupdate. No arguments.
 #
-# softwareupdate ends with 0 even when it could not ask, so its answer is looked at.
+# softwareupdate exits with 0 even if it could not ask, so its answer is checked.
 
 said=$(softwareupdate -l 2>&1)
 case $said in

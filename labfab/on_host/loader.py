@@ -2,7 +2,7 @@
 
 A script has a part for each system and a part that all systems share: facts.linux.sh or
 facts.macos.sh, then facts.sh. All of them use the words of words.linux.sh or words.macos.sh,
-which give one name to what the two systems do with different tools.
+which give one name to each thing that the two systems do with different tools.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ def script(name: str, kernel: str) -> str:
 def called(name: str, count: int = 0) -> str:
     """Return a script as shell text for ask() and change(), with %s for each argument.
 
-    name: of on_host/NAME.sh, which finds its arguments in "$1", "$2", … count: how many it takes.
+    name: the NAME in on_host/NAME.sh, which gets its arguments as "$1", "$2", … count: how many.
     """
     return f"set --{' %s' * count}\n{shared(name).replace('%', '%%')}"

@@ -1,5 +1,5 @@
-# Print the size of JupyterLab's log, and what it gained since, without tokens.
-# $1: size that was seen last; a log that is smaller now has started again and is printed whole.
+# Prints the size of JupyterLab's log, and what was added since, without tokens.
+# $1: the last known size. A log that is smaller now was started again, and is printed in full.
 log=~/.jupyter/lab.log from=$1 size=0
 [ ! -f "$log" ] || size=$(wc -c <"$log")
 size=$((size))  # macOS pads it

@@ -2,8 +2,8 @@
 #
 # "$1": the PATH to use. "$2": the folder. "$3": --clear, or empty. The rest: options of pip.
 # Needs under_mark, of unfinished.sh, and wheel_of_pip, which prints the path of a wheel of pip.
-# ensurepip would take as long as all the rest, so uv is installed by the pip of that wheel. The wheel
-# is unpacked because pip runs half a second longer out of a zip file.
+# ensurepip takes as long as everything else, so the pip in that wheel installs uv. The wheel is
+# unpacked because pip runs half a second longer from a zip file.
 PATH=$1
 folder=$2
 clear=$3

@@ -1,8 +1,8 @@
-# Write a file as a whole: its new content comes on standard input.
+# Writes a file in one piece. Its new content comes on standard input.
 #
-# $1: the path. $2: its mode, octal. $3: shell text that must succeed before the file takes its name;
+# $1: the path. $2: its mode, octal. $3: shell text that must succeed before the file gets its name;
 # it finds the new file in "$NEW".
-# The file takes its name only once it is whole: `>` would follow a link that an account put there.
+# The file gets its name once it is complete: `>` would follow a link that an account put there.
 set -eu
 umask 077
 path=$1 mode=$2 check=$3

@@ -1,8 +1,8 @@
 # Puts a new key, certificate and CA in place. $1: their folder, which has next-key.pem, $2: the
 # certificate, $3: the CA.
 #
-# They take their names together, after a check that key and certificate match: whatever serves them
-# reads them with each connection. A link to a folder would swallow the new file, and macOS has no
+# They get their names together, after a check that key and certificate match: the server reads them
+# for each connection. A link to a folder would swallow the new file, and macOS has no
 # mv -T.
 
 set -eu

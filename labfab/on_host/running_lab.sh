@@ -1,4 +1,4 @@
-# Print `port NUMBER` of a Jupyter server that an account started by hand, from the file that
+# Prints `port NUMBER` of a Jupyter server that an account started by hand, from the file that
 # each server keeps while it runs. Needs as_account and home_of of words.*.sh; runs as root or as
 # that account.
 # $1: the account.

@@ -1,8 +1,9 @@
-# Start rsync as another account, once the login calls it through two pipes in a folder.
+# Starts rsync as another account, once the login calls it through two pipes in a folder.
 #
 # $1: the folder, which is made. $2: the account that logs in. $3: the account that rsync runs as.
-# Root opens the pipes, so the account needs no right to them. The caller's arguments arrive in `called`,
-# the exit code goes to `end`. If nobody calls, or nobody listens any longer, it ends by itself.
+# Root opens the pipes, so the account needs no rights to them. The caller's arguments arrive in
+# `called`, the exit code goes to `end`. If nobody calls, or nobody listens any longer, it ends by
+# itself.
 # `errors` is read separately: what rsync says over ssh may arrive too late.
 place=$1 login=$2 account=$3
 umask 077

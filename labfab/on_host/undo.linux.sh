@@ -3,7 +3,7 @@
 
 from_skeleton() { cmp -s "$1" "/etc/skel/$1"; }  # FILE of a home: unchanged since it was made
 
-# useradd and its kin keep a copy of each of their files.
+# useradd and the like keep a copy of each file they change.
 old_backups() {
   for name in passwd shadow group gshadow subuid subgid; do
     if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"

@@ -1,8 +1,8 @@
-# Defines under_mark NAME COMMAND..., which runs a command that may be cut off half-way.
+# Defines under_mark NAME COMMAND..., which runs a command that may be interrupted.
 #
-# The file ~/.cache/labfab/NAME exists until the command has succeeded. It outlives a run that is cut
-# off, so the next run does not take half an environment for a whole one.
-# Some programs hide the reason of a failure, so a full disk is looked for and reported.
+# The file ~/.cache/labfab/NAME exists until the command has succeeded. It outlives an interrupted
+# run, so the next run does not mistake half an environment for a complete one.
+# Some programs hide why they failed, so this looks for a full disk and reports it.
 under_mark() {
   mark=~/.cache/labfab/$1
   shift

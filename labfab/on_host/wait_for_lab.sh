@@ -5,7 +5,7 @@
 end=$(($(date +%s) + $2))
 while [ "$(date +%s)" -lt "$end" ]; do
   curl -q -fsk -m 5 ${1:+--unix-socket "$1"} "$3" >/dev/null && exit 0
-  # [b]: this script is no JupyterLab.
+  # [b] keeps this script itself from matching.
   pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null || break
   sleep 0.1
 done

@@ -103,7 +103,7 @@ unload_daemon() {
 # The list of Remote Login: only members of this group may log in. If the group has the other name,
 # or does not exist, everybody may.
 ACCESS=com.apple.access_ssh
-# RECORD KEY: the values, one a line. dscl prints them on one line, or on one line each if a value
+# RECORD KEY: the values, one per line. dscl prints them on one line, or on one line each if a value
 # contains a blank.
 values() {
   dscl . -read "$1" "$2" 2>/dev/null | awk -v key="$2:" '
@@ -119,7 +119,7 @@ access_group() {  # the name that the group has now
 access_state() {
   case $(access_group) in "$ACCESS") echo on ;; ?*) echo off ;; *) echo none ;; esac
 }
-access_members() {  # user:NAME or group:NAME, one a line. Sets group.
+access_members() {  # user:NAME or group:NAME, one per line. Sets group.
   group=$(access_group)
   [ -n "$group" ] || return 0
   values "/Groups/$group" GroupMembership | sed 's/^/user:/'

@@ -1,4 +1,4 @@
-"""Platforms: how it is done. One module for each kind of system, as base.Platform describes it."""
+"""Platforms: how things are done on each kind of system, as base.Platform describes it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FAMILIES = {"debian": "debian", "ubuntu": "debian", "macos": "macos"}
 
 
 def platform(c: Connection) -> Platform:
-    """Return the module for this host. Raises SetupError for a system that has none.
+    """Return the module for this host. Raises SetupError if its system is not supported.
 
-    The host is asked once in a run: no change turns it into another system.
+    The host is asked once per run: its system does not change.
     """
     host = Host.of(c)
     if not host.platform:
@@ -43,7 +43,7 @@ def load(name: str) -> Platform:
 def family(c: Connection) -> str:
     """Return the module's name: debian (for Ubuntu too) or macos. Raises as platform() does."""
     system = facts(c).system
-    # For macOS the first number counts: 15.3 is 15 with its updates.
+    # For macOS only the first number counts: 15.3 is an update of 15.
     if {system.version, system.version.partition(".")[0]} & {*SUPPORTED.get(system.id, ())}:
         return FAMILIES[system.id]
     known = "; ".join(

@@ -1,7 +1,7 @@
-"""Base: the contract that every platform module fulfils, for the type checker and for readers.
+"""Base: the interface that every platform module implements, for type checkers and readers.
 
 `debian` and `macos` are modules, not classes: a module that has all these names is a Platform.
-tests/platforms/test_parity.py compares the modules with this page, name by name.
+tests/platforms/test_parity.py compares the modules with this file, name by name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Service(Protocol):
 
     # What messages call it.
     NAME: str
-    # Shell text, with no end: `if` the service is set up, then start it or say how. For labfab's
-    # own start command in the account, which adds the other branch. No %s in it.
+    # The first half of a shell `if`: if the service is set up, start it or say how. labfab's own
+    # start command in the account adds the other branch. It must contain no %s.
     START_BY_HAND: str
 
     def require(self, c: Connection) -> None:
         """Raise SetupError if this host cannot run services."""
 
     def unit_text(self, c: Connection) -> str:
-        """Return the unit or property list as it should be."""
+        """Return the text that the unit or property list should have."""
 
     def install(self, c: Connection) -> None:
         """Write the unit and enable it at boot; start() starts it."""
@@ -64,13 +64,13 @@ class Platform(Protocol):
 
     # Words for check.all ----------------------------------------------------------------------
 
-    # What the age of host-updates is the age of.
+    # What the age in host-updates refers to.
     UPDATE_LIST: str
     # Follows the number of pending updates.
     UPDATES_WAIT: str
-    # Said when the number of pending updates is not known.
+    # Shown if the number of pending updates is unknown.
     UPDATES_UNKNOWN: str
-    # Commands for the user, for what no task repairs; {} in LISTENER is the port.
+    # Commands that the user can type where no task helps; {} in LISTENER is the port.
     SET_CLOCK: str
     SHOW_BIG_FOLDERS: str
     SHOW_LISTENER: str
@@ -96,7 +96,7 @@ class Platform(Protocol):
         """Return the packages that `python3 -m venv` needs."""
 
     def refuse_unsupported(self, c: Connection, want: Settings) -> None:
-        """Raise SetupError, before anything is changed, if this system cannot do what is wanted."""
+        """Raise SetupError, before any change, if this system cannot do what the settings ask."""
 
     # Accounts ---------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class Platform(Protocol):
         """Add an account."""
 
     def finish_account(self, c: Connection, name: str) -> None:
-        """Complete the account of JupyterLab, whoever added it."""
+        """Complete JupyterLab's account, whether labfab added it or not."""
 
     def set_password(self, c: Connection, name: str, password: str) -> None:
         """Set the password of an account."""
@@ -122,8 +122,8 @@ class Platform(Protocol):
 
     # sshd -------------------------------------------------------------------------------------
 
-    # The name, in the journal, of the job that listens for SSH. setup.undo may be logged in through
-    # it, so removes it last. Empty: no such job.
+    # The journal's name for the job that listens for SSH. setup.undo may be logged in through
+    # that job, so it removes it last. Empty: no such job.
     SSH_JOB: str
 
     def run_sshd(self, c: Connection) -> str:
@@ -152,13 +152,13 @@ class Platform(Protocol):
 
     # Firewall ---------------------------------------------------------------------------------
 
-    # The package of the firewall. Empty: labfab leaves the system's own alone.
+    # The firewall's package. Empty: labfab leaves the system's own firewall alone.
     FIREWALL_PACKAGE: str
     # Whether that firewall closes ports.
     FIREWALL_CLOSES_PORTS: bool
 
     def report_firewall(self, c: Connection) -> None:
-        """Say that labfab leaves the system's own firewall alone (macOS)."""
+        """Report that labfab leaves the system's own firewall alone (macOS)."""
 
     def allow_port(self, c: Connection, port: int, comment: str = "") -> None:
         """Open a TCP port. comment: marks the rule, so that close_port() finds it."""

@@ -21,13 +21,13 @@ DOWNLOAD = (
     "curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
 )
 CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
-# Runs in the account's shell, which has not learned labfab's words. macOS has shasum, Linux
-# sha256sum.
+# Runs in the account's shell, which does not know the words of words.*.sh. macOS has shasum,
+# Linux sha256sum.
 VERIFY = (
     "cd ~/.cache/labfab 2>/dev/null && [ -f %s ] && "
     "{ sha256sum %s || shasum -a 256 %s; } 2>/dev/null || exit 1"
 )
-# The mark survives a run that is cut off, so that the next run repairs what the installer left.
+# The mark survives an interrupted run, so that the next run repairs what the installer left.
 UNPACK = (
     "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
 )
@@ -99,19 +99,19 @@ def download(c: Connection, account: str, chosen: Installer) -> None:
 
 
 def checksum(c: Connection, account: str, name: str) -> str:
-    """Return the SHA-256 of the downloaded file; empty if there is none."""
+    """Return the SHA-256 of the downloaded file, or an empty string if there is none."""
     answer = ask(c, VERIFY, name, name, name, user=account)
     return answer.out.split()[0] if answer.ok else ""
 
 
 def published_checksum(c: Connection, account: str, chosen: Installer) -> str:
-    """Return the SHA-256 that the publisher gives for the file."""
+    """Return the SHA-256 that the publisher lists for the file."""
     answer = ask(c, CHECKSUM, chosen.checksum_url, user=account)
     try:
         return checksum_in(answer.out, chosen.filename)
     except SetupError:
         raise SetupError(
-            f"{chosen.checksum_url} gives no checksum of {chosen.filename} "
+            f"{chosen.checksum_url} has no checksum of {chosen.filename} "
             f"({answer.last_words}): set python_version or python_mirror",
             host=Host.of(c).label,
         ) from None

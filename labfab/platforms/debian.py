@@ -35,7 +35,7 @@ SHOW_LISTENER = "ss -ltnp 'sport = :{}'"
 
 ADMIN_GROUP = "sudo"
 LAB_USER_LOGS_IN = False
-SSH_JOB = ""  # sshd changes its ports without ending the sessions that it serves
+SSH_JOB = ""  # sshd changes its ports without ending open sessions
 FIREWALL_PACKAGE = "ufw"
 FIREWALL_CLOSES_PORTS = True
 
@@ -56,7 +56,7 @@ UPDATE = loader.called("apt_update")
 FINISH = (
     "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
 )
-# For the way back, in the journal's folder: what was installed before, and what apt gave to dpkg.
+# For the undo, in the journal's folder: what was installed before, and what apt passed to dpkg.
 NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 NOTE_NEW = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
 FETCH_LISTS = "fetch the package lists"
@@ -65,17 +65,17 @@ UPGRADES_LATER = "which packages are upgraded is known only after that"
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
 RESET_FAILED = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
 # A socket-activated sshd cannot bind its port again after SIGHUP (Debian 13), so it is restarted.
-# Where no sshd runs, the next one reads the files anyway.
+# If no sshd runs, the next one reads the files anyway.
 RELOAD = (
     "mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; "
     "if systemctl is-active -q ssh.socket; then how=try-restart; fi; systemctl $how ssh; fi"
 )
-# useradd and its relatives leave a copy of each of their files, under the same name and a dash.
+# useradd and the like leave a copy of each file they change, under its name and a dash.
 ACCOUNT_BACKUPS = [
     f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
 ]
-# The two halves of a command, around ufw's words for a rule. ufw succeeds where there is no such
-# rule, so its answer decides.
+# The two halves of a command, around ufw's words for a rule. ufw also succeeds if there is
+# no such rule, so its answer decides.
 DELETE_RULE = "said=$(LC_ALL=C ufw delete"
 DELETED = '); case $said in *eleted* | *updated*) ;; *) echo "$said" >&2; exit 1 ;; esac'
 
@@ -99,18 +99,18 @@ def refresh(c: Connection, max_age: int = 0) -> None:
 
 
 def repair(c: Connection) -> None:
-    """Finish what dpkg had begun when a power cut or a lost connection stopped it."""
+    """Finish what dpkg had begun before a power cut or a lost connection stopped it."""
     if not facts(c).updates.interrupted:
         return
-    # FINISH fails where a package lacks another, which the second command brings, or while another
-    # apt works.
+    # FINISH fails if a package lacks a dependency, which the second command installs, or if
+    # another apt is at work.
     change(c, FINISH, why="finish the interrupted dpkg run", long=True)
     done = {"updates.interrupted": None}
     change(c, APT + "-f install", why="repair broken dependencies", long=True, then=done)
 
 
 def upgrade(c: Connection) -> None:
-    """Install all upgrades and remove packages that nothing needs."""
+    """Install all upgrades and remove packages that are no longer needed."""
     repair(c)
     pending = facts(c).pending
     if pending is None:
@@ -133,12 +133,12 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
     missing = [name for name in packages if name not in have.system.packages]
     if not missing:
         return
-    # Fetching the lists does not change this, and would have it read again.
+    # Taken now: fetching the lists does not change it, but would make labfab read it again.
     interrupted = have.updates.interrupted
     refresh(c, Settings.of(c).update_max_age)
     if interrupted:
         repair(c)
-    # Without recommended packages; apt's own error names a package that does not exist.
+    # Without recommended packages. If a package does not exist, apt's own error names it.
     command = (
         f"{NOTE_PACKAGES}NEEDRESTART_SUSPEND=1 {APT}{NOTE_NEW}install --no-install-recommends"
         + " %s" * len(missing)
@@ -149,7 +149,7 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
 
 
 def venv_packages(c: Connection) -> list[str]:
-    """Return what a virtual environment needs; python3-venv would bring a dozen packages more."""
+    """Return what a virtual environment needs; python3-venv would bring a dozen more packages."""
     packages = ["python3", "python3-pip-whl"]
     if facts(c).system.version == "22.04":
         packages.append("python3-distutils")  # its pip imports distutils
@@ -157,7 +157,7 @@ def venv_packages(c: Connection) -> list[str]:
 
 
 def refuse_unsupported(c: Connection, want: Settings) -> None:
-    """Warn where nothing starts services; everything else can be done here."""
+    """Warn if nothing starts services; everything else works."""
     if not facts(c).system.systemd:
         console.warn("systemd does not run here: services may not start")
 
@@ -166,7 +166,7 @@ def refuse_unsupported(c: Connection, want: Settings) -> None:
 
 
 def add_account(c: Connection, name: str) -> None:
-    """Add an account with a home and no password."""
+    """Add an account with a home and without a password."""
     made = {
         "uid": "1000",
         "home": f"/home/{name}",
@@ -250,7 +250,7 @@ def run_sshd(c: Connection) -> str:
 def guarded_files(c: Connection) -> tuple[str, ...]:
     """Return the files that decide who can log in.
 
-    ufw's count only if it is installed: its package may bring them while the guard is armed.
+    ufw's files count only if it is installed: its package may add them while the guard is armed.
     """
     if FIREWALL_PACKAGE in facts(c).system.packages:
         return SSH_AND_SUDO + UFW
@@ -268,7 +268,7 @@ def reload_sshd(c: Connection) -> None:
 
 
 def ports_to_keep(c: Connection) -> frozenset[int]:
-    """Return no port: all of sshd's may move."""
+    """Return no ports: sshd may leave any of them."""
     return frozenset()
 
 
@@ -280,7 +280,7 @@ def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
-    """Refuse: sshd's own AllowUsers is the user's to write."""
+    """Refuse: sshd's AllowUsers is for the user to set."""
     raise SetupError(
         "only macOS has Remote Login's list of accounts; here, write AllowUsers for sshd yourself",
         host=Host.of(c).label,
@@ -296,7 +296,7 @@ def close_remote_login(c: Connection) -> None:
 
 
 def report_firewall(c: Connection) -> None:
-    """Say nothing: ufw is labfab's to set."""
+    """Report nothing: labfab sets up ufw itself."""
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:
@@ -323,7 +323,7 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
         rules = [rule for rule in rules if rule[-2:] == ("comment", comment)]
     if not rules:
         console.note(
-            f"port {port} stays open in the firewall: the rule that opens it is for other ports too"
+            f"port {port} stays open in the firewall: the rule that opens it also opens other ports"
         )
     for rule in rules:
         bare = rule[: rule.index("comment")] if "comment" in rule else rule
@@ -342,7 +342,7 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
 
 
 def keep_awake(c: Connection) -> None:
-    """Say that there is nothing to do."""
+    """Report that there is nothing to do."""
     console.note("servers running Debian or Ubuntu do not go to sleep")
 
 

@@ -1,6 +1,6 @@
 """Installers: which published conda installer fits a machine, and the checksum it must have.
 
-Owns: names, versions, addresses and SHA-256 of the pinned releases. Opens no connection.
+Owns: names, versions, addresses and SHA-256 of the pinned releases. It opens no connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BASES = {
 # How each publisher's file names begin.
 PRODUCTS = {"miniforge": "Miniforge3", "anaconda": "Anaconda3", "miniconda": "Miniconda3"}
 
-# `uname -s` and `uname -m`, in lower case -> how the publishers call that build. Both spellings of
+# `uname -s` and `uname -m`, in lower case -> the publishers' name for that build. Both spellings of
 # each processor are in use.
 BUILDS = {
     ("linux", "x86_64"): "Linux-x86_64",
@@ -68,7 +68,7 @@ SHA256 = {
 
 
 def pinned_release(kind: str, build: str) -> str:
-    """Return the release of one kind that SHA256 has the checksum of."""
+    """Return the release of one kind whose checksum is in SHA256."""
     last = LAST_FOR_INTEL_MACS.get(kind) if build == "MacOSX-x86_64" else None
     return last or RELEASES[kind]
 
@@ -85,13 +85,13 @@ MIRROR = r"https?://[^\s'\"\\$`<>]+"
 
 
 class Installer(NamedTuple):
-    """One installer file: where it is, and how to know that it is the right one."""
+    """One installer file: where to get it, and how to verify it."""
 
     name: str
     version: str
     base_url: str
     filename: str
-    # None: the publisher has it, at checksum_url.
+    # None: the publisher lists it, at checksum_url.
     sha256: str | None
     mirrored: bool = False
 
@@ -118,7 +118,7 @@ def installer(
 
     kind: miniforge, anaconda or miniconda. system, machine: from `uname -s` and `uname -m`.
     version: a release; empty: the pinned one. mirror: an address instead of the publisher's.
-    Raises SetupError where there is none.
+    Raises SetupError if there is none.
     """
     if kind not in PRODUCTS:
         raise SetupError(
@@ -161,7 +161,7 @@ def checksum_in(text: str, filename: str) -> str:
 
 
 def build_for(kind: str, system: str, machine: str) -> str:
-    """Return the publishers' word for the build that runs on a machine."""
+    """Return the publishers' name for the build that runs on a machine."""
     system, machine = system.strip(), machine.strip()
     try:
         return BUILDS[system.lower(), machine.lower()]
@@ -173,7 +173,7 @@ def build_for(kind: str, system: str, machine: str) -> str:
 
 
 def checked_version(version: str) -> str:
-    """Refuse what cannot be a release, for it becomes part of an address and a file name."""
+    """Refuse what cannot be a release: it becomes part of a URL and a file name."""
     if re.fullmatch(VERSION, version):
         return version
     raise SetupError(
@@ -183,7 +183,7 @@ def checked_version(version: str) -> str:
 
 
 def checked_mirror(mirror: str) -> str:
-    """Refuse a mirror that is not a plain web address, and drop its last slash."""
+    """Refuse a mirror that is not a plain web address; drop its final slash."""
     if not mirror or re.fullmatch(MIRROR, mirror):
         return mirror.rstrip("/")
     raise SetupError(

@@ -19,7 +19,7 @@ NAME = "launchd"
 LABEL = "org.labfab.jupyter"
 PLIST = f"/Library/LaunchDaemons/{LABEL}.plist"
 PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# Seconds that JupyterLab gets to end. Until it has, launchd may refuse to load the job again.
+# Seconds that JupyterLab has to end. Until then, launchd may refuse to load the job again.
 EXIT_TIMEOUT = 20
 OPEN_FILES = 4096  # kernels soon use up launchd's own limit of 256
 # Checks a property list before it takes its place.
@@ -28,7 +28,7 @@ LINT = 'plutil -lint -s "$NEW"'
 RUN = (
     'umask 077; exec "$HOME"/{prefix}/bin/jupyter-lab --no-browser >>"$HOME"/.jupyter/lab.log 2>&1'
 )
-# Only root may tell launchd to start it.
+# Only root may make launchd start it.
 START_BY_HAND = f"""\
 if [ -e {PLIST} ]; then
     echo "launchd is to run JupyterLab: sudo launchctl bootstrap system {PLIST}"
@@ -41,7 +41,7 @@ def require(c: Connection) -> None:
 
 
 def unit_text(c: Connection) -> str:
-    """Return the property list as it should be."""
+    """Return the text that the property list should have."""
     want = Settings.of(c)
     account, prefix = facts(c).accounts[want.jupyter_user], PREFIXES[want.python]
     path = f"{account.home}/{prefix}/bin:{PATH}"

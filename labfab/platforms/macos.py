@@ -1,7 +1,7 @@
 """macOS 12 to 26: sysadminctl and dscl, launchd, Remote Login.
 
-The account that you log in as is an administrator that exists already and stays as it is. The
-account for JupyterLab is made as guide 000 does: standard, hidden, for SSH only.
+You log in as an existing administrator, whose account stays as it is. labfab makes JupyterLab's
+account as guide 000 does: standard, hidden, for SSH only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..settings import Settings
 from . import launchd, pmset, programs, softwareupdate, sshd
 from .base import Options, Service
 
-# What has a module of its own.
+# Parts of the interface that other modules implement.
 install = programs.install
 wait_until_settled = softwareupdate.wait_until_settled
 refresh = softwareupdate.refresh
@@ -65,7 +65,7 @@ REMOTE_LOGIN = "com.openssh.sshd"
 REMOTE_PLIST = "/System/Library/LaunchDaemons/ssh.plist"
 SSH_JOB = OWN_SSHD
 
-# Where the laptop keeps the password of JupyterLab's account.
+# The name under which the laptop keeps the password of JupyterLab's account.
 SECRET = "login-of-lab-user"
 ADD = loader.called("add_mac_account", 1)
 HIDE = "dscl . -create /Users/%s IsHidden 1"
@@ -163,7 +163,7 @@ def finish_account(c: Connection, name: str) -> None:
 def new_password(c: Connection) -> str:
     """Return the password for JupyterLab's account, generated and kept on the laptop.
 
-    Nobody types it. A kept one is used again.
+    Nobody ever types it. A kept one is used again.
     """
     alias = alias_of(c, Settings.of(c))
     kept = secrets.load(alias, SECRET)
@@ -174,7 +174,7 @@ def new_password(c: Connection) -> str:
 
 
 def explain(said: str) -> str:
-    """Say in words what sysadminctl says as an error number and a line of its source."""
+    """Put in words what sysadminctl reports as an error number and a line of its source."""
     if "-14120" in said or "eDSPermissionError" in said:
         return f"{NO_ACCESS}, then run the same command again"
     lines = [line.rpartition("] ")[2].strip() for line in said.splitlines()]
@@ -191,9 +191,9 @@ def set_password(c: Connection, name: str, password: str) -> None:
 
 
 def join_group(c: Connection, name: str, group: str) -> None:
-    """Refuse: nobody becomes an administrator of a Mac by labfab."""
+    """Refuse: labfab makes nobody an administrator of a Mac."""
     raise SetupError(
-        f"{name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full",
+        f"{name} is not an administrator of this Mac: log in as one, fab -H ADMIN@… setup.full",
         host=Host.of(c).label,
     )
 
@@ -225,7 +225,7 @@ def set_options(c: Connection, options: Options, why: str) -> None:
 
 
 def ports_to_keep(c: Connection) -> frozenset[int]:
-    """Return the port of Remote Login, which is Apple's: our port comes in addition to it."""
+    """Return the port of Remote Login, which is Apple's: labfab adds its own port to it."""
     return frozenset({facts(c).ssh.remote_login} - {0})
 
 
@@ -261,9 +261,9 @@ def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
 
 
 def plist(ports: Sequence[int]) -> str:
-    """Return our job for sshd: Apple's own, but for the label and the ports.
+    """Return our job for sshd: Apple's own, except for the label and the ports.
 
-    The wrapper refuses arguments, so its name stands alone.
+    The wrapper refuses arguments, so only its name is given.
     """
     sockets = [{"SockServiceName": str(port)} for port in ports]
     return plistlib.dumps(
@@ -283,8 +283,8 @@ def plist(ports: Sequence[int]) -> str:
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
     """Let only administrators and these accounts log in over SSH.
 
-    Members of Remote Login's list keep their place if the list is in force. If it is not, nobody
-    has looked at it for long, so they do not.
+    Members of Remote Login's list stay on it if the list is in force. If it is not, it is probably
+    out of date, so they are removed.
     """
     have = facts(c).ssh
     ours = [f"group:{ADMIN_GROUP}", *(f"user:{name}" for name in names)]
@@ -326,7 +326,7 @@ def close_remote_login(c: Connection) -> None:
 
 
 def report_firewall(c: Connection) -> None:
-    """Say that the application firewall stays as it is."""
+    """Report that the application firewall stays as it is."""
     state = "on" if facts(c).firewall.active else "off"
     console.note(
         f"macOS's own firewall is {state} and stays so: it knows programs, not ports, "

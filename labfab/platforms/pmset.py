@@ -14,7 +14,7 @@ from ..facts.records import AWAKE
 from ..host.changes import change
 from ..settings import Settings
 
-# For mains, battery and UPS alike. The journal keeps what was set for each.
+# For mains, battery and UPS alike. The journal keeps the earlier values of each.
 SET = f"pmset -a {' '.join(f'{name} {value}' for name, value in AWAKE.items())}"
 KEEP_AND_SET = f'pmset -g custom >"$KEPT.pmset" && {SET}'
 BY_HAND = f"set keep_awake: true, or at the Mac: sudo {SET}"

@@ -1,4 +1,4 @@
-"""Programs: what a Mac brings along, and where the rest comes from.
+"""Programs: what macOS includes, and where the rest comes from.
 
 labfab does not install or run Homebrew, least of all as root.
 """
@@ -27,7 +27,7 @@ MISSING = {
 def install(c: Connection, *packages: str, undo: str = "") -> None:
     """Install the programs that are missing: tmux, from conda-forge.
 
-    undo: unused, for the program goes with the Python that it was installed into.
+    undo: unused; the program is removed with the Python that it was installed into.
     """
     for name in packages:
         if name in BUILT_IN | facts(c).system.packages:
@@ -59,7 +59,7 @@ def refuse(c: Connection) -> None:
 def refuse_missing(c: Connection, want: Settings, name: str) -> None:
     """Raise SetupError for a program that labfab cannot install.
 
-    tmux can be had with conda, so not with python: venv.
+    tmux comes from conda, so it is not available with python: venv.
     """
     if name != "tmux" or want.python == "venv":
         raise SetupError(MISSING.get(name, f"{name} is not for macOS"), host=Host.of(c).label)

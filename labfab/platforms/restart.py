@@ -17,7 +17,7 @@ from ..host.shell import GONE
 
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
-# A function of on_host/words.*.sh: prints what tells one boot from another.
+# A function of on_host/words.*.sh: prints an ID of the present boot.
 BOOT_ID = "boot"
 
 
@@ -31,7 +31,7 @@ def restart(c: Connection, command: str) -> None:
 
 
 def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
-    """Log in again and again until the boot ID is another than *before*.
+    """Keep logging in until the boot ID differs from *before*.
 
     patience: seconds after which it raises SetupError.
     """
@@ -41,7 +41,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
     with console.working(host.label, "wait for the reboot") as tell:
         while time.monotonic() < end:
             tell("")
-            # An sshd that stops or starts may hang up at any point, or refuse a good key.
+            # An sshd that is stopping or starting may hang up at any point, or refuse a good key.
             with contextlib.suppress(SetupError, *GONE):
                 if boot_id(host, login) != before:
                     return
@@ -53,7 +53,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
 
 
 def boot_id(host: Host, login: Login) -> str:
-    """Read the boot ID over a login of its own, which never asks for a password."""
+    """Read the boot ID over a separate login, which never asks for a password."""
     c = connection.fresh(host.c, *login)
     try:
         answer = Host(c, host.label).open_without_root().run(BOOT_ID, timeout=20)

@@ -2,12 +2,12 @@
 
 Owns: /var/cache/labfab/softwareupdate on the host, its last answer.  Undo: updates stay
 - To list updates, softwareupdate asks Apple, which takes a minute; so the list is kept.
-- A new macOS, such as 26 for a Mac with 15, is named and never installed.
+- A new macOS, such as 26 for a Mac with 15, is reported but never installed.
 - Updates that need no restart are installed; others only if the setting `reboot` is on.
 - With FileVault, nothing answers after a restart until somebody types a password at the Mac, so
   labfab does not restart it.
-- On Apple silicon, root may not install an update that restarts: that takes the password of an
-  owner of the disk.
+- On Apple silicon, root may not install an update that needs a restart: that takes the password
+  of an owner of the disk.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def refresh(c: Connection, max_age: int = 0) -> None:
 
 
 def upgrade(c: Connection) -> None:
-    """Install the updates of the macOS that runs.
+    """Install the updates of the present macOS.
 
-    Those that restart the Mac are installed only where the settings and the Mac allow it.
+    Those that restart the Mac are installed only if the settings and the Mac allow it.
     """
     have = facts(c)
     runs = have.system.version.partition(".")[0]
@@ -95,7 +95,7 @@ def upgrade(c: Connection) -> None:
 
 
 def split(updates: list[Update], runs: str) -> tuple[list[Update], list[Update]]:
-    """Separate updates of the macOS that runs and its programs from those to another macOS."""
+    """Separate updates of the present macOS and its programs from those to another macOS."""
     ours = [update for update in updates if update.release in ("", runs)]
     return ours, [update for update in updates if update not in ours]
 

@@ -19,7 +19,7 @@ from .base import Options
 
 MAIN = "/etc/ssh/sshd_config"
 CHECK = '/usr/sbin/sshd -t -f "$NEW"'
-# The first line of our file. Hosts that are set up have it, so a new wording would rewrite theirs.
+# The first line of our file. Hosts have it already, so a new wording would rewrite their files.
 HEAD = (
     "# Written by labfab; a change by hand is kept until the stage that owns the line runs again.\n"
 )
@@ -53,7 +53,7 @@ def keyword(line: str) -> str:
 
 
 def include_folder(c: Connection, main: File | None, include: str) -> None:
-    """Make sshd read the folder of our file if its main file, from an older release, does not."""
+    """Make sshd read our file's folder if its main file, from an older release, does not."""
     folder = include.split()[1]
     if main and not any(
         keyword(line) == "include" and folder in line for line in main.content.splitlines()

@@ -33,7 +33,7 @@ RestartSec=2
 [Install]
 WantedBy=default.target
 """
-# A shell of labfab's has no session of the account, so it says where systemd's socket is.
+# labfab's shell does not run in a session of the account, so it says where systemd's socket is.
 SYSTEMCTL = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
 ENABLE = (
     "export XDG_RUNTIME_DIR=/run/user/$(id -u); "
@@ -51,7 +51,7 @@ START_BY_HAND = (
 
 
 def require(c: Connection) -> None:
-    """Raise SetupError where systemd does not run."""
+    """Raise SetupError if systemd does not run."""
     if not facts(c).system.systemd:
         raise SetupError(
             "systemd does not run there; start JupyterLab with lab.start, which uses tmux",
@@ -60,7 +60,7 @@ def require(c: Connection) -> None:
 
 
 def unit_text(c: Connection) -> str:
-    """Return the unit as it should be."""
+    """Return the text that the unit should have."""
     return UNIT.format(prefix=PREFIXES[Settings.of(c).python])
 
 

@@ -1,5 +1,5 @@
 """Server: JupyterLab's process on a host.
 
-How it is started and stopped, whether it answers, what it computes. No tasks are here:
-stages/lab and stages/jupyter are built on it.
+How to start and stop it, whether it answers, and what it computes. It has no tasks:
+stages/lab and stages/jupyter build on it.
 """

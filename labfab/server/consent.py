@@ -1,4 +1,4 @@
-"""Consent: ask before a restart ends kernels that are at work."""
+"""Consent: ask before a restart ends busy kernels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from . import process
 
 
 def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
-    """Ask whether busy kernels may be ended. Raises SetupError for a no, or with nobody to ask.
+    """Ask whether busy kernels may be ended. Raises SetupError if not, or if nobody can answer.
 
-    yes: they may. action: what would end them, for the question.
+    yes: do not ask. action: what would end them, for the question.
     A JupyterLab that listens where earlier settings said, or that does not answer, counts as busy:
     nobody knows what it computes.
     """
@@ -31,7 +31,7 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
     from . import usage
 
     found = usage.read(c, want, have)
-    busy = [f"JupyterLab (pid {pid}) does not tell what it computes" for pid in found.silent]
+    busy = [f"JupyterLab (pid {pid}) does not say what it computes" for pid in found.silent]
     if found.busy:
         busy.insert(0, f"{', '.join(found.busy)} computes right now")
     if found.kernels and not busy:

@@ -30,7 +30,7 @@ HEAD = f"""\
 # BY_HAND ends inside an `if`.
 BY_SERVICE = "start_by_service() {\n%selse\n    return 1\nfi\nreturn 0\n}\n"
 IN_TMUX = "start_in_tmux() {\n%s}\n"
-# Asked by the account, whose shell knows no words of ours.
+# Runs in the account's shell, which does not know the words of words.*.sh.
 LOOK = """\
 name=%s
 cd ~/.local/bin 2>/dev/null || exit 1
@@ -68,7 +68,7 @@ def installed(c: Connection, account: str, name: str) -> File | None:
     content = base64.b64decode(blob).decode(errors="surrogateescape")
     if f"\n{MARK}" not in content:
         raise SetupError(
-            f"~{account}/.local/bin/{name} is there and not ours: move it away, "
+            f"~{account}/.local/bin/{name} exists and is not labfab's: move it away, "
             "then repeat the command",
             host=Host.of(c).label,
         )
@@ -105,11 +105,11 @@ def put_on_path(c: Connection, account: str, name: str) -> None:
     )
     if not found(c, account, name, owner.home):
         console.warn(
-            f"login shells of {account} do not look into ~/.local/bin: "
+            f"login shells of {account} do not look in ~/.local/bin: "
             f"put it on their PATH, or type .local/bin/{name}"
         )
 
 
 def found(c: Connection, account: str, name: str, home: str) -> bool:
-    """Tell whether a login shell finds the command by its name."""
+    """Return whether a login shell finds the command by its name."""
     return ask(c, FOUND, account, f"command -v {name}", f"{home}/.local/bin/{name}").ok

@@ -40,7 +40,7 @@ STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep
 
 
 def start(c: Connection, want: Settings) -> None:
-    """Start JupyterLab, which is configured, unless it answers already; wait for its answer.
+    """Start a configured JupyterLab unless it answers already; wait until it does.
 
     Raises SetupError if it does not answer in time, or runs with an old configuration that
     listens elsewhere.
@@ -48,7 +48,7 @@ def start(c: Connection, want: Settings) -> None:
     system, host = platform(c), Host.of(c)
     system.install(c, *packages(c))
     have = facts(c)
-    # Taken once: none of the changes below makes them stale.
+    # Read once: none of the changes below makes them stale.
     account, lab = have.accounts[want.jupyter_user], have.lab
     if not account.linger:
         system.keep_running(c, account.name)
@@ -88,7 +88,7 @@ def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
 
 
 def packages(c: Connection) -> list[str]:
-    """Name the system packages that starting JupyterLab needs."""
+    """Return the system packages that JupyterLab's start needs."""
     return ["curl"] if facts(c).lab.service else ["curl", "tmux"]
 
 
@@ -123,7 +123,7 @@ def refuse(c: Connection, want: Settings) -> None:
 
 
 def not_installed(host: Host, want: Settings) -> SetupError:
-    """Say that the account has no JupyterLab, and which task installs it."""
+    """Return the error for an account without JupyterLab; it names the task that installs it."""
     where = f"~/{PREFIXES[want.python]} (python: {want.python})"
     return SetupError(
         f"JupyterLab is not installed for {want.jupyter_user} in {where}: "
@@ -162,7 +162,7 @@ def ask_until(c: Connection, want: Settings, account: Account, limit: int) -> Re
 
 
 def socket_path(want: Settings, account: Account | None) -> str:
-    """Give the path of JupyterLab's Unix socket; empty if it listens on TCP."""
+    """Return the path of JupyterLab's Unix socket, or an empty string if it listens on TCP."""
     return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
 
 
@@ -186,8 +186,8 @@ def stop(c: Connection, want: Settings) -> None:
 
 
 def service_runs(lab: Lab) -> bool:
-    """Tell whether the service manager runs JupyterLab.
+    """Return whether the service manager runs JupyterLab.
 
-    A unit that crashes again and again has no pid in between.
+    A unit that keeps crashing has no pid between two attempts.
     """
     return lab.service and (bool(lab.pid) or lab.state not in ("", "inactive", "failed"))

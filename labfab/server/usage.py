@@ -1,7 +1,7 @@
 """Usage: what JupyterLab computes, and what its kernels cost.
 
-on_host/lab_usage.sh asks each server with the address and the token that it started with, which
-the configuration may no longer have.
+on_host/lab_usage.sh asks each server with the address and the token that it started with; the
+configuration may have changed since.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Kernel(NamedTuple):
-    """A kernel: what it runs for and what it takes; None for what cannot be known."""
+    """A kernel: what it runs for and what it uses; None for what cannot be known."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class Kernel(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What to call it on a terminal; a notebook may have any name."""
+        """Its name, safe for a terminal: a notebook may have any name."""
         return shown(self.notebook or self.name)
 
 
@@ -64,7 +64,7 @@ class Activity(NamedTuple):
 
     @property
     def busy(self) -> list[str]:
-        """The labels of the kernels that compute."""
+        """The labels of the busy kernels."""
         return [kernel.label for kernel in self.kernels if kernel.state == "busy"]
 
 
@@ -85,7 +85,7 @@ class SessionAnswer(NamedTuple):
 
 
 class Process(NamedTuple):
-    """What ps says of a kernel's process: percent and KiB."""
+    """What ps says about a kernel's process: percent and KiB."""
 
     pid: int
     rss: int
@@ -120,7 +120,7 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
 
 
 def kernels(values: Values) -> Iterator[Kernel]:
-    """Join what JupyterLab says of kernels with what ps and nvidia-smi say of their processes."""
+    """Join what JupyterLab says about kernels with what ps and nvidia-smi say about processes."""
     notebooks = dict(open_notebooks(values))
     processes, cards = below(values, "process"), below(values, "gpu")
     for answer in below(values, "kernels").values():
@@ -141,7 +141,7 @@ def kernels(values: Values) -> Iterator[Kernel]:
 
 
 def open_notebooks(values: Values) -> Iterator[tuple[str, str]]:
-    """Give the id of each kernel that has a notebook, and that notebook's path."""
+    """Return the id of each kernel that has a notebook, and that notebook's path."""
     for answer in below(values, "sessions").values():
         for session in listed(answer, SessionAnswer) or []:
             if session.kernel and isinstance(session.kernel.get("id"), str):
@@ -149,7 +149,7 @@ def open_notebooks(values: Values) -> Iterator[tuple[str, str]]:
 
 
 def process_of(line: str) -> Process | None:
-    """Read a line of lab_usage.sh: pid, KiB of memory, percent of a processor. None: no line."""
+    """Read a line of lab_usage.sh: pid, KiB of memory, percent of a CPU. None: no such line."""
     with contextlib.suppress(ValueError):
         pid, rss, cpu = line.split()
         return Process(pid=int(pid), rss=int(rss), cpu=float(cpu))
@@ -157,14 +157,14 @@ def process_of(line: str) -> Process | None:
 
 
 def silent(values: Values) -> Iterator[int]:
-    """Give the servers that did not answer, except those that run no program."""
+    """Return the servers that did not answer, without those that run no program."""
     for pid, answer in below(values, "kernels").items():
         if listed(answer, KernelAnswer) is None and pid in below(values, "parent"):
             yield int(pid)
 
 
 def listed(answer: str, kind: type[decode.Kind]) -> list[decode.Kind] | None:
-    """Decode the list that JupyterLab answered with, in base64; None if it is none."""
+    """Decode JupyterLab's answer, a list in base64; return None if it is not one."""
     try:
         return decode.records(base64.b64decode(answer), kind)
     except ValueError:
@@ -172,7 +172,7 @@ def listed(answer: str, kind: type[decode.Kind]) -> list[decode.Kind] | None:
 
 
 def idle(last: str | None) -> int:
-    """Give the seconds since a time that JupyterLab wrote; 0 if it cannot be read."""
+    """Return the seconds since a time that JupyterLab wrote; 0 if it cannot be read."""
     with contextlib.suppress(ValueError, OverflowError):
         then = datetime.fromisoformat((last or "").replace("Z", "+00:00")).astimezone(timezone.utc)
         return max(0, int(time.time() - then.timestamp()))

@@ -1,7 +1,7 @@
-"""Files: between your laptop and the host, with rsync.
+"""Files: copy them between your laptop and the host, with rsync.
 
-Owns: what it sends, which stays when setup.undo takes the rest back.  Undo: delete it yourself
-Nothing is deleted without --delete. The host's side runs as the account of JupyterLab.
+Owns: the files it sends, which setup.undo leaves in place.  Undo: delete it yourself
+Nothing is deleted without --delete. On the host, rsync runs as JupyterLab's account.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from ..text import counted
 from .tunnel import found_in_config, target_of
 
 MAKE = "mkdir -p -- %s"
-TO = "Folder that gets it, made if it is missing"
-DELETE = "Delete in it what is not in the source; says first how much, and asks"
+TO = "Destination folder, made if it is missing"
+DELETE = "Delete files there that the source lacks; says how many, then asks"
 YES = "Delete without asking"
 
 
 @host_task(
     help={
-        "local": "File or folder here; FOLDER/ sends what is in it",
+        "local": "File or folder here; FOLDER/ sends its contents",
         "to": f"{TO}, below root_dir",
         "delete": DELETE,
         "yes": YES,
     }
 )
 def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: bool = False) -> None:
-    """Copy files of your laptop to the host."""
+    """Copy files from your laptop to the host."""
     label, source, target = Host.of(c).label, on_laptop(local), on_host(c, to)
     if not os.path.lexists(source.rstrip("/") or "/"):
         raise SetupError(f"{source} is not on this machine: correct the path")
@@ -59,7 +59,7 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 @host_task(
     reads=True,
     help={
-        "remote": "File or folder of the host, below root_dir; FOLDER/ gets what is in it",
+        "remote": "File or folder on the host, below root_dir; FOLDER/ gets its contents",
         "to": TO,
         "delete": DELETE,
         "yes": YES,
@@ -68,7 +68,7 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 def pull(
     c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False
 ) -> None:
-    """Copy files of the host to your laptop."""
+    """Copy files from the host to your laptop."""
     label = Host.of(c).label
     if not console.alone:
         raise SetupError(
@@ -86,18 +86,18 @@ def pull(
 
 
 def is_contents(name: str) -> bool:
-    """Tell whether a path means what is in a folder, as for rsync, by the last part of it."""
+    """Return whether a path means a folder's contents, which rsync sees by its last part."""
     return name in ("", ".", "..")
 
 
 def on_laptop(path: str) -> str:
-    """Give a path of the laptop in full, with a / at the end if it means a folder's contents."""
+    """Return a laptop path in full, ending in / if it means a folder's contents."""
     full = os.path.abspath(os.path.expanduser(path)).rstrip("/")
     return full + "/" if is_contents(os.path.basename(path)) else full
 
 
 def on_host(c: Connection, path: str) -> str:
-    """Give a path of the host in full, below root_dir, or below the home if it begins with ~/.
+    """Return a host path in full, below root_dir, or below the home if it begins with ~/.
 
     It ends in / if it means a folder's contents. Raises SetupError if the account is missing.
     """
@@ -139,7 +139,7 @@ def errand(
     pull: bool = False,
     options: tuple[str, ...] = (),
 ) -> Errand:
-    """Describe a transfer, by the alias of this host, else by the login given with -H."""
+    """Describe a transfer, with the host's alias or else the login given with -H."""
     block, ssh_target = found_in_config(c), target_of(c)
     user, port = (block.user, block.port) if block else (c.user, c.port)
     far = Far(
@@ -164,8 +164,8 @@ def survey(
 ) -> Survey:
     """Find out what a transfer would do.
 
-    pull: from the host. options: more of rsync's. checksums: compare the contents of files, not
-    only size and time.
+    pull: from the host. options: further options of rsync. checksums: compare what the files
+    contain, not only size and time.
     """
     with (
         console.working(Host.of(c).label, "compare"),
@@ -182,7 +182,7 @@ def send(
     delete: int = 0,
     options: tuple[str, ...] = (),
 ) -> None:
-    """Push files, and note it in the journal. delete: how many files of the host may go."""
+    """Push files, and note it in the journal. delete: how many files it may delete there."""
     host, account = Host.of(c), Settings.of(c).jupyter_user
     folder = target.rstrip("/") or "/"
     change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
@@ -206,7 +206,7 @@ def fetch(
     delete: int | None = 0,
     options: tuple[str, ...] = (),
 ) -> None:
-    """Pull files, and say so. delete: how many files of the laptop may go; None: all."""
+    """Pull files, and say so. delete: how many files it may delete here; None: any number."""
     host, account = Host.of(c), Settings.of(c).jupyter_user
     if host.planning:
         console.planned(host.label, why)
@@ -225,16 +225,16 @@ def fetch(
 
 
 def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
-    """Name the files that --delete would delete, and ask; give how many may go.
+    """List the files that --delete would delete, and ask; return how many it may delete.
 
     found: what the transfer would do; None: not known. yes: do not ask. where: the machine.
-    Raises SetupError for a no, or with nobody to ask.
+    Raises SetupError if the answer is no, or if there is nobody to ask.
     """
     doomed, planning = (found.deleted if found else ()), Host.of(c).planning
     if not doomed:
         return 0
     names, files = first_names(doomed), counted(len(doomed), "file")
-    verb = "would go" if planning else "go"
+    verb = "would be deleted" if planning else "will be deleted"
     console.note(f"--delete: {files} {verb} from {where}: {names}")
     if yes or planning:
         return len(doomed)
@@ -254,7 +254,7 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def in_words(found: Survey | None) -> str:
-    """Say how much would be copied. None: not known."""
+    """Describe how much would be copied. None: unknown."""
     if found is None:
         return "files"
     if not found.files:
@@ -264,7 +264,7 @@ def in_words(found: Survey | None) -> str:
 
 
 def amount(size: float) -> str:
-    """Say a number of bytes."""
+    """Format a number of bytes."""
     if size < 1000:
         return f"{size:.0f} bytes"
     for unit in ("kB", "MB"):

@@ -86,7 +86,7 @@ def close(c: Connection, system: Platform, port: int, holder: str) -> None:
 
 
 def unused_ports(want: Settings, have: Facts) -> list[int]:
-    """Return the ports that were opened to publish JupyterLab and that nothing needs now."""
+    """Return the ports that were opened to publish JupyterLab and are no longer needed."""
     rules = have.firewall.rules
     ours = {port for port in rules if any(rule[-2:] == ("comment", OURS) for rule in rules[port])}
     return sorted(ours - have.ssh.ports - {*want.public_ports, *want.open_ports})

@@ -1,4 +1,4 @@
-"""Proxy: Apache publishes JupyterLab with TLS, and goes on serving the sites it has.
+"""Proxy: Apache publishes JupyterLab with TLS, and keeps serving its other sites.
 
 Owns: /etc/apache2/sites-available/zz-labfab.conf, the modules it needs.  Undo: a2dissite zz-labfab
 """
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 SITE = "/etc/apache2/sites-available/zz-labfab.conf"
 ENABLED_SITE = "/etc/apache2/sites-enabled/zz-labfab.conf"
 FOLDERS = ["/etc/apache2/mods-enabled"]
-# Each after those it needs; Debian has enabled the first four, unless somebody switched them off.
+# Each one follows those it needs. Debian enables the first four by default.
 MODULES = (
     *("alias", "authz_core", "mime", "setenvif"),
     *("headers", "proxy", "proxy_http", "socache_shmcb", "ssl"),
 )
 OLD_MODULES = ("rewrite", "proxy_wstunnel")
-UPGRADES = (2, 4, 47)  # the first Apache whose mod_proxy_http does websockets
-# Reads the new site with all the modules it may need, as if both were enabled.
+UPGRADES = (2, 4, 47)  # the first Apache whose mod_proxy_http handles websockets
+# Checks the new site with all the modules it may need, as if both were enabled.
 CHECK = """\
 set --
 for module in alias authz_core mime setenvif headers proxy proxy_http socache_shmcb ssl \
@@ -135,7 +135,7 @@ def start(c: Connection, have: Proxy) -> None:
 
 
 def write_site(c: Connection, have: Proxy, text: str) -> None:
-    """Write our site, if Apache can read it; it is not enabled by that."""
+    """Write our site if Apache can read it, without enabling it."""
     put(
         c,
         SITE,
@@ -150,7 +150,7 @@ def write_site(c: Connection, have: Proxy, text: str) -> None:
 def switch_on(c: Connection, modules: list[str]) -> None:
     """Enable the site and the modules it lacks.
 
-    The host undoes that by itself if Apache does not serve the site then.
+    The host undoes that by itself if Apache then does not serve the site.
     """
     then = {f"proxy.module.{name}": "yes" for name in modules}
     change(
@@ -174,7 +174,7 @@ def refuse_to_publish(c: Connection) -> None:
 
 
 def reasons(want: Settings, have: Facts, names: list[str]) -> Iterator[str]:
-    """Say why Apache cannot publish JupyterLab here. names: those of the lab."""
+    """Return why Apache cannot publish JupyterLab here. names: the lab's."""
     if want.publish != "apache":
         yield f"Apache has nothing to publish (publish: {want.publish}): set publish: apache"
     for port in (80, 443):
@@ -190,12 +190,12 @@ def reasons(want: Settings, have: Facts, names: list[str]) -> Iterator[str]:
 
 
 def faults(have: Proxy, lab_port: int) -> Iterator[str]:
-    """Say what in Apache's configuration is in the way."""
+    """Return what in Apache's configuration is in the way."""
     if have.fault:
         yield f"Apache's configuration has a fault already, so nothing was changed: {have.fault}"
     if have.hands_on:
         yield (
-            f"{have.hands_on} hands requests to port {lab_port} already, without TLS: "
+            f"{have.hands_on} passes requests to port {lab_port} already, without TLS: "
             "remove these lines"
         )
     if have.version and not have.listens:
@@ -206,7 +206,7 @@ def faults(have: Proxy, lab_port: int) -> Iterator[str]:
 
 
 def is_ours(fault: str) -> bool:
-    """Whether it is our site that Apache cannot read.
+    """Return whether it is our site that Apache cannot read.
 
     Somebody may have edited it, or deleted its certificate.
     """
@@ -214,7 +214,7 @@ def is_ours(fault: str) -> bool:
 
 
 def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
-    """Say which site of somebody else answers where JupyterLab is to be."""
+    """Return which of somebody else's sites answers where JupyterLab should."""
     for site in have.sites:
         if site.place.startswith((f"{ENABLED_SITE}:", f"{SITE}:")):
             continue
@@ -224,12 +224,12 @@ def clashes(have: Proxy, names: list[str], base_url: str) -> Iterator[str]:
         if site.port in ("80", "*") and named and base_url == "/":
             yield (
                 f"{site.place} serves {named[0]} at 80: "
-                "give the lab a base_url, as /jupyter/, or a name of its own under `names:`"
+                "give the lab a base_url, such as /jupyter/, or a name of its own under `names:`"
             )
 
 
 def clashes_at_443(site: vhosts.Site, names: list[str]) -> Iterator[str]:
-    """Say why this site, which has TLS, and JupyterLab would be in each other's way."""
+    """Return why this site, which has TLS, and JupyterLab would be in each other's way."""
     taken = [name for name in names if site.answers(vhosts.url_host(name))]
     if taken:
         yield (
@@ -240,12 +240,12 @@ def clashes_at_443(site: vhosts.Site, names: list[str]) -> Iterator[str]:
     addresses = [name for name in names if is_address(name)]
     if addresses:
         yield (
-            f"browsers that come by address, as {addresses[0]}, meet {site.place} at 443: "
+            f"browsers that come by address, such as {addresses[0]}, reach {site.place} at 443: "
             "give the lab a DNS name under `names:`"
         )
     if site.address != "*":
         yield (
-            f"{site.place} has {site.address}:443 for itself, no other site is met there: "
+            f"{site.place} has {site.address}:443 to itself, so no other site is reached there: "
             "write *:443 in it"
         )
 
@@ -256,16 +256,16 @@ def needed_modules(have: Proxy) -> tuple[str, ...]:
 
 
 def upgrades(version: str) -> bool:
-    """Whether this Apache forwards websockets by itself; one not installed yet does."""
+    """Return whether this Apache forwards websockets by itself; one not installed yet will."""
     return not version or tuple(int(part) for part in version.split(".")) >= UPGRADES
 
 
 def rendered(want: Settings, have: Proxy, names: list[str], folder: str) -> str:
-    """Return the text of our site. names: those of the lab. folder: of its certificate."""
+    """Return the text of our site. names: the lab's. folder: its certificate's."""
     hosts = [vhosts.url_host(name.lower()) for name in names]
     at_root = want.base_url == "/"
-    # Apache writes no IPv6 address into a redirect as browsers read it. And where JupyterLab has
-    # all paths of an address, the site that answers it at 80 would lose them.
+    # Apache does not write IPv6 addresses in redirects as browsers expect them. And if
+    # JupyterLab has all paths of an address, the site that answers at port 80 would lose them.
     redirected = [name for name in hosts if ":" not in name and not (at_root and is_address(name))]
     return template(
         names=hosts,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..facts.records import Account
     from ..platforms.base import Platform
 
-# jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
+# jupyter_server below 2.21 has known vulnerabilities, among them CVE-2026-44727 and CVE-2026-86049.
 MIN_JUPYTER_SERVER = (2, 21)
 JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={MIN_JUPYTER_SERVER[0]}.{MIN_JUPYTER_SERVER[1]}")
 UNDER_MARK = loader.called("unfinished")
@@ -52,7 +52,7 @@ def install(c: Connection) -> None:
 
 
 def due(c: Connection) -> bool:
-    """Whether a first installation can begin early.
+    """Return whether a first installation can begin early.
 
     It can if the packages it needs are there, and no reboot will cut it off.
     """
@@ -80,7 +80,7 @@ def prepare(c: Connection) -> None:
 
 
 def packages(c: Connection, want: Settings, system: Platform) -> list[str]:
-    """Return the system's packages that this stage needs."""
+    """Return the system packages that this stage needs."""
     names = ["ca-certificates", "curl"]
     if want.python == "venv":
         names += system.venv_packages(c)
@@ -115,7 +115,7 @@ def add_packages(c: Connection, want: Settings) -> None:
     if not is_ready(c):
         names = [*JUPYTER]
         if want.python == "venv" and "pip" not in have.versions:
-            names.append("pip")  # for you, in notebooks
+            names.append("pip")  # for use in notebooks
         # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
         first = not have.lab or have.half
         install_packages(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
@@ -131,8 +131,8 @@ def install_packages(
 ) -> None:
     """Install packages into the environment.
 
-    packages: requirements, as `pandas>=2`. what: how to name them to the user. by_conda: let conda
-    install them from conda-forge, else uv does in a venv, and pip in a distribution.
+    packages: requirements such as `pandas>=2`. what: their name for the user. by_conda: let conda
+    install them, from conda-forge; otherwise uv does in a venv, and pip in a distribution.
     """
     installer = "uv" if want.python == "venv" else "conda" if by_conda else "pip"
     options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
@@ -156,19 +156,19 @@ def install_packages(
 
 
 def index_options(want: Settings) -> list[str]:
-    """Return the options that lead pip and uv to the package index of the setting."""
+    """Return the options that point pip and uv at the package index in the settings."""
     return ["--index-url", want.package_index] if want.package_index else []
 
 
 def is_ready(c: Connection) -> bool:
-    """Whether the installed JupyterLab is whole and safe to start."""
+    """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
     whole = have.lab and not have.half and not have.unfinished
     return whole and is_safe(have.versions.get("jupyter_server", ""))
 
 
 def is_safe(version: str) -> bool:
-    """Whether a version of jupyter_server has no hole that we know of."""
+    """Return whether a version of jupyter_server has no known vulnerability."""
     numbers = re.findall(r"\d+", version)
     return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
 
@@ -176,7 +176,7 @@ def is_safe(version: str) -> bool:
 def normalized_name(requirement: str) -> str:
     """Return the normalized name of a requirement, as the facts spell it.
 
-    As PEP 503, but with `_` for `-`: the folders of installed metadata are named so.
+    As in PEP 503, but with `_` for `-`, as in the folder names of installed metadata.
     """
     return re.sub(r"[-_.]+", "_", re.split(r"[\[<>=!~]", requirement)[0]).lower()
 

@@ -2,7 +2,7 @@
 
 Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json; with
 tunnel.keep, what starts that ssh again.  Undo: tunnel.close, tunnel.forget
-These tasks take -H as a name: the host may be down.
+These tasks use -H only as a name: the host may be down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JSON_HELP = (
 
 @laptop_task(name="open", default=True)
 def open_(c: Context) -> str:
-    """Open the tunnel to JupyterLab, or find it open."""
+    """Open the tunnel to JupyterLab unless it is open."""
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
         if not tunnel.status(target.alias):
@@ -116,8 +116,7 @@ def keep(c: Context) -> None:
     block = found_in_config(c)
     if block is None:
         raise SetupError(
-            "a kept tunnel goes by the name that setup gives to a host: "
-            "lab.open or setup.full first",
+            "a kept tunnel uses the alias that setup gives a host: lab.open or setup.full first",
             host=target.alias,
         )
     remote = remote_place(want)
@@ -135,10 +134,10 @@ def forget(c: Context) -> None:
     alias = target_of(c).alias
     if c.config.run.dry:
         if keeper.here().path(alias).exists():
-            console.planned(alias, "close the tunnel and keep it no longer")
+            console.planned(alias, "close the tunnel and stop keeping it")
         return
     if keeper.forget(alias):
-        console.say(f"[{alias}] the tunnel is closed and kept no longer")
+        console.say(f"[{alias}] the tunnel is closed and no longer kept")
     else:
         console.say(f"[{alias}] no tunnel was kept")
 
@@ -151,14 +150,14 @@ def probe_in_background(c: Connection) -> None:
 
 
 def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, str] | None:
-    """Give the open tunnel and the version that answers behind it; None without either."""
+    """Return the open tunnel and the version that answers behind it; None if either is missing."""
     found = tunnel.find_open(target, want.local_port, remote_place(want))
     version = tunnel.answers(want.lab_url(found.local_port)) if found else None
     return (found, version) if found and version else None
 
 
 def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
-    """Return what probe_in_background() found; None if the host was changed since."""
+    """Return what probe_in_background() found; None if the host has changed since."""
     host = Host.of(c) if isinstance(c, Connection) else None
     if not host or not host.background or host.changes:
         return None
@@ -167,7 +166,7 @@ def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
 
 
 def opened(c: Context, want: Settings) -> tunnel.Tunnel:
-    """Open the tunnel, or find it open. Raises SetupError if no JupyterLab answers behind it."""
+    """Open the tunnel unless it is open. Raises SetupError if no JupyterLab answers behind it."""
     target = target_of(c)
     known = seen(c)
     found, version = known if known else reach(target, want, tunnel.answers)
@@ -186,9 +185,9 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
 def reach(
     target: tunnel.Target, want: Settings, question: Callable[[str], Answer]
 ) -> tuple[tunnel.Tunnel, Answer]:
-    """Open the tunnel, or find it open; give what the far end answers to a question.
+    """Open the tunnel unless it is open; return what the far end answers to a question.
 
-    question: takes JupyterLab's URL on this laptop; what it returns is false without an answer.
+    question: takes JupyterLab's URL on this laptop; returns a false value if there is no answer.
     """
     found = dial(target, want)
     answer = question(want.lab_url(found.local_port))
@@ -201,28 +200,28 @@ def reach(
 
 
 def dial(target: tunnel.Target, want: Settings) -> tunnel.Tunnel:
-    """Open the tunnel, or find it open, whatever answers behind it."""
+    """Open the tunnel unless it is open, whatever answers behind it."""
     return tunnel.open(target, want.local_port, remote_place(want), want.connect_timeout)
 
 
 def remote_place(want: Settings) -> int | str:
-    """Say where the tunnel ends on the host: a port, or a Unix socket below the home."""
+    """Return where the tunnel ends on the host: a port, or a Unix socket below the home."""
     return want.lab_socket or want.lab_port
 
 
 def moved(found: tunnel.Tunnel, want: Settings) -> str:
-    """Say why the tunnel has another local port than the setting; empty if it has that one."""
+    """Return why the local port is not the one in the settings; empty if it is."""
     return f" (port {want.local_port} is busy here)" if found.moved else ""
 
 
 def url(alias: str, want: Settings) -> str:
-    """Give JupyterLab's address on this laptop; empty if no tunnel is open."""
+    """Return JupyterLab's address on this laptop, or an empty string if no tunnel is open."""
     found = tunnel.status(alias)
     return f"{want.lab_url(found.local_port)}lab" if found else ""
 
 
 def target_of(c: Context) -> tunnel.Target:
-    """Give what ssh has to dial: the alias of this host, else the login given with -H."""
+    """Return what ssh should call: the alias of this host, else the login given with -H."""
     block, want = found_in_config(c), Settings.of(c)
     config = str(fabric_internals.ssh_config_file(c.config) or "")
     if block:
@@ -243,7 +242,7 @@ def target_of(c: Context) -> tunnel.Target:
 
 
 def found_in_config(c: Context) -> ssh_config.Alias | None:
-    """Give the block that setup wrote for this host; without -H, that of the setting `alias`."""
+    """Return the block that setup wrote for this host; without -H, that of the setting `alias`."""
     path = ssh_config_path(c)
     if isinstance(c, Connection):
         return ssh_config.find(path, c.user, c.host, c.port, proxy_jump(c))
@@ -252,5 +251,5 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
 
 
 def login(c: Context) -> str:
-    """Name the host as -H takes it."""
+    """Return the host in the form that -H takes."""
     return login_errors.address(c) if isinstance(c, Connection) else Settings.of(c).alias

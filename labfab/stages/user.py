@@ -1,8 +1,8 @@
-"""User: an account with sudo, so nobody has to be root; if set, another without for JupyterLab.
+"""User: an account with sudo, so that nobody logs in as root; if set, one without for JupyterLab.
 
 Owns: the accounts it made, /etc/sudoers.d/90-labfab.
 Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
-On macOS the first is the administrator you log in as, who exists already.
+On macOS the first is the administrator you log in as, which exists already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whom the programs of this machine trust, in real databases of NSS; keychain and Windows by programs that stand in for theirs."""
+"""What this machine's programs trust: real NSS databases, and stand-ins for the keychain and Windows."""
 
 import shutil
 import subprocess
@@ -67,7 +67,7 @@ def test_every_browser_learns_it_and_forgets_it(home):
 
 @needs_nss
 def test_a_new_ca_of_the_lab_takes_the_place_of_the_old_one(home):
-    """The old one is trusted no more, for somebody may have its key."""
+    """The old one is no longer trusted, because somebody may have its key."""
     old = remembered().read_text()
     list(trust.add("homelab", trust.load_ca("homelab")[0]))
     new = remembered()
@@ -83,7 +83,7 @@ def test_a_new_ca_of_the_lab_takes_the_place_of_the_old_one(home):
 
 @needs_nss
 def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
-    """As it is after somebody took the trust away by hand."""
+    """As after somebody removed the trust by hand."""
     ca = remembered()
     list(trust.add("homelab", ca))
     database = f"sql:{home}/.pki/nssdb"
@@ -107,7 +107,7 @@ def test_a_database_that_is_damaged_is_named_and_the_others_learn(home):
 
 
 def test_the_database_that_chromium_reads_is_taken(home):
-    """A new one must not hide the one that is there already."""
+    """A new one must not hide an existing one."""
     new, old = home / ".local/share/pki/nssdb", home / ".pki/nssdb"
     assert list(stores.databases(home)) == [old]
     new.mkdir(parents=True)
@@ -127,7 +127,7 @@ def test_looking_makes_no_database(home, monkeypatch):
 
 def test_without_certutil_its_package_is_named(monkeypatch):
     monkeypatch.setattr(stores.shutil, "which", lambda name: None)
-    with pytest.raises(SetupError, match="certutil is missing.*sudo apt install libnss3-tools"):
+    with pytest.raises(SetupError, match="certutil.* is missing: sudo apt install libnss3-tools"):
         list(trust.add("homelab", remembered()))
 
 
@@ -211,7 +211,7 @@ def stand_in(folder: Path, name: str, text: str) -> Path:
 
 @pytest.mark.parametrize("system", ["mac", "windows"])
 def test_a_mac_and_windows_are_told_by_their_own_programs(tmp_path, monkeypatch, system):
-    """Add, know it, put a new CA in the place of the old one, forget."""
+    """Add it, find it, replace the old CA by a new one, forget it."""
     if system == "mac":
         state = stand_in(tmp_path, "security", SECURITY)
         monkeypatch.setattr(stores.sys, "platform", "darwin")

@@ -1,4 +1,4 @@
-"""What is kept of a lab's CA: nothing but its certificate, unless a passphrase locks the key."""
+"""What is kept of a lab's CA: only its certificate, unless a passphrase locks the key."""
 
 import io
 from pathlib import Path
@@ -33,7 +33,7 @@ def folder(home: Path) -> Path:
 
 
 def test_without_a_passphrase_no_key_is_written(home):
-    """Each time another CA; on the disk is nothing before it is remembered, and then the certificate alone."""
+    """A different CA each time; nothing is on disk until it is remembered, and then only the certificate."""
     first, second = vault.open_ca("homelab", NAMES), vault.open_ca("homelab", NAMES)
     assert first.pem != second.pem and not folder(home).exists()
     assert vault.remember("homelab", first.pem) and not vault.remember("homelab", first.pem)
@@ -45,7 +45,7 @@ def test_without_a_passphrase_no_key_is_written(home):
 
 
 def test_with_a_passphrase_it_is_kept_locked(home, passphrase):
-    """The same CA signs again, without trusting anew; it lasts for years."""
+    """The same CA signs again, so browsers need not trust a new one; it lasts for years."""
     passphrase("a long passphrase")
     first = vault.open_ca("homelab", NAMES)
     path = folder(home) / "ca-key.pem"
@@ -67,7 +67,7 @@ def test_with_a_passphrase_it_is_kept_locked(home, passphrase):
     ],
 )
 def test_a_locked_ca_that_does_not_open_is_named(home, passphrase, given, says):
-    """Nothing is replaced by a new one behind the owner's back."""
+    """A kept CA is never replaced without the owner's knowledge."""
     passphrase("right")
     vault.open_ca("homelab", NAMES)
     before = (folder(home) / "ca-key.pem").read_bytes()
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_no_traceback(home, passphrase, text):
         with pytest.raises(SetupError, match="does not open"):
             vault.open_ca("homelab", NAMES)
     else:
-        assert vault.open_ca("homelab", NAMES)  # an empty file is none
+        assert vault.open_ca("homelab", NAMES)  # an empty file counts as none
 
 
 def test_a_key_of_another_ca_is_not_used(home, passphrase):

@@ -631,7 +631,7 @@ def test_broken_jupyter_configuration(unchanged, ready, module_fab, text):
         module_fab("-H", "homelab", "jupyter.configure"),
         "homelab",
         "~lab/.jupyter/jupyter_server_config.json",
-        "mend it",
+        "correct it or move it away",
     )
 
 

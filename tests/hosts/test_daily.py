@@ -55,7 +55,7 @@ def pid(later) -> str:
 
 
 def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url):
-    assert "no kernel runs" in later("lab.status").ok().out
+    assert "no kernel is running" in later("lab.status").ok().out
     with closing(kernel.login(url, stored(module_fab))) as client:
         headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
         body = {
@@ -91,7 +91,7 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert pid(later) == before
     later("lab.restart", "--yes").ok()
     assert pid(later) != before
-    assert "no kernel runs" in later("lab.status").ok().out
+    assert "no kernel is running" in later("lab.status").ok().out
 
 
 def test_logs_follow_until_ctrl_c(box, later, module_fab):

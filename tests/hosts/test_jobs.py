@@ -193,7 +193,7 @@ def test_a_file_of_the_user_is_never_overwritten(box, lab, tmp_path):
     ended(box, lab, job)
     mine = tmp_path / "a.executed.ipynb"
     mine.write_text("mine")
-    lab("lab.fetch", "--to", str(tmp_path)).fails("is there already and differs", "--force")
+    lab("lab.fetch", "--to", str(tmp_path)).fails("exists already and differs", "--force")
     assert mine.read_text() == "mine"
     lab("lab.fetch", "--to", str(tmp_path), "--force").ok()
     lab("lab.fetch", "--to", str(tmp_path)).ok()

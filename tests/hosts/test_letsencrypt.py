@@ -200,16 +200,16 @@ FAILURES = {  # another server or other names, and what the message then says
         NAME,
         "no ACME server answers at https://acme",
     ),
-    "a bad mail address": (Acme.limited, NAME, "does not take the mail address: correct email"),
+    "a bad mail address": (Acme.limited, NAME, "rejects the mail address: correct email"),
     "too many certificates": (
         Acme.limited,
         NAME,
-        "gives no more for now (too many certificates (5) already issued",
+        "issues no more for now (too many certificates (5) already issued",
     ),
     "a name that it refuses": (
         Acme.url,
         "blocked.example.test",
-        "gives none for this name (Order included",
+        "issues none for this name (Order included",
     ),
     "an old certbot": (
         Acme.url,

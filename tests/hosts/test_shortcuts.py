@@ -140,16 +140,16 @@ def test_what_somebody_else_wrote_stays(fab_on, shell):
     assert list((fab_on.home / ".local/bin").iterdir()) == []
     mine = fab_on.home / ".local/bin/closelab"
     mine.write_text("mine")
-    fab_on("shortcuts.install").fails("closelab is there already and not ours")
+    fab_on("shortcuts.install").fails("closelab exists and is not labfab's")
     assert mine.read_text() == "mine" and fab_on.box.run(f"ls {THERE} || true") == ""
     mine.unlink()
     fab_on.box.run(f"echo theirs >{THERE}")
-    fab_on("shortcuts.install").fails("launchlab is there and not ours")
+    fab_on("shortcuts.install").fails("launchlab exists and is not labfab's")
     assert (
         fab_on.box.run(f"cat {THERE}") == "theirs"
         and list((fab_on.home / ".local/bin").iterdir()) == []
     )
-    fab_on("shortcuts.remove").fails("not ours")
+    fab_on("shortcuts.remove").fails("not labfab's")
     fab_on.box.run(f"rm {THERE}")
     assert "there are no shortcuts here" in fab_on("shortcuts.remove").ok().out
 

@@ -90,7 +90,7 @@ def test_a_backup_is_found_by_name_path_or_age(backup, home, tmp_path) -> None:
     for name in ("", "nothing"):
         with pytest.raises(SetupError, match="backup.list"):
             archive.find(name, "another")
-    with pytest.raises(SetupError, match="is no backup"):
+    with pytest.raises(SetupError, match="is not a backup"):
         archive.verify(tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_somebody_was_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
-    """End our ssh, but not another program that has the recorded number by now."""
+    """End our ssh, but not another program that has the recorded process ID by now."""
     place = tmp_path / "s"
     argv = [sys.executable, "-c", "import time; time.sleep(30)"]
     with (
@@ -80,7 +80,7 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
 
 
 def test_stale_socket(tmp_path: Path) -> None:
-    """A socket with nobody behind it is removed."""
+    """A socket with no process behind it is removed."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))

@@ -68,7 +68,7 @@ def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
 def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
     """ssh would expand it, and send a variable of this laptop to the host."""
     monkeypatch.setattr(tunnel.openssh, "ask", lambda *_: "/h/${SECRET}")
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take"):
+    with pytest.raises(SetupError, match="characters that a tunnel cannot use"):
         keeper.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
 
 
@@ -109,7 +109,7 @@ def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
 
 
 def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
-    """The error has the words of ssh, and neither agent nor state is left behind."""
+    """The error quotes ssh, and neither agent nor state is left behind."""
     program(mac, "ssh", "#!/bin/sh\n")
     refusing = "touch loaded && echo 'Permission denied' >\"$ERRORS\""
     program(mac, "launchctl", (LAUNCHCTL % {"uid": os.getuid()}).replace("touch loaded", refusing))

@@ -49,7 +49,7 @@ def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"2", force=False)
     assert place.read_bytes() == b"2"
     place.write_bytes(b"mine")
-    with pytest.raises(SetupError, match="is there already and differs: --force"):
+    with pytest.raises(SetupError, match="exists already and differs: --force"):
         notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"mine", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=True)
@@ -60,7 +60,7 @@ def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
     "name", ["../../.bashrc", "/etc/passwd", "..", "", "a\x1b[2J\n.ipynb", "..\\x"]
 )
 def test_a_name_from_the_host_stays_in_its_folder(tmp_path, name):
-    """Wherever it points to, and whatever a terminal would make of it."""
+    """Wherever it points, and whatever a terminal would do with it."""
     place = notebooks.save("box", tmp_path / "in", name, b"1", force=False)
     assert (
         place.parent == tmp_path / "in"

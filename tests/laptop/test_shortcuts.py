@@ -55,7 +55,7 @@ def test_the_guide_s_words_are_those_of_the_first_lab(home):
 
 
 def test_only_what_differs_is_written(home):
-    """A second time nothing; after a change of the settings or of the mode, that file."""
+    """The second time nothing; after the settings or a file's mode change, that file."""
     install()
     assert shortcuts.differing(texts(), "homelab") == []
     (home / ".local/bin/callhome").chmod(0o644)
@@ -67,7 +67,7 @@ def test_only_what_differs_is_written(home):
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
 def test_what_is_not_ours_stays(home, kind):
-    """Neither overwritten nor removed, be it a file, a link to nowhere or a folder."""
+    """It is neither overwritten nor removed: a file, a dangling link or a folder."""
     place = home / ".local/bin/closelab"
     place.parent.mkdir(parents=True)
     {
@@ -75,7 +75,7 @@ def test_what_is_not_ours_stays(home, kind):
         "link": lambda: place.symlink_to("nowhere"),
         "folder": place.mkdir,
     }[kind]()
-    with pytest.raises(SetupError, match="closelab is there already and not ours: move it away"):
+    with pytest.raises(SetupError, match="closelab exists and is not labfab's: move it away"):
         shortcuts.differing(texts(), "homelab")
     shortcuts.remove("homelab")
     assert os.path.lexists(place)
@@ -83,7 +83,7 @@ def test_what_is_not_ours_stays(home, kind):
 
 @pytest.mark.parametrize("alias", ["-oProxyCommand=x", "a b", "$(x)", "../x", "x'"])
 def test_a_hostile_alias_is_none(home, alias):
-    """It never gets into names and scripts, where it would need quotes."""
+    """It never gets into names or scripts, where it would need quoting."""
     with pytest.raises(SetupError, match="cannot be an alias"):
         texts(alias)
 
@@ -126,14 +126,16 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
 )
 def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
     """Only the host knows where its socket is. What it answers is neither run nor expanded here."""
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take: leave listen at tcp"):
+    with pytest.raises(
+        SetupError, match="characters that a tunnel cannot use: leave listen at tcp"
+    ):
         shortcuts.texts(
             Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False
         )
 
 
 def test_the_far_end_is_quoted_besides(home, monkeypatch):
-    """In case the check is ever loosened."""
+    """In case that check is ever relaxed."""
     monkeypatch.setattr(openssh, "below", lambda base, path: f"{base}/{path}")
     wanted = shortcuts.texts(
         Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False

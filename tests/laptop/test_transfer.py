@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("pull", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_paths_arrive_as_they_are(called, tmp_path, name, pull) -> None:
-    """A folder of any name goes both ways, and ssh gets all its options."""
+    """A folder of any name can be sent both ways, and ssh gets all its options."""
     source, place = tmp_path / name, tmp_path / f"{name} there"
     source.mkdir()
     (source / name).write_text(name)
@@ -111,9 +111,9 @@ def test_progress_is_the_newest_state() -> None:
         (
             12,
             "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol",
-            "goes on where this stopped",
+            "continues where it stopped",
         ),
-        (20, "", "goes on where this stopped"),
+        (20, "", "continues where it stopped"),
         (
             127,
             "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed",

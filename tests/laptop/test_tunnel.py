@@ -242,7 +242,7 @@ def test_two_at_once(target: Target, lab: int) -> None:
 
 @needs_sshd
 def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
-    """Each refusal has a line of its own and leaves nothing behind."""
+    """Each refusal has its own message and leaves nothing behind."""
     stranger = keypair.generate(home / "stranger")
     locked = keypair.generate(home / "locked", passphrase="secret")
     known = home / ".ssh/known_hosts"
@@ -308,7 +308,7 @@ def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_side_by_side_each_gets_a_port_of_its_own() -> None:
-    """Eight hosts whose tunnels open at once would all find the same one free."""
+    """Eight hosts whose tunnels open at the same time would all find the same port free."""
     port = free_port()
     with contextlib.ExitStack() as stack:
         assert len({stack.enter_context(ports.lent(port)) for _ in range(8)}) == 8
@@ -318,7 +318,7 @@ def test_side_by_side_each_gets_a_port_of_its_own() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"version": 3}', b"<html>", b"\xff"])
 def test_no_jupyter(body: bytes, home: Path) -> None:
-    """Other answers are not taken for Jupyter."""
+    """Other answers are not mistaken for Jupyter."""
 
     class Other(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

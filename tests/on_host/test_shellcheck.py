@@ -70,7 +70,7 @@ def test_each_script_is_clean(name):
 @pytest.mark.local
 @pytest.mark.parametrize("name", JOINED)
 def test_what_a_host_runs_is_clean(name):
-    """Joined, nothing is unused and nothing unset."""
+    """In the joined scripts, nothing is unused or unset."""
     assert complaints(JOINED[name], UNCALLED) == ""
 
 

@@ -1,4 +1,4 @@
-"""The ways back are a file format: journals on hosts name these functions."""
+"""The undo functions are a file format: journals on hosts name them."""
 
 import re
 

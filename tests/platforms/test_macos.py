@@ -81,7 +81,7 @@ def test_the_password_of_the_account_goes_over_standard_input_and_is_kept_here(m
 
 
 def test_the_administrator_stays_as_it_is(mac):
-    """Groups, password and shell of the account that logs in are not labfab's to change."""
+    """labfab does not change the groups, password and shell of the account that logs in."""
     model = mac()
     before = {
         key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")
@@ -91,7 +91,7 @@ def test_the_administrator_stays_as_it_is(mac):
 
 
 def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
-    """What makes it and what hides it are two commands: a line may break between them."""
+    """Two commands make it and hide it, and the connection may break between them."""
     model = mac()
     user.add(model.c)
     del model.sections["accounts"]["lab.hidden"]
@@ -105,7 +105,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
 def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     model = mac()
     model.sections["accounts"]["admin.groups"] = "staff"
-    with pytest.raises(SetupError, match="admin is no administrator of this Mac"):
+    with pytest.raises(SetupError, match="admin is not an administrator of this Mac"):
         user.add(model.c)
     assert model.writes == []
 
@@ -114,7 +114,7 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     "state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")]
 )
 def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
-    """But for one that was not in force; the way back names the list of before."""
+    """Unless that list was not in force; the undo names the earlier list."""
     model = mac()
     authorized_keys.copy(model.c)
     model.sections["ssh"] |= {"access": state, "member.user:ada": "yes"}
@@ -134,9 +134,8 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     authorized_keys.copy(model.c)
     old = model.file("accounts", "lab.keys")
     model.again()
-    monkeypatch.setattr(
-        rotation, "prove_refused", lambda c, want, path: None
-    )  # the model's sshd looks at no key
+    # The model's sshd looks at no key.
+    monkeypatch.setattr(rotation, "prove_refused", lambda c, want, path: None)
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
     assert new and old and new != old and model.file("accounts", "lab.keys") == new
@@ -153,7 +152,7 @@ def test_a_list_that_shuts_out_is_taken_back(mac):
 
 
 def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
-    """There every file counts: the new one is made beside the folder, and an undo or a revert does so too."""
+    """There every file counts, so a new one is written outside the folder; undo and revert do so too."""
     folder = tmp_path / "ssh" / "sshd_config.d"
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
@@ -174,7 +173,7 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
 
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
-    """The wrapper refuses arguments, so there is its name alone."""
+    """The wrapper refuses arguments, so only its name is given."""
     job = plistlib.loads(macos.plist([2222]).encode())
     assert (job["Label"], job["Sockets"]) == (
         "org.labfab.sshd",
@@ -193,9 +192,8 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     assert facts(model.c).ssh.ports == {22, 2222}
     model.again()
     remote_login.close_port_22(model.c)
-    assert (
-        model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
-    )  # it went over before
+    # The run moved to the other port first.
+    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
     model.again()
     model.c.port = 2222
     assert go(model, hardening.change_port, remote_login.close_port_22) == []

@@ -1,4 +1,4 @@
-"""Both platforms have each name of the contract, with one signature; nobody asks for others."""
+"""Both platforms have every name in the interface, with the same signature; nothing uses others."""
 
 import ast
 import inspect
@@ -18,7 +18,7 @@ TREES = {path.relative_to(LABFAB): ast.parse(path.read_text()) for path in LABFA
 
 
 def functions(contract: type) -> dict[str, inspect.Signature]:
-    """The functions of a contract, without self, with types as they are."""
+    """The functions of an interface, without self, with their types as written."""
     found = {}
     for name, value in vars(contract).items():
         if inspect.isfunction(value) and not name.startswith("_"):
@@ -29,7 +29,7 @@ def functions(contract: type) -> dict[str, inspect.Signature]:
 
 
 def constants(contract: type) -> dict[str, str]:
-    """The constants of a contract, with the words for their types."""
+    """The constants of an interface, with their types as written."""
     return inspect.get_annotations(contract)
 
 
@@ -72,8 +72,11 @@ def holders(function: ast.AST, contract: type) -> set[str]:
     """The variables and parameters of a function that hold a platform, or its service."""
     known: set[str] = set()
     for node in ast.walk(function):
-        hint = node.annotation if isinstance(node, ast.arg) else None
-        if hint is not None and ast.unparse(hint).split(".")[-1] == contract.__name__:
+        if (
+            isinstance(node, ast.arg)
+            and node.annotation is not None
+            and ast.unparse(node.annotation).split(".")[-1] == contract.__name__
+        ):
             known.add(node.arg)
         if isinstance(node, ast.Assign):
             held = [left for left, right in assigned(node) if SEARCH[contract](right, known)]
@@ -82,7 +85,7 @@ def holders(function: ast.AST, contract: type) -> set[str]:
 
 
 def used(tree: ast.AST, contract: type) -> set[str]:
-    """The names that a module asks of a platform, or of its service."""
+    """The names that a module uses from a platform, or from its service."""
     found = set()
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
         known = holders(function, contract)

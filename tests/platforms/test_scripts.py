@@ -41,7 +41,7 @@ def test_a_mirror_that_fails_is_asked_once_and_its_words_are_passed_on(tmp_path)
     ],
 )
 def test_only_an_answer_of_apple_is_kept(tmp_path, said, kept):
-    """softwareupdate ends with 0 all the same."""
+    """softwareupdate exits with 0 nevertheless."""
     with opened(tmp_path, softwareupdate=f'echo "{said}"') as sh:
         done = sh.run(script("list_mac_updates", tmp_path))
     assert done.ok is kept and (said in done.err) is not kept
@@ -57,7 +57,7 @@ def test_only_an_answer_of_apple_is_kept(tmp_path, said, kept):
     ],
 )
 def test_an_account_counts_as_added_if_it_is_there(tmp_path, shell, said, out):
-    """sysadminctl, too, ends with 0 all the same. out: None: the script fails."""
+    """sysadminctl, too, exits with 0 nevertheless. out: None: the script fails."""
     stubs = {"sysadminctl": f'echo "{said}" >&2', "values": f'echo "{shell}"'}
     with opened(tmp_path, **stubs) as sh:
         done = sh.run(script("add_mac_account", tmp_path, "lab"))

@@ -12,7 +12,7 @@ __all__ = ["alone", "fake"]
 
 @pytest.fixture
 def ready(fake):
-    """A host with Python and JupyterLab in place, whose JupyterLab tells what it computes."""
+    """A host with Python and JupyterLab in place, whose JupyterLab says what it computes."""
 
     def make(*lines: str, **settings):
         model = fake(**({"python": "venv"} | settings))

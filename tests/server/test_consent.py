@@ -1,4 +1,4 @@
-"""Busy kernels are ended only with consent, whatever the settings say by now."""
+"""Busy kernels are ended only with consent, even if the settings have changed since."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     model = ready(f"kernels.7={answer}", "parent.7=yes")
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
     with pytest.raises(
-        SetupError, match=r"JupyterLab \(pid 7\) does not tell what it computes, and a restart"
+        SetupError, match=r"JupyterLab \(pid 7\) does not say what it computes, and a restart"
     ):
         ask(model.c)
     ask(model.again(), yes=True)
@@ -55,7 +55,7 @@ def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     ],
 )
 def test_what_computes_nothing_needs_no_yes(ready, lines):
-    """No server, one without any program below it, one with idle kernels."""
+    """No server, a server without child processes, and one with idle kernels."""
     model = ready(*lines)
     model.sections["lab"] |= ELSEWHERE
     ask(model.c)

@@ -21,7 +21,7 @@ def text(fake) -> str:
 
 
 def test_it_starts_what_lab_start_starts(text):
-    """The same session in tmux, with the settings of the day."""
+    """The same tmux session, with the present settings."""
     assert loader.shared("start_in_tmux") in text
     given = "lab http://127.0.0.1:9990/j/ '' jupyter-venv /usr/local/bin:/usr/bin:/bin"
     assert f"\nset -- {given}\n" in text and "%" not in text.replace("date +%s", "")
@@ -98,7 +98,7 @@ def test_where_systemd_runs_jupyterlab_systemd_starts_it(run):
 
 @pytest.mark.parametrize("by_hand", [None, launchd.START_BY_HAND])
 def test_every_service_manager_fits(text, by_hand):
-    """What a platform says of its service manager ends inside an `if`."""
+    """A platform's text for its service manager ends inside an `if`."""
     if by_hand:
         text = launchlab.BY_SERVICE % by_hand
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
@@ -106,7 +106,7 @@ def test_every_service_manager_fits(text, by_hand):
 
 @pytest.mark.parametrize("program, found", [("jupyter-lab", "port 8891\n"), ("vi", "")])
 def test_a_server_started_by_hand_is_found_by_its_note(tmp_path, program, found):
-    """running_lab.sh, which lab.open asks before it would start a second one."""
+    """running_lab.sh, which lab.open calls before it would start a second one."""
     notes = tmp_path / ".local/share/jupyter/runtime"
     notes.mkdir(parents=True)
     (notes / "jpserver-7.json").write_text('{\n  "port": 8891,\n  "token": "x"\n}\n')

@@ -22,7 +22,7 @@ def test_the_wait_reads_the_log_as_its_account(ready):
 
 
 def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
-    """It ends at once where no JupyterLab runs, though its own text speaks of one."""
+    """It ends immediately if no JupyterLab runs, although its own text mentions one."""
     (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "curl").chmod(0o755)
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}

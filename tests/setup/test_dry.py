@@ -32,7 +32,7 @@ PLANNED = {
     "tunnel.close": "close the tunnel",
     "tunnel.keep": "keep a tunnel",
     "tunnel.open": "open a tunnel",
-    "tunnel.forget": "keep it no longer",
+    "tunnel.forget": "stop keeping it",
     "shortcuts.remove": "remove the shortcuts",
 }
 SILENT = {

@@ -1,4 +1,4 @@
-"""Into the JupyterLab that runs: when the host is called, what is opened, what is said."""
+"""Opening the running JupyterLab: when the host is called, what is opened, what is printed."""
 
 import json
 
@@ -42,7 +42,7 @@ def opened(monkeypatch) -> list:
 
 @pytest.fixture
 def running(fake, alone):
-    """A host that was set up, with JupyterLab up."""
+    """A host that was set up, with JupyterLab running."""
 
     def make(**settings):
         model = fake(**({"python": "venv"} | settings))
@@ -73,7 +73,7 @@ def running(fake, alone):
 def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(
     running, opened, capsys
 ):
-    """Nothing is started beside what runs, and the token is kept for its owner only."""
+    """No second JupyterLab is started, and the token is kept readable only by its owner."""
     model = running()
     browse.open_(model.c)
     assert (
@@ -108,7 +108,7 @@ def test_what_does_not_run_is_started(running, opened, monkeypatch):
 
 
 def server(model, **keys) -> None:
-    """Have the configuration say this, with nothing that runs where the settings look."""
+    """Write this configuration, with nothing running where the settings look."""
     config = {
         "ServerApp": keys,
         "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN},
@@ -135,7 +135,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("words", OTHERS)
 def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, words):
-    """A second laptop without the recipe writes nothing, starts nothing and says in one line what to give."""
+    """A second laptop without the recipe writes nothing, starts nothing and says in one line what to add."""
     model = running()
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     server(model, **OTHERS[words])
@@ -155,7 +155,7 @@ def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, 
     ],
 )
 def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings, keys):
-    """The very same as setup wrote are no others."""
+    """The same settings as setup wrote do not count as others."""
     model, started = running(**settings), []
     monkeypatch.setattr(lab, "start", lambda c: started.append(c))
     server(model, **keys)
@@ -164,7 +164,7 @@ def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings,
 
 
 def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, monkeypatch):
-    """Without a configuration that says where, the server itself tells."""
+    """If no configuration says where, the server itself does."""
     model = running()
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     model.sections["lab"].clear()
@@ -177,7 +177,7 @@ def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, m
 
 
 def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatch):
-    """While JupyterLab was being started, somebody else took its port and answers as it would."""
+    """While JupyterLab was starting, somebody else took its port and answers as it would."""
     model = running()
     server(model, **OWN)
 
@@ -194,7 +194,7 @@ def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatc
 def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
     running, opened, monkeypatch
 ):
-    """After a reboot any account of the host may have the port; the token kept here is not what finds that out."""
+    """After a reboot any account of the host may have the port; the token kept here is not sent to find out."""
     model, sent = running(), []
     secrets.store("homelab", "jupyter-token", TOKEN)
     monkeypatch.setattr(process, "code", lambda url, token: sent.append(token) or 200)
@@ -205,7 +205,7 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
     model.sections["lab"] |= {"owner": "lab"}
     browse.open_(model.again())
     assert sent == [] and model.told
-    browse.open_(model.again())  # by the ssh that was looked at then
+    browse.open_(model.again())  # by the ssh that was checked then
     assert sent == [TOKEN] and model.told == []
 
 
@@ -216,7 +216,7 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
 def test_a_published_one_is_opened_by_its_public_name(
     running, opened, capsys, monkeypatch, publish, url
 ):
-    """No tunnel: browsers reach it."""
+    """There is no tunnel: browsers reach it."""
     monkeypatch.setattr(process, "open", None)
     model = running(publish=publish, names=["lab.example.org"])
     browse.open_(model.c)

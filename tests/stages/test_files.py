@@ -55,7 +55,7 @@ def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
         match=r"4 files would be deleted on homelab \(a, b, c, …\): if that is right, add --yes",
     ):
         files.confirm_deletion(box.c, found, False, "homelab")
-    assert "4 files go from homelab: a, b, c, …" in capsys.readouterr().out
+    assert "4 files will be deleted from homelab: a, b, c, …" in capsys.readouterr().out
     assert files.confirm_deletion(box.c, found, True, "homelab") == 4
     assert files.confirm_deletion(box.c, Survey(new=("a",)), False, "homelab") == 0
 

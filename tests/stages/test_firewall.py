@@ -44,7 +44,7 @@ def test_present_rules_are_kept(fake):
 
 
 def test_an_active_firewall_that_lets_everything_in_is_closed(fake):
-    """To be on includes the default policy."""
+    """Being on includes the default policy."""
     model = fake()
     model.install("ufw")
     model.sections["firewall"] |= {"active": "yes", "incoming": "allow", "allowed.22": "yes"}
@@ -75,7 +75,7 @@ def test_a_firewall_that_does_not_start_is_reported(fake):
 
 
 def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
-    """Only labfab's rule, known by its comment; none of others, `open_ports` or sshd."""
+    """Only labfab's rule, recognised by its comment; never anybody else's, open_ports' or sshd's."""
     model = fake(publish="https", lab_port=8888, open_ports=[9443])
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp"
     firewall.enable(model.c)
@@ -111,7 +111,7 @@ def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
     "holder, whys", [("apache2", []), ("jupyter-lab", ["close port 443"]), ("", ["close port 443"])]
 )
 def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder, whys):
-    """Apache may have other sites: a note says how to close it. An old JupyterLab has none."""
+    """Apache may have other sites, so a note says how to close the port. An old JupyterLab has none."""
     model = fake()
     model.install("ufw")
     model.sections["ssh"] |= {"listening.443": holder} if holder else {}

@@ -1,4 +1,4 @@
-"""The lab's own certificate: issued once, replaced if it is not right, never without need."""
+"""The lab's own certificate: issued once, replaced if it is wrong, and never without need."""
 
 import json
 
@@ -42,7 +42,7 @@ def leaf(model) -> certificate.Certificate:
 
 
 def test_a_host_gets_a_certificate_once(fake, capsys):
-    """For all names and the end of a tunnel; a second run needs one round trip."""
+    """It is for all names and for tunnels; a second run needs one round trip."""
     model = fake(publish="https", names=NAMES)
     https.issue(model.c)
     folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
@@ -97,7 +97,7 @@ def at(model, address: str):
 
 
 def test_names_that_a_host_gives_itself_are_not_taken(served, alone):
-    """Otherwise whoever can write there would choose what a browser trusts."""
+    """Otherwise anybody who can write there would choose what a browser trusts."""
     model = served(names=[])
     names = ["bank.example.com", ADDRESS, "localhost", "127.0.0.1"]
     wide = authority.make("homelab", names)
@@ -310,7 +310,7 @@ def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):
     "publish, other", [("https", "/etc/labfab/tls"), ("apache", "/home/lab/.jupyter/tls")]
 )
 def test_the_key_that_another_publish_had_goes_too(served, publish, other):
-    """By https.delete and by the stage that switches over, but not while it is in use."""
+    """https.delete and the stage that switches over delete it, but not while it is in use."""
     model = served(publish=publish)
     model.sections["https"]["elsewhere"] = "yes"
     https.delete(model.again())

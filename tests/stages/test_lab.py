@@ -1,4 +1,4 @@
-"""JupyterLab in a tmux session: started once, told of, stopped."""
+"""JupyterLab in a tmux session: started once, reported, stopped."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_it_starts_once(ready):
     ],
 )
 def test_ahead_of_its_turn_only_what_needs_no_work_is_started(ready, facts, starts):
-    """An old or half-made JupyterLab is mended first; that is Python's turn."""
+    """An old or half-installed JupyterLab is repaired first, by the stage `python`."""
     model = ready()
     model.sections["python"] |= {"version.jupyter_server": "2.21.0"} | facts
     lifecycle.start_early(model.c)
@@ -63,7 +63,7 @@ def test_ahead_of_its_turn_only_what_needs_no_work_is_started(ready, facts, star
 
 
 def test_without_python_it_names_the_task(fake):
-    """On a bare host nothing is changed, and one task is named that helps."""
+    """On a bare host nothing is changed, and the task that helps is named."""
     model = fake()
     with pytest.raises(SetupError, match="type python.install first"):
         lab.start(model.c)
@@ -106,7 +106,7 @@ def test_one_that_neither_answers_nor_ends_is_left_alone(ready):
 
 
 def test_a_port_of_somebody_else_is_left_alone(ready):
-    """Neither started beside it nor stopped: the holder is named."""
+    """JupyterLab is neither started nor stopped: the error names the program that has the port."""
     model = ready()
     running(model, "root", holder="nginx")
     with pytest.raises(
@@ -132,7 +132,7 @@ def test_a_server_that_does_not_answer_is_told_with_its_log(ready):
 
 
 def test_a_session_that_is_still_starting_is_waited_for(ready):
-    """A tmux session without an answer yet is not started twice."""
+    """A tmux session that does not answer yet is not started twice."""
     model = ready()
     model.sections["lab"]["session"] = "yes"
     lab.start(model.c)
@@ -140,7 +140,7 @@ def test_a_session_that_is_still_starting_is_waited_for(ready):
 
 
 def test_an_older_configuration_in_memory_is_told(ready, capsys):
-    """A running Lab is never restarted by itself; that it should be is said."""
+    """A running Lab is never restarted without being asked; a note says that it should be."""
     model = ready()
     running(model, stale="yes")
     lab.start(model.c)
@@ -156,7 +156,7 @@ def test_an_older_configuration_in_memory_is_told(ready, capsys):
     ],
 )
 def test_it_stops_what_there_is(ready, facts, whys):
-    """The process where there is one, else the empty session, else nothing."""
+    """Stops the process if there is one, else the empty session, else nothing."""
     model = ready()
     model.sections["lab"] |= facts
     lab.stop(model.c)
@@ -168,7 +168,7 @@ def test_it_stops_what_there_is(ready, facts, whys):
     [("activating", True), ("active", True), ("failed", False), ("inactive", False)],
 )
 def test_a_unit_that_crashes_again_and_again_is_stopped(ready, state, stopped):
-    """It has no port and no session in between."""
+    """Between two attempts it has no port and no session."""
     model = ready()
     model.sections["lab"] |= {"service": "yes", "state": state}
     lab.stop(model.c)

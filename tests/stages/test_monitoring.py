@@ -1,4 +1,4 @@
-"""What lab.status and lab.logs print moves no cursor; a pipe in place of the log holds nobody up."""
+"""lab.status and lab.logs print nothing that moves the cursor; a pipe as the log blocks nobody."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.server.activity import KERNEL, blob, said
 
 @pytest.fixture
 def ready(fake):
-    """A host with Python and JupyterLab in place, whose JupyterLab tells what it computes."""
+    """A host with Python and JupyterLab in place, whose JupyterLab says what it computes."""
 
     def make(*lines: str, **settings):
         model = fake(**({"python": "venv"} | settings))

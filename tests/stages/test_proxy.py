@@ -40,7 +40,7 @@ FILES = {
 
 @pytest.fixture
 def apache(fake):
-    """A host with a certificate, and with Apache unless it is to be bare."""
+    """A host with a certificate, and with Apache unless it should be bare."""
 
     def make(bare: bool = False, **lab):
         given = {
@@ -126,7 +126,7 @@ def test_plan_mode_shows_the_same_and_writes_nothing(apache, fake):
 
 
 def test_a_site_of_ours_that_apache_cannot_read_is_replaced(apache):
-    """It is disabled first, because until then Apache reports no other site."""
+    """It is disabled first: until then Apache reports no other site."""
     model = apache()
     fault = reader.planned_file(
         "f",
@@ -190,7 +190,7 @@ FAULTS = {
     "the lines of the guide": (
         {},
         {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}},
-        "conf:230 hands requests to port 8888",
+        "conf:230 passes requests to port 8888",
     ),
     "no Listen": ({}, {"proxy": {"listens": None}}, "Listen 443"),
     "our name": (
@@ -211,12 +211,12 @@ FAULTS = {
     "an address": (
         {"names": ["lab.example.org", "10.0.0.5"]},
         {"proxy": {"vhost.1": vhost("*:443", "a.example")}},
-        "10.0.0.5, meet",
+        "10.0.0.5, reach",
     ),
     "an address of its own": (
         {},
         {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}},
-        "shop.conf:3 has 10.0.0.5:443 for itself",
+        "shop.conf:3 has 10.0.0.5:443 to itself",
     ),
     "the whole of a site": (
         {"base_url": "/"},
@@ -292,7 +292,7 @@ def test_a_lab_at_the_root_of_its_name(apache):
 
 
 def test_hsts_is_sent_only_where_it_harms_nobody(apache):
-    """Only for a name that is the lab's alone, with a certificate that all browsers trust."""
+    """Only for a name that only the lab has, with a certificate that all browsers trust."""
     public = {"certificate": "letsencrypt", "email": "me@example.org"}
     assert "Strict-Transport-Security" in site(apache, base_url="/", **public)
     assert "Strict-Transport-Security" not in site(apache, **public)

@@ -170,7 +170,7 @@ def test_a_publisher_without_a_checksum_is_not_trusted(ready):
     """Without a checksum from the publisher, another release is not downloaded."""
     model = ready(python_version="27.1.0-0")
     model.answers = [("27.1.0-0-Linux-x86_64.sh.sha256", Result(1, "", "curl: (22) error: 404"))]
-    with pytest.raises(SetupError, match="gives no checksum of Miniforge3-27.1.0-0"):
+    with pytest.raises(SetupError, match="has no checksum of Miniforge3-27.1.0-0"):
         python.install(model.c)
     assert model.writes == []
 
@@ -317,9 +317,9 @@ def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
         "apt-get": APT,
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
-    script = debian.FIND_PIP_WHEEL.replace("%%", "%").replace(
-        " /usr/share/python-wheels/", " /nowhere/"
-    )  # this machine may have one
+    script = debian.FIND_PIP_WHEEL.replace("%%", "%")
+    # This machine may have one.
+    script = script.replace(" /usr/share/python-wheels/", " /nowhere/")
     with opened(tmp_path, **stubs) as sh:
         found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
     assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"

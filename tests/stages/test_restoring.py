@@ -120,7 +120,7 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(
     box.sections["https"]["pair"] = "yes"
     with pytest.raises(
         SetupError,
-        match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password",
+        match="at least 14 characters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password",
     ):
         restored(box, folder)
     config["IdentityProvider"]["hashed_password"] = passwords.hash("fourteen letters")

@@ -1,4 +1,4 @@
-"""Shortcuts: planned, refused and taken away against a model; that they work is proven on a booted host."""
+"""Shortcuts: planned, refused and removed on a model; booted hosts prove that they work."""
 
 import base64
 
@@ -31,7 +31,7 @@ def known(fake, alone):
 
 
 def test_without_an_alias_the_task_is_named(fake):
-    """They call the host by it."""
+    """They use the alias to call the host."""
     model = fake()
     with pytest.raises(SetupError, match="its alias, which it does not have yet: setup.full"):
         shortcuts.install(model.c)
@@ -51,10 +51,10 @@ def test_a_plan_shows_them_and_writes_nothing(known, alone):
 
 
 def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
-    """Nor is anything written on the laptop then."""
+    """Nothing is written on the laptop then either."""
     model = known()
     model.answers = [(r"cd ~/.local/bin", THEIRS)]
-    with pytest.raises(SetupError, match="launchlab is there and not ours: move it away"):
+    with pytest.raises(SetupError, match="launchlab exists and is not labfab's: move it away"):
         shortcuts.install(model.c)
     assert model.writes == [] and not (alone / "home/.local/bin").exists()
 

@@ -52,7 +52,7 @@ def test_passwords_are_refused_for_everybody(ready):
 
 
 def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(ready, capsys):
-    """What the window left in memory is not taken for a run that died."""
+    """What the guard left in memory is not mistaken for a run that died."""
     model = ready()
     hardening.disable_passwords(model.c)
     hardening.disable_root(model.c)
@@ -78,7 +78,7 @@ def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
         "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
     )
     with pytest.raises(
-        SetupError, match="sshd still offers strangers to take a password for (lab, root|root, lab)"
+        SetupError, match="sshd still offers password logins for (lab, root|root, lab)"
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []

@@ -1,4 +1,4 @@
-"""Packages up to date, a reboot only where it is needed and allowed."""
+"""Packages are kept up to date; a reboot happens only if it is needed and allowed."""
 
 import paramiko
 import pytest
@@ -51,7 +51,7 @@ def test_an_interrupted_dpkg_is_repaired_first(fake):
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interrupted):
-    """To fetch the lists changes nothing about dpkg, so the host is read once."""
+    """Fetching the lists changes nothing about dpkg, so the host is read once."""
     model = fake()
     model.sections["updates"] |= {"age": "999999"} | ({"interrupted": "yes"} if interrupted else {})
     platform(model.c).install(model.c, "rsync")
@@ -123,7 +123,7 @@ def test_a_host_that_does_not_come_back_is_reported(fake, monkeypatch):
     ],
 )
 def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
-    """However the old sshd hangs up or refuses, nobody is asked and the next try may work."""
+    """However the old sshd hangs up or refuses, nobody is asked, and the next try may succeed."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: pytest.fail(question))
@@ -159,7 +159,7 @@ def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
 
 @pytest.mark.parametrize("name", ["fedora", ""])
 def test_another_system_is_named(fake, name):
-    """A system that no platform is for is refused before anything is changed."""
+    """A system without a platform module is refused before anything is changed."""
     model = fake()
     model.sections["system"] |= {"id": name, "name": name}
     with pytest.raises(SetupError, match=r"labfab sets up Debian 12, 13; Ubuntu 22\.04"):

@@ -37,7 +37,7 @@ CLOSED = [
 
 @pytest.fixture
 def firewall(read, fake, tmp_path):
-    """What is known of a host whose ufw has these rules."""
+    """What labfab knows about a host whose ufw has these rules."""
 
     def give(*tuples: str) -> records.Firewall:
         (tmp_path / "user.rules").write_text(
@@ -56,7 +56,7 @@ def firewall(read, fake, tmp_path):
 
 @pytest.mark.parametrize("rule, words", OPEN.items())
 def test_a_rule_for_everybody_opens_the_port(firewall, rule, words):
-    """It is known in full, from action to comment, so it can be deleted and restored."""
+    """The whole rule is known, from action to comment, so it can be deleted and restored."""
     have = firewall(rule)
     assert have.allowed == {22} and [" ".join(one) for one in have.rules[22]] == [words]
 
@@ -80,7 +80,7 @@ def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
 
 
 def test_closing_a_port_deletes_each_of_its_rules(fake):
-    """By its own action; the way back is the same rule with its comment."""
+    """It is deleted by its own action; the undo is the same rule with its comment."""
     model = fake()
     model.sections["firewall"]["allowed.22"] = "limit 22/tcp comment=6d79 ;allow OpenSSH"
     debian.close_port(model.c, 22)

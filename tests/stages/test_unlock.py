@@ -6,7 +6,7 @@ from labfab.errors import SetupError
 from labfab.local_state import keypair
 from labfab.stages.keys import authorized_keys
 
-pytestmark = pytest.mark.local  # a passphrase is made slow to try
+pytestmark = pytest.mark.local  # trying a passphrase is slow by design
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_without_a_terminal_it_is_reported_before_any_change(locked):
 
 
 def test_on_a_terminal_it_is_asked_for_until_it_is_right(locked, monkeypatch):
-    """The right one is used for the fresh login and nothing else."""
+    """The right passphrase is used for the fresh login and nothing else."""
     answers = ["wrong", "", "open sesame"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: answers.pop(0))

@@ -1,4 +1,4 @@
-"""Packages: the exact packages of a Python, listed in a lock file and installed from one."""
+"""Packages: list the exact packages of a Python in a lock file, and install from one."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ VERSION = "~/%s/bin/python -c 'import platform; print(platform.python_version())
 PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==\S+"
 # conda's own form of a pin; the section `pip:` below has pip's.
 CONDA_PIN = r"(?m)^ *- ([A-Za-z0-9][A-Za-z0-9._-]*==?[^=\s]+)"
-# They install the others.
+# The installers themselves are not pinned.
 TOOLS = ("pip", "setuptools", "uv", "wheel", "python", "conda")
 
 
 def is_venv(want: Settings) -> bool:
-    """Tell pip's kind of lock file, a requirements.txt, from conda's, an environment.yml."""
+    """Return whether the lock file is pip's requirements.txt, not conda's environment.yml."""
     return want.python == "venv"
 
 
 def file_name(want: Settings) -> str:
-    """Name the lock file."""
+    """Return the name of the lock file."""
     return "requirements.txt" if is_venv(want) else "environment.yml"
 
 
 def listed(c: Connection, want: Settings) -> str:
-    """List the packages of the host, as a lock file. Raises SetupError if that fails."""
+    """List the host's packages as a lock file. Raises SetupError if that fails."""
     command = FREEZE if is_venv(want) else EXPORT
     answer = ask(c, command, PREFIXES[want.python], user=want.jupyter_user)
     if not answer.ok:
@@ -50,17 +50,17 @@ def listed(c: Connection, want: Settings) -> str:
 
 
 def version(c: Connection, want: Settings) -> str:
-    """Give the version of Python; empty if there is none."""
+    """Return Python's version, or an empty string if there is none."""
     return ask(c, VERSION, PREFIXES[want.python], user=want.jupyter_user).out.strip()
 
 
 def is_conda_lock(lock: str) -> bool:
-    """Tell conda's kind of lock file."""
+    """Return whether this is conda's kind of lock file."""
     return "dependencies:" in lock
 
 
 def pins(lock: str) -> list[str]:
-    """Give the packages of a lock that an index has, as name==version, without the installers."""
+    """Return a lock's packages that come from an index, as name==version, without installers."""
     lines = lock.splitlines()
     if is_conda_lock(lock):
         lines = [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, lock)]
@@ -72,7 +72,7 @@ def pins(lock: str) -> list[str]:
 
 
 def others(lock: str) -> list[str]:
-    """Give what a lock has from elsewhere: a folder, a repository, an address."""
+    """Return a lock's lines that name another source: a folder, a repository, an address."""
     if is_conda_lock(lock):
         return []
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
@@ -80,22 +80,22 @@ def others(lock: str) -> list[str]:
 
 
 def missing(c: Connection, want: Settings, lock: str) -> list[str]:
-    """Give the pins that the host lacks, or has in another version."""
+    """Return the pins that the host lacks or has in another version."""
     if is_venv(want):
         have = {name: f"{name}=={version}" for name, version in facts(c).python.versions.items()}
     else:
-        # Much of a conda is no Python package, so only conda knows.
+        # Much of what conda installs is not a Python package, so only conda can list it.
         have = {python.normalized_name(pin): normalized(pin) for pin in pins(present(c, want))}
     return [pin for pin in pins(lock) if have.get(python.normalized_name(pin)) != normalized(pin)]
 
 
 def normalized(pin: str) -> str:
-    """Write a pin with its name in the form that names are compared in."""
+    """Normalize the name in a pin, so that two pins can be compared."""
     return f"{python.normalized_name(pin)}=={pin.partition('==')[2]}"
 
 
 def present(c: Connection, want: Settings) -> str:
-    """List the packages of the host; none in plan mode if it has no Python yet."""
+    """List the host's packages; in plan mode, none if it has no Python yet."""
     try:
         return listed(c, want)
     except SetupError:
@@ -105,7 +105,7 @@ def present(c: Connection, want: Settings) -> str:
 
 
 def install(c: Connection, want: Settings, lock: str) -> None:
-    """Install what the host lacks of a lock; its other packages stay."""
+    """Install the packages of a lock that the host lacks; its other packages stay."""
     lacking = missing(c, want, lock)
     if lacking:
         what = f"{counted(len(lacking), 'package')} of the backup"

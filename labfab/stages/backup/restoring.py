@@ -1,6 +1,6 @@
-"""Restoring: turn a backup into the lab of a host, checked before and after.
+"""Restoring: turn a backup into a host's lab, and check it before and after.
 
-Owns: nothing of its own; each change is made and journaled by the stage that it belongs to.
+Owns: nothing; each change is made and journaled by the stage that it belongs to.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ CONFIG = "jupyter_server_config.json"
 LISTENING = ("ip", "port", "sock", "sock_mode", "base_url", "root_dir")
 PUBLISHED = ("local_hostnames", "allow_remote_access", "trust_xheaders")
 TLS = ("certfile", "keyfile", "tornado_settings")
-# What an address, a certificate or a setting of the other host says has no place on this one.
+# Keys that describe the other host: its addresses, its certificate and its settings.
 HOST_KEYS = {
     "ServerApp": (*LISTENING, *PUBLISHED, *TLS),
     "KernelManager": ("transport",),
     publishing.NOTE: ("publish", "long_password"),
 }
-# That file is merged.
+# That file is merged, not copied.
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}
-# A file that is replaced stays in its folder, under the time.
+# A replaced file stays in its folder, with the time added to its name.
 KEEP_REPLACED = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")
 PRIVATE_FIRST = "restore it with LABFAB_PUBLISH=tunnel, then jupyter.password and setup.full"
 
 
 def places(c: Connection, want: Settings) -> dict[str, str]:
-    """Give the folders of a lab on its host, by their names in a backup."""
+    """Return the lab's folders on its host, by their names in a backup."""
     system, account = platform(c), facts(c).accounts.get(want.jupyter_user)
     # In plan mode a bare host has no account yet.
     home = account.home if account else f"{system.HOME_ROOT}/{want.jupyter_user}"
@@ -63,7 +63,7 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
     """Restore a backup on this host, and prove that all of it arrived.
 
     folder: of the backup. force: replace files that differ. yes: restart also when kernels are
-    busy. Raises SetupError, before any change if files differ and *force* is not given.
+    busy. Raises SetupError; if files differ without *force*, before any change.
     """
     want, host = Settings.of(c), Host.of(c)
     with console.working(host.label, "check the backup"):
@@ -88,12 +88,12 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
 
 
 def present(c: Connection, want: Settings, folder: Path) -> list[str]:
-    """Name the parts that the backup has."""
+    """Return the names of the parts that the backup has."""
     return [name for name in places(c, want) if (folder / name).is_dir()]
 
 
 def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Survey]:
-    """Find out what each part of the backup would change, by checksums."""
+    """Find out, by checksums, what each part of the backup would change."""
     targets = places(c, want)
     return {
         name: files.survey(
@@ -108,7 +108,7 @@ def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Survey]:
 
 
 def refuse_another_python(want: Settings, label: str, kept: archive.Manifest) -> None:
-    """Raise SetupError if the backup's packages came from another kind of installer."""
+    """Raise SetupError if the backup's packages came from a different kind of installer."""
     if (kept["python"] == "venv") != (want.python == "venv"):
         raise SetupError(
             f"the backup has python: {kept['python']}, and this host gets python: {want.python}: "
@@ -130,7 +130,7 @@ def refuse_to_replace(label: str, found: dict[str, Survey], force: bool) -> None
 
 
 def warn_of_version(c: Connection, want: Settings, kept: archive.Manifest) -> None:
-    """Warn if Python is another one: some versions of packages may not exist for it."""
+    """Warn if Python has another version: some package versions may not exist for it."""
     if Host.of(c).planning:
         return
     now, then = packages.version(c, want), str(kept["python_version"])
@@ -165,7 +165,7 @@ def configure(
 
 
 def movable(config: Config) -> Config:
-    """Give what of a configuration holds on any host."""
+    """Return the part of a configuration that is valid on any host."""
     parts = {
         part: {key: value for key, value in keys.items() if key not in HOST_KEYS.get(part, ())}
         for part, keys in config.items()
@@ -174,9 +174,9 @@ def movable(config: Config) -> Config:
 
 
 def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) -> None:
-    """Keep the backup's password under this alias, and no other one.
+    """Keep the backup's password, and no other, under this alias.
 
-    hashed: its hash; empty: the backup has none.
+    hashed: its hash; empty if the backup has none.
     """
     mine = alias_of(c, want)
     if Host.of(c).planning or not hashed:
@@ -187,7 +187,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
             secrets.store(mine, "jupyter-password", value, replace=True)
             return
     secrets.path_of(mine, "jupyter-password").unlink(missing_ok=True)
-    console.note("the password is that of the backup; it is not kept on this laptop")
+    console.note("the password is the backup's; it is not kept on this laptop")
 
 
 def send(c: Connection, want: Settings, folder: Path, name: str, found: Survey | None) -> None:
@@ -215,11 +215,11 @@ def prove(c: Connection, want: Settings, folder: Path, lock: str) -> None:
     wrong += packages.missing(c, want, lock)
     if wrong:
         raise SetupError(
-            f"{len(wrong)} files or packages are not as in the backup ({', '.join(wrong[:3])}): "
+            f"{len(wrong)} files or packages differ from the backup ({', '.join(wrong[:3])}): "
             "run this again",
             host=label,
         )
     console.say(
-        f"[{label}] files, {len(packages.pins(lock))} packages and the password are as in "
+        f"[{label}] files, {len(packages.pins(lock))} packages and the password match "
         f"{folder.parent.name}/{folder.name}"
     )

@@ -1,4 +1,4 @@
-"""Snapshots: a lab kept on your laptop, and restored from there on any host.
+"""Snapshots: back up a lab to your laptop, and restore it from there on any host.
 
 Owns: ~/labfab-backups on the laptop (laptop/archive.py).  Undo: delete the folder of a backup
 Kept: notebooks, Jupyter's configuration and kernelspecs, the exact packages, the settings. Every
@@ -30,17 +30,15 @@ from . import packages, restoring
 
 SETTINGS = "settings.json"
 EXISTING = 'for folder in %s %s %s; do if [ -d "$folder" ]; then echo yes; else echo no; fi; done'
-# No notebooks: left out if the folder of the notebooks is the home itself.
+# Not notebooks: left out if the notebook folder is the home itself.
 PRIVATE = (".cache", ".config", ".jupyter", ".local", ".ssh", *PREFIXES.values())
-# Of Jupyter's folder: what belongs to its host and moment.
+# Left out of Jupyter's folder: what makes sense only on that host, at that moment.
 LEFT_OUT = ("/lab.log", "/migrated", "/tls", "/lab/workspaces")
 
 
-@host_task(
-    reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"}
-)
+@host_task(reads=True, help={"to": "Folder for your backups (default: ~/labfab-backups)"})
 def create(c: Connection, to: str = "") -> None:
-    """Back the lab up to a folder of your laptop.
+    """Back up the lab to a folder on your laptop.
 
     It goes to ~/labfab-backups, below the alias and the present time, and is compared by checksums
     afterwards.
@@ -58,11 +56,11 @@ def create(c: Connection, to: str = "") -> None:
     done = make(c, want, to)
     console.say(f"[{host.label}] backed up {archive.summary(done)['files']} files to {done}")
     for line in packages.others((done / packages.file_name(want)).read_text()):
-        console.warn(f"a package that is on no index, keep its source too: {line}")
+        console.warn(f"this package is on no index, so keep its source too: {line}")
 
 
 def make(c: Connection, want: Settings, to: str) -> Path:
-    """Make a backup and give its folder. to: folder of the backups; empty: the default."""
+    """Make a backup and return its folder. to: folder of the backups; empty: the default."""
     alias = alias_of(c, want)
     folder = archive.unfinished(alias, to)
     with local_files.locked(folder.parent):
@@ -81,7 +79,7 @@ def make(c: Connection, want: Settings, to: str) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the backup, for you alone."""
+    """Write a file of the backup that only you can read."""
     try:
         local_files.replace(path, text.encode(), 0o600)
     except OSError as error:
@@ -89,7 +87,7 @@ def write(path: Path, text: str) -> None:
 
 
 def existing(c: Connection, want: Settings) -> dict[str, str]:
-    """Give the folders of the lab that exist."""
+    """Return the lab's folders that exist."""
     places = restoring.places(c, want)
     answers = ask(c, EXISTING, *places.values()).out.split()
     return {
@@ -100,30 +98,30 @@ def existing(c: Connection, want: Settings) -> dict[str, str]:
 
 
 def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> None:
-    """Pull one folder and compare it by checksums; pull once more what changed meanwhile."""
+    """Pull one folder and compare it by checksums; pull again, once, what changed meanwhile."""
     options = tuple(f"--exclude={path}" for path in left_out(c, want, name, place))
     source, target = f"{place}/", f"{folder}/{name}/"
     files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
     changed = differing(c, source, target, options)
     if changed:
-        why = f"copy {len(changed)} again, changed meanwhile"
+        why = f"copy {len(changed)} again, which changed during the copy"
         files.fetch(c, source, target, why, delete=None, options=(*options, "-c"))
         changed = differing(c, source, target, options)
     if changed:
         console.warn(
-            f"{name}: some files change all the time, so they may be of another moment: "
+            f"{name}: some files change all the time, so the copies may be from different moments: "
             f"{', '.join(changed[:3])}"
         )
 
 
 def differing(c: Connection, source: str, target: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the files of a copy that are not as on the host, by checksums."""
+    """Return the names of the copied files whose checksums differ from the host's."""
     found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
     return (*found.new, *found.replaced, *found.deleted)
 
 
 def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
-    """Give the paths below a folder that are no part of the backup."""
+    """Return the paths below a folder that do not belong in the backup."""
     if name == "jupyter":
         return list(LEFT_OUT)
     if name != "notebooks":
@@ -138,7 +136,7 @@ def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
         "from_": "Folder of the backup, or its name in backup.list; "
         "without it the newest of this alias",
         "force": "Replace files that differ; the old ones stay as NAME.before-TIME",
-        "yes": "Restart JupyterLab also when kernels are busy",
+        "yes": "Restart JupyterLab even if kernels are busy",
     }
 )
 def restore(c: Connection, from_: str = "", force: bool = False, yes: bool = False) -> None:

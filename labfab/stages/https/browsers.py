@@ -1,7 +1,7 @@
-"""Browsers: whether those of your own machine trust the lab's own CA.
+"""Browsers: let those on your machine trust the lab's own CA, or stop trusting it.
 
 Owns: the certificate `labfab ALIAS` in the browsers' stores.  Undo: https.untrust
-These tasks take -H as a name: the host may be down.
+These tasks use -H only as a name: the host may be down.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def untrust(c: Context) -> None:
             console.planned(alias, f"remove the lab's CA from {store.where}")
     else:
         done = (f"remove the lab's CA from {where}" for where in stores.remove(alias))
-        report(alias, done, "no browser of yours trusts this lab")
+        report(alias, done, "none of your browsers trusts this lab")
     for command in stores.by_hand_undone(alias):
         console.note(f"to undo what you did by hand: {command}")
 
@@ -56,5 +56,5 @@ def report(alias: str, done: Iterable[str], nothing: str) -> None:
     said = nothing
     for why in done:
         console.changed(alias, why, 0)
-        said = "restart the browsers that are open: they read it at their start"
+        said = "restart any open browsers: they read it when they start"
     console.note(said)

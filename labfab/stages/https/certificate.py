@@ -1,4 +1,4 @@
-"""Certificate: that of a published JupyterLab, and its renewal.
+"""Certificate: issue, renew and delete the certificate of a published JupyterLab.
 
 Owns: key.pem, cert.pem, ca.pem in ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish:
 apache).  Undo: https.delete
@@ -38,7 +38,7 @@ def issue(c: Connection) -> None:
 
 @host_task(name="self-signed")
 def self_signed(c: Connection) -> None:
-    """Issue a certificate by the lab's own CA."""
+    """Issue a certificate signed by the lab's own CA."""
     published_settings(c)
     user.add(c)
     own_ca.ensure(c)
@@ -46,7 +46,7 @@ def self_signed(c: Connection) -> None:
 
 
 @host_task(
-    help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"}
+    help={"staging": "Use Let's Encrypt's staging server, for testing: no browser trusts it"}
 )
 def letsencrypt(c: Connection, staging: bool = False) -> None:
     """Get a certificate from Let's Encrypt that renews itself."""
@@ -70,7 +70,7 @@ def renew(c: Connection) -> None:
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/https.md describes it"})
 def status(c: Connection, json: bool = False) -> None:
-    """Say who issued the certificate, and when it ends."""
+    """Show who issued the certificate and when it expires."""
     found = described(c)
     if json:
         console.say(dumps(found, indent=2, ensure_ascii=False))
@@ -105,7 +105,7 @@ def described(c: Connection) -> dict[str, Any]:
 
 
 def kind_of(have: Facts) -> str:
-    """Return self-signed for the lab's own CA, letsencrypt, or foreign for neither."""
+    """Return "self-signed" if the lab's own CA issued it, "letsencrypt", or else "foreign"."""
     cert, ca = have.https.cert, have.https.ca
     if cert and ca and certificate.signed_by(cert.content, ca.content):
         return "self-signed"
@@ -113,7 +113,7 @@ def kind_of(have: Facts) -> str:
 
 
 def renewed_by(c: Connection, kind: str) -> str:
-    """Say what renews a certificate of this kind."""
+    """Describe what renews a certificate of this kind."""
     if kind == "self-signed":
         days = own_ca.RENEW_DAYS
         return f"https.issue and setup.full renew it in its last {days} days, https.renew now"
@@ -161,7 +161,7 @@ def delete_unused(c: Connection, want: Settings) -> None:
 
 
 def in_use(have: Facts, publish: str) -> bool:
-    """Whether the certificate of this other `publish` is still served.
+    """Return whether the certificate of this other `publish` is still served.
 
     JupyterLab serves it until it has restarted with its new configuration.
     """
@@ -171,7 +171,7 @@ def in_use(have: Facts, publish: str) -> bool:
 
 
 def remove(c: Connection, at: Location, then: dict[str, None]) -> None:
-    """Delete the files of a certificate. then: the facts that are gone with them."""
+    """Delete the files of a certificate. then: the facts that vanish with them."""
     change(
         c,
         "rm -f %s %s %s",

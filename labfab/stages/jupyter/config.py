@@ -50,10 +50,10 @@ def configure(c: Connection) -> None:
 
 
 def wanted(c: Connection, want: Settings) -> Config:
-    """Make the folder of the notebooks; give what the configuration must say."""
+    """Make the notebook folder; return what the configuration must say."""
     account = facts(c).accounts[want.jupyter_user]
     server = {
-        # Jupyter would try other ports, and the tunnel would lead nowhere.
+        # Otherwise Jupyter tries other ports, and the tunnel leads nowhere.
         "port_retries": 0,
         "open_browser": False,
         "base_url": want.base_url,
@@ -66,7 +66,7 @@ def wanted(c: Connection, want: Settings) -> Config:
 
 
 def listening(want: Settings, account: Account | None) -> Config:
-    """Say where JupyterLab listens. On a Unix socket even its kernels need no port."""
+    """Return the options for where to listen. With a Unix socket, kernels need no port either."""
     if want.lab_socket:
         return {
             "ServerApp": {"sock": socket_path(want, account), "sock_mode": "0600"},
@@ -77,7 +77,7 @@ def listening(want: Settings, account: Account | None) -> Config:
 
 
 def remove_other_address(config: Config, want: Settings) -> None:
-    """Remove where it listened under the other `listen`: Jupyter refuses to start with both."""
+    """Remove the options of the other `listen`: Jupyter refuses to start with both."""
     for name in ("ip", "port") if want.lab_socket else ("sock", "sock_mode"):
         config["ServerApp"].pop(name, None)
     if not want.lab_socket and config.get("KernelManager", {}).get("transport") == "ipc":
@@ -85,7 +85,7 @@ def remove_other_address(config: Config, want: Settings) -> None:
 
 
 def make_root_dir(c: Connection, want: Settings, account: Account) -> str:
-    """Make the folder of the notebooks if it is missing; give its absolute path."""
+    """Make the notebook folder if it is missing; return its absolute path."""
     path = want.notebooks(account.home)
     if not facts(c).jupyter.root_dir:
         change(
@@ -106,9 +106,9 @@ def merged(below: Config, above: Config) -> Config:
 
 
 def parsed(file: File | None, want: Settings, label: str) -> Config:
-    """Parse the host's configuration, empty if there is none.
+    """Parse the host's configuration; return an empty one if there is none.
 
-    label: of the host, for the SetupError that is raised if Jupyter could not read it either.
+    label: the host's, for the SetupError raised if Jupyter could not read it either.
     """
     try:
         config = json.loads(file.content) if file else {}
@@ -117,16 +117,16 @@ def parsed(file: File | None, want: Settings, label: str) -> Config:
     if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
         path = f"~{want.jupyter_user}/.jupyter/jupyter_server_config.json"
         raise SetupError(
-            f"{path} is not the JSON that Jupyter reads: mend it or move it away", host=label
+            f"{path} is not JSON that Jupyter can read: correct it or move it away", host=label
         )
     return config
 
 
 def hashed(c: Connection, want: Settings, config: Config) -> str:
-    """Give the hash to write.
+    """Return the hash to write.
 
-    The present one stays unless LABFAB_JUPYTER_PASSWORD is another password. Without a hash, the
-    password is that one, or the one kept on this laptop, or a new one, and is kept here.
+    The present hash stays unless LABFAB_JUPYTER_PASSWORD holds another password. Without a hash,
+    the password is that one, else the one kept on this laptop, else a new one; it is kept here.
     """
     alias, old = alias_of(c, want), publishing.hash_of(config)
     given = secrets.take_from_environment("jupyter-password")
@@ -142,13 +142,13 @@ def hashed(c: Connection, want: Settings, config: Config) -> str:
 
 
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
-    """Write the configuration if it differs, readable by its account only."""
+    """Write the configuration if it differs, readable only by its account."""
     have, label, config = facts(c), Host.of(c).label, publishing.marked(want, config)
     old, account = have.jupyter.config, have.accounts[want.jupyter_user]
     folder_stat = have.jupyter.folder_stat
     private_folder(c, account.name, account.home, ".jupyter", folder_stat, "jupyter.folder_stat")
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    # Another order or indent is no difference.
+    # A different order or indentation does not count.
     if old and parsed(old, want, label) == config:
         text = old.content
     put(
@@ -168,6 +168,6 @@ def warn_of_others(names: tuple[str, ...]) -> None:
     """Warn of files in ~/.jupyter that may override what is written."""
     for name in names:
         console.warn(
-            f"~/.jupyter/{name} is there too: what it sets may win; "
+            f"~/.jupyter/{name} exists too: its settings may win; "
             "move it away if JupyterLab behaves differently"
         )

@@ -1,4 +1,4 @@
-"""Passwords: what opens JupyterLab, set or renewed as a whole.
+"""Passwords: set JupyterLab's password, or renew password and token together.
 
 Owns: hash and token in jupyter_server_config.json, the copy in ~/.config/labfab/<alias>
 Undo: set another
@@ -43,8 +43,8 @@ class Old(NamedTuple):
 
 @host_task(
     help={
-        "rotate": "Renew the token too, restart, prove that the old ones are dead",
-        "yes": "Also when kernels are busy",
+        "rotate": "Renew the token too, restart, prove that the old ones are refused",
+        "yes": "Even if kernels are busy",
     }
 )
 def password(c: Connection, rotate: bool = False, yes: bool = False) -> None:
@@ -61,7 +61,7 @@ def password(c: Connection, rotate: bool = False, yes: bool = False) -> None:
 
 
 def replace(c: Connection, want: Settings, new: secrets.Secret) -> None:
-    """Write the hash of a password if it is another one."""
+    """Write the hash of a password if the password differs."""
     if want.published:
         publishing.refuse_short(c, want, new)
     config = configured(c, want)
@@ -75,7 +75,7 @@ def replace(c: Connection, want: Settings, new: secrets.Secret) -> None:
 
 
 def configured(c: Connection, want: Settings) -> Config:
-    """Give the host's configuration; write one if there is none."""
+    """Return the host's configuration; write one first if there is none."""
     label = Host.of(c).label
     config = jupyter.parsed(facts(c).jupyter.config, want, label)
     if config:
@@ -91,7 +91,7 @@ def keep(c: Connection, want: Settings, new: secrets.Secret) -> None:
 
 
 def renew(c: Connection, want: Settings, yes: bool) -> None:
-    """Renew password and token, restart, and prove that nothing old opens JupyterLab."""
+    """Renew password and token, restart, and prove that the old ones are refused."""
     host, config = Host.of(c), configured(c, want)
     identity = config.setdefault("IdentityProvider", {})
     new = secrets.take_from_environment("jupyter-password") or secrets.Secret(passwords.generate())
@@ -103,7 +103,7 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
     with contextlib.ExitStack() as stack:
         browser = None
         if old_password and facts(c).lab.api and not host.planning:
-            # Refused: the password was set after JupyterLab started, which knows an older one.
+            # Refused if it was set after JupyterLab started: that still knows an older one.
             with contextlib.suppress(kernel.WrongPassword):
                 browser = stack.enter_context(logged_in(c, want, old_password))
         identity["hashed_password"] = passwords.hash(new.reveal())
@@ -136,7 +136,7 @@ def door(c: Connection, want: Settings) -> Iterator[str]:
 
 @contextlib.contextmanager
 def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[httpx.Client]:
-    """Yield a browser that has logged in before the change."""
+    """Yield a browser that logged in before the change."""
     with door(c, want) as url, contextlib.closing(kernel.login(url, old.reveal())) as client:
         yield client
 
@@ -155,14 +155,14 @@ def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
             kernel.login(url, new.reveal()).close()
     except httpx.HTTPError as error:
         raise SetupError(
-            "password and token are new, but whether the old ones are dead could not be tried "
+            "password and token are new, but labfab could not try whether the old ones are refused "
             f"({error}): check.lab",
             host=label,
         ) from None
     if alive:
         raise SetupError(
             f"{' and '.join(alive)} still opens JupyterLab: lab.stop, "
-            "look who listens there (check.lab), try again",
+            "see who listens there (check.lab), then try again",
             host=label,
         )
     tried = ["token"]
@@ -174,7 +174,7 @@ def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
 
 
 def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
-    """Name what still opens JupyterLab."""
+    """Yield what still opens JupyterLab, in words."""
     if old.browser and old.browser.get("api/status").status_code == 200:
         yield "a browser that was logged in"
     if old.password and old.password != new and kernel.accepts_password(url, old.password.reveal()):
@@ -184,7 +184,7 @@ def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
 
 
 def opens(url: str, token: str) -> bool:
-    """Tell whether a token opens JupyterLab."""
+    """Return whether a token opens JupyterLab."""
     with kernel.new_client(url) as client:
         answer = client.get("api/status", headers={"Authorization": f"token {token}"})
         return answer.status_code == 200

@@ -4,10 +4,10 @@ Owns: these keys of jupyter_server_config.json, noted there under Labfab.
 Undo: jupyter.configure with another `publish`
 
 Constraints:
-- What one `publish` needs is dangerous under another. So what was written is noted, and removed
-  when it is no longer needed.
-- A hash does not tell how long its password is. So the hash of a password that was seen here to
-  be long is noted too.
+- Options that one `publish` needs are dangerous under another. So labfab notes those it wrote,
+  and removes them when they are no longer needed.
+- A hash does not show how long its password is. So labfab also notes the hash of a password
+  that it has seen to be long.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Config = dict[str, Any]
 
 # Jupyter has no class of this name, and ignores it.
 NOTE = "Labfab"
-# Jupyter's other cookies are secure over HTTPS without being told.
+# Jupyter's other cookies are secure over HTTPS by default.
 SECURE = {"xsrf_cookie_kwargs": {"secure": True}}
-# Letters that a password needs where everybody may try one.
+# The shortest password allowed if anybody on the network can try one.
 STRONG = 14
 GIVE = "give one in LABFAB_JUPYTER_PASSWORD"
 
 
 def server_keys(c: Connection, want: Settings) -> Config:
-    """Give what ServerApp must say in addition when browsers come without SSH."""
+    """Return what ServerApp needs in addition when browsers come without SSH."""
     if not want.published:
         return {}
     reached = lab_names(c)
@@ -46,7 +46,7 @@ def server_keys(c: Connection, want: Settings) -> Config:
         "allow_remote_access": any(map(is_address, reached)),
     }
     if want.publish == "apache":
-        # Nobody but Apache reaches it, so what Apache says of the caller is true.
+        # Only Apache reaches it, so what Apache says about the caller is true.
         return server | {"trust_xheaders": True}
     # The stage https puts the certificate there.
     folder = f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls"
@@ -54,7 +54,7 @@ def server_keys(c: Connection, want: Settings) -> Config:
 
 
 def refuse_without_certificate(c: Connection, want: Settings) -> None:
-    """Raise SetupError if JupyterLab could not start, for lack of the certificate to serve."""
+    """Raise SetupError if JupyterLab could not start because its certificate is missing."""
     host = Host.of(c)
     if want.publish == "https" and not facts(c).https.pair and not host.planning:
         raise SetupError(
@@ -81,33 +81,33 @@ def update(c: Connection, want: Settings, config: Config) -> None:
 
 
 def is_ours(server: Config, options: Config) -> bool:
-    """Tell whether tornado_settings are those that labfab wrote, and nobody set them since."""
+    """Return whether tornado_settings are as labfab wrote them, and nobody has set them since."""
     return "tornado_settings" not in options and server.get("tornado_settings") == SECURE
 
 
 def marked(want: Settings, config: Config) -> Config:
-    """Note in a published configuration that its password is long; the writer has checked that."""
+    """Note in a published configuration that its password is long; the caller has checked that."""
     if not want.published:
         return config
     return {**config, NOTE: {**config.get(NOTE, {}), "long_password": mark(config)}}
 
 
 def mark(config: Config) -> str:
-    """Give what tells the present hash from another."""
+    """Return a fingerprint of the present hash."""
     return hashlib.sha256(hash_of(config).encode()).hexdigest()
 
 
 def hash_of(config: Config) -> str:
-    """Give the password's hash; empty if there is none."""
+    """Return the password's hash, or an empty string if there is none."""
     return str(config.get("IdentityProvider", {}).get("hashed_password", ""))
 
 
 def refuse_weak(
     c: Connection, want: Settings, config: Config, *aliases: str, how: str = GIVE
 ) -> None:
-    """Raise SetupError if everybody could try this password and it is not known to be long.
+    """Raise SetupError if anybody can try this password and it is not known to be long.
 
-    aliases: of labs whose passwords this laptop may have kept. how: what the error says to do.
+    aliases: the labs whose passwords this laptop may have kept. how: the advice in the error.
     """
     if not want.published or config.get(NOTE, {}).get("long_password") == mark(config):
         return
@@ -121,7 +121,7 @@ def refuse_weak(
 
 
 def known(alias: str, hash: str) -> secrets.Secret | None:
-    """Give the password of this hash if this laptop has kept it."""
+    """Return the password of this hash if this laptop has kept it."""
     value = secrets.load(alias, "jupyter-password")
     return value if value and passwords.verify(hash, value.reveal()) else None
 
@@ -129,11 +129,11 @@ def known(alias: str, hash: str) -> secrets.Secret | None:
 def refuse_short(
     c: Connection, want: Settings, password: secrets.Secret | None, how: str = GIVE
 ) -> None:
-    """Raise SetupError if everybody could try a password that is short, or unknown here (None)."""
+    """Raise SetupError if anybody can try a password that is short, or unknown here (None)."""
     if password is None or len(password.reveal()) < STRONG:
         why = "is shorter" if password else "is not known here"
         raise SetupError(
-            f"publish: {want.publish} needs a password of at least {STRONG} letters, "
+            f"publish: {want.publish} needs a password of at least {STRONG} characters, "
             f"and JupyterLab's {why}: {how}",
             host=Host.of(c).label,
         )

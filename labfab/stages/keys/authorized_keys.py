@@ -84,7 +84,7 @@ def copy(c: Connection) -> None:
 
 
 def accounts_to_open(want: Settings, system: Platform) -> list[str]:
-    """Return the accounts that your key is to open."""
+    """Return the accounts that your key should open."""
     if want.lab_user and system.LAB_USER_LOGS_IN:
         return [want.user, want.lab_user]
     return [want.user]
@@ -127,7 +127,7 @@ def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str
 
 
 def keys_from_settings(want: Settings) -> list[str]:
-    """Return the keys of the setting public_keys. Raises SetupError if sshd would not take one."""
+    """Return the keys of the setting public_keys. Raises SetupError if sshd would reject one."""
     return [line for given in want.public_keys for line in keypair.read_publics(given)]
 
 
@@ -166,7 +166,7 @@ def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
 def refuse_links(c: Connection, host: Host, names: list[str]) -> None:
     """Refuse to follow a link from a home to a file that is not the account's.
 
-    names: the accounts to open; SetupError is raised for these, for all others there is a warning.
+    names: the accounts to open. For these it raises SetupError, for all others it only warns.
     """
     accounts = facts(c).accounts
     for name in names:
@@ -182,7 +182,7 @@ def refuse_links(c: Connection, host: Host, names: list[str]) -> None:
 
 
 def fix_modes(c: Connection, name: str) -> None:
-    """Give home, .ssh and authorized_keys the owner and mode that sshd's StrictModes demands."""
+    """Return home, .ssh and authorized_keys the owner and mode that sshd's StrictModes demands."""
     account = facts(c).accounts[name]
     fix_home(c, account)
     private_folder(c, name, account.home, ".ssh", account.ssh_stat, f"accounts.{name}.ssh_stat")

@@ -1,4 +1,4 @@
-"""Rotation: a new key for this lab, another key for another laptop.
+"""Rotation: replace this lab's key with a new one; let another laptop's key log in.
 
 Owns: ~/.ssh/id_ed25519_<alias> on the laptop, lines of authorized_keys.
 Undo: those lines; the old key files stay
@@ -110,7 +110,7 @@ def make_key_pair(c: Connection, alias: str, protected: bool) -> Path:
     """
     if protected and not sys.stdin.isatty():
         raise SetupError(
-            "the old key has a passphrase, so the new one needs one too: type this on a terminal"
+            "the old key has a passphrase, so the new one needs one too: type this in a terminal"
         )
     folder, number = Path.home() / ".ssh", 1
     while any((folder / f"{file_name(alias, number)}{end}").exists() for end in ("", ".pub")):
@@ -125,7 +125,7 @@ def make_key_pair(c: Connection, alias: str, protected: bool) -> Path:
 def earlier_keys(alias: str) -> list[str]:
     """Return the public lines of this lab's own keys.
 
-    A rotation that was cut off may have left its new key on the host.
+    An interrupted rotation may have left its new key on the host.
     """
     paths = (Path.home() / ".ssh").glob(f"{file_name(alias, 1)}*.pub")
     return [line for path in sorted(paths) for line in keypair.read_publics(str(path))]

@@ -1,4 +1,4 @@
-"""JupyterLab on the host: started, watched, updated, used."""
+"""JupyterLab on the host: start it, watch it, update it, use it."""
 
 from .autostart import service
 from .browse import close, open_, url

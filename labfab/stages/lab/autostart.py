@@ -1,4 +1,4 @@
-"""Autostart: JupyterLab run by systemd or launchd, so that it is back after a reboot.
+"""Autostart: let systemd or launchd run JupyterLab, so that it is back after a reboot.
 
 Owns: what platforms/systemd.py and launchd.py name.  Undo: lab.service --remove
 """
@@ -16,7 +16,7 @@ from .. import jupyter
 from .lifecycle import start, stop
 
 
-@host_task(help={"yes": "Also when kernels are busy", "remove": "Go back to tmux"})
+@host_task(help={"yes": "Even if kernels are busy", "remove": "Go back to tmux"})
 def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
     """Let the system run JupyterLab, also after a reboot.
 
@@ -34,7 +34,7 @@ def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
 
 
 def enter_service(c: Connection, want: Settings, yes: bool) -> None:
-    """Stop what runs in tmux, and let the service manager start JupyterLab from now on."""
+    """Stop the JupyterLab in tmux; from now on the service manager starts it."""
     system = platform(c)
     jupyter.configure(c)
     account = facts(c).accounts[want.jupyter_user]
@@ -46,7 +46,7 @@ def enter_service(c: Connection, want: Settings, yes: bool) -> None:
 
 
 def leave_service(c: Connection, want: Settings, yes: bool) -> None:
-    """Stop what the service manager runs, and let it start JupyterLab no longer."""
+    """Stop the service, and remove it from the service manager."""
     system, lab = platform(c), facts(c).lab
     if not lab.unit and not lab.service:
         return

@@ -1,8 +1,8 @@
-"""Browse: from your laptop into the running JupyterLab, logged in.
+"""Browse: open the running JupyterLab from your laptop, logged in.
 
-Owns: ~/.config/labfab/<alias>/jupyter-token, with which the next call need not ask the host.
+Owns: ~/.config/labfab/<alias>/jupyter-token, so that the next call need not ask the host.
 Undo: lab.close, setup.undo
-These tasks take -H as a name: the host is dialled only if the tunnel does not answer.
+These tasks use -H only as a name: the host is dialled only if the tunnel does not answer.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def url(c: Context, with_token: bool = False) -> None:
 
 
 def address_with_token(c: Context, want: Settings) -> str:
-    """Find or start JupyterLab; give the address that opens it without a password."""
+    """Find or start JupyterLab; return the address that opens it without a password."""
     place = reach(c, want)
     return f"{place.url}?token=" + quote(place.token.reveal(), safe="")
 
 
 def present_root(c: Context, want: Settings) -> str:
-    """Give JupyterLab's root URL, without asking the host. Raises SetupError without a tunnel."""
+    """Return JupyterLab's root URL, without asking the host. Raises SetupError without a tunnel."""
     alias = tunnel.target_of(c).alias
     if want.published:
         return want.public_url(connection_of(c).host)
@@ -109,7 +109,7 @@ def close(c: Context) -> None:
 
 
 def reach(c: Context, want: Settings) -> Place:
-    """Find JupyterLab, or start it, and open the way to it. Raises SetupError."""
+    """Find JupyterLab, or start it, and make it reachable from here. Raises SetupError."""
     alias = tunnel.target_of(c).alias
     try:
         token = secrets.load(alias, "jupyter-token")
@@ -127,7 +127,7 @@ def reach(c: Context, want: Settings) -> Place:
 
 
 def by_tunnel(c: Context, want: Settings, token: Secret) -> Place | None:
-    """Reach JupyterLab by the tunnel alone; None unless the kept token still opens it."""
+    """Reach JupyterLab through the tunnel alone; None unless the kept token still opens it."""
     target = tunnel.target_of(c)
     found = tunnel.dial(target, want)
     url = want.lab_url(found.local_port)
@@ -150,7 +150,7 @@ def from_host(c: Connection, want: Settings) -> Place:
             conflicts.refuse(c, want)
     if token is None:
         lifecycle.start(c)
-        # What answers now may be a program of somebody else.
+        # Somebody else's program may be what answers now.
         process.refuse(c, want)
         token = token_of(c)
     remember_second_laptop(c, want, identity)
@@ -164,8 +164,8 @@ def from_host(c: Connection, want: Settings) -> Place:
 
 
 def remember_second_laptop(c: Connection, want: Settings, identity: Path | None) -> None:
-    """Write the alias to ~/.ssh/config if another laptop has set the host up."""
-    # Asked again: *want* may be from before the host was known.
+    """Write the alias to ~/.ssh/config if another laptop has set up the host."""
+    # Read the settings again: *want* may be older than what is known of the host.
     if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:
         Host.of(c).proven_as(Login(c.user, c.port, identity))
         remember(c, want)
@@ -173,9 +173,9 @@ def remember_second_laptop(c: Connection, want: Settings, identity: Path | None)
 
 @contextlib.contextmanager
 def own_rights(c: Connection, want: Settings) -> Iterator[None]:
-    """Look with the login's own rights where they are enough.
+    """Read the host with the login's own rights if they are enough.
 
-    A second laptop need not know sudo's password.
+    A second laptop need not know the sudo password.
     """
     host = Host.of(c)
     if host.shell is None:
@@ -193,7 +193,7 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
 
 
 def own_key(c: Connection) -> Path | None:
-    """Give this laptop's private key that the account lets in; None if only an agent has it."""
+    """Return this laptop's private key that the account accepts; None if only an agent has it."""
     account = facts(c).accounts.get(c.user)
     allowed = account.keys.content if account and account.keys else ""
     given = [Path(name) for name in c.connect_kwargs.get("key_filename") or []]
@@ -216,7 +216,7 @@ def token_of(c: Connection) -> Secret:
 
 
 def connection_of(c: Context) -> Connection:
-    """Give the connection to the host, dialled or not; without -H, to the setting `alias`."""
+    """Return the connection to the host, open or not; without -H, by the setting `alias`."""
     if isinstance(c, Connection):
         return c
     return Connection(tunnel.target_of(c).alias, config=c.config)

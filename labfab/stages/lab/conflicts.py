@@ -1,4 +1,4 @@
-"""Conflicts: a JupyterLab of the account that was set up with other settings.
+"""Conflicts: the account already has a JupyterLab with other settings.
 
 lab.open uses it from any laptop, and neither rewrites its configuration nor starts a second one.
 """
@@ -44,7 +44,7 @@ def refuse(c: Connection, want: Settings) -> None:
 
 
 def expected(want: Settings, account: Account | None) -> Config:
-    """Give the part of the configuration that says where JupyterLab is reached."""
+    """Return the part of the configuration that says where JupyterLab is reached."""
     server: dict[str, Any] = {
         "base_url": want.base_url,
         "certfile": "yes" if want.publish == "https" else "",
@@ -55,7 +55,7 @@ def expected(want: Settings, account: Account | None) -> Config:
 
 
 def in_words(server: dict[str, Any]) -> str:
-    """Say where a ServerApp listens, and how it is reached."""
+    """Describe where a ServerApp listens, and how it is reached."""
     where = server.get("sock") or f"port {server.get('port')} of {server.get('ip', 'localhost')}"
     if server.get("certfile"):
         how = "https"

@@ -1,4 +1,4 @@
-"""Lifecycle: JupyterLab started, stopped and restarted, in a session that outlives your logins.
+"""Lifecycle: start, stop and restart JupyterLab, in a session that outlives your logins.
 
 Owns: see server/process.py.  Undo: lab.stop
 """
@@ -29,16 +29,16 @@ def stop(c: Connection) -> None:
     process.stop(c, Settings.of(c))
 
 
-@host_task(help={"yes": "Also when kernels are busy"})
+@host_task(help={"yes": "Even if kernels are busy"})
 def restart(c: Connection, yes: bool = False) -> None:
-    """Restart JupyterLab; asks when kernels are busy."""
+    """Restart JupyterLab; asks if kernels are busy."""
     consent.require(c, Settings.of(c), yes, "restart")
     stop(c)
     start(c)
 
 
 def due(c: Connection) -> bool:
-    """Tell whether JupyterLab has to be started, and needs nothing but its Python for that."""
+    """Return whether JupyterLab has to be started and needs only its Python for that."""
     want, lab = Settings.of(c), facts(c).lab
     if want.published or want.start_command or want.reboot:
         return False

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ...facts.records import Facts, Lab
     from ...server.usage import Activity, Kernel
 
-# Read by the account itself: it may have put a link there, which root would follow, or a pipe,
-# which nobody would end.
+# The account itself reads it. It may have put a link there, which root would follow, or a pipe,
+# which would never end.
 LOG = (
     "[ ! -f ~/.jupyter/lab.log ] || tail -n %s ~/.jupyter/lab.log 2>/dev/null | "
     r"sed -E 's/(token=)[0-9A-Za-z]+/\1…/g'"
@@ -62,23 +62,24 @@ def status(c: Connection, json: bool = False) -> None:
 
 
 def absence(want: Settings, lab: Lab) -> str:
-    """Say that the account's JupyterLab does not answer, and who has its port."""
+    """Report that the account's JupyterLab does not answer, and who has its port."""
     if not lab.owner:
         return "JupyterLab does not run: lab.start"
     holder = f"{lab.holder or 'a program'} of {lab.owner}"
     return (
-        f"{want.lab_place} is held by {holder}, which is no Jupyter server of {want.jupyter_user}"
+        f"{want.lab_place} is held by {holder}, "
+        f"which is not a Jupyter server of {want.jupyter_user}"
     )
 
 
 def show(found: Activity, days: int | None) -> None:
-    """Print the kernels, one a line, then disk and certificate."""
+    """Print the kernels, one per line, then disk and certificate."""
     for kernel in found.kernels:
         console.say(row(kernel))
     for pid in found.silent:
-        console.say(f"  JupyterLab (pid {pid}) does not tell what it computes")
+        console.say(f"  JupyterLab (pid {pid}) does not say what it computes")
     if not found.kernels and not found.silent:
-        console.say("  no kernel runs")
+        console.say("  no kernel is running")
     if found.disk_free is not None and found.disk_size:
         console.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
     if days is not None:
@@ -121,7 +122,7 @@ def certificate_days(want: Settings, have: Facts) -> int | None:
 
 
 def span(seconds: int) -> str:
-    """Say how long, in the largest unit."""
+    """Format a duration in its largest unit."""
     for length, unit in UNITS:
         if seconds >= length:
             return f"{seconds // length} {unit}"
@@ -129,7 +130,7 @@ def span(seconds: int) -> str:
 
 
 def size(count: int | None, what: str = "") -> str:
-    """Say a number of bytes in GB or MB; empty if it is not known."""
+    """Format a number of bytes in GB or MB; empty if it is unknown."""
     if count is None:
         return ""
     text = f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
@@ -138,7 +139,10 @@ def size(count: int | None, what: str = "") -> str:
 
 @host_task(
     reads=True,
-    help={"follow": "Go on as it grows, until Ctrl-C", "lines": "How many of the last lines"},
+    help={
+        "follow": "Keep printing as it grows, until Ctrl-C",
+        "lines": "How many lines from its end",
+    },
 )
 def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
     """Show JupyterLab's log."""
@@ -148,7 +152,7 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
     console.say(text or "the log is empty: lab.start")
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
-            # Asked each second: a `tail -f` would outlive a connection that breaks.
+            # Ask every second: a `tail -f` would outlive a broken connection.
             time.sleep(1)
             size, text = growth(c, account, size)
             if text:
@@ -156,7 +160,7 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
 
 
 def growth(c: Connection, account: str, start: int) -> tuple[int, str]:
-    """Give the log's size in bytes, and what follows its first *start* bytes."""
+    """Return the log's size in bytes, and what follows its first *start* bytes."""
     answer = ask(c, loader.called("log_growth", 1), start, user=account)
     size, _, text = answer.out.partition("\n")
     return int(size), readable(text)

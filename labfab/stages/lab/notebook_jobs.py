@@ -1,4 +1,4 @@
-"""Jobs: notebooks that run on the host by themselves, even with the laptop away.
+"""Jobs: notebooks that run on the host by themselves, even while the laptop is away.
 
 Owns: ~/.local/share/labfab of the account that runs JupyterLab.
 Undo: setup.undo; what jobs have written stays
@@ -41,7 +41,7 @@ NONE_YET = "[ -e ~/.local/share/labfab/jobs.py ] || { echo '{\"jobs\": []}'; exi
 NONE = "there are no jobs yet: lab.submit NOTEBOOK"
 # How many of the newest are shown; --json has them all.
 SHOWN = 10
-# What only the host has a use for.
+# Fields that are of use only on the host.
 INTERNAL = ("boot", "pid")
 
 
@@ -49,15 +49,15 @@ INTERNAL = ("boot", "pid")
     positional=["notebook"],
     help={
         "notebook": "A notebook on your laptop",
-        "kernel": "Kernel to run it with; without it, the notebook's own",
-        "there": "The notebook is on the host already: its path below the folder of your notebooks",
+        "kernel": "Kernel to run it with (default: the notebook's own)",
+        "there": "The notebook is on the host already: give its path below your notebook folder",
     },
 )
 def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) -> None:
-    """Run a notebook on the host, even with the laptop away."""
+    """Run a notebook on the host, even while the laptop is away."""
     text = "" if there else notebooks.load(Path(notebook))
     want = Settings.of(c)
-    # The first submit since an undo: taking it back ends this job and all that follow.
+    # The first submit since an undo: undoing it ends this job and all later ones.
     first = install_runner(c, want)
     name = notebook if there else Path(notebook).name
     root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
@@ -87,7 +87,7 @@ def packed(text: str) -> str:
 
 
 def install_runner(c: Connection, want: Settings) -> bool:
-    """Install what runs jobs, and what lets them outlive a login.
+    """Install the job runner, and let its jobs outlive a login.
 
     Returns False if the runner was there already. Raises SetupError without JupyterLab.
     """
@@ -119,7 +119,7 @@ def install_runner(c: Connection, want: Settings) -> bool:
 
 
 def make_folder(c: Connection, user: str, folder: str) -> None:
-    """Make the folder of the jobs, for its account only."""
+    """Make the folder of the jobs, private to its account."""
     change(
         c,
         "mkdir -p %s && chmod 700 %s",
@@ -138,7 +138,7 @@ def unpacked(text: str) -> str:
 
 
 def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
-    """Run a command of jobs.py on the host; give its answer. Raises SetupError if it fails."""
+    """Run a command of jobs.py on the host; return its answer. Raises SetupError if it fails."""
     want, label = Settings.of(c), Host.of(c).label
     if want.jupyter_user not in facts(c).accounts:
         raise SetupError(f"there is no account {want.jupyter_user}: setup.full", host=label)
@@ -151,7 +151,7 @@ def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/jobs.md describes it"})
 def jobs(c: Connection, json: bool = False) -> None:
-    """Show the submitted notebooks and how far they are."""
+    """Show the submitted notebooks and their progress."""
     label = Host.of(c).label
     with console.aside(json):
         answer = call(c, "list")
@@ -188,9 +188,9 @@ def row(state: dict[str, Any], now: float) -> str:
 @host_task(
     reads=True,
     help={
-        "job": "Number of the job; without it, the newest",
-        "to": "Folder on your laptop; without it, this one",
-        "force": "Overwrite a file of yours that has the name",
+        "job": "Number of the job (default: the newest)",
+        "to": "Folder on your laptop (default: the current one)",
+        "force": "Overwrite a file of your own with that name",
     },
 )
 def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> None:

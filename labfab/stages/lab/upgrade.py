@@ -1,4 +1,4 @@
-"""Upgrade: a newer JupyterLab, with the way back to the previous one.
+"""Upgrade: install a newer JupyterLab, and go back to the previous one if need be.
 
 Owns: ~/.local/share/labfab/packages-*, what was installed before each update
 Undo: lab.update goes back by itself if JupyterLab does not answer afterwards; by hand: install
@@ -25,7 +25,7 @@ from .lifecycle import start, stop
 
 
 class Commands(NamedTuple):
-    """How one kind of environment is updated, each for the shell variable `prefix`."""
+    """The commands that update one kind of environment, in the shell variable `prefix`."""
 
     # Marks with + or --> which packages would change.
     newer: str
@@ -42,7 +42,7 @@ VENV = Commands(
     listed=UV % "freeze",
     back=UV % "install -q" + ' -r "$list"',
 )
-# conda keeps a history of its own; a revision's number leads back.
+# conda keeps its own history; a revision number leads back.
 CONDA_UPDATE = '"$prefix/bin/conda" update -n base --override-channels -c conda-forge'
 CONDA = Commands(
     newer=f"{CONDA_UPDATE} --dry-run",
@@ -64,7 +64,7 @@ LIST = (
 )
 
 
-@host_task(help={"yes": "Also when kernels are busy"})
+@host_task(help={"yes": "Even if kernels are busy"})
 def update(c: Connection, yes: bool = False) -> None:
     """Upgrade JupyterLab; go back if it does not answer.
 
@@ -87,7 +87,7 @@ def update(c: Connection, yes: bool = False) -> None:
         go_back(c, want, commands, kept, before)
         raise SetupError(
             f"{error.text}; JupyterLab {before} is back and answers: "
-            f"look into ~/.jupyter/lab.log on {host.label}",
+            f"see ~/.jupyter/lab.log on {host.label}",
             host=error.host,
         ) from None
     console.note(
@@ -96,7 +96,7 @@ def update(c: Connection, yes: bool = False) -> None:
 
 
 def is_newer(c: Connection, want: Settings, commands: Commands) -> bool:
-    """Tell whether the index has anything newer. Raises SetupError if that cannot be found out."""
+    """Return whether the index has anything newer. Raises SetupError if it cannot tell."""
     index = index_of(want)
     options = INDEX * len(index) + " %s" * len(JUPYTER)
     given = (PREFIXES[want.python], *index, *JUPYTER)
@@ -110,7 +110,7 @@ def is_newer(c: Connection, want: Settings, commands: Commands) -> bool:
 
 
 def keep_list(c: Connection, want: Settings, commands: Commands) -> str:
-    """Keep a list of what is installed; give its path, empty in plan mode."""
+    """Keep a list of what is installed; return its path, empty in plan mode."""
     done = change(
         c,
         PREFIX + LIST.format(listed=commands.listed),
@@ -138,7 +138,7 @@ def upgrade(c: Connection, want: Settings, commands: Commands) -> None:
 
 
 def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str) -> None:
-    """Install what was installed before, and start that. kept: path of the list on the host."""
+    """Install and start the previous versions. kept: path of the list on the host."""
     index = index_of(want)
     change(
         c,
@@ -155,10 +155,10 @@ def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before
 
 
 def index_of(want: Settings) -> list[str]:
-    """Give the PyPI mirror of the settings, which conda has no use for."""
+    """Return the PyPI mirror in the settings, which conda cannot use."""
     return [want.package_index] if want.package_index and want.python == "venv" else []
 
 
 def version(c: Connection) -> str:
-    """Give the version of JupyterLab that is installed."""
+    """Return the installed version of JupyterLab."""
     return facts(c).python.versions.get("jupyterlab", "")

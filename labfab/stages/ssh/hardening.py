@@ -50,11 +50,11 @@ def disable_passwords(c: Connection) -> None:
         system.set_options(c, NO_PASSWORDS, why="refuse passwords for every user")
         system.reload_sshd(c)
         require_none(c, passwords_accepted, "a Match block of sshd_config allows passwords for")
-        require_none(c, passwords_offered, "sshd still offers strangers to take a password for")
+        require_none(c, passwords_offered, "sshd still offers password logins for")
 
 
 def passwords_accepted(c: Connection) -> list[str]:
-    """Return the accounts whose password sshd would take."""
+    """Return the accounts whose password sshd would accept."""
     return [
         user
         for user, options in sorted(facts(c).ssh.effective.items())
@@ -119,7 +119,7 @@ def require_none(
 
 
 @host_task(
-    name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"}
+    name="change-port", help={"port": "TCP port from 1 to 65535 (default: the setting ssh_port)"}
 )
 def change_port(c: Connection, port: int | str = "") -> None:
     """Move sshd to a port of your own.
@@ -149,7 +149,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
 
 
 def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
-    """Whether anything listens on the port.
+    """Return whether anything listens on the port.
 
     Ask twice: an sshd that is reloading its configuration closes its sockets for a moment.
     """
@@ -161,14 +161,14 @@ def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
 
 
 def refuse_port(c: Connection, port: int) -> None:
-    """Raise SetupError if sshd cannot have the port, before anything is changed."""
+    """Raise SetupError, before anything is changed, if sshd cannot use the port."""
     problem = conflict(facts(c).ssh, port)
     if problem:
         raise SetupError(problem, host=Host.of(c).label)
 
 
 def conflict(have: Ssh, port: int) -> str:
-    """Say why sshd cannot have the port; an empty string if it can."""
+    """Return why sshd cannot use the port, or an empty string if it can."""
     holder = have.listening.get(port)
     if holder and port not in have.ports:
         return f"port {port} is taken by {holder}: choose another ssh_port"

@@ -37,7 +37,7 @@ def restrict(c: Connection) -> None:
 def close_port_22(c: Connection) -> None:
     """Close Remote Login's own port (macOS).
 
-    The run goes on over the other port. Raises SetupError if there is no other.
+    The run continues over the other port. Raises SetupError if there is no other.
     """
     host, have = Host.of(c), facts(c).ssh
     if not have.remote_login:

@@ -1,4 +1,4 @@
-"""Packages: what the stages of setup.full need of the system, installed in one go.
+"""Packages: install the system packages that the stages of setup.full need, in one go.
 
 Owns: those packages.  Undo: setup.undo removes what was not there before
 A stage that is run alone still installs what it needs.
@@ -23,7 +23,7 @@ def wait_for_first_boot(c: Connection) -> None:
 
 
 def due(c: Connection) -> bool:
-    """Whether apt has something to do early.
+    """Return whether apt has something to do early.
 
     Not before sudo is installed: the stage `user` needs apt for that.
     """
@@ -49,7 +49,7 @@ def install(c: Connection) -> None:
 def needed(c: Connection) -> list[str]:
     """Return the missing packages that stages of setup.full will ask for.
 
-    sudo is not among them: to remove it again would lock everybody out.
+    sudo is not among them: removing it again would lock everybody out.
     """
     want, system, have = Settings.of(c), platform(c), facts(c)
     names = [*python.packages(c, want, system), *process.packages(c)]

@@ -1,6 +1,6 @@
 """Updates: upgrade the packages, reboot if needed; move to the next release.
 
-Owns: only the time of the last look, /var/cache/labfab.  Undo: upgrades stay.
+Owns: only the time of the last check, /var/cache/labfab.  Undo: upgrades stay.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def reboot(c: Connection) -> None:
 def release_upgrade(c: Connection, yes: bool = False) -> None:
     """Move to the next Ubuntu release.
 
-    The upgrade goes on by itself after this task, and is never part of setup.full. Raises
+    The upgrade continues by itself after this task, and is never part of setup.full. Raises
     SetupError without --yes: it can fail half-way, so there must be a backup.
     """
     host, have = Host.of(c), facts(c)
@@ -74,7 +74,7 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
         system.allow_port(c, RESCUE_PORT)
     change(c, RELEASE_UPGRADE, why="begin the release upgrade")
     console.note(
-        "it goes on by itself for an hour or more; "
+        "it continues by itself for an hour or more; "
         f"meanwhile a second sshd listens on port {RESCUE_PORT}"
     )
     console.note(
