@@ -235,7 +235,17 @@ DEFINED = {
     for node in ast.walk(ast.parse(path.read_text()))
     if isinstance(node, (ast.FunctionDef, ast.ClassDef))
 }
-PYTHON = {"select", "clone", "exit", "super", "import", "splitlines", "namedtuple"}
+PYTHON = {
+    "select",
+    "clone",
+    "exit",
+    "super",
+    "import",
+    "splitlines",
+    "namedtuple",
+    "encode",
+    "start_client",
+}
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
