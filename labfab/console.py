@@ -55,7 +55,7 @@ def several_hosts() -> None:
 
 
 @contextlib.contextmanager
-def at(desk: Desk | None) -> Iterator[None]:
+def speaking_to(desk: Desk | None) -> Iterator[None]:
     """Send the lines and questions of this thread to a desk."""
     thread.desk = desk
     try:
@@ -65,19 +65,19 @@ def at(desk: Desk | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def beside(desk: Desk | None, out: TextIO) -> Iterator[None]:
+def speaking_like(desk: Desk | None, out: TextIO) -> Iterator[None]:
     """Let this thread print where another one does. Only the other one may redraw its line."""
     thread.desk, thread.out, thread.still = desk, out, True
     yield
 
 
 def stream() -> TextIO:
-    """Return the stream that this thread prints to: stdout, or stderr inside aside()."""
+    """Return the stream that this thread prints to: stdout, or stderr inside on_stderr()."""
     return getattr(thread, "out", None) or sys.stdout
 
 
 @contextlib.contextmanager
-def aside(wanted: bool = True) -> Iterator[None]:
+def on_stderr(wanted: bool = True) -> Iterator[None]:
     """Let this thread print to stderr, because stdout is for a document such as JSON."""
     before = getattr(thread, "out", None)
     thread.out = sys.stderr if wanted else before

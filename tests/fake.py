@@ -345,8 +345,8 @@ def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(session, "Shell", model.shell)
     monkeypatch.setattr(guard, "Shell", model.shell)
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)
-    monkeypatch.setattr(connection, "fresh", model.fresh)
-    monkeypatch.setattr(connection, "offered", model.offered)
+    monkeypatch.setattr(connection, "log_in_again", model.fresh)
+    monkeypatch.setattr(connection, "offered_methods", model.offered)
     # The real cost of a hash, 0.1 s, is for local_state/test_passwords.py.
     monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     return model

@@ -95,7 +95,7 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
     both = threading.Barrier(2, timeout=5)
 
     def work(name: str) -> None:
-        with console.aside(name == "a"):
+        with console.on_stderr(name == "a"):
             both.wait()
             console.say(f"work {name}")
             both.wait()
@@ -112,7 +112,7 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
 
 
 def test_speaking_aside_can_be_nested(capsys):
-    with console.aside(), console.aside(False):
+    with console.on_stderr(), console.on_stderr(False):
         console.say("aside")
     console.say("aloud")
     said = capsys.readouterr()

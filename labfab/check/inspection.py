@@ -9,7 +9,7 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..host.shell import GONE, ConnectionLost
+from ..host.shell import CONNECTION_ERRORS, ConnectionLost
 
 # Each of these modules adds its rows to CHECKS.
 from . import host, https_published, https_tls, lab, ports, secrets, ssh, table  # noqa: F401
@@ -25,7 +25,7 @@ def check(c: Connection, area: str, json: bool) -> None:
 
     area: empty for all of them.
     """
-    with console.aside(json):
+    with console.on_stderr(json):
         label, found = inspect(c, area, quietly=json)
     if json:
         console.say(table.as_json(label, found))
@@ -88,7 +88,7 @@ def answer(probe: Probe, check: Check, rows: dict[str, Row]) -> Row:
     except Finding as found:
         mend = check.mend if found.mend is None else found.mend
         return Row(check, found.state, found.detail, "" if found.state == UNCHECKED else mend)
-    except (ConnectionLost, *GONE) as error:
+    except (ConnectionLost, *CONNECTION_ERRORS) as error:
         words = str(error) or type(error).__name__
         return Row(check, UNCHECKED, f"the connection to the host failed: {words}")
     except SetupError as error:

@@ -13,7 +13,7 @@ import paramiko
 from ..errors import SetupError
 from ..facts.reader import below
 from ..host import connection, login_errors
-from ..host.shell import GONE
+from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
 from ..stages.ssh.hardening import NO_PASSWORDS
 from .findings import Unseen, Wrong
@@ -106,12 +106,12 @@ def root(probe: Probe) -> str:
     A refusal alone may have other reasons.
     """
     try:
-        connection.fresh(probe.c, "root", probe.c.port, probe.identity).close()
+        connection.log_in_again(probe.c, "root", probe.c.port, probe.identity).close()
     except paramiko.PasswordRequiredException:
         raise Unseen(LOCKED) from None
     except paramiko.AuthenticationException:
         return f"your key is refused for root; {behind_the_refusal(probe)}"
-    except GONE:
+    except CONNECTION_ERRORS:
         raise Unseen(TIRED) from None
     raise Wrong("root is let in")
 
@@ -163,8 +163,8 @@ def offered(probe: Probe) -> str:
 def methods(probe: Probe, user: str) -> list[str]:
     """Return the authentication methods that sshd offers to an account."""
     try:
-        return connection.offered(probe.c, user, probe.c.port)
-    except GONE:
+        return connection.offered_methods(probe.c, user, probe.c.port)
+    except CONNECTION_ERRORS:
         raise Unseen(TIRED) from None
 
 
@@ -217,7 +217,7 @@ def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.
             # start_client() does not raise after its timeout; this does.
             transport.get_remote_server_key()
             yield transport
-    except GONE as error:
+    except CONNECTION_ERRORS as error:
         if probe.problem:
             raise Wrong(probe.problem) from None
         raise Unseen(TIRED) from error

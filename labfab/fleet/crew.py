@@ -66,7 +66,7 @@ class Crew:
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 while (member := take(todo)) is not None:
-                    with console.at(member if member.ours else None):
+                    with console.speaking_to(member if member.ours else None):
                         member.attempt(partial(step, member))
             finally:
                 self.inbox.put(None)

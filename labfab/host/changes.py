@@ -26,8 +26,8 @@ from .remote_file import File
 from .session import Host
 from .shell import ConnectionLost, Result
 
-LONG = 1800  # seconds without output that are allowed to a download or an installer
-SHORT = 120  # seconds without output that are allowed to anything else
+LONG_SILENCE = 1800  # seconds without output that are allowed to a download or an installer
+SILENCE = 120  # seconds without output that are allowed to anything else
 AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; become %s %s)"
 
 
@@ -87,7 +87,7 @@ def change(
     if Host.of(c).planning:
         plan(c, why, then)
         return None
-    return write(c, text, line, why, LONG if long else SHORT, explain)
+    return write(c, text, line, why, LONG_SILENCE if long else SILENCE, explain)
 
 
 def put(
@@ -151,7 +151,7 @@ def write(
     script: str,
     line: dict[str, object],
     why: str,
-    timeout: float = SHORT,
+    timeout: float = SILENCE,
     explain: Callable[[str], str] | None = None,
 ) -> Result:
     """Journal, make and show one change. Raises SetupError if it fails."""

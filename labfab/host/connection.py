@@ -31,13 +31,13 @@ from .host_key import Ask
 from .login_errors import (
     UnreadableKey,
     address,
+    as_user_error,
     encrypted_key,
-    explained,
     refused,
     takes_password,
     wrong_passphrase,
 )
-from .shell import GONE
+from .shell import CONNECTION_ERRORS
 
 # paramiko's threads log a traceback for errors that labfab reports in one line.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -103,13 +103,13 @@ def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt
     known = "passphrase" in c.connect_kwargs
     if locked or (known and isinstance(error, UnreadableKey)):
         problem = wrong_passphrase(c) if known else encrypted_key(c)
-        return answer(c, "passphrase", "passphrase of your key for", problem, attempt)
-    ways = allowed(c, error)
+        return ask_for_secret(c, "passphrase", "passphrase of your key for", problem, attempt)
+    ways = allowed_methods(c, error)
     problem = refused(c, error, ways)
-    return answer(c, "password", "password of", problem, attempt, takes_password(ways))
+    return ask_for_secret(c, "password", "password of", problem, attempt, takes_password(ways))
 
 
-def answer(
+def ask_for_secret(
     c: Connection, kind: str, question: str, problem: SetupError, attempt: int, useful: bool = True
 ) -> None:
     """Ask for a password or passphrase. Raises *problem* without a terminal and after three tries.
@@ -140,8 +140,8 @@ def connect(c: Connection, settings: Settings) -> None:
     except paramiko.AuthenticationException:
         raise
     # A damaged key raises struct.error.
-    except (*GONE, ValueError, LookupError, struct.error) as error:
-        raise explained(c, error) from None
+    except (*CONNECTION_ERRORS, ValueError, LookupError, struct.error) as error:
+        raise as_user_error(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
 
 
@@ -182,20 +182,20 @@ def open_socket(c: Connection) -> socket.socket:
     return sock
 
 
-def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
+def allowed_methods(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
     """Return the authentication methods that the host offers this user."""
     if isinstance(error, paramiko.BadAuthenticationType):
         return list(error.allowed_types)
-    with contextlib.suppress(*GONE):
-        return offered(c, c.user, c.port)
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        return offered_methods(c, c.user, c.port)
     return ["publickey", "password"]
 
 
-def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
+def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
     """Log in once more, over a new connection. The host key must be pinned.
 
     identity: the only key to offer; None: log in the same way as *c*.
-    Raises the errors of paramiko and socket; login_errors.why_not() explains them.
+    Raises the errors of paramiko and socket; login_errors.explain_second_login() explains them.
     """
     new = Connection(
         c.host,
@@ -235,7 +235,7 @@ def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)
 
 
-def offered(c: Connection, user: str, port: int) -> list[str]:
+def offered_methods(c: Connection, user: str, port: int) -> list[str]:
     """Ask the host, without logging in, which authentication methods it offers this user."""
     stranger = Connection(
         c.host,

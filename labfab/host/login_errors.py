@@ -29,7 +29,7 @@ def address(c: Connection) -> str:
     return f"{c.user}@{c.host}" + (f":{c.port}" if c.port != 22 else "")
 
 
-def explained(c: Connection, error: Exception) -> Exception:
+def as_user_error(c: Connection, error: Exception) -> Exception:
     """Return the error to raise instead of what paramiko raised while dialling.
 
     It is an AuthenticationException if a password or a passphrase from the user could still help,
@@ -80,7 +80,7 @@ def network_problem(c: Connection, error: Exception) -> str:
     )
 
 
-def why_not(c: Connection, error: Exception) -> str:
+def explain_second_login(c: Connection, error: Exception) -> str:
     """Describe why a second login failed although the first one works."""
     if isinstance(error, paramiko.BadHostKeyException):
         return "it shows a different host key than the one you know"

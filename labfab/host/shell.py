@@ -45,7 +45,7 @@ else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
 # What paramiko raises when the connection is gone depends on which thread notices first.
-GONE = (paramiko.SSHException, OSError, EOFError)
+CONNECTION_ERRORS = (paramiko.SSHException, OSError, EOFError)
 START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
@@ -147,7 +147,7 @@ class Shell:
             raise NoSession(
                 self.label, "sshd refuses to open a session: look at MaxSessions in its settings"
             ) from None
-        except GONE:
+        except CONNECTION_ERRORS:
             active = transport.is_active()
             what = "sshd refuses to run a command" if active else "the host then hangs up"
             reason = f"{what}: run the same command again, or look at sshd's log there"
@@ -223,7 +223,7 @@ class Shell:
         """Send bytes. Raises ConnectionLost."""
         try:
             self.channel.sendall(data)
-        except GONE:
+        except CONNECTION_ERRORS:
             raise self.lost() from None
 
     def finish_oldest(self, on_line: Callable[[str], None] | None, timeout: float) -> None:

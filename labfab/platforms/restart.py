@@ -13,7 +13,7 @@ from ..facts import facts
 from ..host import connection
 from ..host.changes import change
 from ..host.session import Host, Login
-from ..host.shell import GONE
+from ..host.shell import CONNECTION_ERRORS
 
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
@@ -42,7 +42,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
         while time.monotonic() < end:
             tell("")
             # An sshd that is stopping or starting may hang up at any point, or refuse a good key.
-            with contextlib.suppress(SetupError, *GONE):
+            with contextlib.suppress(SetupError, *CONNECTION_ERRORS):
                 if boot_id(host, login) != before:
                     return
             time.sleep(1)
@@ -54,7 +54,7 @@ def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
 
 def boot_id(host: Host, login: Login) -> str:
     """Read the boot ID over a separate login, which never asks for a password."""
-    c = connection.fresh(host.c, *login)
+    c = connection.log_in_again(host.c, *login)
     try:
         answer = Host(c, host.label).open_without_root().run(BOOT_ID, timeout=20)
         if not answer.ok:

@@ -12,7 +12,7 @@ from fabric import Connection
 from ..host.session import Host
 from ..host.shell import WrongSudoPassword
 from . import background
-from .guard import BROKEN
+from .guard import RUN_ERRORS
 
 Do = Callable[[Connection], object]
 
@@ -81,6 +81,6 @@ def open_shell(twin: Host, main: Host) -> bool:
     try:
         twin.use(twin.with_password(main.sudo_password))
         twin.run_lock.join(twin.open())
-    except (*BROKEN, WrongSudoPassword):
+    except (*RUN_ERRORS, WrongSudoPassword):
         return False
     return True

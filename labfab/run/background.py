@@ -24,7 +24,7 @@ def start(
     desk, out = console.desk(), console.stream()
 
     def work() -> None:
-        with console.beside(desk, out):
+        with console.speaking_like(desk, out):
             try:
                 future.set_result(function(*args, **kwargs))
             # A task library may end its run with SystemExit.

@@ -24,10 +24,10 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import connection
 from ..host.alias import alias_of
-from ..host.changes import SHORT, failed
-from ..host.login_errors import why_not
+from ..host.changes import SILENCE, failed
+from ..host.login_errors import explain_second_login
 from ..host.session import Host, Login, WriteMark
-from ..host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
+from ..host.shell import CONNECTION_ERRORS, NoSession, Result, Shell, WrongSudoPassword
 from ..local_state import secrets
 from ..on_host import loader
 from ..platforms import platform
@@ -45,7 +45,7 @@ install -d -m 700 {above} {folder} && printf %s {script} >{folder}/guard.sh ||
 """
 GRACE = 60  # seconds after the deadline within which the old login must work again
 ANSWER = 20  # seconds without an answer in the window, after which the connection counts as broken
-BROKEN = (SetupError, *GONE)
+RUN_ERRORS = (SetupError, *CONNECTION_ERRORS)
 CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
 KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
 INTERRUPTED = "stopped: the host will revert the change by itself within %s s"
@@ -78,7 +78,7 @@ class Window:
             why = "arm the automatic revert, so nothing was changed"
             raise failed(self.host.label, why, answer)
 
-    def guard_sh(self, script: str, timeout: float = SHORT) -> Result:
+    def guard_sh(self, script: str, timeout: float = SILENCE) -> Result:
         """Run a command of guard.sh.
 
         It does not count as a change: it is not journaled, and the facts stay valid.
@@ -126,7 +126,7 @@ class Window:
         """Revert, and return the end of the error message, even if that fails too."""
         try:
             return self.revert()
-        except BROKEN as worse:
+        except RUN_ERRORS as worse:
             return f"; and then: {told(worse)}"
 
     def insist(self) -> Result:
@@ -137,7 +137,7 @@ class Window:
                 # Send the whole script, because the copy on the host may be gone by now.
                 text = shlex.quote(script(self.host))
                 return self.guard_sh(f"sh -c {text} guard.sh revert asked {self.id}", ANSWER)
-            except BROKEN as error:
+            except RUN_ERRORS as error:
                 if time.monotonic() > until:
                     raise SetupError(
                         f"the old login does not work either ({error}): look at the host's console"
@@ -180,7 +180,7 @@ def install(host: Host) -> str:
     return text
 
 
-def settle(c: Connection) -> None:
+def recover_interrupted(c: Connection) -> None:
     """Finish and report what an interrupted run left behind. Raises SetupError if that fails."""
     have, host = facts(c).guard, Host.of(c)
     if not (have.armed or have.reverted):
@@ -227,7 +227,7 @@ def guarded(
             if (always or window.armed_at) and not host.planning:
                 prove(c, login or host.login)
                 window.disarm()
-        except BROKEN as error:
+        except RUN_ERRORS as error:
             problem = told(error).removeprefix(f"could not {why}: ") or type(error).__name__
             raise SetupError(
                 f"could not {why}: {problem}{window.revert_or_say()}", host=host.label
@@ -257,8 +257,10 @@ def prove_account(c: Connection, login: Login) -> None:
             Shell(new.transport, name, root=False).close()
         except NoSession as error:
             raise SetupError(f"the login {name} does not work: {error.reason}") from None
-        except GONE as error:
-            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+        except CONNECTION_ERRORS as error:
+            raise SetupError(
+                f"the login {name} does not work: {explain_second_login(c, error)}"
+            ) from None
 
 
 def prove(c: Connection, login: Login) -> None:
@@ -275,8 +277,10 @@ def prove(c: Connection, login: Login) -> None:
             raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
             raise SetupError(f"{name} cannot become root: {error.text}") from None
-        except GONE as error:
-            raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
+        except CONNECTION_ERRORS as error:
+            raise SetupError(
+                f"{name} logs in, but no further: {explain_second_login(c, error)}"
+            ) from None
         except WrongSudoPassword:
             raise SetupError(
                 f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD"
@@ -289,9 +293,11 @@ def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
     name = f"{login.user}@{c.host}:{login.port}"
     with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
-            new = connection.fresh(c, *login)
-        except GONE as error:
-            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+            new = connection.log_in_again(c, *login)
+        except CONNECTION_ERRORS as error:
+            raise SetupError(
+                f"the login {name} does not work: {explain_second_login(c, error)}"
+            ) from None
         try:
             yield new, name
         finally:

@@ -14,14 +14,14 @@ from ..errors import SetupError
 from ..host.session import Host
 from ..host.shell import ConnectionLost
 from .ahead import Ahead, EarlyWork
-from .guard import BROKEN
+from .guard import RUN_ERRORS
 from .task import HostTask
 
 Stages = Sequence[tuple[str, HostTask]]
 MOMENT = 0.1  # seconds; shorter stages are not listed
 
 
-class Took(NamedTuple):
+class Duration(NamedTuple):
     """How long something took, and whether other stages ran meanwhile."""
 
     name: str
@@ -38,9 +38,9 @@ class Runner:
         self.to_come = set(self.tasks)
         self.waiting = {} if self.host.planning else {n: ahead[n] for n in self.tasks if n in ahead}
         self.early: dict[str, EarlyWork] = {}
-        self.took: list[Took] = []
+        self.took: list[Duration] = []
 
-    def run(self) -> list[Took]:
+    def run(self) -> list[Duration]:
         """Run all stages, and return how long each took.
 
         Raises the first error, once all early work has ended.
@@ -88,13 +88,13 @@ class Runner:
         with console.working(self.host.label, f"wait for {name}") as tell:
             while not wait([work.future], timeout=1).done:
                 tell("")
-        self.took.append(Took(name, work.seconds, parallel=True))
+        self.took.append(Duration(name, work.seconds, parallel=True))
         try:
             work.finish()
         except ConnectionLost:
             # The run's own connection is lost too, and reports it.
             pass
-        except BROKEN as error:
+        except RUN_ERRORS as error:
             self.warn(f"{name}, started early: {told(error)}")
 
     def warn(self, words: str) -> None:
@@ -102,7 +102,7 @@ class Runner:
         console.warn(f"[{self.host.label}] {words}")
 
 
-def run_stage(c: Connection, name: str, stage: HostTask) -> Took:
+def run_stage(c: Connection, name: str, stage: HostTask) -> Duration:
     """Run one stage."""
     host, began = Host.of(c), time.monotonic()
     before = len(host.changes)
@@ -111,7 +111,7 @@ def run_stage(c: Connection, name: str, stage: HostTask) -> Took:
     stage(c)
     if host.planning and len(host.changes) == before and name != "tunnel":
         console.note("nothing to do")
-    return Took(name, time.monotonic() - began)
+    return Duration(name, time.monotonic() - began)
 
 
 def told(error: Exception) -> str:
@@ -119,7 +119,7 @@ def told(error: Exception) -> str:
     return error.text if isinstance(error, SetupError) else str(error)
 
 
-def describe(took: Sequence[Took]) -> Iterator[str]:
+def describe(took: Sequence[Duration]) -> Iterator[str]:
     """Describe which stages took longer than a moment, those that ran in parallel apart."""
     long = [one for one in took if one.seconds >= MOMENT]
     yield ", ".join(spoken(one) for one in long if not one.parallel)
@@ -127,6 +127,6 @@ def describe(took: Sequence[Took]) -> Iterator[str]:
         yield "in parallel: " + ", ".join(spoken(one) for one in long if one.parallel)
 
 
-def spoken(one: Took) -> str:
+def spoken(one: Duration) -> str:
     """Return a stage and its duration, in words."""
     return f"{one.name} {console.duration(one.seconds)}"

@@ -72,7 +72,7 @@ class HostTask(Task):
             if not self.reads and not host.planning:
                 acquire_run_lock(host)
                 if host.depth == 1:
-                    guard.settle(c)
+                    guard.recover_interrupted(c)
             return super().__call__(c, *args, **kwargs)
 
     def meet(self, c: Connection, name: str) -> Host:

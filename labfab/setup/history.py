@@ -29,7 +29,7 @@ def read(host: Host) -> list[Entry]:
 def show(c: Connection, as_json: bool) -> None:
     """Print the journal, as a table or as JSON."""
     host = Host.of(c)
-    with console.aside(as_json):
+    with console.on_stderr(as_json):
         entries = read(host)
     if as_json:
         document = {"host": host.label, "changes": [row(entry) for entry in entries]}
@@ -70,7 +70,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     alias, label = alias_of(c, Settings.of(c)), host.label
     if not host.planning:
         acquire_run_lock(host)
-        guard.settle(c)
+        guard.recover_interrupted(c)
     entries = read(host)
     wanted = chosen(entries, to)
     if host.planning:

@@ -21,7 +21,7 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
     run = c.config.run
     before, run["dry"] = run.dry, True
     try:
-        with console.aside(as_json):
+        with console.on_stderr(as_json):
             host = Host.of(c)
             host.open()
             first = len(host.changes)

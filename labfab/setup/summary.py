@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from .. import console
 from ..host.session import Host
 from ..local_state import secrets
-from ..run.runner import Took, describe
+from ..run.runner import Duration, describe
 from ..settings import Settings
 from ..stages import tunnel
 
@@ -15,7 +15,7 @@ WIDTH = 14  # columns for the labels, unless one is longer
 
 
 def summarize(
-    host: Host, want: Settings, alias: str, reboot_required: bool, took: Sequence[Took]
+    host: Host, want: Settings, alias: str, reboot_required: bool, took: Sequence[Duration]
 ) -> None:
     """Print the addresses of the lab, where its secrets are and what is left to do.
 
@@ -35,7 +35,7 @@ def summarize(
         console.say(f"{label:<{width}}{text}")
 
 
-def times(took: Sequence[Took]) -> str:
+def times(took: Sequence[Duration]) -> str:
     """Return how long the run took, and its longer stages."""
     total = console.duration(sum(one.seconds for one in took if not one.parallel))
     return "; ".join([f"{total} in all", *filter(None, describe(took))])

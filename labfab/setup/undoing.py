@@ -23,7 +23,7 @@ from ..facts import facts
 from ..facts.reader import APACHE
 from ..host import connection, journal
 from ..host.alias import alias_of
-from ..host.changes import LONG, fill
+from ..host.changes import LONG_SILENCE, fill
 from ..host.journal import Entry
 from ..host.session import Host, Login
 from ..host.shell import Result
@@ -118,7 +118,7 @@ class Undo:
         """Run a script on the host. tell: called with each line of its output."""
         host = Host.of(self.c)
         host.forget()
-        return host.open().run(script, on_line=tell, timeout=LONG)
+        return host.open().run(script, on_line=tell, timeout=LONG_SILENCE)
 
     def stop_lab(self, want: Settings) -> None:
         """Close the tunnel and stop JupyterLab before its files are removed."""
@@ -169,7 +169,7 @@ class Undo:
             remember(self.c, self.block, login.user, login.port)
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
-        old, new = Host.of(self.c), connection.fresh(self.c, *login)
+        old, new = Host.of(self.c), connection.log_in_again(self.c, *login)
         host = Host(new, self.label)
         # The session that is filed under this login is the old one, so attach the new one.
         host.attach(new)

@@ -293,7 +293,7 @@ def tried_as_root(
     def fresh(*_):
         raise error
 
-    monkeypatch.setattr("labfab.check.ssh.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.check.ssh.connection.log_in_again", fresh)
     monkeypatch.setattr("labfab.check.ssh.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
     look = seen(
         {"sshd.root": f"port 22;permitrootlogin {sshd};"},

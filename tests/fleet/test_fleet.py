@@ -229,7 +229,7 @@ def test_with_json_stdout_is_one_document(fab):
 
     @host_task(reads=True, dials=True)
     def report(c, json=False):
-        with console.aside(json):
+        with console.on_stderr(json):
             console.say("looking")
         if c.host == "b":
             raise SetupError(f"{c.host}: out of reach")
@@ -310,7 +310,7 @@ def test_no_log_has_what_the_laptop_answers(fab):
 
     @laptop_task
     def url(c):
-        with console.aside():
+        with console.on_stderr():
             console.say("looking")
         console.say("http://127.0.0.1:9000/?token=0123456789")
 

@@ -333,14 +333,14 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     other = keypair.generate(tmp_path / "other")
     server.offered.clear()
     with pytest.raises(paramiko.AuthenticationException):
-        connection.fresh(c, "lab", server.port, other)
+        connection.log_in_again(c, "lab", server.port, other)
     assert good not in server.offered
     server.keys.add(
         other.with_suffix(".pub").read_text().split()[1]
         if other.suffix
         else (tmp_path / "other.pub").read_text().split()[1]
     )
-    new = connection.fresh(c, "lab", server.port, other)
+    new = connection.log_in_again(c, "lab", server.port, other)
     assert new.is_connected and new.user == "lab"
     new.close()
 
@@ -390,7 +390,7 @@ def test_a_fresh_login_needs_the_pinned_key(dial, server, alone):
     c = dial()
     (alone / "home/.ssh/known_hosts").write_text("")
     with pytest.raises(paramiko.SSHException, match="not found in known_hosts"):
-        connection.fresh(c, "ada", server.port, None)
+        connection.log_in_again(c, "ada", server.port, None)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_a_stranger_sees_what_is_offered(dial, server, alone, ways):
     let_in(server, alone)
     c = dial()
     server.ways = ways
-    assert connection.offered(c, "ada", server.port) == ways.split(",")
+    assert connection.offered_methods(c, "ada", server.port) == ways.split(",")
 
 
 def test_the_first_command_line_is_followed(alone, capsys):

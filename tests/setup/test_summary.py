@@ -7,7 +7,7 @@ import pytest
 from labfab import setup
 from labfab.host.session import Login
 from labfab.local_state import secrets
-from labfab.run.runner import Took
+from labfab.run.runner import Duration
 from labfab.run.task import HostTask
 from labfab.settings import Settings
 from labfab.setup.summary import summarize, times
@@ -26,7 +26,7 @@ def host(*changes: str) -> SimpleNamespace:
 
 def summary(capsys, want: Settings, *changes: str, reboot: bool = False) -> dict[str, list[str]]:
     """Return the lines of a summary, by their labels."""
-    summarize(host(*changes), want, ALIAS, reboot, [Took("keys", 2.0)])
+    summarize(host(*changes), want, ALIAS, reboot, [Duration("keys", 2.0)])
     found: dict[str, list[str]] = {}
     for line in capsys.readouterr().out.splitlines():
         label, _, text = line.partition("  ")
@@ -56,9 +56,9 @@ def test_what_is_left_to_do_is_told_after_a_change_only(alone, capsys):
 
 
 def test_the_time_is_that_of_the_run_and_early_work_counts_apart():
-    took = [Took("keys", 2.0), Took("packages", 6.3, parallel=True), Took("Lab", 18.04)]
+    took = [Duration("keys", 2.0), Duration("packages", 6.3, parallel=True), Duration("Lab", 18.04)]
     assert times(took) == "20.0 s in all; keys 2.0 s, Lab 18.0 s; in parallel: packages 6.3 s"
-    assert times([Took("keys", 0.01)]) == "0.0 s in all"
+    assert times([Duration("keys", 0.01)]) == "0.0 s in all"
 
 
 def test_a_task_stays_a_task_when_its_module_is_loaded():

@@ -75,7 +75,7 @@ def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
     """If sshd -T says no but the host still offers a password, the change is reverted."""
     model = ready()
     monkeypatch.setattr(
-        "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
+        "labfab.host.connection.offered_methods", lambda c, user, port: ["publickey", "password"]
     )
     with pytest.raises(
         SetupError, match="sshd still offers password logins for (lab, root|root, lab)"
@@ -309,7 +309,7 @@ def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
     def broken(*args):
         raise paramiko.SSHException("Error reading SSH protocol banner\nsecond line")
 
-    monkeypatch.setattr("labfab.host.connection.fresh", broken)
+    monkeypatch.setattr("labfab.host.connection.log_in_again", broken)
     with pytest.raises(SetupError) as error:
         hardening.disable_passwords(model.c)
     assert "\n" not in str(error.value) and "could not" in str(error.value)

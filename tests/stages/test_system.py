@@ -136,7 +136,7 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
             raise error
         return model.fresh(*login)
 
-    monkeypatch.setattr("labfab.host.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.host.connection.log_in_again", fresh)
     monkeypatch.setattr(
         "labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask")
     )

@@ -21,7 +21,7 @@ from ...host import connection
 from ...host.alias import alias_of
 from ...host.changes import put, remember
 from ...host.session import Host, Login
-from ...host.shell import GONE
+from ...host.shell import CONNECTION_ERRORS
 from ...local_state import keypair
 from ...platforms import platform
 from ...run.guard import guarded
@@ -161,13 +161,13 @@ def prove_refused(c: Connection, host: Host, old: Path) -> None:
     """Try to log in with the old key. Raises SetupError if the host still takes it."""
     untried = f"[{host.label}] could not try whether the old key is refused"
     try:
-        connection.fresh(c, host.login.user, host.login.port, old).close()
+        connection.log_in_again(c, host.login.user, host.login.port, old).close()
     except paramiko.PasswordRequiredException:
         console.warn(f"{untried}: it has a passphrase; see check.ssh")
         return
     except paramiko.AuthenticationException:
         return
-    except GONE as error:
+    except CONNECTION_ERRORS as error:
         console.warn(f"{untried}: {error}; see check.ssh")
         return
     raise SetupError(

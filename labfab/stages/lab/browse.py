@@ -80,7 +80,7 @@ def url(c: Context, with_token: bool = False) -> None:
             "start JupyterLab unless it runs, open the tunnel, print the address with the token",
         )
         return
-    with console.aside():
+    with console.on_stderr():
         address = address_with_token(c, want) if with_token else f"{present_root(c, want)}lab"
     console.say(address)
 

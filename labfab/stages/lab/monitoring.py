@@ -40,7 +40,7 @@ UNITS = ((DAY, "d"), (3600, "h"), (60, "min"))
 @host_task(reads=True, help={"json": "Print JSON"})
 def status(c: Connection, json: bool = False) -> None:
     """Show what runs, since when, and what it costs."""
-    with console.aside(json):
+    with console.on_stderr(json):
         have, want = facts(c), Settings.of(c)
         lab, found = have.lab, None
         if lab.api and lab.owner == want.jupyter_user:

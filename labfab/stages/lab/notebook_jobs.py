@@ -153,7 +153,7 @@ def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
 def jobs(c: Connection, json: bool = False) -> None:
     """Show the submitted notebooks and their progress."""
     label = Host.of(c).label
-    with console.aside(json):
+    with console.on_stderr(json):
         answer = call(c, "list")
     found = answer["jobs"]
     if json:

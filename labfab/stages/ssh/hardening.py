@@ -66,7 +66,9 @@ def passwords_offered(c: Connection) -> list[str]:
     """Return the accounts for which sshd offers a stranger more than a key."""
     port = Host.of(c).login.port
     return [
-        user for user in facts(c).accounts if connection.offered(c, user, port) != ["publickey"]
+        user
+        for user in facts(c).accounts
+        if connection.offered_methods(c, user, port) != ["publickey"]
     ]
 
 
@@ -97,7 +99,7 @@ def root_logs_in(c: Connection) -> list[str]:
     """Try to log in as root with your key; return root if that works."""
     login = Host.of(c).login
     try:
-        connection.fresh(c, "root", login.port, login.identity).close()
+        connection.log_in_again(c, "root", login.port, login.identity).close()
     except paramiko.AuthenticationException:
         return []
     return ["root"]
