@@ -28,10 +28,8 @@ OPEN = "ss -Htn state established '( sport = :2222 )'"
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
-    box = module_host("debian12", "jobs")
-    module_fab.on(box, "setup.full", env=ENV).ok()
-    return box
+def box(module_lab):
+    return module_lab("debian12", "jobs", env=ENV)
 
 
 @pytest.fixture

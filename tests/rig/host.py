@@ -103,6 +103,25 @@ class Host:
         return host
 
     @classmethod
+    def copy_of(
+        cls, engine: Engine, image_name: str, name: str, port: int, owner: str | None = None
+    ) -> "Host":
+        """Boot a copy of a host that was saved as an image; its sshd listens on `port`."""
+        host = cls._start(engine, image_name, name, owner or str(os.getpid()))
+        try:
+            host.wait_for_ssh(port)
+        except BaseException:
+            host.stop()
+            raise
+        return host
+
+    def save(self, image_name: str, label: str) -> None:
+        """Keep the disk as an image, to boot copies of it."""
+        self.run("sync")
+        change = f"LABEL {label}"
+        self.engine.run("commit", "--change", change, self.id, image_name, timeout=300)
+
+    @classmethod
     def _start(cls, engine: Engine, image_name: str, name: str, owner: str) -> "Host":
         """Start a container on the first address that is free."""
         subnet = network.ensure(engine)
