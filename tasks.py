@@ -10,20 +10,12 @@ from invoke import Exit, task
 
 ROOT = Path(__file__).parent
 CORES = os.cpu_count() or 2
-QUICK = ("-m", "not host and not local", "-n", str(CORES), "--dist", "worksteal")
-# Hosts boot, servers start and windows end while the cores have something else to do.
-SLOW = (
-    "-m",
-    "host or local",
-    "-n",
-    str(2 * CORES),
-    "--dist",
-    "loadgroup",
-)
 LOCK = (
-    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt --no-header --no-annotate "
-    "--no-emit-index-url --no-emit-find-links requirements.in pyproject.toml -o requirements.lock"
+    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt "
+    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links "
+    "--group pyproject.toml:dev pyproject.toml -o requirements.lock"
 )
+QUICK = "not host and not local"
 
 
 @task(help={"stop": "take everything away that the demo made"})
@@ -51,18 +43,19 @@ def test(c, args=""):
     if args:
         sys.exit(pytest(*shlex.split(args)))
     rings.need_sshd()
-    quick = pytest(*QUICK)
+    quick = pytest("-m", QUICK, "-n", str(CORES), "--dist", "worksteal")
     if quick:
         sys.exit(quick)
     with rings.engine():
         rings.prepare()
-        sys.exit(pytest(*SLOW))
+        # While hosts boot and windows end, the cores have something else to do.
+        sys.exit(pytest("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup"))
 
 
-def pytest(*words: str) -> int:
-    """Run pytest; what it compiles is kept, so that the next run and each `fab` in it start sooner."""
+def pytest(*words: str, python: str | Path = sys.executable) -> int:
+    """Run pytest; what it compiles is kept, so that the next run and each `fab` start sooner."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-m", "pytest", *words]
+    command = [python, "-m", "pytest", *words]
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
 
@@ -87,9 +80,24 @@ def bench(c, quick=False, runs=0, only=""):
 
 @task
 def check(c):
-    """Look the code over with ruff."""
+    """Check style, format and types."""
     with c.cd(str(ROOT)):
         c.run(f"{sys.executable} -m ruff check .")
+        c.run(f"{sys.executable} -m ruff format --check --quiet .")
+        c.run(f"{sys.executable} -m mypy")
+
+
+@task
+def oldest(c):
+    """Run the quick tests on the oldest Python, with the lowest versions that are allowed."""
+    from tests.rig import oldest_python
+    from tests.rig.places import RigError
+
+    try:
+        python = oldest_python.prepare()
+    except RigError as error:
+        raise Exit(f"labfab: {error}", code=1) from None
+    sys.exit(pytest("-q", "-m", QUICK, "-n", "2", "-p", "no:cacheprovider", python=python))
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})
@@ -107,7 +115,7 @@ def mac_report(c, to="mac-report.txt"):
 
 @task
 def docs(c):
-    """Write docs/settings.md and docs/tasks.md anew from the code."""
+    """Write the parts of docs/ that are made from the code: settings, tasks, the picture of the rooms."""
     from docs import reference
 
     reference.write()
@@ -115,7 +123,7 @@ def docs(c):
 
 @task
 def screenshots(c):
-    """Take the pictures of docs/ anew, by the tests that use a real browser."""
+    """Take the pictures of docs/, by the tests that use a real browser."""
     import shutil
 
     from tests.rig import browser, rings
@@ -130,6 +138,6 @@ def screenshots(c):
 
 @task
 def lock(c):
-    """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
+    """Write requirements.lock from pyproject.toml."""
     with c.cd(str(ROOT)):
-        c.run(LOCK)
+        c.run(f"{Path(sys.executable).parent}/{LOCK}")

@@ -1,28 +1,31 @@
-"""Record: what came from outside, checked and made a NamedTuple of ours.
+"""Decode: check data from outside and make NamedTuples of it.
 
-msgspec does the checking. It is loaded by what checks: loading it takes longer than listing all tasks.
+msgspec checks it. It is imported on use, since loading it takes longer than listing all tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-Kind = TypeVar("Kind", bound=tuple)
+Kind = TypeVar("Kind", bound=NamedTuple)
 
 
-def decode(text: bytes, kind: type[Kind]) -> list[Kind]:
-    """The records of a JSON list. Raises ValueError where it is none, or one lacks a field or has a wrong type in it."""
+def records(text: bytes, kind: type[Kind]) -> list[Kind]:
+    """Parse a JSON list of objects into records.
+
+    Raises ValueError if it is not one, or an object lacks a field or has a value of the wrong type.
+    """
     import msgspec
 
-    return [made(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
+    return [record(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
 
 
-def made(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """One record; other fields than its own are passed over. Raises ValueError as decode()."""
+def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Create one record; unknown fields are ignored. Raises ValueError as decode() does."""
     import msgspec
 
-    known = kind._field_defaults | values
+    known = kind._field_defaults | dict(values)
     missing = [name for name in kind._fields if name not in known]
     if missing:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}")

@@ -346,13 +346,8 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = (
-    r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?",
-    r" \|\| \{ .* \}; \} && rm -f \S+",
-)
-UNPACKED = r"python3 -m zipfile -e \"\$pip\" \S+/unpacked"
-INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
-PIP = rf"install -q --disable-pip-version-check {INDEX}"
+MARK = r"set --\n# Defines under_mark .*\n}\n"
+INDEX = r"(?:--index-url \S+ ?)?"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
     "version": "2.4.66",
@@ -365,10 +360,10 @@ APACHE = {  # as Debian brings it
     "module.setenvif": "yes",
     "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
 }
-LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
+LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
-    (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
+    (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (
         r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
@@ -391,7 +386,7 @@ EFFECTS = (
         install,
     ),
     (
-        rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?",
+        r"set --\n# Fetches the package lists .* update 2>&1\); do\n.*touch /var/cache/labfab/updated\n",
         facts("updates", age="0"),
     ),
     (
@@ -418,13 +413,13 @@ EFFECTS = (
         new_key,
     ),
     (
-        r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?",
+        r"set -- (\S+) ('[^']*') ('[^']*')\n# Puts a new key, certificate and CA in place.*\ndone\n"
+        r"(if systemctl -q is-active apache2; .*; fi)?",
         certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (
-        r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n",
+        r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",
         own,
     ),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
@@ -444,26 +439,23 @@ EFFECTS = (
         facts("firewall", active="yes", incoming="deny"),
     ),
     (
-        rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
-        rf"rm -rf \S+{UNMARK}",
+        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) ?{INDEX}\n"
+        r"# Makes a virtual environment .*",
         make_venv,
     ),
     (
-        rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}",
+        rf"{MARK}set -- uv jupyter-venv (?:--reinstall )?{INDEX}(.*?)\n# Installs packages .*",
         add_packages,
     ),
-    (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
-    (
-        rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}",
-        add_packages,
-    ),
+    (rf"{MARK}set -- pip \w+ {INDEX}(.*?)\n# Installs packages .*", add_packages),
+    (rf"{MARK}set -- conda \w+ (.*?)\n# Installs packages .*", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),
     (r"~/\w+/bin/conda init bash(?: zsh)?", facts("python", **{"shell.conda": "yes"})),
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
-    (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
+    (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
     (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),
@@ -491,5 +483,5 @@ EFFECTS = (
     ),
     (r"snap install --classic certbot", lambda model, made: None),
     (r"systemctl daemon-reload; systemctl enable -q --now (\S+)", renews),
-    (r"# Apache on the host: .*\nsite_on(.*)", serve),
+    (r"# Apache: .*\nsite_on(.*)", serve),
 )

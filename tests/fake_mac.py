@@ -93,7 +93,7 @@ def close_remote_login(model, made) -> None:
 
 
 EFFECTS = (
-    (r"said=\$\(sysadminctl -addUser ([a-z]+) .* -password - 2>&1\)\n.*", add_account),
+    (r"set -- ([a-z]+)\n# Adds a standard account .*sysadminctl -addUser .*", add_account),
     (r"dscl . -create /Users/([a-z]+) IsHidden 1", hide),
     (r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \]", make_home),
     (

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from docs import rooms
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "labfab").rglob("*.py"))
 TREES = {
     path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES
 }
-STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
+STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/", "server/"))]
 
 
 def calls(tree: ast.AST):
@@ -76,10 +78,7 @@ ALLOWED = {
     "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
-    "platform(c).service.BY_HAND",
-    "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
-    "marked(command, f'{folder}.unfinished')",
-    "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",
+    "system.FIND_PIP_WHEEL",
 }
 
 
@@ -136,57 +135,102 @@ def test_only_the_door_touches_the_wire(name):
             assert called not in forbidden | {"run"}, f"labfab/{name}:{call.lineno}: c.{called}"
 
 
-ARROWS = {
-    "laptop/": (
-        "stages",
-        "platforms",
-        "host",
-        "facts",
-        "setup",
-        "guard",
-        "connection",
-        "task",
-        "check",
-        "fleet",
-    ),
-    "stages/": ("setup", "check", "fleet"),
-    "platforms/": ("setup", "check", "stages", "fleet", "task", "guard"),
-    "settings.py": ("host", "facts", "stages", "laptop", "connection", "setup"),
-    "errors.py": ("host", "facts", "stages", "laptop", "connection", "setup", "settings"),
-    "facts.py": ("stages", "platforms", "setup", "check"),
-    "host.py": ("stages", "platforms", "setup", "check"),
-    "shell.py": ("host", "facts", "stages", "platforms", "setup", "settings"),
-}
+LEVEL = {room: level for level, floor in enumerate(rooms.FLOORS) for room in floor}
 
 
-@pytest.mark.parametrize("start", ARROWS)
-def test_arrows_run_one_way(start):
-    """setup -> stages -> platforms -> host -> facts, settings; the laptop knows no stage."""
-    for name in [name for name in TREES if name.startswith(start)]:
-        typing_only = {
-            id(node)
-            for block in ast.walk(TREES[name])
-            if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-            for node in ast.walk(block)
-        }
-        for node in ast.walk(TREES[name]):
-            if (
-                isinstance(node, ast.ImportFrom)
-                and id(node) not in typing_only
-                and (node.level or (node.module or "").startswith("labfab"))
-            ):
-                words = [
-                    *(node.module or "").removeprefix("labfab.").split("."),
-                    *(alias.name for alias in node.names),
-                ]
-                own = name.split("/")[0] if "/" in name and node.level == 1 else ""
-                met = set() if own else set(words) & set(ARROWS[start])
-                assert not met, f"labfab/{name}:{node.lineno} imports {', '.join(met)}"
+def test_each_room_has_its_floor():
+    """A new room is put on its floor in docs/rooms.py, with a word on what it is for."""
+    assert set(rooms.rooms()) == set(LEVEL) == set(rooms.WHAT)
+
+
+@pytest.mark.parametrize("room", sorted(LEVEL))
+def test_no_arrow_runs_up(room):
+    """A room imports only rooms below it, also for types and inside functions."""
+    up = {other for other in rooms.rooms()[room] if LEVEL[other] >= LEVEL[room]}
+    assert not up, f"{room} imports {', '.join(sorted(up))}, which is not below it"
+
+
+def test_no_arrow_runs_in_a_circle():
+    """No module imports itself by way of others, also for types and inside functions."""
+    found = circles(rooms.imports())
+    assert not found, "; ".join(" -> ".join(circle) for circle in found)
+
+
+def test_folders_of_stages_form_no_circle():
+    """What holds for rooms holds for the namespaces of tasks too."""
+    graph: dict[str, set[str]] = {}
+    for module, others in rooms.imports().items():
+        own = stage_of(module)
+        graph[own] = graph.get(own, set()) | ({stage_of(other) for other in others} - {own})
+    found = circles({name: others - {""} for name, others in graph.items() if name})
+    assert not found, "; ".join(" -> ".join(circle) for circle in found)
+
+
+def stage_of(module: str) -> str:
+    words = module.split(".")
+    return words[1] if words[0] == "stages" and len(words) > 1 else ""
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of nodes that reach each other."""
+
+    def reach(node: str) -> set[str]:
+        seen, todo = set(), [node]
+        while todo:
+            for other in graph.get(todo.pop(), set()) - seen:
+                seen.add(other)
+                todo.append(other)
+        return seen
+
+    reached = {node: reach(node) for node in graph}
+    groups = {
+        frozenset(other for other in reached[node] if node in reached.get(other, set()))
+        for node in graph
+        if node in reached[node]
+    }
+    return [sorted(group) for group in groups]
+
+
+def test_the_rule_finds_a_circle():
+    """By way of others too."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+# Objects of other libraries, which are made to be configured by their attributes.
+FOREIGN = re.compile(
+    r"c|new|stranger|context|options|house|thread|everywhere|environ|sys|cell|vendor"
+)
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("on_host/")])
+def test_nobody_writes_the_attributes_of_another_object(name):
+    """An object changes itself by its methods; only what belongs to a library is set from outside."""
+    if name == "fabric_internals.py":
+        return
+    for node in ast.walk(TREES[name]):
+        for target in written(node):
+            owner = ast.unparse(target.value)
+            assert owner in ("self", "cls") or FOREIGN.fullmatch(owner.split(".")[-1]), (
+                f"labfab/{name}:{target.lineno}: {ast.unparse(target)}"
+            )
+
+
+def written(node: ast.AST) -> list[ast.Attribute]:
+    """The attributes that a statement sets or deletes."""
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        found = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        found = [node.target]
+    else:
+        return []
+    flat = [part for one in found for part in (one.elts if isinstance(one, ast.Tuple) else [one])]
+    return [part for part in flat if isinstance(part, ast.Attribute)]
 
 
 def test_the_source_names_no_secret_in_a_repr_or_print():
-    """reveal() is for libraries and for the host's input; only the summary of a recipe shows one, on a terminal."""
-    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/__init__.py"]:
+    """reveal() is for libraries and the host's input; only setup's summary shows one, on a terminal."""
+    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/summary.py"]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FormattedValue):
                 assert ".reveal(" not in ast.unparse(node), f"labfab/{name}:{node.lineno}"
@@ -233,7 +277,7 @@ def test_listing_the_tasks_loads_nothing_heavy():
 
 @pytest.mark.parametrize("forbidden", ["", "1"])
 def test_a_checkout_is_compiled_once(tmp_path, forbidden):
-    """Though Invoke tells Python to keep no bytecode; who tells it so by the environment is heard."""
+    """fabfile.py overrules Invoke, which keeps no bytecode; the user's own variable still counts."""
     for name in ("labfab", "fabfile.py"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     for old in [*tmp_path.rglob("__pycache__")]:
@@ -247,6 +291,17 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
         ).stdout
     )
     assert bool([*tmp_path.rglob("runner.*.pyc")]) is not bool(forbidden)
+
+
+def test_an_import_changes_no_flag_of_python():
+    """The fabfile is the program and may; a library that somebody imports may not."""
+    code = "import sys; sys.dont_write_bytecode = True; import labfab, labfab.fleet; " + (
+        "print(sys.dont_write_bytecode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "True"
 
 
 def test_every_function_of_a_stage_is_short():

@@ -1,4 +1,4 @@
-"""Facts: what is there."""
+"""Facts: what is on the host now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def facts(c: Connection) -> Facts:
-    """What is known of the host, read as far as it is needed."""
-    from .records import Facts  # its many records cost what `fab --list` need not pay
+    """Return what is known of the host; a section is read when it is first used.
+
+    Take it again after a change: an object that was taken before keeps what it has parsed.
+    """
+    # Loading the many records takes longer than `fab --list` may.
+    from .records import Facts
 
     return Facts(c)

@@ -1,13 +1,14 @@
-"""Questions: what the hosts of a fleet must ask is asked once, one after the other, before the work.
+"""Questions: what the hosts of a fleet must ask is asked once, before the work.
 
-A question that comes up while all are dialled is put off: Later goes up through the dialling, which is tried again once
-there is an answer. No host is kept waiting in the middle of a login, where it would hang up after two minutes.
+A question that comes up while all hosts are dialled is put off: Later ends the dialling, which is
+tried again once there is an answer. No host waits in the middle of a login, where it would hang
+up after two minutes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from .. import console
 from ..errors import SetupError
@@ -20,36 +21,39 @@ class Later(Exception):
     """A question without an answer yet."""
 
     def __init__(self, host: str, question: str, whose: str, secret: bool) -> None:
+        """Put a question off.
+
+        host: who asks. whose: the login that it is about, empty if it is about the laptop.
+        secret: the screen must not show the answer.
+        """
         super().__init__(question)
-        self.host, self.question, self.secret = host, question, secret
+        self.host, self.question, self.whose, self.secret = host, question, whose, secret
         self.text = f"{question} {whose}".rstrip()
-        self.whose = whose
 
 
 class Questions:
     """The answers of one command line, kept in memory only."""
 
     def __init__(self) -> None:
-        self.shared: dict[
-            str, str
-        ] = {}  # a password that is tried on every host of `named`; empty: each has its own
-        self.named: dict[
-            str, set[str]
-        ] = {}  # the hosts that a question was asked for: no other one gets its answer
-        self.own: dict[
-            tuple[str, str], str | None
-        ] = {}  # the next try on one host; None: the input was closed
-        self.given: Counter[tuple[str, str]] = Counter()  # tries on one host
+        # A password that is tried on every host of `named`; empty: each host has its own.
+        self.shared: dict[str, str] = {}
+        # The hosts that a question was asked for: no other one gets its answer.
+        self.named: dict[str, set[str]] = {}
+        # The next try on one host; None: the input was closed.
+        self.own: dict[tuple[str, str], str | None] = {}
+        # Tries on one host.
+        self.given: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
         return f"Questions({', '.join(self.shared)})"
 
     def answer(self, host: str, question: str, whose: str, secret: bool) -> str:
-        """Give the answer that this host has not tried yet. Raises Later where there is none."""
+        """Return the answer that this host has not tried yet. Raises Later if there is none."""
         later, key = Later(host, question, whose, secret), (question, host)
         if self.given[key] >= TRIES:
             raise SetupError(
-                f"{later.text}: refused {TRIES} times: see which one it is, then type the command again"
+                f"{later.text}: refused {TRIES} times: "
+                "see which one it is, then type the command again"
             )
         if not self.knows(later):
             raise later
@@ -60,34 +64,39 @@ class Questions:
         return found
 
     def knows(self, later: Later) -> bool:
-        """Whether there is an answer that this host has not tried."""
+        """Return whether there is an answer that this host has not tried."""
         key = (later.question, later.host)
+        if key in self.own:
+            return True
         # What belongs to the laptop, such as a passphrase, is the same for whoever asks.
         named = not later.whose or later.host in self.named.get(later.question, ())
-        return key in self.own or bool(
-            later.secret and named and self.given[key] == 0 and self.shared.get(later.question)
-        )
+        untried = self.given[key] == 0 and bool(self.shared.get(later.question))
+        return later.secret and named and untried
 
     def ask(self, put_off: Iterable[Later]) -> None:
-        """Ask what was put off: the same of several hosts once at first, then of each that refused it."""
-        for question, hosts in together(later for later in put_off if not self.knows(later)):
-            if hosts[0].secret and question not in self.shared:
-                hint = " (the same for all; empty: ask for each)" if len(hosts) > 1 else ""
-                whose = several(list(dict.fromkeys(later.whose for later in hosts)))
-                self.shared[question] = prompt(f"{question} {whose}".rstrip() + hint, True) or ""
-                self.named[question] = {later.host for later in hosts}
+        """Ask the user what was put off.
+
+        What several hosts ask in the same words is asked once, then for each host that refused
+        the answer.
+        """
+        groups: dict[str, list[Later]] = {}
+        for later in put_off:
+            if not self.knows(later):
+                groups.setdefault(later.question, []).append(later)
+        for question, asking in groups.items():
+            if asking[0].secret and question not in self.shared:
+                self.ask_for_all(question, asking)
                 if self.shared[question]:
                     continue
-            for later in hosts:
+            for later in asking:
                 self.own[question, later.host] = prompt(later.text, later.secret)
 
-
-def together(put_off: Iterable[Later]) -> Iterator[tuple[str, list[Later]]]:
-    """Bring those together that ask the same."""
-    found: dict[str, list[Later]] = {}
-    for later in put_off:
-        found.setdefault(later.question, []).append(later)
-    yield from found.items()
+    def ask_for_all(self, question: str, asking: list[Later]) -> None:
+        """Ask once for several hosts."""
+        hint = " (the same for all; empty: ask for each)" if len(asking) > 1 else ""
+        whose = several(list(dict.fromkeys(later.whose for later in asking)))
+        self.shared[question] = prompt(f"{question} {whose}".rstrip() + hint, True) or ""
+        self.named[question] = {later.host for later in asking}
 
 
 def several(names: list[str]) -> str:
@@ -97,7 +106,7 @@ def several(names: list[str]) -> str:
 
 
 def prompt(text: str, secret: bool) -> str | None:
-    """Ask; None when the input is closed instead."""
+    """Ask the user. Returns None if the input is closed instead."""
     try:
         return console.prompt(text, secret)
     except (EOFError, SetupError):

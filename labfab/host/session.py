@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from secrets import token_hex
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from fabric import Connection
 from invoke import Context
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import known_hosts, secrets
-from ..local_state.aliases import block_of, config_path, jump
-from ..settings import KERNEL, Settings
+from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
+from ..settings import KERNEL_LOOKUPS, Settings
 from . import connection, login_errors
 from .alias import alias_of
 from .run_lock import RunLock
@@ -62,7 +61,7 @@ class Host:
     def __init__(self, c: Connection, label: str = "") -> None:
         self.c = c
         self.kernel = ""  # its name, known once there was a shell
-        self.platform: ModuleType | None = None  # how things are done there
+        self.platform = ""  # the module in platforms/, once it is known
         self.shell: Shell | None = None
         self.run_lock = RunLock()
         self.facts: dict[str, dict[str, str]] = {}
@@ -89,7 +88,7 @@ class Host:
         found = cls.peek(c)
         if found is None:
             with cls.lock:
-                key = (c.user, c.host, c.port, jump(c))
+                key = (c.user, c.host, c.port, proxy_jump(c))
                 found = cls.sessions.setdefault(key, cls(c))
             found.attach(c)
         return found
@@ -97,7 +96,7 @@ class Host:
     @classmethod
     def peek(cls, c: Context) -> Host | None:
         """Give the session of this login if there is one, without making it."""
-        found: Host | None = vars(c).get("_labfab")
+        found: Host | None = fabric_internals.session_of(c)
         return found
 
     @classmethod
@@ -109,7 +108,7 @@ class Host:
 
     def attach(self, c: Connection) -> None:
         """Be the session of this connection, whatever its login is called."""
-        vars(c)["_labfab"] = self
+        fabric_internals.keep_session(c, self)
 
     def twin(self) -> Host:
         """Give a second session of the same host, over the same connection, with facts of its own."""
@@ -162,12 +161,12 @@ class Host:
         try:
             connection.dial(self.c, settings)
         except login_errors.NobodyListens as error:
-            known = block_of(self.c)
+            known = find_alias(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(
                 connection.known_hosts_path(), self.c.host, port
             ):
-                where = f"; {config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
+                where = f"; {ssh_config_path(self.c)} leads there: if the machine was set up anew, delete the block of {self.label}"
                 raise SetupError(f"{error}{where if known else ''}") from None
             console.say(
                 f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}"
@@ -235,6 +234,16 @@ class Host:
         connection.dial(self.c, settings)
         self.use(self.root_shell(settings))
 
+    @contextlib.contextmanager
+    def answering_within(self, seconds: int) -> Iterator[None]:
+        """Give the host this long to answer a dial; inside only."""
+        outer = self.c.connect_timeout or Settings.of(self.c).connect_timeout
+        self.c.connect_timeout = seconds
+        try:
+            yield
+        finally:
+            self.c.connect_timeout = outer
+
     # What is known and what was done ----------------------------------------------------------
 
     def forget(self, section: str = "") -> None:
@@ -282,6 +291,10 @@ class Host:
         gone = self.changes[first:]
         del self.changes[first:]
         return gone
+
+    def note_platform(self, name: str) -> None:
+        """Remember which module of platforms/ fits the host."""
+        self.platform = name
 
     def proven_as(self, login: Login) -> None:
         """Note a way in that a fresh login has proven."""
@@ -359,7 +372,7 @@ def kernel_of(c: Context) -> str:
     return host.kernel if host else ""
 
 
-KERNEL.append(kernel_of)
+KERNEL_LOOKUPS.append(kernel_of)
 
 
 def copy_of(c: Connection) -> Connection:

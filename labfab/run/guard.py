@@ -1,10 +1,10 @@
-"""Guard: a change to access stays only when a fresh login proves it; else the host itself takes it back.
+"""Guard: a change to access stays only if a fresh login proves it; otherwise the host reverts it.
 
 Constraints:
-- The laptop may die at any moment, so the way back is armed on the host before the first change: a timer reverts at
-  the deadline, an enabled unit at the next boot (guard.sh).
-- The login that is proven is dialled anew: a connection that is open says nothing about the next one.
-- What is restored are the files that decide who gets in, byte for byte, not the single steps that changed them.
+- The laptop may die at any moment, so the way back is armed on the host before the first change: a
+  timer reverts at the deadline, an enabled unit at the next boot (on_host/guard.sh).
+- The login that is proven is a new connection: an open one says nothing about the next.
+- What is restored are the files that decide who gets in, byte for byte, not the single changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import connection
 from ..host.alias import alias_of
-from ..host.changes import failure
+from ..host.changes import SHORT, failed
 from ..host.login_errors import why_not
 from ..host.session import Host, Login, WriteMark
 from ..host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
@@ -34,59 +34,52 @@ from ..settings import Settings
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
-# What an earlier window left in there is the way back of its change, which is not to be lost.
-LAY_OUT = """\
-[ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
-rm -rf %s; install -d -m 700 %s %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
+# What an earlier window left there is the way back of its change: never overwrite that.
+INSTALL = """\
+[ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
+    { echo 'an earlier change is not taken back yet' >&2; exit 75; }
+rm -rf {folder}
+install -d -m 700 {above} {folder} && printf %s {script} >{folder}/guard.sh ||
+    { rm -rf {folder}; exit 73; }
 """
 GRACE = 60  # seconds after the deadline in which the host must answer the old way again
-ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
+ANSWER = 20  # seconds of silence in the window after which the connection counts as broken
 BROKEN = (SetupError, *GONE)
-CONNECT_FAILED = 2  # RFC 4254, 5.1: allowed, but nobody answered there
+CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nobody answered
+KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to take back
 INTERRUPTED = "stopped: the host takes the change back by itself within %s s"
-KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
+REVERTED_BECAUSE = {
+    "deadline": "because no fresh login proved it",
+    "boot": "when it booted",
+    "asked": "when asked",
+}
 
 
 class Window:
     """The time between the first change of a group and the proof of its login."""
 
     def __init__(self, c: Connection, why: str) -> None:
-        self.c, self.why, self.armed_at, self.confirming = c, why, 0.0, False
+        self.c, self.host, self.why = c, Host.of(c), why
+        self.armed_at, self.confirming = 0.0, False
         self.id = token_hex(8)
-        self.first = len(Host.of(c).changes)
+        self.first = len(self.host.changes)
 
     def arm(self) -> None:
-        """Have the host take everything back by itself, before the first change of the group."""
+        """Prepare the host to revert by itself, before the first change of the group."""
         if self.armed_at:
             return
-        want, have = Settings.of(self.c), facts(self.c).accounts
-        accounts = [have[name] for name in {self.c.user, want.user, want.lab_user} if name in have]
-        given = {
-            "PATHS": " ".join(
-                [
-                    *platform(self.c).guarded_files(self.c),
-                    *(f"{account.home}/.ssh/authorized_keys" for account in accounts),
-                ]
-            ),
-            "FOLDERS": " ".join(
-                f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")
-            ),
-            "RUN_SSHD": platform(self.c).run_sshd(self.c),
-            "SECONDS_LEFT": want.revert_after,
-            "WHY": self.why,
-        }
+        given = guard_settings(self.c, self.why)
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
-        answer = run(
-            self.c, f"{lay_out(Host.of(self.c))}{values} sh {FOLDER}/guard.sh arm {self.id}"
-        )
+        answer = self.guard_sh(f"{install(self.host)}{values} sh {FOLDER}/guard.sh arm {self.id}")
         if not answer.ok:
             self.armed_at = 0.0
-            raise SetupError(
-                failure(
-                    Host.of(self.c).label, "prepare the way back, so nothing was changed", answer
-                )
-            )
+            why = "prepare the way back, so nothing was changed"
+            raise failed(self.host.label, why, answer)
+
+    def guard_sh(self, script: str, timeout: float = SHORT) -> Result:
+        """Run a part of the guard. It is no change of its own: not journaled, and facts stay valid."""
+        return self.host.open().run(script, timeout=timeout)
 
     def before_write(self) -> WriteMark:
         """Arm the way back before the first write; a write that is silent for longer has failed."""
@@ -94,125 +87,132 @@ class Window:
         return WriteMark(self.id, Settings.of(self.c).revert_after)
 
     def disarm(self) -> None:
-        """Keep the changes. Raises SetupError when the host has begun to take them back."""
+        """Keep the changes. Raises SetupError if the host has begun to revert them."""
         if not self.armed_at:
             return
         self.confirming = True
-        if not run(self.c, f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
+        if not self.guard_sh(f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
             raise SetupError(
-                "the proof came too late, the host has taken the change back: raise revert_after (seconds)"
+                "the proof came too late, the host has taken the change back: "
+                "raise revert_after (seconds)"
             )
 
     def revert(self) -> str:
-        """See to it that the host is as before, and say how that was found out."""
-        host = Host.of(self.c)
-        host.forget()
+        """Make sure that the host is as before, and say how that was found out."""
+        self.host.forget()
         if not self.armed_at:
-            host.discard_changes(self.first)
+            self.host.discard_changes(self.first)
             return ""
         began = time.monotonic()
-        with console.working(host.label, "wait until the host has taken the change back"):
+        with console.working(self.host.label, "wait until the host has taken the change back"):
             answer = self.insist()
             if answer.code == KEPT and self.confirming:
                 return (
-                    "; the line broke at the end only: the host has kept the change, it was proven"
+                    "; the connection broke only at the end: "
+                    "the host has kept the change, it was proven"
                 )
-            host.discard_changes(self.first)
-            prove(self.c, host.login)
-        run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
+            self.host.discard_changes(self.first)
+            prove(self.c, self.host.login)
+        self.guard_sh(f"rm -f {REVERTED}")  # reported here, so the next run need not
         took = console.duration(time.monotonic() - began)
         return f"; the host has taken everything back, the old login works again ({took})"
 
     def revert_or_say(self) -> str:
-        """Revert, and say how that ended."""
+        """Revert, and say how that ended, even if it failed."""
         try:
             return self.revert()
         except BROKEN as worse:
             return f"; and then: {told(worse)}"
 
     def insist(self) -> Result:
-        """Have the host take the change back now; where no line is left, dial the old way until it has done so."""
+        """Make the host revert now; if the connection is gone, dial the old way until it has."""
         until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
         while True:
             try:
-                # Sent whole: on the host it may be gone by now.
-                return run(
-                    self.c,
-                    f"sh -c {shlex.quote(script(Host.of(self.c)))} guard.sh revert asked {self.id}",
-                    ANSWER,
-                )
+                # Send the whole script: the copy on the host may be gone by now.
+                text = shlex.quote(script(self.host))
+                return self.guard_sh(f"sh -c {text} guard.sh revert asked {self.id}", ANSWER)
             except BROKEN as error:
                 if time.monotonic() > until:
                     raise SetupError(
-                        f"the old login does not answer either ({error}): look at the host's console"
+                        f"the old login does not answer either ({error}): "
+                        "look at the host's console"
                     ) from None
-            Host.of(self.c).close()
+            self.host.close()
             time.sleep(1)
 
 
+def guard_settings(c: Connection, why: str) -> dict[str, object]:
+    """Give guard.sh what it must know: what to keep, how to reload sshd, and how long to wait."""
+    want, have, how = Settings.of(c), facts(c).accounts, platform(c)
+    homes = [have[name].home for name in {c.user, want.user, want.lab_user} if name in have]
+    keys = [f"{home}/.ssh/authorized_keys" for home in homes]
+    folders = [f"{home}{folder}" for home in homes for folder in ("", "/.ssh")]
+    return {
+        "PATHS": " ".join([*how.guarded_files(c), *keys]),
+        "FOLDERS": " ".join(folders),
+        "RUN_SSHD": how.run_sshd(c),
+        "SECONDS_LEFT": want.revert_after,
+        "WHY": why,
+    }
+
+
 def script(host: Host) -> str:
-    """The host's half, with the words it speaks in: it lies on the host and has to do without labfab."""
+    """Give guard.sh and the words it uses, as one text that works on the host without labfab."""
     kernel = host.open().kernel
     return loader.script("words", kernel) + loader.script("guard", kernel)
 
 
-def lay_out(host: Host) -> str:
-    """Shell text that puts the host's half in its place."""
-    above = FOLDER.rpartition("/")[0]
-    return LAY_OUT % (
-        FOLDER,
-        FOLDER,
-        FOLDER,
-        above,
-        FOLDER,
-        shlex.quote(script(host)),
-        FOLDER,
-        FOLDER,
-    )
-
-
-def run(c: Connection, script: str, timeout: float = 120) -> Result:
-    """Run a part of the guard; it is no change of its own, so nothing is journaled, and what is known of the host still holds."""
-    return Host.of(c).open().run(script, timeout=timeout)
+def install(host: Host) -> str:
+    """Give the shell text that puts guard.sh in its place."""
+    words = {
+        "{folder}": FOLDER,
+        "{above}": FOLDER.rpartition("/")[0],
+        "{script}": shlex.quote(script(host)),
+    }
+    text = INSTALL
+    for name, value in words.items():
+        text = text.replace(name, value)
+    return text
 
 
 def settle(c: Connection) -> None:
-    """Report, and bring to its end, what a run that died has left half-done."""
+    """Finish and report what an interrupted run has left. Raises SetupError if that fails."""
     have, host = facts(c).guard, Host.of(c)
-    if have.armed or have.reverted:
-        host.forget()
+    if not (have.armed or have.reverted):
+        return
+    host.forget()
     if have.armed:
         console.warn(
-            f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now"
+            f"[{host.label}] an earlier run died in the middle: {have.armed}; "
+            "that change is taken back now"
         )
-        done = run(c, f"sh {FOLDER}/guard.sh revert asked")
+        done = host.open().run(f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
             raise SetupError(
-                f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there"
+                "the change of a run that died could not be taken back: "
+                f"{done.last_words}; look into {FOLDER} there",
+                host=host.label,
             )
-    elif have.reverted:
-        when = {
-            "deadline": "because no fresh login proved it",
-            "boot": "when it booted",
-            "asked": "when asked",
-        }
+    else:
+        because = REVERTED_BECAUSE.get(have.reverted_by, "")
         console.warn(
-            f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}"
+            f"[{host.label}] {have.reverted_at}: the host took a change back {because}: "
+            f"{have.reverted}"
         )
-    if have.armed or have.reverted:
-        run(c, f"rm -f {REVERTED}")
+    host.open().run(f"rm -f {REVERTED}")
 
 
 @contextlib.contextmanager
 def guarded(
     c: Connection, why: str, login: Login | None = None, always: bool = False
 ) -> Iterator[None]:
-    """Keep a change to access only when a fresh login proves it.
+    """Keep a change to access only if a fresh login proves it.
 
-    why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
-    when nothing was changed. With nothing changed it costs nothing.
-    On failure the host is brought back to where it was and SetupError says why. Commit-confirmed changes as network
-    equipment has them; nothing in the block may ask somebody, for the clock is ticking.
+    why: what the group of changes is for. login: the way in to prove, else the present one.
+    always: prove it even if nothing was changed; otherwise that costs nothing.
+    On failure the host is restored and SetupError says why. Like the commit-confirmed of network
+    equipment. Nothing in the block may ask the user: the clock is ticking.
     """
     host, window = Host.of(c), Window(c, why)
     with host.calling(window.before_write):
@@ -241,7 +241,10 @@ def told(error: BaseException) -> str:
 
 
 def prove_account(c: Connection, login: Login) -> None:
-    """Log in anew as an account without sudo and have it answer: PAM may shut out whom a key lets in."""
+    """Log in once more as an account without sudo: PAM may shut out whom a key lets in.
+
+    Raises SetupError.
+    """
     name = f"{login.user}@{c.host}:{login.port}"
     with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
@@ -257,7 +260,10 @@ def prove_account(c: Connection, login: Login) -> None:
 
 
 def prove(c: Connection, login: Login) -> None:
-    """Log in anew, become root, open a forward: what every later run and the tunnel need."""
+    """Log in once more, become root and open a forward, as later runs and the tunnel do.
+
+    Raises SetupError.
+    """
     name = f"{login.user}@{c.host}:{login.port}"
     with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
@@ -266,15 +272,13 @@ def prove(c: Connection, login: Login) -> None:
             raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
-            # The host's own port: behind a router the outer one means nothing in there.
+            # The port on the host: behind a router it may differ from the one that we dial.
             inside = min(facts(c).ssh.ports, default=22)
             open_forward(new.transport, inside)
         except NoSession as error:
             raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
-            raise SetupError(
-                f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}"
-            ) from None
+            raise SetupError(f"{name} cannot become root: {error.text}") from None
         except GONE as error:
             raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
         except WrongSudoPassword:
@@ -286,7 +290,7 @@ def prove(c: Connection, login: Login) -> None:
 
 
 def open_forward(transport: paramiko.Transport, port: int) -> None:
-    """See that sshd lets a forward be opened; that nothing may listen on loopback there is another matter."""
+    """Prove that sshd allows forwards; it does not matter whether something listens there."""
     try:
         transport.open_channel(
             "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10
@@ -297,7 +301,7 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 
 
 def sudo_password(c: Connection, user: str) -> str | None:
-    """The password that sudo wants from this account, where it is known."""
+    """Give the password of sudo for this account, if it is known."""
     if user == c.user and Host.of(c).sudo_password:
         return Host.of(c).sudo_password
     known = secrets.take_from_environment("sudo-password") or secrets.load(

@@ -23,7 +23,7 @@ NAMES = ["lab.example.org", "203.0.113.5", "2001:db8::5"]
 def request(key=None, name: str = "labfab", wishes=()) -> str:
     """A certificate request, as the host makes it."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(authority.called(name))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(authority.common_name(name))
     for wish in wishes:
         builder = builder.add_extension(wish, critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -285,7 +285,9 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
     """Even for a right name."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        authority.begin(authority.called("below it"), ca.certificate.subject, key.public_key(), 30)
+        authority.begin(
+            authority.common_name("below it"), ca.certificate.subject, key.public_key(), 30
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(authority.usage(key_cert_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -313,7 +315,7 @@ def test_what_a_lab_may_vouch_for_is_told(names):
 def loose(**other) -> str:
     """A CA like ours but for one thing."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = authority.called("loose")
+    subject = authority.common_name("loose")
     inside = other.get("inside", constraints.of(NAMES[:1]))
     builder = authority.begin(subject, subject, key.public_key(), 30).add_extension(
         x509.BasicConstraints(ca=True, path_length=other.get("length", 0)), critical=True

@@ -10,8 +10,8 @@ from tests import fake as models
 
 alone, fake = models.alone, models.fake
 NAME = "lab.example.org"
-GET = f"get a certificate for {NAME} from Let's Encrypt (there is none)"
-HAND = "hand the certificate on to /home/lab/.jupyter/tls"
+GET = f"get a certificate for {NAME} from Let's Encrypt (none yet)"
+HAND = "copy the certificate to /home/lab/.jupyter/tls"
 LEADS = "hostname -I"
 
 
@@ -57,7 +57,7 @@ def test_it_is_got_once(host):
         "install openssl, certbot",
         GET,
         *folders,
-        "let certbot hand each new certificate on",
+        "install certbot's hook for renewed certificates",
         HAND,
     ]
     assert (
@@ -168,7 +168,7 @@ def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(ho
     assert acme.SERVERS["staging"] in asked(model)
     del model.lab["acme_server"]
     certificate.letsencrypt(model.again())
-    assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(
+    assert acme.SERVERS[""] in asked(model) and "the ACME server has changed" in " ".join(
         model.whys
     )
     with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
@@ -210,7 +210,7 @@ def test_from_one_kind_of_certificate_to_the_other(host):
     assert model.whys[-1] == HAND and "ca.stat" not in model.sections["https"]
     model.lab["certificate"] = "self-signed"
     certificate.issue(model.again())
-    assert "let certbot forget the certificate" in model.whys
+    assert "delete certbot's certificate" in model.whys
     assert not {"hook.stat", "renewal.stat"} & set(model.sections["acme"])
 
 
@@ -242,7 +242,7 @@ def test_no_second_certbot_beside_one_that_is_there(host):
     }
     certificate.letsencrypt(model.c)
     assert "install openssl" in model.whys and asked(model).count("/snap/bin/certbot") == 1
-    assert not any(why.startswith("renew by") for why in model.whys)
+    assert not any(why.endswith("which renews the certificate") for why in model.whys)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
     model.sections["acme"]["program"] = program
     model.install("openssl", *([package] if package else []))
     certificate.letsencrypt(model.c)
-    assert model.whys[-1] == f"renew by {unit}"
+    assert model.whys[-1] == f"enable {unit}, which renews the certificate"
     assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (
         unit == "labfab-certbot.timer"
     )
@@ -310,7 +310,7 @@ def test_the_plan_shows_it_all_and_writes_nothing(host):
     certificate.issue(model.c)
     assert model.writes == [] and GET in model.planned and HAND in model.planned
     assert not any(
-        why.startswith("renew by") for why in model.planned
+        why.endswith("which renews the certificate") for why in model.planned
     )  # the package brings its timer along
 
 
@@ -324,7 +324,7 @@ def test_the_hook_is_for_our_certificate_alone(host):
         and "reload apache2" in text
         and "= labfab ] || exit 0" in text
     )
-    assert model.wrote("let certbot hand each new certificate on").mode == "755"
+    assert model.wrote("install certbot's hook for renewed certificates").mode == "755"
     assert "reload" not in renewal.TEXT
 
 
@@ -384,17 +384,17 @@ SAID = {  # what it means: what was said
 @pytest.mark.parametrize("told", SAID)
 def test_each_failure_is_one_line(told):
     """What is wrong and what to change, from what certbot really prints."""
-    line = acme.words(
-        SAID[told], acme.SERVERS[""], acme.Leads({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), ""
+    line = acme.explain(
+        SAID[told], acme.SERVERS[""], acme.Addresses({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), ""
     )
     assert told in line and "\n" not in line and len(line) < 330
 
 
 def test_a_name_that_leads_elsewhere_is_the_reason_that_is_given():
     """Whatever the server met there."""
-    lead = acme.Leads({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
+    lead = acme.Addresses({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
     for kind in ("connection", "unauthorized"):
-        line = acme.words(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
+        line = acme.explain(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
         assert (
             line
             == f"{NAME} leads to 198.51.100.7, and the host is 203.0.113.5: correct its record in the DNS"

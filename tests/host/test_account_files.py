@@ -7,8 +7,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.facts import records
-from labfab.host import account_files
 from labfab.host.changes import fill
+from labfab.on_host import loader
 from labfab.stages import user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
@@ -26,7 +26,7 @@ def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, targe
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]
-    assert records.link(found, "folder_link", "config.link") == target
+    assert records.link_target(found, "folder_link", "config.link") == target
     assert "config.text" not in found and (link != ".jupyter" or "folder_stat" not in found)
 
 
@@ -38,7 +38,7 @@ def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
     found = read("jupyter")["jupyter"]
     assert (
         found["folder_stat"] == f"700 {ME.pw_name}"
-        and records.file(found, "config").content == "{}"
+        and records.file_from(found, "config").content == "{}"
     )
     assert not [key for key in found if "link" in key]
 
@@ -93,12 +93,12 @@ def test_modes_are_the_accounts_own_work(fake):
         for write in model.writes
         if write.why.endswith(".jupyter private")
     ]
-    assert made == [("root", "home=$(cd"), ("student", "mkdir")]
+    assert made == [("root", "set"), ("student", "mkdir")]
 
 
 def own(folder, path: str) -> subprocess.CompletedProcess:
     parent, _, name = path.rpartition("/")
-    script = fill(account_files.OWN, folder, parent, name, ME.pw_name, name)
+    script = fill(loader.called("give_back", 4), folder, parent, name, ME.pw_name)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 

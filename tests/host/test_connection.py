@@ -191,7 +191,7 @@ def test_a_changed_host_key_stops_everything(dial, server, alone):
 def test_a_key_is_known_from_whichever_line(dial, server, alone, line):
     """Plain, hashed, with patterns; among many lines of others, a broken one, and a second key of the same kind."""
     let_in(server, alone)
-    name = known_hosts.name("127.0.0.1", server.port)
+    name = known_hosts.host_name("127.0.0.1", server.port)
     key = f"{HOST_KEY.get_name()} {HOST_KEY.get_base64()}"
     told = line.format(name=name, key=key, hashed=paramiko.HostKeys.hash_host(name))
     other = f"{OTHER_KEY.get_name()} {OTHER_KEY.get_base64()}"
@@ -355,7 +355,7 @@ def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
     ]
     path.write_text("".join(f"203.0.113.5 {key.get_name()} {key.get_base64()}\n" for key in keys))
     c = Connection("203.0.113.5", user="ada", config=Config())
-    connection.know(c, path)
+    connection.trust_pinned_keys(c, path)
     known = c.client.get_host_keys().lookup("203.0.113.5")
     assert (
         list(known.keys()) == [keys[0].get_name(), "ssh-rsa"]

@@ -8,7 +8,6 @@ import subprocess
 import pytest
 from invoke import Config, Context
 
-from labfab import setup
 from labfab.errors import SetupError
 from labfab.host import changes, journal
 from labfab.host.changes import ask, change, fill, put
@@ -17,10 +16,10 @@ from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.run import guard
 from labfab.settings import Settings
-from labfab.stages import firewall, python, user
+from labfab.setup import sequences
+from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
-from labfab.stages.lab import server
 from labfab.stages.ssh import hardening
 from labfab.stages.system import updates
 from tests import fake as models
@@ -52,8 +51,8 @@ STAGES = [
     python.install,
     python.init_shell,
     config.configure,
-    server.start,
-    server.stop,
+    lab.start,
+    lab.stop,
 ]
 
 
@@ -92,7 +91,7 @@ def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
     """The script of a put, run for real: content, mode, and nothing else left in the folder."""
     model, path = fake(), tmp_path / "new folder" / "it's $1 file"
     monkeypatch.setattr(model, "write", lambda script: Result(0, "", ""))
-    user.refuse_powers(model.c, user.Settings.of(model.c))
+    user.refuse_admin_as_lab_user(model.c, user.Settings.of(model.c))
     put(model.c, str(path), text, why="write it", old=None, mode="640", owner=owner)
     script = as_root(model, model.told[-1])
     if len(script) < 100_000:
@@ -369,7 +368,9 @@ def chosen(publish: str) -> list:
     """The stages of a whole setup but for the tunnel, which is of the laptop."""
     want = Settings(publish=publish)
     return [
-        stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)
+        stage
+        for name, stage in sequences.UBUNTU
+        if name != "tunnel" and not sequences.skipped(name, want)
     ]
 
 
@@ -437,7 +438,7 @@ def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
     host.close()
     user.add(model.c)
     host.shell = None
-    with pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+    with pytest.raises(SetupError, match="another run was at work there or it was rebooted"):
         user.add(model.c)
 
 

@@ -176,7 +176,7 @@ def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
         assert other.take(shell)
     with (
         opened(tmp_path) as shell,
-        pytest.raises(SetupError, match="another run was at work there, or it was booted"),
+        pytest.raises(SetupError, match="another run was at work there or it was rebooted"),
     ):
         mine.take(shell)
 

@@ -105,7 +105,7 @@ def test_an_upgrade_and_a_reboot_come_between(fab, host):
     run = fab.on(box, "setup.full", env=env, timeout=300).ok()
     road = (
         "let sshd listen on port 2222 only",
-        "upgrade the system (1 packages)",
+        "upgrade the system (1 package)",
         "] reboot",
         "make the environment",
         "start JupyterLab",

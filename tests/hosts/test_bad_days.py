@@ -467,7 +467,7 @@ def test_a_match_block_gives_passwords_back(unchanged, ready, module_fab):
         refused(
             run,
             "homelab",
-            "a Match block of sshd_config gives passwords back to root",
+            "a Match block of sshd_config allows passwords for root",
             "sshd -T -C user=root",
             "old login works",
         )

@@ -250,7 +250,7 @@ def stopped_in_a_crash_loop(box, later) -> None:
 
 
 def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
-    assert "have systemd start JupyterLab at boot" in later("lab.service").ok().out
+    assert "make systemd start JupyterLab at boot" in later("lab.service").ok().out
     assert "nothing to change" in later("lab.service").ok().out
     assert "by systemd" in later("lab.status").ok().out
     box.run(f"kill -9 {pid(later)}")

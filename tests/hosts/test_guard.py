@@ -526,7 +526,7 @@ def test_the_next_run_settles_what_a_dead_one_left(box):
     time.sleep(1)
     said = box.start("user.add").end().ok()
     assert (
-        "a run before this one died in the middle: move sshd to port 2222; that change is taken back now"
+        "an earlier run died in the middle: move sshd to port 2222; that change is taken back now"
         in said.text
     )
     box.heals("the laptop dies, the same command is typed again", "the next run took it back")

@@ -387,7 +387,7 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
             bare.address,
         )
     assert said.split() == ["42", "/home/cloud-user/anaconda3", "cloud-user"]
-    with pytest.raises(kernel.Refused):
+    with pytest.raises(kernel.WrongPassword):
         kernel.login("https://cloud.example.test:8888", "something else", tls, bare.address)
     assert (
         "nothing to change" in module_fab("-H", "cloud", *recipe, "setup.full", env=given).ok().out

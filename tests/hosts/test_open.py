@@ -307,7 +307,7 @@ STRANGER = "runuser -u stranger -- curl -s -m 5 --unix-socket %s http://127.0.0.
 def test_on_a_socket_it_listens_at_no_port(host, desk):
     """One word and a restart; the browser, a kernel's websocket and check.lab work through it, and no other account gets in."""
     on = {"LABFAB_LISTEN": "socket"}
-    desk("lab.start", **on).fails("configuration of before", "lab.stop")
+    desk("lab.start", **on).fails("old configuration", "lab.stop")
     desk("lab.restart", "--yes", **on).ok()
     assert (
         host.run(f"stat -c '%a %U' {SOCKET}") == "600 lab"

@@ -8,7 +8,7 @@ import pytest
 from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
-from labfab.host.changes import PUT, fill
+from labfab.host.changes import fill
 from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.on_host import loader
@@ -47,8 +47,8 @@ def test_the_guide_step_by_step_and_then_nothing_more(mac):
     assert go(model, *ACCESS) == [
         "add the account lab",
         "make /Users/lab",
-        "let the login window not show lab",
-        "let the login window not offer other accounts",
+        "hide lab in the login window",
+        "stop the login window from offering other accounts",
         "make /Users/admin/.ssh private",
         "let your key log in as admin",
         "make /Users/lab/.ssh private",
@@ -57,7 +57,7 @@ def test_the_guide_step_by_step_and_then_nothing_more(mac):
         "refuse passwords for every user",
         "refuse logins as root",
         "let sshd listen on port 2222 too",
-        "have launchd listen there",
+        "make launchd listen there",
     ]
     model.again()
     assert go(model, *ACCESS) == []
@@ -96,7 +96,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
     user.add(model.c)
     del model.sections["accounts"]["lab.hidden"]
     user.add(model.again())
-    assert model.whys == ["let the login window not show lab"]
+    assert model.whys == ["hide lab in the login window"]
     del model.sections["accounts"]["lab.hidden"], model.sections["accounts"]["lab.ours"]
     user.add(model.again())
     assert model.whys == []
@@ -135,7 +135,7 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     old = model.file("accounts", "lab.keys")
     model.again()
     monkeypatch.setattr(
-        rotation, "prove_dead", lambda c, want, path: None
+        rotation, "prove_refused", lambda c, want, path: None
     )  # the model's sshd looks at no key
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
@@ -157,7 +157,9 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
     folder = tmp_path / "ssh" / "sshd_config.d"
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
-    script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
+    script = fill(
+        loader.called("put", 3), str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"'
+    )
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
     assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [
         *folder.iterdir()
@@ -201,7 +203,7 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
 
 def test_port_22_does_not_close_where_it_is_the_only_one(mac):
     model = mac()
-    with pytest.raises(SetupError, match="sshd listens at port 22 alone: ssh.change-port first"):
+    with pytest.raises(SetupError, match="sshd listens on port 22 only: ssh.change-port first"):
         remote_login.close_port_22(model.c)
     assert model.writes == []
 
@@ -299,4 +301,4 @@ def test_setup_ubuntu_is_not_for_macs(mac):
     ],
 )
 def test_what_sysadminctl_says_is_told_in_words(said, words):
-    assert words in macos.meaning(said) and "sysadminctl[" not in macos.meaning(said)
+    assert words in macos.explain(said) and "sysadminctl[" not in macos.explain(said)

@@ -26,10 +26,9 @@ import pytest
 from labfab.host import shell
 from labfab.local_state import ssh_config
 from labfab.on_host import loader
-from labfab.stages import firewall, python, user
+from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.keys import authorized_keys
-from labfab.stages.lab import server as lab
 from labfab.stages.ssh import hardening
 from labfab.stages.system import updates
 

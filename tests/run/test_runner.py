@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import journal
@@ -15,6 +14,7 @@ from labfab.host.session import Host
 from labfab.run import ahead as early
 from labfab.run.ahead import Ahead, Do
 from labfab.run.runner import Runner
+from labfab.setup import sequences
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -227,9 +227,11 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
 
 def test_what_may_begin_ahead_in_a_setup():
     """Stages that are there; no work of apt's beside an upgrade, and no JupyterLab that an upgrade or a reboot overtakes."""
-    order = [name for name, _ in setup.UBUNTU]
-    for name, ahead in setup.AHEAD.items():
+    order = [name for name, _ in sequences.UBUNTU]
+    for name, ahead in sequences.AHEAD.items():
         assert {name, *ahead.after, *ahead.needs} <= set(order)
         assert all(order.index(other) < order.index(name) for other in (*ahead.after, *ahead.needs))
-    assert order.index("packages") < order.index("update") and "update" in setup.AHEAD["Lab"].after
-    assert {"Python", "Jupyter"} == set(setup.AHEAD["Lab"].needs)
+    assert (
+        order.index("packages") < order.index("update") and "update" in sequences.AHEAD["Lab"].after
+    )
+    assert {"Python", "Jupyter"} == set(sequences.AHEAD["Lab"].needs)

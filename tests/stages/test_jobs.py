@@ -56,10 +56,10 @@ def test_a_plan_tells_what_would_be_put_there(fake, notebook):
     model.answers = [("echo folder", Result(1, "", ""))]
     notebook_jobs.submit(model.c, notebook)
     assert model.planned[-5:] == [
-        "let lab's programs run on after logout",
+        "keep lab's programs running after logout",
         "make /home/lab/.local/share/labfab",
-        "put job.py there, for jobs",
-        "put jobs.py there, for jobs",
+        "install the job runner, job.py",
+        "install the job runner, jobs.py",
         "submit it's $(a).ipynb",
     ]
     assert model.writes == []
@@ -72,9 +72,9 @@ def test_what_is_there_already_is_not_put_again(fake, notebook):
     same = base64.b64encode((loader.FOLDER / "job.py").read_bytes()).decode()
     model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
     notebook_jobs.submit(model.c, notebook)
-    assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == [
-        "put jobs.py there, for jobs"
-    ]
+    assert [
+        why for why in model.planned if why.startswith(("install the job", "make /home/lab/.local"))
+    ] == ["install the job runner, jobs.py"]
 
 
 def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alone):

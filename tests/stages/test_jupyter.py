@@ -5,8 +5,9 @@ import json
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.shell import Result
 from labfab.local_state import passwords, secrets
-from labfab.stages import user
+from labfab.stages import python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.jupyter import passwords as password
 
@@ -242,6 +243,26 @@ def test_nobody_to_ask_is_told(ready):
     model = ready()
     with pytest.raises(SetupError, match="set LABFAB_JUPYTER_PASSWORD"):
         password.password(model.c)
+
+
+def test_a_rotation_restarts_as_lab_does(fake, monkeypatch):
+    """The journal files the restart under lab, though nothing of stages/lab is called."""
+    model = fake(python="venv")
+    python.install(model.c)
+    jupyter.configure(model.c)
+    model.again()
+    model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "4711"}
+    model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
+    monkeypatch.setattr(password, "prove", lambda *values: None)
+    password.password(model.c, rotate=True, yes=True)
+    done = [(write.stage, write.why) for write in model.writes]
+    assert done == [
+        ("jupyter", "renew JupyterLab's password and token"),
+        ("lab", "stop JupyterLab"),
+        ("lab", "install tmux"),
+        ("lab", "keep lab's programs running after logout"),
+        ("lab", "start JupyterLab"),
+    ]
 
 
 def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
