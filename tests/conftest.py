@@ -24,7 +24,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """An empty folder for this test. pytest's own looks at all those before it, for each of 1,500 tests."""
+    """An empty folder for this test. pytest's own lists all those before it, for each test."""
     name = re.sub(r"\W", "_", request.node.name)[:30]
     path = tmp_path_factory.getbasetemp() / f"{name}{next(NUMBERS)}"
     path.mkdir(mode=0o700)
@@ -99,7 +99,7 @@ def module_host(engine, module_fab):
 def module_lab(engine, module_fab):
     """Boot machines on which setup.full has run: module_lab("debian12", "box", env={…}).
 
-    The module's fab knows the machine as homelab. JupyterLab and the tunnel are started with these settings.
+    The module's fab knows the machine as homelab; JupyterLab and the tunnel run with these settings.
     """
     with ExitStack() as stack:
         yield labs(engine, module_fab, stack)

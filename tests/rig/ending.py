@@ -1,4 +1,4 @@
-"""File > Shut Down in JupyterLab, on a machine so slow that the process ends seconds after its port is closed."""
+"""File > Shut Down in JupyterLab, on a machine so slow that its process ends seconds later."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,10 +8,11 @@ from labfab.laptop import kernel
 from .host import Host
 
 FOLDERS = "/home/lab/jupyter-venv/lib/python3*/site-packages"
+# Python runs this line of a .pth file as it starts.
 SLOW = f"""\
+lab='"jupyter-lab" in str(sys.orig_argv)'
 for folder in {FOLDERS}; do
-    echo 'import atexit, sys, time; "jupyter-lab" in str(sys.orig_argv) and atexit.register(time.sleep, 8)' \
-        >$folder/slow-end.pth
+    echo "import atexit, sys, time; $lab and atexit.register(time.sleep, 8)" >$folder/slow-end.pth
 done
 """
 RUNNING = "ss -Hltnp 'sport = :9999' | grep -o 'pid=[0-9]*' | head -n 1 | cut -d= -f2"

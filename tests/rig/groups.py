@@ -1,8 +1,8 @@
 """Group the tests that share a host, so that every other test can run on any worker.
 
-Tests are in one group when they use the same module fixture, which boots something; a test that boots its own
-host is a group by itself. One worker runs a group. Long groups start first, so that no worker is left alone
-with one at the end.
+Tests are in one group when they use the same module fixture, which boots something; a test that
+boots its own host is a group by itself. One worker runs a group. Long groups start first, so that
+no worker is left alone with one at the end.
 """
 
 import json
@@ -54,8 +54,8 @@ WEIGHTS = {
 class ByGroup(LoadScopeScheduling):
     """Send whole groups to the workers, in the order in which the tests were collected.
 
-    pytest-xdist's own `loadgroup` writes the group into the test's id, which pytest no longer allows. So each
-    worker writes the groups into a file, which is read here.
+    pytest-xdist's own `loadgroup` writes the group into the test's id, which pytest no longer
+    allows. So each worker writes the groups into a file, which is read here.
     """
 
     def __init__(self, config: pytest.Config, path: Path) -> None:

@@ -10,7 +10,7 @@ from .places import RigError
 
 @contextmanager
 def engine(with_browser: bool = True):
-    """Have an engine running, and where wanted a browser, saying aloud what that takes; an engine of our own ends with the tests.
+    """Run an engine, and where wanted get a browser; an engine of our own ends with the tests.
 
     Without any, the tests themselves decide: they are skipped on a laptop and fail in CI.
     """
@@ -35,7 +35,7 @@ def engine(with_browser: bool = True):
 
 
 def need_sshd() -> None:
-    """Get an sshd for the tests that run one here; where there is none, the tests themselves decide."""
+    """Get an sshd for the tests that run one here; without one, the tests themselves decide."""
     with suppress(RigError):
         sshd.need()
 

@@ -8,8 +8,9 @@ from .places import RigError
 
 # Installed, but neither started now nor by the next boot.
 INSTALL = """\
+mkdir -p /etc/systemd/system
 for unit in ssh.service ssh.socket; do
-    [ -e /etc/systemd/system/$unit ] || { mkdir -p /etc/systemd/system; ln -s /dev/null /etc/systemd/system/$unit; }
+    [ -e /etc/systemd/system/$unit ] || ln -s /dev/null /etc/systemd/system/$unit
 done
 policy=/usr/sbin/policy-rc.d
 [ -e $policy ] && exit
@@ -19,7 +20,7 @@ AFTER = "[ \"$(sed -n 2p /usr/sbin/policy-rc.d)\" != 'exit 101' ] || rm /usr/sbi
 
 
 def need() -> None:
-    """Install openssh-server where root on Debian can; elsewhere the tests that need it are skipped."""
+    """Install openssh-server as root on Debian; elsewhere the tests that need it are skipped."""
     if shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
         return
     if os.geteuid() != 0 or not dockerd.is_debian():

@@ -1,4 +1,4 @@
-"""Tests that share a host are one group, others stand alone, and what takes longest starts first."""
+"""Tests that share a host are one group, others stand alone; what takes longest starts first."""
 
 import subprocess
 import sys
