@@ -1,8 +1,9 @@
-"""Finished labs: setup.full runs once for each flavour; tests that need only its result boot a copy.
+"""Finished labs: setup.full runs once for each flavour; tests that need its result boot a copy.
 
-A copy is the host's disk after setup.full (an image) and what the laptop then knew (a folder), with the new
-address in place of the old one. The host keys are the same, so the pinned ones fit. Both are kept for a day
-under a name made from the code that made them. JupyterLab does not run yet in a copy, as after a reboot.
+A copy is the host's disk after setup.full (an image) and what the laptop then knew (a folder), with
+the new address in place of the old one. The host keys are the same, so the pinned ones fit. Both
+are kept for a day under a name made from the code that made them. JupyterLab does not run yet in a
+copy, as after a reboot.
 """
 
 import datetime
@@ -41,7 +42,7 @@ def boot(engine: Engine, fab: Fab, flavour: str, name: str) -> Host:
 
 
 def ensure(engine: Engine, flavour: str, log: Path | None = None) -> tuple[str, Path]:
-    """Return the image of a finished lab and the home that goes with it, made if they are not there."""
+    """Return the image of a finished lab and its home; make them if they are not there."""
     key = image.digest(image.ensure(engine, flavour), sources(), str(datetime.date.today()))
     saved, kept = f"labfab/lab-{flavour}:{key}", CACHE / "labs" / f"{flavour}-{key}"
     with locked(f"lab-{flavour}"):
@@ -106,7 +107,7 @@ def odd_ones(folder: str, names: list[str]) -> list[str]:
 
 
 def move_in(kept: Path, home: Path, address: str) -> None:
-    """Copy a kept home over another one, with its place and its host's address in place of the old ones."""
+    """Copy a kept home over another one, with the new paths and the new address of its host."""
     old_home, old_address = (kept / "was").read_text().splitlines()
     shutil.copytree(kept / "home", home, symlinks=True, dirs_exist_ok=True)
     pattern = re.compile(rb"(?<![\d.])%b(?![\d.])" % re.escape(old_address.encode()))

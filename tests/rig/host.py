@@ -11,7 +11,7 @@ from .engine import Engine, find
 from .places import CLONE, LABEL, RigError
 from .ports import banner, free_port
 
-BOOT_TIMEOUT = 60
+BOOT_TIMEOUT = 120
 # A boot of a container keeps the kernel's boot_id; a machine's changes, so every boot gets one of its own.
 FIRST = """\
 cat /proc/sys/kernel/random/uuid >/run/boot_id
@@ -251,6 +251,10 @@ class Host:
 
     def pause(self) -> None:
         """Freeze the host: it takes packets and answers nothing."""
+        for _ in range(5):  # a busy kernel may refuse: "unable to freeze"
+            if self.engine.ok("pause", self.id):
+                return
+            time.sleep(0.5)
         self.engine.run("pause", self.id)
 
     def resume(self) -> None:
