@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -55,6 +56,7 @@ STYLE = (
 )
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Parse all modules: labfab/host/shell.py is host.shell, a package is its folder's name."""
     found = {}
@@ -65,6 +67,7 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
+@cache
 def imports() -> dict[str, set[str]]:
     """Give the modules of labfab that each module imports, also for types and inside functions."""
     trees = modules()

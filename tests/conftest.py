@@ -1,19 +1,34 @@
 """What every test may use: a throwaway home, the real `fab`, machines that boot."""
 
+import itertools
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.rig import Host, RigError
+from tests.rig import Host, RigError, finished, groups
 from tests.rig.engine import Engine, find
 from tests.rig.fab import fab_with_home
 from tests.rig.leftovers import clear_leftovers
 from tests.rig.places import CACHE
 
 LOGS = CACHE / "test-log"
+GROUPS = LOGS / "groups.json"
 CONTINUOUS = os.environ.get("CI", "").lower() in ("true", "1", "yes")
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """An empty folder for this test. pytest's own lists all those before it, for each test."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}{next(NUMBERS)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +95,32 @@ def module_host(engine, module_fab):
         yield booter(engine, module_fab, stack)
 
 
+@pytest.fixture(scope="module")
+def module_lab(engine, module_fab):
+    """Boot machines on which setup.full has run: module_lab("debian12", "box", env={…}).
+
+    The module's fab knows the machine as homelab; JupyterLab and the tunnel run with these settings.
+    """
+    with ExitStack() as stack:
+        yield labs(engine, module_fab, stack)
+
+
 def booter(engine: Engine, fab, stack: ExitStack):
     def boot(flavour: str = "debian12", name: str = "box", **logins) -> Host:
         if not {"key", "password"} & set(logins):
             logins["key"] = fab.key
         host = Host.boot(flavour, name, engine=engine, **logins)
         stack.callback(host.stop)
+        return host
+
+    return boot
+
+
+def labs(engine: Engine, fab, stack: ExitStack):
+    def boot(flavour: str, name: str, env: dict[str, str]) -> Host:
+        host = finished.boot(engine, fab, flavour, name)
+        stack.callback(host.stop)
+        fab("-H", "homelab", "setup.full", env=env).ok()
         return host
 
     return boot
@@ -101,6 +136,28 @@ def pytest_sessionstart(session) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         for path in LOGS.glob("*"):
             path.unlink()
+
+
+@pytest.hookimpl(wrapper=True)  # after the tests that -m and -k leave out are gone
+def pytest_collection_modifyitems(config, items):
+    """Let tests that share a host go to one worker."""
+    yield
+    if getattr(config.option, "loadgroup", False):
+        groups.arrange(items, GROUPS)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Run what shares a host on one worker, where `--dist loadgroup` asks for that."""
+    return groups.ByGroup(config, GROUPS) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let no test be skipped where everything must run."""
+    report = yield
+    if CONTINUOUS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"skipped, with CI=true: {report.longrepr[2]}"
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -195,7 +196,7 @@ class FakeHost:
 
     def read(self, script: str) -> str:
         wanted = re.search(r"^set -- (.*)$", script, re.MULTILINE)[1].split()
-        head = dict(word.split("=", 1) for word in shlex.split(script.split("set -- ")[0]))
+        head = dict(word.split("=", 1) for word in words(script.split("set -- ")[0]))
         users = head["USERS"].split()
         out = ""
         for section in wanted:
@@ -206,7 +207,7 @@ class FakeHost:
         return out
 
     def write(self, script: str) -> Result:
-        line = json.loads(shlex.split(NOTE.search(script)[1])[0])
+        line = json.loads(words(NOTE.search(script)[1])[0])
         made = parsed(line, script.removeprefix(journal.command(line)))
         assert made.command or made.path, f"neither a command nor a file: {script}"
         self.writes.append(made)
@@ -283,6 +284,12 @@ class FakeHost:
         )
 
 
+@lru_cache(maxsize=4096)
+def words(text: str) -> list[str]:
+    """Split shell text; models are asked the same things again and again, and shlex takes its time."""
+    return shlex.split(text)
+
+
 def answered(result: Result) -> SimpleNamespace:
     """A frame that has ended."""
     return SimpleNamespace(result=lambda: result)
@@ -291,14 +298,14 @@ def answered(result: Result) -> SimpleNamespace:
 def parsed(line: dict, script: str) -> Write:
     """Split a change into its parts again."""
     found = re.match(rf"printf %s ({WORD}) \| (.*)$", script, re.DOTALL)
-    piped, rest = (shlex.split(found[1])[0], found[2]) if found else ("", script)
+    piped, rest = (words(found[1])[0], found[2]) if found else ("", script)
     user, command = unwrap(rest.removeprefix("{ ").removesuffix("\n}"))
     told = {"why": line["why"], "stage": line["stage"], "user": user}
     if not line.get("path"):
         return Write(**told, command=command, stdin=piped)
-    inner = shlex.split(command)[2]
+    inner = words(command)[2]
     head = re.match(rf"set -- ({WORD}) ({WORD}) ({WORD})\n", inner)
-    path, mode, check = (shlex.split(word)[0] for word in head.groups())
+    path, mode, check = (words(word)[0] for word in head.groups())
     assert path == line["path"]
     return Write(**told, path=path, text=piped, mode=mode, check=check)
 
@@ -306,7 +313,7 @@ def parsed(line: dict, script: str) -> Write:
 def unwrap(script: str) -> tuple[str, str]:
     """Split "as this account" from the command."""
     found = re.fullmatch(rf"\(HOME=.* become (\S+) ({WORD})\)", script, re.DOTALL)
-    return (found[1], shlex.split(found[2])[0]) if found else ("root", script)
+    return (found[1], words(found[2])[0]) if found else ("root", script)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ def test_every_task_named_in_a_message_exists(tasks):
                     assert name in tasks, f"{path.name}: {text!r} names {name}"
 
 
+@cache
 def texts(path: Path) -> list[str]:
     """Return the strings of a module, with … for what is filled in at run time."""
     found = []

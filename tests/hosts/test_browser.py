@@ -46,10 +46,8 @@ def tools() -> None:
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab) -> Host:
-    host = module_host("debian12", "browser", key=module_fab.key)
-    module_fab.on(host, "setup.full", env=VENV).ok()
-    return host
+def box(module_lab) -> Host:
+    return module_lab("debian12", "browser", env=VENV)
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,9 @@ VENV = {"LABFAB_PYTHON": "venv"}
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
+def box(module_lab):
     """One machine for all of a week."""
-    host = module_host("debian12", "daily")
-    module_fab.on(host, "setup.full", env=VENV).ok()
-    return host
+    return module_lab("debian12", "daily", env=VENV)
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ class Machine:
         end = time.monotonic() + 40
         while not self.is_healed():
             assert time.monotonic() < end, f"{case}: {self.host.run(LEFT)}"
-            time.sleep(0.1)
+            time.sleep(0.4)  # each look is a login and a command on the host
         TOOK.setdefault(case, (what, []))[1].append(time.monotonic() - self.fault)
         write_table()
         assert self.host.run(LEFT) == ""

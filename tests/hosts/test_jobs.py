@@ -1,6 +1,7 @@
 """A notebook goes on while the laptop is away, and comes back with all its outputs, or with the reason why not."""
 
 import json
+import re
 import shlex
 import time
 from pathlib import Path
@@ -28,10 +29,8 @@ OPEN = "ss -Htn state established '( sport = :2222 )'"
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
-    box = module_host("debian12", "jobs")
-    module_fab.on(box, "setup.full", env=ENV).ok()
-    return box
+def box(module_lab):
+    return module_lab("debian12", "jobs", env=ENV)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def notebook(folder: Path, *cells: str, name: str = "a.ipynb") -> Path:
 
 def submitted(lab, path, *flags: str) -> str:
     """Submit a notebook and return the number of its job."""
-    return lab("lab.submit", str(path), *flags).ok().out.split("job ")[1].split()[0]
+    return re.search(r"\bjob (\d+)", lab("lab.submit", str(path), *flags).ok().out)[1]
 
 
 def state(lab, job: str) -> dict:

@@ -72,9 +72,9 @@ class Laptop:
 
 
 @pytest.fixture(scope="module")
-def both(module_host, module_fab, tmp_path_factory) -> tuple[Host, Laptop]:
-    """Set up a host while labfab is installed on a laptop, and let the laptop's key in."""
-    host, machine = module_host("debian12", "kept"), module_host("debian12", "laptop")
+def both(module_host, module_lab, module_fab, tmp_path_factory) -> tuple[Host, Laptop]:
+    """Boot a lab while labfab is installed on a laptop, and let the laptop's key in."""
+    machine, host = module_host("debian12", "laptop"), module_lab("debian12", "kept", env=ENV)
     with ThreadPoolExecutor(1) as aside:
         installing = aside.submit(
             Laptop,
@@ -82,7 +82,6 @@ def both(module_host, module_fab, tmp_path_factory) -> tuple[Host, Laptop]:
             wheels.build(tmp_path_factory.mktemp("wheel")),
             host.host_key_fingerprint(),
         )
-        module_fab.on(host, "setup.full", env=ENV).ok()
         module_fab(
             "-H", "homelab", "lab.service", env=ENV
         ).ok()  # so that JupyterLab too is there after a reboot
