@@ -16,6 +16,7 @@ LOCK = (
     "--group pyproject.toml:dev pyproject.toml -o requirements.lock"
 )
 QUICK = "not host and not local"
+COVERAGE = ("--cov=labfab", "--cov-report=term:skip-covered", "--cov-fail-under=82")
 
 
 @task(help={"stop": "take everything away that the demo made"})
@@ -37,15 +38,16 @@ def demo(c, stop=False):
     }
 )
 def test(c, args=""):
-    """Run the tests: the quick ones, then those that boot machines."""
+    """Run all checks and tests: style and types, the quick ring, the oldest Python, booted hosts."""
     from tests.rig import rings
 
     if args:
         sys.exit(pytest(*shlex.split(args)))
     rings.need_sshd()
-    quick = pytest("-m", QUICK, "-n", str(CORES), "--dist", "worksteal")
-    if quick:
-        sys.exit(quick)
+    check(c)
+    quick = pytest("-m", QUICK, "-n", str(CORES), "--dist", "worksteal", *COVERAGE)
+    if quick or run_oldest():
+        sys.exit(1)
     with rings.engine():
         rings.prepare()
         # While hosts boot and windows end, the cores have something else to do.
@@ -90,6 +92,10 @@ def check(c):
 @task
 def oldest(c):
     """Run the quick tests on the oldest Python, with the lowest versions that are allowed."""
+    sys.exit(run_oldest())
+
+
+def run_oldest() -> int:
     from tests.rig import oldest_python
     from tests.rig.places import RigError
 
@@ -97,7 +103,8 @@ def oldest(c):
         python = oldest_python.prepare()
     except RigError as error:
         raise Exit(f"labfab: {error}", code=1) from None
-    sys.exit(pytest("-q", "-m", QUICK, "-n", "2", "-p", "no:cacheprovider", python=python))
+    words = ("-q", "-m", QUICK, "-n", str(CORES), "--dist", "worksteal", "-p", "no:cacheprovider")
+    return pytest(*words, python=python)
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})
