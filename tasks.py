@@ -1,4 +1,4 @@
-"""Tasks for your own machine: the demo, the tests, the checks, the benchmark. `inv --list` shows them."""
+"""Tasks for your own machine: the demo, the tests, the checks, the benchmark."""
 
 import os
 import shlex
@@ -33,12 +33,10 @@ def demo(c, stop=False):
 
 
 @task(
-    help={
-        "args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"
-    }
+    help={"args": "What to hand to pytest, e.g. --args='-k firewall'; without it everything runs"}
 )
 def test(c, args=""):
-    """Run all checks and tests: style and types, the quick ring, the oldest Python, booted hosts."""
+    """Run all tests: style and types, the quick ones, the oldest Python, booted hosts."""
     from tests.rig import rings
 
     if args:
@@ -65,7 +63,7 @@ def pytest(*words: str, python: str | Path = sys.executable) -> int:
     help={
         "quick": "Fewer runs of what takes long: 12 minutes instead of 25",
         "runs": "Runs of each command that are counted",
-        "only": "Measure only these, joined by commas: no-change, change, first, fleet, start; writes no page",
+        "only": "Measure only some of: no-change,change,first,fleet,start; writes no page",
     }
 )
 def bench(c, quick=False, runs=0, only=""):
@@ -109,20 +107,21 @@ def run_oldest() -> int:
 
 @task(name="mac-report", help={"to": "file that gets the report"})
 def mac_report(c, to="mac-report.txt"):
-    """On a Mac: note what its commands say that labfab reads, where that differs too; nothing is changed."""
+    """On a Mac: report what its commands print, where labfab expects something else."""
     from tests.rig import mac_report as report
 
     if sys.platform != "darwin":
         raise Exit("labfab: this is for an owner of a Mac: run it there", code=1)
     count = report.write(Path(to))
     print(
-        f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; read it, then send it with an issue"
+        f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; "
+        "read it, then send it with an issue"
     )
 
 
 @task
 def docs(c):
-    """Write the parts of docs/ that are made from the code: settings, tasks, the picture of the rooms."""
+    """Write what docs/ has from the code: settings, tasks, the picture of the rooms."""
     from docs import reference
 
     reference.write()

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 
 LABFAB = Path(__file__).parents[1] / "labfab"
-# Lowest first. A room may import the rooms below it, and its own modules; two rooms of one floor do not
-# import each other. tests/test_house.py holds the code to it.
+# Lowest first. A room may import the rooms below it, and its own modules; two rooms on one floor
+# do not import each other. tests/test_house.py holds the code to it.
 FLOORS = (
     ("text",),
     ("errors", "decode"),

@@ -34,7 +34,8 @@ ENDING = 15
 # in_tmux finds the tmux that JupyterLab was started in.
 END_SESSION = (
     "LAB_USER=%s; PREFIX=%s; in_tmux %s kill-session -t =jupyter || exit; "
-    "for i in $(seq 100); do pgrep -u %s -f '[b]in/jupyter-lab' >/dev/null || break; sleep 0.2; done"
+    "for i in $(seq 100); do pgrep -u %s -f '[b]in/jupyter-lab' >/dev/null || break; "
+    "sleep 0.2; done"
 )
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
 
