@@ -1,6 +1,6 @@
 """A host that an older labfab has set up is at home here too: nothing to change, and the way back works."""
 
-import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,21 +11,16 @@ from tests.rig.snapshot import snapshot
 pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
-OLDER = (
-    "f46ba38d"  # the last commit before the rooms: journal, settings and files as they were then
-)
+# labfab as it was before it had rooms: its journal, its settings and its files.
+OLDER = REPO / "tests/rig/before_the_rooms.tar.xz"
 
 
 @pytest.fixture
 def older(tmp_path) -> Path:
     """A checkout of the older version."""
-    folder = tmp_path / "older"
-    folder.mkdir()
-    archive = subprocess.run(["git", "archive", OLDER], cwd=REPO, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"a shallow clone has no {OLDER}: git fetch --unshallow")
-    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-    return folder
+    with tarfile.open(OLDER) as archive:
+        archive.extractall(tmp_path / "older", filter="data")
+    return tmp_path / "older"
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def arrange(items: list[pytest.Item], path: Path) -> None:
         name = groups[item]
         weights[name] = max(weights.get(name, 0), weight(item))
     items.sort(key=lambda item: -weights[groups[item]])
+    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.{os.getpid()}")
     half.write_text(json.dumps({item.nodeid: name for item, name in groups.items()}))
     half.rename(path)  # all workers write the same
