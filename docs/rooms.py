@@ -48,7 +48,7 @@ WHAT = {
     "check": "is it so?",
     "fleet": "many hosts",
 }
-WIDTH, HEIGHT, BOX, TALL, LEFT = 760, 62, 250, 40, 40
+WIDTH, HEIGHT, BOX, TALL, LEFT = 640, 62, 250, 40, 40
 STYLE = (
     "text{font-family:system-ui,sans-serif;font-size:14px;fill:#1f2328}"
     ".what{font-size:11px;fill:#59636e}rect{fill:#f6f8fa;stroke:#8c959f}"
