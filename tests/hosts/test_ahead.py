@@ -39,7 +39,7 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
     hand = threading.Thread(target=box.run, args=(SLOW,), daemon=True)
     hand.start()
     fab.on(box, "setup.full", env=ENV | {"LABFAB_REVERT_AFTER": "10"}).fails(
-        "could not refuse passwords", "everything back"
+        "could not refuse passwords", "reverted everything"
     )
     hand.join(1)
     assert not hand.is_alive() and box.run("ls /etc/ssh/sshd_config.d") == ""

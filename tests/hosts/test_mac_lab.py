@@ -163,7 +163,7 @@ def test_sabotage_turns_its_row(run, box, sabotage, back, row):
 
 
 def test_a_mac_stays_awake_where_that_is_wanted(run, box):
-    assert "let the Mac not go to sleep" in run("power.keep-awake", keep_awake="true").ok().out
+    assert "keep the Mac awake" in run("power.keep-awake", keep_awake="true").ok().out
     assert "nothing to change" in run("power.keep-awake", keep_awake="true").ok().out
     assert rows(run, "host")["host-sleep"]["state"] == "ok"
     assert re.search(r"(?m)^ womp +1$", box.run("pmset -g")) and re.search(
