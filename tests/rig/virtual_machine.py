@@ -1,0 +1,161 @@
+"""A host with a kernel of its own: Debian 13 in qemu, with boots, a disk and a power cord that are real.
+
+Containers share the kernel, the cgroups and the packet filter of the machine around them. This flavour does not, and
+costs minutes where it has to be emulated, so it is for what containers cannot show.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from . import accelerator, disk, dockerd
+from .guest_agent import GuestAgent
+from .host import Host
+from .places import RigError
+from .tap import Tap
+
+MEMORY = 1500  # megabytes
+KERNEL_WORDS = (
+    "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 nowatchdog mitigations=off nokaslr "
+    "panic=-1 ip=%s::%s:255.255.255.0:machine:eth0:none"
+)
+
+
+def refusal() -> str:
+    """Say why no machine can be booted here; empty where one can."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return "a machine with a kernel of its own takes Linux on x86_64"
+    if os.geteuid():
+        return "a machine with a kernel of its own takes root (a tap and a network namespace)"
+    if not dockerd.is_debian():
+        return "a machine with a kernel of its own takes Debian's mmdebstrap"
+    return ""
+
+
+class VirtualMachine(Host):
+    """One machine in qemu, looked into through its guest agent."""
+
+    boot_timeout = 400  # in emulation, beside other tests; alone it takes half a minute
+
+    def __init__(self, folder: Path, tap: Tap, found: disk.Disk) -> None:
+        self.folder, self.tap, self.kernel = folder, tap, found.kernel
+        self.disk = disk.FOLDER / f"{os.getpid()}-{folder.name}{disk.OVERLAY}"
+        self.accelerator = accelerator.choose(*found)
+        self.agent = GuestAgent(folder / "agent")
+        self.qemu: subprocess.Popen | None = None
+        super().__init__(None, tap.namespace, tap.there, {})
+
+    @classmethod
+    def boot(
+        cls,
+        *,
+        key: str | None = None,
+        password: str | None = None,
+        user: str = "root",
+        nopasswd: bool = True,
+    ) -> "VirtualMachine":
+        """Boot a bare machine that lets `user` in by public key line, by password, or both."""
+        if refusal():
+            raise RigError(refusal())
+        found = disk.ensure()
+        folder = Path(tempfile.mkdtemp(prefix="lf-machine-", dir="/tmp"))  # for short sockets
+        host = cls(folder, Tap.make(), found)
+        try:
+            host.make_overlay(found.disk)
+            host.switch_on()
+            host.let_in(user, key, password, nopasswd)
+        except BaseException:
+            host.stop()
+            raise
+        return host
+
+    def make_overlay(self, base: Path) -> None:
+        """Make a disk that holds only what differs from the common one."""
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw"]
+        subprocess.run([*command, str(self.disk)], check=True)
+
+    def start(self) -> None:
+        """Give it power.
+
+        What the guest has not flushed to the disk may be lost in a power cut, as with a real one: the overlay keeps its
+        map in memory until then.
+        """
+        drive = f"file={self.disk},if=none,id=disk,format=qcow2,cache=writeback"
+        words = [
+            *("ip", "netns", "exec", self.tap.namespace, "qemu-system-x86_64"),
+            *("-nodefaults", "-no-user-config", "-display", "none"),
+            *accelerator.WORDS[self.accelerator],
+            *("-smp", "2", "-m", str(MEMORY), "-pidfile", str(self.folder / "pid")),
+            *("-serial", f"file:{self.folder / 'console'}"),
+            *("-chardev", f"socket,id=agent,path={self.agent.path},server=on,wait=off"),
+            *("-device", "virtio-serial-pci"),
+            *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+            *("-netdev", "tap,id=net,ifname=tap,script=no,downscript=no"),
+            *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
+            *("-drive", drive, "-device", "nvme,drive=disk,serial=rig"),
+            *("-kernel", str(self.kernel)),
+            *("-append", KERNEL_WORDS % (self.tap.there, self.tap.here)),
+        ]
+        with (self.folder / "qemu.log").open("a") as log:
+            self.qemu = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def run(self, command: str, input: str | None = None, timeout: float = 300) -> str:
+        """Run a shell command inside as root, past sshd, and return what it prints."""
+        return self.agent.run(command, input or "", timeout)
+
+    def ask_to_reboot(self) -> None:
+        self.run("systemctl --no-block reboot")
+
+    def cut_power(self) -> None:
+        """Pull the plug."""
+        if self.qemu:
+            self.qemu.kill()
+            self.qemu.wait()
+            self.qemu = None
+
+    def switch_on(self, port: int | None = None) -> None:
+        """Start the machine if it is off, and wait for sshd on either of its ports, or on the one given."""
+        if not self.qemu or self.qemu.poll() is not None:
+            self.start()
+        self.wait_for_ssh_on(*([port] if port else [self.port, self.next_port]))
+
+    def kill_power(self, port: int | None = None) -> None:
+        """Pull the plug and put it back."""
+        self.cut_power()
+        self.switch_on(port)
+
+    def pause(self) -> None:
+        """Freeze the machine: it takes packets and answers nothing."""
+        self.qemu.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen machine go on."""
+        self.qemu.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Remove the machine for good."""
+        self.cut_power()
+        self.tap.remove()
+        self.disk.unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
+    def last_words(self) -> str:
+        """Tell how qemu does and what the machine's console said last."""
+        state = "running" if self.qemu and self.qemu.poll() is None else "off"
+        said = []
+        for name in ("qemu.log", "console"):
+            with suppress(FileNotFoundError):
+                said += (self.folder / name).read_text(errors="replace").splitlines()[-5:]
+        return f"{state}: {shlex.join(said)}"
