@@ -16,14 +16,13 @@ from .places import CACHE, RigError, locked, say
 
 FOLDER = CACHE / "machines"
 SUITE = "trixie"
-OVERLAY = ".qcow2"  # of one machine, named after the process that booted it
+COPY = ".copy"  # of one machine, named after the process that booted it
 SIZE = "6G"  # sparse
 BARE = f"{image.PACKAGES},linux-image-cloud-amd64,kmod,udev,netbase,qemu-guest-agent"
 WANTED = "curl,tmux,ufw,python3-venv,python3-pip-whl"  # by setup.full, with Python from venv
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-img": "qemu-utils",
     "mmdebstrap": "mmdebstrap",
     "mkfs.ext4": "e2fsprogs",
     "ip": "iproute2",
@@ -72,7 +71,7 @@ def ensure() -> Disk:
     folder = FOLDER / image.digest(MAKE, BARE, WANTED, SIZE, MASKED, ENABLED, *lines, *parts)
     with locked("machines"):
         install_tools()
-        for path in FOLDER.glob(f"*{OVERLAY}"):
+        for path in FOLDER.glob(f"*{COPY}"):
             if not alive(int(path.name.split("-")[0])):
                 path.unlink()
         if not folder.exists():
