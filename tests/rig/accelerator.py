@@ -1,7 +1,7 @@
 """Which accelerator of qemu works here: KVM where a guest really runs on it, else emulation.
 
-That /dev/kvm exists says little: inside some virtual machines a guest dies in its first instructions, or qemu refuses
-to start. So a guest is tried, once in each boot of this machine.
+That /dev/kvm exists says little: inside some virtual machines a guest dies in its first
+instructions, or qemu refuses to start. So a guest is tried, once in each boot of this machine.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The disk a machine with a kernel of its own starts from: Debian 13, made once and kept in .cache/machines.
+"""The disk of a machine with a kernel of its own: Debian 13, made once, kept in .cache/machines.
 
-The kernel has the drivers of the disk built in, so there is no initrd. What setup.full would have apt fetch is on the
-disk already: with emulation it would take minutes, and installing packages is tested elsewhere.
+The kernel has the driver of the disk built in, so it needs no initrd. The packages that setup.full
+installs by apt are on the disk already: in emulation apt takes minutes, and it is tested elsewhere.
 """
 
 import shlex
@@ -30,6 +30,9 @@ TOOLS = {
 }
 RESOLVED = Path("/run/systemd/resolve/resolv.conf")  # the servers behind a resolver on loopback
 ENABLED = "systemd-networkd.service systemd-network-generator.service"  # reads ip= of the kernel
+# Each login of an account without another one would start and stop its systemd: seconds of work
+# in emulation.
+MANAGERS = "[Login]\nUserStopDelaySec=infinity\n"
 # Timers that would start work of their own in the middle of a test, and what nobody looks at.
 MASKED = (
     "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer "
@@ -86,6 +89,7 @@ def contents() -> Iterator[tuple[str, str]]:
     """Yield path and text of every file that Debian's packages do not bring."""
     yield from machine.files().items()
     yield "etc/resolv.conf", name_servers()
+    yield "etc/systemd/logind.conf.d/rig.conf", MANAGERS
     yield "etc/hostname", "machine\n"
     yield "etc/hosts", "127.0.0.1 localhost machine\n::1 localhost\n"
 

@@ -1,4 +1,4 @@
-"""The hand inside a machine: qemu's guest agent runs commands as root, past sshd and past the network."""
+"""Commands inside a virtual machine: qemu's guest agent runs them as root, past sshd."""
 
 import base64
 import json
@@ -22,7 +22,10 @@ class GuestAgent:
         self.path = path
 
     def run(self, command: str, input: str, timeout: float) -> str:
-        """Run a shell command and return what it prints; RigError where it fails or takes too long."""
+        """Run a shell command and return what it prints.
+
+        Raises RigError where it fails or takes too long.
+        """
         end = time.monotonic() + timeout
         began = self.ask(
             "guest-exec",

@@ -1,6 +1,7 @@
-"""The network of one machine: a tap in a namespace of its own, bridged to a wire that ends on this machine.
+"""The network of one virtual machine: a tap in a namespace, bridged to a veth that ends here.
 
-Whatever a machine leaves behind is found by the namespace: the processes in it, the interfaces, the name of its owner.
+The namespace tells what a machine left behind: its name has the owner's process and the subnet, and
+the machine's processes and interfaces are in it.
 """
 
 import ipaddress

@@ -1,7 +1,7 @@
-"""A host with a kernel of its own: Debian 13 in qemu, with boots, a disk and a power cord that are real.
+"""A host with a kernel of its own: Debian 13 in qemu, with real boots, disks and power cuts.
 
-Containers share the kernel, the cgroups and the packet filter of the machine around them. This flavour does not, and
-costs minutes where it has to be emulated, so it is for what containers cannot show.
+Containers share the kernel, the cgroups and the packet filter of the machine around them. A virtual
+machine does not, but takes minutes where it is emulated: use it for what containers cannot show.
 """
 
 import os
@@ -21,10 +21,11 @@ from .places import RigError
 from .tap import Tap
 
 MEMORY = 1500  # megabytes
-# Little unwritten data in memory, so that no fsync in a guarded window waits for an installation's files.
+# Keep little unwritten data in memory: an fsync in a guarded window would wait for all of it.
 KERNEL_WORDS = (
     "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 nowatchdog mitigations=off nokaslr "
-    "panic=-1 sysctl.vm.dirty_background_bytes=8388608 ip=%s::%s:255.255.255.0:machine:eth0:none"
+    "panic=-1 systemd.log_level=warning sysctl.vm.dirty_background_bytes=8388608 "
+    "ip=%s::%s:255.255.255.0:machine:eth0:none"
 )
 
 
@@ -77,15 +78,16 @@ class VirtualMachine(Host):
         return host
 
     def copy_disk(self, base: Path) -> None:
-        """Give the machine a disk of its own; its holes, or all of it where that can be shared, take no room."""
+        """Give the machine a disk of its own, sharing with the common one what can be shared."""
         command = ["cp", "--sparse=always", "--reflink=auto", str(base), str(self.disk)]
         subprocess.run(command, check=True)
 
     def start(self) -> None:
         """Give it power.
 
-        What the guest has written to its disk outlives a power cut, and what is still in its memory does not: each
-        write goes to a file of this machine, which nobody waits to see on the real disk (cache=unsafe).
+        What the guest has written to its disk outlives a power cut, what is still in its memory
+        does not: each write reaches a file of this machine. cache=unsafe means that nobody waits
+        until that file is on the real disk.
         """
         drive = f"file={self.disk},if=none,id=disk,format=raw,cache=unsafe"
         words = [
@@ -127,7 +129,7 @@ class VirtualMachine(Host):
             self.qemu = None
 
     def switch_on(self, port: int | None = None) -> None:
-        """Start the machine if it is off, and wait for sshd on either of its ports, or on the one given."""
+        """Start the machine if it is off; wait for sshd on the port given, else on either one."""
         if not self.qemu or self.qemu.poll() is not None:
             self.start()
         self.wait_for_ssh_on(*([port] if port else [self.port, self.next_port]))
