@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import dockerd, image, machine
+from . import compile_wheels, dockerd, image, machine, wheels
 from .leftovers import alive
 from .places import CACHE, RigError, locked, say
 
 FOLDER = CACHE / "machines"
-SUITE = "trixie"
+SUITE, PYTHON = "trixie", "3.13"
+COMPILE = Path(compile_wheels.__file__)
 COPY = ".copy"  # of one machine, named after the process that booted it
 SIZE = "6G"  # sparse
 BARE = f"{image.PACKAGES},linux-image-cloud-amd64,kmod,udev,netbase,qemu-guest-agent"
@@ -49,6 +50,9 @@ mmdebstrap --quiet --variant=minbase --include=%(packages)s --keyring=%(keyring)
   --customize-hook='chroot "$1" ssh-keygen -A >/dev/null' \
   %(suite)s %(tree)s %(lines)s >&2
 cd %(tree)s
+mkdir wheels && cp -L %(collected)s/*.whl wheels
+chroot . python3 - wheels <%(compile)s
+mv wheels %(wheels)s
 : >etc/machine-id
 touch etc/.updated var/.updated # else the first boot rebuilds caches
 cp boot/vmlinuz-* %(kernel)s
@@ -64,14 +68,18 @@ class Disk(NamedTuple):
 
     kernel: Path
     disk: Path
+    wheels: Path  # of JupyterLab, with bytecode
 
 
 def ensure() -> Disk:
     """Return the kernel and the disk, made if they are not there."""
     files = dict(contents())
-    lines = machine.apt_lines(SUITE)
+    lines, collected = machine.apt_lines(SUITE), wheels.collect(PYTHON)
+    compiled = [COMPILE.read_text(), *sorted(path.name for path in collected.iterdir())]
     parts = [f"{name} {text}" for name, text in sorted(files.items())]
-    folder = FOLDER / image.digest(MAKE, BARE, WANTED, SIZE, MASKED, ENABLED, *lines, *parts)
+    folder = FOLDER / image.digest(
+        MAKE, BARE, WANTED, SIZE, MASKED, ENABLED, *lines, *compiled, *parts
+    )
     with locked("machines"):
         install_tools()
         for path in FOLDER.glob(f"*{COPY}"):
@@ -81,8 +89,8 @@ def ensure() -> Disk:
             FOLDER.mkdir(parents=True, exist_ok=True)
             for old in [path for path in FOLDER.iterdir() if path.is_dir()]:
                 shutil.rmtree(old)
-            make(folder, files, lines)
-    return Disk(folder / "vmlinuz", folder / "disk")
+            make(folder, files, lines, collected)
+    return Disk(folder / "vmlinuz", folder / "disk", folder / "wheels")
 
 
 def contents() -> Iterator[tuple[str, str]]:
@@ -111,7 +119,7 @@ def install_tools() -> None:
         dockerd.install_packages(*missing)
 
 
-def make(folder: Path, files: dict[str, str], lines: list[str]) -> None:
+def make(folder: Path, files: dict[str, str], lines: list[str], collected: Path) -> None:
     """Install Debian into a folder, and a file system with that folder's contents into a file."""
     say("making a disk with Debian 13 and a kernel of its own (a minute, once)")
     half = folder.with_name(f"{folder.name}.half")
@@ -122,6 +130,9 @@ def make(folder: Path, files: dict[str, str], lines: list[str]) -> None:
     words = {
         "tree": half / "tree",
         "files": half / "files",
+        "collected": collected,
+        "compile": COMPILE,
+        "wheels": half / "wheels",
         "kernel": half / "vmlinuz",
         "disk": half / "disk",
         "keyring": KEYRING,

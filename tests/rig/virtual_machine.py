@@ -48,7 +48,8 @@ class VirtualMachine(Host):
     def __init__(self, folder: Path, tap: Tap, found: disk.Disk) -> None:
         self.folder, self.tap, self.kernel = folder, tap, found.kernel
         self.disk = disk.FOLDER / f"{os.getpid()}-{folder.name}{disk.COPY}"
-        self.accelerator = accelerator.choose(*found)
+        self.accelerator = accelerator.choose(found.kernel, found.disk)
+        self.wheels = found.wheels
         self.agent = GuestAgent(folder / "agent")
         self.qemu: subprocess.Popen | None = None
         super().__init__(None, tap.namespace, tap.there, {})
