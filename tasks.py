@@ -1,5 +1,6 @@
-"""Tasks for your own machine: the demo, the tests, the checks, the benchmark. `inv --list` shows them."""
+"""Tasks for your own machine: the demo, the tests, the checks, the benchmark."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -8,10 +9,14 @@ from pathlib import Path
 from invoke import Exit, task
 
 ROOT = Path(__file__).parent
+CORES = os.cpu_count() or 2
 LOCK = (
-    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt --no-header --no-annotate "
-    "--no-emit-index-url --no-emit-find-links requirements.in pyproject.toml -o requirements.lock"
+    "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt "
+    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links "
+    "--group pyproject.toml:dev pyproject.toml -o requirements.lock"
 )
+QUICK = "not host and not local"
+COVERAGE = ("--cov=labfab", "--cov-report=term:skip-covered", "--cov-fail-under=82")
 
 
 @task(help={"stop": "take everything away that the demo made"})
@@ -28,34 +33,37 @@ def demo(c, stop=False):
 
 
 @task(
-    help={
-        "args": "what to hand to pytest, e.g. --args='-k firewall'; without it everything runs, the quick tests first"
-    }
+    help={"args": "What to hand to pytest, e.g. --args='-k firewall'; without it everything runs"}
 )
 def test(c, args=""):
-    """Run the tests: the quick ones, then those that boot machines."""
+    """Run all tests: style and types, the quick ones, the oldest Python, booted hosts."""
     from tests.rig import rings
 
     if args:
         sys.exit(pytest(*shlex.split(args)))
-    quick = pytest("-m", "not host and not local", "-n", "2")
-    if quick:
-        sys.exit(quick)
+    rings.need_sshd()
+    check(c)
+    quick = pytest("-m", QUICK, "-n", str(CORES), "--dist", "worksteal", *COVERAGE)
+    if quick or run_oldest():
+        sys.exit(1)
     with rings.engine():
-        sys.exit(pytest("-m", "host or local", "-n", "2", "--dist", "loadfile"))
+        rings.prepare()
+        # While hosts boot and windows end, the cores have something else to do.
+        sys.exit(pytest("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup"))
 
 
-def pytest(*words: str) -> int:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False
-    ).returncode
+def pytest(*words: str, python: str | Path = sys.executable) -> int:
+    """Run pytest; what it compiles is kept, so that the next run and each `fab` start sooner."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [python, "-m", "pytest", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
 
 @task(
     help={
         "quick": "Fewer runs of what takes long: 12 minutes instead of 25",
         "runs": "Runs of each command that are counted",
-        "only": "Measure only these, joined by commas: no-change, change, first, fleet, start; writes no page",
+        "only": "Measure only some of: no-change,change,first,fleet,start; writes no page",
     }
 )
 def bench(c, quick=False, runs=0, only=""):
@@ -72,27 +80,48 @@ def bench(c, quick=False, runs=0, only=""):
 
 @task
 def check(c):
-    """Look the code over with ruff."""
+    """Check style, format and types."""
     with c.cd(str(ROOT)):
         c.run(f"{sys.executable} -m ruff check .")
+        c.run(f"{sys.executable} -m ruff format --check --quiet .")
+        c.run(f"{sys.executable} -m mypy")
+
+
+@task
+def oldest(c):
+    """Run the quick tests on the oldest Python, with the lowest versions that are allowed."""
+    sys.exit(run_oldest())
+
+
+def run_oldest() -> int:
+    from tests.rig import oldest_python
+    from tests.rig.places import RigError
+
+    try:
+        python = oldest_python.prepare()
+    except RigError as error:
+        raise Exit(f"labfab: {error}", code=1) from None
+    words = ("-q", "-m", QUICK, "-n", str(CORES), "--dist", "worksteal", "-p", "no:cacheprovider")
+    return pytest(*words, python=python)
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})
 def mac_report(c, to="mac-report.txt"):
-    """On a Mac: note what its commands say that labfab reads, where that differs too; nothing is changed."""
+    """On a Mac: report what its commands print, where labfab expects something else."""
     from tests.rig import mac_report as report
 
     if sys.platform != "darwin":
         raise Exit("labfab: this is for an owner of a Mac: run it there", code=1)
     count = report.write(Path(to))
     print(
-        f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; read it, then send it with an issue"
+        f"{count} of {len(report.QUESTIONS)} differ from what labfab expects: {to}; "
+        "read it, then send it with an issue"
     )
 
 
 @task
 def docs(c):
-    """Write docs/settings.md and docs/tasks.md anew from the code."""
+    """Write what docs/ has from the code: settings, tasks, the picture of the rooms."""
     from docs import reference
 
     reference.write()
@@ -100,7 +129,7 @@ def docs(c):
 
 @task
 def screenshots(c):
-    """Take the pictures of docs/ anew, by the tests that use a real browser."""
+    """Take the pictures of docs/, by the tests that use a real browser."""
     import shutil
 
     from tests.rig import browser, rings
@@ -115,6 +144,6 @@ def screenshots(c):
 
 @task
 def lock(c):
-    """Write requirements.lock anew from requirements.in and pyproject.toml (needs uv)."""
+    """Write requirements.lock from pyproject.toml."""
     with c.cd(str(ROOT)):
-        c.run(LOCK)
+        c.run(f"{Path(sys.executable).parent}/{LOCK}")

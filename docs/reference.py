@@ -1,4 +1,7 @@
-"""Writes docs/settings.md and docs/tasks.md from the code; `inv docs` calls it, and a test holds them against it."""
+"""Write docs/settings.md, tasks.md and rooms.svg from the code, for `inv docs`.
+
+A test checks that they are up to date.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from invoke.parser.context import to_flag
 from msgspec import inspect
 
 import labfab
+from docs import rooms
 from labfab.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -18,25 +22,28 @@ MADE = "<!-- Made from the code by `inv docs`: change it there. -->\n"
 SETTINGS = f"""{MADE}
 # Settings
 
-Write them under `lab:` in `invoke.yaml` beside the fabfile, one `name: value` a line. A value found later wins:
+Write settings under `lab:` in `invoke.yaml` next to the fabfile, one `name: value` per line. Later
+sources override earlier ones:
 
 1. the defaults below;
 2. `lab:` in `invoke.yaml`;
-3. `lab:` in the files that `fab` itself reads: `/etc/fabric.yaml`, `~/.fabric.yaml`, `fabric.yaml` beside the fabfile,
-   the file given with `fab -f FILE`;
+3. `lab:` in the files that `fab` itself reads: `/etc/fabric.yaml`, `~/.fabric.yaml`, `fabric.yaml`
+   next to the fabfile, the file given with `fab -f FILE`;
 4. the recipe `config/NAME.yaml` chosen with `LABFAB_RECIPE=NAME`;
-5. what these files say of this host under `hosts:`, in the same order ([below](#hosts-of-their-own));
+5. what these files say about this host under `hosts:`, in the same order
+   ([below](#hosts-of-their-own));
 6. the environment variable of the setting;
-7. the flag of a task, where it has one.
+7. the flag of a task, if it has one.
 
-In a variable, a list is written with commas (`LABFAB_OPEN_PORTS=80,443`), a mapping as JSON, and yes or no as
-`true` or `false`. A name that is not in the table, or a value that does not fit, stops the run before a host is
-called; the message names the place it came from.
+In a variable, write a list with commas (`LABFAB_OPEN_PORTS=80,443`), a mapping as JSON, and yes or
+no as `true` or `false`. An unknown name or a value that is not allowed stops the run before any
+host is contacted; the message names the place it came from.
 
 ## Hosts of their own
 
-One file serves a fleet: under `hosts:`, inside `lab:`, a host has settings of its own. It is named by its alias, by what you
-type after `-H`, by its address, or by a pattern with `*`, `?` and `[…]`.
+One file can serve many hosts: under `hosts:`, inside `lab:`, single hosts have settings of their
+own. A host is named by its alias, by what you type after `-H`, by its address, or by a pattern with
+`*`, `?` and `[…]`.
 
 ```yaml
 lab:
@@ -48,9 +55,10 @@ lab:
     homelab: {{local_port: 9001}}
 ```
 
-In one file a name wins over a pattern, and of two patterns the later one; a file that is read later wins over one before it. A host is
-found by all its names at once: typed as `root@203.0.113.5` or, after setup, as `homelab`, it has the same settings.
-Every entry is checked, also those of other hosts. `parallel` and `recap` hold for a whole run and cannot stand here.
+Within one file a name overrides a pattern, and a later pattern overrides an earlier one; a file
+that is read later overrides an earlier one. A host is found by any of its names: whether typed as
+`root@203.0.113.5` or, after setup, as `homelab`, it has the same settings. Every entry is checked,
+including those of other hosts. `parallel` and `recap` apply to a whole run and cannot be set here.
 
 ## All settings
 
@@ -63,19 +71,21 @@ Every entry is checked, also those of other hosts. `parallel` and `recap` hold f
 | variable | meaning |
 |---|---|
 | `LABFAB_RECIPE` | Name of a recipe in `config/` |
-| `LABFAB_DEBUG` | `wire`: tell at the end what was sent over the line |
+| `LABFAB_DEBUG` | `wire`: report at the end what was sent over the line |
 | `LABFAB_LOGIN_PASSWORD` | Password of the login given with `-H` |
-| `LABFAB_SUDO_PASSWORD` | Password for sudo: of the login given with `-H`, and of `user` when it gets its first one |
+| `LABFAB_SUDO_PASSWORD` | Sudo password of the login given with `-H` and of `user` if it has none |
 | `LABFAB_JUPYTER_PASSWORD` | Password of JupyterLab |
-| `LABFAB_CA_PASSPHRASE` | Locks the lab's own CA, which is then kept; without one it signs once and is gone |
+| `LABFAB_CA_PASSPHRASE` | Encrypts the lab's CA key, which is kept; without it the key signs once |
 
-A password variable is taken out of the environment once it has been read. Keep passwords out of the project's files.
+A password variable is removed from the environment once it has been read. Keep passwords out of the
+project's files.
 """
 TASKS = f"""{MADE}
 # Tasks
 
-`fab --list` prints this table, `fab --list -F json` prints it for programs, `fab --help TASK` one task with its flags.
-A task with a star is also called by the name of its group alone: `fab -H homelab lab` is `lab.start`.
+`fab --list` prints this table, `fab --list -F json` prints it for programs, and `fab --help TASK`
+prints one task with its flags. A task with a star can also be called by the name of its group
+alone: `fab -H homelab lab` is `lab.start`.
 
 | task | what it does | flags |
 |---|---|---|
@@ -84,13 +94,15 @@ A task with a star is also called by the name of its group alone: `fab -H homela
 
 
 def write() -> None:
-    """Write both pages anew."""
+    """Write the pages and the diagram of the rooms."""
     for name, text in pages().items():
         (DOCS / name).write_text(text)
 
 
 def pages() -> dict[str, str]:
+    """Return everything that is made from the code, as file name -> text."""
     return {
+        "rooms.svg": rooms.picture(),
         "settings.md": SETTINGS % "\n".join(settings_rows()),
         "tasks.md": TASKS % "\n".join(task_rows()),
     }
@@ -105,7 +117,7 @@ def settings_rows() -> Iterator[str]:
 
 
 def words(kind: inspect.Type) -> str:
-    """Say a type and its limits in words."""
+    """Describe a type and its limits in words."""
     match kind:
         case inspect.Metadata():
             return words(kind.type)
@@ -143,7 +155,8 @@ def flags(task: Task) -> str:
 
 
 def arguments(task: Task) -> dict[str, str | None]:
-    """The flags of a task and what they mean; Invoke uses up a task's help when it is asked, so a copy is."""
+    """Return the flags of a task and their meanings."""
+    # Invoke consumes a task's help as it reads it.
     task = copy.copy(task)
     task.help = dict(task.help)
     return {argument.name: argument.help for argument in task.get_arguments()}

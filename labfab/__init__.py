@@ -1,8 +1,8 @@
 """labfab: your own JupyterLab on a machine you reach over SSH, as a Fabric task library."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
-from . import bytecode, check, setup  # noqa: F401  bytecode first
+from . import check, setup
 from .stages import (
     backup,
     files,

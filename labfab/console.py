@@ -1,7 +1,7 @@
-"""Screen: what the user sees.
+"""Console: shows lines to the user and asks questions.
 
-One line a change, live while it lasts on a terminal, plain otherwise. Of hosts at work side by side each has a desk, which
-takes what it says and asks; fleet/ makes them.
+Each change is one line, which on a terminal is redrawn while the work goes on. If several hosts are
+at work, each has a desk (fleet/member.py) that receives its lines and questions.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from typing import Protocol, TextIO
 from .errors import SetupError
 from .text import printable
 
-asking = threading.Lock()  # one question after the other, question and answer together
-alone = True  # one host at a time: only then can a line move
-QUIET = 15.0  # seconds between signs of life where nothing can move
-CLEAR = "\r\x1b[K"  # the line that moves
+QUIET = 15.0  # seconds between signs of life if no line can be redrawn
+CLEAR = "\r\x1b[K"  # clears the line that is redrawn
+# Held from a question to its answer, so that there is one at a time.
+asking = threading.Lock()
+# Keeps the lines of several threads apart.
+speaking = threading.Lock()
+# Only one host is worked on: otherwise no line may be redrawn.
+alone = True
+# A line is being redrawn.
 moving = False
-speaking = threading.Lock()  # what is said at once stays in one piece
 thread = threading.local()
 
 
 class Desk(Protocol):
-    """What a host of a fleet has in place of a screen and a keyboard of its own."""
+    """Replaces the screen and the keyboard for one host of a fleet."""
 
     def say(self, text: str, aside: bool) -> None: ...
 
@@ -40,13 +44,19 @@ class Desk(Protocol):
 
 
 def desk() -> Desk | None:
-    """The desk of the host that this thread works on; None for one that has the terminal."""
+    """Return the desk of the host that this thread works on; None if it uses the terminal."""
     return getattr(thread, "desk", None)
 
 
+def several_hosts() -> None:
+    """Expect several hosts from now on, so redraw no line."""
+    global alone
+    alone = False
+
+
 @contextlib.contextmanager
-def at(desk: Desk | None) -> Iterator[None]:
-    """Let what this thread says and asks go to a desk."""
+def speaking_to(desk: Desk | None) -> Iterator[None]:
+    """Send the lines and questions of this thread to a desk."""
     thread.desk = desk
     try:
         yield
@@ -55,24 +65,22 @@ def at(desk: Desk | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def beside(desk: Desk | None, out: TextIO) -> Iterator[None]:
-    """Let this thread speak where another one does, whose line moves and not this one's."""
+def speaking_like(desk: Desk | None, out: TextIO) -> Iterator[None]:
+    """Let this thread print where another one does. Only the other one may redraw its line."""
     thread.desk, thread.out, thread.still = desk, out, True
     yield
 
 
 def stream() -> TextIO:
-    """Where this thread speaks: stdout, unless aside."""
+    """Return the stream that this thread prints to: stdout, or stderr inside on_stderr()."""
     return getattr(thread, "out", None) or sys.stdout
 
 
 @contextlib.contextmanager
-def aside(wanted: bool = True) -> Iterator[None]:
-    """Let this thread, one host's, speak on stderr: stdout is for a document. Others go on as they were."""
-    before, thread.out = (
-        getattr(thread, "out", None),
-        sys.stderr if wanted else getattr(thread, "out", None),
-    )
+def on_stderr(wanted: bool = True) -> Iterator[None]:
+    """Let this thread print to stderr, because stdout is for a document such as JSON."""
+    before = getattr(thread, "out", None)
+    thread.out = sys.stderr if wanted else before
     try:
         yield
     finally:
@@ -80,19 +88,21 @@ def aside(wanted: bool = True) -> Iterator[None]:
 
 
 def say(text: str = "") -> None:
+    """Print one line."""
     text = printable(text)
     if there := desk():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
-        print(f"{CLEAR * moving}{text}", file=stream(), flush=True)
+        print(f"{CLEAR if moving else ''}{text}", file=stream(), flush=True)
 
 
 def note(text: str) -> None:
-    """Tell something that is no change."""
+    """Print a remark below a line."""
     say(f"  {text}")
 
 
 def warn(text: str) -> None:
+    """Print a warning on stderr."""
     text = printable(text)
     if there := desk():
         return there.warn(text)
@@ -100,23 +110,25 @@ def warn(text: str) -> None:
 
 
 def terminal() -> bool:
+    """Return whether this thread prints to a terminal."""
     return desk() is None and stream().isatty()
 
 
 def live() -> bool:
+    """Return whether this thread may redraw the last line of the terminal."""
     return alone and terminal() and not getattr(thread, "still", False)
 
 
 def hidden(question: str, whose: str = "") -> str:
-    """Ask for something that the screen does not show. Raises SetupError when the input is closed instead (Ctrl-D).
+    """Ask for a secret without showing it. Raises SetupError if the input is closed (Ctrl-D).
 
-    whose: the login that it is for. What hosts side by side ask in the same words, of whomever, they ask once.
+    whose: the login that it is for. If several hosts ask the same question, the user sees it once.
     """
     return answer(question, whose, secret=True)
 
 
 def agreed(question: str, choice: str = "y/N") -> bool:
-    """Ask on the terminal for a yes; anything else is a no."""
+    """Ask a yes-or-no question. Anything but y or yes means no."""
     try:
         return answer(f"{question} [{choice}]", "", secret=False).strip().lower() in ("y", "yes")
     except EOFError:
@@ -124,45 +136,43 @@ def agreed(question: str, choice: str = "y/N") -> bool:
 
 
 def answer(question: str, whose: str, secret: bool) -> str:
-    there = desk()
-    return (
-        there.ask(question, whose, secret)
-        if there
-        else prompt(f"{question} {whose}".rstrip(), secret)
-    )
+    """Ask, on the terminal or through the desk."""
+    if there := desk():
+        return there.ask(question, whose, secret)
+    return prompt(f"{question} {whose}".rstrip(), secret)
 
 
 def prompt(text: str, secret: bool) -> str:
-    """Ask on the terminal. Raises SetupError when no secret comes, and EOFError when nothing else does."""
+    """Ask on the terminal. Raises EOFError if the input is closed; for a secret, SetupError."""
     text = printable(text)
     with asking:
         if not secret and sys.stdout.isatty():
             return input(f"{text} ")
-        if not secret:  # stdout may be for a document
+        # stdout may be for a document.
+        if not secret:
             print(f"{text} ", end="", file=sys.stderr, flush=True)
             return input()
         try:
             return getpass.getpass(f"{text}: ")
         except EOFError:
-            raise SetupError(f"no answer to '{text}': type the command again") from None
+            raise SetupError(f"no answer to '{text}': run the command again") from None
 
 
 def duration(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 60
-        else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    )
+    """Return a duration in words: 8.3 s, 2 min 05 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 def changed(where: str, why: str, seconds: float) -> None:
-    """Tell one finished change."""
+    """Print a change that was made."""
     took = f"  {duration(seconds)}" if seconds >= 1 else ""
     say(f"[{where}] {why}{took}")
 
 
 def planned(where: str, why: str, text: str = "") -> None:
-    """Tell one change that plan mode leaves undone."""
+    """Print a change that plan mode shows instead of making it."""
     say(f"[{where}] would {why}")
     for line in text.splitlines():
         say(f"    {line}")
@@ -170,9 +180,10 @@ def planned(where: str, why: str, text: str = "") -> None:
 
 @contextlib.contextmanager
 def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
-    """Show that work goes on; yields a function to call with the newest line of output, or "" each second.
+    """Show that work is in progress.
 
-    On a terminal one line moves and vanishes at the end; elsewhere a line appears every 15 seconds.
+    Yields a function to call with the newest line of output, or with "" about once a second. On a
+    terminal one line is redrawn, and removed at the end. Elsewhere a line appears every 15 seconds.
     """
     began = last = time.monotonic()
     newest = ""
@@ -201,7 +212,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
 
 
 def move(head: str, tail: str) -> None:
-    """Rewrite the last line of the terminal."""
+    """Redraw the last line of the terminal."""
     global moving
     moving = bool(head)
     room = shutil.get_terminal_size().columns - 1

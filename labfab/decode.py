@@ -1,28 +1,31 @@
-"""Record: what came from outside, checked and made a NamedTuple of ours.
+"""Decode: checks data from outside and turns it into NamedTuples.
 
-msgspec does the checking. It is loaded by what checks: loading it takes longer than listing all tasks.
+msgspec does that. It is imported on use, because loading it takes longer than listing all tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-Kind = TypeVar("Kind", bound=tuple)
+Kind = TypeVar("Kind", bound=NamedTuple)
 
 
-def decode(text: bytes, kind: type[Kind]) -> list[Kind]:
-    """The records of a JSON list. Raises ValueError where it is none, or one lacks a field or has a wrong type in it."""
+def records(text: bytes, kind: type[Kind]) -> list[Kind]:
+    """Parse a JSON list of objects into records.
+
+    Raises ValueError if it is something else, or if a field is missing or has the wrong type.
+    """
     import msgspec
 
-    return [made(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
+    return [record(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
 
 
-def made(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """One record; other fields than its own are passed over. Raises ValueError as decode()."""
+def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Create one record, ignoring unknown fields. Raises ValueError as records() does."""
     import msgspec
 
-    known = kind._field_defaults | values
+    known = kind._field_defaults | dict(values)
     missing = [name for name in kind._fields if name not in known]
     if missing:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}")

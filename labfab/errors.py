@@ -1,21 +1,18 @@
-"""Errors: what a user can mend, said in one line.
+"""Errors: problems that the user can fix, reported in one line without a traceback."""
 
-Owns: the one exception that ends a task without a traceback.
-"""
-
-from invoke import Exit
+from invoke.exceptions import Exit
 
 from .text import printable
 
 
 class SetupError(Exit):
-    """Stop with one line: what happened, on which host, what to type next."""
+    """A problem that the user can fix: what happened, on which host, what to type next."""
 
     def __init__(self, text: str, code: int = 1, *, host: str = "") -> None:
-        """Make the error.
+        """Create the error.
 
-        text: one sentence, without the host's name. host: the label of the host, which is printed
-        in front of the text, once, however often the error is wrapped.
+        text: one sentence, without the host's name. host: the host's label, which is
+        printed once in front of the text, however often the error is wrapped.
         """
         self.text, self.host = printable(" ".join(text.split())), printable(host)
         super().__init__(f"{self.host}: {self.text}" if host else self.text, code)
@@ -25,4 +22,4 @@ class SetupError(Exit):
 
 
 class Unreachable(SetupError):
-    """There is no way to the host, or none that ends there."""
+    """No connection to the host could be made."""

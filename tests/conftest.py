@@ -1,25 +1,40 @@
 """What every test may use: a throwaway home, the real `fab`, machines that boot."""
 
+import itertools
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from tests.rig import Host, RigError, virtual_machine
+from tests.rig import Host, RigError, finished, groups, virtual_machine
 from tests.rig.engine import Engine, find
 from tests.rig.fab import fab_with_home
 from tests.rig.leftovers import clear_leftovers
 from tests.rig.places import CACHE
 
 LOGS = CACHE / "test-log"
+GROUPS = LOGS / "groups.json"
 CONTINUOUS = os.environ.get("CI", "").lower() in ("true", "1", "yes")
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """An empty folder for this test. pytest's own lists all those before it, for each test."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}{next(NUMBERS)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """The container engine; without one, host tests are skipped on a laptop and fail in CI."""
+    """The container engine. Without one, host tests are skipped on a laptop and fail in CI."""
     try:
         found = find()
     except RigError as error:
@@ -37,7 +52,7 @@ def cannot_run(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def fab_log() -> Path:
-    """Everything `fab` said in this session, searched for secrets at its end."""
+    """Everything that `fab` printed in this session, which is searched for secrets at the end."""
     return log_file("out")
 
 
@@ -68,7 +83,7 @@ def home(fab) -> Path:
 
 @pytest.fixture
 def secrets_seen(fab) -> set[str]:
-    """Add what must not show up in anything `fab` says; passwords given in `env` are there already."""
+    """Add text that `fab` must never print. Passwords given in `env` are already listed."""
     return fab.secrets
 
 
@@ -96,6 +111,16 @@ def module_machine(module_fab):
     machine.stop()
 
 
+@pytest.fixture(scope="module")
+def module_lab(engine, module_fab):
+    """Boot machines on which setup.full has run: module_lab("debian12", "box", env={…}).
+
+    The module's fab knows the machine as homelab; JupyterLab and the tunnel run with these settings.
+    """
+    with ExitStack() as stack:
+        yield labs(engine, module_fab, stack)
+
+
 def booter(engine: Engine, fab, stack: ExitStack):
     def boot(flavour: str = "debian12", name: str = "box", **logins) -> Host:
         if not {"key", "password"} & set(logins):
@@ -107,8 +132,18 @@ def booter(engine: Engine, fab, stack: ExitStack):
     return boot
 
 
+def labs(engine: Engine, fab, stack: ExitStack):
+    def boot(flavour: str, name: str, env: dict[str, str]) -> Host:
+        host = finished.boot(engine, fab, flavour, name)
+        stack.callback(host.stop)
+        fab("-H", "homelab", "setup.full", env=env).ok()
+        return host
+
+    return boot
+
+
 def log_file(kind: str) -> Path:
-    """Name a file of this session, one for every worker."""
+    """Return a file of this session that all workers share."""
     LOGS.mkdir(parents=True, exist_ok=True)
     return LOGS / f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.{kind}"
 
@@ -119,9 +154,31 @@ def pytest_sessionstart(session) -> None:
             path.unlink()
 
 
+@pytest.hookimpl(wrapper=True)  # after the tests that -m and -k leave out are gone
+def pytest_collection_modifyitems(config, items):
+    """Let tests that share a host go to one worker."""
+    yield
+    if getattr(config.option, "loadgroup", False):
+        groups.arrange(items, GROUPS)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Run what shares a host on one worker, where `--dist loadgroup` asks for that."""
+    return groups.ByGroup(config, GROUPS) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let no test be skipped where everything must run."""
+    report = yield
+    if CONTINUOUS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"skipped, with CI=true: {report.longrepr[2]}"
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus) -> None:
-    """Fail the session if anything secret is in what `fab` said."""
+    """Fail the session if `fab` printed anything secret."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     said = "".join(path.read_text() for path in LOGS.glob("*.out"))

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def blob(text: str) -> str:
 
 
 class Write(NamedTuple):
-    """One change as it arrived: what was told of it, who does it, and either a command or a file."""
+    """One change as it arrived: its reason, its account, and either a command or a file."""
 
     why: str
     stage: str
@@ -72,7 +73,7 @@ class Write(NamedTuple):
 
 
 class FakeHost:
-    """The model of one machine, and the connection that a task gets."""
+    """A model of one machine, and of the connection that a task gets."""
 
     def __init__(self, login: str, dry: bool, lab: dict) -> None:
         self.user, self.dry, self.lab = login, dry, lab
@@ -87,8 +88,8 @@ class FakeHost:
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
         self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
-        self.failing: dict[str, str] = {}  # pattern of a command -> what it says on stderr
-        self.refused_logins = 0  # how many fresh logins fail from here on
+        self.failing: dict[str, str] = {}  # pattern of a command -> what it prints to stderr
+        self.refused_logins = 0  # how many of the next fresh logins fail
         self.sudo_passwords: dict[str, str] = {}
         self.writes: list[Write] = []
         self.questions: list[str] = []
@@ -96,11 +97,11 @@ class FakeHost:
         self.guard: list[str] = []  # arm, disarm, revert
         self.cannot_arm = self.too_late = False
         self.at_work = ""  # the other run that holds the lock
-        self.told: list[str] = []  # every script, as it went over the wire
+        self.told: list[str] = []  # every script, as it was sent
         self.c = self.connect()
 
     def connect(self, user: str | None = None, port: int = 22) -> Connection:
-        """Give the connection of a new command line."""
+        """Return the connection of a new command line."""
         overrides = {"lab": dict(self.lab), "run": {"dry": self.dry}}
         c = Connection(
             ADDRESS, user=user or self.user, port=port, config=Config(overrides=overrides)
@@ -130,20 +131,22 @@ class FakeHost:
 
     @property
     def readings(self) -> list[list[str]]:
-        """The sections that it was asked for, each time."""
+        """Return the sections of each reading."""
         return [
             line.removeprefix("set -- ").split()
-            for line in "\n".join(self.told).splitlines()
+            for script in self.told
+            if script.endswith(reader.SCRIPT)
+            for line in script.splitlines()
             if line.startswith("set -- ")
         ]
 
     @property
     def planned(self) -> list[str]:
-        """What this run did, or in plan mode would do."""
+        """Return what this run did, or would do in plan mode."""
         return [made.why for made in Host.of(self.c).changes]
 
     def wrote(self, why: str) -> Write:
-        """The one change with this why."""
+        """Return the only change with this reason."""
         found = [write for write in self.writes if write.why == why]
         assert len(found) == 1, f"{len(found)} changes {why!r} in {self.whys}"
         return found[0]
@@ -193,7 +196,7 @@ class FakeHost:
 
     def read(self, script: str) -> str:
         wanted = re.search(r"^set -- (.*)$", script, re.MULTILINE)[1].split()
-        head = dict(word.split("=", 1) for word in shlex.split(script.split("set -- ")[0]))
+        head = dict(word.split("=", 1) for word in words(script.split("set -- ")[0]))
         users = head["USERS"].split()
         out = ""
         for section in wanted:
@@ -204,7 +207,7 @@ class FakeHost:
         return out
 
     def write(self, script: str) -> Result:
-        line = json.loads(shlex.split(NOTE.search(script)[1])[0])
+        line = json.loads(words(NOTE.search(script)[1])[0])
         made = parsed(line, script.removeprefix(journal.command(line)))
         assert made.command or made.path, f"neither a command nor a file: {script}"
         self.writes.append(made)
@@ -215,7 +218,7 @@ class FakeHost:
         return Result(0, said if isinstance(said, str) else "", "")
 
     def guarded(self, step: str) -> Result:
-        """Keep what the host looked like, and bring that back."""
+        """Keep the state of the host, and restore it."""
         self.guard.append(step)
         self.sections["guard"].pop("armed", None)
         if step == "arm":
@@ -237,15 +240,15 @@ class FakeHost:
 
     def answer(self, command: str) -> Result:
         self.questions.append(command)
-        for pattern, result in [*self.answers, ("/api >/dev/null", Result(0, "", ""))]:
+        for pattern, result in [*self.answers, ("tail -n 3 ~/.jupyter/lab.log", Result(0, "", ""))]:
             if re.search(pattern, command, re.DOTALL):
                 return result() if callable(result) else result
         raise AssertionError(f"the model does not know the question: {command}")
 
-    # Other ways in -------------------------------------------------------------------------------
+    # Other logins --------------------------------------------------------------------------------
 
     def fresh(self, c: Connection, user: str, port: int, identity=None) -> Connection:
-        """Log in anew, as far as the model's sshd lets in."""
+        """Log in again, if the model's sshd accepts the login."""
         self.refused_logins -= 1
         if self.refused_logins >= 0 or f"listening.{port}" not in self.sections["ssh"]:
             raise ConnectionRefusedError(111, "Connection refused")
@@ -265,7 +268,7 @@ class FakeHost:
     def shell(
         self, transport, label: str, given: str | None = None, root: bool = True
     ) -> SimpleNamespace:
-        """The root shell of a login; sudo asks where a password is set."""
+        """Start the root shell of a login. sudo asks if a password is set."""
         wanted = self.sudo_passwords.get(transport.user)
         if root and wanted and given != wanted:
             raise WrongSudoPassword
@@ -281,22 +284,28 @@ class FakeHost:
         )
 
 
+@lru_cache(maxsize=4096)
+def words(text: str) -> list[str]:
+    """Split shell text; models are asked the same things again and again, and shlex takes its time."""
+    return shlex.split(text)
+
+
 def answered(result: Result) -> SimpleNamespace:
-    """A frame whose end has come."""
+    """A frame that has ended."""
     return SimpleNamespace(result=lambda: result)
 
 
 def parsed(line: dict, script: str) -> Write:
-    """Take a change apart again."""
+    """Split a change into its parts again."""
     found = re.match(rf"printf %s ({WORD}) \| (.*)$", script, re.DOTALL)
-    piped, rest = (shlex.split(found[1])[0], found[2]) if found else ("", script)
+    piped, rest = (words(found[1])[0], found[2]) if found else ("", script)
     user, command = unwrap(rest.removeprefix("{ ").removesuffix("\n}"))
     told = {"why": line["why"], "stage": line["stage"], "user": user}
     if not line.get("path"):
         return Write(**told, command=command, stdin=piped)
-    inner = shlex.split(command)[2]
-    head = re.search(rf"^path=({WORD}); mode=({WORD}); check=({WORD}); NEW=", inner, re.MULTILINE)
-    path, mode, check = (shlex.split(word)[0] for word in head.groups())
+    inner = words(command)[2]
+    head = re.match(rf"set -- ({WORD}) ({WORD}) ({WORD})\n", inner)
+    path, mode, check = (words(word)[0] for word in head.groups())
     assert path == line["path"]
     return Write(**told, path=path, text=piped, mode=mode, check=check)
 
@@ -304,12 +313,12 @@ def parsed(line: dict, script: str) -> Write:
 def unwrap(script: str) -> tuple[str, str]:
     """Split "as this account" from the command."""
     found = re.fullmatch(rf"\(HOME=.* become (\S+) ({WORD})\)", script, re.DOTALL)
-    return (found[1], shlex.split(found[2])[0]) if found else ("root", script)
+    return (found[1], words(found[2])[0]) if found else ("root", script)
 
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
-    """An empty home, no LABFAB_*, no terminal, nothing kept from the test before."""
+    """An empty home, no LABFAB_* variables, no terminal, and nothing left from an earlier test."""
     (tmp_path / "home").mkdir(mode=0o700, exist_ok=True)
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -324,13 +333,13 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr(
         "os.fsync", lambda number: None
-    )  # a throwaway home need not outlive a power cut
+    )  # a throwaway home need not survive a power cut
     return tmp_path
 
 
 @pytest.fixture
 def fake(alone, monkeypatch):
-    """Make models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
+    """Create models: fake(), fake("debian", ssh_port=2200), fake(dry=True)."""
 
     def make(login: str = "root", dry: bool = False, **lab) -> FakeHost:
         return answering(FakeHost(login, dry, lab), monkeypatch)
@@ -339,12 +348,12 @@ def fake(alone, monkeypatch):
 
 
 def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
-    """Let the model be whoever labfab calls."""
+    """Put the model in the place of the host that labfab calls."""
     monkeypatch.setattr(session, "Shell", model.shell)
     monkeypatch.setattr(guard, "Shell", model.shell)
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)
-    monkeypatch.setattr(connection, "fresh", model.fresh)
-    monkeypatch.setattr(connection, "offered", model.offered)
-    # The real cost of a hash, 0.1 s, is for laptop/test_password.py.
+    monkeypatch.setattr(connection, "log_in_again", model.fresh)
+    monkeypatch.setattr(connection, "offered_methods", model.offered)
+    # The real cost of a hash, 0.1 s, is for local_state/test_passwords.py.
     monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     return model

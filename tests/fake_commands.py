@@ -6,11 +6,11 @@ import shlex
 
 GUARDED = re.compile(
     r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
-)  # what the guard brings back of the accounts
+)  # what the guard restores of the accounts
 
 
 def do(model, made) -> str | None:
-    """Let a change have its effect, and tell what it prints, where that matters."""
+    """Apply the effect of a change, and return what it prints, if that matters."""
     if made.path:
         return put(model, made)
     for pattern, effect in EFFECTS:
@@ -48,7 +48,7 @@ def put(model, made) -> None:
 
 
 def updated(model, made, words, listed) -> None:
-    """What softwareupdate installs is gone from its list."""
+    """Remove what softwareupdate installs from its list."""
     labels = shlex.split(words)
     have = model.updates = [item for item in model.updates if item[0] not in labels]
     list_updates(model, made)
@@ -87,7 +87,7 @@ def unload_daemon(model, made, label, removed) -> None:
 
 
 def facts(section: str, **values: str):
-    """An effect that only sets facts."""
+    """Return an effect that only sets facts."""
     return lambda model, made, *words: model.sections[section].update(values)
 
 
@@ -160,7 +160,7 @@ def close_keys(model, made) -> None:
 
 
 def sshd(model, made) -> None:
-    """Read the drop-in: what comes first wins, but for a Match block."""
+    """Apply the drop-in. The first value wins, except for a Match block."""
     have = model.sections["ssh"]
     text = re.split(r"(?im)^\s*match\s", model.file("ssh", "drop_in"))[0]
     lines = re.findall(r"(?m)^[ \t]*([A-Za-z]+)[ \t=]+(\S+)", text)[::-1]
@@ -283,7 +283,7 @@ def no_certificate(model, made, folder) -> None:
 
 
 def lineage(model, made, program, server, email, words) -> None:
-    """Give what certbot was asked for, and let it note how."""
+    """Issue the certificate that certbot was asked for, and record how."""
     from labfab.certificates import authority
 
     assert model.sections["acme"].get("program") == program or "snap" in program
@@ -346,13 +346,8 @@ def reboot(model, made) -> None:
     model.sections["system"].pop("reboot_required", None)
 
 
-MARK, UNMARK = (
-    r"mkdir -p ~/.cache/labfab && touch \S+ && \{ (?:PATH=\S+; export PATH; )?",
-    r" \|\| \{ .* \}; \} && rm -f \S+",
-)
-UNPACKED = r"python3 -m zipfile -e \"\$pip\" \S+/unpacked"
-INDEX = r"(?:--reinstall )?(?:--index-url \S+ )?"
-PIP = rf"install -q --disable-pip-version-check {INDEX}"
+MARK = r"set --\n# Defines under_mark .*\n}\n"
+INDEX = r"(?:--index-url \S+ ?)?"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
     "version": "2.4.66",
@@ -365,10 +360,10 @@ APACHE = {  # as Debian brings it
     "module.setenvif": "yes",
     "vhost.0": "*:80\t203.0.113.5\t/etc/apache2/sites-enabled/000-default.conf:1\t",
 }
-LIST_UPDATES = r"said=\$\(softwareupdate -l 2>&1\)\ncase .*\nesac\n"
+LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
     (LIST_UPDATES, list_updates),
-    (rf"softwareupdate -i (.*?)( && {LIST_UPDATES})?", updated),
+    (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (
         r'pmset -g custom >"\$KEPT.pmset" && pmset -a sleep 0 disksleep 0 womp 1 autorestart 1',
         facts("power", sleep="0", disksleep="0", womp="1", autorestart="1"),
@@ -391,7 +386,7 @@ EFFECTS = (
         install,
     ),
     (
-        rf"tries=60; .*{APT}update .*touch /var/cache/labfab/updated(?: \|\| exit; .*)?",
+        r"set --\n# Fetches the package lists .* update 2>&1\); do\n.*touch /var/cache/labfab/updated\n",
         facts("updates", age="0"),
     ),
     (
@@ -418,13 +413,13 @@ EFFECTS = (
         new_key,
     ),
     (
-        r"set -eu; umask 022; cd -P (\S+)\nprintf %s ('[^']*') >next-cert.pem; printf %s ('[^']*') >next-ca.pem\n"
-        r"key=.* \[ .* \]\nfor name in key cert ca; do\n.*\ndone\n(if systemctl -q is-active apache2; .*; fi)?",
+        r"set -- (\S+) ('[^']*') ('[^']*')\n# Puts a new key, certificate and CA in place.*\ndone\n"
+        r"(if systemctl -q is-active apache2; .*; fi)?",
         certificate,
     ),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (
-        r"home=\$\(cd \S+ && pwd -P\) .* esac\nif \[ -L (\S+) \]; .*; fi\nchown -h ([a-z]+): \S+\n",
+        r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",
         own,
     ),
     (r"\[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
@@ -444,29 +439,26 @@ EFFECTS = (
         facts("firewall", active="yes", incoming="deny"),
     ),
     (
-        rf"{MARK}python3 -m venv --without-pip(?: --clear)? ~/\S+ && .* && {UNPACKED} && .*/unpacked/pip install -q --no-compile .*uv && "
-        rf"rm -rf \S+{UNMARK}",
+        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) ?{INDEX}\n"
+        r"# Makes a virtual environment .*",
         make_venv,
     ),
     (
-        rf"{MARK}~/jupyter-venv/bin/uv pip install -q --python ~/jupyter-venv/bin/python {INDEX}(.*){UNMARK}",
+        rf"{MARK}set -- uv jupyter-venv (?:--reinstall )?{INDEX}(.*?)\n# Installs packages .*",
         add_packages,
     ),
-    (rf"{MARK}~/\w+/bin/python -m pip {PIP}(.*){UNMARK}", add_packages),
-    (
-        rf"{MARK}~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge (.*){UNMARK}",
-        add_packages,
-    ),
+    (rf"{MARK}set -- pip \w+ {INDEX}(.*?)\n# Installs packages .*", add_packages),
+    (rf"{MARK}set -- conda \w+ (.*?)\n# Installs packages .*", add_packages),
     (r"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl .*", lambda model, made: None),
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),
     (r"~/\w+/bin/conda init bash(?: zsh)?", facts("python", **{"shell.conda": "yes"})),
     (r"mkdir -p ('?/.*)", root_dir),
     (r"loginctl enable-linger ([a-z]+)", linger),
-    (r"umask 077\nexport PATH=.*tmux new-session -d -s jupyter .*", start),
+    (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),
-    (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter", stop),
+    (r"LAB_USER=\w+; PREFIX=\S+; in_tmux \S+ kill-session -t =jupyter \|\| .*", stop),
     (r"systemctl enable -q --now apache2", run_apache),
     (
         r"a2dissite -q zz-labfab && if .*",
@@ -491,5 +483,5 @@ EFFECTS = (
     ),
     (r"snap install --classic certbot", lambda model, made: None),
     (r"systemctl daemon-reload; systemctl enable -q --now (\S+)", renews),
-    (r"# Apache on the host: .*\nsite_on(.*)", serve),
+    (r"# Apache: .*\nsite_on(.*)", serve),
 )

@@ -18,7 +18,7 @@ LIST = {"access": "on", "member.group:admin": "yes"}
 
 
 def turn_into_mac(model: FakeHost, **system: str) -> FakeHost:
-    """Make a Mac of a model: an administrator, Remote Login at port 22 for administrators."""
+    """Turn a model into a Mac: an administrator, and Remote Login on port 22 for administrators."""
     model.sections["system"] = SYSTEM | system
     model.sections["ssh"] = {
         "port.22": "yes",
@@ -93,7 +93,7 @@ def close_remote_login(model, made) -> None:
 
 
 EFFECTS = (
-    (r"said=\$\(sysadminctl -addUser ([a-z]+) .* -password - 2>&1\)\n.*", add_account),
+    (r"set -- ([a-z]+)\n# Adds a standard account .*sysadminctl -addUser .*", add_account),
     (r"dscl . -create /Users/([a-z]+) IsHidden 1", hide),
     (r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \]", make_home),
     (

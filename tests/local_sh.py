@@ -1,6 +1,6 @@
-"""A channel to a real `sh` on this machine, with the methods of paramiko's that labfab.shell uses.
+"""A channel to a real `sh` on this machine, with the methods of paramiko's that host/shell.py uses.
 
-`id` and `sudo` are stood in for by scripts first in PATH, so that nobody has to be root and nothing is changed.
+Scripts first in PATH stand in for `id` and `sudo`: nobody has to be root, and nothing changes.
 """
 
 import os
@@ -15,7 +15,7 @@ from labfab.host.shell import Shell
 
 
 class Channel:
-    """One session: two outputs to wait for, one input."""
+    """One session: two outputs and one input."""
 
     def __init__(self, path: str, folder: Path) -> None:
         self.environment = {"PATH": path, "HOME": str(folder), "LANG": "C"}
@@ -56,7 +56,7 @@ class Channel:
         if not data:
             self.ended.add(name)
             self.selector.unregister(self.outputs[name])
-            if len(self.ended) == 2:  # as paramiko's, it stays readable after the end
+            if len(self.ended) == 2:  # like paramiko's, it stays readable after the end
                 self.process.wait()
                 self.selector.register(self.always, selectors.EVENT_READ, "end")
         return data
@@ -96,7 +96,7 @@ class Channel:
 
 
 def stand_ins(folder: Path, scripts: dict[str, str]) -> None:
-    """Write small programs."""
+    """Write small programs into a folder."""
     folder.mkdir(exist_ok=True)
     for name, text in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -105,7 +105,7 @@ def stand_ins(folder: Path, scripts: dict[str, str]) -> None:
 
 @contextmanager
 def opened(folder: Path, password: str | None = None, path: str = ":/usr/bin:/bin", **scripts: str):
-    """Give a Shell over a local `sh`; without an `id` of its own the account is root."""
+    """Yield a Shell over a local `sh`. Unless given another `id`, the account is root."""
     stand_ins(folder / "bin", {"id": "echo 0"} | scripts)
     channel = Channel(f"{folder}/bin{path}", folder)
     transport = SimpleNamespace(open_session=lambda timeout: channel)

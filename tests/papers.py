@@ -35,7 +35,7 @@ def issue(
     ends: float = 100,
     only_for: tuple[str, ...] = (),
 ) -> Paper:
-    """Issue a certificate, by itself if nobody else does; days are counted from now.
+    """Issue a certificate, self-signed unless an issuer is given. Days count from now.
 
     Without names it is a CA, which may be only for some.
     """

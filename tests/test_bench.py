@@ -41,7 +41,7 @@ def goal(scene: str, line: str, *others: str) -> table.Goal:
 
 
 def test_a_goal_compares_medians():
-    """One slow run in three changes nothing."""
+    """One slow run of three does not change the result."""
     near = goal(table.NO_CHANGE, table.NEAR, table.SSH)
     assert near.ratio(TIMES) == pytest.approx(2.0) and near.reached(TIMES) is True
     far = goal(table.NO_CHANGE, table.FAR, table.SSH)
@@ -61,7 +61,7 @@ def test_of_several_peers_the_quicker_one_counts():
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
-    """No runs, no such contender, no such line."""
+    """A goal is not measured if there are no runs of its scene, its line or its contender."""
     for scene, line, other in (
         (table.NO_CHANGE, table.FAR, table.ANSIBLE),
         (table.NO_CHANGE, table.NEAR, table.MITOGEN),
@@ -76,7 +76,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
 
 
 def test_every_goal_is_about_something_that_is_measured():
-    """Its scene has a function, and the plan runs it."""
+    """Each scene has a function, and the plan runs it."""
     scenes = {one.scene for one in table.goals()}
     assert scenes == set(measure.SCENES) == set(measure.Plan().scenes) == set(run.NAMES.values())
 
@@ -133,7 +133,7 @@ def test_ansible_is_given_the_recipe(variant):
 
 
 def test_pyinfra_is_given_the_recipe():
-    """A restart of sshd is what the others do in a handler; one step has two ways, for a bare host and for one that is set up."""
+    """The others restart sshd in a handler. One step has two variants, for a bare host and for one that is set up."""
     names = re.findall(
         r'(?:name=|check\(\s*)"([^"]+)"', (FOLDER / "pyinfra" / "deploy.py").read_text()
     )
@@ -141,7 +141,7 @@ def test_pyinfra_is_given_the_recipe():
 
 
 def test_the_recipe_is_what_setup_full_does():
-    """Versions, the drop-in, account, port and address that the peers are told are those of labfab."""
+    """The other tools use labfab's versions, drop-in, account, port and address."""
     from labfab.platforms import debian
     from labfab.settings import Settings
     from labfab.stages import python
@@ -184,7 +184,7 @@ def test_a_fleet_in_which_one_host_was_changed_does_not_count(said, fine):
 
 
 def test_an_interrupted_run_ends_its_process():
-    """Ctrl-C while a tool runs leaves none behind."""
+    """Ctrl-C while a tool runs leaves no process behind."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         process.wait = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -204,7 +204,7 @@ def test_flags_choose_what_is_measured():
 
 
 def test_the_page_says_what_was_left_out_and_how_often_was_measured():
-    """It shows both tables, and names no machine."""
+    """It shows both tables and does not name a machine."""
     found = measure.Found(
         TIMES,
         {table.NEAR: 0.2},
@@ -241,7 +241,7 @@ print(sent.digest() == hashlib.sha256(data).digest())
 
 @pytest.fixture
 def bridge():
-    """A bridge of this machine, as the one that hosts hang on."""
+    """A bridge of this machine, like the one that hosts are connected to."""
     if wire.refusal():
         pytest.skip(wire.refusal())
     name = f"lf{CLONE[:6]}t"
@@ -256,7 +256,7 @@ def bridge():
 
 @pytest.mark.local
 def test_the_wire_is_slow_when_told_and_loses_nothing(bridge):
-    """Two megabytes there and back arrive whole, in large segments too; nothing is left of the wire afterwards."""
+    """Two megabytes arrive intact both ways, in large segments too. Nothing is left of the simulated line afterwards."""
     with socket.create_server((bridge, 0)) as server:
         threading.Thread(target=echo, args=(server, 3), daemon=True).start()
 

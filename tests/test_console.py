@@ -17,14 +17,14 @@ def terminal(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes on by hand."""
+    """A clock that is advanced by hand."""
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 
 def test_a_quick_change_is_one_line_without_a_time(capsys):
-    """Below a second the time says nothing."""
+    """Below a second, no time is shown."""
     console.changed("box", "open port 22", 0.4)
     console.changed("box", "install ufw", 12.34)
     assert capsys.readouterr().out == "[box] open port 22\n[box] install ufw  12.3 s\n"
@@ -39,7 +39,7 @@ def test_durations_are_read_at_a_glance(seconds, text):
 
 
 def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
-    """A line every 15 seconds, no control characters, nothing for quick work."""
+    """There is a line every 15 seconds, no control character, and nothing for quick work."""
     with console.working("box", "install ufw") as tell:
         for second in range(0, 46, 5):
             clock[0] = second
@@ -54,7 +54,7 @@ def test_without_a_terminal_there_are_signs_of_life(capsys, clock):
 
 
 def test_on_a_terminal_one_line_moves_and_vanishes(capsys, clock, terminal):
-    """Never wider than the terminal, and gone at the end."""
+    """The line is never wider than the terminal, and is removed at the end."""
     with console.working("box", "install ufw") as tell:
         tell("x" * 500)
     said = capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_on_a_terminal_one_line_moves_and_vanishes(capsys, clock, terminal):
 
 
 def test_the_line_vanishes_when_the_work_fails(capsys, terminal):
-    """The error begins on a clean line."""
+    """The error begins on an empty line."""
     with pytest.raises(RuntimeError), console.working("box", "install ufw"):
         raise RuntimeError
     assert capsys.readouterr().out.endswith("\r\x1b[K")
@@ -84,18 +84,18 @@ def test_a_plan_is_indented_below_its_why(capsys):
 
 
 def test_warnings_go_to_stderr(capsys):
-    """So that the output can be used."""
+    """The output can still be used."""
     console.warn("careful")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "  ! careful\n")
 
 
 def test_one_thread_speaks_aside_while_another_does_not(capsys):
-    """Each host's document stays whole: what one thread sends to stderr, and when, is no business of the others."""
+    """Each host's document stays intact, whatever another thread sends to stderr, and whenever."""
     both = threading.Barrier(2, timeout=5)
 
     def work(name: str) -> None:
-        with console.aside(name == "a"):
+        with console.on_stderr(name == "a"):
             both.wait()
             console.say(f"work {name}")
             both.wait()
@@ -112,7 +112,7 @@ def test_one_thread_speaks_aside_while_another_does_not(capsys):
 
 
 def test_speaking_aside_can_be_nested(capsys):
-    with console.aside(), console.aside(False):
+    with console.on_stderr(), console.on_stderr(False):
         console.say("aside")
     console.say("aloud")
     said = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_speaking_aside_can_be_nested(capsys):
 
 @pytest.mark.parametrize("sign", ["\x1b]52;c;aGk=\x07", "\x1b[2J", "\x9b2J", "\r", "\x08"])
 def test_no_host_speaks_to_the_terminal(capsys, terminal, sign):
-    """What a host says is shown, and nothing of it obeyed: on lines, in errors, on the line that moves."""
+    """Control characters from a host have no effect: in lines, in errors and in the line that is redrawn."""
     console.say(f"a{sign}b")
     console.warn(f"a{sign}b")
     with console.working("box", f"a{sign}b") as tell:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 @pytest.fixture(scope="module")
 def tasks() -> set[str]:
-    """All names that `fab` takes, with those of groups."""
+    """Return all names that `fab` accepts, including those of groups."""
     fab = Path(sys.executable).parent / "fab"
     listed = subprocess.run(
         [fab, "--list", "-F", "json"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -41,7 +42,7 @@ def tasks() -> set[str]:
 
 
 def code(page: Path) -> list[str]:
-    """The spans and the lines of code of a page."""
+    """Return the code spans and the lines of code blocks of a page."""
     text = page.read_text()
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     spans = re.findall(
@@ -51,7 +52,7 @@ def code(page: Path) -> list[str]:
 
 
 def named_by(command: str) -> Iterator[str]:
-    """The tasks that a command line of fab names."""
+    """Return the tasks that a command line of fab names."""
     words = shlex.split(command, comments=True)
     words = iter(words[words.index("fab") + 1 :])
     for word in words:
@@ -62,7 +63,7 @@ def named_by(command: str) -> Iterator[str]:
 
 
 def own(name: str, tasks: set[str]) -> bool:
-    """Tell whether a task exists here, or below `lab.` in a fabfile that puts all of labfab there."""
+    """Return whether a task exists here, or below `lab.` in a fabfile that puts all of labfab there."""
     return name in tasks or name.removeprefix("lab.") in tasks
 
 
@@ -104,8 +105,9 @@ def test_every_task_named_in_a_message_exists(tasks):
                     assert name in tasks, f"{path.name}: {text!r} names {name}"
 
 
+@cache
 def texts(path: Path) -> list[str]:
-    """The strings of a module; what is filled in at run time reads …"""
+    """Return the strings of a module, with … for what is filled in at run time."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
@@ -117,7 +119,9 @@ def texts(path: Path) -> list[str]:
 
 
 def test_every_message_explained_is_one_of_ours():
-    ours = " ".join(" ".join(text.split()) for path in SOURCES for text in texts(path))
+    scripts = [path.read_text() for path in (ROOT / "labfab" / "on_host").glob("*.sh")]
+    said = [text for path in SOURCES for text in texts(path)]
+    ours = " ".join(" ".join(text.split()) for text in [*said, *scripts])
     rows = re.findall(
         r"^\| (`.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
     )
@@ -190,3 +194,63 @@ def test_every_task_is_described(name):
     assert first.endswith(".") and len(first) <= 60, f"{name}: {first!r} is no line for fab --list"
     for flag, about in reference.arguments(task).items():
         assert about, f"{name} --{flag} has no help"
+
+
+# Names in prose ------------------------------------------------------------------------------
+
+CODE = sorted([*(ROOT / "labfab").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+SCRIPTS = sorted((ROOT / "labfab" / "on_host").glob("*.sh"))
+HOUSE = ("labfab", "tests", "bench", "docs", "config")
+FILES = {path.name for folder in HOUSE for path in (ROOT / folder).rglob("*.*")}
+FILES |= {path.name for path in ROOT.glob("*.*")}
+FOREIGN = {"deploy.py", "jupyter_server_config.py", "jupyter_notebook_config.py"}
+
+
+def prose(path: Path) -> str:
+    """The docstrings and comments of a file."""
+    text = path.read_text()
+    lines = re.findall(r"^\s*#(.*)$|  #(.*)$", text, re.MULTILINE)
+    found = ["".join(words) for words in lines]
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                found.append(ast.get_docstring(node) or "")
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("path", [*CODE, *SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_named_in_docstrings_and_comments_exist(path):
+    named = set(re.findall(r"(?<![\w.])(?:[a-z_]+/)*([a-z_]+\.(?:py|sh))\b", prose(path)))
+    assert named <= FILES | FOREIGN
+
+
+@each_page
+def test_modules_named_in_the_pages_exist(page):
+    for span in code(page):
+        if re.fullmatch(r"[a-z_/]+\.(py|sh)", span):
+            assert span.split("/")[-1] in FILES | FOREIGN | {"x.py"}, f"{span} is missing"
+
+
+DEFINED = {
+    node.name
+    for path in CODE
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+}
+PYTHON = {
+    "select",
+    "clone",
+    "exit",
+    "super",
+    "import",
+    "splitlines",
+    "namedtuple",
+    "encode",
+    "start_client",
+}
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_named_in_docstrings_and_comments_exist(path):
+    named = set(re.findall(r"(?<![\w.])([a-z_]+)\(\)", prose(path)))
+    assert named <= DEFINED | PYTHON

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from docs import rooms
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "labfab").rglob("*.py"))
 TREES = {
     path.relative_to(ROOT / "labfab").as_posix(): ast.parse(path.read_text()) for path in FILES
 }
-STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/"))]
+STAGES = [name for name in TREES if name.startswith(("stages/", "platforms/", "server/"))]
 
 
 def calls(tree: ast.AST):
-    """Every call with the name that is called."""
+    """Yield every call with the name that is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield (
@@ -31,7 +33,7 @@ def calls(tree: ast.AST):
 
 
 def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] = ()) -> list[str]:
-    """What in a piece of shell text is no constant: anything but literals, CONSTANTS and names made of those."""
+    """Return what is not constant in shell text: anything but literals, CONSTANTS and names made of those."""
     if isinstance(node, ast.Constant):
         return []
     if isinstance(node, ast.Name):
@@ -44,7 +46,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
         ]
     if isinstance(node, ast.BinOp) and isinstance(
         node.op, ast.Mult
-    ):  # " %s" * len(names): the count is no text
+    ):  # " %s" * len(names): the count is not text
         sides = [
             side
             for side in (node.left, node.right)
@@ -68,7 +70,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
     return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
 
 
-# Text made by a function of ours from constants alone, or of what settings.py lets through as a plain word.
+# Text that a function of ours makes from constants, or from settings that can only be plain words.
 ALLOWED = {
     "commands.newer",
     "commands.update",
@@ -76,16 +78,13 @@ ALLOWED = {
     "LIST.format(listed=commands.listed)",
     "LOOK.format(newer=commands.newer + options)",
     "run_sshd(c)",
-    "platform(c).service.BY_HAND",
-    "VENV.format(clear=' --clear' * facts(c).python.unfinished)",
-    "marked(command, f'{folder}.unfinished')",
-    "marked(command + INDEX * len(index) + ' %s' * len(packages), f'{PREFIXES[want.python]}.packages')",
+    "system.FIND_PIP_WHEEL",
 }
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_shell_text_is_a_constant(name):
-    """No stage builds a command of values: they go in through %s, which host.py quotes."""
+    """No stage builds a command from values. They are inserted for %s, which labfab.host quotes."""
     for function in [node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef)]:
         scope: dict[str, list[ast.AST]] = {}
         for node in ast.walk(function):
@@ -100,7 +99,7 @@ def test_shell_text_is_a_constant(name):
 
 
 def test_the_rule_finds_what_it_forbids():
-    """An f-string, a + and a % with a value are each seen."""
+    """An f-string, a + and a % with a value are all found."""
     for text in (
         "f'rm {name}'",
         "'rm ' + name",
@@ -114,7 +113,7 @@ def test_the_rule_finds_what_it_forbids():
 
 @pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("laptop/")])
 def test_only_the_door_touches_the_wire(name):
-    """c.run, c.sudo, c.put and channels belong to host/; other modules ask or change."""
+    """c.run, c.sudo, c.put and channels belong to host/. Other modules use ask() and change()."""
     forbidden = {
         "sudo",
         "put",
@@ -136,57 +135,102 @@ def test_only_the_door_touches_the_wire(name):
             assert called not in forbidden | {"run"}, f"labfab/{name}:{call.lineno}: c.{called}"
 
 
-ARROWS = {
-    "laptop/": (
-        "stages",
-        "platforms",
-        "host",
-        "facts",
-        "setup",
-        "guard",
-        "connection",
-        "task",
-        "check",
-        "fleet",
-    ),
-    "stages/": ("setup", "check", "fleet"),
-    "platforms/": ("setup", "check", "stages", "fleet", "task", "guard"),
-    "settings.py": ("host", "facts", "stages", "laptop", "connection", "setup"),
-    "errors.py": ("host", "facts", "stages", "laptop", "connection", "setup", "settings"),
-    "facts.py": ("stages", "platforms", "setup", "check"),
-    "host.py": ("stages", "platforms", "setup", "check"),
-    "shell.py": ("host", "facts", "stages", "platforms", "setup", "settings"),
-}
+LEVEL = {room: level for level, floor in enumerate(rooms.FLOORS) for room in floor}
 
 
-@pytest.mark.parametrize("start", ARROWS)
-def test_arrows_run_one_way(start):
-    """setup -> stages -> platforms -> host -> facts, settings; the laptop knows no stage."""
-    for name in [name for name in TREES if name.startswith(start)]:
-        typing_only = {
-            id(node)
-            for block in ast.walk(TREES[name])
-            if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-            for node in ast.walk(block)
-        }
-        for node in ast.walk(TREES[name]):
-            if (
-                isinstance(node, ast.ImportFrom)
-                and id(node) not in typing_only
-                and (node.level or (node.module or "").startswith("labfab"))
-            ):
-                words = [
-                    *(node.module or "").removeprefix("labfab.").split("."),
-                    *(alias.name for alias in node.names),
-                ]
-                own = name.split("/")[0] if "/" in name and node.level == 1 else ""
-                met = set() if own else set(words) & set(ARROWS[start])
-                assert not met, f"labfab/{name}:{node.lineno} imports {', '.join(met)}"
+def test_each_room_has_its_floor():
+    """A new room is listed in docs/rooms.py, on its floor and with its purpose."""
+    assert set(rooms.rooms()) == set(LEVEL) == set(rooms.WHAT)
+
+
+@pytest.mark.parametrize("room", sorted(LEVEL))
+def test_no_arrow_runs_up(room):
+    """A room imports only rooms below it, even for types and inside functions."""
+    up = {other for other in rooms.rooms()[room] if LEVEL[other] >= LEVEL[room]}
+    assert not up, f"{room} imports {', '.join(sorted(up))}, which is not below it"
+
+
+def test_no_arrow_runs_in_a_circle():
+    """No module imports itself through others, even for types and inside functions."""
+    found = circles(rooms.imports())
+    assert not found, "; ".join(" -> ".join(circle) for circle in found)
+
+
+def test_folders_of_stages_form_no_circle():
+    """The same rule applies to the namespaces of tasks."""
+    graph: dict[str, set[str]] = {}
+    for module, others in rooms.imports().items():
+        own = stage_of(module)
+        graph[own] = graph.get(own, set()) | ({stage_of(other) for other in others} - {own})
+    found = circles({name: others - {""} for name, others in graph.items() if name})
+    assert not found, "; ".join(" -> ".join(circle) for circle in found)
+
+
+def stage_of(module: str) -> str:
+    words = module.split(".")
+    return words[1] if words[0] == "stages" and len(words) > 1 else ""
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach each other."""
+
+    def reach(node: str) -> set[str]:
+        seen, todo = set(), [node]
+        while todo:
+            for other in graph.get(todo.pop(), set()) - seen:
+                seen.add(other)
+                todo.append(other)
+        return seen
+
+    reached = {node: reach(node) for node in graph}
+    groups = {
+        frozenset(other for other in reached[node] if node in reached.get(other, set()))
+        for node in graph
+        if node in reached[node]
+    }
+    return [sorted(group) for group in groups]
+
+
+def test_the_rule_finds_a_circle():
+    """Indirect circles count too."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+# Objects of other libraries, which are made to be configured by their attributes.
+FOREIGN = re.compile(
+    r"c|new|stranger|context|options|house|thread|everywhere|environ|sys|cell|vendor"
+)
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if not name.startswith("on_host/")])
+def test_nobody_writes_the_attributes_of_another_object(name):
+    """An object changes itself through its methods. Only objects of libraries are set from outside."""
+    if name == "fabric_internals.py":
+        return
+    for node in ast.walk(TREES[name]):
+        for target in written(node):
+            owner = ast.unparse(target.value)
+            assert owner in ("self", "cls") or FOREIGN.fullmatch(owner.split(".")[-1]), (
+                f"labfab/{name}:{target.lineno}: {ast.unparse(target)}"
+            )
+
+
+def written(node: ast.AST) -> list[ast.Attribute]:
+    """Return the attributes that a statement sets or deletes."""
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        found = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        found = [node.target]
+    else:
+        return []
+    flat = [part for one in found for part in (one.elts if isinstance(one, ast.Tuple) else [one])]
+    return [part for part in flat if isinstance(part, ast.Attribute)]
 
 
 def test_the_source_names_no_secret_in_a_repr_or_print():
-    """reveal() is for libraries and for the host's input; only the summary of a recipe shows one, on a terminal."""
-    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/__init__.py"]:
+    """reveal() is for libraries and the host's input. Only setup's summary shows a secret, on a terminal."""
+    for name, tree in [(name, tree) for name, tree in TREES.items() if name != "setup/summary.py"]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FormattedValue):
                 assert ".reveal(" not in ast.unparse(node), f"labfab/{name}:{node.lineno}"
@@ -199,7 +243,7 @@ def test_nothing_is_left_to_a_local_shell():
 
 
 def test_no_browser_is_told_to_overlook_a_certificate():
-    """What a real browser shows proves something only while it looks itself."""
+    """A test with a real browser proves something only if the browser checks certificates itself."""
     for path in [
         ROOT / "tasks.py",
         *FILES,
@@ -212,7 +256,7 @@ def test_no_browser_is_told_to_overlook_a_certificate():
 
 
 def test_listing_the_tasks_loads_nothing_heavy():
-    """What only some tasks need is imported there, be it of others or ours."""
+    """What only some tasks need is imported there, whether a library or a module of ours."""
     heavy = ("rich", "jinja2", "argon2", "httpx", "websocket", "msgspec", "plistlib")
     heavy += tuple(
         f"labfab.{name}"
@@ -233,7 +277,7 @@ def test_listing_the_tasks_loads_nothing_heavy():
 
 @pytest.mark.parametrize("forbidden", ["", "1"])
 def test_a_checkout_is_compiled_once(tmp_path, forbidden):
-    """Though Invoke tells Python to keep no bytecode; who tells it so by the environment is heard."""
+    """fabfile.py overrides Invoke, which writes no bytecode. The user's own variable still counts."""
     for name in ("labfab", "fabfile.py"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     for old in [*tmp_path.rglob("__pycache__")]:
@@ -249,8 +293,19 @@ def test_a_checkout_is_compiled_once(tmp_path, forbidden):
     assert bool([*tmp_path.rglob("runner.*.pyc")]) is not bool(forbidden)
 
 
+def test_an_import_changes_no_flag_of_python():
+    """The fabfile is the program and may do that; an imported library may not."""
+    code = "import sys; sys.dont_write_bytecode = True; import labfab, labfab.fleet; " + (
+        "print(sys.dont_write_bytecode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "True"
+
+
 def test_every_function_of_a_stage_is_short():
-    """A stage that needs more than 25 statements' lines in a function hides something."""
+    """No function of a stage has more than 25 lines of statements."""
     for name in STAGES:
         for node in ast.walk(TREES[name]):
             if isinstance(node, ast.FunctionDef):
@@ -260,7 +315,7 @@ def test_every_function_of_a_stage_is_short():
 
 
 def test_every_module_and_task_says_what_it_is_for():
-    """One sentence at the top of each module and of each public function of a stage."""
+    """Each module and each public function of a stage begins with one sentence."""
     for name, tree in TREES.items():
         assert ast.get_docstring(tree), name
         for node in tree.body:

@@ -1,12 +1,13 @@
-"""Authority: the CA of one lab, which can vouch for the names and addresses of this lab and for nothing else.
+"""Authority: the CA of one lab, which can vouch for the names of this lab and for nothing else.
 
 Owns: nothing; vault.py keeps it.
 
 Constraints:
-- Whoever has the CA's key could pretend to be the lab, but no other site: name constraints are critical, and a type of
-  name that the lab has none of is excluded as a whole, since what is not mentioned would be allowed.
-- Without a passphrase the CA's key signs once and is never written.
-- The leaf's key is made on the host and stays there; of its request nothing counts but the public key.
+- Somebody with the CA's key could impersonate the lab, but no other site: its name constraints are
+  critical and exclude every kind of name that the lab lacks.
+- Without a passphrase, the CA's key signs once and is never written.
+- The key of the lab's certificate is made on the host and stays there. Only the public key of the
+  host's request counts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,27 @@ from . import constraints
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+    )
 
-DAYS = 397  # what browsers and Apple take at most is 398
-KEPT_DAYS = (
-    3650  # of a CA that is kept, so that its certificates can be renewed without trusting anew
+DAYS = 397  # browsers and Apple accept 398 at most
+# For a CA that is kept, so that browsers need to trust it only once.
+KEPT_DAYS = 3650
+CLOCK_SKEW = timedelta(hours=1)  # a client's clock may be slow
+# All the key uses that a certificate can list.
+USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
 )
-SKEW = timedelta(hours=1)  # the clock of a reader may be late
 
 
 class Authority(NamedTuple):
@@ -38,18 +53,22 @@ class Authority(NamedTuple):
 
     @property
     def pem(self) -> str:
+        """Return the certificate as text."""
         return pem_of(self.certificate)
 
 
 def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
-    """Make a CA for these names and addresses. lab: what it is called in lists of authorities."""
+    """Make a CA for these names and addresses.
+
+    lab: its name in lists of authorities. days: how long the CA is valid.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    # NSS takes two authorities of one name for the same one.
-    subject = called(f"labfab CA of {lab} {random.token_hex(4)}")
+    # NSS takes two authorities with the same name for one, so each name is unique.
+    subject = common_name(f"labfab CA of {lab} {random.token_hex(4)}")
     builder = (
         begin(subject, subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -62,29 +81,24 @@ def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
 
 
 def sign(authority: Authority, request: str, names: Sequence[str], days: int = DAYS) -> str:
-    """Sign the key of a certificate request for these names; nothing else that the request asks for counts.
+    """Sign the public key of a certificate request, for these names, whatever it requests.
 
-    It does not look whether the authority may: that is for whoever reads the certificate.
-    Raises SetupError where the request was not made with its own key.
+    The authority's constraints are not checked here: clients check them.
+    Raises SetupError if the request was not signed with its own key.
     """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    key = public_key(request)
-    own = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    key, ca = public_key(request), authority.certificate
+    own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    subject = organization("JupyterLab by labfab")
     builder = (
-        begin(
-            owned("JupyterLab by labfab"),
-            authority.certificate.subject,
-            key,
-            days,
-            authority.certificate.not_valid_after_utc,
-        )
+        begin(subject, ca.subject, key, days, ca.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.SubjectAlternativeName([constraints.general(name) for name in names]),
+            x509.SubjectAlternativeName([constraints.general_name(name) for name in names]),
             critical=False,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -95,8 +109,11 @@ def sign(authority: Authority, request: str, names: Sequence[str], days: int = D
     return pem_of(seal(builder, authority.key))
 
 
-def public_key(request: str):
-    """The key of a certificate request. Raises SetupError for one that is not an honest request of an EC key."""
+def public_key(request: str) -> EllipticCurvePublicKey:
+    """Return the public key of a certificate request.
+
+    Raises SetupError for a request that is broken, not signed with its own key, or not on P-256.
+    """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -106,7 +123,7 @@ def public_key(request: str):
         key, honest = found.public_key(), found.is_signature_valid
     except (ValueError, UnsupportedAlgorithm):
         raise SetupError(
-            "the host's certificate request cannot be read: is openssl all right there?"
+            "the host's certificate request cannot be read: does openssl work there?"
         ) from None
     if (
         not honest
@@ -114,20 +131,25 @@ def public_key(request: str):
         or not isinstance(key.curve, SECP256R1)
     ):
         raise SetupError(
-            "the host's certificate request was not made with a P-256 key of its own: nothing was signed"
+            "the host's certificate request was not made with a P-256 key of its own: "
+            "nothing was signed"
         )
     return key
 
 
-def called(name: str) -> x509.Name:
+def common_name(name: str) -> x509.Name:
+    """Return the subject of a CA."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def owned(name: str) -> x509.Name:
-    """The subject of a leaf: OpenSSL and GnuTLS would take a common name for a DNS name, and the constraints would forbid it."""
+def organization(name: str) -> x509.Name:
+    """Return the subject of the lab's certificate.
+
+    OpenSSL and GnuTLS read a common name as a DNS name, which the constraints would forbid.
+    """
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -135,12 +157,16 @@ def owned(name: str) -> x509.Name:
 
 
 def begin(
-    subject: x509.Name, issuer: x509.Name, key, days: int, latest: datetime | None = None
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: EllipticCurvePublicKey,
+    days: int,
+    latest: datetime | None = None,
 ) -> x509.CertificateBuilder:
-    """What every certificate has. latest: when its issuer ends."""
+    """Begin a certificate with the parts that all have. latest: when its issuer expires."""
     from cryptography import x509
 
-    start = datetime.now(timezone.utc) - SKEW
+    start = datetime.now(timezone.utc) - CLOCK_SKEW
     end = start + timedelta(days=days)
     return (
         x509.CertificateBuilder()
@@ -154,30 +180,21 @@ def begin(
 
 
 def usage(**uses: bool) -> x509.KeyUsage:
-    """A key for these uses alone."""
+    """Allow a key these uses only."""
     from cryptography import x509
 
-    every = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{use: uses.get(use, False) for use in every})
+    return x509.KeyUsage(**{use: uses.get(use, False) for use in USES})
 
 
 def seal(builder: x509.CertificateBuilder, key: EllipticCurvePrivateKey) -> x509.Certificate:
+    """Sign a certificate."""
     from cryptography.hazmat.primitives.hashes import SHA256
 
     return builder.sign(key, SHA256())
 
 
 def pem_of(found: x509.Certificate) -> str:
+    """Return a certificate as text."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return found.public_bytes(Encoding.PEM).decode()

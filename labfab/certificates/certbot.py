@@ -1,220 +1,270 @@
-"""Certbot: a certificate of Let's Encrypt, or of another ACME server, got and kept on the host.
+"""Certbot: get a certificate from Let's Encrypt, or another ACME server, and keep it on the host.
 
-Owns: the certificate named labfab in /etc/letsencrypt, the package certbot.  Undo: certbot delete --cert-name labfab
+Owns: the certificate named labfab in /etc/letsencrypt, the package certbot.
+Undo: certbot delete --cert-name labfab
 
 Constraints:
-- Two certbots would renew twice, so one that is there is used, whoever installed it.
+- Two certbots would renew twice, so labfab uses an existing one, whoever installed it.
 - Other certificates and accounts in /etc/letsencrypt are not touched; live/ stays root's.
-- Certbot keeps for each certificate how it is renewed, so what stands there decides whether to run it again.
+- certbot notes for each certificate how to renew it. If that no longer fits, it runs again.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..platforms import platform
 from ..settings import Settings, is_address
 from . import acme, certificate, renewal
-from .location import names
+from .location import lab_names
 
-# For the way back: what is there already.
+if TYPE_CHECKING:
+    from ..facts.records import Facts
+
+# For the undo, in the journal's folder: which files existed before.
 NOTE_FILES = 'find /etc/letsencrypt >"$KEPT.letsencrypt" 2>/dev/null; '
 ISSUE = "%s certonly -n --agree-tos --cert-name labfab --renew-with-new-domains --server %s -m %s"
-STANDALONE, APACHE, WEBROOT = " --standalone", " --apache", " --webroot -w %s"
-DOMAIN, ADDRESS, SHORT, FORCE, SAID = (
-    " -d %s",
-    " --ip-address %s",
-    " --preferred-profile shortlived",
-    " --force-renewal",
-    " 2>&1",
+# How certbot answers the server's request to port 80.
+STANDALONE = " --standalone"
+APACHE = " --apache"
+WEBROOT = " --webroot -w %s"
+# The rest of its command line.
+DOMAIN = " -d %s"
+ADDRESS = " --ip-address %s"
+SHORT_LIVED = " --preferred-profile shortlived"
+FORCE = " --force-renewal"
+WITH_ERRORS = " 2>&1"
+RENEW = "%s renew -n --cert-name labfab --force-renewal --no-random-sleep-on-renew" + WITH_ERRORS
+DELETE = (
+    "rm -f %s; [ ! -e /etc/letsencrypt/renewal/labfab.conf ] || "
+    "%s delete -n --cert-name labfab 2>&1"
 )
-RENEW = "%s renew -n --cert-name labfab --force-renewal --no-random-sleep-on-renew 2>&1"
-DELETE = "rm -f %s; [ ! -e /etc/letsencrypt/renewal/labfab.conf ] || %s delete -n --cert-name labfab 2>&1"
 VERSION = "%s --version 2>&1 | sed -nE 's/^certbot ([0-9]+)\\.([0-9]+).*/\\1 \\2/p'"
-NAMES = "hostname -I; set --"
-LEAD = "; for name; do printf '%%s ' \"$name\"; getent ahosts \"$name\" | cut -d' ' -f1 | sort -u | tr '\\n' ' '; echo; done"
+# Prints the host's addresses, then a line for each name: the name and its addresses. The names
+# go between the two halves.
+RESOLVE = "hostname -I; set --"
+EACH_NAME = (
+    "; for name; do printf '%%s ' \"$name\"; "
+    "getent ahosts \"$name\" | cut -d' ' -f1 | sort -u | tr '\\n' ' '; echo; done"
+)
+# The oldest certbot that gets certificates for addresses, with a webroot and without.
+FOR_ADDRESSES_WEBROOT = (5, 4)
+FOR_ADDRESSES = (5, 3)
 
 
 def ensure(c: Connection, want: Settings) -> None:
-    """Have a certificate for the names that are wanted, handed on and renewed by itself."""
-    acme.refuse(c, want)
-    reason = lacking(c, want)
-    how = method(c, want) if reason else kept(c, "authenticator")
-    program = provide(c, want, how, bool(reason))
+    """Get a certificate unless a good one exists, pass it on, and keep it renewed."""
+    acme.require_email(c, want)
+    have, wanted, label = facts(c), lab_names(c), Host.of(c).label
+    reason = lacking(have, want, wanted, label)
+    how = method(have, want, wanted, label) if reason else kept(have, "authenticator")
+    program = provide(c, want, wanted, how, bool(reason))
     if reason:
-        obtain(c, want, program, how, reason)
+        obtain(c, want, wanted, program, how, reason)
     renewal.write_hook(c)
     renewal.hand_on(c)
     renewal.keep_renewing(c, program)
 
 
 def renew(c: Connection, want: Settings) -> None:
-    """Get the certificate anew, though the old one is still good."""
-    if lacking(c, want):
-        return ensure(c, want)
-    program = provide(c, want, kept(c, "authenticator"), False)
+    """Get a new certificate now, even if the old one is still good."""
+    have, wanted, label = facts(c), lab_names(c), Host.of(c).label
+    if lacking(have, want, wanted, label):
+        ensure(c, want)
+        return
+    program = provide(c, want, wanted, kept(have, "authenticator"), False)
     renewal.write_hook(c)
-    acme.refuse_closed(c)
-    server, leads = acme.server(want), resolve(c)
+    acme.refuse_closed(label, facts(c).firewall)
+    server, known = acme.server(want), resolve(c, wanted)
     change(
         c,
         RENEW,
         program,
-        why=f"renew the certificate for {', '.join(names(c))}",
+        why=f"renew the certificate for {', '.join(wanted)}",
         long=True,
-        explain=lambda said: acme.words(said, server, leads, want.webroot),
+        explain=lambda said: acme.explain(said, server, known, want.webroot),
     )
     renewal.hand_on(c)
-    return None
 
 
 def delete(c: Connection) -> None:
-    """Forget the certificate, so that nothing renews it or hands it on any more."""
+    """Delete certbot's certificate and the hook, so that nothing renews it or passes it on."""
     have = facts(c).acme
     if have.hook or have.renewal:
         gone = dict.fromkeys(("acme.hook.stat", "acme.renewal.stat", "acme.lineage.stat"))
-        change(
-            c,
-            DELETE,
-            renewal.HOOK,
-            have.program or "certbot",
-            why="let certbot forget the certificate",
-            then=gone,
-        )
+        program = have.program or "certbot"
+        why = "delete certbot's certificate"
+        change(c, DELETE, renewal.HOOK, program, why=why, then=gone)
 
 
-def lacking(c: Connection, want: Settings) -> str:
-    """Why the certificate that certbot keeps will not do; empty: it will."""
-    have = facts(c).acme
-    found = certificate.read(have.lineage.content) if have.lineage else None
-    if found is None or have.renewal is None:
-        return "there is none"
-    if kept(c, "server") != acme.server(want):
+def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> str:
+    """Return why certbot's certificate is not good enough, or an empty string if it is.
+
+    Raises SetupError if staging would replace a certificate that browsers trust.
+    """
+    found = certificate.read(have.acme.lineage.content) if have.acme.lineage else None
+    if found is None or have.acme.renewal is None:
+        return "none yet"
+    issuer = kept(have, "server")
+    if issuer != acme.server(want):
         if want.acme_server == "staging" and found.ends > time.time():
             raise SetupError(
-                f"{Host.of(c).label}: there is a certificate by {acme.title(kept(c, 'server'))} already, "
-                "and browsers trust none of staging: https.delete first"
+                f"there is a certificate by {acme.title(issuer)} already, "
+                "and browsers trust none from staging: https.delete first",
+                host=label,
             )
-        return "another server is wanted now"
-    if set(found.names) != set(map(certificate.plain, names(c))):
-        return "the names are others now"
+        return "the ACME server has changed"
+    if set(found.names) != set(map(certificate.plain, wanted)):
+        return "the names have changed"
     if found.ends <= time.time():
-        return "the old one has ended"
-    return "" if renewable(c, want) else "what answers at port 80 is another now"
+        return "the old one has expired"
+    return "" if renewable(have, want) else "another program now answers at port 80"
 
 
-def kept(c: Connection, key: str) -> str:
-    """What certbot has noted for the renewal of our certificate."""
-    have = facts(c).acme.renewal
-    found = re.search(rf"^{key} = (.*?),?$", have.content, re.MULTILINE) if have else None
+def kept(have: Facts, key: str) -> str:
+    """Return a value from certbot's notes on how to renew our certificate."""
+    note = have.acme.renewal
+    found = re.search(rf"^{key} = (.*?),?$", note.content, re.MULTILINE) if note else None
     return found[1] if found else ""
 
 
-def renewable(c: Connection, want: Settings) -> bool:
-    """Whether the way that certbot has noted fits what answers at port 80; a way of somebody's own choice does."""
-    how, holder = kept(c, "authenticator"), facts(c).ssh.listening.get(80, "")
+def renewable(have: Facts, want: Settings) -> bool:
+    """Return whether certbot's noted way to answer fits what now listens on port 80.
+
+    A way that labfab never chooses was somebody's own choice, and is left alone.
+    """
+    how, holder = kept(have, "authenticator"), have.ssh.listening.get(80, "")
     if how == "webroot":
-        return want.webroot in ("", kept(c, "webroot_path"))
-    return holder in {"standalone": ("",), "apache": ("", "apache2")}.get(how, (holder,))
+        return want.webroot in ("", kept(have, "webroot_path"))
+    if how == "standalone":
+        return holder == ""
+    if how == "apache":
+        return holder in ("", "apache2")
+    return True
 
 
-def method(c: Connection, want: Settings) -> str:
-    """How the server's question at port 80 is answered, by what answers there already."""
-    holder, label = facts(c).ssh.listening.get(80, ""), Host.of(c).label
+def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> str:
+    """Return how certbot should answer on port 80: webroot, standalone or apache.
+
+    Raises SetupError if the program that already answers there needs a setting.
+    """
+    holder = have.ssh.listening.get(80, "")
     if want.webroot and (holder or want.publish == "apache"):
         return "webroot"
     if holder not in ("", "apache2"):
         raise SetupError(
-            f"{label}: {holder} answers at port 80: set webroot to the folder that it serves there"
+            f"{holder} answers at port 80: set webroot to the folder that it serves there",
+            host=label,
         )
     if not holder and want.publish != "apache":
         return "standalone"
-    if any(map(is_address, names(c))):
+    if any(map(is_address, wanted)):
         raise SetupError(
-            f"{label}: for an address certbot needs the folder that Apache serves at port 80: set webroot, e.g. /var/www/html"
+            "for an address certbot needs the folder that Apache serves at port 80: "
+            "set webroot, e.g. /var/www/html",
+            host=label,
         )
     return "apache"
 
 
-def provide(c: Connection, want: Settings, how: str, needed: bool) -> str:
-    """Have a certbot that can do what is wanted; give its path. needed: it is about to run."""
-    program = facts(c).acme.program
-    if any(map(is_address, names(c))) and (needed or not program):
-        return with_addresses(c, want, program)
-    packages = ["openssl"] + ["certbot"] * (not program) + ["apache2"] * (want.publish == "apache")
-    if how == "apache" and (not program or "certbot" in facts(c).system.packages):
+def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, running: bool) -> str:
+    """Install a certbot that is new enough, and return its path.
+
+    how: as from method(). running: whether it is about to run.
+    """
+    have = facts(c)
+    program = have.acme.program
+    if any(map(is_address, wanted)) and (running or not program):
+        return provide_for_addresses(c, have, want, program)
+    packages = ["openssl"]
+    if not program:
+        packages.append("certbot")
+    if want.publish == "apache":
+        packages.append("apache2")
+    if how == "apache" and (not program or "certbot" in have.system.packages):
         packages.append("python3-certbot-apache")
     platform(c).install(c, *packages, undo="certbot_packages")
     return program or "/usr/bin/certbot"
 
 
-def with_addresses(c: Connection, want: Settings, program: str) -> str:
-    """Have a certbot that gets certificates for addresses."""
-    label, least = Host.of(c).label, (5, 4) if want.webroot else (5, 3)
-    wanted = f"a certificate for an address needs certbot {least[0]}.{least[1]} or newer"
+def provide_for_addresses(c: Connection, have: Facts, want: Settings, program: str) -> str:
+    """Return the path of a certbot that gets certificates for addresses; its snap, if need be.
+
+    program: the existing certbot; empty: none.
+    """
+    label, least = Host.of(c).label, FOR_ADDRESSES_WEBROOT if want.webroot else FOR_ADDRESSES
+    needs = f"a certificate for an address needs certbot {least[0]}.{least[1]} or newer"
     if program:
         version = tuple(map(int, ask(c, VERSION, program).out.split()))
         if version < least:
             older = ".".join(map(str, version)) or "broken"
             raise SetupError(
-                f"{label}: {wanted}, and {program} is {older}: put its snap in its place, or give a DNS name in `names`"
+                f"{needs}, and {program} is {older}: "
+                "replace it with the snap, or give a DNS name in `names`",
+                host=label,
             )
         return program
-    if not facts(c).acme.snap:
+    if not have.acme.snap:
         raise SetupError(
-            f"{label}: {wanted}, which comes as a snap: install snapd there first, or give a DNS name in `names`"
+            f"{needs}, which comes as a snap: "
+            "install snapd there first, or give a DNS name in `names`",
+            host=label,
         )
-    change(
-        c,
-        "snap install --classic certbot",
-        why="install certbot's snap",
-        undo=("certbot_snap",),
-        long=True,
-    )
+    why = "install certbot's snap"
+    change(c, "snap install --classic certbot", why=why, undo=("certbot_snap",), long=True)
     return "/snap/bin/certbot"
 
 
-def obtain(c: Connection, want: Settings, program: str, how: str, reason: str) -> None:
-    """Ask the server for a certificate, and let certbot answer its question at port 80."""
-    acme.refuse_closed(c)
-    server, leads = acme.server(want), resolve(c)
-    addresses = [name for name in names(c) if is_address(name)]
-    domains = [name for name in names(c) if not is_address(name)]
-    command = (
-        NOTE_FILES
-        + ISSUE
-        + (WEBROOT if how == "webroot" else APACHE if how == "apache" else STANDALONE)
-    )
-    command += DOMAIN * len(domains) + ADDRESS * len(addresses) + (SHORT if addresses else "")
-    command += (FORCE if facts(c).acme.renewal else "") + SAID
+def obtain(
+    c: Connection, want: Settings, wanted: Sequence[str], program: str, how: str, reason: str
+) -> None:
+    """Run certbot to get a certificate.
+
+    how: as from method(). reason: why a new one is needed, for the user.
+    """
+    have = facts(c)
+    acme.refuse_closed(Host.of(c).label, have.firewall)
+    server, known = acme.server(want), resolve(c, wanted)
+    addresses = [name for name in wanted if is_address(name)]
+    domains = [name for name in wanted if not is_address(name)]
+    webroot = [want.webroot] if how == "webroot" else []
+    command = NOTE_FILES + ISSUE
+    command += WEBROOT if webroot else APACHE if how == "apache" else STANDALONE
+    command += DOMAIN * len(domains) + ADDRESS * len(addresses)
+    command += SHORT_LIVED if addresses else ""
+    command += FORCE if have.acme.renewal else ""
+    command += WITH_ERRORS
     change(
         c,
         command,
-        program,
-        server,
-        want.email,
-        *[want.webroot] * (how == "webroot"),
-        *domains,
-        *addresses,
-        why=f"get a certificate for {', '.join(names(c))} from {acme.title(server)} ({reason})",
+        *(program, server, want.email, *webroot, *domains, *addresses),
+        why=f"get a certificate for {', '.join(wanted)} from {acme.title(server)} ({reason})",
         undo=("lineage",),
         long=True,
-        explain=lambda said: acme.words(said, server, leads, want.webroot),
-        then=as_file("acme.renewal", "", "644", "root")
-        | as_file("acme.lineage", "", "644", "root"),
+        explain=lambda said: acme.explain(said, server, known, want.webroot),
+        then={
+            **planned_file("acme.renewal", "", "644", "root"),
+            **planned_file("acme.lineage", "", "644", "root"),
+        },
     )
 
 
-def resolve(c: Connection) -> acme.Leads:
-    """Where the names lead, as the host sees it. Raises SetupError for one that leads nowhere."""
-    domains = [name for name in names(c) if not is_address(name)]
-    own, *found = ask(c, NAMES + " %s" * len(domains) + LEAD, *domains).out.splitlines()
-    return acme.leads(c, own.split(), {name: rest for name, *rest in map(str.split, found)})
+def resolve(c: Connection, wanted: Sequence[str]) -> acme.Addresses:
+    """Return where the names lead, as the host resolves them.
+
+    Raises SetupError for a name that has no address.
+    """
+    domains = [name for name in wanted if not is_address(name)]
+    answer = ask(c, RESOLVE + " %s" * len(domains) + EACH_NAME, *domains)
+    own, *found = answer.out.splitlines()
+    return acme.addresses(c, own.split(), {name: rest for name, *rest in map(str.split, found)})

@@ -1,4 +1,4 @@
-"""Certificate: what a certificate says; reading only.
+"""Certificate: read what a certificate says.
 
 Owns: nothing.
 """
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Certificate(NamedTuple):
-    """What matters of a certificate to the one who serves it."""
+    """What labfab needs to know about a certificate."""
 
     names: tuple[str, ...]
     issuer: str
     serial: str
     begins: float  # seconds since 1970
-    ends: float
+    ends: float  # seconds since 1970
 
     @property
     def days_left(self) -> int:
-        """Whole days until it ends; below zero when it has."""
+        """Return the whole days until it expires; negative if it has expired."""
         return int((self.ends - time.time()) // 86400)
 
 
 def parse(pem: str) -> x509.Certificate | None:
-    """The first certificate of a file; None where there is none."""
+    """Return the first certificate of a PEM text, or None."""
     from cryptography import x509
 
     try:
@@ -39,16 +39,21 @@ def parse(pem: str) -> x509.Certificate | None:
 
 
 def read(pem: str) -> Certificate | None:
-    """What the first certificate of a file says; None where there is none."""
+    """Return what the first certificate of a PEM text says, or None."""
     found = parse(pem)
     if found is None:
         return None
-    begins, ends = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
-    return Certificate(names(found), title(found.issuer), f"{found.serial_number:x}", begins, ends)
+    return Certificate(
+        names=names(found),
+        issuer=title(found.issuer),
+        serial=f"{found.serial_number:x}",
+        begins=found.not_valid_before_utc.timestamp(),
+        ends=found.not_valid_after_utc.timestamp(),
+    )
 
 
 def names(found: x509.Certificate) -> tuple[str, ...]:
-    """The DNS names and addresses that it is for."""
+    """Return the DNS names and addresses that a certificate is for."""
     from cryptography import x509
 
     try:
@@ -61,7 +66,7 @@ def names(found: x509.Certificate) -> tuple[str, ...]:
 
 
 def title(name: x509.Name) -> str:
-    """How a subject or an issuer is called."""
+    """Return the name of a subject or an issuer."""
     from cryptography.x509.oid import NameOID
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
@@ -71,7 +76,7 @@ def title(name: x509.Name) -> str:
 
 
 def signed_by(pem: str, ca: str) -> bool:
-    """Whether the first certificate of a file was issued by the CA of another file."""
+    """Return whether the first certificate of a PEM text was issued by the CA in another."""
     from cryptography.exceptions import InvalidSignature
 
     leaf, authority = parse(pem), parse(ca)
@@ -85,7 +90,7 @@ def signed_by(pem: str, ca: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """A DNS name or an address in the one way it is written in a certificate."""
+    """Return a DNS name or an address in the spelling that certificates use."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

@@ -1,6 +1,7 @@
-"""Constraints: what a CA may vouch for, and nothing else.
+"""Constraints: the names that a CA may vouch for.
 
-Owns: nothing.  A type of name that is not mentioned in a CA would be allowed, so what a lab has none of is excluded.
+Owns: nothing.
+A kind of name that a CA does not mention is allowed, so the kinds that a lab lacks are excluded.
 """
 
 from __future__ import annotations
@@ -14,26 +15,30 @@ from . import certificate
 if TYPE_CHECKING:
     from cryptography import x509
 
-EVERYTHING = ("0.0.0.0/0", "::/0")
+ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
 
 
 def of(names: Iterable[str]) -> x509.NameConstraints:
-    """Permit these names (with what is below them) and addresses, and exclude every kind of which there is none."""
+    """Permit these addresses and these names with their subdomains; exclude everything else."""
     from cryptography import x509
 
-    permitted = [general(name, alone=True) for name in names]
+    permitted = [general_name(name, alone=True) for name in names]
     versions = {name.value.version for name in permitted if isinstance(name, x509.IPAddress)}
-    missing = [
-        every for every in map(ipaddress.ip_network, EVERYTHING) if every.version not in versions
+    excluded: list[x509.GeneralName] = [
+        x509.IPAddress(network)
+        for network in map(ipaddress.ip_network, ALL_ADDRESSES)
+        if network.version not in versions
     ]
-    excluded: list[x509.GeneralName] = [x509.IPAddress(every) for every in missing]
     if not any(isinstance(name, x509.DNSName) for name in permitted):
         excluded.append(x509.DNSName(""))
     return x509.NameConstraints(permitted, excluded or None)
 
 
-def general(name: str, alone: bool = False) -> x509.GeneralName:
-    """A name or an address as it stands in a certificate. alone: an address as a network of one."""
+def general_name(name: str, alone: bool = False) -> x509.GeneralName:
+    """Return a name or an address as certificates write it.
+
+    alone: write an address as a network of one address.
+    """
     from cryptography import x509
 
     plain = certificate.plain(name)
@@ -44,31 +49,33 @@ def general(name: str, alone: bool = False) -> x509.GeneralName:
 
 
 def permitted(ca: str) -> frozenset[str] | None:
-    """The names and addresses that a CA can vouch for; None where these are not all that it can vouch for."""
+    """Return the names and addresses that a CA can vouch for, or None if it can do more."""
     from cryptography import x509
 
     found = certificate.parse(ca)
-    try:
-        own, basic = (
-            found.extensions.get_extension_for_class(kind)
-            for kind in (x509.NameConstraints, x509.BasicConstraints)
-        )
-    except (AttributeError, ValueError, x509.ExtensionNotFound):
+    if found is None:
         return None
-    inside = [name.value for name in own.value.permitted_subtrees or ()]
-    names = [
-        name if isinstance(name, str) else str(getattr(name, "network_address", ""))
-        for name in inside
-    ]
-    whole = bool(names) and all(names) and parts(own.value) == parts(of(names))
-    return (
-        frozenset(names)
-        if whole and own.critical and basic.critical and basic.value.path_length == 0
-        else None
-    )
+    try:
+        own = found.extensions.get_extension_for_class(x509.NameConstraints)
+        basic = found.extensions.get_extension_for_class(x509.BasicConstraints)
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    if not own.critical or not basic.critical or basic.value.path_length != 0:
+        return None
+    names = [permitted_name(name) for name in own.value.permitted_subtrees or ()]
+    if not names or not all(names) or subtrees(own.value) != subtrees(of(names)):
+        return None
+    return frozenset(names)
 
 
-def parts(
+def permitted_name(name: x509.GeneralName) -> str:
+    """Return a permitted DNS name, or the first address of a permitted network; empty: neither."""
+    value = name.value
+    return value if isinstance(value, str) else str(getattr(value, "network_address", ""))
+
+
+def subtrees(
     found: x509.NameConstraints,
 ) -> tuple[frozenset[x509.GeneralName], frozenset[x509.GeneralName]]:
+    """Return what is permitted and what is excluded, in no particular order."""
     return frozenset(found.permitted_subtrees or ()), frozenset(found.excluded_subtrees or ())

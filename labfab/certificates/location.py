@@ -1,7 +1,7 @@
-"""Served: the names of a published JupyterLab, and where the certificate for them lies on the host.
+"""Location: the names of a published lab, and where its certificate is on the host.
 
 Owns: the folder ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish: apache).  Undo: rmdir
-Whoever issues the certificate, it lies there, so that what serves it never has to be told.
+The place is the same whoever issues the certificate, so the server's settings need not change.
 """
 
 from __future__ import annotations
@@ -22,90 +22,94 @@ from . import certificate, vault
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
 
 
-class Place(NamedTuple):
-    """Where the certificate lies on the host, and whose it is."""
+class Location(NamedTuple):
+    """Where the certificate is on the host, and which account owns it."""
 
     folder: str
     account: str
 
     @property
     def login(self) -> str | None:
-        """The account to write as; None: root."""
+        """Return the account to write as; None: root."""
         return None if self.account == "root" else self.account
 
     @property
     def files(self) -> list[str]:
+        """Return the paths of the key, the certificate and the CA."""
         return [f"{self.folder}/{name}.pem" for name in ("key", "cert", "ca")]
 
 
-def published(c: Connection) -> Settings:
-    """The settings of a lab that is published. Raises SetupError for one that is not."""
+def published_settings(c: Connection) -> Settings:
+    """Return the settings of a published lab. Raises SetupError for a lab that is not."""
     want = Settings.of(c)
     if not want.published:
         raise SetupError(
-            f"{Host.of(c).label}: nothing is published, so it needs no certificate: set publish: https or apache"
+            "nothing is published, so it needs no certificate: set publish: https or apache",
+            host=Host.of(c).label,
         )
     return want
 
 
-def names(c: Connection) -> list[str]:
-    """The names and addresses that the lab is reached by, the main one first.
+def lab_names(c: Connection) -> list[str]:
+    """Return the names and addresses of the lab, the main one first.
 
-    With none given, the address of this connection joins those that the lab has a certificate for, so that a machine with
-    several addresses needs no other certificate each time. They count only where this machine knows the CA: else the host
-    would choose what a browser is to trust.
+    Without `names` in the settings, the address of this connection is added to those in the
+    lab's certificate, so that a machine with several addresses does not need a new one each time.
+    Those in the certificate count only if this laptop knows the CA. Otherwise the host would
+    choose what a browser trusts.
     """
     want, have = Settings.of(c), facts(c).https
-    if (
-        want.names
-        or want.certificate != "self-signed"
-        or not (have.cert and have.ca and vault.knows(have.ca.content))
-    ):
+    if want.names or want.certificate != "self-signed":
         return want.reached_by(c.host)
-    found = (
-        certificate.read(have.cert.content)
-        if certificate.signed_by(have.cert.content, have.ca.content)
-        else None
-    )
-    kept = [name for name in found.names if name not in loopback(want)] if found else []
-    new = [] if found and certificate.plain(c.host) in found.names and kept else [c.host]
-    return [*kept, *new]
+    if not have.cert or not have.ca or not vault.knows(have.ca.content):
+        return want.reached_by(c.host)
+    if not certificate.signed_by(have.cert.content, have.ca.content):
+        return [c.host]
+    found = certificate.read(have.cert.content)
+    if found is None:
+        return [c.host]
+    kept = [name for name in found.names if name not in loopback(want)]
+    if kept and certificate.plain(c.host) in found.names:
+        return kept
+    return [*kept, c.host]
 
 
 def loopback(want: Settings) -> list[str]:
-    """What else JupyterLab's own certificate is for: the end of a tunnel."""
+    """Return the names of JupyterLab's own certificate at the end of a tunnel."""
     return ["localhost", "127.0.0.1"] if want.publish == "https" else []
 
 
-def place(c: Connection, publish: str = "") -> Place:
-    """Where the certificate lies, whoever issued it. publish: under another one than the setting."""
+def location_of(c: Connection, publish: str = "") -> Location:
+    """Return where the certificate is. publish: instead of the setting."""
     want = Settings.of(c)
     if (publish or want.publish) == "apache":
-        return Place("/etc/labfab/tls", "root")
-    return Place(f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls", want.jupyter_user)
+        return Location("/etc/labfab/tls", "root")
+    return Location(f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls", want.jupyter_user)
 
 
-def make_folder(c: Connection, at: Place) -> None:
-    """Have the folder of the certificate; in a home it is the account's alone."""
-    have = facts(c).https
-    refuse_link(c, at.account, facts(c).jupyter.link or have.link)
+def make_folder(c: Connection, at: Location) -> None:
+    """Make the folder of the certificate; in a home it is private to the account."""
+    have = facts(c)
+    refuse_link(c, at.account, have.jupyter.link or have.https.link)
     if at.login:
-        home = facts(c).accounts[at.account].home
-        private_folder(
-            c, at.account, home, ".jupyter", facts(c).jupyter.folder_stat, "jupyter.folder_stat"
-        )
-        private_folder(c, at.account, home, ".jupyter/tls", have.folder_stat, "https.folder_stat")
-    elif have.folder_stat != "755 root":
+        make_private_folders(c, at)
+    elif have.https.folder_stat != "755 root":
         above = str(PurePosixPath(at.folder).parent)
-        undo = ("folder %s && folder %s", at.folder, above)
         change(
             c,
             OPEN_FOLDER,
-            above,
-            at.folder,
-            at.folder,
+            *(above, at.folder, at.folder),
             why=f"make {at.folder}",
-            undo=undo,
+            undo=("folder %s && folder %s", at.folder, above),
             keep=[at.folder, above],
             then={"https.folder_stat": "755 root"},
         )
+
+
+def make_private_folders(c: Connection, at: Location) -> None:
+    """Make ~/.jupyter and the folder in it."""
+    have = facts(c)
+    home, tls = have.accounts[at.account].home, have.https.folder_stat
+    stat = have.jupyter.folder_stat
+    private_folder(c, at.account, home, ".jupyter", stat, "jupyter.folder_stat")
+    private_folder(c, at.account, home, ".jupyter/tls", tls, "https.folder_stat")

@@ -1,11 +1,12 @@
-"""Own CA: a certificate by the CA of this one lab, signed on your machine.
+"""Own CA: a certificate from this lab's own CA, signed on the laptop.
 
-Owns: key.pem, cert.pem, ca.pem where they are served.  Undo: those of before
+Owns: key.pem, cert.pem and ca.pem in the folder of the certificate.  Undo: restores the old files
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
@@ -14,113 +15,101 @@ from ..facts import facts
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
+from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
 from . import authority, certificate, constraints, vault
-from .location import loopback, make_folder, names, place
+from .location import Location, lab_names, location_of, loopback, make_folder
 
-ENOUGH = 30  # days that a certificate must last, not to be issued anew
-# openssl writes a key for its owner only, whatever the umask; a link that lies there is not followed.
+if TYPE_CHECKING:
+    from ..facts.records import Https
+
+RENEW_DAYS = 30  # days that a certificate must still last; a run with fewer left issues a new one
+# openssl writes a key for its owner only, whatever the umask, and does not follow a link.
 NEW_KEY = """\
 set -eu; umask 077; cd -P %s; rm -f next-*.pem
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out next-key.pem
 openssl req -new -key next-key.pem -subj /CN=labfab
 """
-# All at once: who serves them reads them anew with each connection, and must not find one without the other. A link to a folder
-# would swallow the new file, and macOS has no mv -T.
-REPLACE = """\
-set -eu; umask 022; cd -P %s
-printf %%s %s >next-cert.pem; printf %%s %s >next-ca.pem
-key=$(openssl pkey -in next-key.pem -pubout); cert=$(openssl x509 -in next-cert.pem -noout -pubkey); [ "$key" = "$cert" ]
-for name in key cert ca; do
-  if [ -d $name.pem ]; then [ -L $name.pem ]; rm -f $name.pem; fi
-  mv -f next-$name.pem $name.pem
-done
-"""
-APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
+REPLACE = loader.called("replace_certificate", 3)
+RELOAD_APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
 
 
 def all_names(c: Connection) -> list[str]:
-    """The names of the lab's own certificate: JupyterLab's is good at the end of a tunnel too."""
-    return list(dict.fromkeys(map(certificate.plain, [*names(c), *loopback(Settings.of(c))])))
+    """Return the certificate's names; JupyterLab's own is also valid through a tunnel."""
+    return list(dict.fromkeys(map(certificate.plain, [*lab_names(c), *loopback(Settings.of(c))])))
 
 
 def ensure(c: Connection) -> None:
-    """Have a certificate that is right, with the same CA known on this machine."""
-    reason = lacking(c)
+    """Issue a certificate unless a good one exists, and make its CA known on this laptop."""
+    have, at = facts(c).https, location_of(c)
+    reason = lacking(have, at, all_names(c))
     if reason:
         sign(c, reason)
     else:
-        mend(c)
+        make_readable(c, have, at)
 
 
-def lacking(c: Connection) -> str:
-    """Why the certificate that is there will not do; empty: it will."""
-    have, at = facts(c).https, place(c)
+def lacking(have: Https, at: Location, wanted: list[str]) -> str:
+    """Return why a new certificate is needed, or an empty string if it is not."""
     found = certificate.read(have.cert.content) if have.cert else None
-    if found is None or not have.key_stat:
-        return "there is none"
+    if have.cert is None or found is None or not have.key_stat:
+        return "none yet"
     if have.key_stat != f"600 {at.account}":
         return "others could read its key"
     if not have.pair:
-        return "its key is another one"
+        return "its key does not match"
     if not have.ca or not certificate.signed_by(have.cert.content, have.ca.content):
-        return "it is not of this lab's CA"
-    if not set(found.names) == set(all_names(c)) == constraints.permitted(have.ca.content):
-        return "the names are others now"
-    return f"the old one ends in {found.days_left} days" if found.days_left <= ENOUGH else ""
+        return "it was not issued by this lab's CA"
+    permitted = constraints.permitted(have.ca.content)
+    if frozenset(found.names) != frozenset(wanted) or permitted != frozenset(wanted):
+        return "the names have changed"
+    return f"the old one expires in {found.days_left} days" if found.days_left <= RENEW_DAYS else ""
 
 
 def sign(c: Connection, reason: str) -> None:
-    """Let the host make a key, sign it here, and put all in place."""
-    at, wanted, alias = place(c), all_names(c), alias_of(c, Settings.of(c))
-    ca = (
-        None if Host.of(c).planning else vault.open_(alias, wanted)
-    )  # before the host is touched: its passphrase may be wrong
+    """Make a key on the host, sign it here, and put key, certificate and CA in place."""
+    want, planning, at, wanted = Settings.of(c), Host.of(c).planning, location_of(c), all_names(c)
+    alias, title = alias_of(c, want), ", ".join(lab_names(c))
+    # Before the host is changed: the CA's passphrase may be wrong.
+    ca = None if planning else vault.open_ca(alias, wanted)
     make_folder(c, at)
     platform(c).install(c, "openssl")
-    undo = ("next_key %s", at.folder)
-    request = change(
-        c, NEW_KEY, at.folder, user=at.login, why="make a key for the certificate", undo=undo
-    )
-    signed, own = (authority.sign(ca, request.out, wanted), ca.pem) if ca and request else ("", "")
+    undo, why = ("next_key %s", at.folder), "make a key for the certificate"
+    request = change(c, NEW_KEY, at.folder, user=at.login, why=why, undo=undo)
+    signed, own = "", ""
+    if ca and request:
+        signed, own = authority.sign(ca, request.out, wanted), ca.pem
     sha256 = hashlib.sha256(signed.encode()).hexdigest()
     change(
         c,
-        REPLACE + APACHE if at.login is None else REPLACE,
-        at.folder,
-        signed,
-        own,
+        REPLACE + RELOAD_APACHE if at.login is None else REPLACE,
+        *(at.folder, signed, own),
         user=at.login,
-        why=f"issue a certificate for {', '.join(names(c))} ({reason})",
+        why=f"issue a certificate for {title} ({reason})",
         undo=("certificate %s %s", at.folder, sha256),
         keep=at.files,
         then={"https.key": f"600 {at.account}", "https.pair": "yes"},
     )
     if own:
-        tell_of_trust(alias, vault.remember(alias, own))
+        remember_ca(alias, own)
 
 
-def mend(c: Connection) -> None:
-    """Let the certificate and its CA be readable, and the CA be known on this machine."""
-    have, at, alias = facts(c).https, place(c), alias_of(c, Settings.of(c))
+def make_readable(c: Connection, have: Https, at: Location) -> None:
+    """Correct the mode and owner of certificate and CA, and make the CA known here."""
     for name, file in (("cert", have.cert), ("ca", have.ca)):
         path = f"{at.folder}/{name}.pem"
-        put(
-            c,
-            path,
-            file.content,
-            why=f"let {path} be readable",
-            old=file,
-            mode="644",
-            owner=at.account,
-        )
-    if not Host.of(c).planning:
-        tell_of_trust(alias, vault.remember(alias, have.ca.content))
+        if file:
+            why = f"make {path} readable"
+            put(c, path, file.content, why=why, old=file, mode="644", owner=at.account)
+    if have.ca and not Host.of(c).planning:
+        remember_ca(alias_of(c, Settings.of(c)), have.ca.content)
 
 
-def tell_of_trust(alias: str, new: bool) -> None:
-    if new:
+def remember_ca(alias: str, ca: str) -> None:
+    """Keep the CA on this laptop; say what to do if it is new here."""
+    if vault.remember(alias, ca):
         console.note(
-            f"browsers will warn of it until your machine trusts this lab's CA: fab -H {alias} https.trust"
+            "browsers will warn about the certificate until this laptop trusts the lab's CA: "
+            f"fab -H {alias} https.trust"
         )

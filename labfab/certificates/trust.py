@@ -1,6 +1,7 @@
-"""Trust: let the browsers of your machine trust the CA of a lab, for the names of that lab alone.
+"""Trust: make the laptop's browsers trust a lab's CA, for the names of that lab alone.
 
-Owns: the certificate `labfab ALIAS` in their stores; ~/.config/labfab/<alias>/trusted.pem, a copy of it.  Undo: remove
+Owns: the certificate `labfab ALIAS` in their stores, and ~/.config/labfab/<alias>/trusted.pem, a
+copy of it.  Undo: remove
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..errors import SetupError
 from ..local_state import files
 from . import constraints, stores, vault
 
-# Where Linux distributions take more authorities from, and the command that reads them.
+# Where Linux distributions keep additional CAs, and the command that loads them.
 SYSTEM = {
     "/usr/local/share/ca-certificates": "update-ca-certificates",
     "/etc/pki/ca-trust/source/anchors": "update-ca-trust",
@@ -21,100 +22,100 @@ SYSTEM = {
 }
 
 
-def authority(alias: str) -> tuple[Path, frozenset[str]]:
-    """The CA of a lab, and what it may vouch for. Raises SetupError where there is none, or one that may do more."""
-    path = vault.place(alias)
+def load_ca(alias: str) -> tuple[Path, frozenset[str]]:
+    """Return the CA of a lab and the names that it may vouch for.
+
+    Raises SetupError if there is none, or if it may vouch for more than a lab.
+    """
+    path = vault.path_of(alias)
     text = files.load(path).decode(errors="replace")
     if not text:
         raise SetupError(
-            f"{alias}: its CA is not known on this machine: fab -H {alias} https.issue"
+            f"its CA is not known on this machine: fab -H {alias} https.issue", host=alias
         )
     names = constraints.permitted(text)
     if names is None:
         raise SetupError(
-            f"{path} may vouch for more than this lab, so it will not be trusted: delete it, then fab -H {alias} https.issue"
+            f"{path} may vouch for more than this lab, so it will not be trusted: "
+            f"delete it, then fab -H {alias} https.issue"
         )
     return path, names
 
 
-def lacking(alias: str, ca: Path) -> list[stores.Store]:
-    """The stores of this machine that do not trust this CA yet."""
-    return [store for store in stores.here() if not store.holds(called(alias), ca)]
+def stores_lacking(alias: str, ca: Path) -> list[stores.Store]:
+    """Return the stores of this machine that do not trust this CA yet."""
+    return [store for store in stores.here() if not store.holds(nickname(alias), ca)]
 
 
 def add(alias: str, ca: Path) -> Iterator[str]:
-    """Let each store trust the CA, and the one of before no more; tell where that was done."""
-    old, problems = vault.place(alias, "trusted.pem"), []
-    with files.locked(old.parent.parent):  # two labs at once would be in each other's way
-        for store in lacking(alias, ca):
+    """Make each store trust the CA instead of an earlier one; yield the stores that changed.
+
+    Raises SetupError at the end if some of them could not be changed.
+    """
+    old, problems = vault.path_of(alias, "trusted.pem"), []
+    with files.locked(old.parent.parent):  # runs for two labs would write to the same stores
+        for store in stores_lacking(alias, ca):
             try:
                 if old.exists():
-                    store.remove(called(alias), old)
-                store.add(called(alias), ca)
+                    store.remove(nickname(alias), old)
+                store.add(nickname(alias), ca)
                 yield store.where
             except SetupError as error:
-                problems.append(str(error))
+                problems.append(error.text)
         files.replace(old, ca.read_bytes(), 0o600)
     if problems:
         raise SetupError("; ".join(problems))
 
 
 def remove(alias: str) -> Iterator[str]:
-    """Let no store trust a CA of this lab any more; tell where that was done."""
-    if not noted(alias):
+    """Remove the CAs of this lab from each store; yield the stores that changed."""
+    known = kept(alias)
+    if not known:
         return
-    with files.locked(vault.place(alias).parent.parent):
-        for store in holding(alias):
-            for ca in noted(alias):
-                store.remove(called(alias), ca)
+    with files.locked(vault.path_of(alias).parent.parent):
+        for store in stores_holding(alias):
+            for ca in known:
+                store.remove(nickname(alias), ca)
             yield store.where
-        vault.place(alias, "trusted.pem").unlink(missing_ok=True)
+        vault.path_of(alias, "trusted.pem").unlink(missing_ok=True)
 
 
-def holding(alias: str) -> list[stores.Store]:
-    """The stores of this machine that trust a CA of this lab."""
-    noted_now = noted(alias)
-    return (
-        [
-            store
-            for store in stores.here()
-            if any(store.holds(called(alias), ca) for ca in noted_now)
-        ]
-        if noted_now
-        else []
-    )
-
-
-def noted(alias: str) -> list[Path]:
-    """The CA that was trusted, and the one that is served."""
+def stores_holding(alias: str) -> list[stores.Store]:
+    """Return the stores of this machine that trust a CA of this lab."""
+    known = kept(alias)
+    if not known:
+        return []
     return [
-        path for path in (vault.place(alias, "trusted.pem"), vault.place(alias)) if path.exists()
+        store for store in stores.here() if any(store.holds(nickname(alias), ca) for ca in known)
     ]
 
 
-def called(alias: str) -> str:
+def kept(alias: str) -> list[Path]:
+    """Return the files of the lab's CAs: the one that was trusted, and the one in use."""
+    paths = vault.path_of(alias, "trusted.pem"), vault.path_of(alias)
+    return [path for path in paths if path.exists()]
+
+
+def nickname(alias: str) -> str:
+    """Return the CA's name in the stores."""
     return f"labfab {alias}"
 
 
 def by_hand(alias: str, ca: Path) -> Iterator[tuple[str, str]]:
-    """What is left to you, with the command for it: what needs sudo, or another machine."""
+    """Yield what takes sudo or Windows, so is left to the user: who trusts it then, a command."""
     for folder, command in SYSTEM.items():
         target = Path(f"{folder}/labfab-{alias}.crt")
         if target.parent.is_dir() and files.load(target) != ca.read_bytes():
-            yield (
-                "curl, Python and the like",
-                f"sudo install -m 644 {shlex.quote(str(ca))} {target} && sudo {command}",
-            )
+            copy = f"sudo install -m 644 {shlex.quote(str(ca))} {target}"
+            yield "curl, Python and the like", f"{copy} && sudo {command}"
             break
     if stores.is_wsl() and not any(isinstance(store, stores.Windows) for store in stores.here()):
-        yield (
-            "the browsers of Windows",
-            f'certutil.exe -user -addstore Root "$(wslpath -w {shlex.quote(str(ca))})"',
-        )
+        path = f'"$(wslpath -w {shlex.quote(str(ca))})"'
+        yield "the browsers of Windows", f"certutil.exe -user -addstore Root {path}"
 
 
 def by_hand_undone(alias: str) -> Iterator[str]:
-    """The commands that take back what was done by hand."""
+    """Yield the commands that undo what was done by hand."""
     for folder, command in SYSTEM.items():
         target = Path(f"{folder}/labfab-{alias}.crt")
         if target.exists():

@@ -1,9 +1,10 @@
-"""Vault: where your machine keeps the CA of a lab.
+"""Vault: keep the CA of a lab on the laptop.
 
-Owns: ~/.config/labfab/<alias>/ca.pem, and ca-key.pem where a passphrase was given.  Undo: forget(alias)
+Owns: ca.pem in ~/.config/labfab/<alias>/, and ca-key.pem if a passphrase was given.
+Undo: forget(alias)
 
-ca.pem is the CA of the certificate that the host serves: public, what https.trust makes known. ca-key.pem, encrypted,
-holds the key of a CA that is kept, and its certificate.
+ca.pem is the CA of the certificate that the host serves. It is public, and https.trust installs it.
+ca-key.pem holds a CA that can sign again: its certificate and its encrypted key.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from . import authority, certificate, constraints
 from .authority import Authority
 
 PASSPHRASE = "ca-passphrase"
-OTHERWISE = "or delete the file for a new CA, to be trusted anew"
-ENOUGH = 90  # days that a kept CA must last, to be worth signing with
+OTHERWISE = "or delete the file for a new CA, and run https.trust again afterwards"
+ENOUGH = 90  # days for which a kept CA must still be valid to sign with it
 
 
-def open_(alias: str, names: Sequence[str]) -> Authority:
-    """The CA to sign for these names with: the one kept, else a new one, which is kept where a passphrase is given.
+def open_ca(alias: str, names: Sequence[str]) -> Authority:
+    """Return a CA that can sign for these names: the kept one, or else a new one.
 
-    Raises SetupError when the one that is kept cannot be opened.
+    A new one is kept if a passphrase is given.
+    Raises SetupError if the kept one cannot be opened.
     """
-    path, given = place(alias, "ca-key.pem"), secrets.take_from_environment(PASSPHRASE)
+    path, given = path_of(alias, "ca-key.pem"), secrets.take_from_environment(PASSPHRASE)
     data = files.load(path)
     if data:
         given = given or ask(path)
-        found = unlocked(path, data, given)
+        found = unlock(path, data, given)
         if serves(found, names):
             return found
     if not given:
@@ -44,39 +46,38 @@ def open_(alias: str, names: Sequence[str]) -> Authority:
 
 
 def serves(found: Authority, names: Sequence[str]) -> bool:
-    """Whether a CA may sign for these names, exactly, and lasts."""
-    wanted = {certificate.plain(name) for name in names}
+    """Return whether a CA may sign for exactly these names and is valid for long enough."""
     read = certificate.read(found.pem)
     return (
-        constraints.permitted(found.pem) == wanted
+        constraints.permitted(found.pem) == frozenset(map(certificate.plain, names))
         and read is not None
         and read.ends - time.time() > ENOUGH * 86400
     )
 
 
-def unlocked(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
-    """Read the key and the certificate of a CA that is kept."""
+def unlock(path: Path, data: bytes, passphrase: secrets.Secret) -> Authority:
+    """Read the key and the certificate of a kept CA. Raises SetupError for a wrong passphrase."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key, own = (
-            load_pem_private_key(data, passphrase.reveal().encode()),
-            x509.load_pem_x509_certificate(data),
-        )
+        key = load_pem_private_key(data, passphrase.reveal().encode())
+        own = x509.load_pem_x509_certificate(data)
     except (ValueError, TypeError):
         raise SetupError(
             f"{path} does not open with this passphrase: correct LABFAB_CA_PASSPHRASE; {OTHERWISE}"
         ) from None
     if not isinstance(key, EllipticCurvePrivateKey) or key.public_key() != own.public_key():
         raise SetupError(
-            f"{path} is not what labfab wrote there: delete it for a new CA, to be trusted anew"
+            f"{path} is not what labfab wrote there: delete it for a new CA, "
+            "and run https.trust again afterwards"
         )
-    return Authority(own, key)
+    return Authority(certificate=own, key=key)
 
 
 def ask(path: Path) -> secrets.Secret:
+    """Ask for the passphrase. Raises SetupError without a terminal."""
     if not sys.stdin.isatty():
         raise SetupError(
             f"{path} is locked with a passphrase: set LABFAB_CA_PASSPHRASE; {OTHERWISE}"
@@ -85,17 +86,17 @@ def ask(path: Path) -> secrets.Secret:
 
 
 def keep(path: Path, new: Authority, passphrase: secrets.Secret) -> None:
-    """Write a CA's key, encrypted, and its certificate."""
+    """Write a CA: its key, encrypted, and its certificate."""
     from cryptography.hazmat.primitives import serialization as form
 
-    lock = form.BestAvailableEncryption(passphrase.reveal().encode())
-    locked = new.key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, lock)
+    encryption = form.BestAvailableEncryption(passphrase.reveal().encode())
+    locked = new.key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, encryption)
     write(path, locked + new.pem.encode())
 
 
 def remember(alias: str, ca: str) -> bool:
-    """Note the CA of what the host serves; tell whether that is new here."""
-    path = place(alias, "ca.pem")
+    """Note the CA of the certificate that the host serves. Returns whether it is new here."""
+    path = path_of(alias, "ca.pem")
     if files.load(path).decode(errors="replace") == ca:
         return False
     write(path, ca.encode())
@@ -103,14 +104,15 @@ def remember(alias: str, ca: str) -> bool:
 
 
 def knows(ca: str) -> bool:
-    """Whether this CA is that of a lab of this machine, under whatever alias."""
+    """Return whether this is the CA of any lab that this laptop knows."""
     return any(
         files.load(path).decode(errors="replace") == ca
-        for path in place("any").parent.parent.glob("*/ca.pem")
+        for path in path_of("any").parent.parent.glob("*/ca.pem")
     )
 
 
 def write(path: Path, data: bytes) -> None:
+    """Write a private file. Raises SetupError."""
     try:
         files.make_private(path.parent)
         files.replace(path, data, 0o600)
@@ -118,11 +120,12 @@ def write(path: Path, data: bytes) -> None:
         raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
 
-def place(alias: str, name: str = "ca.pem") -> Path:
+def path_of(alias: str, name: str = "ca.pem") -> Path:
+    """Return the path of a file of the vault."""
     return files.config_folder(alias) / name
 
 
 def forget(alias: str) -> None:
     """Delete the CA of a lab."""
     for name in ("ca.pem", "ca-key.pem", "trusted.pem"):
-        place(alias, name).unlink(missing_ok=True)
+        path_of(alias, name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Check: is it so? Looked at from outside, with fresh connections; nothing is changed.
+"""Check: tests a host from outside, over fresh connections, and changes nothing.
 
-One row, one question: inspection.py asks them, rows.py says how, look.py of what; the other modules are the rows.
+One row asks one question. The modules named like the tasks hold the rows. inspection.py asks them,
+probe.py collects what they look at, table.py shows the answers.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from fabric import Connection
 
 from ..run.task import host_task
 
-JSON = {"json": "Print JSON, as docs/check.md describes it"}
+JSON = {"json": "Print JSON; docs/check.md describes it"}
 
 
 @host_task(name="all", default=True, reads=True, dials=True, help=JSON)
 def all_(c: Connection, json: bool = False) -> None:
-    """Look at everything, from outside and inside."""
+    """Check everything, from outside and inside."""
     check(c, "", json)
 
 
@@ -32,7 +33,7 @@ def ports_(c: Connection, json: bool = False) -> None:
 
 @host_task(name="secrets", reads=True, dials=True, help=JSON)
 def secrets_(c: Connection, json: bool = False) -> None:
-    """Check that secrets are closed to others."""
+    """Check that nobody else can read the secrets."""
     check(c, "secrets", json)
 
 
@@ -55,6 +56,8 @@ def host_(c: Connection, json: bool = False) -> None:
 
 
 def check(c: Connection, area: str, json: bool) -> None:
-    from . import inspection  # with all the rows, and what they look at
+    """Ask the rows of an area; empty for all."""
+    # This loads all the rows, and everything that they use.
+    from . import inspection
 
     inspection.check(c, area, json)

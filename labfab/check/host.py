@@ -1,107 +1,103 @@
-"""Machine: what makes a host fail later."""
+"""Host: what may make a host fail later."""
 
 from __future__ import annotations
 
 from ..facts.reader import below
-from .probe import Look
-from .rows import Doubtful, Unseen, Wrong, check
+from .findings import Doubtful, Unseen, Wrong
+from .probe import Probe
+from .rows import check
 
-LOW, FULL = 10.0, 1.0  # percent of a disk that are free
+LOW, FULL = 10.0, 1.0  # percent of a disk that is free
 DRIFT = 30  # seconds
-OLD, EVER = 7 * 86400, 20 * 365 * 86400  # seconds; of the package lists
+OLD, EVER = 7 * 86400, 20 * 365 * 86400  # seconds; age of the package lists
 
 
-@check("host-revert", "no change waits to be taken back", mend="setup.full", needs=["ssh-login"])
-def revert(look: Look) -> str:
-    """A run that died may have left a change that the host is to take back, or has taken back unseen."""
-    look.needs_root()
-    have = look.facts.guard
+@check("host-revert", "no change is waiting to be reverted", mend="setup.full", needs=["ssh-login"])
+def revert(probe: Probe) -> str:
+    """Look for a change that an interrupted run left for the host to revert."""
+    probe.needs_root()
+    have = probe.facts.guard
     if have.armed:
         raise Wrong(f"not confirmed yet, unless another run is at work: {have.armed}")
     if have.reverted:
-        raise Doubtful(f"the host took one back, {have.reverted_at}: {have.reverted}")
+        raise Doubtful(f"the host reverted one, {have.reverted_at}: {have.reverted}")
     return "none"
 
 
 @check("host-sudo", "sudo asks for a password", mend="user.add", needs=["ssh-login"])
-def sudo(look: Look) -> str:
-    free = sorted(below(look.audit, "nopasswd"))
+def sudo(probe: Probe) -> str:
+    """Look for accounts with a login shell that become root without a password."""
+    want, free = probe.want, sorted(below(probe.audit, "nopasswd"))
     if free:
-        ours = free == [look.want.user] and look.facts.sudoers
-        mend = (
-            "user.add, after setting sudo: password"
-            if ours
-            else look.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
-        )
-        if look.want.published:
-            raise Wrong(f"{', '.join(free)}: whoever gets into JupyterLab may get to be root", mend)
-        raise Doubtful(f"{', '.join(free)}: whoever has the key is root", mend)
-    if "root" not in look.audit and look.c.user != look.want.user:
-        raise Unseen(f"needs root to see the rights of {look.want.user}")
-    return f"no account is let off{look.limits}"
+        mend = probe.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
+        if free == [want.user] and probe.facts.sudoers:
+            mend = "user.add, after setting sudo: password"
+        names = ", ".join(free)
+        if want.published:
+            raise Wrong(f"{names}: anybody who gets into JupyterLab may become root", mend)
+        raise Doubtful(f"{names}: anybody who has the key is root", mend)
+    if "root" not in probe.audit and probe.c.user != want.user:
+        raise Unseen(f"needs root to see the rights of {want.user}")
+    return f"no account may do without{probe.limits}"
 
 
-@check("host-updates", "all upgrades are in", mend="system.update", needs=["ssh-login"])
-def updates(look: Look) -> str:
-    have, pending, words = look.facts.updates, look.facts.pending, look.platform
+@check("host-updates", "all upgrades are installed", mend="system.update", needs=["ssh-login"])
+def updates(probe: Probe) -> str:
+    """Look at the package lists on the host, and at their age."""
+    have, pending, words = probe.facts.updates, probe.facts.pending, probe.platform
     if have.interrupted:
-        raise Wrong("dpkg was stopped in the middle")
+        raise Wrong("dpkg was interrupted")
     if pending is None:
-        raise Unseen(words.UNTOLD)
+        raise Unseen(words.UPDATES_UNKNOWN)
     if pending:
-        raise Doubtful(f"{pending} {words.WAITING}")
+        raise Doubtful(f"{pending} {words.UPDATES_WAIT}")
     if have.age > OLD:
-        raise Doubtful(
-            f"{words.LISTS}: {have.age // 86400} days old"
-            if have.age < EVER
-            else f"{words.LISTS}: never fetched"
-        )
+        age = f"{have.age // 86400} days old" if have.age < EVER else "never fetched"
+        raise Doubtful(f"{words.UPDATE_LIST}: {age}")
     return f"the lists are {have.age // 3600} h old"
 
 
 @check("host-reboot", "no reboot is pending", mend="system.reboot", needs=["ssh-login"])
-def reboot(look: Look) -> str:
-    if look.facts.system.reboot_required:
-        raise Doubtful("an upgrade wants one")
+def reboot(probe: Probe) -> str:
+    """Look for an upgrade that needs a reboot."""
+    if probe.facts.system.reboot_required:
+        raise Doubtful("an upgrade needs one")
     return "none"
 
 
-@check("host-sleep", "it does not go to sleep", mend="power.keep-awake", needs=["ssh-login"])
-def sleep(look: Look) -> str:
-    minutes = look.facts.power.sleep
+@check("host-sleep", "the host does not sleep", mend="power.keep-awake", needs=["ssh-login"])
+def sleep(probe: Probe) -> str:
+    """Look at the power settings of a Mac."""
+    minutes = probe.facts.power.sleep
     if minutes:
         raise Doubtful(
-            f"it does after {minutes} min without a person at it, and JupyterLab with it: set keep_awake: true"
+            f"it sleeps after {minutes} min without a user, and JupyterLab stops: "
+            "set keep_awake: true"
         )
-    return (
-        "never, by its own settings"
-        if minutes == 0
-        else "a server of this system does not by itself"
-    )
+    return "never, according to its settings" if minutes == 0 else "servers do not sleep"
 
 
-@check("host-disk", "there is space on the disks", needs=["ssh-login"])
-def disk(look: Look) -> str:
-    free = {
-        path: float(percent)
-        for percent, path in (line.split(" ", 1) for line in below(look.audit, "disk").values())
-    }
+@check("host-disk", "the disks have free space", needs=["ssh-login"])
+def disk(probe: Probe) -> str:
+    """Look at the fullest disk."""
+    lines = (line.split(" ", 1) for line in below(probe.audit, "disk").values())
+    free = {path: float(percent) for percent, path in lines}
     if not free:
-        raise Unseen("df tells nothing")
+        raise Unseen("df prints nothing")
     path = min(free, key=lambda path: free[path])
     detail = f"{path}: {free[path]:.0f} % free"
-    if free[path] < FULL:
-        raise Wrong(detail, look.by_hand(f"{look.platform.BIG_FOLDERS} {path}"))
     if free[path] < LOW:
-        raise Doubtful(detail, look.by_hand(f"{look.platform.BIG_FOLDERS} {path}"))
+        kind = Wrong if free[path] < FULL else Doubtful
+        raise kind(detail, probe.by_hand(f"{probe.platform.SHOW_BIG_FOLDERS} {path}"))
     return detail
 
 
 @check("host-clock", "the clock is right", needs=["ssh-login"])
-def clock(look: Look) -> str:
-    """Compare with the laptop's; the time that the question took counts for the host."""
-    there, before, after = (float(look.audit[key]) for key in ("clock", "before", "after"))
+def clock(probe: Probe) -> str:
+    """Compare with the laptop's clock, allowing for the time that the question took."""
+    there, before, after = (float(probe.audit[key]) for key in ("clock", "before", "after"))
     off = max(before - 1 - there, there - after, 0.0)
     if off > DRIFT:
-        raise Doubtful(f"{off:.0f} s off from your laptop's", look.by_hand(look.platform.SET_CLOCK))
+        mend = probe.by_hand(probe.platform.SET_CLOCK)
+        raise Doubtful(f"{off:.0f} s off from your laptop's", mend)
     return "within a second of your laptop's" if off < 1 else f"{off:.0f} s off"

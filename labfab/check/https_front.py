@@ -1,4 +1,7 @@
-"""Front: the door that everybody may knock at, called by its own names at the host's address, whoever else answers to them."""
+"""HTTPS front: calls the published port at the host's address, by the lab's names.
+
+DNS is not asked.
+"""
 
 from __future__ import annotations
 
@@ -10,106 +13,125 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..certificates import certificate, vault
+from ..certificates.certificate import Certificate
 from ..laptop import kernel
-from .probe import Look
-from .rows import Wrong
+from .findings import Wrong
+from .probe import Probe
 
 if TYPE_CHECKING:
     import httpx
 
-PATIENCE = 5  # seconds for a line and its handshake
-ALL_CIPHERS = "ALL:@SECLEVEL=0"  # else OpenSSL 3 offers nothing that TLS 1.0 has
+PATIENCE = 5  # seconds to connect and shake hands
+# Without this, OpenSSL 3 offers no cipher of TLS 1.0.
+ALL_CIPHERS = "ALL:@SECLEVEL=0"
+PORTS = {"http": 80, "https": 443}
+DER = 2  # the encoding, as the ssl module counts
 
 
 class Served(NamedTuple):
-    """What a server says of itself in a handshake."""
+    """What a server presents in a handshake."""
 
-    certificate: certificate.Certificate
-    sent: tuple[
-        certificate.Certificate, ...
-    ]  # its own, then those that vouch for it, as far as it sends them
+    certificate: Certificate
+    # The server's own, then as much of the chain as it sends.
+    sent: tuple[Certificate, ...]
     protocol: str
 
 
 class Trust(NamedTuple):
-    """Whom to believe that a certificate is right."""
+    """Which authorities to trust."""
 
     context: ssl.SSLContext
     whom: str
+    # Trust this lab's own CA only.
+    own_ca: bool = False
 
 
-def names(look: Look) -> list[str]:
-    """What browsers call it, the main name first."""
-    return look.want.reached_by(look.c.host)
+def names(probe: Probe) -> list[str]:
+    """Return the names by which browsers reach the lab, the main one first."""
+    return probe.want.reached_by(probe.c.host)
 
 
-def url(look: Look, name: str, scheme: str = "https", port: int | None = None) -> str:
-    """Where a browser goes that knows this name; port: another than the published one."""
-    port = port or (look.want.public_port if scheme == "https" else 80)
+def url(probe: Probe, name: str, scheme: str = "https", port: int | None = None) -> str:
+    """Return the URL of the lab at a name. port: if it is not the published one."""
+    port = port or (probe.want.public_port if scheme == "https" else PORTS["http"])
     place = f"[{name}]" if ":" in name else name
-    return f"{scheme}://{place}{'' if port == {'http': 80, 'https': 443}[scheme] else f':{port}'}{look.want.base_url}"
+    suffix = "" if port == PORTS[scheme] else f":{port}"
+    return f"{scheme}://{place}{suffix}{probe.want.base_url}"
 
 
 @contextlib.contextmanager
-def line(look: Look, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.SSLSocket]:
-    """Shake hands with the published port."""
-    plain = socket.create_connection((look.c.host, look.want.public_port), PATIENCE)
-    with plain, context.wrap_socket(plain, server_hostname=name or names(look)[0]) as wrapped:
+def line(probe: Probe, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.SSLSocket]:
+    """Do a TLS handshake with the published port.
+
+    name: the server name to ask for, else the main one.
+    """
+    sock = socket.create_connection((probe.c.host, probe.want.public_port), PATIENCE)
+    server = name or names(probe)[0]
+    with sock, context.wrap_socket(sock, server_hostname=server) as wrapped:
         yield wrapped
 
 
-def served(look: Look) -> Served:
-    """What is served at the main name, whether it is right or not."""
-    with line(look, blind()) as there:
+def served(probe: Probe) -> Served:
+    """Return what is served at the main name, valid or not."""
+    with line(probe, blind()) as there:
         sent = [certificate.read(ssl.DER_cert_to_PEM_cert(one)) for one in chain(there)]
         known = tuple(one for one in sent if one)
-        return Served(known[0], known, there.version() or "")
+        return Served(certificate=known[0], sent=known, protocol=there.version() or "")
 
 
 def chain(there: ssl.SSLSocket) -> list[bytes]:
-    """The certificates that were sent."""
+    """Return the certificates that were sent, as DER."""
     if hasattr(there, "get_unverified_chain"):  # Python 3.13
         return list(there.get_unverified_chain())
-    own = there.getpeercert(binary_form=True) or b""
-    sent = getattr(
-        there._sslobj, "get_unverified_chain", lambda: None
-    )()  # the same, before it had a name
-    return [one.public_bytes(2) for one in sent] if sent else [own]  # 2: DER
+    # Older Pythons have the method too, without a public name.
+    inner = getattr(there, "_sslobj", None)
+    sent = getattr(inner, "get_unverified_chain", lambda: None)()
+    if sent:
+        return [one.public_bytes(DER) for one in sent]
+    return [there.getpeercert(binary_form=True) or b""]
 
 
 def blind() -> ssl.SSLContext:
-    """Believe everybody: to look at a certificate, never to say anything."""
+    """Return a context that trusts everybody, to look at a certificate but never to send data."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
 def ancient() -> ssl.SSLContext:
-    """Speak nothing newer than TLS 1.1. Raises ssl.SSLError where this Python cannot."""
-    context = blind()
+    """Return a context that supports TLS 1.0 and 1.1 only.
+
+    Raises ssl.SSLError if this Python cannot.
+    """
+    context, version = blind(), ssl.TLSVersion
     context.set_ciphers(ALL_CIPHERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = (
-            ssl.TLSVersion.TLSv1,
-            ssl.TLSVersion.TLSv1_1,
-        )
+        context.minimum_version, context.maximum_version = version.TLSv1, version.TLSv1_1
     return context
 
 
-def trust(look: Look) -> Trust:
-    """This lab's own CA where it is known here, else the authorities that browsers know."""
-    own = vault.place(look.alias)
-    if look.want.certificate == "self-signed" and own.exists():
+def trust(probe: Probe, with_names: bool = True) -> Trust:
+    """Return the trust in this lab's own CA if it is known here, else in the system's authorities.
+
+    with_names: whether the certificate must also be for the name that is asked for.
+    """
+    own = vault.path_of(probe.alias)
+    if probe.want.certificate == "self-signed" and own.exists():
         try:
-            return Trust(ssl.create_default_context(cafile=str(own)), "this lab's CA")
+            context = ssl.create_default_context(cafile=str(own))
         except ssl.SSLError:
             raise Wrong(f"{own} holds no certificate") from None
-    return Trust(authorities(), "the system's authorities")
+        found = Trust(context, "this lab's CA", own_ca=True)
+    else:
+        context = authorities()
+        found = Trust(context, "the system's authorities")
+    context.check_hostname = with_names
+    return found
 
 
 def authorities() -> ssl.SSLContext:
-    """Those of the system; a Python that finds none brings its own list."""
+    """Return a context that trusts the system's authorities, or if there are none certifi's."""
     context, paths = ssl.create_default_context(), ssl.get_default_verify_paths()
     if not paths.cafile and not paths.capath:
         import certifi
@@ -118,16 +140,15 @@ def authorities() -> ssl.SSLContext:
     return context
 
 
-def visitor(look: Look, name: str = "", path: str = "") -> httpx.Client:
-    """A browser that trusts whom it should, at one of the names."""
-    return kernel.visitor(
-        url(look, name or names(look)[0]) + path, trust(look).context, look.c.host, PATIENCE * 3
-    )
+def browser(probe: Probe, name: str = "") -> httpx.Client:
+    """Return an HTTP client with the right trust. name: the host name, else the main one."""
+    place, trusted = url(probe, name or names(probe)[0]), trust(probe).context
+    return kernel.new_client(place, trusted, probe.c.host, PATIENCE * 3)
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-    """Make of a call without an answer one that is wrong."""
+def answering(what: str) -> Iterator[None]:
+    """Raise Wrong if a call in the block gets no answer. what: the thing that does not answer."""
     import httpx
 
     try:

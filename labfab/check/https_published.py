@@ -1,4 +1,4 @@
-"""Published: JupyterLab as everybody may call it, at its own names: what is open, what is not, and that it computes there too."""
+"""HTTPS: the published JupyterLab as everybody can call it: what is open, what works."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import contextlib
 import random
 import re
 import secrets as entropy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import SetupError
 from ..laptop import kernel
-from ..local_state import secrets
 from ..settings import is_address
 from . import https_front, ports
+from .findings import Wrong
 from .https_tls import RESTART, server
-from .probe import Look
-from .rows import PUBLISHED, Unseen, Wrong, check
+from .lab import stored_password
+from .probe import Probe
+from .rows import PUBLISHED, check
 
 if TYPE_CHECKING:
     import httpx
 
 MOVED = (301, 302, 307, 308)
-ENOUGH = 65536  # bytes of an answer from nobody knows whom
+ENOUGH = 65536  # bytes of an answer that may never end
 LOGIN_PAGE = (
     r'<input[^>]+type="password"[^>]+name="password"|<input[^>]+name="password"[^>]+type="password"'
 )
@@ -36,27 +38,22 @@ API = r'\s*\{"version": "[^"]+"\}'
     needs=["https-reach"],
     publish=("apache",),
 )
-def redirect(look: Look) -> str:
-    """Type each name without https://; addresses have no redirect where JupyterLab has all paths."""
-    for name in https_front.names(look):
-        if is_address(name) and (":" in name or look.want.base_url == "/"):
+def redirect(probe: Probe) -> str:
+    """Call each name without TLS. Addresses have no redirect if JupyterLab has all paths."""
+    names = https_front.names(probe)
+    for name in names:
+        if is_address(name) and (":" in name or probe.want.base_url == "/"):
             continue
-        place = https_front.url(look, name, "http")
-        with (
-            https_front.told(place),
-            kernel.visitor(place, None, look.c.host, https_front.PATIENCE) as http,
-        ):
+        place = https_front.url(probe, name, "http")
+        http = kernel.new_client(place, None, probe.c.host, https_front.PATIENCE)
+        with https_front.answering(place), http:
             found = http.get("")
         to = urlsplit(found.headers.get("location", ""))
-        if (
-            found.status_code not in MOVED
-            or to.scheme != "https"
-            or to.hostname not in https_front.names(look)
-        ):
-            raise Wrong(
-                f"{place} answers {found.status_code}{f' to {to.geturl()}' if to.geturl() else ''}"
-            )
-    return https_front.url(look, https_front.names(look)[0], "http")
+        moved = found.status_code in MOVED and to.scheme == "https" and to.hostname in names
+        if not moved:
+            where = f" to {to.geturl()}" if to.geturl() else ""
+            raise Wrong(f"{place} answers {found.status_code}{where}")
+    return https_front.url(probe, names[0], "http")
 
 
 @check(
@@ -66,114 +63,89 @@ def redirect(look: Look) -> str:
     needs=["ssh-login"],
     publish=PUBLISHED,
 )
-def plain(look: Look) -> str:
-    """Ask every port that answers for Jupyter's API."""
-    tried = doors(look)
-    found = [
-        port
-        for port, open_ in zip(
-            tried, look.pool.map(lambda port: tells(look, port), tried), strict=True
-        )
-        if open_
-    ]
+def plain(probe: Probe) -> str:
+    """Ask for Jupyter's API at every port that answers."""
+    tried = open_ports(probe)
+    found = among(probe, tried, has_plain_api)
     if found:
-        raise Wrong(
-            f"it answers on port {ports.numbers(found)}",
-            RESTART if look.want.lab_port in found else closing(look, found[0]),
-        )
+        mend = RESTART if probe.want.lab_port in found else closing(probe, found[0])
+        raise Wrong(f"it answers on port {ports.numbers(found)}", mend)
     return f"asked at {ports.numbers(tried)}"
 
 
 @check(
     "https-doors",
-    "passwords can be tried at one port only",
+    "the login page is at one port only",
     needs=["https-plain"],
     publish=PUBLISHED,
 )
-def one_door(look: Look) -> str:
+def one_door(probe: Probe) -> str:
     """Look for JupyterLab's login page at every other port that answers, with TLS and without."""
-    tried = [port for port in doors(look) if port != look.want.public_port]
-    found = [
-        port
-        for port, asks in zip(
-            tried, look.pool.map(lambda port: asks_password(look, port), tried), strict=True
-        )
-        if asks
-    ]
+    public = probe.want.public_port
+    found = among(probe, [port for port in open_ports(probe) if port != public], asks_password)
     if found:
-        raise Wrong(
-            f"there is a login page at port {ports.numbers(found)} too", closing(look, found[0])
-        )
-    return f"not at {ports.numbers(tried)}"
+        text = f"there is a login page at port {ports.numbers(found)} too"
+        raise Wrong(text, closing(probe, found[0]))
+    return str(public)
 
 
-def doors(look: Look) -> list[int]:
-    """Every port but sshd's that answers from here."""
-    ports.outside(look)
-    allowed = set() if look.powerless else look.facts.firewall.allowed
-    ports.knock(
-        look,
-        {
-            *ports.WELL_KNOWN,
-            *ports.reachable(look),
-            *allowed,
-            look.want.lab_port,
-            look.want.public_port,
-        },
-    )
-    return sorted(
-        port
-        for port, knocked in look.knocks.items()
-        if knocked.result() and port not in look.facts.ssh.ports
-    )
+def open_ports(probe: Probe) -> list[int]:
+    """Return the ports that answer from here, except sshd's."""
+    ports.outside(probe)
+    allowed = set() if probe.powerless else probe.facts.firewall.allowed
+    ours = {probe.want.lab_port, probe.want.public_port}
+    probe.knock({*ports.WELL_KNOWN, *ports.reachable(probe), *allowed, *ours})
+    answering = (port for port, answer in probe.knocks.items() if answer.result())
+    return sorted(port for port in answering if port not in probe.facts.ssh.ports)
 
 
-def closing(look: Look, port: int) -> str:
-    """What shuts a port that is nothing to us."""
-    return look.by_hand(
-        f"ufw delete allow {port}/tcp"
-        if port in look.facts.firewall.allowed
-        else look.platform.LISTENER.format(port)
-    )
+def among(probe: Probe, tried: list[int], test: Callable[[Probe, int], bool]) -> list[int]:
+    """Return the ports that pass a test, all tested in parallel."""
+    results = probe.pool.map(lambda port: test(probe, port), tried)
+    return [port for port, passes in zip(tried, results, strict=True) if passes]
 
 
-def tells(look: Look, port: int) -> bool:
-    """Whether Jupyter's API answers at a port, without TLS."""
+def closing(probe: Probe, port: int) -> str:
+    """Return the command that closes an unwanted port, or shows what listens there."""
+    if port in probe.facts.firewall.allowed:
+        return probe.by_hand(f"ufw delete allow {port}/tcp")
+    return probe.by_hand(probe.platform.SHOW_LISTENER.format(port))
+
+
+def has_plain_api(probe: Probe, port: int) -> bool:
+    """Return whether Jupyter's API answers at a port, without TLS."""
     return any(
-        re.match(API, text) or said_by_jupyter(text, program)
-        for text, program in pages(look, "http", port, "api")
+        re.match(API, text) or is_jupyter(text, program)
+        for text, program in pages(probe, "http", port, "api")
     )
 
 
-def asks_password(look: Look, port: int) -> bool:
-    """Whether Jupyter's login page is at a port, with TLS or without."""
-    found = [page for scheme in ("https", "http") for page in pages(look, scheme, port, "login")]
+def asks_password(probe: Probe, port: int) -> bool:
+    """Return whether Jupyter's login page is at a port, with TLS or without."""
+    found = [page for scheme in ("https", "http") for page in pages(probe, scheme, port, "login")]
     return any(re.search(LOGIN_PAGE, text) and "jupyter" in text.lower() for text, _ in found)
 
 
-def said_by_jupyter(text: str, program: str) -> bool:
+def is_jupyter(text: str, program: str) -> bool:
+    """Return whether a page comes from JupyterLab. program: the server's name in its answer."""
     return program.startswith("TornadoServer") and "jupyter" in text.lower()
 
 
-def pages(look: Look, scheme: str, port: int, path: str) -> list[tuple[str, str]]:
-    """What a port says below our path and at the root, with the name of the server that says it."""
+def pages(probe: Probe, scheme: str, port: int, path: str) -> list[tuple[str, str]]:
+    """Return the text and the server's name of a path below base_url, and at the root."""
     import httpx
 
     found = []
-    base = https_front.url(look, https_front.names(look)[0], scheme, port)
-    for place in dict.fromkeys((base, base.removesuffix(look.want.base_url) + "/")):
-        caller = kernel.visitor(place, https_front.blind(), look.c.host, https_front.PATIENCE)
-        with (
-            contextlib.suppress(httpx.HTTPError),
-            caller as http,
-            http.stream("GET", path) as answer,
-        ):
+    base = https_front.url(probe, https_front.names(probe)[0], scheme, port)
+    for place in dict.fromkeys((base, base.removesuffix(probe.want.base_url) + "/")):
+        caller = kernel.new_client(place, https_front.blind(), probe.c.host, https_front.PATIENCE)
+        with contextlib.suppress(httpx.HTTPError), caller, caller.stream("GET", path) as answer:
             found.append((beginning(answer), answer.headers.get("server", "")))
     return found
 
 
 def beginning(answer: httpx.Response) -> str:
-    """The first piece of an answer, however long it goes on."""
+    """Return the beginning of an answer of any length."""
     read = b""
     for piece in answer.iter_bytes():
         read += piece
@@ -184,16 +156,17 @@ def beginning(answer: httpx.Response) -> str:
 
 @check(
     "https-closed",
-    "without a password it is closed there too",
+    "nobody gets in there without a password either",
     mend=RESTART,
     needs=["https-names"],
     publish=PUBLISHED,
 )
-def closed(look: Look) -> str:
-    with https_front.told("it"), https_front.visitor(look) as http:
+def closed(probe: Probe) -> str:
+    """Ask for /api/status as a stranger."""
+    with https_front.answering("it"), https_front.browser(probe) as http:
         code = http.get("api/status").status_code
     if code < 400:
-        raise Wrong(f"/api/status answers {code}, not 403", server(look))
+        raise Wrong(f"/api/status answers {code}, not 403", server(probe))
     return f"/api/status answers {code}"
 
 
@@ -204,47 +177,50 @@ def closed(look: Look) -> str:
     needs=["https-closed"],
     publish=PUBLISHED,
 )
-def page(look: Look) -> str:
-    for name in https_front.names(look):
-        place = https_front.url(look, name) + "login"
-        with https_front.told(place), https_front.visitor(look, name) as http:
+def login_page(probe: Probe) -> str:
+    """Open the login page at each name."""
+    names = https_front.names(probe)
+    for name in names:
+        place = https_front.url(probe, name) + "login"
+        with https_front.answering(place), https_front.browser(probe, name) as http:
             found = http.get("login")
-        if found.status_code == 403 and "non-local" in found.text:
-            raise Wrong(f"JupyterLab does not know itself as {name}", RESTART)
-        if found.status_code in (502, 503, 504):
-            raise Wrong(f"{place} answers {found.status_code}: Apache finds no JupyterLab")
-        if found.status_code != 200 or not re.search(LOGIN_PAGE, found.text):
-            raise Wrong(
-                f"{place} answers {found.status_code}, and asks for no password", server(look)
-            )
-    return https_front.url(look, https_front.names(look)[0]) + "login"
+        code = found.status_code
+        if code == 403 and "non-local" in found.text:
+            raise Wrong(f"JupyterLab does not accept the name {name}", RESTART)
+        if code in (502, 503, 504):
+            raise Wrong(f"{place} answers {code}: Apache cannot reach JupyterLab")
+        if code != 200 or not re.search(LOGIN_PAGE, found.text):
+            raise Wrong(f"{place} answers {code}, and does not ask for a password", server(probe))
+    return https_front.url(probe, names[0]) + "login"
 
 
 @check(
     "https-wrong-password",
-    "a wrong password is refused there too",
+    "a wrong password is refused there, too",
     mend=RESTART,
     needs=["https-login"],
     publish=PUBLISHED,
 )
-def wrong(look: Look) -> str:
-    with contextlib.suppress(kernel.Refused), entered(look, entropy.token_urlsafe(16)):
-        raise Wrong("any password opens it")
+def wrong_password(probe: Probe) -> str:
+    """Try to log in with a random password."""
+    with contextlib.suppress(kernel.WrongPassword), logged_in(probe, entropy.token_urlsafe(16)):
+        raise Wrong("any password is accepted")
     return "tried"
 
 
 @check(
     "https-password",
-    "the password on your laptop opens it there too",
+    "the password on your laptop is accepted there, too",
     mend="jupyter.password lab.stop lab.start",
     needs=["https-login"],
     publish=PUBLISHED,
 )
-def right(look: Look) -> str:
+def right_password(probe: Probe) -> str:
+    """Log in with the stored password."""
     try:
-        with entered(look, known(look)):
+        with logged_in(probe, stored_password(probe)):
             return "tried"
-    except kernel.Refused:
+    except kernel.WrongPassword:
         raise Wrong("it is refused") from None
 
 
@@ -255,54 +231,42 @@ def right(look: Look) -> str:
     needs=["https-password"],
     publish=PUBLISHED,
 )
-def cookies(look: Look) -> str:
-    with entered(look, known(look)) as http:
+def cookies(probe: Probe) -> str:
+    """Log in and look at the flags of all cookies."""
+    with logged_in(probe, stored_password(probe)) as http:
         found = list(http.cookies.jar)
-    closed = [one for one in found if one.has_nonstandard_attr("HttpOnly")]
+    hidden = [one.name for one in found if one.has_nonstandard_attr("HttpOnly")]
     bad = [f"{one.name} is not Secure" for one in found if not one.secure]
-    # Scripts of the page have to read _xsrf, and it opens nothing by itself.
-    bad += [
-        f"{one.name} can be read by scripts"
-        for one in found
-        if one not in closed and one.name != "_xsrf"
-    ]
+    # Scripts of the page must read _xsrf, which gives no access by itself.
+    seen = [one.name for one in found if one.name not in (*hidden, "_xsrf")]
+    bad += [f"{name} can be read by scripts" for name in seen]
     if bad:
-        raise Wrong("; ".join(bad), server(look))
-    return f"{', '.join(one.name for one in found)}: Secure; {', '.join(one.name for one in closed)}: HttpOnly"
+        raise Wrong("; ".join(bad), server(probe))
+    return f"{', '.join(one.name for one in found)}: Secure; {', '.join(hidden)}: HttpOnly"
 
 
 @check(
     "https-kernel",
-    "a kernel computes there too",
+    "a kernel computes there, too",
     mend="proxy.apache",
     needs=["https-password"],
     publish=PUBLISHED,
 )
-def computes(look: Look) -> str:
+def computes(probe: Probe) -> str:
+    """Multiply two random numbers in a kernel, over wss://."""
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
+    trusted = https_front.trust(probe).context
     try:
-        with entered(look, known(look)) as http:
-            said = kernel.execute(
-                http, f"print({a} * {b})", https_front.trust(look).context, look.c.host
-            )
+        with logged_in(probe, stored_password(probe)) as http:
+            answer = kernel.execute(http, f"print({a} * {b})", trusted, probe.c.host)
     except SetupError as error:
-        raise Wrong(str(error.message), server(look)) from None
-    if said != str(a * b):
-        raise Wrong(f"{a} × {b} came out as {said[:40]!r}")
-    return f"{a} × {b} = {said}, over wss"
+        raise Wrong(str(error), server(probe)) from None
+    if answer != str(a * b):
+        raise Wrong(f"{a} × {b} came out as {answer[:40]!r}")
+    return f"{a} × {b} = {answer}, over wss"
 
 
-def known(look: Look) -> str:
-    """The password that is kept on this machine. Raises Unseen."""
-    found = secrets.load(look.alias, "jupyter-password")
-    if not found:
-        raise Unseen(f"it is not known here ({secrets.place(look.alias, 'jupyter-password')})")
-    return found.reveal()
-
-
-def entered(look: Look, password: str) -> contextlib.closing[httpx.Client]:
-    """A browser that has logged in at the main name."""
-    place = https_front.url(look, https_front.names(look)[0])
-    return contextlib.closing(
-        kernel.login(place, password, https_front.trust(look).context, look.c.host)
-    )
+def logged_in(probe: Probe, password: str) -> contextlib.closing[httpx.Client]:
+    """Return an HTTP client that has logged in at the main name."""
+    place, trusted = https_front.url(probe, https_front.names(probe)[0]), https_front.trust(probe)
+    return contextlib.closing(kernel.login(place, password, trusted.context, probe.c.host))

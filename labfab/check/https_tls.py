@@ -1,59 +1,68 @@
-"""Tls: what the published port shows to everybody before a word is said: its certificate, and what it lets itself in for."""
+"""HTTPS: which TLS versions and which certificate the published port offers."""
 
 from __future__ import annotations
 
 import ssl
 import time
 
-from ..certificates import certificate, own_ca
+from ..certificates import own_ca
+from ..certificates.certificate import Certificate
+from ..text import counted
 from . import https_front, ports
-from .probe import Look
-from .rows import PUBLISHED, Doubtful, Unseen, Wrong, check
+from .findings import Doubtful, Unseen, Wrong
+from .https_front import Served, Trust
+from .probe import Probe, answers
+from .rows import PUBLISHED, check
 
 DAY = 86400
 OWN_DAYS = 14  # of our own certificates, which somebody has to renew
-# OpenSSL's numbers of what is wrong with a certificate
+# OpenSSL's numbers of what is wrong with a certificate.
 NOT_YET, ENDED, NOT_PERMITTED = (9, 13), (10, 14), (47, 48)
-NO_ISSUER, BY_ITSELF, OTHER_NAME = (2, 20, 21), (18, 19), (62, 64)
+NO_ISSUER, SELF_SIGNED, OTHER_NAME = (2, 20, 21), (18, 19), (62, 64)
+# OpenSSL's reasons if it does not support an old version itself.
+NO_OLD_TLS = (
+    "NO_CIPHERS_AVAILABLE",
+    "NO_PROTOCOLS_AVAILABLE",
+    "NO_CIPHER_MATCH",
+    "UNSUPPORTED_PROTOCOL",
+)
 RESTART = "jupyter.configure lab.stop lab.start"
 
 
-def server(look: Look) -> str:
-    """The tasks that set up again whoever serves the published port."""
-    return "proxy.apache" if look.want.publish == "apache" else RESTART
+def server(probe: Probe) -> str:
+    """Return the tasks that set up what serves the published port."""
+    return "proxy.apache" if probe.want.publish == "apache" else RESTART
 
 
 @check("https-reach", "browsers reach it", mend="firewall.enable", publish=PUBLISHED)
-def reach(look: Look) -> str:
-    ports.outside(look)
-    port = look.want.public_port
-    if not ports.answers(look.c.host, port):
-        raise behind(look, port)
+def reach(probe: Probe) -> str:
+    """Shake hands with the published port."""
+    ports.outside(probe)
+    port = probe.want.public_port
+    if not answers(probe.c.host, port):
+        raise why_silent(probe, port)
     try:
-        protocol = https_front.served(look).protocol
+        protocol = https_front.served(probe).protocol
     except (OSError, IndexError):
-        raise Wrong(f"port {port} answers, but not with TLS", server(look)) from None
-    return f"{look.c.host}, port {port}, {protocol}"
+        raise Wrong(f"port {port} answers, but not with TLS", server(probe)) from None
+    return f"{probe.c.host}, port {port}, {protocol}"
 
 
-def behind(look: Look, port: int) -> Wrong:
-    """Why the published port does not answer from here, as far as the host can tell."""
-    if look.problem:
+def why_silent(probe: Probe, port: int) -> Wrong:
+    """Return why the published port does not answer from here, as far as the host shows."""
+    if probe.problem:
         return Wrong(f"port {port} does not answer", "")
-    if port not in ports.reachable(look):
-        return Wrong(
-            f"nothing listens on port {port} there",
-            "proxy.apache" if look.want.publish == "apache" else "lab.start",
-        )
-    if (
-        not look.powerless
-        and look.facts.firewall.active
-        and port not in look.facts.firewall.allowed
-    ):
-        return Wrong(f"the host's firewall refuses port {port}")
+    if port not in ports.reachable(probe):
+        mend = "proxy.apache" if probe.want.publish == "apache" else "lab.start"
+        return Wrong(f"nothing listens on port {port} there", mend)
+    if not probe.powerless:
+        firewall = probe.facts.firewall
+        if firewall.active and port not in firewall.allowed:
+            return Wrong(f"the host's firewall refuses port {port}")
     return Wrong(
-        f"port {port} does not answer from here, though it listens there: a router or a cloud firewall stands before the host",
-        f"let TCP port {port} through there",
+        f"port {port} does not answer from here, though it listens there: "
+        "a router or a cloud firewall blocks it",
+        f"open TCP port {port} there",
     )
 
 
@@ -64,91 +73,91 @@ def behind(look: Look, port: int) -> Wrong:
     needs=["https-reach"],
     publish=PUBLISHED,
 )
-def version(look: Look) -> str:
+def version(probe: Probe) -> str:
+    """Shake hands with TLS 1.0 and 1.1."""
     try:
-        with https_front.line(look, https_front.ancient()) as there:
-            taken = there.version()
+        with https_front.line(probe, https_front.ancient()) as there:
+            accepted = there.version()
     except ssl.SSLError as error:
-        if error.reason in (
-            "NO_CIPHERS_AVAILABLE",
-            "NO_PROTOCOLS_AVAILABLE",
-            "NO_CIPHER_MATCH",
-            "UNSUPPORTED_PROTOCOL",
-        ):
-            raise Unseen("this machine's own OpenSSL speaks no older one") from None
+        if error.reason in NO_OLD_TLS:
+            raise Unseen("this machine's own OpenSSL supports no older version") from None
         return "tried 1.0 and 1.1"
     except (ConnectionError, EOFError):
         return "tried 1.0 and 1.1"
-    raise Wrong(f"it speaks {taken}", server(look))
+    raise Wrong(f"it speaks {accepted}", server(probe))
 
 
 @check(
     "https-days",
-    "the certificate lasts",
+    "the certificate is valid for long enough",
     mend="https.renew",
     needs=["https-reach"],
     publish=PUBLISHED,
 )
-def days(look: Look) -> str:
-    found, now = https_front.served(look).certificate, time.time()
-    if found.begins > now:
-        raise Wrong(
-            f"it begins in {in_days(found.begins - now)}: is the host's clock right, and yours?"
-        )
-    if found.ends < now:
-        raise Wrong(f"it ended {in_days(now - found.ends)} ago")
+def days(probe: Probe) -> str:
+    """Look at the certificate's first and last day."""
+    found, now = https_front.served(probe).certificate, time.time()
     life, left = found.ends - found.begins, found.ends - now
-    if left < (OWN_DAYS * DAY if look.want.certificate == "self-signed" else life / 3):
+    if found.begins > now:
+        begins = in_days(found.begins - now)
+        raise Wrong(f"it begins in {begins}: is the host's clock right, and yours?")
+    if left < 0:
+        raise Wrong(f"it ended {in_days(-left)} ago")
+    enough = OWN_DAYS * DAY if probe.want.certificate == "self-signed" else life / 3
+    if left < enough:
         raise Doubtful(f"{in_days(left)} left, of {in_days(life)}")
     return f"{in_days(left)} left, of {in_days(life)}"
 
 
 def in_days(seconds: float) -> str:
-    count = round(seconds // DAY)
-    return f"{count} day{'s' * (count != 1)}" if seconds >= DAY else f"{round(seconds / 3600)} h"
+    """Return whole days, or hours below one day."""
+    if seconds < DAY:
+        return f"{round(seconds / 3600)} h"
+    return counted(round(seconds // DAY), "day")
 
 
 @check(
     "https-chain",
-    "the certificate is vouched for",
+    "the certificate's issuer is trusted",
     mend="https.issue",
     needs=["https-days"],
     publish=PUBLISHED,
 )
-def chain(look: Look) -> str:
-    trust = https_front.trust(look)
-    trust.context.check_hostname = False  # the next row's question
+def chain(probe: Probe) -> str:
+    """Verify the chain as a browser does, without the names."""
+    # The names are the next row's question.
+    trust = https_front.trust(probe, with_names=False)
     try:
-        with https_front.line(look, trust.context):
+        with https_front.line(probe, trust.context):
             return f"by {trust.whom}"
     except ssl.SSLCertVerificationError as error:
-        raise Wrong(flaw(error, https_front.served(look), trust.whom)) from None
+        raise Wrong(flaw(error, https_front.served(probe), trust)) from None
 
 
-def flaw(error: ssl.SSLCertVerificationError, found: https_front.Served, whom: str) -> str:
-    """What is wrong with a chain, in words; of its certificates the days are right if the first one's are."""
-    last = found.sent[-1]
-    if error.verify_code in ENDED:
-        return "expired: a certificate that vouches for it has ended"
-    if error.verify_code in NOT_YET:
-        return "a certificate that vouches for it has not begun"
-    if error.verify_code in BY_ITSELF:
-        return (
-            f"unknown issuer: {last.issuer} vouches for itself, and is not one of {whom}"
-            if whom[-2:] != "CA"
-            else unknown(last, whom)
-        )
-    if error.verify_code in NO_ISSUER and whom[-2:] != "CA" and len(found.sent) == 1:
-        return f"incomplete chain: the certificate of {last.issuer}, which signed it, is not sent along"
-    if error.verify_code in NO_ISSUER:
-        return unknown(last, whom)
-    if error.verify_code in NOT_PERMITTED:
+def flaw(error: ssl.SSLCertVerificationError, found: Served, trust: Trust) -> str:
+    """Describe what is wrong with a chain whose first certificate is valid today."""
+    last, code = found.sent[-1], error.verify_code
+    if code in ENDED:
+        return "expired: a certificate in its chain has ended"
+    if code in NOT_YET:
+        return "a certificate in its chain is not valid yet"
+    if code in SELF_SIGNED and not trust.own_ca:
+        text = f"{last.issuer} signed its own certificate, and is not one of {trust.whom}"
+        return f"unknown issuer: {text}"
+    if code in NO_ISSUER and not trust.own_ca and len(found.sent) == 1:
+        text = f"the certificate of {last.issuer}, which signed it, is not sent with it"
+        return f"incomplete chain: {text}"
+    if code in SELF_SIGNED + NO_ISSUER:
+        return unknown(last, trust)
+    if code in NOT_PERMITTED:
         return f"{last.issuer} may not vouch for its names"
     return error.verify_message
 
 
-def unknown(last: certificate.Certificate, whom: str) -> str:
-    return f"unknown issuer: {last.issuer}, which is not {whom if whom[-2:] == 'CA' else f'one of {whom}'}"
+def unknown(last: Certificate, trust: Trust) -> str:
+    """Describe a chain whose last certificate is signed by nobody we trust."""
+    trusted = trust.whom if trust.own_ca else f"one of {trust.whom}"
+    return f"unknown issuer: {last.issuer}, which is not {trusted}"
 
 
 @check(
@@ -158,21 +167,19 @@ def unknown(last: certificate.Certificate, whom: str) -> str:
     needs=["https-chain"],
     publish=PUBLISHED,
 )
-def names(look: Look) -> str:
-    """Ask by each name, as a server may show another certificate to each."""
-    context, wanted, missing = https_front.trust(look).context, https_front.names(look), []
+def names(probe: Probe) -> str:
+    """Ask for each name, because a server may present a different certificate for each."""
+    context, wanted, missing = https_front.trust(probe).context, https_front.names(probe), []
     for name in wanted:
         try:
-            with https_front.line(look, context, name):
+            with https_front.line(probe, context, name):
                 pass
         except ssl.SSLCertVerificationError as error:
-            missing.append(
-                name if error.verify_code in OTHER_NAME else f"{name} ({error.verify_message})"
-            )
+            known = error.verify_code in OTHER_NAME
+            missing.append(name if known else f"{name} ({error.verify_message})")
     if missing:
-        raise Wrong(
-            f"not for {', '.join(missing)}, but for {', '.join(https_front.served(look).certificate.names) or 'none'}"
-        )
+        has = ", ".join(https_front.served(probe).certificate.names) or "none"
+        raise Wrong(f"not for {', '.join(missing)}, but for {has}")
     return ", ".join(wanted)
 
 
@@ -183,23 +190,26 @@ def names(look: Look) -> str:
     needs=["https-reach", "ssh-login"],
     publish=PUBLISHED,
 )
-def renewal(look: Look) -> str:
-    if look.want.certificate == "self-signed":
-        return by_hand(https_front.served(look).certificate.days_left)
-    look.needs_root()
-    timers = sorted(key.removeprefix("timer.") for key in look.audit if key.startswith("timer."))
-    hook = look.facts.acme.hook
+def renewal(probe: Probe) -> str:
+    """Look for certbot's timer and our deploy hook, or at the days left of our own certificate."""
+    if probe.want.certificate == "self-signed":
+        return by_hand(https_front.served(probe).certificate.days_left)
+    probe.needs_root()
+    timers = sorted(key.removeprefix("timer.") for key in probe.audit if key.startswith("timer."))
+    hook = probe.facts.acme.hook
     if not timers:
         raise Wrong("no timer of certbot runs")
     if hook is None:
-        raise Wrong("nothing hands a new certificate on to JupyterLab: the deploy hook is missing")
+        raise Wrong(
+            "nothing passes a renewed certificate on to JupyterLab: the deploy hook is missing"
+        )
     if not int(hook.mode, 8) & 0o100:
         raise Wrong(f"the deploy hook cannot run: its mode is {hook.mode}")
     return f"{', '.join(timers)} and the deploy hook are there"
 
 
 def by_hand(left: int) -> str:
-    """Our own certificates are renewed by you. Raises Doubtful when it is time."""
-    if left < own_ca.ENOUGH:
+    """Return how our own certificates are renewed. Raises Doubtful if it is time. left: in days."""
+    if left < own_ca.RENEW_DAYS:
         raise Doubtful(f"{left} days left, and nothing renews it by itself", "https.renew")
-    return f"by setup.full or https.renew, from {own_ca.ENOUGH} days before its end"
+    return f"by setup.full or https.renew, from {own_ca.RENEW_DAYS} days before its end"

@@ -1,43 +1,95 @@
-"""Inspection: ask the rows of an area, and show what came of it."""
+"""Inspection: asks the rows of an area, and shows the answers."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from . import host, https_published, https_tls, lab, ports, rows, secrets, ssh, table  # noqa: F401  they are the rows
-from .probe import Look
-from .rows import CHECKS
+from ..host.shell import CONNECTION_ERRORS, ConnectionLost
 
-__all__ = ["CHECKS", "check"]
+# Each of these modules adds its rows to CHECKS.
+from . import host, https_published, https_tls, lab, ports, secrets, ssh, table  # noqa: F401
+from .findings import FAIL, OK, UNCHECKED, Finding
+from .probe import Probe
+from .rows import AREAS, CHECKS, Check, Row
+
+__all__ = ["CHECKS", "answer", "answers", "check", "chosen"]
 
 
 def check(c: Connection, area: str, json: bool) -> None:
-    """Ask the rows of an area and show them. Raises SetupError when one fails."""
-    with console.aside(json):
-        label, found = ask(c, area, quietly=json)
-    console.say(table.as_json(label, found)) if json else table.show(label, found)
-    failed = [row.check.id for row in found if row.state == rows.FAIL]
+    """Ask the rows of an area and show them. Raises SetupError if one fails.
+
+    area: empty for all of them.
+    """
+    with console.on_stderr(json):
+        label, found = inspect(c, area, quietly=json)
+    if json:
+        console.say(table.as_json(label, found))
+    else:
+        table.show(label, found)
+    failed = [row.check.id for row in found if row.state == FAIL]
     if failed:
-        many = f"{len(failed)} checks fail" if len(failed) > 1 else "1 check fails"
-        raise SetupError(f"{label}: {many}: {', '.join(failed)}")
+        many = "1 check fails" if len(failed) == 1 else f"{len(failed)} checks fail"
+        raise SetupError(f"{many}: {', '.join(failed)}", host=label)
 
 
-def ask(c: Connection, area: str, quietly: bool) -> tuple[str, list[rows.Row]]:
-    """Look at the host; give its name and the answers."""
-    look = Look(c)
+def inspect(c: Connection, area: str, quietly: bool) -> tuple[str, list[Row]]:
+    """Return the host's label and the answers of an area."""
+    probe = Probe(c)
+    shown = contextlib.nullcontext() if quietly else console.working(probe.host.label, "look")
     try:
-        with contextlib.nullcontext() if quietly else console.working(look.host.label, "look"):
-            wanted = rows.chosen(area, look.want.publish)
-            if (
-                {check.area for check in wanted} & {"ports", "https"}
-                and not look.problem
-                and not c.gateway
-            ):
-                ports.knock(look, ports.WELL_KNOWN)
-            return look.host.label, rows.answers(look, wanted)
+        with shown:
+            wanted = chosen(area, probe.want.publish)
+            areas = {check.area for check in wanted}
+            # A firewall that drops packets causes waits, so ask other rows in the meantime.
+            if areas & {"ports", "https"} and not probe.problem and not c.gateway:
+                probe.knock(ports.WELL_KNOWN)
+            return probe.host.label, answers(probe, wanted)
     finally:
-        look.close()
+        probe.close()
+
+
+def chosen(area: str, publish: str) -> list[Check]:
+    """Return the rows of an area and those that they need, in order.
+
+    area: empty for all. publish: the setting; rows for other values are left out.
+    """
+    known = {check.id: check for check in CHECKS if publish in check.publish}
+    wanted: set[str] = set()
+    left = [check.id for check in known.values() if area in ("", check.area)]
+    while left:
+        one = left.pop()
+        left += [need for need in known[one].needs if need not in wanted]
+        wanted.add(one)
+    rows = [check for check in CHECKS if check.id in wanted]
+    return sorted(rows, key=lambda check: AREAS.index(check.area))
+
+
+def answers(probe: Probe, checks: Iterable[Check]) -> list[Row]:
+    """Ask each question whose preconditions hold."""
+    rows: dict[str, Row] = {}
+    for check in checks:
+        rows[check.id] = answer(probe, check, rows)
+    return list(rows.values())
+
+
+def answer(probe: Probe, check: Check, rows: dict[str, Row]) -> Row:
+    """Ask one question. rows: the answers so far."""
+    for need in check.needs:
+        if rows[need].state in (FAIL, UNCHECKED):
+            cause = rows[need].cause or need
+            return Row(check, UNCHECKED, f"needs {cause}", cause=cause)
+    try:
+        return Row(check, OK, check.ask(probe))
+    except Finding as found:
+        mend = check.mend if found.mend is None else found.mend
+        return Row(check, found.state, found.detail, "" if found.state == UNCHECKED else mend)
+    except (ConnectionLost, *CONNECTION_ERRORS) as error:
+        words = str(error) or type(error).__name__
+        return Row(check, UNCHECKED, f"the connection to the host failed: {words}")
+    except SetupError as error:
+        return Row(check, FAIL, str(error), check.mend)

@@ -1,4 +1,4 @@
-"""Server: JupyterLab, used through a forward of our own the way a browser does, and tried the way a stranger would."""
+"""Lab: uses JupyterLab through its own forward, as a logged-in browser and as a stranger."""
 
 from __future__ import annotations
 
@@ -11,41 +11,44 @@ from typing import TYPE_CHECKING
 
 from ..laptop import kernel, tunnel
 from ..local_state import secrets
-from ..stages.python import FLOOR, is_safe
-from .probe import Look
-from .rows import Unseen, Wrong, check
+from ..stages.python import MIN_JUPYTER_SERVER, is_safe
+from .findings import Unseen, Wrong
+from .probe import Probe
+from .rows import check
 
 if TYPE_CHECKING:
     import httpx
 
 PATIENCE = 15  # seconds
 RESTART = "lab.stop lab.start"
+CONFIGURE = f"jupyter.configure {RESTART}"
+INSTALL = f"python.install {RESTART}"
 
 
 @check("lab-api", "JupyterLab answers", mend="lab.start", needs=["ssh-login"])
-def api(look: Look) -> str:
-    found = tunnel.answers(look.url)
+def api(probe: Probe) -> str:
+    """Ask /api for the version."""
+    found = tunnel.answers(probe.url)
     if found:
         return f"jupyter_server {found}"
-    holder = look.facts.lab.holder if not look.facts.lab.api else ""
-    raise Wrong(
-        f"no Jupyter server answers on the host's {look.want.lab_place}"
-        + f", which {holder} holds" * bool(holder)
-    )
+    have = probe.facts.lab
+    holder = f", which {have.holder} holds" if have.holder and not have.api else ""
+    raise Wrong(f"no Jupyter server answers on the host's {probe.want.lab_place}{holder}")
 
 
 @check(
     "lab-version",
-    "jupyter_server has no hole that is known",
-    mend="python.install lab.stop lab.start",
+    "jupyter_server has no known vulnerability",
+    mend=INSTALL,
     needs=["ssh-login"],
 )
-def version(look: Look) -> str:
-    have = look.facts.python.versions.get("jupyter_server", "")
-    floor = ".".join(map(str, FLOOR))
+def version(probe: Probe) -> str:
+    """Look at the version that is installed and the one that runs."""
+    have = probe.facts.python.versions.get("jupyter_server", "")
+    floor = ".".join(map(str, MIN_JUPYTER_SERVER))
     if not have:
         raise Unseen("no jupyter_server was found")
-    old = [one for one in (have, look.facts.lab.api) if one and not is_safe(one)]
+    old = [one for one in (have, probe.facts.lab.api) if one and not is_safe(one)]
     if old:
         raise Wrong(f"{old[0]}, older than {floor}", RESTART if is_safe(have) else None)
     return f"{have}, at least {floor}"
@@ -57,90 +60,92 @@ def version(look: Look) -> str:
     mend=RESTART,
     needs=["lab-api"],
 )
-def session(look: Look) -> str:
-    if look.facts.lab.service:
-        return f"by {look.platform.service.NAME}, as {look.want.jupyter_user}"
-    if look.audit.get("session") == "unknown":
-        look.needs_root()
-    if "session" not in look.audit:
+def session(probe: Probe) -> str:
+    """Look for the tmux session, or for the service."""
+    user = probe.want.jupyter_user
+    if probe.facts.lab.service:
+        return f"by {probe.platform.service.NAME}, as {user}"
+    if probe.audit.get("session") == "unknown":
+        probe.needs_root()
+    if "session" not in probe.audit:
         raise Wrong("there is no such session")
-    return f"of {look.want.jupyter_user}"
+    return f"of {user}"
 
 
-@check("lab-linger", "it runs on after your logout", mend="lab.start", needs=["ssh-login"])
-def linger(look: Look) -> str:
-    account = look.facts.accounts.get(look.want.jupyter_user)
+@check("lab-linger", "it keeps running after you log out", mend="lab.start", needs=["ssh-login"])
+def linger(probe: Probe) -> str:
+    """Look whether programs of the account keep running after its last login."""
+    user = probe.want.jupyter_user
+    account = probe.facts.accounts.get(user)
     if account is None:
-        raise Unseen(f"there is no account {look.want.jupyter_user}")
+        raise Unseen(f"there is no account {user}")
     if not account.linger:
-        raise Wrong(f"what {account.name} runs ends with its last login")
-    return f"what {account.name} runs outlives its logins"
+        raise Wrong(f"programs of {user} end with its last login")
+    return f"programs of {user} keep running after its logins end"
 
 
 @check(
     "lab-closed",
-    "without password and token there is no way in",
-    mend="jupyter.configure lab.stop lab.start",
+    "nobody gets in without a password or a token",
+    mend=CONFIGURE,
     needs=["lab-api"],
 )
-def no_way_in(look: Look) -> str:
-    with client(look) as http:
-        code = http.get("api/status").status_code
+def no_way_in(probe: Probe) -> str:
+    """Ask for /api/status as a stranger."""
+    code = status(probe)
     if code != 403:
         raise Wrong(f"/api/status answers {code}, not 403")
     return "/api/status answers 403"
 
 
-@check(
-    "lab-wrong-password",
-    "a wrong password is refused",
-    mend="jupyter.configure lab.stop lab.start",
-    needs=["lab-closed"],
-)
-def wrong_password(look: Look) -> str:
-    if kernel.enters(look.url, entropy.token_urlsafe(16)):
-        raise Wrong("any password opens it")
+@check("lab-wrong-password", "a wrong password is refused", mend=CONFIGURE, needs=["lab-closed"])
+def wrong_password(probe: Probe) -> str:
+    """Try to log in with a random password."""
+    if kernel.accepts_password(probe.url, entropy.token_urlsafe(16)):
+        raise Wrong("any password is accepted")
     return "tried"
 
 
 @check(
     "lab-password",
-    "the password on your laptop opens it",
-    mend="jupyter.password lab.stop lab.start",
+    "the password on your laptop is accepted",
+    mend=f"jupyter.password {RESTART}",
     needs=["lab-closed"],
 )
-def right_password(look: Look) -> str:
-    known = secrets.load(look.alias, "jupyter-password")
-    if not known:
-        raise Unseen(f"it is not known here ({secrets.place(look.alias, 'jupyter-password')})")
-    if not kernel.enters(look.url, known.reveal()):
+def right_password(probe: Probe) -> str:
+    """Log in with the stored password."""
+    if not kernel.accepts_password(probe.url, stored_password(probe)):
         raise Wrong("it is refused")
     return "tried"
 
 
-@check("lab-token", "the token in its configuration opens it", mend=RESTART, needs=["lab-closed"])
-def token(look: Look) -> str:
-    with client(look, token_of(look)) as http:
-        code = http.get("api/status").status_code
+@check(
+    "lab-token", "the token in its configuration is accepted", mend=RESTART, needs=["lab-closed"]
+)
+def token(probe: Probe) -> str:
+    """Ask for /api/status with the token."""
+    code = status(probe, stored_token(probe))
     if code != 200:
-        raise Wrong(f"/api/status answers {code}: it runs with a configuration of before")
+        raise Wrong(f"/api/status answers {code}: it still runs with an older configuration")
     return "/api/status answers 200"
 
 
-@check("lab-kernel", "a kernel computes", mend=f"python.install {RESTART}", needs=["lab-token"])
-def computes(look: Look) -> str:
+@check("lab-kernel", "a kernel computes", mend=INSTALL, needs=["lab-token"])
+def computes(probe: Probe) -> str:
+    """Multiply two random numbers in a kernel."""
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
-    with entered(look) as http:
-        said = kernel.execute(http, f"print({a} * {b})")
-    if said != str(a * b):
-        raise Wrong(f"{a} × {b} came out as {said[:40]!r}")
-    return f"{a} × {b} = {said}"
+    with logged_in(probe) as http:
+        answer = kernel.execute(http, f"print({a} * {b})")
+    if answer != str(a * b):
+        raise Wrong(f"{a} × {b} came out as {answer[:40]!r}")
+    return f"{a} × {b} = {answer}"
 
 
-@check("lab-terminal", "a terminal opens", mend=f"python.install {RESTART}", needs=["lab-token"])
-def terminal(look: Look) -> str:
-    with entered(look) as http:
-        headers = {"X-XSRFToken": http.cookies.get("_xsrf", "")}
+@check("lab-terminal", "a terminal opens", mend=INSTALL, needs=["lab-token"])
+def terminal(probe: Probe) -> str:
+    """Open a terminal, type into it and close it."""
+    with logged_in(probe) as http:
+        headers = {"X-XSRFToken": http.cookies.get("_xsrf") or ""}
         made = http.post("api/terminals", headers=headers)
         if made.status_code != 200:
             raise Wrong(f"/api/terminals answers {made.status_code}: is terminals_enabled off?")
@@ -158,48 +163,64 @@ def echo(http: httpx.Client, name: str) -> None:
 
     heard = ""
     try:
-        with contextlib.closing(
-            kernel.connect(http, f"terminals/websocket/{name}", PATIENCE)
-        ) as channel:
+        channel = kernel.connect(http, f"terminals/websocket/{name}", PATIENCE)
+        with contextlib.closing(channel):
             channel.send(json.dumps(["stdin", "echo $((6 * 7))-labfab\r"]))
             while "42-labfab" not in heard:
                 message = json.loads(channel.recv())
-                heard += message[1] if message[0] == "stdout" else ""
+                if message[0] == "stdout":
+                    heard += message[1]
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise Wrong(f"its websocket fails: {error or type(error).__name__}") from None
 
 
-def token_of(look: Look) -> str:
-    """The token from the host's file. Raises Unseen where it cannot be read."""
-    found = look.facts.jupyter.token
+def status(probe: Probe, token: str = "") -> int:
+    """Return the HTTP status of /api/status. token: for the login; empty: as a stranger."""
+    with client(probe, token) as http:
+        return http.get("api/status").status_code
+
+
+def stored_password(probe: Probe) -> str:
+    """Return JupyterLab's password from this laptop. Raises Unseen if it is not kept here."""
+    found = secrets.load(probe.alias, "jupyter-password")
+    if not found:
+        place = secrets.path_of(probe.alias, "jupyter-password")
+        raise Unseen(f"it is not known here ({place})")
+    return found.reveal()
+
+
+def stored_token(probe: Probe) -> str:
+    """Return the token in the host's file. Raises Unseen if it cannot be read."""
+    found: str = probe.facts.jupyter.token
     if not found:
         raise Unseen("the token cannot be read from jupyter_server_config.json")
     return found
 
 
 @contextlib.contextmanager
-def client(look: Look, token: str = "") -> Iterator[httpx.Client]:
-    """Call the server through our own forward. Raises Wrong when it does not answer."""
+def client(probe: Probe, token: str = "") -> Iterator[httpx.Client]:
+    """Yield an HTTP client for the forward. Raises Wrong if the server does not answer."""
     import httpx
 
-    headers = {"Authorization": f"token {token}"} if token else {}
     try:
         with httpx.Client(
-            base_url=look.url,
-            headers=headers,
+            base_url=probe.url,
+            headers={"Authorization": f"token {token}"} if token else {},
             timeout=PATIENCE,
             trust_env=False,
-            verify=kernel.trust(look.url),
+            verify=kernel.trust(probe.url),
         ) as http:
             yield http
-    except (httpx.HTTPError, ValueError) as error:  # the latter for what should have been JSON
+    # ValueError: the answer is not JSON.
+    except (httpx.HTTPError, ValueError) as error:
         raise Wrong(f"it does not answer: {error or type(error).__name__}") from None
 
 
 @contextlib.contextmanager
-def entered(look: Look) -> Iterator[httpx.Client]:
-    """Call it with the cookies of somebody who is logged in."""
-    with client(look, token_of(look)) as http:
+def logged_in(probe: Probe) -> Iterator[httpx.Client]:
+    """Yield an HTTP client with the cookies of a login."""
+    with client(probe, stored_token(probe)) as http:
         http.get("login")
-        http.get("api/status")  # lays the cookie that a websocket needs
+        # This sets the cookie that a websocket needs.
+        http.get("api/status")
         yield http

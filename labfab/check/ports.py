@@ -1,4 +1,4 @@
-"""Ports: what listens on the host, what answers from here, and the firewall between."""
+"""Ports: what listens on the host, what answers from here, and the firewall between them."""
 
 from __future__ import annotations
 
@@ -8,54 +8,16 @@ import socket
 from collections.abc import Iterable
 
 from ..facts.reader import below
-from .probe import Look
-from .rows import Doubtful, Finding, Unseen, Wrong, check
+from .findings import Doubtful, Finding, Unseen, Wrong
+from .probe import Probe
+from .rows import check
 
-# What people forget to close; each is tried besides those that listen.
+# Ports that people forget to close. These are tried, and all that listen.
 WELL_KNOWN = (
-    21,
-    22,
-    23,
-    25,
-    53,
-    80,
-    111,
-    139,
-    143,
-    389,
-    443,
-    445,
-    631,
-    873,
-    1022,
-    2049,
-    2222,
-    2375,
-    3306,
-    3389,
-    5000,
-    5432,
-    5900,
-    6379,
-    8000,
-    8080,
-    8443,
-    8787,
-    8888,
-    9000,
-    9090,
-    9999,
-    11211,
-    27017,
+    *(21, 22, 23, 25, 53, 80, 111, 139, 143, 389, 443, 445, 631, 873, 1022, 2049, 2222, 2375),
+    *(3306, 3389, 5000, 5432, 5900, 6379, 8000, 8080, 8443, 8787, 8888, 9000, 9090, 9999),
+    *(11211, 27017),
 )
-PATIENCE = 2  # seconds; a firewall that drops packets says nothing
-
-
-def knock(look: Look, ports: Iterable[int]) -> None:
-    """Begin to try ports, each once; a firewall's silence is waited out while other rows are asked."""
-    for port in ports:
-        if port not in look.knocks and port != look.c.port:  # that one has answered
-            look.knocks[port] = look.pool.submit(answers, look.c.host, port)
 
 
 @check(
@@ -64,16 +26,17 @@ def knock(look: Look, ports: Iterable[int]) -> None:
     mend="firewall.enable",
     needs=["ssh-login"],
 )
-def answering(look: Look) -> str:
-    """Connect to what listens and to the well-known."""
-    outside(look)
-    kept = frozenset() if look.want.close_port_22 else look.platform.kept_ports(look.c)
-    wanted = {look.c.port, *kept, *look.want.open_ports, *look.want.public_ports}
-    knock(look, {*WELL_KNOWN, *reachable(look), look.want.lab_port, *wanted})
-    found = {look.c.port, *(port for port, knocked in look.knocks.items() if knocked.result())}
+def answering(probe: Probe) -> str:
+    """Connect to the ports that listen, and to those that people forget to close."""
+    outside(probe)
+    want = probe.want
+    kept = frozenset() if want.close_port_22 else probe.platform.ports_to_keep(probe.c)
+    wanted = {probe.c.port, *kept, *want.open_ports, *want.public_ports}
+    probe.knock({*WELL_KNOWN, *reachable(probe), want.lab_port, *wanted})
+    found = {probe.c.port, *(port for port, answer in probe.knocks.items() if answer.result())}
     if found - wanted:
-        raise beside(look, found - wanted, f"{numbers(found - wanted)}: not in open_ports")
-    return f"{numbers(found)}, of {len(look.knocks) + 1} tried"
+        raise too_open(probe, found - wanted, f"{numbers(found - wanted)}: not in open_ports")
+    return f"{numbers(found)}, of {len(probe.knocks) + 1} tried"
 
 
 @check(
@@ -82,52 +45,57 @@ def answering(look: Look) -> str:
     mend="firewall.enable",
     needs=["ports-answering"],
 )
-def open_inside(look: Look) -> str:
-    """Look at every listening socket that is not on loopback; Lab's has a row of its own."""
-    ssh = look.facts.ssh.ports or {look.c.port}
-    wanted = {*ssh, *look.want.open_ports, *look.want.public_ports, look.want.lab_port}
-    seen = [
-        (port, program) for address, port, program in listening(look) if not is_loopback(address)
-    ]
-    more = {port: program for port, program in seen if port not in wanted}
+def open_inside(probe: Probe) -> str:
+    """Look at every listening socket that is not on loopback. JupyterLab's has its own row."""
+    want, ssh = probe.want, probe.facts.ssh.ports or {probe.c.port}
+    wanted = {*ssh, *want.open_ports, *want.public_ports, want.lab_port}
+    seen = {port: program for address, port, program in listening(probe) if is_public(address)}
+    more = {port: program for port, program in seen.items() if port not in wanted}
     if more:
         names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
-        hidden = "; until then the firewall hides it" * look.platform.FILTERS
-        raise beside(look, more, f"{names}: stop it there, or add it to open_ports{hidden}")
-    return numbers({port for port, _ in seen})
+        closes = probe.platform.FIREWALL_CLOSES_PORTS
+        hidden = "; until then the firewall hides it" if closes else ""
+        raise too_open(probe, more, f"{names}: stop it there, or add it to open_ports{hidden}")
+    return numbers(seen)
 
 
-def beside(look: Look, ports: Iterable[int], detail: str) -> Finding:
-    """How bad other open ports are: a Mac has programs of its own that listen, and no firewall that knows ports."""
-    if look.platform.FILTERS:
+def too_open(probe: Probe, ports: Iterable[int], detail: str) -> Finding:
+    """Return a finding about open ports.
+
+    On macOS it is a warning: its own programs listen, and its firewall does not filter ports.
+    """
+    if probe.platform.FIREWALL_CLOSES_PORTS:
         return Wrong(detail)
-    if look.facts.ssh.remote_login in ports:
+    if probe.facts.ssh.remote_login in ports:
         return Doubtful(detail, "ssh.close-port-22")
-    return Doubtful(detail, look.by_hand(look.platform.LISTENER.format(min(ports))))
+    return Doubtful(detail, probe.by_hand(probe.platform.SHOW_LISTENER.format(min(ports))))
 
 
 @check(
     "ports-firewall", "the firewall refuses the rest", mend="firewall.enable", needs=["ssh-login"]
 )
-def firewall(look: Look) -> str:
-    if not look.want.firewall:
+def firewall(probe: Probe) -> str:
+    """Look at ufw's state and rules. For macOS's own firewall, report only its state."""
+    if not probe.want.firewall:
         return "not wanted (firewall: false)"
-    look.needs_root()
-    have = look.facts.firewall
-    if not look.platform.FILTERS:
-        return f"macOS's own is {'on' if have.active else 'off'}; it knows programs and no ports, and labfab leaves it alone"
-    if not have.active or have.incoming != "deny":
-        raise Wrong(
-            f"incoming by default: {have.incoming or 'allow'}" if have.active else "it is off"
+    probe.needs_root()
+    have = probe.facts.firewall
+    if not probe.platform.FIREWALL_CLOSES_PORTS:
+        state = "on" if have.active else "off"
+        return (
+            f"macOS's own is {state}; it filters programs, not ports, so labfab does not change it"
         )
-    wanted = look.facts.ssh.ports | {*look.want.open_ports, *look.want.public_ports}
+    if not have.active:
+        raise Wrong("it is off")
+    if have.incoming != "deny":
+        raise Wrong(f"incoming by default: {have.incoming or 'allow'}")
+    wanted = probe.facts.ssh.ports | {*probe.want.open_ports, *probe.want.public_ports}
     if wanted - have.allowed:
         raise Wrong(f"it refuses {numbers(wanted - have.allowed)}")
-    if have.allowed - wanted:
-        more = have.allowed - wanted
-        raise Doubtful(
-            f"it also lets in {numbers(more)}", look.by_hand(f"ufw delete allow {min(more)}/tcp")
-        )
+    more = have.allowed - wanted
+    if more:
+        mend = probe.by_hand(f"ufw delete allow {min(more)}/tcp")
+        raise Doubtful(f"it also lets in {numbers(more)}", mend)
     return f"lets in {numbers(have.allowed)}"
 
 
@@ -137,65 +105,69 @@ def firewall(look: Look) -> str:
     mend="jupyter.configure lab.stop lab.start",
     needs=["ssh-login"],
 )
-def loopback(look: Look) -> str:
-    if look.want.lab_socket:
-        return closed_socket(look)
-    found = sorted(address for address, port, _ in listening(look) if port == look.want.lab_port)
-    wide = [address for address in found if not is_loopback(address)]
-    if wide and look.want.publish != "https":
-        raise Wrong(f"port {look.want.lab_port} listens on {', '.join(wide)}")
+def loopback(probe: Probe) -> str:
+    """Look at the addresses of JupyterLab's port, or at the mode of its socket."""
+    want, port = probe.want, probe.want.lab_port
+    if want.lab_socket:
+        return closed_socket(probe)
+    found = sorted(address for address, number, _ in listening(probe) if number == port)
+    public = [address for address in found if is_public(address)]
+    if public and want.publish != "https":
+        raise Wrong(f"port {port} listens on {', '.join(public)}")
     if not found:
-        raise Unseen(f"nothing listens on port {look.want.lab_port}")
-    if not wide and look.want.publish == "https":
-        raise Wrong(f"port {look.want.lab_port} listens on loopback alone, and is to be published")
-    return ", ".join(found) + ", as published" * bool(wide)
+        raise Unseen(f"nothing listens on port {port}")
+    if want.publish == "https" and not public:
+        raise Wrong(f"port {port} listens on loopback only, but should be published")
+    return ", ".join([*found, "as published"] if public else found)
 
 
-def closed_socket(look: Look) -> str:
-    """The Unix socket, which must be for its account alone."""
-    mode = look.facts.lab.socket_mode
+def closed_socket(probe: Probe) -> str:
+    """Look at the Unix socket, which only its account may open."""
+    place, mode = probe.want.lab_place, probe.facts.lab.socket_mode
     if not mode:
-        raise Unseen(f"nothing listens on {look.want.lab_place}")
+        raise Unseen(f"nothing listens on {place}")
     if int(mode, 8) & 0o077:
-        raise Wrong(f"{look.want.lab_place} is open to others: its mode is {mode}")
-    return f"{look.want.lab_place}, mode {mode}"
+        raise Wrong(f"{place} is open to others: its mode is {mode}")
+    return f"{place}, mode {mode}"
 
 
-def outside(look: Look) -> None:
-    """Stop a row that only a stranger's eyes can answer. Raises Unseen."""
-    if look.c.gateway:
+def outside(probe: Probe) -> None:
+    """Raise Unseen if the host cannot be tested from outside."""
+    if probe.c.gateway:
         raise Unseen("the host is behind a gateway")
-    if is_loopback(socket.getaddrinfo(look.c.host, None)[0][4][0]):
-        raise Unseen(f"{look.c.host} is your own machine's address: its own programs would answer")
+    host = probe.c.host
+    if is_loopback(str(socket.getaddrinfo(host, None)[0][4][0])):
+        raise Unseen(f"{host} is an address of this machine, so its own programs would answer")
 
 
-def reachable(look: Look) -> set[int]:
-    """The ports that listen on another address than loopback."""
-    return {port for address, port, _ in listening(look) if not is_loopback(address)}
+def reachable(probe: Probe) -> set[int]:
+    """Return the ports that listen on an address other than loopback."""
+    return {port for address, port, _ in listening(probe) if is_public(address)}
 
 
-def listening(look: Look) -> list[tuple[str, int, str]]:
-    """Address, port and program of each listening TCP socket."""
+def listening(probe: Probe) -> list[tuple[str, int, str]]:
+    """Return address, port and program of each listening TCP socket."""
     found = []
-    for line in below(look.audit, "listen").values():
+    for line in below(probe.audit, "listen").values():
         place, _, program = line.partition(" ")
         address, _, port = place.rpartition(":")
         found.append((address, int(port), program))
     return found
 
 
+def is_public(address: str) -> bool:
+    """Return whether a socket with this address can be reached over the network."""
+    return not is_loopback(address)
+
+
 def is_loopback(address: str) -> bool:
+    """Return whether an address, as ss or netstat prints it, is a loopback address."""
     with contextlib.suppress(ValueError):
         inner = ipaddress.ip_address(address.strip("[]").partition("%")[0])
         return (getattr(inner, "ipv4_mapped", None) or inner).is_loopback
     return False
 
 
-def answers(host: str, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=PATIENCE):
-        return True
-    return False
-
-
 def numbers(ports: Iterable[int]) -> str:
+    """Return ports as text, in order."""
     return ", ".join(map(str, sorted(ports))) or "none"

@@ -1,15 +1,15 @@
-"""Look: one look at a host, from the login to what the host tells of itself."""
+"""Probe: looks at a host once for all rows: the login, the ports, the facts."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from fabric import Connection
@@ -23,16 +23,20 @@ from ..host.remote_file import Values
 from ..host.session import Host
 from ..laptop import forward
 from ..local_state import files
-from ..local_state.aliases import block_of
+from ..local_state.aliases import find_alias
 from ..on_host import loader
 from ..platforms import platform
+from ..platforms.base import Platform
+from ..server.process import socket_path
 from ..settings import Settings
-from ..stages.jupyter import config
-from .rows import Unseen
+from .findings import Unseen
+
+PATIENCE = 2  # seconds for a port, because a firewall that drops packets does not answer
+AT_ONCE = 64  # ports that are tried in parallel
 
 
 class Private(NamedTuple):
-    """A path that must be closed to others."""
+    """A path that nobody else may access."""
 
     kind: str
     mode: int
@@ -40,128 +44,141 @@ class Private(NamedTuple):
     path: str
 
 
-class Look:
-    """What is found out once and asked about by many rows."""
+class Probe:
+    """What is found out once and used by many rows."""
 
     def __init__(self, c: Connection) -> None:
         self.c, self.host, self.want = c, Host.of(c), Settings.of(c)
-        self.problem = ""  # why there is no login
-        self.powerless = ""  # why there is no root shell
+        # Why there is no login, or no root shell; empty if there is.
+        self.problem = self.powerless = ""
         self.open = contextlib.ExitStack()
-        self.pool = self.open.enter_context(ThreadPoolExecutor(64))
+        self.pool = self.open.enter_context(ThreadPoolExecutor(AT_ONCE))
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
         self.host.follow()
         self.alias = alias_of(c, self.want)
-        self.laptop = list(
-            laptop_files(self.alias, self.identity)
-        )  # before anybody repairs a mode by reading
+        # Do this first, because reading a stored password corrects its mode.
+        self.laptop = list(laptop_files(self.alias, self.identity))
         self.log_in()
-        self.want = Settings.of(c)  # a Mac that was met has others
+        # Now the kernel is known, and the defaults for a Mac differ.
+        self.want = Settings.of(c)
 
     @property
     def identity(self) -> Path | None:
-        """The private key that the alias names."""
-        found = block_of(self.c)
+        """Return the private key that the alias names."""
+        found = find_alias(self.c)
         return Path(found.identity).expanduser() if found and found.identity else None
 
     def log_in(self) -> None:
-        """Dial, and open a root shell, or one with the rights that there are."""
+        """Dial, and open a root shell, or else a shell with the rights of the login."""
         try:
             if not self.c.is_connected:
                 connection.dial(self.c, self.want)
         except SetupError as error:
-            self.problem = str(error.message)
+            self.problem = str(error)
             return
         try:
             self.host.open()
         except SetupError as error:
-            self.powerless = str(error.message)
+            self.powerless = error.text
             self.host.open_without_root()
         self.host.forget()
 
     def close(self) -> None:
-        """Close the forward; leave no shell without rights to the tasks that follow."""
+        """Close the forward, and a shell without root, which later tasks must not get."""
         self.open.close()
         if self.powerless:
             self.host.close_shell()
         self.host.forget()
 
+    def knock(self, ports: Iterable[int]) -> None:
+        """Start connecting to ports, once to each. The answers are in `knocks`."""
+        for port in ports:
+            # The port of the login has already answered.
+            if port not in self.knocks and port != self.c.port:
+                self.knocks[port] = self.pool.submit(answers, self.c.host, port)
+
     @cached_property
     def facts(self) -> Any:
+        """Return the facts about the host."""
         return facts(self.c)
 
     @cached_property
-    def platform(self) -> ModuleType:
+    def platform(self) -> Platform:
+        """Return the platform of the host."""
         return platform(self.c)
 
     @cached_property
     def audit(self) -> Values:
-        """What audit.sh tells, with the laptop's time around it."""
+        """Return what audit.sh prints, and the laptop's time before and after it."""
         account = self.facts.accounts.get(self.want.jupyter_user)
         home = account.home if account else "/nonexistent"
-        root, publish = self.want.notebooks(home), self.want.publish
-        prefix = PREFIXES[self.want.python]
         given = {
             "LAB_USER": self.want.jupyter_user,
             "LAB_HOME": home,
-            "PREFIX": prefix,
-            "ROOT_DIR": root,
-            "PUBLISH": publish,
+            "PREFIX": PREFIXES[self.want.python],
+            "ROOT_DIR": self.want.notebooks(home),
+            "PUBLISH": self.want.publish,
         }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
-        shell = self.host.shell if self.powerless else self.host.open()
+        # If there is no root shell, this is the one without root.
+        shell = self.host.open()
         answer = shell.run(f"{head}{loader.script('audit', shell.kernel)}")
         found = parse(answer.out, ("audit",))["audit"]
         return found | {"before": str(before), "after": str(time.time())}
 
     @cached_property
     def url(self) -> str:
-        """Where JupyterLab is reached, through a forward that lives as long as this look."""
-        place = config.socket(self.c, self.want) or self.want.lab_port
+        """Return JupyterLab's URL, through a forward that stays open until close()."""
+        account = facts(self.c).accounts.get(self.want.jupyter_user)
+        place = socket_path(self.want, account) or self.want.lab_port
         return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
 
     @property
     def logins(self) -> list[str]:
-        """Every account that has a login shell."""
+        """Return every account that has a login shell."""
         return sorted(below(self.audit, "login"))
 
     def private(self, kind: str) -> Iterator[Private]:
-        """The paths of a kind, with mode and owner."""
+        """Yield the paths of a kind, with mode and owner."""
         for line in below(self.audit, "private").values():
             found, mode, owner, path = line.split(" ", 3)
             if found == kind:
-                yield Private(found, int(mode, 8), owner, path)
+                yield Private(kind=found, mode=int(mode, 8), owner=owner, path=path)
 
     @property
     def limits(self) -> str:
-        """What to add where a look without root is not the whole of it."""
-        return "; only what you may see, not being root" if self.powerless else ""
+        """Return a note for answers that root's rights would make more complete."""
+        return "; limited to what you can see without root" if self.powerless else ""
 
     def by_hand(self, command: str) -> str:
-        """The command line for what no task mends."""
-        named = block_of(self.c)
+        """Return the command line that fixes what no task fixes."""
+        named = find_alias(self.c)
         login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 
     def needs_root(self) -> None:
-        """Stop a row that only root can answer. Raises Unseen."""
+        """Raise Unseen without root, for a row that only root can answer."""
         if self.powerless:
-            raise Unseen(f"needs root: {self.powerless.removeprefix(f'{self.host.label}: ')}")
+            raise Unseen(f"needs root: {self.powerless}")
+
+
+def answers(host: str, port: int) -> bool:
+    """Return whether a TCP port accepts a connection."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=PATIENCE):
+        return True
+    return False
 
 
 def laptop_files(alias: str, identity: Path | None) -> Iterator[Private]:
-    """The laptop's own secrets, as they were before this run."""
+    """Yield the laptop's own secrets, with their modes."""
     folder = files.config_folder(alias)
-    found = [
-        folder,
-        *folder.glob("*-password"),
-        *folder.glob("ca-key.pem"),
-        Path.home() / ".ssh",
-        *([identity] if identity else []),
-    ]
+    found = [folder, *folder.glob("*-password"), *folder.glob("ca-key.pem"), Path.home() / ".ssh"]
+    if identity:
+        found.append(identity)
     for path in found:
         if path.exists():
             stat = path.stat()
             kind = "folder" if path.is_dir() else "file"
-            yield Private(kind, stat.st_mode & 0o7777, str(stat.st_uid), str(path))
+            mode = stat.st_mode & 0o7777
+            yield Private(kind=kind, mode=mode, owner=str(stat.st_uid), path=str(path))

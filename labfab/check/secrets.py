@@ -1,4 +1,4 @@
-"""Modes: every secret, there and here, is closed to others."""
+"""Secrets: nobody else can read or replace a secret, on the host or on the laptop."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from .probe import Look, Private
-from .rows import PUBLISHED, Unseen, Wrong, check
+from .findings import Unseen, Wrong
+from .probe import Private, Probe
+from .rows import PUBLISHED, check
 
 READ, WRITE = 0o077, 0o022  # what others must not be able to do
 
 
 @check("secrets-keys", "nobody else can add a key", mend="keys.copy", needs=["ssh-login"])
-def keys(look: Look) -> str:
+def keys(probe: Probe) -> str:
     """Look at .ssh and authorized_keys of every account with a login shell."""
-    ours = look.want.user
-    found = closed(look, f"keys:{ours}", ours, READ, by_task=True)
-    for user in look.logins:
-        found += closed(look, f"keys:{user}", user, WRITE) if user != ours else []
-    return counted(look, found)
+    ours = probe.want.user
+    found = closed(probe, f"keys:{ours}", ours, READ, by_task=True)
+    for user in probe.logins:
+        if user != ours:
+            found += closed(probe, f"keys:{user}", user, WRITE)
+    return checked(probe, found)
 
 
 @check(
@@ -28,13 +30,11 @@ def keys(look: Look) -> str:
     mend="jupyter.configure",
     needs=["ssh-login"],
 )
-def jupyter(look: Look) -> str:
-    owner = look.want.jupyter_user
-    found = [
-        *closed(look, "jupyter", owner, READ, by_task=True),
-        *closed(look, "jupyter-files", owner, READ),
-    ]
-    return counted(look, found)
+def jupyter(probe: Probe) -> str:
+    """Look at ~/.jupyter and at the files that JupyterLab itself writes there."""
+    owner = probe.want.jupyter_user
+    found = closed(probe, "jupyter", owner, READ, by_task=True)
+    return checked(probe, found + closed(probe, "jupyter-files", owner, READ))
 
 
 @check(
@@ -44,67 +44,72 @@ def jupyter(look: Look) -> str:
     needs=["ssh-login"],
     publish=PUBLISHED,
 )
-def tls(look: Look) -> str:
-    """Look at the key that is served, and at those that certbot keeps, the old ones as well."""
-    owner = look.want.jupyter_user if look.want.publish == "https" else "root"
-    found = closed(look, "tls", owner, READ, by_task=True) + closed(
-        look, "tls-folder", owner, WRITE
-    )
-    return counted(look, found + closed(look, "tls-certbot", "root", READ))
+def tls(probe: Probe) -> str:
+    """Look at the key that is in use, and at all that certbot keeps, including old ones."""
+    owner = probe.want.jupyter_user if probe.want.publish == "https" else "root"
+    found = closed(probe, "tls", owner, READ, by_task=True)
+    found += closed(probe, "tls-folder", owner, WRITE)
+    return checked(probe, found + closed(probe, "tls-certbot", "root", READ))
 
 
 @check("secrets-sudo", "only root can change who may use sudo", needs=["ssh-login"])
-def sudoers(look: Look) -> str:
-    return counted(look, closed(look, "sudo", "root", WRITE))
+def sudoers(probe: Probe) -> str:
+    """Look at sudo's files."""
+    return checked(probe, closed(probe, "sudo", "root", WRITE))
 
 
 @check("secrets-journal", "labfab's journal is root's alone", needs=["ssh-login"])
-def journal(look: Look) -> str:
-    return counted(look, closed(look, "journal", "root", READ))
+def journal(probe: Probe) -> str:
+    """Look at /var/lib/labfab."""
+    return checked(probe, closed(probe, "journal", "root", READ))
 
 
 @check("secrets-host-keys", "the host's private keys are root's alone", needs=["ssh-login"])
-def host_keys(look: Look) -> str:
-    return counted(look, closed(look, "hostkeys", "root", READ))
+def host_keys(probe: Probe) -> str:
+    """Look at the private keys of sshd."""
+    return checked(probe, closed(probe, "hostkeys", "root", READ))
 
 
 @check("secrets-laptop", "the secrets on your laptop are yours alone")
-def laptop(look: Look) -> str:
-    """Look at the stored passwords, your private key and the folders they are in, as they were before this run."""
+def laptop(probe: Probe) -> str:
+    """Look at the stored passwords, your private key and their folders, as this run found them."""
     me = str(os.getuid())
-    bad = [
-        one
-        for one in look.laptop
-        if one.owner != me or one.mode & (WRITE if one.path.endswith("/.ssh") else READ)
-    ]
+    bad = [one for one in probe.laptop if one.owner != me or one.mode & forbidden_here(one)]
     if bad:
-        raise Wrong(told(bad), f"chmod go-rwx {shlex.quote(bad[0].path)}")
-    return f"{len(look.laptop)} looked at"
+        raise Wrong(listed(bad), f"chmod go-rwx {shlex.quote(bad[0].path)}")
+    return f"{len(probe.laptop)} looked at"
+
+
+def forbidden_here(one: Private) -> int:
+    """Return the mode bits that a path of the laptop must not have."""
+    return WRITE if one.path.endswith("/.ssh") else READ
 
 
 def closed(
-    look: Look, kind: str, owner: str, forbidden: int, by_task: bool = False
+    probe: Probe, kind: str, owner: str, forbidden: int, by_task: bool = False
 ) -> list[Private]:
-    """Give the paths of a kind. Raises Wrong for those that are open to others; by_task: the row's task mends them."""
-    found = list(look.private(kind))
+    """Return the paths of a kind. Raises Wrong for those that are open to others.
+
+    owner: who must own them, unless root does. forbidden: mode bits. by_task: whether the row's
+    task fixes them; else a command does.
+    """
+    found = list(probe.private(kind))
     bad = [one for one in found if one.owner not in (owner, "root") or one.mode & forbidden]
     if not bad:
         return found
     path = shlex.quote(bad[0].path)
-    command = (
-        f"chmod {'go-w' if forbidden == WRITE else 'go-rwx'} {path}"
-        if bad[0].owner == owner
-        else f"chown {owner} {path}"
-    )
-    raise Wrong(told(bad), None if by_task else look.by_hand(command))
+    bits = "go-w" if forbidden == WRITE else "go-rwx"
+    command = f"chmod {bits} {path}" if bad[0].owner == owner else f"chown {owner} {path}"
+    raise Wrong(listed(bad), None if by_task else probe.by_hand(command))
 
 
-def told(bad: Sequence[Private]) -> str:
-    return "; ".join(f"{one.path} is {one.mode:o} {one.owner}" for one in bad)
+def listed(paths: Sequence[Private]) -> str:
+    """Return paths with their modes and owners, as text."""
+    return "; ".join(f"{one.path} is {one.mode:o} {one.owner}" for one in paths)
 
 
-def counted(look: Look, found: Sequence[Private]) -> str:
-    """Say how many are right. Raises Unseen where there is none."""
+def checked(probe: Probe, found: Sequence[Private]) -> str:
+    """Return how many were looked at. Raises Unseen if there are none."""
     if not found:
-        raise Unseen("none is there, or none can be seen without root")
-    return f"{len(found)} looked at{look.limits}"
+        raise Unseen("there are none, or they cannot be seen without root")
+    return f"{len(found)} looked at{probe.limits}"

@@ -1,4 +1,4 @@
-"""Doors: who is let in by SSH, tried the way a stranger would, and what sshd's files say."""
+"""SSH: who can log in, tried as a stranger would, and what sshd's configuration says."""
 
 from __future__ import annotations
 
@@ -13,76 +13,83 @@ import paramiko
 from ..errors import SetupError
 from ..facts.reader import below
 from ..host import connection, login_errors
-from ..host.shell import GONE
+from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
 from ..stages.ssh.hardening import NO_PASSWORDS
-from .probe import Look
-from .rows import Unseen, Wrong, check
+from .findings import Unseen, Wrong
+from .probe import Probe
+from .rows import check
 
-TIRED = "the host takes no more connections from here for now: try again in a minute"
+TIRED = "the host accepts no more connections from here for now: try again in a minute"
+LOCKED = "your key has a passphrase, so it could not be tried: add it to the agent with ssh-add"
 
 
 @check("ssh-reach", "an SSH server answers")
-def reach(look: Look) -> str:
-    if look.problem:
-        with stranger(look):
+def reach(probe: Probe) -> str:
+    """Start a handshake with the server, unless the login works."""
+    if probe.problem:
+        with stranger(probe):
             pass
-    return f"{look.c.host}, port {look.c.port}"
+    return f"{probe.c.host}, port {probe.c.port}"
 
 
 @check("ssh-host-key", "the host key is the pinned one", needs=["ssh-reach"])
-def host_key(look: Look) -> str:
-    pinned = known_hosts.pinned(connection.known_hosts_path(), look.c.host, look.c.port)
-    shown = shown_key(look, pinned)
-    name = known_hosts.name(look.c.host, look.c.port)
+def host_key(probe: Probe) -> str:
+    """Compare the host key with known_hosts."""
+    host, port = probe.c.host, probe.c.port
+    pinned = known_hosts.pinned(connection.known_hosts_path(), host, port)
+    shown = shown_key(probe, pinned)
+    print_, name = known_hosts.fingerprint(shown), known_hosts.host_name(host, port)
     if not pinned:
         raise Wrong(
-            f"{name} is not in known_hosts; it shows {known_hosts.fingerprint(shown)}: compare, then log in once with fab"
+            f"{name} is not in known_hosts; the host shows {print_}: "
+            "compare it, then log in once with fab"
         )
     if shown not in pinned:
         raise Wrong(
-            f"it shows {known_hosts.fingerprint(shown)}, which is not the pinned one: somebody may be listening in. "
-            f"Only if you set the machine up anew: ssh-keygen -R '{name}'"
+            f"it shows {print_}, which is not the pinned one: somebody may be listening in. "
+            f"Only if you reinstalled the machine: ssh-keygen -R '{name}'"
         )
-    return known_hosts.fingerprint(shown)
+    return print_
 
 
-def shown_key(look: Look, pinned: list[paramiko.PKey]) -> paramiko.PKey:
-    """The key that the host shows, of the kind that is pinned if it has it."""
-    if not look.problem:
-        return look.c.transport.get_remote_server_key()
-    with stranger(look, [key.get_name() for key in pinned]) as transport:
+def shown_key(probe: Probe, pinned: list[paramiko.PKey]) -> paramiko.PKey:
+    """Return the key that the host shows, of the pinned kind if it has one."""
+    if not probe.problem:
+        key: paramiko.PKey = probe.c.transport.get_remote_server_key()
+        return key
+    with stranger(probe, [key.get_name() for key in pinned]) as transport:
         return transport.get_remote_server_key()
 
 
 @check("ssh-login", "your login works", mend="keys.copy", needs=["ssh-host-key"])
-def login(look: Look) -> str:
-    if look.problem:
-        raise Wrong(look.problem)
-    return login_errors.address(look.c)
+def login(probe: Probe) -> str:
+    """Report whether the login worked, which all other rows use."""
+    if probe.problem:
+        raise Wrong(probe.problem)
+    return login_errors.address(probe.c)
 
 
 @check("ssh-password", "a password is refused", mend="ssh.disable-passwords", needs=["ssh-login"])
-def password(look: Look) -> str:
-    """Offer a password: the answer to a wrong one tells whether a right one would be taken."""
-    wrong, user = secrets.token_urlsafe(16), look.c.user
-    with stranger(look) as transport:
-        for way, give in (
-            ("password", lambda: transport.auth_password(user, wrong, fallback=False)),
-            (
-                "keyboard-interactive",
-                lambda: transport.auth_interactive(
-                    user, lambda title, text, asked: [wrong] * len(asked)
-                ),
-            ),
-        ):
-            if asked_for(give):
-                raise Wrong(f"{user} is asked for one ({way})")
+def password(probe: Probe) -> str:
+    """Offer a wrong password: the answer shows whether a right one would be accepted."""
+    wrong, user = secrets.token_urlsafe(16), probe.c.user
+    with stranger(probe) as transport:
+
+        def by_password() -> object:
+            return transport.auth_password(user, wrong, fallback=False)
+
+        def interactively() -> object:
+            return transport.auth_interactive(user, lambda title, text, asked: [wrong] * len(asked))
+
+        for way, give in (("password", by_password), ("keyboard-interactive", interactively)):
+            if weighs(give):
+                raise Wrong(f"sshd checks passwords of {user} ({way})")
     return f"tried as {user}: password, keyboard-interactive"
 
 
-def asked_for(give: Callable[[], object]) -> bool:
-    """Tell whether the host weighs a password, or refuses to hear of one."""
+def weighs(give: Callable[[], object]) -> bool:
+    """Return whether the host checks a password instead of refusing the method."""
     try:
         give()
     except paramiko.BadAuthenticationType:
@@ -93,39 +100,43 @@ def asked_for(give: Callable[[], object]) -> bool:
 
 
 @check("ssh-root", "root is refused", mend="ssh.disable-root", needs=["ssh-login"])
-def root(look: Look) -> str:
-    """Try the key that opens this login, and where the rights reach ask sshd's files: a refusal alone may have other reasons."""
+def root(probe: Probe) -> str:
+    """Try this login's key for root, then ask sshd's configuration if our rights allow it.
+
+    A refusal alone may have other reasons.
+    """
     try:
-        connection.fresh(look.c, "root", look.c.port, look.identity).close()
+        connection.log_in_again(probe.c, "root", probe.c.port, probe.identity).close()
     except paramiko.PasswordRequiredException:
-        raise Unseen(
-            "your key has a passphrase, so it could not be tried: hand it to the agent with ssh-add"
-        ) from None
+        raise Unseen(LOCKED) from None
     except paramiko.AuthenticationException:
-        return f"your key is refused for root; {behind_the_refusal(look)}"
-    except GONE:
+        return f"your key is refused for root; {behind_the_refusal(probe)}"
+    except CONNECTION_ERRORS:
         raise Unseen(TIRED) from None
     raise Wrong("root is let in")
 
 
-def behind_the_refusal(look: Look) -> str:
-    """What stands behind it, as far as it can be seen. Raises Wrong where sshd would let another key in."""
-    if look.powerless:
-        return "not being root you cannot see whether another key would be"
-    line = below(look.audit, "sshd").get("root")
+def behind_the_refusal(probe: Probe) -> str:
+    """Return why root was refused. Raises Wrong if sshd would accept another key."""
+    if probe.powerless:
+        return "without root you cannot see whether another key would be"
+    line = below(probe.audit, "sshd").get("root")
     if line is None:
         return "root has no login shell"
     allowed = options(line).get("permitrootlogin")
     if allowed != "no":
-        raise Wrong(f"your key is refused for root, but sshd's files say PermitRootLogin {allowed}")
-    return f"root's file {'holds' if roots_file_holds_it(look) else 'does not hold'} it, and sshd's files say PermitRootLogin no"
+        raise Wrong(
+            f"your key is refused for root, but sshd's configuration says PermitRootLogin {allowed}"
+        )
+    holds = "holds" if root_has_key(probe) else "does not hold"
+    return f"root's file {holds} it, and sshd's configuration says PermitRootLogin no"
 
 
-def roots_file_holds_it(look: Look) -> bool:
-    """Tell whether the key that was tried is one of root's."""
-    account = look.facts.accounts.get("root")
+def root_has_key(probe: Probe) -> bool:
+    """Return whether the key that was tried is one of root's."""
+    account = probe.facts.accounts.get("root")
     try:
-        blob = keypair.public_line(look.identity).split()[1] if look.identity else ""
+        blob = keypair.public_line(probe.identity).split()[1] if probe.identity else ""
     except (SetupError, OSError):
         return False
     return bool(blob and account and account.keys and blob in account.keys.content.split())
@@ -137,82 +148,86 @@ def roots_file_holds_it(look: Look) -> bool:
     mend="ssh.disable-passwords",
     needs=["ssh-password"],
 )
-def offered(look: Look) -> str:
-    """Ask as a stranger for every account that has a login shell."""
-    users = look.logins
+def offered(probe: Probe) -> str:
+    """Ask as a stranger, for every account that has a login shell."""
+    users = probe.logins
     with ThreadPoolExecutor(4) as pool:
-        ways = dict(zip(users, pool.map(lambda user: ways_in(look, user), users), strict=True))
-    more = {user: way for user, way in ways.items() if way != ["publickey"]}
+        answers = pool.map(lambda user: methods(probe, user), users)
+        found = dict(zip(users, answers, strict=True))
+    more = {user: ways for user, ways in found.items() if ways != ["publickey"]}
     if more:
-        raise Wrong("; ".join(f"{user}: {', '.join(way)}" for user, way in more.items()))
+        raise Wrong("; ".join(f"{user}: {', '.join(ways)}" for user, ways in more.items()))
     return ", ".join(users)
 
 
-def ways_in(look: Look, user: str) -> list[str]:
+def methods(probe: Probe, user: str) -> list[str]:
+    """Return the authentication methods that sshd offers to an account."""
     try:
-        return connection.offered(look.c, user, look.c.port)
-    except GONE:
+        return connection.offered_methods(probe.c, user, probe.c.port)
+    except CONNECTION_ERRORS:
         raise Unseen(TIRED) from None
 
 
 @check(
     "ssh-config",
-    "sshd's files say so for every login",
+    "sshd's configuration says so for every login",
     mend="ssh.disable-passwords",
     needs=["ssh-password", "ssh-root", "ssh-offered"],
 )
-def config(look: Look) -> str:
-    """Ask sshd what its files mean for each account: what a restart would bring."""
-    look.needs_root()
+def config(probe: Probe) -> str:
+    """Ask sshd for each account's options in its configuration, which a restart would apply."""
+    probe.needs_root()
     wanted = {option.lower(): value for option, value in NO_PASSWORDS.items()}
     wanted |= {"pubkeyauthentication": "yes"}
     differing = []
-    for user, line in sorted(below(look.audit, "sshd").items()):
-        said = options(line)
+    for user, line in sorted(below(probe.audit, "sshd").items()):
+        found = options(line)
         expected = wanted | ({"permitrootlogin": "no"} if user == "root" else {})
-        differing += [
-            f"{user}: {key} {said.get(key)}"
-            for key, value in expected.items()
-            if said.get(key) != value
-        ]
+        for option, value in expected.items():
+            if found.get(option) != value:
+                differing.append(f"{user}: {option} {found.get(option)}")
     if differing:
-        mend = "ssh.disable-root" if all("permitrootlogin" in one for one in differing) else None
-        raise Wrong("; ".join(differing), mend)
-    return ", ".join(look.logins)
+        only_root = all("permitrootlogin" in one for one in differing)
+        raise Wrong("; ".join(differing), "ssh.disable-root" if only_root else None)
+    return ", ".join(probe.logins)
 
 
 def options(line: str) -> dict[str, str]:
-    """What sshd -T said of one account. Raises Wrong where it said nothing."""
-    said = dict(pair.split(" ", 1) for pair in line.split(";") if " " in pair)
-    if not said:
-        raise Wrong("sshd finds a fault in its files: see `sshd -t` there")
-    return said
+    """Return the options that sshd -T printed for one account. Raises Wrong if it printed none."""
+    found = dict(pair.split(" ", 1) for pair in line.split(";") if " " in pair)
+    if not found:
+        raise Wrong("sshd finds an error in its configuration: run `sshd -t` there")
+    return found
 
 
 @contextlib.contextmanager
-def stranger(look: Look, kinds: list[str] | None = None) -> Iterator[paramiko.Transport]:
-    """Greet the SSH server as somebody it does not know. Raises Unseen, or Wrong where there is no login either."""
-    if look.c.gateway:
+def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.Transport]:
+    """Yield a transport to the SSH server, without logging in.
+
+    kinds: the preferred kinds of host keys. Raises Unseen, or Wrong if the login fails too.
+    """
+    c = probe.c
+    if c.gateway:
         raise Unseen("the host is behind a gateway")
     try:
-        sock = socket.create_connection((look.c.host, look.c.port), timeout=look.c.connect_timeout)
+        sock = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
         with paramiko.Transport(sock) as transport:
             prefer(transport, kinds or [])
-            transport.start_client(timeout=look.c.connect_timeout)
-            transport.get_remote_server_key()  # start_client says nothing when its time is over
+            transport.start_client(timeout=c.connect_timeout)
+            # start_client() does not raise after its timeout; this does.
+            transport.get_remote_server_key()
             yield transport
-    except GONE as error:
-        if look.problem:
-            raise Wrong(look.problem) from None
+    except CONNECTION_ERRORS as error:
+        if probe.problem:
+            raise Wrong(probe.problem) from None
         raise Unseen(TIRED) from error
 
 
 def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
-    """Ask for the host key of a kind that is known; RSA has one kind of key and several of signatures."""
+    """Prefer host keys of these kinds. RSA keys have several kinds of signatures."""
     options = transport.get_security_options()
+    rsa = "ssh-rsa" in kinds
     first = [
-        kind
-        for kind in options.key_types
-        if kind in kinds or ("ssh-rsa" in kinds and kind.startswith("rsa-sha2"))
+        kind for kind in options.key_types if kind in kinds or (rsa and kind.startswith("rsa-sha2"))
     ]
     options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]

@@ -1,4 +1,4 @@
-"""Table: the rows of a check, for eyes and for programs."""
+"""Table: shows the rows of a check, to people and to programs."""
 
 from __future__ import annotations
 
@@ -7,42 +7,47 @@ from collections import Counter
 from typing import Any
 
 from .. import console
-from .rows import OK, STATES, UNCHECKED, Row
+from .findings import FAIL, OK, STATES, UNCHECKED, WARN
+from .rows import Row
 
 SCHEMA = 1
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not checked": "dim"}
+COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
+NOTHING = "nothing is published (publish: tunnel), so there is nothing to check"
 
 
-def show(host: str, rows: list[Row]) -> None:
+def show(label: str, rows: list[Row]) -> None:
     """Print a table on a terminal, aligned text elsewhere."""
     if not rows:
-        console.say(
-            f"[{host}] nothing is published (publish: tunnel), so there is nothing to look at"
-        )
+        console.say(f"[{label}] {NOTHING}")
         return
-    coloured(host, rows) if console.terminal() else plain(host, rows)
+    if console.terminal():
+        print_table(label, rows)
+    else:
+        print_lines(rows)
     counted = tally(rows)
-    console.say(
-        f"[{host}] " + ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
-    )
+    parts = [f"{counted[state]} {state}" for state in STATES if counted[state]]
+    console.say(f"[{label}] {', '.join(parts)}")
 
 
-def plain(host: str, rows: list[Row]) -> None:
+def print_lines(rows: list[Row]) -> None:
+    """Print one line for each row."""
     width = max(len(row.check.id) for row in rows)
     for row in rows:
         mend = f"  → {row.mend}" if row.mend else ""
-        console.say(
-            f"{row.state:<11}  {row.check.id:<{width}}  {row.check.title}: {row.detail}{mend}"
-        )
+        head = f"{row.state:<11}  {row.check.id:<{width}}"
+        console.say(f"{head}  {row.check.title}: {row.detail}{mend}")
 
 
-def coloured(host: str, rows: list[Row]) -> None:
+def print_table(label: str, rows: list[Row]) -> None:
+    """Print a table with colours, as wide as the terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=host, title_justify="left", box=None, pad_edge=False)
-    names = ["", "check", "found", *(["mend with"] if any(row.mend for row in rows) else [])]
+    table = Table(title=label, title_justify="left", box=None, pad_edge=False)
+    names = ["", "check", "found"]
+    if any(row.mend for row in rows):
+        names.append("fix with")
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in ("", "check"))
     for row in rows:
@@ -52,20 +57,19 @@ def coloured(host: str, rows: list[Row]) -> None:
     Console().print(table)
 
 
-def as_json(host: str, rows: list[Row]) -> str:
-    """The documented form; docs/check.md."""
-    return json.dumps(
-        {
-            "schema": SCHEMA,
-            "host": host,
-            "checks": [plainly(row) for row in rows],
-            "summary": tally(rows),
-        },
-        indent=2,
-    )
+def as_json(label: str, rows: list[Row]) -> str:
+    """Return the document that docs/check.md describes."""
+    document = {
+        "schema": SCHEMA,
+        "host": label,
+        "checks": [entry(row) for row in rows],
+        "summary": tally(rows),
+    }
+    return json.dumps(document, indent=2)
 
 
-def plainly(row: Row) -> dict[str, Any]:
+def entry(row: Row) -> dict[str, Any]:
+    """Return a row as JSON."""
     return {
         "id": row.check.id,
         "area": row.check.area,
@@ -73,10 +77,11 @@ def plainly(row: Row) -> dict[str, Any]:
         "state": row.state,
         "detail": row.detail,
         "needs": list(row.check.needs),
-        "mend": row.mend if row.state != OK else "",
+        "mend": "" if row.state == OK else row.mend,
     }
 
 
 def tally(rows: list[Row]) -> dict[str, int]:
+    """Count the rows of each state."""
     found = Counter(row.state for row in rows)
     return {state: found[state] for state in STATES}

@@ -1,4 +1,4 @@
-"""Facts: what is there."""
+"""Facts: the present state of the host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def facts(c: Connection) -> Facts:
-    """What is known of the host, read as far as it is needed."""
-    from .records import Facts  # its many records cost what `fab --list` need not pay
+    """Return the facts about the host. A section is read when it is first used.
+
+    After a change call this again, because the returned object keeps what it has parsed.
+    """
+    # Loading the many records would slow down `fab --list`.
+    from .records import Facts
 
     return Facts(c)

@@ -1,7 +1,8 @@
-"""Reader: reads a host, section by section.
+"""Reader: reads the facts about a host in sections, all in one round trip.
 
-One POSIX script, facts.sh in on_host/, reads a host in sections, in one round trip. A change forgets what was read;
-its stage then reads again what it asks about, and the next stage all the rest, but for what takes long and is not asked for.
+The POSIX script on_host/facts.sh reads them. After a change, the host's session forgets them. Then
+the stage that made the change reads only the sections it asks for, and the next stage reads all
+others, except slow ones that nobody asks for.
 """
 
 from __future__ import annotations
@@ -23,22 +24,12 @@ from ..text import printable
 SCRIPT = loader.shared("facts")
 APACHE = loader.shared("apache")
 SECTIONS = (
-    "system",
-    "updates",
-    "upgrades",
-    "accounts",
-    "ssh",
-    "guard",
-    "firewall",
-    "python",
-    "jupyter",
-    "lab",
-    "power",
-    "https",
-    "acme",
-    "proxy",
+    *("system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall"),
+    *("python", "jupyter", "lab", "power", "https", "acme", "proxy"),
 )
-SLOW = ("upgrades", "proxy")  # apt's simulation, Apache's own look at its files
+# These run apt's simulation and Apache's test of its configuration.
+SLOW = ("upgrades", "proxy")
+# The setting `python` -> the environment's folder in the home of JupyterLab's account.
 PREFIXES = {
     "miniforge": "miniforge3",
     "anaconda": "anaconda3",
@@ -48,47 +39,54 @@ PREFIXES = {
 HEADER = r"\[[a-z]+\]"
 
 
-def begin(c: Connection) -> None:
-    """Have the host read itself while the laptop does something else; its answer is waited for where it is needed."""
+def start_reading(c: Connection) -> None:
+    """Start reading the facts. The first use of a fact waits for the answer."""
     host = Host.of(c)
     if not host.facts and not host.reading:
-        host.begin_reading(script(c, SECTIONS))
+        host.begin_reading(script(c, host, SECTIONS))
 
 
 def read(c: Connection, section: str) -> dict[str, Values]:
-    """Read the host, or wait for what it was asked already. section: the one that is needed now."""
+    """Read the facts, or wait for the answer if start_reading() has asked for them.
+
+    section: the one that is needed now. Returns it and the others that were due.
+    Raises SetupError if the script fails on the host.
+    """
     host = Host.of(c)
     wanted = due(host, section)
     reading = host.take_reading()
+    if reading:
+        wanted = SECTIONS
     try:
-        wanted = SECTIONS if reading else wanted
-        answer = (reading or host.open().send(script(c, wanted))).result()
+        answer = (reading or host.open().send(script(c, host, wanted))).result()
     except ConnectionLost as lost:
-        answer = host.resume(lost).run(script(c, wanted))
+        answer = host.resume(lost).run(script(c, host, wanted))
     if not answer.ok:
-        raise SetupError(f"{c.host}: cannot be read: {answer.last_words}")
+        raise SetupError(f"cannot be read: {answer.last_words}", host=c.host)
     return parse(answer.out, wanted)
 
 
 def due(host: Host, section: str) -> tuple[str, ...]:
-    """What to read in one round trip: all at first; after a change what its stage asks about, and all that is quick for the next stage.
+    """Return the sections to read in this round trip, *section* among them.
 
-    In the middle of a recipe what takes long is read only where it is asked for, also by a shell that knows nothing yet.
+    A run begins with all of them. Later the slow ones are read only on demand, also by a new shell
+    in the middle of a sequence, which has no facts yet.
     """
     if not host.changes and not host.step:
         return SECTIONS
-    again = bool(host.changes) and host.changes[-1].stage == host.stage and not host.facts
-    wanted = host.asked[host.stage] if again else set(SECTIONS) - host.facts.keys()
+    same_stage = bool(host.changes) and host.changes[-1].stage == host.stage
+    reread = same_stage and not host.facts
+    wanted = host.asked[host.stage] if reread else set(SECTIONS) - host.facts.keys()
     return tuple(
         name for name in SECTIONS if name == section or (name in wanted and name not in SLOW)
     )
 
 
-def script(c: Connection, sections: tuple[str, ...]) -> str:
-    """The script with what it has to know."""
+def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
+    """Return the script with its variables and the sections to read."""
     want = Settings.of(c)
-    users = dict.fromkeys([want.user, *([want.lab_user] if want.lab_user else []), c.user, "root"])
-    given = {
+    users = dict.fromkeys([want.user, want.lab_user or want.user, c.user, "root"])
+    variables = {
         "USERS": " ".join(users),
         "LAB_USER": want.jupyter_user,
         "PREFIX": PREFIXES[want.python],
@@ -98,21 +96,22 @@ def script(c: Connection, sections: tuple[str, ...]) -> str:
         "LAB_SOCKET": want.lab_socket,
         "PUBLISH": want.publish,
     }
-    head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in given.items())
-    own = APACHE * (want.publish == "apache") + loader.own("facts", Host.of(c).open().kernel)
-    return f"{head}set -- {' '.join(sections)}\n{own}{SCRIPT}"
+    head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
+    apache = APACHE if want.publish == "apache" else ""
+    own = loader.own("facts", host.open().kernel)
+    return f"{head}set -- {' '.join(sections)}\n{apache}{own}{SCRIPT}"
 
 
 def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     """Split a script's output into sections of key and value.
 
-    Raises SetupError for a section that nobody asked for or that comes twice: then something forged it.
+    asked: the sections that the script was told to print.
+    Raises SetupError for any other section or a repeated one, which must be forged.
     """
     sections: dict[str, Values] = {}
     current = ""
-    for line in out.split(
-        "\n"
-    ):  # splitlines() would break a name at more signs than the script takes out
+    # splitlines() would split at characters that the script leaves in names.
+    for line in out.split("\n"):
         key, sign, value = line.partition("=")
         if sign and current:
             sections[current][key] = printable(value)
@@ -120,22 +119,23 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
             current = line[1:-1]
             if current in sections or current not in asked:
                 raise SetupError(
-                    f"the host's answer has a section [{current}] too many: look what forges it there, then the same again"
+                    f"the host's answer has an unexpected section [{current}]: "
+                    "find out what forges it there, then run the same command again"
                 )
             sections[current] = {}
     return sections
 
 
 def below(values: Values, prefix: str) -> Values:
-    """The values whose key begins with *prefix* and a dot."""
+    """Return the values whose keys begin with PREFIX and a dot, under the rest of their keys."""
     start = f"{prefix}."
     return {
         key.removeprefix(start): value for key, value in values.items() if key.startswith(start)
     }
 
 
-def as_file(key: str, content: str, mode: str, owner: str) -> Values:
-    """The facts of a file that was just written, for plan mode."""
+def planned_file(key: str, content: str, mode: str, owner: str) -> Values:
+    """Return the facts about a file once it is written, which plan mode assumes."""
     return {
         f"{key}.stat": f"{mode} {owner}",
         f"{key}.text": base64.b64encode(content.encode(errors="surrogateescape")).decode(),

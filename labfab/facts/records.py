@@ -1,4 +1,4 @@
-"""Sections: what a host says of itself, a record for each section of facts.sh."""
+"""Records: the facts about a host, one record for each section of facts.sh."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from ..host.session import Host
 from . import vhosts
 from .reader import below, read
 
-AWAKE = {
-    "sleep": "0",
-    "disksleep": "0",
-    "womp": "1",
-    "autorestart": "1",
-}  # pmset's words for a Mac that is always there
+# The values in pmset's output of a Mac that never sleeps, wakes for the network and restarts.
+AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
 
 
 class System(NamedTuple):
+    """The operating system and the login that reads it."""
+
     kernel: str
     machine: str
     id: str
@@ -34,206 +32,278 @@ class System(NamedTuple):
     systemd: bool
     login: str
     packages: frozenset[str]
-    settling: bool = False  # cloud-init is at work
-    others_shown: str = ""  # macOS: whether the login window offers accounts that it hides; 0: no
+    # cloud-init is still working.
+    settling: bool = False
+    # macOS: whether the login window lists hidden accounts; 0: no.
+    others_shown: str = ""
 
 
 class Updates(NamedTuple):
-    age: int  # seconds since the lists were fetched
-    interrupted: bool  # dpkg was stopped in the middle
-    listed: str = ""  # what softwareupdate said, on macOS
-    filevault: bool = (
-        False  # macOS: after a restart somebody has to type a password before anybody gets in
-    )
+    """The state of the system's package lists."""
+
+    # Seconds since the lists were fetched.
+    age: int
+    # dpkg was interrupted.
+    interrupted: bool
+    # macOS: the output of softwareupdate.
+    listed: str = ""
+    # macOS: after a restart, nobody can log in until somebody types a password at the keyboard.
+    filevault: bool = False
 
     def older_than(self, hours: int) -> bool:
-        """Whether the lists are to be fetched anew, where they may have this age."""
+        """Return whether the lists are older than this, so that they must be fetched again."""
         return self.age > hours * 3600
 
 
 class Power(NamedTuple):
-    sleep: (
-        int | None
-    )  # minutes without a person after which the machine sleeps, 0: never; None: nobody has said
-    stays_awake: bool = (
-        True  # macOS: and wakes for the network, and starts after a power cut, as far as it can
-    )
+    """When the machine sleeps."""
+
+    # Minutes of idleness after which it sleeps; 0: never; None: unknown.
+    sleep: int | None
+    # macOS: it never sleeps, wakes for the network and restarts after a power cut, if it can.
+    stays_awake: bool = True
 
 
 class Account(NamedTuple):
+    """One account and its SSH keys."""
+
     name: str
     uid: int
     home: str
     shell: str
     groups: frozenset[str]
-    password: str  # passwd -S: P set, L locked, NP none
+    # As passwd -S prints it: P set, L locked, NP none.
+    password: str
     linger: bool
+    # Mode and owner, as "755 lab".
     home_stat: str
     ssh_stat: str
+    # authorized_keys.
     keys: File | None
-    link: str = ""  # where its ~/.ssh or authorized_keys leads, if that is not its own
-    hidden: bool = False  # from macOS's login window
-    ours: bool = False  # macOS: labfab made it
+    # Target of a link at ~/.ssh or authorized_keys, if the account does not own the target.
+    link: str = ""
+    # macOS: from the login window.
+    hidden: bool = False
+    # macOS: labfab created it.
+    ours: bool = False
 
     @property
     def profile(self) -> str:
-        """The file that its login shell reads, whether somebody types into it or not."""
+        """Return the file that its login shell reads, interactive or not."""
         return f"{self.home}/{'.zprofile' if self.shell.endswith('zsh') else '.profile'}"
 
 
 class Ssh(NamedTuple):
+    """The SSH server: its ports, its effective options, its files."""
+
     socket_activated: bool
-    ports: frozenset[int]  # that sshd is set up for
-    listening: dict[int, str]  # TCP port -> program
-    effective: dict[str, Values]  # account -> sshd -T -C
+    # Ports that sshd is configured for.
+    ports: frozenset[int]
+    # TCP port -> program.
+    listening: dict[int, str]
+    # Account -> options, from sshd -T -C.
+    effective: dict[str, Values]
     main: File | None
     drop_in: File | None
-    other_ports: tuple[str, ...]  # lines of other files that set Port
-    remote_login: int = 0  # macOS: where Apple's own job for sshd listens; 0: it does not
-    plist: File | None = None  # macOS: our job for sshd
-    access: str = ""  # macOS: Remote Login's list of accounts, on, off or none
-    members: frozenset[str] = frozenset()  # who is on it: user:NAME, group:NAME
+    # Lines in other files that set Port.
+    other_ports: tuple[str, ...]
+    # macOS: port of Apple's own job for sshd; 0: switched off.
+    remote_login: int = 0
+    # macOS: our job for sshd.
+    plist: File | None = None
+    # macOS: state of Remote Login's list of accounts: on, off or none.
+    access: str = ""
+    # macOS: the entries of that list, as user:NAME or group:NAME.
+    members: frozenset[str] = frozenset()
 
 
 class Guard(NamedTuple):
-    armed: str  # the change that no fresh login has confirmed yet; empty: none
-    reverted: str  # the change that the host took back with nobody looking
-    reverted_by: str  # deadline, boot or asked
+    """A change to the host's access that is not proven yet, or that the host reverted."""
+
+    # The change that no fresh login has proven yet; empty: none.
+    armed: str
+    # The change that the host reverted by itself.
+    reverted: str
+    # Why: deadline, boot or asked.
+    reverted_by: str
     reverted_at: str
 
 
 class Firewall(NamedTuple):
+    """The state of ufw, or of macOS's application firewall."""
+
     active: bool
     incoming: str
-    allowed: frozenset[int]  # TCP ports that are open to everybody
-    rules: dict[
-        int, list[tuple[str, ...]]
-    ] = {}  # port -> ufw's words for each rule that opens it alone
+    # TCP ports open to everybody.
+    allowed: frozenset[int]
+    # Port -> the words of each ufw rule that opens it and no other.
+    rules: dict[int, list[tuple[str, ...]]] = {}
 
 
 class Python(NamedTuple):
+    """The Python environment of JupyterLab."""
+
     prefix: str
     python: bool
     conda: bool
     lab: bool
-    unfinished: bool  # its making was cut off in the middle
-    half: bool  # so was the installing of packages
-    shells: frozenset[str]  # what login shells know: conda, venv
+    # Creating the environment was interrupted.
+    unfinished: bool
+    # Installing packages was interrupted.
+    half: bool
+    # What login shells activate: conda, venv.
+    shells: frozenset[str]
+    # Package -> version, by normalised name.
     versions: Values
 
 
 class Jupyter(NamedTuple):
+    """The configuration of Jupyter Server."""
+
     config: File | None
     folder_stat: str
+    # Other configuration files in the folder.
     others: tuple[str, ...]
-    root_dir: str  # its owner; empty: missing
-    link: str = ""  # where ~/.jupyter or the configuration leads, if that is not the account's
+    # Owner of the notebooks' folder; empty: missing.
+    root_dir: str
+    # Target of a link at ~/.jupyter or the configuration, if the account does not own the target.
+    link: str = ""
 
     @property
     def token(self) -> str:
-        """The token in the configuration that the server reads; empty where there is none, or it cannot be read."""
+        """Return the configured token; empty if there is none or the file cannot be parsed."""
+        if not self.config:
+            return ""
         try:
-            found = (
-                json.loads(self.config.content)["IdentityProvider"]["token"] if self.config else ""
-            )
+            found = json.loads(self.config.content)["IdentityProvider"]["token"]
         except (ValueError, KeyError, TypeError):
-            found = ""
+            return ""
         return found if isinstance(found, str) else ""
 
 
 class Lab(NamedTuple):
+    """The JupyterLab process, and what starts it."""
+
+    # Its tmux session exists.
     session: bool
-    owner: str  # account whose program listens on lab_port; empty: nobody's
+    # Account of the program that listens on lab_port; empty: nothing listens.
+    owner: str
     pid: str
-    holder: str  # its name
+    # Name of that program.
+    holder: str
     since: str
-    stale: bool  # its configuration is newer than the process
-    api: str  # version that answers; empty: nothing does
-    service: bool = False  # systemd or launchd starts it
+    # Its configuration is newer than the process.
+    stale: bool
+    # Version that answers; empty: nothing does.
+    api: str
+    # systemd or launchd starts it.
+    service: bool = False
     unit: File | None = None
-    socket_mode: str = ""  # of the Unix socket, where it listens on one
-    state: str = ""  # of the unit, in the word of systemd or launchd; inactive: it does not run; empty: it has none
+    # Mode of its Unix socket.
+    socket_mode: str = ""
+    # Of the unit, in the words of systemd or launchd; inactive: stopped; empty: there is no unit.
+    state: str = ""
 
 
 class Https(NamedTuple):
-    """The certificate that is served; its private key stays on the host."""
+    """The certificate that is served. The private key stays on the host."""
 
     folder_stat: str
-    key_stat: str  # mode and owner of the key; empty: there is none
+    # Mode and owner of the key; empty: there is none.
+    key_stat: str
     cert: File | None
     ca: File | None
-    pair: bool  # key and certificate belong together
-    elsewhere: bool = False  # there is a key where another `publish` has its certificate
-    link: str = ""  # where the folder or a file of it leads, if that is not its account's
+    # Key and certificate belong together.
+    pair: bool
+    # A key exists where another `publish` keeps its certificate.
+    elsewhere: bool = False
+    # Target of a link at the folder or one of its files, if the account does not own the target.
+    link: str = ""
 
 
 class Acme(NamedTuple):
-    """The program, and what it keeps for us under the name labfab; no private key is read."""
+    """certbot, and its files for the certificate named labfab. No private key is read."""
 
-    program: str  # its path; empty: none
-    snap: bool  # snap could bring one
+    # Its path; empty: not installed.
+    program: str
+    # snap is there and could install it.
+    snap: bool
     hook: File | None
-    renewal: File | None  # how the certificate is renewed
-    lineage: File | None  # the certificate with its chain
-    timers: frozenset[str]  # that are enabled and run some certbot
+    # How the certificate is renewed.
+    renewal: File | None
+    # The certificate with its chain.
+    lineage: File | None
+    # Enabled timers that run certbot.
+    timers: frozenset[str]
 
 
 class Proxy(NamedTuple):
-    """What Apache serves, and what of it is ours."""
+    """What Apache serves, and which part of it is ours."""
 
-    version: str  # empty: it is not there
-    fault: str  # what it says of its configuration; empty: all is well
+    # Empty: not installed.
+    version: str
+    # What Apache reports about its configuration; empty: no error.
+    fault: str
     modules: frozenset[str]
-    sites: tuple[vhosts.Site, ...]  # ours among them
-    listens: bool  # there is a line that tells it to listen on 443
-    hands_on: str  # file:line of somebody else that hands requests to lab_port
+    # All sites, ours included.
+    sites: tuple[vhosts.Site, ...]
+    # Its configuration makes it listen on 443.
+    listens: bool
+    # file:line of a foreign directive that forwards requests to lab_port.
+    hands_on: str
     site: File | None
     enabled: bool
-    serves: bool  # it shows the certificate that is there now, and has read our site
+    # It serves the present certificate and has loaded our site.
+    serves: bool
     running: bool
     boots: bool
 
 
 class Facts:
-    """The sections of one host, each parsed when it is asked for."""
+    """The sections of one host, each parsed on first use and then kept in this object."""
 
     def __init__(self, c: Connection) -> None:
         self.c = c
 
     def raw(self, section: str) -> Values:
-        """One section's values; the first question of a run reads them all."""
-        known, asked = Host.of(self.c).facts, Host.of(self.c).asked
-        asked.setdefault(Host.of(self.c).stage, set()).add(section)
-        if section not in known:
-            known.update(read(self.c, section))
-        return known[section]
+        """Return a section's values. The first call of a run reads all sections."""
+        host = Host.of(self.c)
+        host.asked.setdefault(host.stage, set()).add(section)
+        if section not in host.facts:
+            host.facts.update(read(self.c, section))
+        return host.facts[section]
 
     @cached_property
     def system(self) -> System:
         v = self.raw("system")
         return System(
-            v["kernel"],
-            v["machine"],
-            *(v.get(key, "") for key in ("id", "version", "name")),
-            v["boot_id"],
-            "reboot_required" in v,
-            "systemd" in v,
-            v["login"],
-            frozenset(below(v, "package")),
-            "settling" in v,
-            v.get("others_shown", ""),
+            kernel=v["kernel"],
+            machine=v["machine"],
+            id=v.get("id", ""),
+            version=v.get("version", ""),
+            name=v.get("name", ""),
+            boot_id=v["boot_id"],
+            reboot_required="reboot_required" in v,
+            systemd="systemd" in v,
+            login=v["login"],
+            packages=frozenset(below(v, "package")),
+            settling="settling" in v,
+            others_shown=v.get("others_shown", ""),
         )
 
     @cached_property
     def updates(self) -> Updates:
         v = self.raw("updates")
         return Updates(
-            int(v.get("age", 0)), "interrupted" in v, text(v.get("listed", "")), "filevault" in v
+            age=int(v.get("age", 0)),
+            interrupted="interrupted" in v,
+            listed=decoded(v.get("listed", "")),
+            filevault="filevault" in v,
         )
 
     @cached_property
     def pending(self) -> int | None:
-        """How many packages there are to install or remove; None: that could not be found out."""
+        """Return how many packages an upgrade would install or remove; None if unknown."""
         found = self.raw("upgrades").get("pending", "")
         return int(found) if found else None
 
@@ -242,176 +312,198 @@ class Facts:
         v = self.raw("power")
         minutes = v.get("sleep", "")
         return Power(
-            int(minutes) if minutes.isdigit() else None,
-            all(v.get(name, value) == value for name, value in AWAKE.items()),
+            sleep=int(minutes) if minutes.isdigit() else None,
+            stays_awake=all(v.get(name, value) == value for name, value in AWAKE.items()),
         )
 
     @cached_property
     def accounts(self) -> dict[str, Account]:
         v = self.raw("accounts")
         names = [key.removesuffix(".uid") for key in v if key.endswith(".uid")]
-        return {name: account(name, below(v, name)) for name in names}
+        return {name: account_from(name, below(v, name)) for name in names}
 
     @cached_property
     def sudoers(self) -> File | None:
-        return file(self.raw("accounts"), "sudoers")
+        """Return our file in /etc/sudoers.d."""
+        return file_from(self.raw("accounts"), "sudoers")
 
     @cached_property
     def ssh(self) -> Ssh:
         v = self.raw("ssh")
-        users = {
-            key.removesuffix(".permitrootlogin") for key in v if key.endswith(".permitrootlogin")
-        }
+        option = ".permitrootlogin"
+        users = {key.removesuffix(option) for key in v if key.endswith(option)}
         return Ssh(
-            v.get("socket") == "active",
-            frozenset(map(int, below(v, "port"))),
-            {int(port): program for port, program in below(v, "listening").items()},
-            {user: below(v, user) for user in users},
-            file(v, "main"),
-            file(v, "drop_in"),
-            tuple(text(v.get("other_ports", "")).splitlines()),
-            int(v.get("remote_login", 0)),
-            file(v, "plist"),
-            v.get("access", ""),
-            frozenset(below(v, "member")),
+            socket_activated=v.get("socket") == "active",
+            ports=frozenset(map(int, below(v, "port"))),
+            listening={int(port): program for port, program in below(v, "listening").items()},
+            effective={user: below(v, user) for user in users},
+            main=file_from(v, "main"),
+            drop_in=file_from(v, "drop_in"),
+            other_ports=tuple(decoded(v.get("other_ports", "")).splitlines()),
+            remote_login=int(v.get("remote_login", 0)),
+            plist=file_from(v, "plist"),
+            access=v.get("access", ""),
+            members=frozenset(below(v, "member")),
         )
 
     @cached_property
     def guard(self) -> Guard:
         v = self.raw("guard")
         return Guard(
-            *(v.get(key, "") for key in ("armed", "reverted", "reverted_by", "reverted_at"))
+            armed=v.get("armed", ""),
+            reverted=v.get("reverted", ""),
+            reverted_by=v.get("reverted_by", ""),
+            reverted_at=v.get("reverted_at", ""),
         )
 
     @cached_property
     def firewall(self) -> Firewall:
         v = self.raw("firewall")
         rules = {
-            int(port): [words(rule) for rule in said.split(";") if rule]
-            for port, said in below(v, "allowed").items()
+            int(port): [ufw_words(rule) for rule in listed.split(";") if rule]
+            for port, listed in below(v, "allowed").items()
         }
-        return Firewall("active" in v, v.get("incoming", ""), frozenset(rules), rules)
+        return Firewall(
+            active="active" in v,
+            incoming=v.get("incoming", ""),
+            allowed=frozenset(rules),
+            rules=rules,
+        )
 
     @cached_property
     def python(self) -> Python:
         v = self.raw("python")
-        # Some packages are filed as PyYAML or ruamel.yaml; names are compared as pyyaml and ruamel_yaml.
-        versions = {
-            re.sub(r"[-_.]+", "_", name).lower(): version
-            for name, version in below(v, "version").items()
-        }
         return Python(
-            v.get("prefix", ""),
-            "python" in v,
-            "conda" in v,
-            "lab" in v,
-            "unfinished" in v,
-            "half" in v,
-            frozenset(below(v, "shell")),
-            versions,
+            prefix=v.get("prefix", ""),
+            python="python" in v,
+            conda="conda" in v,
+            lab="lab" in v,
+            unfinished="unfinished" in v,
+            half="half" in v,
+            shells=frozenset(below(v, "shell")),
+            versions={normalised(name): number for name, number in below(v, "version").items()},
         )
 
     @cached_property
     def jupyter(self) -> Jupyter:
         v = self.raw("jupyter")
         return Jupyter(
-            file(v, "config"),
-            v.get("folder_stat", ""),
-            tuple(below(v, "other")),
-            v.get("root_dir", ""),
-            link(v, "folder_link", "config.link"),
+            config=file_from(v, "config"),
+            folder_stat=v.get("folder_stat", ""),
+            others=tuple(below(v, "other")),
+            root_dir=v.get("root_dir", ""),
+            link=link_target(v, "folder_link", "config.link"),
         )
 
     @cached_property
     def lab(self) -> Lab:
         v = self.raw("lab")
         return Lab(
-            "session" in v,
-            v.get("owner", ""),
-            v.get("pid", ""),
-            v.get("holder", ""),
-            v.get("since", ""),
-            "stale" in v,
-            v.get("api", ""),
-            "service" in v,
-            file(v, "unit"),
-            v.get("socket_mode", ""),
-            v.get("state", ""),
+            session="session" in v,
+            owner=v.get("owner", ""),
+            pid=v.get("pid", ""),
+            holder=v.get("holder", ""),
+            since=v.get("since", ""),
+            stale="stale" in v,
+            api=v.get("api", ""),
+            service="service" in v,
+            unit=file_from(v, "unit"),
+            socket_mode=v.get("socket_mode", ""),
+            state=v.get("state", ""),
         )
 
     @cached_property
     def https(self) -> Https:
         v = self.raw("https")
         return Https(
-            v.get("folder_stat", ""),
-            v.get("key", ""),
-            file(v, "cert"),
-            file(v, "ca"),
-            "pair" in v,
-            "elsewhere" in v,
-            link(v, "folder_link", "cert.link", "ca.link"),
+            folder_stat=v.get("folder_stat", ""),
+            key_stat=v.get("key", ""),
+            cert=file_from(v, "cert"),
+            ca=file_from(v, "ca"),
+            pair="pair" in v,
+            elsewhere="elsewhere" in v,
+            link=link_target(v, "folder_link", "cert.link", "ca.link"),
         )
 
     @cached_property
     def acme(self) -> Acme:
         v = self.raw("acme")
-        kept = (file(v, key) for key in ("hook", "renewal", "lineage"))
-        return Acme(v.get("program", ""), "snap" in v, *kept, frozenset(below(v, "renews")))
+        return Acme(
+            program=v.get("program", ""),
+            snap="snap" in v,
+            hook=file_from(v, "hook"),
+            renewal=file_from(v, "renewal"),
+            lineage=file_from(v, "lineage"),
+            timers=frozenset(below(v, "renews")),
+        )
 
     @cached_property
     def proxy(self) -> Proxy:
         v = self.raw("proxy")
         return Proxy(
-            v.get("version", ""),
-            text(v.get("fault", "")),
-            frozenset(below(v, "module")),
-            vhosts.parsed(below(v, "vhost")),
-            "listens" in v,
-            v.get("hands_on", ""),
-            file(v, "site"),
-            "enabled" in v,
-            "serves" in v,
-            "running" in v,
-            "boots" in v,
+            version=v.get("version", ""),
+            fault=decoded(v.get("fault", "")),
+            modules=frozenset(below(v, "module")),
+            sites=vhosts.parse_sites(below(v, "vhost")),
+            listens="listens" in v,
+            hands_on=v.get("hands_on", ""),
+            site=file_from(v, "site"),
+            enabled="enabled" in v,
+            serves="serves" in v,
+            running="running" in v,
+            boots="boots" in v,
         )
 
 
-def text(blob: str) -> str:
-    return base64.b64decode(blob).decode(errors="surrogateescape")
+def account_from(name: str, v: Values) -> Account:
+    """Return the record of one account from its values."""
+    return Account(
+        name=name,
+        uid=int(v["uid"]),
+        home=v["home"],
+        shell=v["shell"],
+        groups=frozenset(v["groups"].split()),
+        password=v.get("password", ""),
+        linger="linger" in v,
+        home_stat=v.get("home_stat", ""),
+        ssh_stat=v.get("ssh_stat", ""),
+        keys=file_from(v, "keys"),
+        link=link_target(v, "ssh_link", "keys.link"),
+        hidden="hidden" in v,
+        ours="ours" in v,
+    )
 
 
-def file(values: Values, key: str) -> File | None:
-    if f"{key}.stat" not in values:
+def file_from(v: Values, key: str) -> File | None:
+    """Return the record of a file from KEY.stat and KEY.text; None if it was not found."""
+    if f"{key}.stat" not in v:
         return None
-    mode, owner = values[f"{key}.stat"].split()
-    return File(mode, owner, text(values.get(f"{key}.text", "")))
+    mode, owner = v[f"{key}.stat"].split()
+    return File(mode=mode, owner=owner, content=decoded(v.get(f"{key}.text", "")))
 
 
-def words(rule: str) -> tuple[str, ...]:
-    """A rule as ufw takes it on its command line; it keeps the comment in hex, and a space in a profile's name as %20."""
-    rule, _, comment = rule.strip().partition(" comment=")
-    said = (*(word.replace("%20", " ") for word in rule.split()),)
-    return (*said, "comment", bytes.fromhex(comment).decode(errors="replace")) if comment else said
-
-
-def link(v: Values, *keys: str) -> str:
-    """Where the first of these links leads that leads away."""
+def link_target(v: Values, *keys: str) -> str:
+    """Return the first of these values, each the target of a link; empty if there is none."""
     return next((v[key] for key in keys if key in v), "")
 
 
-def account(name: str, v: Values) -> Account:
-    return Account(
-        name,
-        int(v["uid"]),
-        v["home"],
-        v["shell"],
-        frozenset(v["groups"].split()),
-        v.get("password", ""),
-        "linger" in v,
-        v.get("home_stat", ""),
-        v.get("ssh_stat", ""),
-        file(v, "keys"),
-        link(v, "ssh_link", "keys.link"),
-        "hidden" in v,
-        "ours" in v,
-    )
+def decoded(blob: str) -> str:
+    """Decode base64 text. Bytes that are not UTF-8 survive a round trip."""
+    return base64.b64decode(blob).decode(errors="surrogateescape")
+
+
+def normalised(package: str) -> str:
+    """Return a package's name for comparisons: PyYAML as pyyaml, ruamel.yaml as ruamel_yaml."""
+    return re.sub(r"[-_.]+", "_", package).lower()
+
+
+def ufw_words(rule: str) -> tuple[str, ...]:
+    """Split a rule into the words of ufw's command line.
+
+    ufw stores a rule's comment in hex and a blank in the name of a profile as %20.
+    """
+    rule, _, comment = rule.strip().partition(" comment=")
+    words = tuple(word.replace("%20", " ") for word in rule.split())
+    if not comment:
+        return words
+    return (*words, "comment", bytes.fromhex(comment).decode(errors="replace"))

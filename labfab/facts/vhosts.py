@@ -1,4 +1,4 @@
-"""Websites: which names a web server answers for."""
+"""Virtual hosts: which names Apache's sites answer for."""
 
 from __future__ import annotations
 
@@ -11,36 +11,47 @@ from typing import NamedTuple
 class Site(NamedTuple):
     """One virtual host of Apache."""
 
-    address: str  # * for all
+    # * for all.
+    address: str
     port: str
-    place: str  # file:line
-    names: frozenset[str]  # written there; may hold * and ?
-    taken: str  # the name that Apache takes where none is written
+    # file:line.
+    place: str
+    # From ServerName and ServerAlias; they may contain * and ?.
+    names: frozenset[str]
+    # The name that Apache assumes if none is configured.
+    taken: str
 
     def answers(self, name: str) -> bool:
-        """Whether it answers for a name, be it written there or not."""
+        """Return whether the site answers for a name, configured or assumed."""
         return self.names_it(name) or name.lower() == self.taken
 
     def names_it(self, name: str) -> bool:
-        """Whether a name is written there, or a pattern that it fits."""
+        """Return whether the site's configuration has the name, or a pattern that matches it."""
         return any(fnmatchcase(name.lower(), pattern.replace("[", "[[]")) for pattern in self.names)
 
 
-def parsed(values: Mapping[str, str]) -> tuple[Site, ...]:
-    """The sites as apache.sh tells of them."""
+def parse_sites(values: Mapping[str, str]) -> tuple[Site, ...]:
+    """Parse the sites that apache.sh lists. values: number -> fields separated by tabs."""
     return tuple(site(*values[number].split("\t")) for number in sorted(values, key=int))
 
 
 def site(address: str, taken: str, place: str, names: str) -> Site:
+    """Build the record of a site. address: with the port. names: separated by blanks."""
     where, _, port = address.rpartition(":")
-    return Site(where, port, place, frozenset(plain(name) for name in names.split()), taken.lower())
+    return Site(
+        address=where,
+        port=port,
+        place=place,
+        names=frozenset(bare_name(name) for name in names.split()),
+        taken=taken.lower(),
+    )
 
 
-def plain(name: str) -> str:
-    """A name without the scheme and the port that ServerName may have."""
+def bare_name(name: str) -> str:
+    """Strip the scheme and the port that a ServerName may have."""
     return re.sub(r"^[a-z]+://|:\d+$", "", name.lower())
 
 
-def host(name: str) -> str:
-    """A name as it stands in a URL and in the Host header: an IPv6 address in brackets."""
+def url_host(name: str) -> str:
+    """Return a name for a URL or the Host header: an IPv6 address in brackets."""
     return f"[{name}]" if ":" in name else name

@@ -1,4 +1,4 @@
-"""Fleet: many hosts at once."""
+"""Fleet: many hosts in parallel."""
 
 from .executor import Executor
 

@@ -1,80 +1,73 @@
-"""Executor: one task on many hosts at once.
+"""Executor: one task on many hosts in parallel.
 
-`fab` uses this executor when fabric.yaml names it under tasks.executor_class. Tasks of other libraries run in it as
-they are; with one host, or without -H, nothing differs from Fabric's own.
+`fab` uses this executor if fabric.yaml names it under tasks.executor_class. Tasks of other
+libraries run in it unchanged. With one host, or without -H, it works like Fabric's own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import fabric
 from fabric.connection import derive_shorthand
 from fabric.tasks import ConnectionCall
-from invoke import Call, Config, Context, Task
-from paramiko import SSHConfig
+from invoke.config import Config
+from invoke.context import Context
+from invoke.tasks import Call, Task
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import secrets
 from ..run.task import HostTask, LaptopTask
 from ..settings import Settings
 from . import log, recap
-from .member import FAILED, STOPPED, WAITING, WORKING, Member
+from .crew import Crew, room
+from .member import FAILED, Member
 from .questions import Later, Questions
 from .view import Block, View
 
-FILES, SPARE = (
-    14,
-    100,
-)  # open files of one host at most, with what begins ahead, and of the program itself
-TICK = 0.1  # seconds between two pictures of the block
-PATIENCE = 3  # seconds for hosts to stop
-PROOF = 30  # the same where a change is not proven yet: a dial is in the way, and guard.py has something to say
+# Read these before the work: if one thread removed a variable, the others would miss it.
+SECRETS = ("login-password", "sudo-password", "jupyter-password", "ca-passphrase")
 
 
 class Executor(fabric.Executor):
-    """Fabric's executor, with the hosts of one task side by side."""
+    """Fabric's executor, but with the hosts of a task in parallel."""
 
-    def execute(self, *tasks: Any) -> dict[Task, Any]:
-        """Run the tasks one after the other; at the end tell what became of each host."""
+    def execute(self, *tasks: Any) -> dict[Task[Any], Any]:
+        """Run the tasks one after the other, then report what became of each host."""
         self.fleet = Fleet()
+        results: dict[Task[Any], Any] = {}
         try:
             results = super().execute(*tasks)
         except KeyboardInterrupt:
-            self.fleet.interrupted, results = True, {}
+            self.fleet.interrupt()
         finally:
-            self.fleet.tell()
+            self.fleet.report()
         recap.end(self.fleet.all, self.fleet.interrupted)
         return results
 
     def normalize_hosts(self, hosts: list[Any] | None) -> list[dict[str, Any]]:
-        """Refuse what is no login before Fabric stumbles over it."""
+        """Raise SetupError for what is not a login, before Fabric fails on it."""
         return [checked(given) for given in super().normalize_hosts(hosts)]
 
     def expand_calls(self, calls: list[Call], apply_hosts: bool = True) -> list[Call]:
-        """Join the calls of one task that differ in their host only."""
+        """Join the calls of a task that differ only in their host."""
         expanded = super().expand_calls(calls, apply_hosts)
         return [self.joined(group) for group in grouped(expanded)]
 
     def joined(self, calls: list[Call]) -> Call:
-        """One call that stands for all of them."""
+        """Return one call that runs all of them."""
         first = calls[0]
-        if not isinstance(first, ConnectionCall) or (
-            len(calls) == 1 and not self.wants_document(first)
-        ):
-            return first
-        self.fleet.planned += 1
+        if not isinstance(first, ConnectionCall):
+            return calls[0]
+        if len(calls) == 1 and not self.wants_document(first):
+            return calls[0]
+        self.fleet.expect()
 
         def everywhere(c: Context) -> None:
             self.fleet.run(calls, c.config)
@@ -83,76 +76,90 @@ class Executor(fabric.Executor):
         return Call(Task(everywhere, name=first.task.name), called_as=first.called_as)
 
     def wants_document(self, call: Call) -> bool:
-        """Whether a program wants to know what became of this one host."""
-        return (
-            isinstance(call.task, (HostTask, LaptopTask))
-            and Settings.of(Context(self.config)).recap == "json"
-        )
+        """Return whether a JSON document is wanted even for this one host."""
+        return is_ours(call) and Settings.of(Context(self.config)).recap == "json"
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what -H named. Raises SetupError for one without a host name or with a port that is none."""
+    """Return a login of -H. Raises SetupError for a bad port or if the host name is missing."""
     try:
         parts = derive_shorthand(str(given["host"]))
     except ValueError:
         parts = {"host": None, "port": None}
     if not parts["host"] or not (parts["port"] is None or 1 <= parts["port"] <= 65535):
         raise SetupError(
-            f"-H {given['host']!r}: that is no login: type it as root@ADDRESS or root@ADDRESS:PORT, the port from 1 to 65535"
+            f"-H {given['host']!r}: this is not a login: type it as root@ADDRESS or "
+            "root@ADDRESS:PORT, the port from 1 to 65535"
         )
     return given
 
 
 def grouped(calls: list[Call]) -> Iterator[list[Call]]:
-    """Split into runs of the same task and arguments; a host named twice counts once."""
-    for _, same in groupby(
-        calls, key=lambda call: (call.task, call.called_as, str(call.args), str(call.kwargs))
-    ):
+    """Group consecutive calls of the same task and arguments. A host named twice counts once."""
+    for _, same in groupby(calls, key=signature):
         yield list({host_of(call): call for call in same}.values())
 
 
+def signature(call: Call) -> tuple[Any, ...]:
+    """Return what two calls have in common if they are one task on two hosts."""
+    return call.task, call.called_as, str(call.args), str(call.kwargs)
+
+
 def host_of(call: Call) -> str:
+    """Return the host as it was typed; for a call without one, a unique name."""
     return str(call.init_kwargs["host"]) if isinstance(call, ConnectionCall) else f"#{id(call)}"
+
+
+def is_ours(call: Call) -> bool:
+    """Return whether the task is one of labfab's kinds."""
+    return isinstance(call.task, (HostTask, LaptopTask))
 
 
 class Fleet:
     """The hosts of one command line, from the first task to the last."""
 
     def __init__(self) -> None:
-        self.members: dict[str, Member] = {}  # by the name that was typed
-        self.planned = 0  # tasks that are still to come
-        self.twins: set[str] = set()  # names of a host that another name stands for
+        # By the name that was typed.
+        self.members: dict[str, Member] = {}
+        # How many tasks are still to come.
+        self.planned = 0
+        # Second names of hosts.
+        self.twins: set[str] = set()
         self.questions = Questions()
-        self.inbox: SimpleQueue[Asked | None] = (
-            SimpleQueue()
-        )  # what the main thread is told: a question, or that a thread has ended
         self.folder: Path | None = None
         self.looking = self.interrupted = self.document = False
 
     @property
     def all(self) -> list[Member]:
+        """Return every host, in the order in which they were named."""
         return list(self.members.values())
 
+    def expect(self) -> None:
+        """Count a task that is to come."""
+        self.planned += 1
+
+    def interrupt(self) -> None:
+        """Record that Ctrl-C ended the command line."""
+        self.interrupted = True
+
     def run(self, calls: list[ConnectionCall], config: Config) -> None:
-        """Run one task on its hosts; what goes wrong on one is noted and told at the end."""
+        """Run one task on its hosts. What fails on one is reported at the end."""
         want = Settings.of(Context(config))
-        console.alone = False
+        console.several_hosts()
         self.planned -= 1
-        self.parallel = room(min(want.parallel, len(calls)))
         self.open_log()
-        for name in ("login-password", "sudo-password", "jupyter-password", "ca-passphrase"):
-            secrets.take_from_environment(
-                name
-            )  # now, for a variable that one thread takes away another one would miss
+        for name in SECRETS:
+            secrets.take_from_environment(name)
         with self.viewed(calls[0], want.recap == "json") as self.view:
+            self.crew = Crew(room(min(want.parallel, len(calls))), self.view, self.questions)
             members = self.muster(calls, config)
-            self.view.members[:] = members
+            self.view.show(members)
             if members and members[0].dials and sys.stdin.isatty():
                 self.look(members)
-            self.each([member for member in members if member.state != FAILED], self.work)
+            self.crew.each([member for member in members if member.state != FAILED], self.run_task)
 
     def open_log(self) -> None:
-        """Make the folder of the logs; without one the work goes on."""
+        """Create the folder of the logs. If that fails, the work continues without logs."""
         if self.folder is None:
             try:
                 self.folder = log.begin()
@@ -161,83 +168,75 @@ class Fleet:
 
     @contextlib.contextmanager
     def viewed(self, call: ConnectionCall, document: bool) -> Iterator[View]:
-        """Show the hosts at work, on stderr where stdout is for a document."""
-        ours = isinstance(call.task, (HostTask, LaptopTask))
-        self.document = self.document or document or (ours and bool(call.kwargs.get("json")))
-        out = sys.stderr if self.document or call.kwargs.get("json") else sys.stdout
-        self.out = out
-        view = (Block if ours and out.isatty() else View)([], out)
-        try:
-            with (
-                contextlib.redirect_stdout(sys.stderr)
-                if document and not ours
-                else contextlib.nullcontext()
-            ):
-                yield view
-        finally:
-            view.close()
+        """Show the hosts at work, on stderr if stdout is for a document."""
+        ours, as_json = is_ours(call), bool(call.kwargs.get("json"))
+        self.document = self.document or document or (ours and as_json)
+        self.out = sys.stderr if self.document or as_json else sys.stdout
+        view = (Block if ours and self.out.isatty() else View)([], self.out)
+        with contextlib.ExitStack() as stack:
+            if document and not ours:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            stack.callback(view.close)
+            yield view
 
     def muster(self, calls: list[ConnectionCall], config: Config) -> list[Member]:
-        """The hosts of a task, each login once; one that failed before is left out."""
-        found: dict[tuple, Member] = {}
+        """Return the hosts of a task, each login once, except those that failed before."""
+        found: dict[tuple[str, str, int, str], Member] = {}
         for call in calls:
             name = host_of(call)
-            if name in self.twins:  # told already, and its first name may have failed since
+            # This was reported before, and the host may have failed since.
+            if name in self.twins:
                 continue
             member = self.members.get(name) or Member(name, self.folder)
             if member.state == FAILED:
                 continue
-            member.take(call, own(config), self.view, self.ask)
+            member.take(call, fabric_internals.copy_for_host(config), self.view, self.ask)
             first = found.setdefault(member.login(), member)
             if first is member:
                 self.members[name] = member
-                member.state = WAITING
+                member.queue()
             else:
                 self.twins.add(name)
-                self.view.put(f"{name} is the same login as {first.name}: it runs once")
+                self.view.put(f"{name} is the same login as {first.name}: it runs only once")
         return list(found.values())
 
-    # The work ----------------------------------------------------------------------------------
-
     def look(self, members: list[Member]) -> None:
-        """Dial all, and ask what must be asked for that, before the work begins.
+        """Connect to all hosts and ask their questions before the work begins.
 
-        Those that are first in the row stay connected; no more connections are open than hosts are worked on.
+        The first ones stay connected, as many as are worked on in parallel.
         """
         self.looking = True
-        early = set(map(id, members[: self.parallel]))
+        early = {member.name for member in members[: self.crew.size]}
 
         def meet(member: Member) -> None:
             member.meet()
             member.rest()
-            if id(member) not in early and not member.later:
+            if member.name not in early and not member.later:
                 member.hang_up()
 
         asking = members
         while asking:
-            self.each(asking, meet)
-            asking = [member for member in members if member.later and member.state != FAILED]
-            self.put_to_user(member.later for member in asking)
+            self.crew.each(asking, meet)
+            asking = [member for member in asking if member.later and member.state != FAILED]
+            self.crew.put_to_user([member.later for member in asking if member.later])
         self.looking = False
 
-    def put_to_user(self, put_off: Iterator[Later]) -> None:
-        self.view.close()
-        self.questions.ask(put_off)
-
     def ask(self, host: str, question: str, whose: str, secret: bool) -> str:
-        """Answer what a host asks, in the thread that works on it; the main thread asks the user."""
+        """Return the answer to a host's question, which the main thread asks the user.
+
+        The host's own thread calls this. Raises Later while look() connects to all hosts.
+        """
         try:
             return self.questions.answer(host, question, whose, secret)
         except Later as later:
             if self.looking:
                 raise
-            asked = Asked(later)
-        self.inbox.put(asked)
-        while not asked.answered.wait(0.5):  # not for good: Ctrl-C must reach this thread
-            pass
+            unanswered = later
+        self.crew.wait_for_answer(unanswered)
         return self.questions.answer(host, question, whose, secret)
 
-    def work(self, member: Member) -> None:
+    def run_task(self, member: Member) -> None:
+        """Run the task on one host."""
         try:
             member.work()
             member.end()
@@ -246,124 +245,14 @@ class Fleet:
                 self.view.answer(member)
             if not self.planned:
                 member.leave()
-            elif self.parallel < len(self.members):
+            elif self.crew.size < len(self.members):
                 member.hang_up()
 
-    def each(self, members: list[Member], step: Callable[[Member], None]) -> None:
-        """Take a step on every host, some at a time. Raises KeyboardInterrupt when all have stopped."""
-        todo: SimpleQueue[Member] = SimpleQueue()
-        for member in members:
-            todo.put(member)
-        threads = [
-            threading.Thread(target=self.hand, args=(todo, step), name=f"hosts-{n}", daemon=True)
-            for n in range(min(self.parallel, len(members)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            self.watch(len(threads))
-        except KeyboardInterrupt:
-            self.stop(threads, todo)
-            raise
-
-    def hand(self, todo: SimpleQueue[Member], step: Callable[[Member], None]) -> None:
-        """One thread: take a host, take the step, take the next one."""
-        with contextlib.suppress(KeyboardInterrupt):
-            try:
-                with contextlib.suppress(Empty):
-                    while True:
-                        member = todo.get_nowait()
-                        with console.at(member if member.ours else None):
-                            member.attempt(partial(step, member))
-            finally:
-                self.inbox.put(None)
-
-    def watch(self, threads: int) -> None:
-        """Draw, and ask what hosts ask, until so many threads have ended."""
-        while threads:
-            self.view.draw()
-            with contextlib.suppress(Empty):
-                asked = self.inbox.get(timeout=TICK)
-                if asked is None:
-                    threads -= 1
-                else:
-                    self.put_to_user(iter([asked.later]))
-                    asked.answered.set()
-
-    def stop(self, threads: list[threading.Thread], todo: SimpleQueue[Member]) -> None:
-        """Let no host begin, and have each thread end as Ctrl-C ends the work on a single host."""
-        with contextlib.suppress(Empty):
-            while True:
-                todo.get_nowait()
-        for thread in filter(threading.Thread.is_alive, threads):
-            interrupt(thread)
-        self.view.put("stopping …")
-        began = time.monotonic()
-        while any(thread.is_alive() for thread in threads) and time.monotonic() - began < (
-            PROOF if self.unproven() else PATIENCE
-        ):
-            self.view.draw()
-            time.sleep(TICK)
-        for member in self.all:
-            member.state = STOPPED if member.state == WORKING else member.state
-
-    def unproven(self) -> bool:
-        """Whether a host is between a change to its access and the proof of it."""
-        return any(
-            member.state == WORKING and member.host and member.host.before_write
-            for member in self.all
-        )
-
-    # The end -----------------------------------------------------------------------------------
-
-    def tell(self) -> None:
-        """Tell what became of each host."""
+    def report(self) -> None:
+        """Print the result of each host."""
         if not self.members:
             return
         with console.speaking:
             print(recap.table(self.all, self.folder), file=self.out, flush=True)
             if self.document:
                 print(recap.document(self.all), flush=True)
-
-
-class Asked:
-    """A question that came up in the middle of the work."""
-
-    def __init__(self, later: Later) -> None:
-        self.later, self.answered = later, threading.Event()
-
-
-def room(hosts: int) -> int:
-    """How many of so many hosts may be open at once. macOS allows a program 256 files, unless it asks for more."""
-    import resource
-
-    wanted, (soft, hard) = SPARE + FILES * hosts, resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
-            soft = more
-        return min(hosts, max(1, (soft - SPARE) // FILES))
-    return hosts
-
-
-def own(config: Config) -> Config:
-    """A copy of the configuration for one host, which shares what ~/.ssh/config says.
-
-    Fabric's clone() reads those files anew each time, into the original, where all is then found twice, three times, …
-    """
-    shared, given = config.base_ssh_config, config._given_explicit_object
-    config._set(base_ssh_config=SSHConfig(), _given_explicit_object=True)
-    try:
-        copy = config.clone()
-    finally:
-        config._set(base_ssh_config=shared, _given_explicit_object=given)
-    copy._set(base_ssh_config=shared)
-    return copy
-
-
-def interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in a thread, as Ctrl-C does in the main one: at its next step in Python."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
-    )

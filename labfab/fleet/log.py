@@ -1,6 +1,7 @@
-"""Log: what was said of each host of a fleet, kept on your own machine.
+"""Log: keeps what was printed about each host of a fleet, on your own machine.
 
-Owns: ~/.local/state/labfab/log, a folder for each of the last runs with a file for each host.  Undo: delete it
+Owns: ~/.local/state/labfab/log, one folder for each of the last runs, with one file for each host.
+Undo: delete it
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ RUN = r"\d{8}-\d{6}-\d+"
 
 
 def place() -> Path:
-    """Where the logs are."""
+    """Return the folder of all logs."""
     base = Path(os.environ.get("XDG_STATE_HOME") or "")
     return (base if base.is_absolute() else Path.home() / ".local" / "state") / "labfab" / "log"
 
 
 def begin() -> Path:
-    """Make the folder of a run, and let go of those that are too old. Raises SetupError."""
+    """Create the folder of a run, and delete the oldest ones. Raises SetupError."""
     folder = files.make_private(place())
     runs = sorted(path for path in folder.iterdir() if re.fullmatch(RUN, path.name))
     for old in runs[: len(runs) - KEPT + 1]:
@@ -35,12 +36,12 @@ def begin() -> Path:
 
 
 def name_of(host: str) -> str:
-    """The file of a host, for whatever was typed."""
+    """Return a safe file name for a host as it was typed."""
     return re.sub(r"[^A-Za-z0-9@.:_-]", "_", host).lstrip(".-")[:100] + ".log"
 
 
 def write(path: Path | None, text: str) -> None:
-    """Add lines with the time of day; a full disk here stops no work over there."""
+    """Add lines with the time of day. A full disk on the laptop does not stop the work."""
     if path is None:
         return
     now = time.strftime("%H:%M:%S")

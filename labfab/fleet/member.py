@@ -1,6 +1,7 @@
-"""Member: one host of a fleet, what it does now and how it ended.
+"""Member: one host of a fleet, its present work and its result.
 
-It is the desk (screen.py) of the thread that works on it: what is said there goes to the host's log, and to the view.
+It is the desk (console.py) of the thread that works on it: what that thread prints goes to the
+host's log and to the view.
 """
 
 from __future__ import annotations
@@ -10,100 +11,117 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from fabric.tasks import ConnectionCall
-from invoke import Config, Context, Exit
+from invoke.config import Config
+from invoke.exceptions import Exit
 
 from ..errors import Unreachable
 from ..host.session import Host
-from ..local_state.aliases import block_of, jump
+from ..local_state.aliases import find_alias, proxy_jump
 from ..run.task import HostTask, LaptopTask
-from ..settings import Settings
 from . import log
 from .questions import Later
 
-if TYPE_CHECKING:
-    from .view import View
-
-QUICK = 3  # seconds in which a host answers that is to be asked about before the work
+QUICK = 3  # seconds for a host to answer before the work, which allows it more time
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "at work", "done", "failed", "stopped"
+
+Ask = Callable[[str, str, str, bool], str]
+
+
+class Display(Protocol):
+    """Shows the lines of a member. view.py has two implementations."""
+
+    def line(self, member: Member, text: str) -> None: ...
+
+    def sign_of_life(self, member: Member) -> None: ...
+
+    def warn(self, member: Member, text: str) -> None: ...
+
+    def failed(self, member: Member) -> None: ...
 
 
 class Member:
-    """What one host has to show for a command line."""
+    """One host, from the first task of a command line to the last."""
+
+    display: Display
+    asked: Ask
+    # The task is one of labfab's that needs the host.
+    dials: bool
+    # The task is one of labfab's, so it prints and asks through console.py.
+    ours: bool
+    # The task prints an answer, to be shown in one piece, and not the progress of its work.
+    answers: bool
 
     def __init__(self, name: str, folder: Path | None) -> None:
+        """Create a member. name: as it was typed. folder: of the logs; None if there are none."""
         self.name = name
         self.log = folder / log.name_of(name) if folder else None
         self.known_as = self.address = name
         self.state = WAITING
-        self.now = ""  # what it does, in a few words
-        self.error = ""  # one line
-        self.problem = ""  # the same without the name of the host
+        # What it does now, in a few words.
+        self.now = ""
+        # The error in one line, with and without the host's name.
+        self.error = self.problem = ""
         self.code = 0
         self.took = 0.0
         self.began = 0.0
         self.changes = 0
-        self.said: list[str] = []  # aloud, by a task that answers
+        # The lines of a task that answers.
+        self.said: list[str] = []
         self.later: Later | None = None
-        self.c: Context | None = None
+        # A ConnectionCall and its Connection; Fabric is untyped.
+        self.call: Any = None
+        self.c: Any = None
 
     # The task at hand --------------------------------------------------------------------------
 
-    def take(
-        self,
-        call: ConnectionCall,
-        config: Config,
-        view: View,
-        ask: Callable[[str, str, str, bool], str],
-    ) -> None:
-        """Take the next task. view: where lines are shown. ask: who answers questions."""
-        self.call, self.view, self.asked = call, view, ask
+    def take(self, call: Any, config: Config, display: Display, ask: Ask) -> None:
+        """Take the next task. display: shows its lines. ask: answers its questions."""
+        self.call, self.display, self.asked = call, display, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
         self.address = self.c.host
         self.dials = isinstance(call.task, HostTask)
-        self.ours = self.dials or isinstance(
-            call.task, LaptopTask
-        )  # speaks and asks by screen.py; others print as they like
-        # What it says is the answer to a question, wanted in one piece, and no report of work.
+        self.ours = self.dials or isinstance(call.task, LaptopTask)
         self.answers = getattr(call.task, "reads", self.ours)
 
     @property
     def host(self) -> Host | None:
+        """Return its session; None if there is none."""
         return Host.peek(self.c) if self.c else None
 
     @property
     def label(self) -> str:
-        """How to name it in a line: by its alias, where it has one."""
+        """Return its name for a line: its alias if it has one."""
         return self.host.label if self.host else self.known_as
 
     def login(self) -> tuple[str, str, int, str]:
-        """Who would be called, and which way; of a task of labfab, where setup moved that login."""
-        block = block_of(self.c) if self.ours else None
+        """Return user, address, port and jump host; for our tasks, those that setup moved it to."""
+        block = find_alias(self.c) if self.ours else None
         if block:
             return block.user, block.hostname, block.port, block.proxy_jump
-        return self.c.user, self.c.host, self.c.port, jump(self.c)
+        return self.c.user, self.c.host, self.c.port, proxy_jump(self.c)
 
     def meet(self) -> None:
-        """Dial and become root, or find out what must be asked for that."""
+        """Connect and become root, or find out which question that takes."""
         self.later = None
         host = self.call.task.meet(self.c, self.call.kwargs.get("recipe", ""))
-        patience, host.c.connect_timeout = (
-            host.c.connect_timeout or Settings.of(self.c).connect_timeout,
-            QUICK,
-        )
         try:
-            host.open()
+            with host.answering_within(QUICK):
+                host.open()
         except Later as question:
             self.later = question
         except Unreachable:
-            pass  # the work tries again, as long as it may take, and no other host waits for that
+            # The work tries again with more time, and no other host waits for that.
+            pass
         except Exit:
-            if not self.call.task.dials:  # that one tells by itself what there is to tell
+            # A task that opens the connection itself reports the problem itself.
+            if not self.call.task.dials:
                 raise
-        finally:
-            host.c.connect_timeout = patience
+
+    def queue(self) -> None:
+        """Wait for its turn."""
+        self.state = WAITING
 
     def rest(self) -> None:
         """Wait for the others, unless it failed."""
@@ -111,10 +129,11 @@ class Member:
             self.state = WAITING
 
     def work(self) -> None:
+        """Run the task."""
         self.call.task(self.c, *self.call.args, **self.call.kwargs)
 
     def attempt(self, step: Callable[[], None]) -> None:
-        """Do a step, and note what went wrong."""
+        """Run a step, and record what went wrong."""
         self.state, self.began = WORKING, time.monotonic()
         try:
             step()
@@ -123,12 +142,12 @@ class Member:
         except KeyboardInterrupt:
             self.state = STOPPED
             raise
-        except SystemExit as end:  # of a task library, as Python itself takes it
+        # From a task library. Interpret the code as Python does.
+        except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             self.fail(f"the task ended the program with {end.code}" if code else "", code)
-        except (
-            Exception
-        ) as error:  # of any task library: named with its host, for nobody else would
+        # From any task library. Catch it here, because nobody else would name its host.
+        except Exception as error:
             log.write(self.log, traceback.format_exc())
             self.fail(str(error) or type(error).__name__, 1)
         finally:
@@ -136,34 +155,44 @@ class Member:
             self.count()
 
     def fail(self, error: str, code: int) -> None:
-        """Note how it ended; a code without a word means something, and is no failure."""
+        """Record how it ended. An exit code without a message is a result, not a failure."""
         self.state, self.code = DONE, max(self.code, code)
         if error and code:
             self.state, self.error = FAILED, " ".join(error.split())
             named = (f"{name}: " for name in (self.name, self.label, self.address))
             self.problem = self.error.removeprefix(next(filter(self.error.startswith, named), ""))
             log.write(self.log, f"failed: {error}")
-            self.view.failed(self)
+            self.display.failed(self)
         elif error:
             self.say(error, aside=False)
 
     def end(self) -> None:
-        """Note that all went well, unless it did not."""
+        """Record that everything went well, unless it did not."""
         if self.state == WORKING:
             self.state = DONE
 
+    def stop(self) -> None:
+        """Record that it was stopped during its work."""
+        if self.state == WORKING:
+            self.state = STOPPED
+
+    @property
+    def unproven(self) -> bool:
+        """Return whether it is between a change to its access and the proof."""
+        return self.state == WORKING and bool(self.host and self.host.before_write)
+
     def count(self) -> None:
-        """Note what is to be told of the session, which may be gone by then."""
+        """Copy from the session what the recap needs, because the session may be gone by then."""
         if self.host:
             self.changes, self.known_as = len(self.host.changes), self.host.label
 
     def hang_up(self) -> None:
-        """Let go of the connection and of what was read: other hosts need the room."""
+        """Close the connection, to make room for other hosts."""
         if self.host:
             self.host.close()
 
     def leave(self) -> None:
-        """Let go of all but what is to be told."""
+        """Drop everything except what the recap needs."""
         self.hang_up()
         self.count()
         Host.end(self.host)
@@ -172,41 +201,47 @@ class Member:
     # Its desk ----------------------------------------------------------------------------------
 
     def say(self, text: str, aside: bool) -> None:
-        if (
-            self.dials or aside
-        ):  # a task of the laptop may answer with a secret, as lab.url does with the token
+        """Log a line and show it, or keep it if it is part of an answer."""
+        # The answer of a laptop task may be a secret, such as the token in lab.url.
+        if self.dials or aside:
             log.write(self.log, text)
         if self.answers and not aside:
             self.said.append(text)
         else:
             self.now = text.removeprefix(f"[{self.label}]").strip() or self.now
-            self.view.line(self, text)
+            self.display.line(self, text)
 
     def warn(self, text: str) -> None:
+        """Log and show a warning."""
         log.write(self.log, f"! {text}")
-        self.view.warn(self, text)
+        self.display.warn(self, text)
 
     def doing(self, why: str, line: str) -> None:
+        """Show what is being done. line: the newest line of a command's output."""
         if line:
             log.write(self.log, f"  {line}")
-        self.now = f"{why}  {line}".rstrip() if line or not self.now.startswith(why) else self.now
-        self.view.sign_of_life(self)
+        if line or not self.now.startswith(why):
+            self.now = f"{why}  {line}".rstrip()
+        self.display.sign_of_life(self)
 
     def ask(self, question: str, whose: str, secret: bool) -> str:
+        """Ask the user a question."""
         return self.asked(self.name, question, whose, secret)
 
-    # What became of it -------------------------------------------------------------------------
+    # Its result -------------------------------------------------------------------------------
 
     @property
     def result(self) -> str:
+        """Return how it ended, in a few words."""
         return f"ended with {self.code}" if self.code and not self.error else self.state
 
     @property
     def seconds(self) -> float:
+        """Return how long it has been at work."""
         return self.took + (time.monotonic() - self.began if self.state == WORKING else 0)
 
     def entry(self) -> dict[str, Any]:
-        """What a program is told."""
+        """Return the host as JSON, as docs/fleet.md describes it."""
         return {
             "host": self.name,
             "result": self.state,
@@ -219,7 +254,10 @@ class Member:
         }
 
     def answer(self) -> Any:
-        """What the last task answered: its document where it made one, else its lines; None where it only works."""
+        """Return the last task's answer: its document if it is JSON, else its lines.
+
+        None for a task without an answer.
+        """
         try:
             return json.loads("\n".join(self.said)) if self.said else None
         except ValueError:

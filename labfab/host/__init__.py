@@ -1,1 +1,1 @@
-"""The only door to a machine."""
+"""Host: the only way that labfab reads or changes a machine."""

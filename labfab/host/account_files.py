@@ -1,6 +1,7 @@
-"""Home: what lies below an account's home is made and mended by that account.
+"""Account files: files in an account's home are created and repaired as that account.
 
-An account without sudo may put links there. Root, following one, would give it whatever it leads to.
+An account without sudo may put links there. If root followed one, the account would get access to
+the link's target.
 """
 
 from __future__ import annotations
@@ -10,28 +11,25 @@ from collections.abc import Mapping
 from fabric import Connection
 
 from ..errors import SetupError
+from ..on_host import loader
 from .changes import change
 from .session import Host
 
-# In the folder itself, so that it cannot be exchanged for a link meanwhile; -h never follows a link.
-OWN = """\
-home=$(cd %s && pwd -P) && cd -P %s || exit
-case $PWD in "$home" | "$home"/.ssh | "$home"/.jupyter) ;; *) echo "$PWD is not in $home: a link leads there" >&2; exit 1 ;; esac
-if [ -L %s ]; then echo "it is a link" >&2; exit 1; fi
-chown -h %s: %s
-"""
-
 
 def refuse_link(c: Connection, account: str, target: str) -> None:
-    """Stop where a link in a home leads to what is not the account's. target: where it leads; empty: there is none."""
+    """Raise SetupError if a link in a home leads to something that the account does not own.
+
+    target: where the link leads; empty if there is no such link.
+    """
     if target:
         raise SetupError(
-            f"{Host.of(c).label}: a link in the home of {account} leads to {target}, which is not {account}'s: "
-            "nothing there was read or changed; remove the link on the host, then run this again"
+            f"a link in the home of {account} leads to {target}, which is not {account}'s: "
+            "nothing there was read or changed; remove the link on the host, then run this again",
+            host=Host.of(c).label,
         )
 
 
-def own(
+def give_back(
     c: Connection,
     account: str,
     home: str,
@@ -40,16 +38,18 @@ def own(
     undo: str,
     then: Mapping[str, str | None],
 ) -> None:
-    """Give the account a path right below its home, its ~/.ssh or its ~/.jupyter that belongs to somebody else."""
+    """Give the account ownership of a path in its home that belongs to somebody else.
+
+    path: directly below its home, its ~/.ssh or its ~/.jupyter.
+    """
     folder, _, name = path.rpartition("/")
     change(
         c,
-        OWN,
+        loader.called("give_back", 4),
         home,
         folder,
         name,
         account,
-        name,
         why=why,
         undo=(undo, path),
         keep=[path],
@@ -58,11 +58,14 @@ def own(
 
 
 def private_folder(c: Connection, account: str, home: str, name: str, stat: str, key: str) -> None:
-    """Make a folder below the home that is the account's alone. stat: its mode and owner, key: the fact of these."""
-    path, right = f"{home}/{name}", f"700 {account}"
+    """Make a folder in a home that only its account can read.
+
+    stat: the folder's mode and owner now; empty if it is missing. key: the fact that holds stat.
+    """
+    path, right, why = f"{home}/{name}", f"700 {account}", f"make {home}/{name} private"
     mode, _, owner = stat.partition(" ")
     if owner not in ("", account):
-        own(c, account, home, path, f"make {path} private", "folder %s", {key: f"{mode} {account}"})
+        give_back(c, account, home, path, why, "folder %s", {key: f"{mode} {account}"})
     if mode != "700":
         change(
             c,
@@ -70,7 +73,7 @@ def private_folder(c: Connection, account: str, home: str, name: str, stat: str,
             path,
             path,
             user=account,
-            why=f"make {path} private",
+            why=why,
             undo=("folder %s", path),
             keep=[path],
             then={key: right},

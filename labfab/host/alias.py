@@ -8,21 +8,21 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..local_state import known_hosts, ssh_config
-from ..local_state.aliases import block_of, config_path
+from ..local_state.aliases import find_alias, ssh_config_path
 from ..settings import Settings
 from . import connection
 
-# Aliases that hosts of this run are about to take, and where each is.
+# Aliases that this run has reserved for its hosts, with the address of each host.
 taken: dict[str, tuple[str, int]] = {}
 lock = threading.Lock()
 
 
 def alias_of(c: Connection, settings: Settings) -> str:
-    """The alias of this host: its block's name where it has one, else the setting.
+    """Return the alias of this host: the name of its block in ssh_config, else the setting.
 
-    Raises SetupError when the setting's name stands for another machine already.
+    Raises SetupError if the name already stands for another machine.
     """
-    found = block_of(c)
+    found = find_alias(c)
     if found:
         return found.name
     name = settings.alias.replace("{host}", c.host.replace(":", "-"))
@@ -30,20 +30,25 @@ def alias_of(c: Connection, settings: Settings) -> str:
         holder = taken.setdefault(name, (c.host, c.port))
     others = [
         (block.hostname, block.port)
-        for block in ssh_config.read(config_path(c))
+        for block in ssh_config.read(ssh_config_path(c))
         if block.name == name
     ]
     for other in [holder, *others]:
         if not same_machine(c, *other):
             raise SetupError(
-                f"{c.host}: the alias {name} stands for {other[0]}:{other[1]} already: set another, LABFAB_ALIAS=NAME; "
-                "for several hosts at once LABFAB_ALIAS='lab-{host}'"
+                f"the alias {name} already stands for {other[0]}:{other[1]}: "
+                "set another with LABFAB_ALIAS=NAME, "
+                "or for several hosts LABFAB_ALIAS='lab-{host}'",
+                host=c.host,
             )
     return name
 
 
 def same_machine(c: Connection, hostname: str, port: int) -> bool:
-    """Whether another address is this machine: by its host key, for one address may lead to several machines."""
+    """Return whether another address is this machine.
+
+    Several machines may share an address, so the host key decides.
+    """
     if (hostname, port) == (c.host, c.port):
         return True
     path = connection.known_hosts_path()

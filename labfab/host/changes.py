@@ -1,7 +1,8 @@
 """Changes: what a run reads and writes on a host.
 
-ask reads, change and put write; each write has a why, is shown, is journaled with its way back, and in plan mode is
-shown instead of done. Stages pass shell text as constants with %s: quoting happens here and nowhere else.
+ask() reads; change() and put() write. Each write is shown with its reason and journaled with a
+way to undo it. Plan mode shows it instead of doing it. Stages pass shell text as constants with %s:
+values are quoted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import ssh_config
-from ..local_state.aliases import block_of, config_path, jump
+from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
+from ..on_host import loader
 from ..settings import Settings
 from . import journal
 from .alias import alias_of
@@ -24,42 +26,32 @@ from .remote_file import File
 from .session import Host
 from .shell import ConnectionLost, Result
 
-LONG = 1800  # seconds of silence allowed to a download or an unpacking
-# The new file takes the name only when it is whole: `>` would follow a link that the account may have put there.
-PUT = """\
-set -eu; umask 077
-path=%s; mode=%s; check=%s; NEW=$path.labfab-new
-# Of this folder macOS reads every file.
-case $path in */sshd_config.d/*) NEW=${path%%/*/*}/${path##*/}.labfab-new ;; esac
-mkdir -p "$(dirname "$path")"; rm -f "$NEW"; trap 'rm -f "$NEW"' EXIT
-cat >"$NEW"; chmod "$mode" "$NEW"
-eval "$check"
-mv -f "$NEW" "$path"
-"""
+LONG_SILENCE = 1800  # seconds without output that are allowed to a download or an installer
+SILENCE = 120  # seconds without output that are allowed to anything else
 AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; become %s %s)"
 
 
 def fill(command: str, *args: object) -> str:
-    """Put quoted values into shell text."""
+    """Return shell text with its values quoted, one for each %s."""
     return command % tuple(shlex.quote(str(arg)) for arg in args)
 
 
 def as_user(command: str, user: str | None) -> str:
-    """Run shell text as another account, in its home."""
+    """Return shell text that runs as another account, in that account's home."""
     return fill(AS_USER, user, user, user, user, user, command) if user else command
 
 
 def ask(c: Connection, command: str, *args: object, user: str | None = None) -> Result:
-    """Read something; also in plan mode.
+    """Read something from the host, in plan mode too.
 
-    command: shell text with %s for each value. user: account to read as, else root.
-    Exit code 0 means yes and 1 no; anything else is an error and raises SetupError.
+    command: shell text with %s for each of args. user: the account to read as, else root.
+    Exit code 0 means yes and 1 means no. Raises SetupError for any other exit code.
     """
     host = Host.of(c)
     result = host.read(as_user(fill(command, *args), user))
     if result.code not in (0, 1):
         raise SetupError(
-            f"{host.label}: cannot find out ({command.split()[0]}): {result.last_words}"
+            f"cannot find out ({command.split()[0]}): {result.last_words}", host=host.label
         )
     return result
 
@@ -77,21 +69,25 @@ def change(
     then: Mapping[str, str | None] | None = None,
     explain: Callable[[str], str] | None = None,
 ) -> Result | None:
-    """Change something.
+    """Change something on the host.
 
-    why: what the user sees. undo: command of undo.sh and values that take it back, none: it stays. keep: files and
-    folders that this command wants to know as they were. user: account to do it as, else root. stdin: secret input,
-    never shown. long: show the output while it runs. then: the facts that it makes true, for the stages that follow in
-    plan mode; None for a fact that is gone. explain: says in one line what a failed command said in many.
-    Raises SetupError when the command fails. Returns None in plan mode.
+    command: shell text with %s for each of args. why: the line that the user sees.
+    undo: the command of undo.sh that undoes the change, and its values; empty: it cannot be undone.
+    keep: files and folders to copy first, because the undo needs them as they were.
+    user: the account to run as, else root. stdin: secret input, never shown.
+    long: allow long silences, as for a download.
+    then: the facts that become true, for later stages in plan mode; None for a fact that is gone.
+    explain: condenses the output of a failed command into one line.
+    Raises SetupError if the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
     if stdin:
         text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
     line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep)
     if Host.of(c).planning:
-        return plan(c, why, then)
-    return write(c, text, line, why, LONG if long else 120, explain)
+        plan(c, why, then)
+        return None
+    return write(c, text, line, why, LONG_SILENCE if long else SILENCE, explain)
 
 
 def put(
@@ -107,35 +103,34 @@ def put(
     undo: Sequence[str] = (),
     then: Mapping[str, str | None] | None = None,
 ) -> Result | None:
-    """Write a file as a whole, where content, mode or owner differ from *old*.
+    """Write a whole file, if its content, mode or owner differs from *old*.
 
-    mode: octal. owner: an account, which writes the file itself unless it is root. check: shell text that must
-    succeed before "$NEW" takes the name. secret: show no content in plan mode. undo: what to do instead of bringing the
-    file back as it was, where somebody changed it since. then: as for change().
+    mode: octal. owner: the account that the file belongs to and that writes it.
+    check: shell text that must succeed before "$NEW" replaces the file.
+    secret: do not show the content in plan mode.
+    undo: what to do instead of restoring the file, if somebody has changed it since.
+    then: as for change(). Returns None if nothing was written.
     """
     if old and (old.content, old.mode, old.owner) == (text, mode, owner):
         return None
     if Host.of(c).planning:
-        return plan(
-            c, why, then, path, "" if secret else difference(path, old.content if old else "", text)
-        )
-    account = owner if owner != "root" else None
-    script = fill("printf %%s %s | ", text) + as_user(
-        fill("sh -c %s", fill(PUT, path, mode, check)), account
-    )
+        diff = "" if secret else difference(path, old.content if old else "", text)
+        plan(c, why, then, path, diff)
+        return None
+    command = fill("sh -c %s", fill(loader.called("put", 3), path, mode, check))
+    script = fill("printf %%s %s | ", text) + as_user(command, None if owner == "root" else owner)
     sha256 = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return write(
-        c, script, journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256), why
-    )
+    line = journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256)
+    return write(c, script, line, why)
 
 
 def filled(undo: Sequence[str]) -> list[str]:
-    """The command that takes a change back, as the journal keeps it."""
+    """Return the command that undoes a change, as the journal stores it."""
     return [fill(undo[0], *undo[1:])] if undo else []
 
 
 def difference(path: str, old: str, new: str) -> str:
-    """The unified diff of a file's texts."""
+    """Return the unified diff of two versions of a file."""
     from difflib import unified_diff
 
     return "".join(unified_diff(old.splitlines(True), new.splitlines(True), path, path, n=1))
@@ -144,7 +139,7 @@ def difference(path: str, old: str, new: str) -> str:
 def plan(
     c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = ""
 ) -> None:
-    """Show a change instead of doing it, and take its effect for granted from here on."""
+    """Show a change instead of making it; later stages of this plan assume its effect."""
     host = Host.of(c)
     host.record(why, path, diff)
     console.planned(host.label, why, diff)
@@ -156,10 +151,10 @@ def write(
     script: str,
     line: dict[str, object],
     why: str,
-    timeout: float = 120,
+    timeout: float = SILENCE,
     explain: Callable[[str], str] | None = None,
 ) -> Result:
-    """Note, do and show one change."""
+    """Journal, make and show one change. Raises SetupError if it fails."""
     host = Host.of(c)
     line = line | {"run": host.run, "step": host.step}
     mark = host.mark_write()
@@ -171,47 +166,61 @@ def write(
         try:
             result = host.open().run(journal.command(line) + script, tell, timeout)
         except ConnectionLost as lost:
-            if (
-                not host.run_lock.shell
-                or host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
-            ):
-                raise  # it may have been done, or in part
+            if not host.run_lock.shell or may_have_begun(host, lost, line):
+                raise
             result = host.open().run(journal.command(line) + script, tell, timeout)
     host.forget()
     if not result.ok:
-        raise SetupError(failure(host.label, why, result, explain))
+        raise failed(host.label, why, result, explain)
     host.record(why, str(line.get("path", "")))
     console.changed(host.label, why, time.monotonic() - began)
     return result
 
 
-def failure(
+def may_have_begun(host: Host, lost: ConnectionLost, line: Mapping[str, object]) -> bool:
+    """Reconnect, and return whether the host's journal has a change whose answer was lost."""
+    return host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
+
+
+def failed(
     label: str, why: str, result: Result, explain: Callable[[str], str] | None = None
-) -> str:
-    """One line for a change that failed."""
+) -> SetupError:
+    """Return the error for a change that failed.
+
+    label: of the host. why: of the change. explain: as for change().
+    """
     words = result.last_words
     if "Read-only file system" in words:
-        return f"{label}: a file system of the host is read-only, could not {why}: a damaged disk? Look at dmesg there, mount it anew"
-    if result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
-        return f"{label}: no space left on the host, could not {why}: free some (df -h shows where) and run this again"
-    return f"{label}: could not {why}: {explain(result.out + result.err) if explain else words}"
+        text = (
+            f"a file system of the host is read-only, could not {why}: "
+            "is the disk damaged? Look at dmesg there, then remount it"
+        )
+    elif result.code == journal.FULL or "No space left" in words or "Disk quota" in words:
+        text = (
+            f"no space left on the host, could not {why}: "
+            "free some (df -h shows where) and run this again"
+        )
+    else:
+        text = f"could not {why}: {explain(result.out + result.err) if explain else words}"
+    return SetupError(text, host=label)
 
 
 def remember(c: Connection, settings: Settings) -> None:
-    """Write the proven way in to ~/.ssh/config, under the alias."""
-    host, path = Host.of(c), config_path(c)
-    known = block_of(c)  # a stage alone proves no key of its own
+    """Write the proven login into ~/.ssh/config, under the alias."""
+    host, path = Host.of(c), ssh_config_path(c)
+    known, login = find_alias(c), host.login
+    moved = (login.user, login.port) != (c.user, c.port)
     block = ssh_config.Alias(
         name=alias_of(c, settings),
         hostname=c.host,
-        user=host.login.user,
-        port=host.login.port,
-        identity=str(host.login.identity or (known.identity if known else "")),
-        was=""
-        if (host.login.user, host.login.port) == (c.user, c.port)
-        else f"{c.user}@{c.host}:{c.port}",
-        proxy_jump=jump(c),
+        user=login.user,
+        port=login.port,
+        # A stage that runs by itself does not prove a key.
+        identity=str(login.identity or (known.identity if known else "")),
+        was=f"{c.user}@{c.host}:{c.port}" if moved else "",
+        proxy_jump=proxy_jump(c),
     )
     if not host.planning and ssh_config.write(path, block):
-        host.record(f"remember the host as {block.name}")
-        console.changed(host.label, f"remember the host as {block.name} in {path}", 0)
+        why = f"remember the host as {block.name}"
+        host.record(why)
+        console.changed(host.label, f"{why} in {path}", 0)

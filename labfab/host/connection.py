@@ -1,9 +1,11 @@
-"""Connection: dial a host as Fabric's Connection, but with pinned host keys and errors that can be read.
+"""Connection: dials a host as Fabric's Connection, with pinned host keys and readable errors.
 
 Constraints:
-- Fabric accepts any host key and never reads known_hosts (fabric#2071), so the policy is set here before dialling.
-- paramiko leaves Nagle on, which costs 140 ms a command on a slow line: the socket is made here.
-- The first command line, typed again after setup, is followed to the new user and port before dialling.
+- Fabric accepts any host key and never reads known_hosts (fabric#2071), so the policy is set here.
+- paramiko leaves Nagle's algorithm on, which costs 140 ms per command on a slow connection, so the
+  socket is created here.
+- Setup moves the login. A command line that still names the old one is redirected to the new user
+  and port.
 """
 
 from __future__ import annotations
@@ -22,45 +24,43 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import keypair, known_hosts, secrets
-from ..local_state.aliases import block_of, links
+from ..local_state.aliases import find_alias, hops
 from ..settings import Settings
 from . import round_trips
 from .host_key import Ask
 from .login_errors import (
     UnreadableKey,
     address,
+    as_user_error,
     encrypted_key,
-    meaning,
     refused,
     takes_password,
     wrong_passphrase,
 )
-from .shell import GONE
+from .shell import CONNECTION_ERRORS
 
-# paramiko's threads log a traceback for what is told in one line here.
+# paramiko's threads log a traceback for errors that labfab reports in one line.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-KEEPALIVE = 15  # seconds; NAT routers forget a silent connection after a minute or more
+KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
+TRIES = 3  # how often to ask for a password
 
 
 def known_hosts_path() -> Path:
+    """Return the path of the user's known_hosts file."""
     return Path.home() / ".ssh" / "known_hosts"
 
 
 def follow(c: Connection) -> str:
-    """Point the connection to where setup moved this login, and say so; give the alias, if there is one."""
-    alias = block_of(c)
+    """Point the connection at the login that setup moved this one to, and say so.
+
+    Returns the alias, or "".
+    """
+    alias = find_alias(c)
     if alias is None:
         return ""
-    if alias.identity and c.connect_kwargs.get("key_filename") in (
-        None,
-        [],
-        [alias.identity],
-    ):  # Fabric reads the block as well
-        c.connect_kwargs["key_filename"] = [alias.identity]
-        held = held_by_agent(Path(alias.identity).expanduser())
-        c.connect_kwargs.update(
-            {"pkey": held} if held else {}
-        )  # else the agent's keys would be tried one by one
+    # Fabric reads the alias's block too, so the key may already be set.
+    if alias.identity and c.connect_kwargs.get("key_filename") in (None, [], [alias.identity]):
+        use_key(c, Path(alias.identity))
     if (alias.user, alias.port) != (c.user, c.port):
         console.say(
             f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}"
@@ -69,17 +69,28 @@ def follow(c: Connection) -> str:
     return alias.name
 
 
-def dial(c: Connection, settings: Settings) -> None:
-    """Open the connection; ask for what is missing where somebody can answer.
+def use_key(c: Connection, identity: Path) -> None:
+    """Offer this key first.
 
-    Raises SetupError for everything that a user can mend.
+    If the agent holds it, use the agent's copy. The agent would else try its keys one by one.
+    """
+    c.connect_kwargs["key_filename"] = [str(identity)]
+    held = held_by_agent(identity.expanduser())
+    if held:
+        c.connect_kwargs["pkey"] = held
+
+
+def dial(c: Connection, settings: Settings) -> None:
+    """Open the connection. On a terminal, ask for a missing password or passphrase.
+
+    Raises SetupError for everything that a user can fix.
     """
     if c.connect_timeout is None:
         c.connect_timeout = settings.connect_timeout
     password = secrets.take_from_environment("login-password")
     if password and not c.connect_kwargs.get("password"):
         c.connect_kwargs["password"] = password.reveal()
-    for attempt in range(4):
+    for attempt in range(TRIES + 1):
         try:
             return connect(c, settings)
         except paramiko.AuthenticationException as error:
@@ -87,101 +98,104 @@ def dial(c: Connection, settings: Settings) -> None:
 
 
 def ask_for_more(c: Connection, error: paramiko.AuthenticationException, attempt: int) -> None:
-    """Ask for the passphrase that a key wants, or the password that the host would take."""
-    locked, known = (
-        isinstance(error, paramiko.PasswordRequiredException),
-        "passphrase" in c.connect_kwargs,
-    )
+    """Ask for the passphrase that a key needs, or for a password if the host accepts one."""
+    locked = isinstance(error, paramiko.PasswordRequiredException)
+    known = "passphrase" in c.connect_kwargs
     if locked or (known and isinstance(error, UnreadableKey)):
         problem = wrong_passphrase(c) if known else encrypted_key(c)
-        return answer(c, "passphrase", "passphrase of your key for", problem, attempt)
-    ways = allowed(c, error)
-    return answer(
-        c, "password", "password of", refused(c, error, ways), attempt, takes_password(ways)
-    )
+        return ask_for_secret(c, "passphrase", "passphrase of your key for", problem, attempt)
+    ways = allowed_methods(c, error)
+    problem = refused(c, error, ways)
+    return ask_for_secret(c, "password", "password of", problem, attempt, takes_password(ways))
 
 
-def answer(
-    c: Connection, kind: str, question: str, problem: str, attempt: int, useful: bool = True
+def ask_for_secret(
+    c: Connection, kind: str, question: str, problem: SetupError, attempt: int, useful: bool = True
 ) -> None:
-    """Ask for a password on a terminal; without one, or after three tries, give up with the problem."""
-    if not useful or attempt >= 3 or not sys.stdin.isatty():
-        raise SetupError(problem)
-    c.connect_kwargs.pop(kind, None)  # it was refused
+    """Ask for a password or passphrase. Raises *problem* without a terminal and after three tries.
+
+    kind: password or passphrase. useful: whether the host accepts one.
+    """
+    if not useful or attempt >= TRIES or not sys.stdin.isatty():
+        raise problem
+    # The one that was given has been refused.
+    c.connect_kwargs.pop(kind, None)
     c.connect_kwargs[kind] = console.hidden(question, address(c))
 
 
 def connect(c: Connection, settings: Settings) -> None:
-    """Dial once. Raises AuthenticationException where somebody could answer, SetupError else."""
+    """Dial once. Raises AuthenticationException if the user could still answer, else SetupError."""
     path = known_hosts_path()
-    for link in links(c):
-        know(link, path)
+    for link in hops(c):
+        trust_pinned_keys(link, path)
         link.client.set_missing_host_key_policy(Ask(link, settings, path))
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)
-        c.connect_kwargs["compress"] = (
-            True  # what is sent first is longer than TCP sends without waiting, 14 kB
-        )
+        # The first script is longer than the 14 kB that TCP sends before it waits for an answer.
+        c.connect_kwargs["compress"] = True
         if round_trips.counted():
             c.connect_kwargs["transport_factory"] = round_trips.Transport
         c.open()
     except paramiko.AuthenticationException:
         raise
-    except (*GONE, ValueError, LookupError, struct.error) as error:  # the last of damaged keys
-        raise meaning(c, error) from None
+    # A damaged key raises struct.error.
+    except (*CONNECTION_ERRORS, ValueError, LookupError, struct.error) as error:
+        raise as_user_error(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
 
 
-def know(c: Connection, path: Path) -> None:
-    """Tell paramiko the keys of this host; its own way reads all of the file, in a time that grows with the square of it."""
+def trust_pinned_keys(c: Connection, path: Path) -> None:
+    """Pass the pinned keys of this host to paramiko.
+
+    paramiko's own reader takes a time that grows with the square of the file's length.
+    """
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
     for key in known_hosts.pinned(path, c.host, c.port):
-        if key.get_name() not in known.get(
-            name, {}
-        ):  # of two of a kind the first one counts, and paramiko asks for the first kind
+        # As in OpenSSH, only the first key of each type counts.
+        if key.get_name() not in known.get(name, {}):
             known.add(name, key.get_name(), key)
 
 
-class Prompt(socket.socket):
-    """A socket that confirms at once what it has got, where it can (Linux): sshd holds its next word back until then, 40 ms."""
+class QuickAckSocket(socket.socket):
+    """A socket that acknowledges without delay on Linux, where sshd would wait 40 ms."""
 
     def recv(self, *args: int) -> bytes:
+        """Receive bytes, and acknowledge them."""
         data = super().recv(*args)
-        if data and hasattr(socket, "TCP_QUICKACK"):  # has to be said each time
+        # The kernel clears this option, so set it after each receive.
+        if data and hasattr(socket, "TCP_QUICKACK"):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
 
 def open_socket(c: Connection) -> socket.socket:
-    """Connect a socket that sends and confirms at once."""
-    sock = Prompt(
-        fileno=socket.create_connection((c.host, c.port), timeout=c.connect_timeout).detach()
-    )
+    """Connect a socket that sends and acknowledges without delay."""
+    connected = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
+    sock = QuickAckSocket(fileno=connected.detach())
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(
-        socket, "TCP_USER_TIMEOUT"
-    ):  # Linux; else a lost network is noticed after many minutes only
+    # On Linux. Without it, a lost network goes unnoticed for many minutes.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2 * KEEPALIVE * 1000)
     return sock
 
 
-def allowed(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
-    """The ways to log in that the host offers this user."""
+def allowed_methods(c: Connection, error: paramiko.AuthenticationException) -> list[str]:
+    """Return the authentication methods that the host offers this user."""
     if isinstance(error, paramiko.BadAuthenticationType):
         return list(error.allowed_types)
-    with contextlib.suppress(*GONE):
-        return offered(c, c.user, c.port)
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        return offered_methods(c, c.user, c.port)
     return ["publickey", "password"]
 
 
-def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
-    """Log in anew: pinned host key, this user and port, and with an identity that key only.
+def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
+    """Log in once more, over a new connection. The host key must be pinned.
 
-    Without an identity the way of the present login is used again.
-    Raises paramiko's and socket's own errors; why_not() tells what they mean.
+    identity: the only key to offer; None: log in the same way as *c*.
+    Raises the errors of paramiko and socket; login_errors.explain_second_login() explains them.
     """
     new = Connection(
         c.host,
@@ -194,13 +208,15 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}
     if identity:
         held = held_by_agent(identity)
-        for other in ("password", "pkey"):  # the way of the present login would prove nothing
+        # Logging in with a password or another key would prove nothing about this one.
+        for other in ("password", "pkey"):
             new.connect_kwargs.pop(other, None)
         new.connect_kwargs.update(
             look_for_keys=False, allow_agent=False, key_filename=[] if held else [str(identity)]
         )
-        new.connect_kwargs.update({"pkey": held} if held else {})
-    know(new, known_hosts_path())
+        if held:
+            new.connect_kwargs["pkey"] = held
+    trust_pinned_keys(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
@@ -210,19 +226,17 @@ def fresh(c: Connection, user: str, port: int, identity: Path | None) -> Connect
 
 
 def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
-    """The same key out of the agent, which needs no passphrase any more."""
-    if (
-        not os.environ.get("SSH_AUTH_SOCK")
-        or not identity.exists()
-        or not keypair.is_encrypted(identity)
-    ):
+    """Return the agent's copy of an encrypted key, which needs no passphrase."""
+    if not (os.environ.get("SSH_AUTH_SOCK") and identity.exists()):
+        return None
+    if not keypair.is_encrypted(identity):
         return None
     blob = keypair.public_line(identity).split()[1]
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)
 
 
-def offered(c: Connection, user: str, port: int) -> list[str]:
-    """Ask the host, as a stranger, which ways to log in it offers this user."""
+def offered_methods(c: Connection, user: str, port: int) -> list[str]:
+    """Ask the host, without logging in, which authentication methods it offers this user."""
     stranger = Connection(
         c.host,
         user=user,
@@ -231,9 +245,8 @@ def offered(c: Connection, user: str, port: int) -> list[str]:
         connect_timeout=c.connect_timeout,
         gateway=c.gateway,
     )
-    with paramiko.Transport(
-        stranger.open_gateway() if c.gateway else open_socket(stranger)
-    ) as transport:
+    sock = stranger.open_gateway() if c.gateway else open_socket(stranger)
+    with paramiko.Transport(sock) as transport:
         transport.start_client(timeout=c.connect_timeout)
         try:
             transport.auth_none(user)

@@ -1,4 +1,4 @@
-"""Host key: the first meeting with a host, and the day it shows another face."""
+"""Host key: what to do if a host is new, or shows a different key than before."""
 
 from __future__ import annotations
 
@@ -15,37 +15,53 @@ from ..settings import Settings
 
 
 class Ask(paramiko.MissingHostKeyPolicy):
-    """Accept an unknown host key only when its fingerprint was given or somebody says yes."""
+    """Accept an unknown host key only if its fingerprint was given, or if the user says yes."""
 
     def __init__(self, c: Connection, settings: Settings, path: Path) -> None:
-        """Make the policy of one connection. path: the known_hosts file that an accepted key is pinned in."""
+        """Create the policy for one connection.
+
+        path: the known_hosts file that an accepted key is written to.
+        """
         self.c, self.settings, self.path = c, settings, path
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
+        """Accept and pin an unknown key. Raises SetupError if it is refused."""
         shown = known_hosts.fingerprint(key)
         if self.settings.host_key:
-            if shown != self.settings.host_key:
-                raise SetupError(
-                    f"{self.c.host} shows {shown}, not the host_key {self.settings.host_key}: this is another machine"
-                )
-        elif not sys.stdin.isatty():
-            raise SetupError(
-                f"{self.c.host}: unknown host key {shown} ({key.get_name()}); "
-                f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command"
-            )
-        elif not console.agreed(
-            f"{self.c.host} shows the key {shown} ({key.get_name()}) for the first time. Is it right?",
-            "yes/no",
-        ):
-            raise SetupError(f"{self.c.host}: host key not accepted, nothing was done")
+            self.compare(shown)
+        else:
+            self.ask(shown, key.get_name())
         known_hosts.pin(self.path, self.c.host, self.c.port, key)
 
+    def compare(self, shown: str) -> None:
+        """Raise SetupError if the key is not the one in the setting host_key."""
+        wanted = self.settings.host_key
+        if shown != wanted:
+            raise SetupError(
+                f"{self.c.host} shows {shown}, not the host_key {wanted}: this is another machine"
+            )
 
-def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> str:
+    def ask(self, shown: str, kind: str) -> None:
+        """Ask the user whether the key is right. Without a terminal, refuse it."""
+        if not sys.stdin.isatty():
+            raise SetupError(
+                f"unknown host key {shown} ({kind}); "
+                f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command",
+                host=self.c.host,
+            )
+        question = f"{self.c.host} shows the key {shown} ({kind}) for the first time. Is it right?"
+        if not console.agreed(question, "yes/no"):
+            raise SetupError("host key not accepted, nothing was done", host=self.c.host)
+
+
+def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> SetupError:
+    """Explain a host key that differs from the pinned one."""
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
-    return (
-        f"{c.host}: THE HOST KEY HAS CHANGED to {known_hosts.fingerprint(error.key)}: somebody may be listening in. "
-        f"Only if you set the machine up anew: ssh-keygen -R '{name}'"
+    return SetupError(
+        f"THE HOST KEY HAS CHANGED to {known_hosts.fingerprint(error.key)}: "
+        "somebody may be listening in. "
+        f"Only if you set the machine up again: ssh-keygen -R '{name}'",
+        host=c.host,
     )

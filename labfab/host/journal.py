@@ -1,8 +1,9 @@
-"""Journal: what was done to a host, and the way back.
+"""Journal: what was done to a host, and how to undo it.
 
-Lives on the host in /var/lib/labfab, for root only: `journal.jsonl` with one line a change, `before/` with the
-files as they were. A line is written before the change it tells of, so that a run cut off in the middle is known too.
-A second kind of line, {"undone": NUMBER}, says that a change was taken back (undo.py).
+It is in /var/lib/labfab on the host, accessible to root only: `journal.jsonl` has one line for each
+change, and `before/` holds the files as they were. A line is written before its change, so the
+journal of an interrupted run is complete. A second kind of line, {"undone": NUMBER}, says that a
+change was undone (setup/undoing.py).
 """
 
 from __future__ import annotations
@@ -11,51 +12,59 @@ import json
 import secrets
 import shlex
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 from .. import decode
 
 FOLDER = "/var/lib/labfab"
-UNKNOWN = 1  # exit code where the journal has no such line, as grep has it
-FULL = 73  # exit code for a journal that cannot be written; EX_CANTCREAT of sysexits.h
-# Runs in front of each change, in the same frame, so the journal costs no round trip.
+UNKNOWN = 1  # exit code if the journal has no such line, as grep's
+FULL = 73  # exit code if the journal cannot be written; EX_CANTCREAT of sysexits.h
+# Runs before each change, in the same frame, so the journal costs no round trip.
 NOTE = f"""KEPT={FOLDER}/before/{{number}}
-mkdir -p -m 700 {FOLDER} {FOLDER}/before && printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
+mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
+  printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
-# Of a link that leads to a file both are kept, the content beside it.
-KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}; fi
-if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}; fi
+# For a link to a file, both the link and the content are kept.
+KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then
+  cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}
+fi
+if [ -L {{path}} ] && [ -f {{path}} ]; then
+  cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}
+fi
 """
-# Of a folder only mode and owner are kept. The copies lie side by side, so / reads % in their names.
+# For a folder, only mode and owner are kept. All copies are in one folder, with % for / in names.
 ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
   mkdir {{copy}} && chmod "$(mode_of {{path}})" {{copy}} && chown "$(ids_of {{path}})" {{copy}}
 elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
 if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
-SSHD_READS = (
-    "sshd_reads"  # as an undo: nothing to do by itself, sshd reads its files once all are back
-)
+# An undo command that does nothing: sshd is reloaded once all its files are restored.
+SSHD_READS = "sshd_reads"
 
 
 class Entry(NamedTuple):
-    """One change that was made, as the journal tells of it."""
+    """One change, as the journal describes it."""
 
     number: str
     time: int
     stage: str
     why: str
-    undo: list[str] = []  # a command of undo.sh; none: by the file, or no way back
-    path: str = ""  # the file that it wrote
-    sha256: str = ""  # of what it wrote there
-    run: str = ""  # the run that it was made in
-    step: int = 0  # of that run: what had its turn later comes later, also where it was done ahead
+    # A command of undo.sh; empty: restore the file, or there is no way back.
+    undo: list[str] = []
+    # The file that the change wrote, and the checksum of its content.
+    path: str = ""
+    sha256: str = ""
+    # The run that made the change.
+    run: str = ""
+    # The stage's number in that run; early work has the number of its stage.
+    step: int = 0
     undone: bool = False
 
     @property
     def state(self) -> str:
-        """What is left of it: done, undone, or stays (it has no way back)."""
+        """Return what became of it: done, undone, or stays (there is no way back)."""
         return "undone" if self.undone else "done" if self.undo or self.path else "stays"
 
 
@@ -68,50 +77,55 @@ def entry(
     sha256: str = "",
     keep: Sequence[str] = (),
 ) -> dict[str, object]:
-    """One line of the journal.
+    """Return one line of the journal.
 
-    undo: a command, path: a file kept as before/NUMBER, sha256: of what will be in it. keep: more files and folders
-    that the command wants to know as they were.
+    undo: a command. path: a file, kept as before/NUMBER. sha256: of its new content.
+    keep: more files and folders to copy, because the undo command needs them as they were.
     """
     line = {"number": number or new_number(), "time": int(time.time()), "stage": stage, "why": why}
     more = {"undo": list(undo), "path": path, "sha256": sha256, "keep": list(keep)}
     return line | {name: value for name, value in more.items() if value}
 
 
-def knows(line: dict[str, object]) -> str:
-    """The shell text that ends with UNKNOWN where an entry was not begun to be written."""
-    return f"[ -e {FOLDER}/journal.jsonl ] || exit {UNKNOWN}; grep -qF {line['number']} {FOLDER}/journal.jsonl"
+def knows(line: Mapping[str, object]) -> str:
+    """Return the shell text that exits with UNKNOWN if the journal does not have this entry."""
+    file = f"{FOLDER}/journal.jsonl"
+    return f"[ -e {file} ] || exit {UNKNOWN}; grep -qF {line['number']} {file}"
 
 
 def new_number() -> str:
-    """A name for an entry that two runs cannot share."""
+    """Return an entry's number, which no other run can have."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
-def command(line: dict[str, object]) -> str:
-    """The shell text that writes an entry, and keeps the files it speaks of."""
+def command(line: Mapping[str, object]) -> str:
+    """Return the shell text that writes an entry and copies the files that it keeps."""
     number = line["number"]
     text = NOTE.format(number=number, line=shlex.quote(json.dumps(line, ensure_ascii=False)))
     if "path" in line:
         text += KEEP.format(path=shlex.quote(str(line["path"])), number=number)
-    for path in line.get("keep", []):
+    for path in cast(Sequence[str], line.get("keep", [])):
         copy = f"{FOLDER}/before/{number}.kept/{path.replace('/', '%')}"
         text += ASIDE.format(path=shlex.quote(path), copy=shlex.quote(copy), number=number)
     return text
 
 
 def parse(text: str) -> list[Entry]:
-    """The entries of a journal, in the order of the work; half a line, left by a power cut, is passed over."""
+    """Read the entries of a journal, in the order of the stages.
+
+    A line that a power cut left incomplete is skipped.
+    """
     lines = []
     for line in text.splitlines():
         try:
-            line = json.loads(line.encode())  # what is not UTF-8 is passed over too
+            # encode() raises ValueError for what is not UTF-8, so that is skipped too.
+            line = json.loads(line.encode())
         except ValueError:
             continue
         lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
     entries = [
-        decode.made(Entry, line | {"undone": line["number"] in undone})
+        decode.record(Entry, line | {"undone": line["number"] in undone})
         for line in lines
         if "number" in line
     ]
@@ -120,7 +134,7 @@ def parse(text: str) -> list[Entry]:
 
 
 def mark(numbers: Sequence[str]) -> str:
-    """The shell text that marks entries as taken back."""
+    """Return the shell text that marks entries as undone."""
     now = int(time.time())
     lines = [shlex.quote(json.dumps({"undone": number, "time": now})) for number in numbers]
     return f"printf '%s\\n' {' '.join(lines)} >>{FOLDER}/journal.jsonl"

@@ -1,4 +1,4 @@
-"""Refusal: why no login came about, in one line that says what to type next."""
+"""Login errors: why a login failed, in one line that says what to type next."""
 
 from __future__ import annotations
 
@@ -12,108 +12,137 @@ from fabric import Connection
 from ..errors import SetupError, Unreachable
 from .host_key import changed_key
 
+# paramiko's words for a server that stops answering during the handshake
+SILENT = "No existing session"
+
 
 class NobodyListens(Unreachable):
     """The host answers, but not on this port."""
 
 
 class UnreadableKey(paramiko.AuthenticationException):
-    """A private key is damaged, or the passphrase is not the one it was locked with."""
+    """A private key is damaged, or its passphrase is wrong."""
 
 
 def address(c: Connection) -> str:
-    """How to name this login in a message."""
+    """Return this login for a message: user@host, with the port unless it is 22."""
     return f"{c.user}@{c.host}" + (f":{c.port}" if c.port != 22 else "")
 
 
-def meaning(c: Connection, error: Exception) -> Exception:
-    """Say in one line why no login came about."""
+def as_user_error(c: Connection, error: Exception) -> Exception:
+    """Return the error to raise instead of what paramiko raised while dialling.
+
+    It is an AuthenticationException if a password or a passphrase from the user could still help,
+    and a SetupError otherwise.
+    """
     if isinstance(error, paramiko.BadHostKeyException):
-        return SetupError(changed_key(c, error))
-    transport = c.client.get_transport()
-    silent = "No existing session" in str(error)  # paramiko's word for a server that does not go on
-    if (
-        not isinstance(error, (OSError, EOFError))
-        and transport
-        and transport.remote_version
-        and not silent
-    ):  # it is an SSH server
-        kind = (
-            paramiko.AuthenticationException
-            if "No authentication methods" in str(error)
-            else UnreadableKey
-        )
-        return kind(str(error))
+        return changed_key(c, error)
+    if speaks_ssh(c, error):
+        if "No authentication methods" in str(error):
+            return paramiko.AuthenticationException(str(error))
+        return UnreadableKey(str(error))
     if isinstance(error, OSError) and error.filename:
         return SetupError(
-            f"{address(c)}: cannot read the key {error.filename}: {error.strerror}: correct fab -i, or the setting identity"
+            f"cannot read the key {error.filename}: {error.strerror}: "
+            "correct fab -i, or the setting identity",
+            host=address(c),
         )
     kind = NobodyListens if isinstance(error, ConnectionRefusedError) else Unreachable
-    return kind(f"{c.host}: {wire(c, error)}")
+    return kind(network_problem(c, error), host=c.host)
 
 
-def wire(c: Connection, error: Exception) -> str:
-    """Say what is wrong between here and there."""
+def speaks_ssh(c: Connection, error: Exception) -> bool:
+    """Return whether an SSH server answered, so that the login failed and not the network."""
+    transport = c.client.get_transport()
+    answered = bool(transport and transport.remote_version)
+    return answered and not isinstance(error, (OSError, EOFError)) and SILENT not in str(error)
+
+
+def network_problem(c: Connection, error: Exception) -> str:
+    """Describe what is wrong between this machine and the host."""
     if isinstance(error, socket.gaierror):
         return "no such host name: check the spelling after -H"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens on port {c.port}: name the port, fab -H {c.user}@{c.host}:PORT …"
-    if isinstance(error, TimeoutError) or "No existing session" in str(error):
-        return f"no answer on port {c.port} within {c.connect_timeout} s: is it switched on, is the address right?"
+    if isinstance(error, TimeoutError) or SILENT in str(error):
+        return (
+            f"no answer on port {c.port} within {c.connect_timeout} s: "
+            "is it switched on, is the address right?"
+        )
     if isinstance(error, paramiko.SSHException):
-        return f"what listens on port {c.port} is no SSH server: name the port, fab -H {c.user}@{c.host}:PORT …"
+        return (
+            f"the server on port {c.port} is not an SSH server: "
+            f"name the port, fab -H {c.user}@{c.host}:PORT …"
+        )
     why = getattr(error, "strerror", "") or "it hung up"
     return (
         f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
     )
 
 
-def why_not(c: Connection, error: Exception) -> str:
-    """Say why a second login failed where the first one works."""
+def explain_second_login(c: Connection, error: Exception) -> str:
+    """Describe why a second login failed although the first one works."""
     if isinstance(error, paramiko.BadHostKeyException):
-        return "it shows another host key than the one you know"
+        return "it shows a different host key than the one you know"
     if isinstance(error, paramiko.AuthenticationException):
-        return "the host refuses the key (its log tells why: journalctl -u ssh; on a Mac log show --last 5m)"
+        return (
+            "the host refuses the key "
+            "(its log says why: journalctl -u ssh; on a Mac log show --last 5m)"
+        )
     if isinstance(error, TimeoutError):
-        return f"no answer within {c.connect_timeout} s: does a firewall in between, a router or your provider, let that port in?"
+        return (
+            f"no answer within {c.connect_timeout} s: "
+            "does a firewall, a router or your provider block that port?"
+        )
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there, the connection is refused"
     return f"it hung up ({str(error) or type(error).__name__})"
 
 
 def takes_password(ways: list[str]) -> bool:
+    """Return whether the host offers a login by password."""
     return "password" in ways or "keyboard-interactive" in ways
 
 
-def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[str]) -> str:
-    """Say what was tried and what the host would take."""
+def refused(c: Connection, error: paramiko.AuthenticationException, ways: list[str]) -> SetupError:
+    """Return the error that names the keys tried and the authentication methods offered."""
     if c.connect_kwargs.get("password") and takes_password(ways):
-        return f"{address(c)}: wrong password (or wrong user name): try again with fab --prompt-for-login-password …"
+        return SetupError(
+            "wrong password (or wrong user name): try again with fab --prompt-for-login-password …",
+            host=address(c),
+        )
     tried = ", ".join(keys_tried(c)) or "none, there is no key in ~/.ssh"
-    way = (
-        "give another key: fab -i KEY"
-        + " or a password: fab --prompt-for-login-password …" * takes_password(ways)
-    )
-    known = isinstance(error, paramiko.BadAuthenticationType) or str(error).startswith(
-        ("Authentication failed", "No authentication")
-    )
+    remedy = "give another key: fab -i KEY"
+    if takes_password(ways):
+        remedy += " or a password: fab --prompt-for-login-password …"
+    usual = ("Authentication failed", "No authentication")
+    known = isinstance(error, paramiko.BadAuthenticationType) or str(error).startswith(usual)
     why = "" if known else f" ({error})"
-    return f"{address(c)}: Permission denied ({','.join(ways)}); keys tried: {tried}{why}; {way}"
-
-
-def encrypted_key(c: Connection) -> str:
-    return (
-        f"{address(c)}: your key ({', '.join(keys_tried(c))}) has a passphrase: "
-        "hand it to the agent with ssh-add, or use fab --prompt-for-passphrase"
+    return SetupError(
+        f"Permission denied ({','.join(ways)}); keys tried: {tried}{why}; {remedy}", host=address(c)
     )
 
 
-def wrong_passphrase(c: Connection) -> str:
-    return f"{address(c)}: wrong passphrase for your key ({', '.join(keys_tried(c))}): try again, or hand it to the agent with ssh-add"
+def encrypted_key(c: Connection) -> SetupError:
+    """Return the error for a key that needs its passphrase."""
+    return SetupError(
+        f"your key ({', '.join(keys_tried(c))}) has a passphrase: "
+        "hand it to the agent with ssh-add, or use fab --prompt-for-passphrase",
+        host=address(c),
+    )
+
+
+def wrong_passphrase(c: Connection) -> SetupError:
+    """Return the error for a passphrase that does not open the key."""
+    return SetupError(
+        f"wrong passphrase for your key ({', '.join(keys_tried(c))}): "
+        "try again, or hand it to the agent with ssh-add",
+        host=address(c),
+    )
 
 
 def keys_tried(c: Connection) -> list[str]:
-    """Name the keys that paramiko offered, in its order."""
+    """Return the keys that paramiko offered, in that order."""
     given = c.connect_kwargs.get("key_filename") or []
     names = [given] if isinstance(given, str) else list(given)
     for path in (Path.home() / ".ssh" / name for name in ("id_rsa", "id_ecdsa", "id_ed25519")):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-Values = dict[str, str]  # what a section of the facts says, key by key
+# One section of the facts, as keys and values.
+Values = dict[str, str]
 
 
 class File(NamedTuple):
-    """A file on the host; its text never shows in a repr."""
+    """A file on the host. Its content never shows in a repr."""
 
     mode: str
     owner: str

@@ -1,6 +1,7 @@
-"""Wire: what goes over the line, counted for whoever asks why a run takes long.
+"""Round trips: counts what goes over the connection, to find out why a run is slow.
 
-LABFAB_DEBUG=wire tells it on stderr at the end of a run. Times differ from line to line; these numbers do not.
+LABFAB_DEBUG=wire prints the counts on stderr at the end of a run. Times differ from one connection
+to another; these numbers do not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import paramiko
 from paramiko import common
 
-NAMES = {
+NAMES: dict[int | str, str] = {
     common.MSG_USERAUTH_REQUEST: "keys or passwords offered",
     common.MSG_CHANNEL_OPEN: "channels opened",
     common.MSG_CHANNEL_REQUEST: "requests",
@@ -22,31 +23,36 @@ AFTER_LOGIN = (common.MSG_CHANNEL_OPEN, common.MSG_CHANNEL_REQUEST, "frame")
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, which counts the messages that it sends by their kind."""
+    """paramiko's transport, which also counts the messages that it sends, by kind."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: Counter[int | str] = Counter()
         super().__init__(*args, **kwargs)
 
+    def count(self, kind: int | str) -> None:
+        """Count one message."""
+        self.sent[kind] += 1
+
     def _send_message(self, data: paramiko.Message) -> None:
-        self.sent[data.asbytes()[0]] += 1
-        super()._send_message(data)
+        self.count(data.asbytes()[0])
+        super()._send_message(data)  # type: ignore[misc]  # private, so not in its stubs
 
 
 def counted() -> bool:
+    """Return whether round trips are counted."""
     return os.environ.get("LABFAB_DEBUG", "") == "wire"
 
 
-def waited(transport: paramiko.Transport) -> None:
-    """Count one wait for the answer to scripts; those that were sent together are waited for together."""
+def count_wait(transport: paramiko.Transport | None) -> None:
+    """Count one wait for scripts. Scripts that were sent together count as one wait."""
     if isinstance(transport, Transport):
-        transport.sent["frame"] += 1
+        transport.count("frame")
 
 
-def told(transport: paramiko.Transport) -> str:
-    """What was sent, in words; each of the last three kinds costs a round trip."""
-    if not isinstance(transport, Transport):  # dialled by somebody else
-        return "the line was not opened by labfab, so nothing was counted"
+def describe(transport: paramiko.Transport) -> str:
+    """Describe what was sent. Each message of the last three kinds costs a round trip."""
+    if not isinstance(transport, Transport):
+        return "the connection was not opened by labfab, so nothing was counted"
     sent = transport.sent
     kinds = ", ".join(f"{name} {sent[kind]}" for kind, name in NAMES.items())
     return f"{kinds}: {sum(sent[kind] for kind in AFTER_LOGIN)} round trips after the login"

@@ -1,6 +1,6 @@
-"""Claim: one run at a time on a host, and the same run again after its line broke.
+"""Run lock: allows one run at a time on a host; a run keeps it when it reconnects.
 
-Owns: /var/run/labfab/lock on the host, held by the root shell as long as that lives.
+Owns: /var/run/labfab/lock on the host, held by the root shell for as long as that shell lives.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from .. import console
 from ..errors import SetupError
 from .shell import Frame, Shell
 
-# Not in /run/lock, where everybody may write: whoever has the name first could keep us out.
+# Not in /run/lock: everybody may write there, so anybody could take the name first and block us.
 LOCK = "/var/run/labfab/lock"
-PATIENCE = 20  # seconds to wait for the end of another run; the session of one that died ends within seconds
-# Says who holds it, else who held it last. `command` keeps dash alive where the file cannot be opened.
+# Seconds to wait for another run. The session of a run that died ends within seconds.
+PATIENCE = 20
+# Prints who holds the lock, or who held it last. `command` keeps dash running if the open fails.
 TAKE = (
-    "mkdir -p -m 700 %s && command exec 9>>%s && command exec 7>>%s && "
-    "{ if ! hold 9; then echo held $(cat %s); elif ! hold 7; then echo held $(cat %s); "
-    "else echo free $(cat %s); echo $$ %s >%s; fi; exec 7>&-; }"
+    "mkdir -p -m 700 %(folder)s && command exec 9>>%(lock)s && command exec 7>>%(shared)s && "
+    "{ if ! hold 9; then echo held $(cat %(lock)s); "
+    "elif ! hold 7; then echo held $(cat %(shared)s); "
+    "else echo free $(cat %(lock)s); echo $$ %(mark)s >%(lock)s; fi; exec 7>&-; }"
 )
-# Held together by the shells that work beside that one, and may outlive it.
-BESIDE = "%s.beside"
-JOIN = f"command exec 9>>{BESIDE} && share 9 && echo $$ >{BESIDE}"
+# The shells that do early work share this lock. They may outlive the shell that holds LOCK.
+SHARED = "%s.beside"
+JOIN = "command exec 9>>%(shared)s && share 9 && echo $$ >%(shared)s"
 
 
 class RunLock:
@@ -32,53 +34,54 @@ class RunLock:
 
     def __init__(self) -> None:
         self.mark = secrets.token_hex(8)
-        self.shell: Shell | None = None  # that has held it last
+        self.shell: Shell | None = None  # the shell that held it last
+        self.words = {
+            "folder": shlex.quote(LOCK.rpartition("/")[0]),
+            "lock": shlex.quote(LOCK),
+            "shared": shlex.quote(SHARED % LOCK),
+            "mark": self.mark,
+        }
 
     def ask(self, shell: Shell) -> Frame:
-        """Ask for the lock; what is sent after it is done with the lock, if that is free."""
-        lock = shlex.quote(LOCK)
-        beside = BESIDE % lock
-        return shell.frame(
-            TAKE
-            % (
-                shlex.quote(LOCK.rpartition("/")[0]),
-                lock,
-                beside,
-                lock,
-                beside,
-                lock,
-                self.mark,
-                lock,
-            )
-        )
+        """Ask for the lock. If it is free, scripts sent afterwards run under it."""
+        return shell.frame(TAKE % self.words)
 
     def join(self, shell: Shell) -> None:
-        """Let a shell work beside the one that has the lock: no other run begins before both have ended. Raises SetupError."""
-        lock = shlex.quote(LOCK)
-        if not shell.frame(JOIN % (lock, lock)).result().ok:
-            raise SetupError(f"{shell.label}: cannot hold {LOCK}.beside on the host")
+        """Let a shell work alongside the one that holds the lock.
+
+        No other run can begin before both have ended. Raises SetupError.
+        """
+        if not shell.frame(JOIN % self.words).result().ok:
+            raise SetupError(f"cannot hold {SHARED % LOCK} on the host", host=shell.label)
         self.shell = shell
 
     def holder(self, shell: Shell, asked: Frame) -> str:
-        """Who else has the lock; empty where it is ours.
+        """Return who else holds the lock; empty if it is ours.
 
-        Raises SetupError when it cannot be had, or when it was not ours all the time since we had it first.
+        Raises SetupError if the lock cannot be taken, or if another run held it since we did.
         """
         answer = asked.result()
         if not answer.ok:
-            raise SetupError(f"{shell.label}: cannot hold {LOCK} on the host: {answer.last_words}")
+            raise SetupError(
+                f"cannot hold {LOCK} on the host: {answer.last_words}", host=shell.label
+            )
         word, *last = answer.out.split()
         if word != "free":
             return f"pid {last[0]}" if last else "just begun"
         if self.shell and self.mark not in last:
             raise SetupError(
-                f"{shell.label}: another run was at work there, or it was booted, since the line broke: look with setup.plan"
+                "after the connection broke, another run worked there or the host was rebooted: "
+                "check with setup.plan",
+                host=shell.label,
             )
         self.shell = shell
         return ""
 
     def take(self, shell: Shell, asked: Frame | None = None) -> bool:
-        """Have the lock; False where that took a wait, so that what was read meanwhile is old. Raises SetupError."""
+        """Take the lock. Returns False if we had to wait: cached facts are stale.
+
+        asked: the request, if it was already sent. Raises SetupError.
+        """
         holder, until = self.holder(shell, asked or self.ask(shell)), time.monotonic() + PATIENCE
         if not holder:
             return True
@@ -89,7 +92,8 @@ class RunLock:
                 holder = self.holder(shell, self.ask(shell))
         if holder:
             raise SetupError(
-                f"{shell.label}: another run of labfab is at work there ({holder}): wait for its end, "
-                "or end that process there if its laptop is gone"
+                f"another run of labfab is at work there ({holder}): wait until it ends, "
+                "or kill that process there if its laptop is gone",
+                host=shell.label,
             )
         return False

@@ -1,11 +1,12 @@
 """Shell: one long-lived root shell on the host, fed with framed scripts.
 
 Constraints:
-- A command of its own channel costs two round trips and more, a frame in an open shell costs one
-  (docs/architecture.md), so everything short and long goes through here.
-- Scripts travel on the channel's input, never in an argument list, so `ps` on the host shows no secret.
-- `( eval … )` keeps a syntax error, an `exit` or a `cd` of one script from reaching the next one.
-- sudo reads its password byte by byte from the same input, so nothing that follows it is swallowed.
+- A command in a channel of its own costs at least two round trips, a frame in an open shell only
+  one (docs/decisions/framed-shell.md), so every command goes through this shell.
+- Scripts are sent on the channel's input, never in an argument list, so `ps` on the host shows no
+  secret.
+- `( eval … )` confines a syntax error, an `exit` or a `cd` to its script.
+- sudo reads its password byte by byte from the same input, so it consumes nothing that follows.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ PROMPT = "labfab-wants-a-password:"
 ROOT = "labfab-is-root"
 READY = rf"{ROOT} (\S*)\n".encode()
 SEND_AWAY = r'lease login as the user "?([\w.-]+)'
-# On macOS sudo has no PATH of its own: what the login puts first would be run as root.
+# On macOS sudo keeps the login's PATH, so programs of the login would run as root.
 PATHS = """\
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 [ "$(/usr/bin/uname -s)" != Darwin ] || PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
 """
-# Ends with the same `sh` reading its script from standard input, whoever we logged in as.
+# For any login, this ends with root's `sh` reading scripts from standard input.
 START = f"""\
 {PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; exec sh'
 if [ "$(id -u)" = 0 ]; then eval "$root"
@@ -43,29 +44,29 @@ elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
 else exec sudo -S -p {PROMPT} sh -c "$root"
 fi
 """
-# What paramiko raises when the line is gone: which one depends on who notices first, its thread or the one that sends.
-GONE = (paramiko.SSHException, OSError, EOFError)
+# What paramiko raises when the connection is gone depends on which thread notices first.
+CONNECTION_ERRORS = (paramiko.SSHException, OSError, EOFError)
 START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
 class ConnectionLost(SetupError):
-    """The connection broke; what was begun may or may not have happened."""
+    """The connection broke. It is unknown whether the change in progress was made."""
 
 
 class NoSession(SetupError):
-    """The login works, and then there is no session."""
+    """The login works, but the host refuses to open a session."""
 
     def __init__(self, label: str, reason: str) -> None:
-        super().__init__(f"{label}: the login works, but {reason}")
+        super().__init__(f"the login works, but {reason}", host=label)
         self.reason = reason
 
 
 class WrongSudoPassword(Exception):
-    """sudo asked a second time."""
+    """sudo asked for the password a second time."""
 
 
 class Result(NamedTuple):
-    """What a script left: exit code and both outputs."""
+    """The result of a script: its exit code, its stdout and its stderr."""
 
     code: int
     out: str
@@ -73,29 +74,39 @@ class Result(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """Return whether the script succeeded."""
         return self.code == 0
 
     @property
     def last_words(self) -> str:
-        """The last lines that say something, for an error message."""
+        """Return the last lines that are not empty, for an error message."""
         lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
         return " | ".join(lines[-3:]) or f"exit code {self.code}, no output"
 
 
 class Frame:
-    """A script under way; the shell works through its frames in order."""
+    """A script that was sent. The shell runs its frames in order."""
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
-        self.awaited = False  # somebody has waited since it was sent
+        # Whether an answer has been waited for since the script was sent.
+        self.awaited = False
         self.said: Result | None = None
 
     def result(self, on_line: Callable[[str], None] | None = None, timeout: float = 120) -> Result:
-        """Wait for its end, and of those before it. Raises ConnectionLost."""
+        """Wait until this script and those before it have ended. Raises ConnectionLost."""
         while self.said is None:
-            self.shell.frames[0].said = self.shell.take(on_line, timeout)
-            del self.shell.frames[0]
+            self.shell.finish_oldest(on_line, timeout)
         return self.said
+
+    def end(self, said: Result) -> None:
+        """Set the result of the script."""
+        self.said = said
+
+    def count_wait(self) -> bool:
+        """Record a wait. Returns whether it is the first one."""
+        first, self.awaited = not self.awaited, True
+        return first
 
 
 class Shell:
@@ -110,99 +121,97 @@ class Shell:
     ) -> None:
         """Start the shell.
 
-        label: how to name the host in errors. password: for sudo, where it asks for one. root: False for a shell
-        with the login's own rights.
-        Raises WrongSudoPassword when it is refused or missing, NoSession, SetupError when there is no way to root, ConnectionLost.
+        label: the host's name in errors. password: for sudo, if it asks for one.
+        root: False for a shell with the rights of the login itself.
+        Raises WrongSudoPassword if the password is refused or missing, NoSession, ConnectionLost,
+        and SetupError if this login cannot become root.
         """
         self.label = label
         self.token = f"labfab-{secrets.token_hex(8)}"
         self.channel = self.session(transport, START if root else START_PLAIN)
         self.password = password
-        self.frames: list[Frame] = []  # under way, oldest first
-        self.seen = {"out": b"", "err": b""}  # of what they said
+        # Frames that have not ended yet, oldest first, and their output so far.
+        self.frames: list[Frame] = []
+        self.seen = {"out": b"", "err": b""}
         self.kernel = self.become_root()
         if self.kernel not in loader.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
         self.words = loader.script("words", self.kernel)
 
     def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
-        """Have the host run a command."""
+        """Run a command on the host in a new channel. Raises NoSession."""
         try:
             channel = transport.open_session(timeout=30)
             channel.exec_command(command)
         except paramiko.ChannelException:
             raise NoSession(
-                self.label, "sshd grants no session: look at MaxSessions in its settings"
+                self.label, "sshd refuses to open a session: look at MaxSessions in its settings"
             ) from None
-        except GONE:
-            what = (
-                "sshd refuses to run a command"
-                if transport.is_active()
-                else "the host hangs up then"
-            )
-            raise NoSession(
-                self.label, f"{what}: run the same again, or look at sshd's log there"
-            ) from None
+        except CONNECTION_ERRORS:
+            active = transport.is_active()
+            what = "sshd refuses to run a command" if active else "the host then hangs up"
+            reason = f"{what}: run the same command again, or look at sshd's log there"
+            raise NoSession(self.label, reason) from None
         return channel
 
     def become_root(self) -> str:
-        """Wait until root answers, giving sudo the password when it asks; tell the kernel's name."""
+        """Wait for the root shell, and pass the password to sudo if it asks.
+
+        Returns the kernel's name.
+        """
         seen = {"out": b"", "err": b""}
         asked = 0
         while not (found := re.search(READY, seen["out"])):
-            # A cloud image's root says whom to log in as, then keeps us waiting for ten seconds.
-            if not self.receive(seen, timeout=30) or re.search(
-                SEND_AWAY, seen["out"].decode(errors="replace")
-            ):
-                raise SetupError(self.refusal(seen))
-            # A second question is the only sign of a wrong password that classic sudo and sudo-rs share.
+            received = self.receive(seen, timeout=30)
+            # A cloud image's root login says whom to log in as, then sleeps for ten seconds.
+            if not received or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
+                raise SetupError(self.refusal(seen), host=self.label)
+            # A second prompt is the only sign of a wrong password in both sudo and sudo-rs.
             if seen["err"].count(PROMPT.encode()) > asked:
                 asked += 1
                 if asked > 1 or self.password is None:
                     self.close()
                     raise WrongSudoPassword
                 self.write(self.password.encode() + b"\n")
-                round_trips.waited(self.channel.transport)
+                round_trips.count_wait(self.channel.transport)
         return found[1].decode(errors="replace")
 
     def refusal(self, seen: dict[str, bytes]) -> str:
-        """Say why there is no root shell, from the last words of the host."""
+        """Return why there is no root shell, judging by the host's last output."""
         text = (seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
-            return (
-                f"{self.label}: this account is not root and sudo is not installed: log in as root"
-            )
+            return "this account is not root and sudo is not installed: log in as root"
         name = re.search(SEND_AWAY, text)
         if name:
-            return f"{self.label}: this host wants you to log in as {name[1]}: fab -H {name[1]}@…"
-        if "password" in words.lower() and (
-            "expired" in words.lower() or "change" in words.lower()
-        ):
-            return f"{self.label}: the password has expired: log in once with ssh, set a new one, run this again"
+            return f"this host wants you to log in as {name[1]}: fab -H {name[1]}@…"
+        lower = words.lower()
+        if "password" in lower and ("expired" in lower or "change" in lower):
+            return "the password has expired: log in once with ssh, set a new one, run this again"
         if "sudoers" in words or "I'm afraid I can't do that" in words:  # sudo-rs
-            return f"{self.label}: this account may not use sudo: log in as root or as an account that may"
-        return (
-            f"{self.label}: no shell on the host: {words[:300] or 'it closed the session at once'}"
-        )
+            return "this account may not use sudo: log in as root or as an account that may"
+        return f"no shell on the host: {words[:300] or 'it closed the session immediately'}"
 
     def run(
         self, script: str, on_line: Callable[[str], None] | None = None, timeout: float = 120
     ) -> Result:
-        """Run a script and wait for its end.
+        """Run a script and wait until it ends.
 
-        on_line: called with each line as it comes. timeout: seconds of silence that count as a broken connection.
-        Raises ConnectionLost.
+        on_line: called with each line of output. timeout: seconds of silence after which the
+        connection counts as broken. Raises ConnectionLost.
         """
         return self.send(script).result(on_line, timeout)
 
     def send(self, script: str) -> Frame:
-        """Send a script, whose end is waited for later: what is sent together takes one round trip together."""
-        # Descriptor 9 is what holds the host's lock (claim.py): a server that a script starts would hold it for good.
+        """Send a script without waiting for it: scripts sent together take one round trip."""
+        # Descriptor 9 holds the run lock (run_lock.py). A server that a script starts must not.
         return self.frame(f"(eval {shlex.quote(script)}) </dev/null 9>&-")
 
     def frame(self, text: str) -> Frame:
-        """Send one line of shell text that the shell itself runs, the first one after the words. Raises ConnectionLost."""
+        """Send one line of shell text, which runs in the shell itself. Raises ConnectionLost.
+
+        The first one is preceded by the shell functions of on_host/words.sh.
+        """
         frame, self.words = self.words, ""
         frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
@@ -211,44 +220,52 @@ class Shell:
         return self.frames[-1]
 
     def write(self, data: bytes) -> None:
+        """Send bytes. Raises ConnectionLost."""
         try:
             self.channel.sendall(data)
-        except GONE:
-            raise ConnectionLost(self.lost()) from None
+        except CONNECTION_ERRORS:
+            raise self.lost() from None
 
-    def take(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
+    def finish_oldest(self, on_line: Callable[[str], None] | None, timeout: float) -> None:
+        """Wait until the oldest frame ends. Raises ConnectionLost."""
+        self.frames[0].end(self.wait_for_end(on_line, timeout))
+        del self.frames[0]
+
+    def wait_for_end(self, on_line: Callable[[str], None] | None, timeout: float) -> Result:
         """Wait until both outputs show the end of the oldest frame. Raises ConnectionLost."""
         ends = {
             "out": re.compile(rf"\n{self.token} (\d+)\n".encode()),
             "err": re.compile(rf"\n{self.token}\n".encode()),
         }
-        if not self.frames[0].awaited:
-            round_trips.waited(self.channel.transport)
-        for frame in self.frames:
-            frame.awaited = True
-        while not all(found := [end.search(self.seen[name]) for name, end in ends.items()]):
+        if [frame.count_wait() for frame in self.frames][0]:
+            round_trips.count_wait(self.channel.transport)
+        while True:
+            out, err = (end.search(self.seen[name]) for name, end in ends.items())
+            if out and err:
+                break
             if not self.receive(self.seen, timeout, on_line):
-                raise ConnectionLost(self.lost())
-        out, err = (
-            self.seen[name][: end.start()].decode(errors="replace")
-            for name, end in zip(ends, found, strict=True)
-        )
-        self.seen = {
-            name: self.seen[name][end.end() :] for name, end in zip(ends, found, strict=True)
-        }
-        return Result(int(found[0][1]), out, err)
+                raise self.lost()
+        said = self.seen["out"][: out.start()], self.seen["err"][: err.start()]
+        self.seen = {"out": self.seen["out"][out.end() :], "err": self.seen["err"][err.end() :]}
+        return Result(int(out[1]), *(text.decode(errors="replace") for text in said))
 
-    def lost(self) -> str:
-        return f"{self.label}: the connection broke: run the same command again, it goes on where this stopped"
+    def lost(self) -> ConnectionLost:
+        """Return the error for a broken connection."""
+        return ConnectionLost(
+            "the connection broke: run the same command again, it continues where this one stopped",
+            host=self.label,
+        )
 
     def receive(
         self, seen: dict[str, bytes], timeout: float, on_line: Callable[[str], None] | None = None
     ) -> bool:
-        """Wait for output and add it; False when the host closed or stayed silent."""
+        """Wait for output and add it to *seen*.
+
+        Returns False if the host closed the channel or stayed silent.
+        """
         end = time.monotonic() + timeout
-        ready_to_read = (
-            select.poll()
-        )  # select() knows no more than 1024 open files, which many hosts at once have
+        # select() is limited to 1024 open files, and a fleet may have more.
+        ready_to_read = select.poll()
         ready_to_read.register(self.channel, select.POLLIN)
         while time.monotonic() < end:
             ready_to_read.poll(1000 * min(1, timeout))
@@ -270,15 +287,17 @@ class Shell:
             if (
                 self.channel.closed
                 or self.channel.exit_status_ready()
-                or not self.channel.transport.is_active()
+                or not (self.channel.transport and self.channel.transport.is_active())
             ):
                 return False
         return False
 
     def tell(self, data: bytes, on_line: Callable[[str], None]) -> None:
+        """Pass output on, line by line."""
         for line in data.decode(errors="replace").replace("\r", "\n").splitlines():
             if line.strip() and self.token not in line:
                 on_line(line.strip())
 
     def close(self) -> None:
+        """End the shell."""
         self.channel.close()

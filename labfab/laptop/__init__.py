@@ -1,1 +1,1 @@
-"""Your own machine: keys, passwords, the alias, the tunnel. Knows no stage and dials no host by itself."""
+"""Programs on your own machine: ssh, rsync, the browser. Imports no stage and dials no host."""

@@ -1,9 +1,10 @@
-"""Jupyter's API, asked whether anybody is there."""
+"""Jupyter's API: whether a server answers, and whether it accepts a token."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -11,16 +12,16 @@ from urllib.parse import urlsplit
 from .kernel import trust
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
-LONGEST = 65536  # bytes that are read of an answer
+LONGEST = 65536  # bytes to read of an answer
 
 
 def code(url: str, token: str) -> int:
-    """Return the HTTP status with which Jupyter greets a token, 0 when nothing answers."""
+    """Return the HTTP status with which Jupyter answers a token, 0 if nothing answers."""
     return ask(url, "api/status", {"Authorization": f"token {token}"})[0]
 
 
 def answers(url: str) -> str | None:
-    """Return the version of the Jupyter server behind an address, None when none answers."""
+    """Return the version of the Jupyter server at an address, None if none answers."""
     status, text = ask(url, "api")
     try:
         found = json.loads(text) if status == 200 else None
@@ -31,17 +32,23 @@ def answers(url: str) -> str | None:
 
 
 def ask(url: str, path: str, headers: Mapping[str, str] = EMPTY) -> tuple[int, bytes]:
-    """Get a page: its status and the beginning of its text, 0 when nothing answers; loads little, for it is on every way."""
+    """Get a page. Return its status (0 if nothing answers) and the start of its text.
+
+    Uses http.client, which loads fast: most commands come through here.
+    """
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-    at = urlsplit(url)
-    secure = {"context": trust(url)} if at.scheme == "https" else {}
     try:
-        caller = (HTTPSConnection if secure else HTTPConnection)(
-            at.hostname, at.port, timeout=3, **secure
-        )
+        at = urlsplit(url)
+        host, port = at.hostname or "", at.port
+        if at.scheme == "https":
+            tls = trust(url)
+            context = tls if isinstance(tls, ssl.SSLContext) else None
+            caller: HTTPConnection = HTTPSConnection(host, port, timeout=3, context=context)
+        else:
+            caller = HTTPConnection(host, port, timeout=3)
         with contextlib.closing(caller):
-            caller.request("GET", f"{at.path.rstrip('/')}/{path}", headers=headers)
+            caller.request("GET", f"{at.path.rstrip('/')}/{path}", headers=dict(headers))
             answer = caller.getresponse()
             return answer.status, answer.read(LONGEST)
     except (OSError, HTTPException, ValueError):

@@ -1,8 +1,9 @@
-"""Archive: the backups on this machine, each a folder that knows what is in it.
+"""Archive: the backups on this machine, each a folder with a list of what is in it.
 
 Owns: ~/labfab-backups/<alias>/<date>.  Undo: delete the folder
-A backup that is not whole yet is called .unfinished; the next one goes on with it. manifest.json has a SHA-256 of every
-file, and its seal is one of itself.
+
+An incomplete backup is called .unfinished, and the next one continues it. manifest.json has the
+SHA-256 of every file, and its own as "seal".
 """
 
 from __future__ import annotations
@@ -19,23 +20,27 @@ from ..errors import SetupError
 from ..local_state import files
 
 MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
-SHOWN = 3  # names in a message
+SHOWN = 3  # how many names a message lists
 Manifest = dict[str, Any]
 
 
 def root() -> Path:
+    """Return the usual folder of all backups."""
     return Path.home() / "labfab-backups"
 
 
 def unfinished(alias: str, base: str = "") -> Path:
-    """The folder for a backup that is being made. base: where backups go instead of the usual place."""
+    """Return the folder of an unfinished backup. base: instead of the usual folder."""
     files.check_alias(alias)
     place = files.make_private(Path(base).expanduser().absolute() if base else root())
     return files.make_private(files.make_private(place / alias) / UNFINISHED)
 
 
 def finish(folder: Path, about: Manifest) -> Path:
-    """Write the manifest and give the folder its name, the present time."""
+    """Write the manifest, name the folder by the time, and return its new path.
+
+    about: what else the manifest should say.
+    """
     place = folder.parent / time.strftime("%Y-%m-%dT%H%M%S")
     manifest = {
         "version": 1,
@@ -54,17 +59,17 @@ def finish(folder: Path, about: Manifest) -> Path:
 
 
 def entries(folder: Path) -> dict[str, str]:
-    """What lies in a backup: by path, what it is and the SHA-256 of a file, or where a link leads."""
-    found = {}
+    """Return the fingerprint of each file, folder and link in a backup, by its path."""
+    result = {}
     for path in sorted(walk(folder)):
         name = os.path.relpath(path, folder)
         if name != MANIFEST:
-            found[name] = fingerprint(path)
-    return found
+            result[name] = fingerprint(path)
+    return result
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Every path below a folder; a folder that cannot be read is an error, not an empty one."""
+    """Yield every path below a folder. Raises SetupError for a folder that cannot be read."""
 
     def fail(error: OSError) -> None:
         raise SetupError(f"cannot read {error.filename}: {error.strerror}")
@@ -75,6 +80,7 @@ def walk(folder: Path) -> Iterator[str]:
 
 
 def fingerprint(path: str) -> str:
+    """Describe one entry: its type, and the SHA-256 of a file or the target of a link."""
     if os.path.islink(path):
         return f"link {os.readlink(path)}"
     if os.path.isdir(path):
@@ -90,75 +96,80 @@ def fingerprint(path: str) -> str:
 
 
 def seal(manifest: Manifest) -> str:
+    """Return the SHA-256 of a manifest without its seal."""
     rest = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read(folder: Path) -> Manifest:
-    """Read the manifest. Raises SetupError where it is not as it was written."""
+    """Read the manifest. Raises SetupError if it was changed or there is none."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        whole = manifest["seal"] == seal(manifest)
+        manifest: Manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["seal"] == seal(manifest):
+            return manifest
     except FileNotFoundError:
         raise SetupError(
-            f"{folder} is no backup, it has no {MANIFEST}: backup.list shows those that there are"
+            f"{folder} is not a backup: it has no {MANIFEST}: backup.list shows the backups"
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise SetupError(
-            f"{folder}: the backup is damaged, {MANIFEST} is not as it was written: nothing was changed, take another one"
-        )
-    return manifest
+        pass
+    raise SetupError(
+        f"{folder}: the backup is damaged, {MANIFEST} has changed since it was written: "
+        "nothing was changed, use another one"
+    )
 
 
 def verify(folder: Path) -> Manifest:
-    """Give the manifest, once every file is as it says. Raises SetupError for a damaged backup."""
+    """Check every file of a backup, and return its manifest. Raises SetupError for damage."""
     manifest = read(folder)
     was, now = manifest["entries"], entries(folder)
     wrong = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if wrong:
-        names = f"{', '.join(map(repr, wrong[:SHOWN]))}{', …' * (len(wrong) > SHOWN)}"
+        more = ", …" if len(wrong) > SHOWN else ""
+        names = f"{', '.join(map(repr, wrong[:SHOWN]))}{more}"
         raise SetupError(
-            f"{folder}: the backup is damaged, {len(wrong)} of its files are not as they were ({names}): nothing was changed"
+            f"{folder}: the backup is damaged, {len(wrong)} of its files have changed "
+            f"({names}): nothing was changed"
         )
     return manifest
 
 
-def found(alias: str = "") -> list[Path]:
-    """The backups that are whole, oldest first; of one lab or of all."""
+def backups(alias: str = "") -> list[Path]:
+    """Return the complete backups of one lab or of all, oldest first."""
     every = (path.parent for path in root().glob(f"{alias or '*'}/*/{MANIFEST}"))
-    return sorted(
-        (path for path in every if not path.name.startswith(".")),
-        key=lambda path: (path.name, path.parent.name),
-    )
+    complete = [path for path in every if not path.name.startswith(".")]
+    return sorted(complete, key=lambda path: (path.name, path.parent.name))
 
 
 def find(name: str, alias: str) -> Path:
-    """The backup of that name or path; without one, the newest of this lab."""
+    """Return the backup of that name or path; without a name, the newest of this lab.
+
+    Raises SetupError if there is none.
+    """
     if not name:
-        mine = found(alias)
+        mine = backups(alias)
         if not mine:
             raise SetupError(
-                f"there is no backup of {alias} in {root()}: name one with --from, backup.list shows them"
+                f"there is no backup of {alias} in {root()}: "
+                "name one with --from, backup.list shows them"
             )
         return mine[-1]
     places = [Path(name).expanduser(), root() / name, root() / alias / name]
     place = next((place for place in places if place.is_dir()), None)
     if place is None:
-        raise SetupError(f"there is no backup {name}: backup.list shows those that there are")
+        raise SetupError(f"there is no backup {name}: backup.list shows the backups")
     return Path(os.path.abspath(place))
 
 
-def row(folder: Path) -> dict[str, Any]:
-    """What a list tells of a backup; of a damaged one only where it is."""
-    told = {"name": f"{folder.parent.name}/{folder.name}", "folder": str(folder), "whole": False}
+def summary(folder: Path) -> dict[str, Any]:
+    """Return what a list shows about a backup; for a damaged one, only where it is."""
+    shown = {"name": f"{folder.parent.name}/{folder.name}", "folder": str(folder), "whole": False}
     try:
         manifest = read(folder)
     except SetupError:
-        return told | dict.fromkeys(("files", "host", "python"))
+        return shown | dict.fromkeys(("files", "host", "python"))
     count = sum(entry.startswith(("file", "link")) for entry in manifest["entries"].values())
-    return told | {
+    return shown | {
         "whole": True,
         "files": count,
         "host": manifest.get("host"),

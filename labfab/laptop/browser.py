@@ -1,10 +1,12 @@
-"""The browser: opened where you are logged in already.
+"""Browser: opens JupyterLab, already logged in.
 
-Owns: for a minute at most, a page in a folder that only you can enter.  Undo: it is removed once it was read
+Owns: a page in a folder that only you can enter, for a minute at most.
+Undo: the page is removed once it has been read
 
 Constraints:
-- The token is in no argument, address, history or log: a page that only you can read posts it to Jupyter's login.
-- A browser that came as a snap reads no hidden folder, so its page lies in the folder that is its own.
+- The token appears in no argument, address, history or log: a page that only you can read posts it
+  to Jupyter's login.
+- A browser installed as a snap cannot read hidden folders, so its page is put in the snap's folder.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from ..local_state import files, secrets
 from . import show_page
 
 NAME = "labfab-open-"
-# Jupyter heeds a form from elsewhere when it carries the token, and logs in by it as by the password.
+# Jupyter accepts a form from another site if it has the token, and takes the token in place of a
+# password.
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>JupyterLab</title></head>
+<head><meta charset="utf-8"><meta name="referrer" content="no-referrer">
+<title>JupyterLab</title></head>
 <body onload="document.forms[0].submit()">
 <form method="post" action="%s">
 <input type="hidden" name="token" value="%s"><input type="hidden" name="password" value="%s">
@@ -37,8 +41,8 @@ PAGE = """\
 """
 
 
-def there() -> bool:
-    """Tell whether a browser can be opened here."""
+def can_open() -> bool:
+    """Return whether a browser can be opened here: not over SSH, not in a container."""
     if os.environ.get("BROWSER"):
         return True
     if sys.platform == "darwin":
@@ -54,7 +58,10 @@ def there() -> bool:
 
 
 def log_in(alias: str, url: str, token: str) -> None:
-    """Open JupyterLab at an address in the browser, logged in by its token."""
+    """Open JupyterLab in the browser, logged in with its token.
+
+    url: the root of the server, with a slash at its end.
+    """
     for name in secrets.NAMES:  # the browser inherits the environment
         secrets.take_from_environment(name)
     page = write(folder(alias), rendered(url, token))
@@ -64,7 +71,7 @@ def log_in(alias: str, url: str, token: str) -> None:
 
 
 def rendered(url: str, token: str) -> str:
-    """Write the page that logs in at *url*, the root of the server, and goes on to the Lab."""
+    """Return the page that logs in at *url*, the root of the server, and continues to the Lab."""
     import html
 
     after = quote(urlsplit(url).path + "lab", safe="")
@@ -73,7 +80,7 @@ def rendered(url: str, token: str) -> str:
 
 
 def write(base: Path, text: str) -> Path:
-    """Keep a page in a folder of its own; sweep away what a crash has left there."""
+    """Write a page into a new folder below *base*; remove pages that a crash has left there."""
     try:
         for left in base.glob(f"{NAME}*/*.html"):
             if time.time() - left.stat().st_mtime > show_page.PATIENCE:
@@ -86,20 +93,19 @@ def write(base: Path, text: str) -> Path:
 
 
 def folder(alias: str) -> Path:
-    """Choose where the page lies: beside what else is kept of this lab, or where the browser's snap can read."""
+    """Choose the folder for the page: the lab's own, or one that the browser's snap can read."""
     name = default().partition("_")[0]
     own = Path.home() / "snap" / name / "common"
     return own if name and own.is_dir() else files.make_private(files.config_folder(alias))
 
 
 def default() -> str:
-    """Name the desktop's browser, as firefox_firefox.desktop; empty where that cannot be told."""
+    """Return the desktop's browser, such as firefox_firefox.desktop; empty if unknown."""
     if os.environ.get("BROWSER") or not (Path.home() / "snap").is_dir():
         return ""
     argv = ["xdg-settings", "get", "default-web-browser"]
     try:
-        return subprocess.run(
-            argv, capture_output=True, text=True, timeout=5, check=False
-        ).stdout.strip()
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    return done.stdout.strip()

@@ -1,8 +1,9 @@
-"""The control socket: how an ssh in the background is found again, and ended.
+"""Control socket: how to find an ssh in the background again, and end it.
 
 Constraints:
-- A socket's path has 104 bytes on macOS, and ssh adds 17 while it makes one.
-- A process number may belong to another program by now, so none is signalled unless its command line is ours.
+- A socket's path has at most 104 bytes on macOS, and ssh adds 17 while it creates one.
+- A process ID may belong to another program by now, so a process is signalled only if its command
+  line is ours.
 """
 
 from __future__ import annotations
@@ -30,16 +31,17 @@ def place(alias: str) -> Path:
     """Choose the socket of a lab: in ~/.ssh, or where the path is short enough."""
     name = "labfab-" + hashlib.sha256(os.fsencode(Path.home() / alias)).hexdigest()[:12]
     for folder in folders():
-        # ssh would take ${ for a variable.
+        # ssh would expand ${ as a variable.
         if len(os.fsencode(folder / name)) <= LONGEST and "${" not in str(folder):
             return folder / name
     raise SetupError(
-        "no folder with a short path for ssh's control socket: set XDG_RUNTIME_DIR to one of your own"
+        "no folder with a short path for ssh's control socket: "
+        "set XDG_RUNTIME_DIR to one of your own"
     )
 
 
 def folders() -> Iterator[Path]:
-    """Offer folders that only you can enter."""
+    """Offer folders that only you can enter. Raises SetupError for one in /tmp that is not."""
     yield files.make_private(Path.home() / ".ssh")
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.is_absolute() and is_private(runtime):
@@ -47,13 +49,13 @@ def folders() -> Iterator[Path]:
     own = Path(f"/tmp/labfab-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
         own.mkdir(mode=0o700)
-    if not is_private(own):  # somebody was there first, to listen in
+    if not is_private(own):  # somebody created it first, to listen in
         raise SetupError(f"{own} is not a folder of yours alone: have it removed")
     yield own
 
 
 def is_private(folder: Path) -> bool:
-    """Tell whether a folder is a real one, yours, and closed to others."""
+    """Return whether a folder is a real one, yours, and closed to others."""
     try:
         found = folder.lstat()
     except OSError:
@@ -67,44 +69,46 @@ def option(control: Path) -> list[str]:
 
 
 def ask(control: Path, word: str) -> str:
-    """Say a control command to the ssh behind a socket and return its answer."""
-    # No configuration is read and no name looked up, so this works whatever has become of the host.
+    """Send a control command to the ssh behind a socket and return its answer."""
+    # Reads no configuration and resolves no name, so it works even if the host is gone.
     argv = ["ssh", "-F", "none", *option(control), "-O", word, "labfab"]
     return openssh.run(argv, PATIENCE)[1]
 
 
 def pid(control: Path) -> int:
-    """Return the process behind a socket, 0 when none answers."""
-    found = (
-        re.search(r"Master running \(pid=(\d+)\)", ask(control, "check"))
-        if control.exists()
-        else None
-    )
+    """Return the process ID behind a socket, or 0 if none answers."""
+    if not control.exists():
+        return 0
+    found = re.search(r"Master running \(pid=(\d+)\)", ask(control, "check"))
     return int(found[1]) if found else 0
 
 
 def end(control: Path, known: int) -> bool:
-    """End the ssh behind a socket, by force if it does not listen; False when there was none."""
+    """End the ssh behind a socket, by force if it does not listen. Return False if none ran.
+
+    known: the process that opened it, for a socket that does not answer; 0 if that is unknown.
+    """
     process = pid(control)
     if process:
         ask(control, "exit")
     elif is_ours(known, control):
         process = known
-        signal_it(process, signal.SIGTERM)
+        send(process, signal.SIGTERM)
     if process and not is_gone(process, control):
-        signal_it(process, signal.SIGKILL)
+        send(process, signal.SIGKILL)
     if control.is_socket():
         control.unlink(missing_ok=True)
     return bool(process)
 
 
-def signal_it(process: int, number: int) -> None:
+def send(process: int, number: int) -> None:
+    """Send a signal to a process, which may have ended by now."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
 
 
 def is_gone(process: int, control: Path) -> bool:
-    """Wait a moment for a process to end."""
+    """Wait a moment for a process to end, and return whether it has."""
     deadline = time.monotonic() + PATIENCE
     while is_ours(process, control):
         if time.monotonic() > deadline:
@@ -114,17 +118,18 @@ def is_gone(process: int, control: Path) -> bool:
 
 
 def born(process: int) -> str:
-    """Name a process so that none after it has the name: its number with when it began."""
+    """Identify a process uniquely: by its ID and when it started."""
     try:
-        began = (
-            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-        )  # in ticks, since this boot
-        return f"{process} {began} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+        # Field 22 of proc(5): in ticks since boot.
+        started = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:  # no /proc on macOS
         return f"{process} {ps(process, 'lstart')}"
+    return f"{process} {started} {boot}"
 
 
 def ps(process: int, column: str) -> str:
+    """Return one column that ps prints of a process; empty if there is none."""
     argv = ["ps", "-ww", "-o", f"{column}=", "-p", str(process)]
     try:
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
@@ -133,7 +138,7 @@ def ps(process: int, column: str) -> str:
 
 
 def is_ours(process: int, control: Path) -> bool:
-    """Tell whether a process is an ssh with this control socket."""
+    """Return whether a process is an ssh with this control socket."""
     if process <= 1:
         return False
     try:

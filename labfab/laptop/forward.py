@@ -1,4 +1,4 @@
-"""Forward: a local port that leads into an open connection, for as long as a program needs it."""
+"""Forward: a local port that leads into an open connection while a program needs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 from paramiko.common import cMSG_CHANNEL_OPEN
@@ -14,7 +14,10 @@ from paramiko.common import cMSG_CHANNEL_OPEN
 
 @contextlib.contextmanager
 def opened(transport: paramiko.Transport, place: int | str) -> Iterator[int]:
-    """Lead a free local port to a port of the host's loopback, or to a Unix socket there; yield its number."""
+    """Forward a free local port to the host, and yield its number.
+
+    place: a port of the host's loopback, or the path of a Unix socket there.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, args=(server, transport, place), daemon=True).start()
         try:
@@ -25,7 +28,7 @@ def opened(transport: paramiko.Transport, place: int | str) -> Iterator[int]:
 
 
 def serve(server: socket.socket, transport: paramiko.Transport, place: int | str) -> None:
-    """Take callers until the server is closed."""
+    """Accept callers until the server is closed."""
     while True:
         try:
             caller, origin = server.accept()
@@ -42,7 +45,7 @@ def join(
         try:
             channel = open_channel(transport, place, origin)
         except (paramiko.SSHException, EOFError):
-            return  # the caller sees the line closed
+            return  # the caller sees its connection closed
         with contextlib.closing(channel):
             back = threading.Thread(target=carry, args=(channel, caller), daemon=True)
             back.start()
@@ -53,18 +56,23 @@ def join(
 def open_channel(
     transport: paramiko.Transport, place: int | str, origin: tuple[str, int]
 ) -> paramiko.Channel:
+    """Open a channel to a port or a Unix socket of the host."""
     if isinstance(place, int):
         return transport.open_channel("direct-tcpip", ("127.0.0.1", place), origin, timeout=10)
-    return paramiko.Transport.open_channel(
-        ToSocket(transport, place), "direct-streamlocal@openssh.com", timeout=10
-    )  # type: ignore[arg-type]
+    to_socket = cast(paramiko.Transport, ToSocket(transport, place))
+    kind = "direct-streamlocal@openssh.com"
+    return paramiko.Transport.open_channel(to_socket, kind, timeout=10)
 
 
 class ToSocket:
-    """A transport that adds to the question for a channel which Unix socket is meant; paramiko has no words for that."""
+    """A transport that adds the path of a Unix socket to the request for a channel.
+
+    paramiko cannot do that. The message is defined in section 2.4 of OpenSSH's PROTOCOL.
+    """
 
     def __init__(self, transport: paramiko.Transport, path: str) -> None:
-        self.transport, self.path = transport, path
+        self.transport: Any = transport
+        self.path = path
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
@@ -78,9 +86,12 @@ class ToSocket:
 
 
 def carry(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:
-    """Carry bytes one way, then tell the other side that there are no more."""
+    """Carry bytes one way, then tell the other side that no more will come."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
     with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR) if isinstance(sink, socket.socket) else sink.shutdown_write()
+        if isinstance(sink, socket.socket):
+            sink.shutdown(socket.SHUT_WR)
+        else:
+            sink.shutdown_write()

@@ -1,23 +1,30 @@
-"""A JupyterLab server, used the way a browser does: log in, run a cell."""
+"""Kernel: use a JupyterLab server as a browser does: log in, run a cell in a kernel."""
 
 from __future__ import annotations
 
 import json
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from labfab.errors import SetupError
+from ..errors import SetupError
 
 if TYPE_CHECKING:
     import httpx
 
-TIMEOUT = 60  # the first kernel on a small host takes its time
+TIMEOUT = 60  # seconds: the first kernel on a small host starts slowly
+
+
+class WrongPassword(SetupError):
+    """The server answered, and refused the password."""
 
 
 def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
-    """Say whom to trust at an address; through a tunnel SSH has vouched for the far end already."""
+    """Return whom to trust at an address: an SSL context, or True for the system's authorities.
+
+    On our loopback any certificate will do: the tunnel leads there, and SSH has proven the host.
+    """
     at = urlsplit(url)
     if tls or at.scheme != "https" or at.hostname != "127.0.0.1":
         return tls or True
@@ -26,55 +33,50 @@ def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
     return context
 
 
-class Refused(SetupError):
-    """The password was heard, and is not the one."""
-
-
-def visitor(
+def new_client(
     url: str, tls: ssl.SSLContext | None = None, address: str = "", timeout: float = TIMEOUT
 ) -> httpx.Client:
-    """Make a client for a server; the parameters are those of login()."""
+    """Make a client for a server. Arguments as for login(); timeout: in seconds."""
     import httpx
 
     class Direct(httpx.HTTPTransport):
+        """Connects to the address, whatever the name in the URL."""
+
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            there, extensions = (
-                request.url.copy_with(host=address),
-                {**request.extensions, "sni_hostname": request.url.host},
+            url = request.url.copy_with(host=address)
+            extensions = {**request.extensions, "sni_hostname": request.url.host}
+            direct = httpx.Request(
+                request.method,
+                url,
+                headers=request.headers,
+                stream=request.stream,
+                extensions=extensions,
             )
-            return super().handle_request(
-                httpx.Request(
-                    request.method,
-                    there,
-                    headers=request.headers,
-                    stream=request.stream,
-                    extensions=extensions,
-                )
-            )
+            return super().handle_request(direct)
 
     base = url.split("?")[0].rstrip("/") + "/"
-    transport = (Direct if address else httpx.HTTPTransport)(
-        verify=trust(base, tls), trust_env=False
-    )
-    # A proxy cannot reach our loopback.
+    kind = Direct if address else httpx.HTTPTransport
+    transport = kind(verify=trust(base, tls), trust_env=False)
+    # Ignore a proxy in the environment: it could not reach our loopback.
     return httpx.Client(base_url=base, timeout=timeout, trust_env=False, transport=transport)
 
 
 def login(
     url: str, password: str, tls: ssl.SSLContext | None = None, address: str = ""
 ) -> httpx.Client:
-    """Log in with the password and return a client that carries the session's cookies.
+    """Log in with the password and return a client that has the session's cookies.
 
-    tls: whom to trust, for an address that the system's authorities do not vouch for. address: whom to call, where the
-    name servers are not to be asked for the URL's host.
+    tls: whom to trust, if the system's authorities do not vouch for the server. address: where to
+    connect, instead of resolving the URL's host. Raises Refused for a wrong password, and
+    SetupError if nothing answers.
     """
     import httpx
 
-    client = visitor(url, tls, address)
+    client = new_client(url, tls, address)
     base = str(client.base_url)
     try:
         client.get("login")
-        client.post("login", data={"_xsrf": client.cookies.get("_xsrf", ""), "password": password})
+        client.post("login", data={"_xsrf": xsrf(client), "password": password})
         status = client.get("api/status").status_code
     except httpx.HTTPError as error:
         client.close()
@@ -83,17 +85,22 @@ def login(
         ) from error
     if status != 200:
         client.close()
-        raise Refused(
+        raise WrongPassword(
             f"JupyterLab at {base} refuses the password; set it again with jupyter.password"
         )
     return client
 
 
-def enters(url: str, password: str) -> bool:
-    """Tell whether a password opens it. Raises SetupError when nothing answers."""
+def xsrf(client: httpx.Client) -> str:
+    """Return the token that Jupyter wants in each request that changes something."""
+    return client.cookies.get("_xsrf") or ""
+
+
+def accepts_password(url: str, password: str) -> bool:
+    """Return whether the server accepts a password. Raises SetupError if nothing answers."""
     try:
         login(url, password).close()
-    except Refused:
+    except WrongPassword:
         return False
     return True
 
@@ -101,12 +108,16 @@ def enters(url: str, password: str) -> bool:
 def execute(
     client: httpx.Client, code: str, tls: ssl.SSLContext | None = None, address: str = ""
 ) -> str:
-    """Run a cell in a kernel of its own and return what it prints or evaluates to."""
-    headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
+    """Run a cell in a new kernel and return what it prints or evaluates to.
+
+    Raises SetupError if there is no kernel or the cell fails.
+    """
+    headers = {"X-XSRFToken": xsrf(client)}
     answer = client.post("api/kernels", headers=headers)
     if answer.status_code != 201:
         raise SetupError(
-            f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); see its log"
+            f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); "
+            "see its log"
         )
     kernel = answer.json()["id"]
     try:
@@ -122,7 +133,7 @@ def run_cell(
     tls: ssl.SSLContext | None = None,
     address: str = "",
 ) -> str:
-    """Send a cell over the kernel's websocket and collect its output."""
+    """Send a cell over the kernel's websocket and return its output."""
     import websocket
 
     try:
@@ -145,12 +156,14 @@ def connect(
     timeout: float = TIMEOUT,
     tls: ssl.SSLContext | None = None,
     address: str = "",
-):
-    """Open a websocket with the client's cookies."""
+) -> Any:
+    """Open a websocket (of websocket-client) with the client's cookies."""
     import websocket
 
     base, context = urlsplit(str(client.base_url)), trust(str(client.base_url), tls)
-    line = {"socket": opened(base, address, timeout, context)} if address else {}
+    options: dict[str, Any] = {}
+    if address:
+        options["socket"] = opened(base, address, timeout, context)
     return websocket.create_connection(
         f"{base.scheme.replace('http', 'ws')}://{base.netloc}{base.path}{path}",
         cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar),
@@ -158,47 +171,53 @@ def connect(
         http_no_proxy=[base.hostname],
         timeout=timeout,
         sslopt={} if context is True else {"context": context},
-        **line,
+        **options,
     )
 
 
 def opened(
     base: SplitResult, address: str, timeout: float, tls: ssl.SSLContext | bool
 ) -> socket.socket:
-    """Open a line to an address, for a URL whose host may lead elsewhere."""
-    line = socket.create_connection(
-        (address, base.port or {"http": 80, "https": 443}[base.scheme]), timeout
-    )
+    """Connect to an address, for a URL whose host may lead elsewhere."""
+    port = base.port or {"http": 80, "https": 443}[base.scheme]
+    line = socket.create_connection((address, port), timeout)
     if base.scheme == "http":
         return line
-    context = ssl.create_default_context() if tls is True else tls
+    context = tls if isinstance(tls, ssl.SSLContext) else ssl.create_default_context()
     return context.wrap_socket(line, server_hostname=base.hostname)
 
 
-def execute_request(code: str) -> dict:
-    """Build the message that asks a kernel to run code."""
+def execute_request(code: str) -> dict[str, Any]:
+    """Build the message that asks a kernel to run code (Jupyter's messaging protocol 5.3)."""
     import uuid
 
-    header = {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": "labfab"}
-    header |= {"msg_type": "execute_request", "version": "5.3", "date": ""}
-    content = {
-        "code": code,
-        "silent": False,
-        "store_history": False,
-        "user_expressions": {},
-        "allow_stdin": False,
-    }
     return {
         "channel": "shell",
-        "header": header,
+        "header": {
+            "msg_id": uuid.uuid4().hex,
+            "session": uuid.uuid4().hex,
+            "username": "labfab",
+            "msg_type": "execute_request",
+            "version": "5.3",
+            "date": "",
+        },
         "parent_header": {},
         "metadata": {},
-        "content": content,
+        "content": {
+            "code": code,
+            "silent": False,
+            "store_history": False,
+            "user_expressions": {},
+            "allow_stdin": False,
+        },
     }
 
 
-def collect(channel, request: str) -> str:
-    """Read the kernel's messages until it is idle again; an exception in the cell is an error."""
+def collect(channel: Any, request: str) -> str:
+    """Read the kernel's messages until it is idle again, and return the output.
+
+    channel: a websocket. request: the msg_id. Raises SetupError for an exception in the cell.
+    """
     output = ""
     while True:
         message = json.loads(channel.recv())

@@ -1,4 +1,4 @@
-"""Launchd on your Mac: an agent that starts a tunnel's ssh again whenever it ends.
+"""Launchd on your Mac: an agent that restarts a tunnel's ssh whenever it ends.
 
 Owns: ~/Library/LaunchAgents/labfab.<alias>.plist.  Undo: remove(alias)
 """
@@ -18,24 +18,28 @@ AGENT = "ssh-add --apple-use-keychain KEY"
 
 
 def path(alias: str) -> Path:
+    """Return the property list of the agent."""
     files.check_alias(alias)
     return Path.home() / "Library" / "LaunchAgents" / f"{label(alias)}.plist"
 
 
 def label(alias: str) -> str:
+    """Return the name of the agent."""
     return f"labfab.{alias}"
 
 
 def domain() -> str:
+    """Return the domain of agents: this user's logins at the screen."""
     return f"gui/{os.getuid()}"
 
 
 def refuse() -> None:
-    """Stop where nobody would start the agent: launchd has them for those who are logged in at the screen."""
+    """Raise SetupError if nothing would start the agent: launchd does so only for the screen."""
     code, _ = launchctl("print", domain())
     if code:
         raise SetupError(
-            "a kept tunnel is an agent of launchd, which needs you to be logged in at this Mac's screen: take tunnel.open"
+            "a kept tunnel is an agent of launchd, which needs you to be logged in at this Mac's "
+            "screen: use tunnel.open"
         )
 
 
@@ -63,6 +67,7 @@ def install(alias: str, argv: list[str], log: Path) -> None:
 
 
 def start(alias: str) -> None:
+    """Start the agent, unless it runs."""
     if launchctl("print", f"{domain()}/{label(alias)}")[0] == 0:
         return
     code, out = launchctl("bootstrap", domain(), str(path(alias)))
@@ -71,32 +76,30 @@ def start(alias: str) -> None:
 
 
 def stop(alias: str) -> bool:
-    """Stop it until the next login; False when it did not run."""
+    """Stop the agent until the next login. Return False if it did not run."""
     return launchctl("bootout", f"{domain()}/{label(alias)}")[0] == 0
 
 
 def remove(alias: str) -> bool:
-    """Stop it for good; False when there was none."""
+    """Stop the agent for good. Return False if there was none."""
     stop(alias)
-    there = path(alias).exists()
+    existed = path(alias).exists()
     path(alias).unlink(missing_ok=True)
-    return there
+    return existed
 
 
 def pid(alias: str) -> int:
-    """The ssh that runs, 0 between two tries."""
-    found = re.search(
-        r"^\s*pid = (\d+)$", launchctl("print", f"{domain()}/{label(alias)}")[1], re.MULTILINE
-    )
+    """Return the process ID of its ssh, or 0 between two tries."""
+    out = launchctl("print", f"{domain()}/{label(alias)}")[1]
+    found = re.search(r"^\s*pid = (\d+)$", out, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def launchctl(*words: str) -> tuple[int, str]:
-    """Ask launchd; give its exit code and what it said."""
+    """Run launchctl. Return its exit code and its output."""
+    argv = ["launchctl", *words]
     try:
-        done = subprocess.run(
-            ["launchctl", *words], capture_output=True, text=True, timeout=30, check=False
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return 127, getattr(error, "strerror", "") or "it does not answer"
     return done.returncode, done.stdout + done.stderr

@@ -1,7 +1,8 @@
-"""Notebooks on your laptop: read to be submitted, written when they are fetched.
+"""Notebooks: read them on your laptop to submit them, and write them when they are fetched.
 
-Owns: NAME.executed.ipynb where a notebook is fetched to, and ~/.config/labfab/<alias>/fetched.json, which tells a file that
-was fetched earlier from one that somebody has changed since.
+Owns: NAME.executed.ipynb in the folder that a notebook is fetched to, and
+~/.config/labfab/<alias>/fetched.json, which distinguishes a file that an earlier fetch wrote from
+one that somebody has changed since.
 """
 
 from __future__ import annotations
@@ -15,32 +16,36 @@ from ..local_state import files
 
 
 def load(path: Path) -> str:
-    """Read a notebook as text, without the outputs it has. Raises SetupError for anything else."""
+    """Read a notebook as JSON text, without its outputs. Raises SetupError for anything else."""
+    shown_path = shown(str(path))
     try:
         notebook = json.loads(path.expanduser().read_bytes())
     except FileNotFoundError:
         raise SetupError(
-            f"there is no {shown(str(path))} here; one that is on the host already: lab.submit --there PATH"
+            f"there is no {shown_path} here; one that is on the host already: "
+            "lab.submit --there PATH"
         ) from None
     except OSError as error:
-        raise SetupError(f"cannot read {shown(str(path))}: {error.strerror}") from None
+        raise SetupError(f"cannot read {shown_path}: {error.strerror}") from None
     except ValueError:
         notebook = None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("nbformat"), int):
         raise SetupError(
-            f"{shown(str(path))} is not a notebook: take an .ipynb file as JupyterLab saves it"
+            f"{shown_path} is not a notebook: give an .ipynb file that JupyterLab saved"
         )
     cells = notebook.get("cells")
     for cell in cells if isinstance(cells, list) else []:
         if isinstance(cell, dict) and "outputs" in cell:
-            cell[
-                "outputs"
-            ] = []  # they are made anew, and may be many times larger than all the rest
+            cell["outputs"] = []  # the job makes new ones, and the old ones may be most of the file
     return json.dumps(notebook)
 
 
 def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
-    """Write a fetched notebook as NAME.executed.ipynb; a file of that name that is not ours as it was needs *force*."""
+    """Write a fetched notebook as NAME.executed.ipynb and return its path.
+
+    force: also replace a file that we did not write, or that was changed since. Raises SetupError
+    for such a file otherwise.
+    """
     at = place(folder, name)
     note = files.config_folder(alias) / "fetched.json"
     with files.locked(note.parent):
@@ -48,7 +53,8 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
             raise SetupError(
-                f"{shown(str(at))} is there already and differs: --force overwrites it, --to FOLDER writes elsewhere"
+                f"{shown(str(at))} exists already and differs: --force overwrites it, "
+                "--to FOLDER writes elsewhere"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,11 +66,12 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Where a notebook of the host is written to."""
-    return folder / f"{plain(name).removesuffix('.ipynb')}.executed.ipynb"
+    """Return where to write a notebook of the host."""
+    return folder / f"{file_name(name).removesuffix('.ipynb')}.executed.ipynb"
 
 
 def remembered(note: Path) -> dict[str, str]:
+    """Return the digest of each file that was fetched, by its path."""
     try:
         known = json.loads(files.load(note))
     except ValueError:
@@ -73,20 +80,16 @@ def remembered(note: Path) -> dict[str, str]:
 
 
 def digest(data: bytes) -> str:
+    """Return the SHA-256 of some content."""
     return hashlib.sha256(data).hexdigest()
 
 
-def plain(name: str) -> str:
-    """A name that the host told, as one that stays in its folder."""
-    return (
-        "".join(
-            char if char.isprintable() else "_"
-            for char in name.replace("\\", "/").rpartition("/")[2]
-        )
-        or "notebook"
-    )
+def file_name(name: str) -> str:
+    """Turn a name that the host chose into one that stays in its folder."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char if char.isprintable() else "_" for char in last) or "notebook"
 
 
 def shown(name: str) -> str:
-    """A name for the terminal: nothing in it can move the cursor or begin a line."""
+    """Make a name safe for the terminal: it can neither move the cursor nor begin a line."""
     return "".join(char if char.isprintable() else "?" for char in name)

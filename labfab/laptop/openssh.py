@@ -1,8 +1,8 @@
-"""The OpenSSH client: how it is called from here, and what its errors mean.
+"""OpenSSH: how labfab calls the client, and what its errors mean.
 
 Constraints:
-- ssh takes the home from the password database, Python from $HOME; where they differ, ssh is told.
-- Nobody is there to answer: no passphrase, no password and no new host key is ever asked for.
+- ssh reads the home from the password database, Python from $HOME; if they differ, tell ssh.
+- Nobody may be there to answer: ssh never asks for a passphrase, a password or a new host key.
 """
 
 from __future__ import annotations
@@ -20,86 +20,98 @@ from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
 
 SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
-# What ssh prints, and what it means with what to do; tried in this order.
+# What ssh prints -> what it means and what to do; tried in this order.
 MEANINGS = {
-    "HOST IDENTIFICATION HAS CHANGED": "THE HOST KEY HAS CHANGED: somebody may be listening in. "
-    "Only if you set the machine up anew: ssh-keygen -R '{name}'",
-    "Host key verification failed|host key is known": "unknown host key: log in once with fab, which shows it and asks",
-    r"Bad configuration option|Bad owner or permissions|: line \d+: ": "ssh stumbles over your settings: {line}",
+    "HOST IDENTIFICATION HAS CHANGED": (
+        "THE HOST KEY HAS CHANGED: somebody may be listening in. "
+        "Only if you have reinstalled the machine: ssh-keygen -R '{name}'"
+    ),
+    "Host key verification failed|host key is known": (
+        "unknown host key: log in once with fab, which shows it and asks"
+    ),
+    r"Bad configuration option|Bad owner or permissions|: line \d+: ": (
+        "ssh does not accept your configuration: {line}"
+    ),
     "Permission denied": "Permission denied ({key}): {hint}",
-    "Connection refused": "nothing listens on port {port}: is it the right port, is sshd running?",
+    "Connection refused": (
+        "nothing listens on port {port}: is it the right port, is sshd running?"
+    ),
     "timed out": "no answer{on}: is it switched on, is the address right?",
-    "Could not resolve hostname": "no such host name: check the spelling, or set this alias up first",
-    "No route to host|Network is unreachable": "it cannot be reached: is this machine on the right network?",
+    "Could not resolve hostname": (
+        "no such host name: check the spelling, or set this alias up first"
+    ),
+    "No route to host|Network is unreachable": (
+        "it cannot be reached: is this machine on the right network?"
+    ),
 }
 UNREACHABLE = tuple(MEANINGS)[-4:]
 
 
 class Target(NamedTuple):
-    """Whom ssh is to call: an alias of the ssh_config alone, or a host told in full."""
+    """The host that ssh calls: just an alias of the ssh_config, or everything ssh has to know."""
 
     alias: str
     hostname: str = ""
     user: str = ""
     port: int = 0
     identity: str = ""
-    config: str = ""  # another ssh_config than ~/.ssh/config
+    config: str = ""  # an ssh_config other than ~/.ssh/config
+
+    @property
+    def name(self) -> str:
+        """The host's name in messages."""
+        return self.hostname or self.alias
 
 
 def command(target: Target, *options: str) -> list[str]:
-    """Return the ssh command that calls a target without ever asking anything."""
+    """Return the ssh command that calls a target and never asks anything."""
     silent = [part for option in SILENT for part in ("-o", option)]
     return ["ssh", *home_options(target.config), *silent, *options, *address(target)]
 
 
 def home_options(config: str = "") -> list[str]:
-    """Tell ssh where the home is, if it would look elsewhere, and which ssh_config to read."""
+    """Return options that say where the home is, if ssh would look elsewhere, and which config."""
     home = Path.home()
     if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
         return ["-F", config] if config else []
     own = home / ".ssh" / "config"
-    known = (
-        str(home / ".ssh" / "known_hosts")
-        .replace("\\", "\\\\")
-        .replace('"', '\\"')
-        .replace("%", "%%")
-    )
-    return [
-        "-F",
-        config or (str(own) if own.exists() else "none"),
-        "-o",
-        f'UserKnownHostsFile="{known}"',
-    ]
+    if not config:
+        config = str(own) if own.exists() else "none"
+    known = str(home / ".ssh" / "known_hosts")
+    for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
+        known = known.replace(sign, escaped)
+    return ["-F", config, "-o", f'UserKnownHostsFile="{known}"']
 
 
 def home_keys() -> list[str]:
-    """Name the keys in the home, if ssh would look for its usual ones elsewhere."""
-    paths = [Path.home() / ".ssh" / name for name in NAMES] if home_options() else []
-    return [
-        part for path in paths if path.exists() for part in ("-i", str(path).replace("%", "%%"))
-    ]
+    """Return the keys in the home, if ssh would look for its usual ones elsewhere."""
+    if not home_options():
+        return []
+    paths = [Path.home() / ".ssh" / name for name in NAMES]
+    keys = [str(path).replace("%", "%%") for path in paths if path.exists()]
+    return [part for key in keys for part in ("-i", key)]
 
 
 def address(target: Target) -> list[str]:
     """Return the end of the command, which names the host."""
     if not target.hostname:
         return ["--", target.alias]
-    identity = (
-        ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"]
-        if target.identity
-        else home_keys()
-    )
+    own = ["-i", target.identity.replace("%", "%%"), "-o", "IdentitiesOnly=yes"]
+    keys = own if target.identity else home_keys()
     port = ["-p", str(target.port)] if target.port else []
     user = ["-l", target.user] if target.user else []
-    return [*identity, *port, *user, "--", target.hostname]
+    return [*keys, *port, *user, "--", target.hostname]
 
 
 def run(
     argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL
 ) -> tuple[int, str]:
-    """Run ssh and return its exit code and its errors; none of our secrets goes into its environment."""
+    """Run ssh, without our secrets in its environment. Return its exit code and its errors.
+
+    timeout: in seconds; then the code is 255, as for any failure of ssh itself.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
-    # A file, since a pipe would stay open for as long as an ssh in the background lives.
+    # A file, because a pipe would stay open as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
         try:
             done = subprocess.run(
@@ -111,7 +123,6 @@ def run(
                 timeout=timeout,
                 check=False,
             )
-            code = done.returncode
         except FileNotFoundError:
             raise SetupError(
                 f"the program {argv[0]} is missing: install OpenSSH's client (openssh-client)"
@@ -119,17 +130,17 @@ def run(
         except subprocess.TimeoutExpired:
             return 255, "timed out"
         errors.seek(0)
-        return code, errors.read().decode(errors="replace").replace("\r", "")
+        return done.returncode, errors.read().decode(errors="replace").replace("\r", "")
 
 
 def ask(target: Target, words: str, timeout: int) -> str:
-    """Run a command on the host and return the last line that it prints. Raises SetupError when ssh fails."""
+    """Run a command on the host and return the last line of its output.
+
+    Raises SetupError if ssh fails.
+    """
+    options = ["-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"]
     with tempfile.TemporaryFile() as out:
-        argv = [
-            *command(target, "-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"),
-            words,
-        ]
-        code, errors = run(argv, 3 * timeout, out)
+        code, errors = run([*command(target, *options), words], 3 * timeout, out)
         out.seek(0)
         lines = out.read().decode(errors="replace").splitlines()
     if code == 255:
@@ -138,23 +149,25 @@ def ask(target: Target, words: str, timeout: int) -> str:
 
 
 def below(home: str, path: str) -> str:
-    """The path of a socket in a home, as the host tells it; ssh would read %, : and ${ in it, a shell even more."""
+    """Return the path of a socket in the home that the host reported.
+
+    Raises SetupError for characters that ssh or a shell would expand, such as %, : and ${.
+    """
     if not re.fullmatch(r"/[\w./@+,=-]+", home, re.ASCII):
         raise SetupError(
-            f"the home {home!r} on the host has letters that a tunnel cannot take: leave listen at tcp"
+            f"the home {home!r} on the host has characters that a tunnel cannot use: "
+            "leave listen at tcp"
         )
     return f"{home}/{path}"
 
 
 def explain(target: Target, errors: str) -> SetupError:
     """Turn what ssh printed into one line: which host, what happened, what to do."""
-    host = target.hostname or target.alias
-    lines = [line.strip() for line in errors.splitlines() if line.strip()] or [
-        "ssh gave up without a word"
-    ]
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    lines = lines or ["ssh gave up without a word"]
     changed = re.search(r"Host key for (\S+) has changed", errors)
     values = {
-        "name": changed[1] if changed else host,
+        "name": changed[1] if changed else target.name,
         "key": target.identity or "the keys of your ssh_config and agent",
         "hint": hint(target),
         "port": target.port or "that its alias names",
@@ -164,15 +177,18 @@ def explain(target: Target, errors: str) -> SetupError:
         line = next((line for line in lines if re.search(pattern, line)), None)
         if line:
             kind = Unreachable if pattern in UNREACHABLE else SetupError
-            return kind(f"{host}: " + meaning.format(line=line, **values))
-    return SetupError(f"{host}: ssh says: {lines[-1]}")
+            return kind(meaning.format(line=line, **values), host=target.name)
+    return SetupError(f"ssh says: {lines[-1]}", host=target.name)
 
 
 def hint(target: Target) -> str:
-    """Say what to do when the host refuses the key."""
+    """Return what to do if the host refuses the key."""
     try:
         if target.identity and is_encrypted(Path(target.identity)):
-            return f"it has a passphrase, so hand it to your agent: ssh-add '{target.identity}'"
+            return f"it has a passphrase, so add it to your agent: ssh-add '{target.identity}'"
     except SetupError as error:
-        return str(error.message)
-    return "copy the right key there with fab keys.copy, or hand a key with a passphrase to your agent with ssh-add"
+        return str(error)
+    return (
+        "copy the right key there with fab keys.copy, "
+        "or add a key with a passphrase to your agent with ssh-add"
+    )

@@ -1,6 +1,6 @@
-"""Shortcuts: callhome, connectlab, closelab and launchlab, small shell scripts that need ssh alone.
+"""Shortcuts: callhome, connectlab, closelab and launchlab: small shell scripts that need only ssh.
 
-Owns: these names in ~/.local/bin, as far as the files carry our mark.  Undo: remove(alias)
+Owns: these names in ~/.local/bin, if the files carry our mark.  Undo: remove(alias)
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from ..local_state import files
 from . import control, openssh, tunnel
 from .openssh import Target
 
-MARK = "# labfab: shortcut of %s. Changes of yours are overwritten; fab shortcuts.remove takes it away."
+# Scripts of older versions carry the same mark: owner() recognises our files by it.
+MARK = (
+    "# labfab: shortcut of %s. Changes of yours are overwritten; "
+    "fab shortcuts.remove takes it away."
+)
 OWNER = MARK.replace(".", r"\.") % r"(\S+)"
 CALLHOME = """\
 #!/bin/sh
@@ -35,7 +39,8 @@ exec %(ssh)s %(tty)s%(alias)s .local/bin/launchlab
 CONNECTLAB = """\
 #!/bin/sh
 %(mark)s
-# Opens the tunnel to JupyterLab and says where it leads; `%(name)s 9100` takes another port of this machine.
+# Opens the tunnel to JupyterLab and says where it leads; `%(name)s 9100` takes another port of \
+this machine.
 known=%(known)s
 far=%(far)s
 tunnel() { %(ssh)s -S %(control)s "$@" %(alias)s; }
@@ -51,7 +56,8 @@ fi
 port=${1:-%(local)d}
 rm -f %(socket)s  # one left behind would be in the way
 tunnel -f -N -M %(options)s -L "127.0.0.1:$port:$far" >/dev/null || {
-    echo "no tunnel; if it is port $port of this machine that is taken, name another: %(name)s 9100" >&2
+    echo "no tunnel; if it is port $port of this machine that is taken, \
+name another: %(name)s 9100" >&2
     exit 1
 }
 # So that fab knows of it too.
@@ -79,56 +85,50 @@ SCRIPTS = {
 
 
 def folder() -> Path:
+    """Return the folder of the scripts."""
     return Path.home() / ".local" / "bin"
 
 
 def owner(path: Path) -> str:
-    """The alias whose shortcut a file is; empty for any other file."""
-    found = (
-        [
-            re.fullmatch(OWNER, line)
-            for line in files.load(path).decode(errors="replace").splitlines()[:2]
-        ]
-        if path.is_file()
-        else []
-    )
-    return next((match[1] for match in found if match), "")
+    """Return the alias that a shortcut file belongs to; empty for any other file."""
+    if not path.is_file():
+        return ""
+    for line in files.load(path).decode(errors="replace").splitlines()[:2]:
+        found = re.fullmatch(OWNER, line)
+        if found:
+            return found[1]
+    return ""
 
 
 def names(alias: str) -> dict[str, str]:
-    """What the shortcuts of a lab are called: the guide's words, or where another lab has those, with the alias at their end."""
-    beside = {word: f"{word}-{alias}" for word in SCRIPTS}
+    """Return the names of a lab's shortcuts, by the guide's words.
+
+    The names are these words, with the alias appended if another lab has them.
+    """
+    longer = {word: f"{word}-{alias}" for word in SCRIPTS}
     taken = any(owner(folder() / word) not in ("", alias) for word in SCRIPTS)
-    return (
-        beside
-        if taken or any(owner(folder() / name) for name in beside.values())
-        else {word: word for word in SCRIPTS}
-    )
+    if taken or any(owner(folder() / name) for name in longer.values()):
+        return longer
+    return {word: word for word in SCRIPTS}
 
 
 def texts(
     target: Target, url: str, local_port: int, remote: int | str, home: str, tty: bool
 ) -> dict[Path, str]:
-    """The scripts of a lab. url: of JupyterLab on some port of a loopback. tty: the host's command asks for a password."""
+    """Write the scripts of a lab.
+
+    url: JupyterLab's, on any loopback port. remote: its port on the host, or the path of its
+    socket in *home*. tty: whether the host's launchlab asks for a password.
+    """
     alias, place = target.alias, control.place(target.alias)
     scheme, _, rest = url.partition("://")
-    state = {
-        "target": target._asdict(),
-        "wanted_port": local_port,
-        "remote_port": remote,
-        "control": str(place),
-    }
-    format = (
-        json.dumps(state).replace("%", "%%").removesuffix("}") + ', "local_port": %d, "pid": %d}'
-    )
+    far = f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)
     values = {
         "mark": MARK % alias,
         "alias": alias,
         "ssh": shlex.join(["ssh", *openssh.home_options(target.config)]),
-        "tty": "-t " * tty,
-        "far": shlex.quote(
-            f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)
-        ),
+        "tty": "-t " if tty else "",
+        "far": shlex.quote(far),
         "known": shlex.quote(str(tunnel.state_path(alias))),
         "socket": shlex.quote(str(place)),
         "control": shlex.quote(control.option(place)[1]),
@@ -136,7 +136,7 @@ def texts(
         "scheme": scheme,
         "path": f"/{rest.partition('/')[2]}",
         "local": local_port,
-        "state": shlex.quote(format),
+        "state": shlex.quote(state_format(target, local_port, remote, place)),
     }
     return {
         folder() / name: SCRIPTS[word] % {**values, "name": name}
@@ -144,21 +144,30 @@ def texts(
     }
 
 
+def state_format(target: Target, local_port: int, remote: int | str, place: Path) -> str:
+    """Return tunnel.json as a printf format that takes the local port and the process ID."""
+    state = {**tunnel.wanted_state(target, local_port, remote), "control": str(place)}
+    text = json.dumps(state).replace("%", "%%").removesuffix("}")
+    return text + ', "local_port": %d, "pid": %d}'
+
+
 def differing(wanted: Mapping[Path, str], alias: str) -> list[Path]:
-    """Those that are to be written. Raises SetupError where a name is somebody else's."""
+    """Return the scripts that must be written. Raises SetupError for a file that is not ours."""
     for path in wanted:
         if os.path.lexists(path) and owner(path) != alias:
             raise SetupError(
-                f"{path} is there already and not ours: move it away, then the same again"
+                f"{path} exists and is not labfab's: move it away, then run this again"
             )
-    return [
-        path
-        for path, text in wanted.items()
-        if not (files.load(path) == text.encode() and os.access(path, os.X_OK))
-    ]
+    return [path for path, text in wanted.items() if not is_written(path, text)]
+
+
+def is_written(path: Path, text: str) -> bool:
+    """Return whether a script is complete and executable."""
+    return files.load(path) == text.encode() and os.access(path, os.X_OK)
 
 
 def write(path: Path, text: str) -> None:
+    """Write one script."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, text.encode(), 0o755)
@@ -167,28 +176,25 @@ def write(path: Path, text: str) -> None:
 
 
 def remove(alias: str) -> list[Path]:
-    """Remove the shortcuts of a lab; a file of somebody else's stays. Gives those that are gone."""
-    gone = [
-        folder() / name
-        for word in SCRIPTS
-        for name in (word, f"{word}-{alias}")
-        if owner(folder() / name) == alias
-    ]
-    for path in gone:
+    """Remove the shortcuts of a lab and return their paths. Other files stay."""
+    every = [folder() / name for word in SCRIPTS for name in (word, f"{word}-{alias}")]
+    ours = [path for path in every if owner(path) == alias]
+    for path in ours:
         try:
             path.unlink()
         except OSError as error:
             raise SetupError(f"cannot remove {path}: {error.strerror}") from None
-    return gone
+    return ours
 
 
 def obstacles(paths: Mapping[Path, str]) -> Iterator[str]:
-    """What keeps the shell from finding the scripts by their names."""
-    on_path = [
-        os.path.realpath(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part
-    ]
-    if os.path.realpath(folder()) not in on_path:
-        yield f'{folder()} is not on your PATH: add this line to ~/.profile (zsh: ~/.zprofile): PATH="$HOME/.local/bin:$PATH"'
+    """Return what keeps the shell from finding the scripts by name."""
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if os.path.realpath(folder()) not in [os.path.realpath(part) for part in parts if part]:
+        yield (
+            f"{folder()} is not on your PATH: add this line to ~/.profile (zsh: ~/.zprofile): "
+            'PATH="$HOME/.local/bin:$PATH"'
+        )
         return
     for path in paths:
         found = shutil.which(path.name)

@@ -1,7 +1,7 @@
-"""Usher: shows one file to the browser, and takes it away once it was read.
+"""Show page: opens one file in the browser, and removes it once it has been read.
 
-A program of its own, so that neither a slow browser nor the wait for it holds up the command that began it.
-Called with the path of the file, alone in a folder.
+A program of its own, so that the command that starts it need not wait for a slow browser.
+Called with the path of a file that is alone in its folder.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 60  # seconds for a browser to start; a file system that notes no reading makes us wait for all of them
-GRACE = 3  # seconds from the first reading, should an indexer have been quicker than the browser
+# Seconds for a browser to start. If the file system notes no access times, all of them pass.
+PATIENCE = 60
+GRACE = 3  # seconds after the first access, in case an indexer was faster than the browser
 
 
 def show(page: Path) -> None:
-    """Open the page and remove it with its folder."""
+    """Open the page, then remove it with its folder."""
     import webbrowser
 
     before, until = page.stat().st_atime_ns, time.monotonic() + PATIENCE
-    if os.fork() == 0:  # a browser of an unknown name is waited for, however long it stays open
+    # webbrowser waits for a browser that it does not know until that is closed.
+    if os.fork() == 0:
         webbrowser.open(page.as_uri())
         os._exit(0)
     try:
@@ -33,6 +35,7 @@ def show(page: Path) -> None:
 
 
 def remove(page: Path) -> None:
+    """Remove a page and its folder."""
     with contextlib.suppress(OSError):
         page.unlink()
     with contextlib.suppress(OSError):

@@ -1,11 +1,12 @@
 """Transfer: rsync between this machine and a host, through the OpenSSH client.
 
-patchwork pushes; it cannot pull nor only look, so for that rsync is called here.
+patchwork pushes. It can neither pull nor preview, so for these labfab calls rsync itself.
 
 Constraints:
-- `-s` hands paths over in rsync's own protocol: no shell of the host ever reads them.
-- A file takes its name only when it is whole; what was cut off waits in .labfab-partial for the next run.
-- --max-delete is the number that was told, so nothing more than that is ever deleted.
+- `-s` sends paths in rsync's own protocol: no shell of the host ever reads them.
+- A file gets its name only once it is complete. A partial one waits in .labfab-partial for the
+  next run.
+- --max-delete is the number that was shown to the user, so never more than that is deleted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from . import openssh, patchwork, rsync
 from .openssh import Target
 from .rsync import Tell
 
-LIKE_PATCHWORK = "-pthrz"  # the options that it uses itself
+LIKE_PATCHWORK = "-pthrz"  # the options that patchwork uses itself
 OPTIONS = ("-s", "-l", "--partial-dir=.labfab-partial")
 PROGRESS = "--info=progress2,name0,flist0,stats0"
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
@@ -29,29 +30,28 @@ DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
 
 class Far(NamedTuple):
-    """The far end of a transfer: whom ssh calls, and the program that it starts there."""
+    """The far end of a transfer: the login that ssh uses, and the program that it starts there."""
 
     target: Target
     user: str
     port: int
     program: str = "rsync"
-    timeout: int = 10
-    errors: Callable[[], str] = str  # what that program complained of there
+    timeout: int = 10  # seconds to connect
+    errors: Callable[[], str] = str  # returns that program's complaints on the host
 
     @property
     def name(self) -> str:
-        return self.target.hostname or self.target.alias
+        return self.target.name
 
     @property
     def ssh_options(self) -> list[str]:
-        """What the OpenSSH client needs beside the name of the host."""
-        alive = [
-            word for option in (*ALIVE, f"ConnectTimeout={self.timeout}") for word in ("-o", option)
-        ]
-        return [*openssh.command(self.target, *alive)[1:-2]]
+        """Return ssh's options without the host's name."""
+        settings = (*ALIVE, f"ConnectTimeout={self.timeout}")
+        options = [word for setting in settings for word in ("-o", setting)]
+        return openssh.command(self.target, *options)[1:-2]
 
     def path(self, path: str) -> str:
-        """A path of the host as rsync takes it."""
+        """Return a path of the host as rsync takes it."""
         host = f"[{self.name}]" if ":" in self.name else self.name
         return f"{self.user}@{host}:{path}"
 
@@ -83,69 +83,78 @@ class Errand(NamedTuple):
     options: tuple[str, ...] = ()
 
     def argv(self, *more: str) -> list[str]:
-        """The command of rsync."""
-        ends = (
-            [self.far.path(self.source), self.place]
-            if self.pull
-            else [self.source, self.far.path(self.place)]
-        )
-        shell = ["-e", f"ssh {in_rsync_quotes(self.far.ssh_options + ['-p', str(self.far.port)])}"]
+        """Return the command of rsync."""
+        push = [self.source, self.far.path(self.place)]
+        ends = [self.far.path(self.source), self.place] if self.pull else push
+        ssh = in_rsync_quotes([*self.far.ssh_options, "-p", str(self.far.port)])
+        shell = ["-e", f"ssh {ssh}"]
         path = f"--rsync-path={self.far.program}"
         return ["rsync", LIKE_PATCHWORK, *OPTIONS, *self.options, *more, *shell, path, *ends]
 
 
 def look(errand: Errand, delete: bool = False, checksums: bool = False) -> Survey:
-    """Find out what a transfer would do; changes nothing. checksums: compare contents, not sizes and times."""
-    more = [*LOOK, *["--delete"] * delete, *["-c"] * checksums]
+    """Find out what a transfer would do, and change nothing.
+
+    delete: also list what is not at the source. checksums: compare contents instead of sizes and
+    times. Raises SetupError if rsync fails.
+    """
+    more = [*LOOK]
+    if delete:
+        more.append("--delete")
+    if checksums:
+        more.append("-c")
     code, out, errors = rsync.run(errand.argv(*more))
     judge(errand.far, code, errors)
     return parse(out)
 
 
 def parse(out: str) -> Survey:
-    """Read what rsync tells of each file; it writes a name in one line, whatever is in it."""
-    new, replaced, deleted, other, size = [], [], [], 0, 0
+    """Read what rsync prints about each file: each name is on one line, whatever it contains."""
+    new: list[str] = []
+    replaced: list[str] = []
+    deleted: list[str] = []
+    other = size = 0
     for line in out.splitlines():
         if gone := re.fullmatch(DELETED, line):
             deleted.append(gone["name"])
         elif found := re.fullmatch(LOOKED, line):
-            sent = found["kind"][0] in "<>" or found["kind"] == "cL"
-            other += not sent and (found["kind"], found["how"].strip(".")) != (
-                ".d",
-                "t",
-            )  # a folder's time alone is no reason
-            if sent:
-                (new if set(found["how"]) == {"+"} else replaced).append(found["name"])
+            kind, how = found["kind"], found["how"]
+            if kind[0] in "<>" or kind == "cL":
+                (new if set(how) == {"+"} else replaced).append(found["name"])
                 size += int(found["size"])
-    return Survey(tuple(new), tuple(replaced), other, tuple(deleted), size)
+            elif (kind, how.strip(".")) != (".d", "t"):  # the time of a folder does not count
+                other += 1
+    return Survey(
+        new=tuple(new), replaced=tuple(replaced), other=other, deleted=tuple(deleted), size=size
+    )
 
 
 def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
-    """Do it. delete: how many files the far end may lose; None: all that are not at the source."""
-    more = [
-        PROGRESS,
-        *(
-            ["--delete"]
-            if delete is None
-            else ["--delete", f"--max-delete={delete}"]
-            if delete
-            else []
-        ),
-    ]
-    code, _, errors = (
-        rsync.run(errand.argv(*more), tell) if errand.pull else push(errand, more, tell)
-    )
+    """Do a transfer.
+
+    tell: gets the progress. delete: how many files it may delete; None: all that are not at the
+    source. Raises SetupError if not everything was copied.
+    """
+    more = [PROGRESS]
+    if delete is None:
+        more.append("--delete")
+    elif delete:
+        more += ["--delete", f"--max-delete={delete}"]
+    if errand.pull:
+        code, _, errors = rsync.run(errand.argv(*more), tell)
+    else:
+        code, _, errors = push(errand, more, tell)
     judge(errand.far, code, errors)
 
 
 def judge(far: Far, code: int, errors: str) -> None:
-    """Raise SetupError when it was not all done."""
+    """Raise SetupError if not everything was copied."""
     if code:
         rsync.judge(far.target, code, errors + far.errors())
 
 
 def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
-    """Send, through patchwork; it quotes nothing, so every word is quoted here."""
+    """Send through patchwork. It quotes nothing, so every word is quoted here."""
     far = errand.far
     words = [*OPTIONS, *errand.options, *more, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
@@ -158,12 +167,12 @@ def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
 
 
 def in_rsync_quotes(words: list[str]) -> str:
-    """Words for rsync's -e, which has quotes of its own: a doubled quote stands for one."""
+    """Quote words for rsync's -e, where a doubled quote stands for one."""
     return " ".join("'" + word.replace("'", "''") + "'" for word in words)
 
 
 class Caller(NamedTuple):
-    """What patchwork knows of a connection: the login, and how a command is run on this machine."""
+    """The parts of a connection that patchwork needs: the login, and a way to run commands here."""
 
     user: str
     host: str
@@ -172,5 +181,5 @@ class Caller(NamedTuple):
     connect_kwargs: dict[str, str] = {}  # the key is in ssh's options
 
     def local(self, command: str) -> tuple[int, str, str]:
-        """Run it as rsync is run here; Invoke would leave its pipes open."""
+        """Run a command like rsync.run(); Invoke would leave its pipes open."""
         return rsync.run(["sh", "-c", command], self.tell)

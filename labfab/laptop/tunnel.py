@@ -1,9 +1,9 @@
-"""The tunnel's ssh process: one for each lab, which outlives the command that opened it.
+"""Tunnel: one ssh process for each lab, which outlives the command that opened it.
 
 Owns: a control socket and ~/.config/labfab/<alias>/tunnel.json.  Undo: close(alias)
 
 Constraints:
-- It is OpenSSH's own client, since a tunnel inside a Python process ends with it.
+- It is OpenSSH's own client: a tunnel inside a Python process would end with that process.
 - 127.0.0.1 on both sides: localhost may be ::1, where somebody else may listen.
 """
 
@@ -12,20 +12,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..errors import SetupError
 from ..local_state import files
-from . import control, launchd, openssh, ports, systemd
+from . import control, openssh, ports
 from .api import answers, code
 from .openssh import Target
 from .ports import holds
+from .services import MANAGERS, Manager
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
-TRIES = 5  # ports, should another program take the free one first
-KEYS = {
+TRIES = 5  # how many ports to try, in case another program takes the free one first
+State = dict[str, Any]
+KEYS: dict[str, type | tuple[type, ...]] = {  # of tunnel.json
     "target": dict,
     "wanted_port": int,
     "remote_port": (int, str),
@@ -42,15 +43,15 @@ KEEP = (
 
 
 class Tunnel(NamedTuple):
-    """An open tunnel; `reused` if it was open already, `moved` if the wanted port was busy, `kept` by whom, if it is."""
+    """An open tunnel."""
 
     alias: str
     local_port: int
-    remote_port: int | str  # or the path of a Unix socket, from the home on
+    remote_port: int | str  # or the path of a Unix socket, relative to the home
     pid: int
-    reused: bool = False
-    moved: bool = False
-    kept: str = ""
+    reused: bool = False  # it was open already
+    moved: bool = False  # the wanted port was busy
+    kept: str = ""  # the service manager that keeps it, if any
     proven: bool = False  # see prove()
 
     @property
@@ -59,35 +60,47 @@ class Tunnel(NamedTuple):
 
 
 def open(target: Target, local_port: int, remote_port: int | str, timeout: int = 10) -> Tunnel:
-    """Open the tunnel of a lab on the wanted local port or the next free one; an open one is used again."""
-    wanted = wish(target, local_port, remote_port)
+    """Open the tunnel of a lab on the wanted local port or the next free one.
+
+    An open tunnel with the same settings is used again; one with other settings is replaced.
+    remote_port: may also be the path of a Unix socket, relative to the home. timeout: seconds to
+    connect.
+    Raises SetupError if it does not open.
+    """
+    wanted = wanted_state(target, local_port, remote_port)
     with files.locked(files.config_folder(target.alias)):
         state = load(target.alias)
-        old = found(target, local_port, remote_port)
+        old = find_open(target, local_port, remote_port)
         if old:
             return old
         if state.get("keeper"):
             return wake(target, state, wanted, timeout)
         end(target.alias, state)
         place = control.place(target.alias)
-        control.end(place, 0)  # one left behind elsewhere; ssh would do without a socket then
+        control.end(place, 0)  # with a stale socket in place, ssh would run without one
         port = start(target, place, local_port, remote_port, timeout)
         pid = control.pid(place)
         if not pid:
-            raise SetupError(
-                f"{target.alias}: ssh ended at once: try again, or see ssh -v {target.alias}"
-            )
+            again = f"ssh ended immediately: try again, or see ssh -v {target.alias}"
+            raise SetupError(again, host=target.alias)
         save(target.alias, {**wanted, "local_port": port, "pid": pid, "control": str(place)})
-    return Tunnel(target.alias, port, remote_port, pid, moved=port != local_port)
+    return Tunnel(
+        alias=target.alias,
+        local_port=port,
+        remote_port=remote_port,
+        pid=pid,
+        moved=port != local_port,
+    )
 
 
-def found(target: Target, local_port: int, remote_port: int | str) -> Tunnel | None:
-    """Return the tunnel of a lab if it is open, and the wanted one."""
-    wanted = wish(target, local_port, remote_port).items()
+def find_open(target: Target, local_port: int, remote_port: int | str) -> Tunnel | None:
+    """Return the tunnel of a lab if it is open with these settings."""
+    wanted = wanted_state(target, local_port, remote_port).items()
     return status(target.alias) if wanted <= load(target.alias).items() else None
 
 
-def wish(target: Target, local_port: int, remote_port: int | str) -> dict[str, Any]:
+def wanted_state(target: Target, local_port: int, remote_port: int | str) -> State:
+    """Return the part of tunnel.json that the settings determine."""
     return {"target": target._asdict(), "wanted_port": local_port, "remote_port": remote_port}
 
 
@@ -97,116 +110,118 @@ def status(alias: str) -> Tunnel | None:
     pid = process(alias, state) if state else 0
     if not pid:
         return None
-    moved = state["local_port"] != state["wanted_port"]
-    kept, proven = state.get("keeper", ""), state.get("proven") == control.born(pid)
-    return Tunnel(alias, state["local_port"], state["remote_port"], pid, True, moved, kept, proven)
+    return Tunnel(
+        alias=alias,
+        local_port=state["local_port"],
+        remote_port=state["remote_port"],
+        pid=pid,
+        reused=True,
+        moved=state["local_port"] != state["wanted_port"],
+        kept=state.get("keeper", ""),
+        proven=state.get("proven") == control.born(pid),
+    )
 
 
-def prove(found: Tunnel) -> None:
-    """Note that the host was asked whose the far end is. Another ssh, as after a reboot of the host, has to be proven anew."""
-    with files.locked(files.config_folder(found.alias)):
-        state = load(found.alias)
-        if state and process(found.alias, state) == found.pid:
-            save(found.alias, {**state, "proven": control.born(found.pid)})
+def prove(opened: Tunnel) -> None:
+    """Note that the host has confirmed whose JupyterLab is behind this tunnel.
+
+    The note holds for this ssh process. After a reboot of the host a kept tunnel is a new process.
+    """
+    with files.locked(files.config_folder(opened.alias)):
+        state = load(opened.alias)
+        if state and process(opened.alias, state) == opened.pid:
+            save(opened.alias, {**state, "proven": control.born(opened.pid)})
 
 
-def process(alias: str, state: dict[str, Any]) -> int:
-    """The ssh of an open tunnel, 0 when it is not open."""
-    keeper = kept_by(state)
-    if keeper:
-        pid = keeper.pid(alias)
+def process(alias: str, state: State) -> int:
+    """Return the ID of an open tunnel's ssh process, or 0 if it is not open."""
+    manager = kept_by(state)
+    if manager:
+        pid = manager.pid(alias)
         return pid if pid and holds(pid, state["local_port"]) else 0
     return control.pid(Path(state["control"]))
 
 
-def kept_by(state: dict[str, Any]) -> ModuleType | None:
-    """What keeps this tunnel alive, if anything does."""
-    return {keeper.NAME: keeper for keeper in (systemd, launchd)}.get(str(state.get("keeper", "")))
+def kept_by(state: State) -> Manager | None:
+    """Return the service manager that keeps this tunnel open, if any."""
+    return MANAGERS.get(str(state.get("keeper", "")))
 
 
 def close(alias: str) -> bool:
-    """Close the tunnel of a lab, also when its host is down; False when none was open."""
+    """Close the tunnel of a lab, even if its host is down. Return False if none was open."""
     if not files.config_folder(alias).exists():
         return False
     with files.locked(files.config_folder(alias)):
         return end(alias, load(alias))
 
 
-def wake(target: Target, state: dict[str, Any], wanted: dict[str, Any], timeout: int) -> Tunnel:
-    """Start the tunnel that is kept, if it is the wanted one."""
-    keeper = kept_by(state)
-    if not wanted.items() <= state.items() or keeper is None:
+def wake(target: Target, state: State, wanted: State, timeout: int) -> Tunnel:
+    """Start a kept tunnel. Raises SetupError if it is kept with other settings."""
+    manager = kept_by(state)
+    if not wanted.items() <= state.items() or manager is None:
         raise SetupError(
-            f"{target.alias}: the tunnel is kept with other settings: tunnel.keep makes it anew, tunnel.forget ends it"
+            "the tunnel is kept with other settings: "
+            "tunnel.keep replaces it, tunnel.forget ends it",
+            host=target.alias,
         )
     errors_path(target.alias).unlink(missing_ok=True)
-    keeper.start(target.alias)
+    manager.start(target.alias)
     return wait(target, timeout)
 
 
 def wait(target: Target, timeout: int) -> Tunnel:
-    """Wait until a tunnel that was just started by its keeper is open. Raises what its ssh says."""
+    """Wait for a tunnel that a service manager just started. Raises SetupError with ssh's error."""
     until = time.monotonic() + timeout + 5
-    said = ""
+    errors = ""
     while time.monotonic() < until:
-        found = status(target.alias)
-        if found:
-            return found._replace(reused=False)
-        said = (
-            errors_path(target.alias).read_text(errors="replace")
-            if errors_path(target.alias).exists()
-            else ""
-        )
-        if said.strip() and not process(target.alias, load(target.alias)):
+        opened = status(target.alias)
+        if opened:
+            return opened._replace(reused=False)
+        errors = read_errors(target.alias)
+        if errors.strip() and not process(target.alias, load(target.alias)):
             break
         time.sleep(0.1)
-    raise openssh.explain(target, said or "timed out")
+    raise openssh.explain(target, errors or "timed out")
 
 
 def start(
     target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int
 ) -> int:
-    """Start ssh in the background and return the local port that it took."""
+    """Start ssh in the background and return the local port that it uses."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
+    options = ["-f", "-N", "-M", *control.option(place), *keep]
     far = far_end(target, remote_port, timeout)
     for _ in range(TRIES):
         with ports.lent(local_port) as local_port:
-            argv = openssh.command(
-                target,
-                "-f",
-                "-N",
-                "-M",
-                *control.option(place),
-                *keep,
-                "-L",
-                f"127.0.0.1:{local_port}:{far}",
-            )
+            argv = openssh.command(target, *options, "-L", f"127.0.0.1:{local_port}:{far}")
             code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
             return local_port
         if f":{local_port}: Address already in use" not in errors:
             raise openssh.explain(target, errors)
         local_port += 1
-    raise SetupError(f"no free port near {local_port}: name another one in the setting local_port")
+    raise SetupError(f"no free port near {local_port}: set another one in the setting local_port")
 
 
 def far_end(target: Target, remote_port: int | str, timeout: int) -> str:
-    """Where the tunnel leads, as ssh wants it; only the host knows where its home is."""
+    """Return the far end in the form that ssh's -L takes. Only the host knows where its home is."""
     if isinstance(remote_port, int):
         return f"127.0.0.1:{remote_port}"
     home = openssh.ask(target, "pwd", timeout)
     if not home.startswith("/"):
         raise SetupError(
-            f"{target.alias}: the host does not tell where its home is: does a login shell there print more than it should?"
+            "the host does not say where its home is: does a login shell there print more than "
+            "it should?",
+            host=target.alias,
         )
     return openssh.below(home, remote_port)
 
 
-def end(alias: str, state: dict[str, Any]) -> bool:
-    """End the ssh of a lab and forget it; one that is kept is only stopped."""
-    keeper = kept_by(state)
-    if keeper:
-        return keeper.stop(alias)
+def end(alias: str, state: State) -> bool:
+    """End a lab's ssh and forget it, or stop it if it is kept. Return False if there was none."""
+    manager = kept_by(state)
+    if manager:
+        return manager.stop(alias)
     place = Path(state["control"]) if state else control.place(alias)
     ended = control.end(place, state["pid"] if state else 0)
     state_path(alias).unlink(missing_ok=True)
@@ -214,29 +229,37 @@ def end(alias: str, state: dict[str, Any]) -> bool:
 
 
 def state_path(alias: str) -> Path:
+    """Return the file that describes a lab's tunnel."""
     return files.config_folder(alias) / "tunnel.json"
 
 
 def errors_path(alias: str) -> Path:
-    """Where the ssh of a tunnel that is kept writes its errors."""
+    """Return the file where the ssh of a kept tunnel writes its errors."""
     return files.config_folder(alias) / "tunnel.log"
 
 
-def load(alias: str) -> dict[str, Any]:
-    """Read what is known of a lab's tunnel; nothing when the file is missing or garbled."""
+def read_errors(alias: str) -> str:
+    """Return what the ssh of a kept tunnel has written."""
+    try:
+        return errors_path(alias).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def load(alias: str) -> State:
+    """Read what is known about a lab's tunnel; empty if the file is missing or damaged."""
     try:
         state = json.loads(state_path(alias).read_bytes())
     except (OSError, ValueError):
         return {}
-    return (
-        state
-        if isinstance(state, dict)
-        and all(isinstance(state.get(key), kind) for key, kind in KEYS.items())
-        else {}
-    )
+    if not isinstance(state, dict):
+        return {}
+    whole = all(isinstance(state.get(key), kind) for key, kind in KEYS.items())
+    return state if whole else {}
 
 
-def save(alias: str, state: dict[str, Any]) -> None:
+def save(alias: str, state: State) -> None:
+    """Write what is known about a lab's tunnel."""
     try:
         files.replace(state_path(alias), json.dumps(state, indent=2).encode() + b"\n", 0o600)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""What labfab keeps on your own machine: keys, passwords, aliases, host keys."""
+"""Local state: the keys, passwords, aliases and host keys that labfab keeps on your machine."""

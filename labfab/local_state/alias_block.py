@@ -1,4 +1,7 @@
-"""The alias of one lab: a host as ssh knows it, and its text in an ssh_config."""
+"""Alias block: the alias of one host, and its text between markers in an ssh_config.
+
+ssh_config.py reads and writes the file of all blocks; aliases.py finds the block of a connection.
+"""
 
 from __future__ import annotations
 
@@ -12,80 +15,85 @@ from ..errors import SetupError
 from . import files
 
 BEGIN, END = "# >>> labfab %s >>>", "# <<< labfab %s <<<"
-WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"  # needs no quotes, is no option and no token
-# ssh's escapes and tokens mean something else to paramiko, which also replaces every ~ it sees.
+# Blocks of earlier versions have this line, and a new wording would rewrite all of them.
+NOTICE = "# Written anew by setup: options of your own go into a Host entry further down."
+# A word that needs no quotes, and is not an option or a token of ssh.
+WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"
+# paramiko reads ssh's escapes and tokens differently, and replaces every ~.
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
 
 
 class Alias(NamedTuple):
-    """One host as ssh knows it; `was` has the logins it had before, as root@203.0.113.5:22, with blanks between them."""
+    """One host as ssh knows it."""
 
     name: str
     hostname: str
     user: str
     port: int
+    # The private key; empty: the ones that ssh tries by itself.
     identity: str = ""
+    # Earlier logins, as root@203.0.113.5:22, separated by blanks.
     was: str = ""
     proxy_jump: str = ""
 
 
-@functools.lru_cache(4096)  # each login is compared with those of all aliases, again and again
+# Logins are compared with those of all aliases, many times in a run.
+@functools.lru_cache(4096)
 def login(user: str, hostname: str, port: int) -> str:
-    """Write a login in one fixed form: root@203.0.113.5:22, root@[2001:db8::1]:22."""
+    """Return a login in canonical form: root@203.0.113.5:22, root@[2001:db8::1]:22."""
     hostname = hostname.lower().strip("[]")
     with contextlib.suppress(ValueError):
         hostname = str(ipaddress.ip_address(hostname))
     return f"{user}@[{hostname}]:{port}" if ":" in hostname else f"{user}@{hostname}:{port}"
 
 
-def normal(text: str) -> str:
-    """Bring written logins into the fixed form; what is none is left out."""
+def canonical(logins: str) -> str:
+    """Return logins separated by blanks in canonical form, without words that are not logins."""
     found = []
-    for word in text.split():
+    for word in logins.split():
         user, _, rest = word.rpartition("@")
         hostname, _, port = rest.rpartition(":")
-        found += [login(user, hostname, int(port))] if port.isdigit() else []
+        if port.isdigit():
+            found.append(login(user, hostname, int(port)))
     return " ".join(found)
 
 
 def check(alias: Alias) -> None:
-    """Refuse values that ssh and paramiko would not read alike."""
+    """Raise SetupError for values that ssh and paramiko would read differently."""
     files.check_alias(alias.name)
-    for what, value in (("host name", alias.hostname), ("user name", alias.user)):
+    words = {"host name": alias.hostname, "user name": alias.user}
+    if alias.proxy_jump:
+        words["ProxyJump"] = alias.proxy_jump
+    for what, value in words.items():
         if not re.fullmatch(WORD, value):
-            raise SetupError(f"{alias.name}: {value!r} cannot be the {what} in an ssh_config")
-    if alias.proxy_jump and not re.fullmatch(WORD, alias.proxy_jump):
-        raise SetupError(
-            f"{alias.name}: {alias.proxy_jump!r} cannot be a ProxyJump in an ssh_config"
-        )
+            raise SetupError(f"{value!r} cannot be the {what} in an ssh_config", host=alias.name)
     if not 1 <= alias.port <= 65535:
-        raise SetupError(f"{alias.name}: {alias.port} is no port: take one from 1 to 65535")
+        raise SetupError(f"{alias.port} is not a port: choose 1 to 65535", host=alias.name)
     if re.search(UNREADABLE, alias.identity):
         raise SetupError(
-            f"the path of the key, {alias.identity!r}, has a character that ssh and fab read differently "
-            "(one of \" ' \\ % ~ ${): copy the pair to another path and name that in the setting identity"
+            f"the path of the key, {alias.identity!r}, has a character that ssh and fab read "
+            "differently (one of \" ' \\ % ~ ${): copy the pair to another path and put that in "
+            "the setting identity"
         )
 
 
 def render(alias: Alias, newline: str) -> str:
-    """Write the block of an alias."""
-    options = {
+    """Return the text of an alias, with *newline* at the end of each line."""
+    options: dict[str, str | int] = {
         "HostName": alias.hostname,
         "Port": alias.port,
         "User": alias.user,
         "ProxyJump": alias.proxy_jump,
-        "IdentityFile": alias.identity
-        if re.fullmatch(WORD, alias.identity)
-        else f'"{alias.identity}"',
-        "IdentitiesOnly": "yes",
-        "ServerAliveInterval": 15,
     }
-    if not alias.identity:
-        del options["IdentityFile"], options["IdentitiesOnly"]
+    if alias.identity:
+        plain = re.fullmatch(WORD, alias.identity)
+        options["IdentityFile"] = alias.identity if plain else f'"{alias.identity}"'
+        options["IdentitiesOnly"] = "yes"
+    options["ServerAliveInterval"] = 15
     lines = [
         BEGIN % alias.name,
-        "# Written anew by setup: options of your own go into a Host entry further down.",
-        *([f"# labfab: was {normal(alias.was)}"] if alias.was else []),
+        NOTICE,
+        *([f"# labfab: was {canonical(alias.was)}"] if alias.was else []),
         f"Host {alias.name}",
         *(f"    {key} {value}" for key, value in options.items() if value),
         "Host *",
@@ -95,7 +103,7 @@ def render(alias: Alias, newline: str) -> str:
 
 
 def parse(name: str, block: str) -> Alias:
-    """Read the block of an alias back."""
+    """Parse an alias from its text."""
     options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", block, re.MULTILINE)
     found = {key.lower(): value.strip().strip('"') for key, value in options}
     was = re.search(r"^# labfab: was (.+)$", block, re.MULTILINE)
@@ -106,6 +114,6 @@ def parse(name: str, block: str) -> Alias:
         user=found.get("user", ""),
         port=int(port) if port.isdigit() else 22,
         identity=found.get("identityfile", ""),
-        was=normal(was[1]) if was else "",
+        was=canonical(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),
     )

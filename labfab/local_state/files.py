@@ -1,6 +1,6 @@
-"""Files on your own machine: written in one piece, readable by you alone.
+"""Files: writes files on your own machine, atomically and private to you.
 
-Owns: how labfab writes below your home, and the folder ~/.config/labfab/<alias>.
+Owns: the folder ~/.config/labfab/<alias>.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ LOCK = ".lock"
 
 
 def config_folder(alias: str) -> Path:
-    """Name the folder where labfab keeps what belongs to one lab."""
+    """Return the folder where labfab keeps the files of one lab."""
     check_alias(alias)
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    if not base.is_absolute():  # the XDG specification: relative paths are to be ignored
+    # The XDG base directory specification says to ignore relative paths.
+    if not base.is_absolute():
         base = Path.home() / ".config"
     return base / "labfab" / alias
 
 
 def check_alias(alias: str) -> None:
-    """Refuse a name that would need quoting, or that would leave its folder."""
+    """Raise SetupError for a name that would need quoting or point outside its folder."""
     if not re.fullmatch(ALIAS, alias):
         raise SetupError(
-            f"{alias!r} cannot be an alias: take letters, digits, '.', '_' and '-', as in: homelab"
+            f"{alias!r} cannot be an alias: use letters, digits, '.', '_' and '-', as in: homelab"
         )
 
 
 def make_private(folder: Path) -> Path:
-    """Make a folder that only you can enter; one that is there keeps its mode."""
+    """Create a folder that only you can enter. An existing one keeps its mode."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise SetupError(f"cannot create the folder {folder}: {error.strerror}") from None
     return folder
 
 
 def load(path: Path) -> bytes:
-    """Read the file; one that is not there is empty."""
+    """Return the content of a file; empty if it does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -57,19 +58,24 @@ def load(path: Path) -> bytes:
 
 
 def create(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a new file; raise FileExistsError rather than overwrite one."""
+    """Write a new file. Raises FileExistsError if there is one."""
     with temporary(path, data, mode) as name:
         try:
-            os.link(name, path)  # unlike a rename, a link never replaces
+            # Unlike rename(2), link(2) never replaces a file.
+            os.link(name, path)
         except FileExistsError:
             raise
-        except OSError:  # a file system without hard links
+        except OSError:
+            # The file system has no hard links.
             with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
                 file.write(data)
 
 
 def replace(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write a file anew in one piece; a link is followed, the owner stays, and the mode if none is given."""
+    """Replace a file atomically, following a link and keeping the owner.
+
+    mode: None keeps the present one; a new file gets 0600.
+    """
     path = Path(os.path.realpath(path))
     old = path.stat() if path.exists() else None
     if mode is None:
@@ -83,7 +89,7 @@ def replace(path: Path, data: bytes, mode: int | None = None) -> None:
 
 @contextlib.contextmanager
 def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
-    """Write a file beside its destination, from the first byte readable by you alone."""
+    """Write a file next to its destination, private from the start, and yield its name."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(handle, "wb") as file:
@@ -99,7 +105,7 @@ def temporary(path: Path, data: bytes, mode: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one labfab at a time work in a folder."""
+    """Hold the lock of a folder, so that only one labfab works in it."""
     try:
         file = open(make_private(folder) / LOCK, "a")  # noqa: SIM115
     except OSError as error:

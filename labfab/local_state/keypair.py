@@ -1,6 +1,6 @@
-"""Key pair: the key that opens the host; it is made here and its private half never leaves your machine.
+"""Key pair: the SSH key for logging in. The private half never leaves your machine.
 
-Owns: ~/.ssh/id_ed25519 and its .pub, when there was no key.  Undo: delete both files
+Owns: ~/.ssh/id_ed25519 and its .pub, if there was no key.  Undo: delete both files
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 def ensure(identity: str = "") -> Path:
-    """Return the private key to use: the one named, else the first good one in ~/.ssh, else a new one."""
+    """Return the private key to use: *identity*, else the first usable in ~/.ssh, else a new one.
+
+    Raises SetupError if *identity*, or every key in ~/.ssh, cannot be used.
+    """
     if identity:
         return usable(Path(identity).expanduser())
     folder = Path.home() / ".ssh"
@@ -38,17 +41,19 @@ def ensure(identity: str = "") -> Path:
 
 
 def usable(path: Path) -> Path:
-    """Refuse a private key that ssh or Fabric could not use, before a host is asked."""
+    """Return a private key that ssh and Fabric can use. Raises SetupError for any other."""
     if path.suffix == ".pub":
         raise SetupError(f"{path} is the public half: name the private one, {path.with_suffix('')}")
     if not path.exists():
         raise SetupError(
-            f"there is no private key {path}: make it with fab keys.generate, or correct the setting identity"
+            f"there is no private key {path}: create it with fab keys.generate, "
+            "or correct the setting identity"
         )
     line = public_line(path)
     if line.startswith("sk-"):
         raise SetupError(
-            f"{path} is a security key, which Fabric cannot use: name another in the setting identity"
+            f"{path} is a security key, which Fabric cannot use: "
+            "name another in the setting identity"
         )
     if path.stat().st_mode & 0o077:
         raise SetupError(f"{path} can be read by others, so ssh refuses it: chmod 600 '{path}'")
@@ -56,7 +61,10 @@ def usable(path: Path) -> Path:
 
 
 def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
-    """Make an ed25519 pair, PATH and PATH.pub; nothing that exists is overwritten."""
+    """Create an ed25519 pair, PATH and PATH.pub, and return PATH. Existing files are kept.
+
+    comment: empty for USER@MACHINE.
+    """
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -64,7 +72,7 @@ def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
     for taken in (path, public):
         if taken.exists() or taken.is_symlink():
             raise SetupError(
-                f"{taken} is there already and is kept: name another file for the new key"
+                f"{taken} already exists and is kept: name another file for the new key"
             )
     key = Ed25519PrivateKey.generate()
     lock = form.BestAvailableEncryption(passphrase.encode()) if passphrase else form.NoEncryption()
@@ -80,23 +88,27 @@ def generate(path: Path, passphrase: str = "", comment: str = "") -> Path:
 
 
 def comment_of(given: str) -> str:
-    """Name the owner of a new key, on one line."""
+    """Return a comment on one line; an empty one becomes USER@MACHINE."""
     return re.sub(r"\s+", " ", given).strip() or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def public_line(path: Path) -> str:
-    """Return the public half of a private key, from PATH.pub or from the key itself."""
+    """Return the public half of a private key, from PATH.pub or from the key itself.
+
+    Raises SetupError if PATH.pub belongs to another key, or is missing while PATH is encrypted.
+    """
     public = Path(f"{path}.pub")
     own = derive(path)
     if not public.exists():
         if not own:
             raise SetupError(
-                f"{public} is missing: make it with ssh-keygen -y -f '{path}' > '{public}'"
+                f"{public} is missing: create it with ssh-keygen -y -f '{path}' > '{public}'"
             )
         return own
     line = read_publics(str(public))[0]
     if own and own not in line:
         raise SetupError(
-            f"{public} does not belong to {path}: move it away, then ssh-keygen -y -f '{path}' > '{public}'"
+            f"{public} does not belong to {path}: move it away, "
+            f"then ssh-keygen -y -f '{path}' > '{public}'"
         )
     return line

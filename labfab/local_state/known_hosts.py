@@ -1,4 +1,4 @@
-"""Known host keys: what each host showed when it was first met; only ever added to.
+"""Known hosts: pins the key that each host showed at first. Your own lines are never changed.
 
 Owns: the lines of ~/.ssh/known_hosts that end in "labfab".  Undo: forget(path, hostname, port)
 """
@@ -17,56 +17,50 @@ from . import files
 if TYPE_CHECKING:
     from paramiko import PKey
 
-OURS = "labfab"  # the comment at the end of a line
+# The comment at the end of each line of ours.
+OURS = "labfab"
 
 
 def fingerprint(key: PKey) -> str:
-    """Return what `ssh-keygen -lf` shows: SHA256:…"""
-    return key.fingerprint
+    """Return a key's fingerprint as `ssh-keygen -lf` shows it: SHA256:…"""
+    return str(key.fingerprint)
 
 
-def name(hostname: str, port: int) -> str:
-    """Name a host as known_hosts does."""
+def host_name(hostname: str, port: int) -> str:
+    """Return a host's name in the form of known_hosts: example.org, [example.org]:2222."""
     hostname = hostname.lower().strip("[]")
     return hostname if port == 22 else f"[{hostname}]:{port}"
 
 
 def pinned(path: Path, hostname: str, port: int) -> list[PKey]:
-    """Return the keys known for a host, from plain, hashed and wildcard lines."""
-    wanted = name(hostname, port)
+    """Return the keys known for a host, from lines with plain, hashed or wildcard names."""
+    wanted = host_name(hostname, port)
     keys = [key_of(kind, blob) for names, kind, blob in entries(path) if matches(names, wanted)]
     return [key for key in keys if key is not None]
 
 
 def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
-    """Remember the key of a host; False when it is there already, SetupError when another one is."""
+    """Add the key of a host. Returns False if it is known already.
+
+    Raises SetupError if a different key of the same type is known: it may be a different machine.
+    """
     known = pinned(path, hostname, port)
     if key in known:
         return False
-    wanted = name(hostname, port)
+    wanted = host_name(hostname, port)
     if any(other.get_name() == key.get_name() for other in known):
         raise SetupError(
-            f"{hostname}: THE HOST KEY HAS CHANGED to {fingerprint(key)}: somebody may be listening in. "
-            f"Only if you set the machine up anew: ssh-keygen -R '{wanted}' -f '{path}'"
+            f"THE HOST KEY HAS CHANGED to {fingerprint(key)}: somebody may be listening in. "
+            f"Only if you reinstalled the machine: ssh-keygen -R '{wanted}' -f '{path}'",
+            host=hostname,
         )
     append(path, f"{wanted} {key.get_name()} {key.get_base64()} {OURS}\n".encode())
     return True
 
 
-def copy(path: Path, hostname: str, port: int, new_port: int) -> bool:
-    """Know the same host on another port, by the same keys; False when it is known there already."""
-    keys = pinned(path, hostname, port)
-    if not keys:
-        raise SetupError(
-            f"{hostname}: no host key is known for port {port}: log in once with ssh -p {port} {hostname}"
-        )
-    added = [pin(path, hostname, new_port, key) for key in keys]
-    return any(added)
-
-
 def forget(path: Path, hostname: str, port: int) -> bool:
-    """Remove the lines that pin() wrote for a host; lines of the user's own stay."""
-    wanted = name(hostname, port)
+    """Remove the lines that pin() wrote for a host. Returns False if there are none."""
+    wanted = host_name(hostname, port)
     ours = re.compile(rb"%b \S+ \S+ %b\r?\n?" % (re.escape(wanted).encode(), OURS.encode()))
     old = files.load(path).splitlines(keepends=True)
     new = [line for line in old if not ours.fullmatch(line)]
@@ -80,7 +74,7 @@ def forget(path: Path, hostname: str, port: int) -> bool:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Add a line, after ending the last one if need be."""
+    """Append a line, after a newline if the last line has none."""
     files.make_private(path.parent)
     old = files.load(path)
     try:
@@ -92,7 +86,7 @@ def append(path: Path, line: bytes) -> None:
 
 
 def entries(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Read names, type and blob of every line; lines with @revoked or @cert-authority pin no key."""
+    """Yield names, type and blob of every line, except those with @revoked or @cert-authority."""
     for line in files.load(path).decode(errors="replace").split("\n"):
         words = line.split()
         if len(words) >= 3 and words[0][0] not in "#@":
@@ -100,37 +94,37 @@ def entries(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def matches(names: str, wanted: str) -> bool:
-    """Tell whether the first field of a line means this host, as sshd(8) describes it."""
+    """Return whether the first field of a line matches a host, by the rules of sshd(8)."""
     if names.startswith("|1|"):
         return hashes_to(names, wanted)
     patterns = names.lower().split(",")
-    if any(like(one[1:], wanted) for one in patterns if one.startswith("!")):
+    if any(fits(wanted, pattern[1:]) for pattern in patterns if pattern.startswith("!")):
         return False
-    return any(like(one, wanted) for one in patterns)
+    return any(fits(wanted, pattern) for pattern in patterns)
 
 
-def like(pattern: str, wanted: str) -> bool:
-    """Match a name; only * and ? are special, brackets are not."""
+def fits(wanted: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern, in which only * and ? are special."""
     if "*" not in pattern and "?" not in pattern:
         return pattern == wanted
     parts = {"*": ".*", "?": "."}
-    return (
-        re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), wanted)
-        is not None
-    )
+    regex = "".join(parts.get(letter, re.escape(letter)) for letter in pattern)
+    return re.fullmatch(regex, wanted) is not None
 
 
 def hashes_to(hashed: str, wanted: str) -> bool:
+    """Return whether a hashed name, |1|SALT|HASH, is the hash of a host's name."""
     from paramiko import HostKeys
 
     try:
-        return HostKeys.hash_host(wanted, hashed) == hashed
-    except (ValueError, AssertionError, IndexError):  # a garbled line belongs to nobody
+        return bool(HostKeys.hash_host(wanted, hashed) == hashed)
+    except (ValueError, AssertionError, IndexError):
+        # A garbled line matches no host.
         return False
 
 
 def key_of(kind: str, blob: str) -> PKey | None:
-    """Read a key; None for a type that paramiko does not know, or a garbled one."""
+    """Decode a key; None if it is garbled or of a type that paramiko does not know."""
     from paramiko import PKey, SSHException
     from paramiko.pkey import UnknownKeyType
 

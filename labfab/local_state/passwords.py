@@ -1,17 +1,28 @@
-"""Passwords: made and hashed on your own machine, so that only the hash goes to the host."""
+"""Passwords: generates and hashes them on your own machine. Only hashes reach the host."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+from typing import TypedDict
 
 from ..errors import SetupError
 
-# Without 0 O o, 1 I l and the like: somebody will read it from one screen and type it into another.
+# Without 0 O o, 1 I l and the like, because people read it on one screen and type it on another.
 READABLE = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-# What jupyter_server takes for its own hashes (jupyter_server.auth.security.passwd).
-JUPYTER = {"memory_cost": 10240, "time_cost": 10, "parallelism": 8}
+
+
+class Cost(TypedDict):
+    """The cost of an argon2 hash. memory_cost: KiB."""
+
+    memory_cost: int
+    time_cost: int
+    parallelism: int
+
+
+# The values that jupyter_server uses for its own hashes (jupyter_server.auth.security.passwd).
+JUPYTER: Cost = {"memory_cost": 10240, "time_cost": 10, "parallelism": 8}
 
 
 def hash(password: str) -> str:
@@ -22,19 +33,21 @@ def hash(password: str) -> str:
 
 
 def verify(hashed: str, password: str) -> bool:
-    """Tell whether a password belongs to a hash of Jupyter's, new (argon2) or old (sha1:salt:digest)."""
+    """Check a password against a hash of Jupyter's: argon2, or the older sha1:salt:digest."""
     algorithm, _, rest = hashed.strip().partition(":")
     if algorithm == "argon2":
         return verify_argon2(rest, password)
     salt, _, digest = rest.partition(":")
     try:
-        made = hashlib.new(algorithm, encoded(password) + salt.encode()).hexdigest()
-    except (ValueError, TypeError):  # no such algorithm, or one without a fixed length
+        found = hashlib.new(algorithm, encoded(password) + salt.encode()).hexdigest()
+    except (ValueError, TypeError):
+        # The algorithm is unknown, or its digests have no fixed length.
         return False
-    return bool(digest) and hmac.compare_digest(made.encode(), digest.encode())
+    return bool(digest) and hmac.compare_digest(found.encode(), digest.encode())
 
 
 def verify_argon2(hashed: str, password: str) -> bool:
+    """Check a password against a hash in argon2's own notation."""
     from argon2 import PasswordHasher
     from argon2.exceptions import InvalidHash, VerificationError
 
@@ -45,11 +58,12 @@ def verify_argon2(hashed: str, password: str) -> bool:
 
 
 def generate(length: int = 24) -> str:
-    """Make a password that can be read aloud and typed; 24 characters are 139 bits."""
+    """Generate a password that is easy to read aloud and type; 24 characters have 139 bits."""
     return "".join(secrets.choice(READABLE) for _ in range(length))
 
 
 def encoded(password: str) -> bytes:
+    """Encode a password as UTF-8. Raises SetupError if it has lone surrogates."""
     try:
         return password.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Private keys: what can be told about one without its passphrase."""
+"""Private key: what a key file reveals without its passphrase."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAGIC = b"openssh-key-v1\0"
 
 
 def is_encrypted(path: Path) -> bool:
-    """Tell whether a private key needs a passphrase."""
+    """Return whether a private key needs a passphrase."""
     data = read(path)
     blob = unwrap(data)
     return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
 
 
 def opens(path: Path, passphrase: str) -> bool:
-    """Tell whether this passphrase opens an encrypted key."""
+    """Return whether a passphrase decrypts a key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
@@ -35,7 +35,10 @@ def opens(path: Path, passphrase: str) -> bool:
 
 
 def derive(path: Path) -> str:
-    """Work out type and blob of the public half; empty where that would need the passphrase."""
+    """Return type and blob of the public half; empty if that would need the passphrase.
+
+    Raises SetupError if the key is damaged.
+    """
     data = read(path)
     try:
         line = from_openssh(unwrap(data)) or from_pem(data)
@@ -49,39 +52,40 @@ def derive(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """Read a private key file; refuse what is none."""
+    """Read a private key file. Raises SetupError for any other file."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise SetupError(f"{path} is no private key: correct the setting identity")
+            raise SetupError(f"{path} is not a private key: correct the setting identity")
         data = path.read_bytes()
     except OSError as error:
         raise SetupError(f"cannot read {path}: {error.strerror}") from None
     if b"PRIVATE KEY-----" not in data:
         raise SetupError(
-            f"{path} is no private key in OpenSSH's format: correct the setting identity"
+            f"{path} is not a private key in OpenSSH's format: correct the setting identity"
         )
     return data
 
 
 def unwrap(data: bytes) -> bytes:
-    """Return the content of OpenSSH's own format; empty for any other."""
+    """Return the decoded content of a key in OpenSSH's own format; empty for other formats."""
     found = re.search(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END", data, re.DOTALL)
     blob = base64.b64decode(b"".join(found[1].split())) if found else b""
     return blob.removeprefix(MAGIC) if blob.startswith(MAGIC) else b""
 
 
 def from_openssh(blob: bytes) -> str:
-    """Read the public half, which stands in the clear even when the rest is encrypted."""
+    """Return the public half, which is not encrypted in OpenSSH's format."""
     if not blob:
         return ""
     for _ in ("cipher", "kdf", "kdf options"):
         blob = take(blob)[1]
-    key = take(blob[4:])[0]  # after the number of keys
+    # The number of keys, four bytes, comes first.
+    key = take(blob[4:])[0]
     return f"{take(key)[0].decode()} {base64.b64encode(key).decode()}"
 
 
 def from_pem(data: bytes) -> str:
-    """Work out the public half of a key in an older format; empty when it is encrypted."""
+    """Derive the public half of a key in an older format; empty if the key is encrypted."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
@@ -95,7 +99,7 @@ def from_pem(data: bytes) -> str:
 
 
 def take(blob: bytes) -> tuple[bytes, bytes]:
-    """Split the first length-prefixed field off."""
+    """Split off the first field, which is preceded by its length in four bytes."""
     (length,) = struct.unpack(">I", blob[:4])
     if len(blob) < 4 + length:
         raise ValueError("it is cut off")

@@ -1,7 +1,7 @@
-"""Secrets: given in the environment, or kept in a file that only you can read.
+"""Secrets: come from the environment, or from a file that only you can read.
 
-Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token; a CA passphrase is never kept.
-Undo: forget(alias)
+Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token.
+A CA passphrase is never kept.  Undo: forget(alias)
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NAMES = (
     "jupyter-token",
     "ca-passphrase",
 )
-# A variable is dropped from the environment when it is read; the next task of the same run finds it here.
+# Reading a variable removes it from the environment. Later tasks of the same run find it here.
 TAKEN: dict[str, Secret] = {}
 
 
 class Secret:
-    """Hold a value that does not show itself when it is printed, formatted, logged or pickled."""
+    """A value that stays hidden when it is printed, formatted, logged or pickled."""
 
     __slots__ = ("_value",)
 
@@ -37,7 +37,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the value itself: to a library that needs it, never to a message."""
+        """Return the value itself, for a library that needs it, never for a message."""
         return self._value
 
     def __repr__(self) -> str:
@@ -61,19 +61,23 @@ class Secret:
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> Secret:
-        return self  # Invoke copies its configuration
+        # Invoke deep-copies its configuration.
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret cannot be pickled")
 
 
 def variable(name: str) -> str:
-    """Name the environment variable of a secret."""
+    """Return the environment variable of a secret."""
     return "LABFAB_" + check_name(name).upper().replace("-", "_")
 
 
 def take_from_environment(name: str) -> Secret | None:
-    """Read LABFAB_<NAME> and drop it, so that no child process inherits it."""
+    """Read LABFAB_<NAME> and remove it, so that no child process inherits it.
+
+    Returns None if it was never set.
+    """
     value = os.environ.pop(variable(name), "")
     if value:
         TAKEN[name] = Secret(check_value(value, variable(name)))
@@ -81,8 +85,8 @@ def take_from_environment(name: str) -> Secret | None:
 
 
 def load(alias: str, name: str) -> Secret | None:
-    """Read a stored secret; None when there is none."""
-    path = place(alias, name)
+    """Read a stored secret; None if there is none. A file that others can read becomes 0600."""
+    path = path_of(alias, name)
     try:
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
@@ -96,8 +100,8 @@ def load(alias: str, name: str) -> Secret | None:
 
 
 def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> Path:
-    """Keep a secret in a file of its own; one that is there stays unless it is to be replaced."""
-    path = place(alias, name)
+    """Store a secret in a file and return its path. An existing one is kept unless *replace*."""
+    path = path_of(alias, name)
     text = value.reveal() if isinstance(value, Secret) else value
     data = check_value(text, name).encode() + b"\n"
     files.make_private(path.parent).chmod(0o700)
@@ -113,7 +117,7 @@ def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> 
 
 
 def forget(alias: str) -> None:
-    """Delete every secret of a lab, and its folder when nothing else is in it."""
+    """Delete every secret of a lab, and its folder if that leaves it empty."""
     folder = files.config_folder(alias)
     for name in (*NAMES, files.LOCK):
         (folder / name).unlink(missing_ok=True)
@@ -121,19 +125,20 @@ def forget(alias: str) -> None:
         folder.rmdir()
 
 
-def place(alias: str, name: str) -> Path:
-    """Name the file of a secret."""
+def path_of(alias: str, name: str) -> Path:
+    """Return the file of a secret."""
     return files.config_folder(alias) / check_name(name)
 
 
 def check_name(name: str) -> str:
+    """Return the name if it is a secret's. Raises ValueError for any other."""
     if name not in NAMES:
         raise ValueError(f"no such secret: {name}")
     return name
 
 
 def check_value(value: str, source: str) -> str:
-    """Refuse what no password prompt could take; sudo and PAM read one line."""
+    """Return a value if it is one line of UTF-8, because sudo and PAM read no more."""
     if re.search(r"[\0\r\n\ud800-\udfff]", value):
         raise SetupError(f"{source}: a password is one line of text (UTF-8): choose another one")
     return value

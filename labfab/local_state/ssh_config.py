@@ -1,12 +1,12 @@
-"""The ssh_config: how `ssh homelab` and `fab -H homelab` find the host after setup.
+"""ssh_config: lets `ssh homelab` and `fab -H homelab` find the host after setup.
 
 Owns: one block per lab in ~/.ssh/config, between markers.  Undo: remove(path, name)
 
 Constraints:
-- ssh takes the first value it finds, so the block stands first. It ends with its own `Host *` line:
-  options that the user has at the top go on to apply to every host, and ours to this alias only.
-- It is no file of its own, because paramiko does not follow Include.
-- Every other byte stays as it is, and remove() brings the file back as it was.
+- ssh uses the first value it finds, so the block comes first. It ends with a `Host *` line, so that
+  options at the top of the user's file still apply to every host, and ours to this alias only.
+- It is not a file of its own, because paramiko does not follow Include.
+- Every other byte stays as it is; remove() restores the file exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import SetupError
 from . import files
-from .alias_block import Alias, check, login, normal, parse, render
+from .alias_block import Alias, canonical, check, login, parse, render
 
 __all__ = ["Alias", "find", "login", "read", "remove", "write"]
 
@@ -27,13 +27,13 @@ HOST = rb"(?mi)^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$"
 
 
 def read(path: Path) -> list[Alias]:
-    """Return the aliases that labfab wrote into a file, in their order."""
+    """Return the aliases that labfab wrote into a file, in the order of the file."""
     return list(aliases(files.load(path), path))
 
 
 @functools.lru_cache(8)
 def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
-    """The same of a file's content, which is asked about often and seldom changes."""
+    """Parse the aliases in a file's content; cached, because it rarely changes."""
     return tuple(
         parse(name, data[start:end].decode(errors="replace"))
         for name, start, end in blocks(data, path)
@@ -43,9 +43,10 @@ def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
 def find(
     path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None
 ) -> Alias | None:
-    """Return the alias that stands for a login: by its name, by its present login or by an earlier one.
+    """Return the alias of a login, found by its name, its present login or an earlier one; or None.
 
-    proxy_jump: the way there, where it counts; behind two gateways the same private address is two machines.
+    proxy_jump: the gateways. They must be the same, because two private networks may use one
+    address for two machines. None if they do not matter.
     """
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
@@ -57,7 +58,7 @@ def find(
 
 
 def write(path: Path, alias: Alias) -> bool:
-    """Put the block of an alias first in the file; False when it is there already."""
+    """Write the block of an alias at the top of the file. Returns False if nothing changes."""
     check(alias)
     with files.locked(files.config_folder(alias.name).parent):
         data = files.load(path)
@@ -70,25 +71,28 @@ def write(path: Path, alias: Alias) -> bool:
 
 
 def earlier(old: Alias, new: Alias) -> str:
-    """Join the logins that led to this host before: each may be typed again."""
+    """Return all earlier logins of a host, because the user may type any of them again."""
     logins = [
-        *normal(old.was).split(),
+        *canonical(old.was).split(),
         login(old.user, old.hostname, old.port),
-        *normal(new.was).split(),
+        *canonical(new.was).split(),
     ]
     present = login(new.user, new.hostname, new.port)
     return " ".join(dict.fromkeys(one for one in logins if one != present))
 
 
 def remove(path: Path, name: str) -> bool:
-    """Take the block of an alias out; False when there is none."""
+    """Remove the block of an alias. Returns False if there is none."""
     with files.locked(files.config_folder(name).parent):
         data = files.load(path)
         return save(path, data, cut(data, path, name))
 
 
 def place(data: bytes, path: Path, alias: Alias) -> bytes:
-    """Put the block where the old one was, if only our blocks stand before it, else at the top."""
+    """Return the data with the block in it.
+
+    It replaces the old one if only our blocks come before that; otherwise it goes to the top.
+    """
     block = render(alias, "\r\n" if re.match(rb"[^\n]*\r\n", data) else "\n").encode()
     top = 0
     for name, start, end in blocks(data, path):
@@ -101,20 +105,24 @@ def place(data: bytes, path: Path, alias: Alias) -> bytes:
 
 
 def cut(data: bytes, path: Path, name: str) -> bytes:
-    """Leave the blocks of one alias out."""
+    """Return the data without the blocks of one alias."""
     for _, start, end in reversed([block for block in blocks(data, path) if block[0] == name]):
         data = data[:start] + data[end:]
     return data
 
 
 def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
-    """Find our blocks: the name, the first byte, the byte after the last."""
+    """Yield name, start and end of each block of ours.
+
+    Raises SetupError if the markers do not pair up.
+    """
     name, start = "", 0
     for marker in re.finditer(MARKER, data):
         begins, marked = marker[1] == b">>>", marker[2].decode(errors="replace")
         if begins == bool(name) or (not begins and marked != name):
             raise SetupError(
-                f"{path}: the markers of labfab's block for {name or marked} are damaged: delete that block"
+                f"{path}: the markers of labfab's block for {name or marked} are damaged: "
+                "delete that block"
             )
         if begins:
             name, start = marked, marker.start()
@@ -128,7 +136,7 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def refuse_foreign(data: bytes, path: Path, name: str) -> None:
-    """Stop when the user has a host of that name."""
+    """Raise SetupError if the user has a Host of that name."""
     for entry in re.finditer(HOST, data):
         if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
             raise SetupError(
@@ -137,13 +145,17 @@ def refuse_foreign(data: bytes, path: Path, name: str) -> None:
 
 
 def save(path: Path, old: bytes, new: bytes) -> bool:
-    """Write the file if its content differs; a mode without write permission is obeyed, even by root."""
+    """Write the file if its content differs. Returns whether it did.
+
+    A read-only file is left alone, even if root could write it.
+    """
     if old == new:
         return False
     try:
         if path.exists() and not path.stat().st_mode & 0o200:
             raise SetupError(
-                f"{path} is read-only: make it writable with chmod u+w '{path}', or write the entry yourself"
+                f"{path} is read-only: make it writable with chmod u+w '{path}', "
+                "or write the entry yourself"
             )
         files.make_private(path.parent)
         files.replace(path, new)

@@ -1,1 +1,1 @@
-"""What runs on the host: shell scripts, and Python programs that work there without labfab."""
+"""What runs on the host: shell scripts, and two Python programs that need no labfab there."""

@@ -1,11 +1,14 @@
-# Apache on the host: read what it serves, switch our site on, take that back. Sent only where it is needed: before
-# facts.sh with PUBLISH=apache, before the change that switches the site on, and after undo.sh for what that change did.
+# Apache: read what it serves, enable our site, and take that back.
+#
+# Sent only where it is needed: before facts.sh if PUBLISH is apache, before the change that enables
+# the site, and after undo.sh for the ways back of that change.
 
 OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf
 ENABLED_SITE=/etc/apache2/sites-enabled/zz-labfab.conf
 
-# For each site ADDRESS:PORT, the name that Apache takes, file:line and the names that are written there, tab by tab.
-# Apache lists the other names of a site only where several share its address, so they are read from its file.
+# One fact for each site: ADDRESS:PORT, the name that Apache uses, file:line, and all names in the
+# site's file, separated by tabs. Apache lists the other names of a site only if several sites share
+# its address, so they are read from the file.
 SITES='
 function tell(address, name, place,  file, from, line, n, words, i, names) {
   gsub(/^\(|\)$/, "", place)
@@ -21,10 +24,13 @@ function tell(address, name, place,  file, from, line, n, words, i, names) {
   printf "vhost.%d=%s\t%s\t%s\t%s\n", count++, address, name, place, names
 }
 / is a NameVirtualHost$/ { at = $1; next }
-/^[^ ]+:[0-9*]+ +[^ ]+ \(.*:[0-9]+\)$/ { address = $1; name = $2; sub(/^[^(]*/, ""); tell(address, name, $0); next }
+/^[^ ]+:[0-9*]+ +[^ ]+ \(.*:[0-9]+\)$/ {
+  address = $1; name = $2; sub(/^[^(]*/, ""); tell(address, name, $0); next
+}
 /^ +port [0-9*]+ namevhost / { name = $4; sub(/^[^(]*/, ""); tell(at, name, $0) }'
 
-apache_facts() {  # the section proxy of facts.sh
+# The section proxy of facts.sh. Sets files.
+apache_facts() {
   [ -x /usr/sbin/apache2ctl ] || return 0
   file site $OUR_SITE
   [ -e $ENABLED_SITE ] && say enabled yes
@@ -32,38 +38,52 @@ apache_facts() {  # the section proxy of facts.sh
   systemctl is-enabled -q apache2 2>/dev/null && say boots yes
   say version "$(/usr/sbin/apache2 -v | sed -nE 's,.*Apache/([0-9.]+).*,\1,p')"
   if ! found=$(LC_ALL=C apache2ctl -t -D DUMP_MODULES -D DUMP_VHOSTS -D DUMP_INCLUDES 2>&1); then
-    LC_ALL=C apache2ctl -t 2>&1 | words | blob fault
+    LC_ALL=C apache2ctl -t 2>&1 | messages | blob fault
     return 0
   fi
   printf '%s\n' "$found" | sed -nE 's/^ ([a-z0-9_]+)_module \((shared|static)\)$/module.\1=yes/p'
   printf '%s\n' "$found" | awk "$SITES"
-  files=$(printf '%s\n' "$found" | sed -nE 's/^ *\((\*|[0-9]+)\) (.*)/\2/p' | grep -vxF $ENABLED_SITE)
-  in_files -q '^[[:space:]]*Listen[[:space:]]+([^[:space:]]*:)?443([[:space:]]|$)' && say listens yes
-  hands=$(in_files -n "^[[:space:]]*[^#[:space:]].*(localhost|127\.0\.0\.1|\[::1\]):$LAB_PORT([^0-9]|\$)" | head -n 1 | cut -d: -f1,2)
+  files=$(printf '%s\n' "$found" | sed -nE 's/^ *\((\*|[0-9]+)\) (.*)/\2/p' |
+    grep -vxF $ENABLED_SITE)
+  in_files -q '^[[:space:]]*Listen[[:space:]]+([^[:space:]]*:)?443([[:space:]]|$)' &&
+    say listens yes
+  to_lab="(localhost|127\.0\.0\.1|\[::1\]):$LAB_PORT([^0-9]|\$)"
+  hands=$(in_files -n "^[[:space:]]*[^#[:space:]].*$to_lab" | head -n 1 | cut -d: -f1,2)
   [ -n "$hands" ] && say hands_on "$hands"
   [ -e $ENABLED_SITE ] && serves && say serves yes
   return 0
 }
 
+# ARGUMENTS of grep: searches Apache's configuration. Reads files.
 in_files() { printf '%s\n' "$files" | tr '\n' '\0' | xargs -0 grep -siE "$@" /dev/null; }
 
-words() {  # what Apache says, but for when, and for what it always says
+messages() {  # a filter: what Apache says, without the time and what it always says
   grep -vE '^(AH00558|Action |The Apache error log|Syntax OK)' | sed -E 's/^(\[[^]]*\] )+//'
 }
 
-serves() {  # whether Apache shows the certificate that is there now, and read our site since it was written
+# Succeeds if Apache serves the certificate that is on disk and has read our site since the site was
+# last written.
+serves() {
   cert=/etc/labfab/tls/cert.pem
   [ -z "$(find $OUR_SITE $cert -newer /run/apache2/apache2.pid 2>&1)" ] || return 1
   name=$(sed -nE 's/^ *ServerName +(.*)/\1/p' $OUR_SITE)
-  case $name in \[*) sni=-noservername ;; *[!0-9.]*) sni="-servername $name" ;; *) sni=-noservername ;; esac  # an address has none
-  shown=$(timeout 5 openssl s_client -connect 127.0.0.1:443 $sni </dev/null 2>/dev/null | openssl x509 -outform DER 2>/dev/null | sha256sum)
+  case $name in  # SNI has no addresses
+    \[*) set -- -noservername ;;
+    *[!0-9.]*) set -- -servername "$name" ;;
+    *) set -- -noservername ;;
+  esac
+  shown=$(timeout 5 openssl s_client -connect 127.0.0.1:443 "$@" </dev/null 2>/dev/null |
+    openssl x509 -outform DER 2>/dev/null | sha256sum)
   [ "$shown" = "$(openssl x509 -in $cert -outform DER 2>/dev/null | sha256sum)" ]
 }
 
-# With a configuration that passes its test Apache may still end at a reload: no certificate in the file, no such address
-# to listen on. Then all its sites are down, so it is made to run as before at once.
-site_on() {  # module...
-  said=$({ [ $# = 0 ] || a2enmod -q "$@"; } 2>&1 && a2ensite -q zz-labfab 2>&1 && apache2ctl -t 2>&1) || site_back "$@"
+# MODULE...: enables them and our site, and waits until Apache serves it.
+# Apache may end at a reload even though its configuration passes the test: a file without a
+# certificate, an address that the host does not have. Then all its sites are down, so our site is
+# disabled immediately. Sets said, before.
+site_on() {
+  said=$({ [ $# = 0 ] || a2enmod -q "$@"; } 2>&1 && a2ensite -q zz-labfab 2>&1 &&
+    apache2ctl -t 2>&1) || site_back "$@"
   log=/var/log/apache2/error.log
   before=$(cat $log 2>/dev/null | wc -l)
   systemctl reload-or-restart apache2
@@ -76,18 +96,21 @@ site_on() {  # module...
   site_back "$@"
 }
 
-site_back() {  # module...: without our site and these modules, and Apache up
+# MODULE...: disables our site and these modules, restarts Apache, says why, and exits. Reads said.
+site_back() {
   { a2dissite -q -p zz-labfab; [ $# = 0 ] || a2dismod -q -p -f "$@"; } >/dev/null 2>&1
   systemctl reset-failed apache2 2>/dev/null
   systemctl reload-or-restart apache2 || said="$said
 and Apache does not start again: see systemctl status apache2 there"
-  printf '%s\n' "${said:-Apache does not show the certificate at 443}" | words >&2
+  printf '%s\n' "${said:-Apache does not show the certificate at 443}" | messages >&2
   exit 1
 }
 
-# The ways back, for undo.sh --------------------------------------------------------------------------
+# The ways back, for undo.sh: words of the journal, do not rename them -----------------------------
 
-apache_site() {  # module...: our site is off, and so are these modules unless somebody uses one meanwhile
+# MODULE...: disables our site, and these modules unless somebody uses them meanwhile.
+# Sets needs, said.
+apache_site() {
   [ -x /usr/sbin/a2dissite ] || return 0
   a2dissite -q -p zz-labfab >/dev/null 2>&1
   for module in "$@"; do
@@ -98,10 +121,13 @@ apache_site() {  # module...: our site is off, and so are these modules unless s
   done
   rm -f /var/log/apache2/labfab-access.log*
   systemctl is-active -q apache2 || return 0
-  said=$(apache2ctl -t 2>&1) && systemctl reload apache2 || { printf '%s\n' "$said" | words >&2; return 1; }
+  if said=$(apache2ctl -t 2>&1) && systemctl reload apache2; then return 0; fi
+  printf '%s\n' "$said" | messages >&2
+  return 1
 }
 
-who_needs() {  # module: a file that came after our change and uses it
+# MODULE: a file that is newer than our change and uses the module. Sets directives.
+who_needs() {
   case $1 in
     ssl) directives=SSL ;;
     proxy*) directives='Proxy|RewriteRule|<Proxy' ;;
@@ -109,12 +135,14 @@ who_needs() {  # module: a file that came after our change and uses it
     *) return ;;
   esac
   for conf in /etc/apache2/sites-enabled/* /etc/apache2/conf-enabled/* /etc/apache2/apache2.conf; do
-    [ -n "$(find "$conf" -newer "$KEPT.kept"; find -L "$conf" -newer "$KEPT.kept")" ] || continue
+    newer=$(find "$conf" -newer "$KEPT.kept"; find -L "$conf" -newer "$KEPT.kept")
+    [ -n "$newer" ] || continue
     if grep -qsiE "^[[:space:]]*($directives)" "$conf"; then echo "$conf"; return; fi
   done
 }
 
-apache_service() {  # running boots: as it was before, each yes or nothing
+# RUNNING BOOTS, as Apache was before, each yes or empty.
+apache_service() {
   [ -x /usr/sbin/apache2ctl ] || return 0
   [ -n "$1" ] || systemctl stop apache2
   [ -n "$2" ] || systemctl disable -q apache2 2>/dev/null

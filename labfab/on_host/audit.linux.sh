@@ -1,5 +1,6 @@
-# Linux's own of audit.sh.
+# The parts of audit.sh that differ on Linux.
 
+# Prints one fact for each TCP socket that listens. Reads number.
 listeners() {
   ss -Hltnp 2>/dev/null | while read -r _ _ _ address _ users; do
     program=$(printf '%s' "$users" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')
@@ -9,6 +10,7 @@ listeners() {
 }
 
 timers() {
-  systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null | while read -r unit _; do say "timer.$unit" active; done
+  systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null |
+    while read -r unit _; do say "timer.$unit" active; done
 }
 

@@ -1,10 +1,16 @@
-# macOS's own of audit.sh.
+# The parts of audit.sh that differ on macOS.
 
-listeners() {  # lsof tells root of every process, and others of their own alone; netstat tells all of the ports
+# Prints one fact for each TCP socket that listens. lsof shows root every process, and others only
+# their own; netstat shows everybody all ports. Reads number.
+listeners() {
   if [ "$(id -u)" = 0 ]; then
-    lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null | awk '/^c/ { name = substr($0, 2) } /^n/ { print substr($0, 2) " " name }' | sort -u
+    lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null |
+      awk '/^c/ { name = substr($0, 2) } /^n/ { print substr($0, 2) " " name }' | sort -u
   else
-    netstat -an -p tcp 2>/dev/null | awk '$NF == "LISTEN" { sub(/\.[0-9]+$/, ":&", $4); sub(/:\./, ":", $4); print $4 " unknown" }' | sort -u
+    netstat -an -p tcp 2>/dev/null | awk '
+      $NF == "LISTEN" {
+        sub(/\.[0-9]+$/, ":&", $4); sub(/:\./, ":", $4); print $4 " unknown"
+      }' | sort -u
   fi | while read -r line; do
     number=$((number + 1))
     say "listen.$number" "$line"

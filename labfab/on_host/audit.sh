@@ -1,8 +1,11 @@
-# Looks at what a setup does not need to know, and changes nothing; follows audit.linux.sh or audit.macos.sh. Prints
-# `key=value` lines. Runs as root, or as far as the rights go as the login itself. Called with: LAB_USER, LAB_HOME, PREFIX, ROOT_DIR, PUBLISH.
+# Reads what check.all has to know and a setup does not. Follows audit.linux.sh or audit.macos.sh.
+#
+# Prints key=value lines and changes nothing. Runs as root, or as the login itself and then shows
+# what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR and PUBLISH set.
 
 number=0
-private() {  # kind path...: what must be closed to others
+# KIND PATH...: mode and owner of what must be closed to others. Sets kind; counts in number.
+private() {
   kind=$1; shift
   for path in "$@"; do
     [ -e "$path" ] || continue
@@ -15,17 +18,20 @@ echo "[audit]"
 say clock "$(date +%s)"
 [ "$(id -u)" = 0 ] && say root yes
 
-# A shell that says no is none; sync, halt and shutdown cannot log in either.
+# Accounts with a shell that refuses cannot log in; neither can sync, halt and shutdown.
 people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
   while IFS=: read -r user _ home _; do
     say "login.$user" "$home"
     private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
     [ "$(id -u)" = 0 ] || continue
-    say "sshd.$user" "$(/usr/sbin/sshd -T -C "user=$user,host=h,addr=192.0.2.1" 2>/dev/null | tr '\n' ';')"
-    [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD && say "nopasswd.$user" yes
+    client="user=$user,host=h,addr=192.0.2.1"
+    say "sshd.$user" "$(/usr/sbin/sshd -T -C "$client" 2>/dev/null | tr '\n' ';')"
+    [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD &&
+      say "nopasswd.$user" yes
   done
   private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
-  private jupyter-files "$LAB_HOME/.jupyter/lab.log" "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret" \
+  private jupyter-files "$LAB_HOME/.jupyter/lab.log" \
+    "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret" \
     "$LAB_HOME/Library/Jupyter/runtime/jupyter_cookie_secret"
   case $PUBLISH in
     https) tls=$LAB_HOME/.jupyter/tls ;;
@@ -43,8 +49,12 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
 
 listeners
 timers
-df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null | awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' | sort -u -t ' ' -k 2
-if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then in_tmux "$LAB_HOME" has-session -t =jupyter && say session yes
-else say session unknown
+df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null |
+  awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' |
+  sort -u -t ' ' -k 2
+if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then
+  in_tmux "$LAB_HOME" has-session -t =jupyter && say session yes
+else
+  say session unknown
 fi
 true

@@ -1,44 +1,53 @@
-# Linux's own of facts.sh: how Debian and Ubuntu are read.
+# The sections of facts.sh that differ on Linux: how Debian and Ubuntu are read.
 
 DROP_INS='/etc/ssh/sshd_config.d/*.conf'
 DROP_IN=/etc/ssh/sshd_config.d/00-labfab.conf
+PACKAGES='sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3
+  python3-distutils python3-pip-whl ca-certificates rsync'
 
 system() {
   say kernel "$(uname -s)"
   say machine "$(uname -m)"
-  ( . /etc/os-release 2>/dev/null; say id "$ID"; say version "$VERSION_ID"; say name "$PRETTY_NAME"; say like "$ID_LIKE" )
+  (
+    # shellcheck disable=SC1091  # the host has it
+    . /etc/os-release 2>/dev/null
+    say id "$ID"; say version "$VERSION_ID"; say name "$PRETTY_NAME"; say like "$ID_LIKE"
+  )
   say boot_id "$(boot 2>/dev/null)"
   [ -e /run/reboot-required ] && say reboot_required yes
   [ -d /run/systemd/system ] && say systemd yes
-  # Its own word takes half a second, so it is asked only where its files do not tell that it is done.
+  # Asking cloud-init takes half a second: do so only while its files do not say it is done.
   if [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]; then
     cloud-init status 2>/dev/null | grep -q running && say settling yes
   fi
   say login "${SUDO_USER:-$(id -un)}"
+  # shellcheck disable=SC2086  # a list
   command -v dpkg-query >/dev/null &&
-    dpkg-query -W -f '${db:Status-Status} ${Package}\n' sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3 python3-distutils python3-pip-whl ca-certificates rsync 2>/dev/null |
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' $PACKAGES 2>/dev/null |
     while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
 }
 
 updates() {
   command -v apt-get >/dev/null || return 0
   stamp=0
-  for seen in $(stat -c %Y /var/cache/labfab/updated /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
+  for seen in $(stat -c %Y /var/cache/labfab/updated \
+    /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
     [ "$seen" -le "$stamp" ] || stamp=$seen
   done
   say age $(( $(date +%s) - stamp ))
   for left in /var/lib/dpkg/updates/*; do [ ! -e "$left" ] || say interrupted yes; done
-  grep -qE '^Status: .* (half-installed|half-configured|unpacked|triggers-pending)$' /var/lib/dpkg/status && say interrupted yes
+  broken='half-installed|half-configured|unpacked|triggers-pending'
+  grep -qE "^Status: .* ($broken)\$" /var/lib/dpkg/status && say interrupted yes
   return 0
 }
 
-# The simulation costs 0.7 s, so its verdict is kept together with what it was made from.
+# The simulation takes 0.7 s, so its result is cached, with a checksum of what it depends on.
 upgrades() {
   command -v apt-get >/dev/null || return 0
   cache=/var/cache/labfab
   made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
     /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null | cksum)
-  was= pending=
+  was='' pending=''
   [ ! -e $cache/verdict ] || { read -r was; read -r pending; } <$cache/verdict
   if [ "$was" = "$made_from" ]; then
     say pending "$pending"
@@ -51,9 +60,9 @@ upgrades() {
   fi
 }
 
-power() { :; }  # a server does not go to sleep by itself
+power() { :; }  # servers do not sleep
 
-account_facts() {  # account
+account_facts() {  # ACCOUNT
   read -r _ state _ <<END
 $(passwd -S "$1" 2>/dev/null)
 END
@@ -61,36 +70,47 @@ END
   [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
 }
 
+# TCP sockets that listen. Sets LISTENERS, once.
 LISTENERS=
-listeners() { [ -n "$LISTENERS" ] || LISTENERS=$(ss -Hltnpe 2>/dev/null); }  # of TCP, in $LISTENERS
-sshd_facts() {  # and what it says of itself, in $every
+listeners() { [ -n "$LISTENERS" ] || LISTENERS=$(ss -Hltnpe 2>/dev/null); }
+
+# Sets every: what sshd reports about itself.
+sshd_facts() {
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
   every=$(sshd_says)
   while read -r option value; do [ "$option" != port ] || say "port.$value" yes; done <<END
 $every
 END
-  others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null | grep -v "^$DROP_IN:")
+  # shellcheck disable=SC2086  # a pattern of file names
+  others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
+    grep -v "^$DROP_IN:")
   [ -z "$others" ] || echo "$others" | blob other_ports
   listeners
-  printf '%s\n' "$LISTENERS" | sed -nE -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
-    -e 's/^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*/listening.\1=another program/p'
+  at='^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*'
+  printf '%s\n' "$LISTENERS" |
+    sed -nE -e "s/$at"'users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
+      -e "s/$at/listening.\1=another program/p"
 }
 
-# Which TCP ports each rule of ufw opens to everybody, as the words that delete it; where it opens several at once: none.
-# A rule reads: ### tuple ### action protocol port to port from [profile -] in [comment=hex]
+# Which TCP ports each rule of ufw opens to everybody, as the words that delete the rule; empty if
+# the rule opens several ports. A rule is one line:
+# ### tuple ### action protocol port to port from [profile -] in [comment=hex]
 RULES='
-$2 == "tuple" && $4 ~ /^(allow|limit)(_|$)/ && $5 ~ /^(tcp|any)$/ && $6 ~ /^[0-9,]+$/ && $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" {
+$2 == "tuple" && $4 ~ /^(allow|limit)(_|$)/ && $5 ~ /^(tcp|any)$/ && $6 ~ /^[0-9,]+$/ &&
+$7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" {
   end = $11 == "-" ? 12 : 10
   if ($end != "in") next
   action = $4; sub(/_/, " ", action)
   what = $11 == "-" ? $10 : $6 ($5 == "any" ? "" : "/" $5)
   count = split($6, ports, ",")
-  for (i = 1; i <= count; i++) rules[ports[i]] = rules[ports[i]] ";" (count > 1 ? "" : action " " what " " $(end + 1))
+  words = count > 1 ? "" : action " " what " " $(end + 1)
+  for (i = 1; i <= count; i++) rules[ports[i]] = rules[ports[i]] ";" words
 }
 END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
 
-# What `ufw status` finds out, without starting its Python: whether its chains are there, and what it is set to.
+# Reports what `ufw status` would, without starting its Python: whether its chains are loaded, and
+# its settings.
 firewall() {
   command -v ufw >/dev/null || return 0
   iptables -S ufw-user-input >/dev/null 2>&1 && say active yes
@@ -99,25 +119,31 @@ firewall() {
     *REJECT*) say incoming reject ;;
     *ACCEPT*) say incoming allow ;;
   esac
-  # While ufw is off it shows no rules, so they are read where it keeps them.
+  # ufw shows no rules while it is off, so read them from its file.
   awk "$RULES" /etc/ufw/user.rules 2>/dev/null
   return 0
 }
 
+# Reads home.
 lab_service() {
+  wants=.config/systemd/user/default.target.wants
   own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
-  [ -e "$home/.config/systemd/user/default.target.wants/jupyter.service" ] || return 0
+  [ -e "$home/$wants/jupyter.service" ] || return 0
   say service yes
   bus=/run/user/$(id -u "$LAB_USER")
-  [ -d "$bus" ] && say state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" systemctl --user is-active jupyter.service 2>/dev/null)"
+  [ -d "$bus" ] && say state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" \
+    systemctl --user is-active jupyter.service 2>/dev/null)"
 }
 
-lab_listener() {  # owner, pid and holder of where JupyterLab is to listen
+# Who listens where JupyterLab should. Reads home. Sets owner, pid, holder; they stay empty if
+# nobody listens.
+lab_listener() {
   socket=
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET
     socket=$(ss -Hlxpe 2>/dev/null | awk -v path="$path" '$5 == path' | head -n 1)
-    [ -n "$socket" ] && say socket_mode "$(mode_of "$path")" && socket="$socket uid:$(stat -c %u "$path")"
+    [ -n "$socket" ] && say socket_mode "$(mode_of "$path")" &&
+      socket="$socket uid:$(stat -c %u "$path")"
   else
     listeners
     while read -r line; do
@@ -130,7 +156,7 @@ $LISTENERS
 LINES
   fi
   [ -n "$socket" ] || return 0
-  # The kernel tells whose a socket is even where it hides the process; root's carries no uid.
+  # The kernel reports the owner of a socket even if it hides the process. Root's has no uid.
   uid=0
   case $socket in *' uid:'*) uid=${socket#* uid:} uid=${uid%%[!0-9]*} ;; esac
   case $socket in *pid=*) pid=${socket#*pid=} pid=${pid%%[!0-9]*} ;; esac
@@ -138,7 +164,8 @@ LINES
   owner=$(name_of "$uid")
 }
 
-# Which certbot is there, and what it keeps under the name labfab. Root's PATH over SSH need not have /snap/bin.
+# Which certbot is installed, and what it keeps under the name labfab. Over SSH, root's PATH may
+# lack /snap/bin.
 acme() {
   program=$(PATH=$PATH:/snap/bin command -v certbot) && say program "$program"
   command -v snap >/dev/null && say snap yes
@@ -151,7 +178,8 @@ acme() {
   return 0
 }
 
-# What Apache serves: apache.sh is sent along only where Apache is to publish JupyterLab. Elsewhere: whether it still does.
+# What Apache serves. apache.sh is only sent if Apache is to publish JupyterLab; otherwise report
+# whether our site is still enabled.
 proxy() {
   if [ "$PUBLISH" = apache ]; then apache_facts
   elif [ -e /etc/apache2/sites-enabled/zz-labfab.conf ]; then say enabled yes; fi

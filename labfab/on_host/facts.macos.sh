@@ -1,7 +1,10 @@
-# macOS's own of facts.sh: how a Mac is read.
+# The sections of facts.sh that differ on macOS: how a Mac is read.
 
-DROP_INS='/etc/ssh/sshd_config.d/*'
-DROP_IN=/etc/ssh/sshd_config.d/000-labfab.conf
+# shellcheck disable=SC2034  # facts.sh uses them
+{
+  DROP_INS='/etc/ssh/sshd_config.d/*'
+  DROP_IN=/etc/ssh/sshd_config.d/000-labfab.conf
+}
 
 system() {
   say kernel "$(uname -s)"
@@ -11,68 +14,83 @@ system() {
   say name "macOS $(sw_vers -productVersion)"
   say boot_id "$(boot 2>/dev/null)"
   say login "${SUDO_USER:-$(id -un)}"
-  # Whether the login window offers "Other…", by which a hidden account could be typed.
-  say others_shown "$(defaults read /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED 2>/dev/null)"
+  # Whether the login window offers "Other…", where a hidden account could be typed.
+  window=/Library/Preferences/com.apple.loginwindow
+  say others_shown "$(defaults read $window SHOWOTHERUSERS_MANAGED 2>/dev/null)"
   programs
 }
 
-account_facts() {  # account
+account_facts() {  # ACCOUNT
   [ -z "$(values "/Users/$1" AuthenticationAuthority)" ] || say "$1.password" P
   [ "$(values "/Users/$1" IsHidden)" != 1 ] || say "$1.hidden" yes
   ! grep -qsF "\"undo\": [\"account $1\"]" /var/lib/labfab/journal.jsonl || say "$1.ours" yes
-  say "$1.linger" yes  # what runs is not ended with the login
+  say "$1.linger" yes  # programs survive the login that started them
 }
 
-# Apple's sshd listens where launchd has it listen: sshd_config's Port says nothing there.
-sshd_facts() {  # and what it says of itself, in $every
+# Apple's sshd listens where launchd lets it; Port in sshd_config has no effect.
+# Sets every: what sshd reports about itself.
+sshd_facts() {
   every=$(sshd_says)
-  if loaded $REMOTE_LOGIN; then
+  if loaded "$REMOTE_LOGIN"; then
     port=$(awk '$1 == "ssh" && $2 ~ /\/tcp$/ { print $2 + 0; exit }' /etc/services)
     say "port.$port" yes
     say remote_login "$port"
   fi
-  if [ -e $OWN_PLIST ]; then
-    file plist $OWN_PLIST
-    loaded $OWN_SSHD && plutil -p $OWN_PLIST | sed -nE 's/.*"SockServiceName" => "([0-9]+)".*/port.\1=yes/p'
+  if [ -e "$OWN_PLIST" ]; then
+    file plist "$OWN_PLIST"
+    loaded "$OWN_SSHD" &&
+      plutil -p "$OWN_PLIST" | sed -nE 's/.*"SockServiceName" => "([0-9]+)".*/port.\1=yes/p'
   fi
-  lsof -nP -iTCP -sTCP:LISTEN 2>/dev/null | awk 'NR > 1 { count = split($9, part, ":"); print "listening." part[count] "=" $1 }' | sort -u
+  lsof -nP -iTCP -sTCP:LISTEN 2>/dev/null |
+    awk 'NR > 1 { count = split($9, part, ":"); print "listening." part[count] "=" $1 }' | sort -u
   say access "$(access_state)"
   access_members | while read -r member; do say "member.$member" yes; done
 }
 
-# The application firewall asks which programs may listen, not at which ports.
+# The application firewall decides which programs may listen, not on which ports.
 firewall() {
-  case $(/usr/libexec/ApplicationFirewall/socketfilterfw --getglobalstate 2>/dev/null) in *nabled*) say active yes ;; esac
+  state=$(/usr/libexec/ApplicationFirewall/socketfilterfw --getglobalstate 2>/dev/null)
+  case $state in *nabled*) say active yes ;; esac
 }
 
-# softwareupdate asks Apple, which takes its time; so what it said is kept.
+# softwareupdate asks Apple, which is slow, so its answer is cached.
 updates() {
-  kept=/var/cache/labfab/softwareupdate
-  say age $(( $(date +%s) - $(stat -f %m $kept 2>/dev/null || echo 0) ))
-  # Also while it is about to be switched on, it waits for a password after a restart.
+  cache=/var/cache/labfab/softwareupdate
+  say age $(( $(date +%s) - $(stat -f %m $cache 2>/dev/null || echo 0) ))
+  # Even while FileVault is being switched on, a restart waits for a password.
   [ "$(fdesetup status 2>/dev/null)" = 'FileVault is Off.' ] || say filevault yes
-  [ ! -e $kept ] || blob listed <$kept
+  [ ! -e $cache ] || blob listed <$cache
 }
 
-upgrades() {  # another macOS, as 26 is to 15, is nobody's to install but the owner's
-  kept=/var/cache/labfab/softwareupdate
-  [ -e $kept ] || return 0
-  say pending "$(awk -v runs="$(sw_vers -productVersion)" '/^ *\* Label: / { count++ }
-    /^[ \t]*Title: macOS .*, Version: [0-9]/ { sub(/.*, Version: /, ""); if (int($0) != int(runs)) count-- } END { print count + 0 }' $kept)"
+# A new major version of macOS does not count: only the owner installs that.
+upgrades() {
+  cache=/var/cache/labfab/softwareupdate
+  [ -e $cache ] || return 0
+  say pending "$(awk -v runs="$(sw_vers -productVersion)" '
+    /^ *\* Label: / { count++ }
+    /^[ \t]*Title: macOS .*, Version: [0-9]/ {
+      sub(/.*, Version: /, ""); if (int($0) != int(runs)) count--
+    }
+    END { print count + 0 }' $cache)"
 }
 
-power() { pmset -g 2>/dev/null | awk '$1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print $1 "=" $2 }'; }  # a Mac may lack some
+power() {  # a Mac may lack some of these
+  pmset -g 2>/dev/null | awk '$1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print $1 "=" $2 }'
+}
 
-programs() (  # what comes from elsewhere: from Homebrew, python.org, or conda into the environment of JupyterLab
-  home=$(home_of "$LAB_USER")
-  PATH=/opt/homebrew/bin:/usr/local/bin:$PATH:$home/$PREFIX/bin
+# Programs that do not come with macOS: from Homebrew, from python.org, or from conda in the
+# environment of JupyterLab.
+programs() (
+  PATH=/opt/homebrew/bin:/usr/local/bin:$PATH:$LAB_HOME/$PREFIX/bin
   ! command -v tmux >/dev/null || say package.tmux yes
   found=$(command -v python3)
-  # Without the Command Line Tools Apple's python3 is an empty shell, which asks at the screen whether to install them.
+  # Without the Command Line Tools, Apple's python3 only opens a window that offers to install them.
   [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
-  # What Homebrew's owner may write is not for root to run.
-  account=$LAB_USER; [ -n "$home" ] || account=nobody
-  [ -z "$found" ] || as_account "$account" "$found" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && say package.python3 yes
+  # Root must not run what the owner of Homebrew can change.
+  account=$LAB_USER; [ -n "$LAB_HOME" ] || account=nobody
+  new_enough='import sys; sys.exit(sys.version_info < (3, 10))'
+  [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" 2>/dev/null &&
+    say package.python3 yes
   true
 )
 
@@ -80,25 +98,32 @@ JUPYTER_PLIST=/Library/LaunchDaemons/org.labfab.jupyter.plist
 lab_service() {
   file unit $JUPYTER_PLIST
   [ -e $JUPYTER_PLIST ] || return 0
-  launchctl print-disabled system | grep -qE '"org.labfab.jupyter" => (disabled|true)' || say service yes
-  say state "$(launchctl print system/org.labfab.jupyter 2>/dev/null | awk -F' = ' '$1 == "\tstate" { print $2; found = 1; exit }
-    END { if (!found) print "inactive" }')"
+  launchctl print-disabled system | grep -qE '"org.labfab.jupyter" => (disabled|true)' ||
+    say service yes
+  say state "$(launchctl print system/org.labfab.jupyter 2>/dev/null |
+    awk -F' = ' '$1 == "\tstate" { print $2; found = 1; exit }
+      END { if (!found) print "inactive" }')"
 }
 
-lab_listener() {  # owner, pid and holder of where JupyterLab is to listen
+# Who listens where JupyterLab should. Reads home. Sets owner, pid, holder; they stay empty if
+# nobody listens.
+lab_listener() {
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET
     [ ! -S "$path" ] || say socket_mode "$(mode_of "$path")"
     set -- -U
   else
-    path= ; set -- -iTCP:"$LAB_PORT" -sTCP:LISTEN
+    path=
+    set -- -iTCP:"$LAB_PORT" -sTCP:LISTEN
   fi
-  # p, c, L and n begin the lines of a process's number, its name, its account and what it has open.
+  # p, c, L and n start the lines with a process's number, name, account and open files.
   found=$(lsof -nP "$@" -F pcLn 2>/dev/null | awk -v path="$path" '
     /^p/ { pid = substr($0, 2) } /^c/ { name = substr($0, 2) } /^L/ { account = substr($0, 2) }
     /^n/ && (path == "" || substr($0, 2) == path) { print pid "\t" account "\t" name; exit }')
   [ -n "$found" ] || return 0
-  pid=$(printf '%s' "$found" | cut -f1) owner=$(printf '%s' "$found" | cut -f2) holder=$(printf '%s' "$found" | cut -f3)
+  pid=$(printf '%s' "$found" | cut -f1)
+  owner=$(printf '%s' "$found" | cut -f2)
+  holder=$(printf '%s' "$found" | cut -f3)
 }
 
 acme() { :; }

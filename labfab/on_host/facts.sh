@@ -1,14 +1,19 @@
-# Reads a host and changes nothing of it; follows facts.linux.sh or facts.macos.sh, which has the rest. Each section is a
-# function that prints `key=value` lines; what may hold several lines is base64. Called with: USERS (accounts of interest), LAB_USER, PREFIX (name
-# of Python's folder in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET, ROOT_DIR, PUBLISH, then the names of the sections.
+# Reads a host and changes nothing. Follows facts.linux.sh or facts.macos.sh, which define the rest.
+#
+# Called with the names of the sections, and with these variables set: USERS (accounts of interest),
+# LAB_USER, PREFIX (the folder of Python in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET,
+# ROOT_DIR, PUBLISH. Each section is a function that prints key=value lines; what may have several
+# lines is base64.
 
-file() {  # key path: what a put needs to know
+# KEY PATH: what a put() has to know about a file.
+file() {
   [ -e "$2" ] || return 0
   say "$1.stat" "$(mode_and_owner "$2")"
   [ -f "$2" ] && blob "$1.text" <"$2"
 }
 
-linked() {  # home path: whether a part of the path is a link
+# HOME PATH: succeeds if a part of the path is a link. Sets at, rest.
+linked() {
   at=$1 rest=$2/
   while [ -n "$rest" ]; do
     at=$at/${rest%%/*} rest=${rest#*/}
@@ -16,18 +21,20 @@ linked() {  # home path: whether a part of the path is a link
   done
   return 1
 }
-leads_away() {  # key home path account: tell of a link that leads to what is not the account's
+# KEY HOME PATH ACCOUNT: reports a link that leads to what does not belong to the account; fails if
+# there is none. Sets leads.
+leads_away() {
   linked "$2" "$3" || return 1
   leads=$(real "$2/$3")
   [ "$leads" != "$(real "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] && say "$1" "$leads"
 }
-own_file() {  # key home path account
+own_file() {  # KEY HOME PATH ACCOUNT
   [ -e "$2/$3" ] || return 0
   leads_away "$1.link" "$2" "$3" "$4" && return 0
   say "$1.stat" "$(mode_and_owner -L "$2/$3")"
   [ -f "$2/$3" ] && as_account "$4" cat "$2/$3" 2>/dev/null | blob "$1.text"
 }
-own_folder() {  # key home path account
+own_folder() {  # KEY HOME PATH ACCOUNT
   [ -d "$2/$3" ] || return 0
   leads_away "$1_link" "$2" "$3" "$4" || say "$1_stat" "$(mode_and_owner -L "$2/$3")"
 }
@@ -49,21 +56,28 @@ accounts() {
   file sudoers /etc/sudoers.d/90-labfab
 }
 
-# Where sshd_config has no Match block all accounts are alike; else each that may log in is of interest.
-# An Include of another folder may bring one in.
-MATCH=$(grep -ishE '^[[:space:]]*(Match|Include)[[:space:]]' /etc/ssh/sshd_config $DROP_INS | grep -vE 'Include /etc/ssh/(sshd_config\.d/\*(\.conf)?|crypto\.conf)$')
+# Without a Match block in sshd_config all accounts are treated alike. With one, every account that
+# may log in is of interest. An Include of another folder may contain a Match block.
+USUAL='Include /etc/ssh/(sshd_config\.d/\*(\.conf)?|crypto\.conf)$'
+# shellcheck disable=SC2086  # a pattern of file names
+MATCH=$(grep -ishE '^[[:space:]]*(Match|Include)[[:space:]]' /etc/ssh/sshd_config $DROP_INS |
+  grep -vE "$USUAL")
 if [ -n "$MATCH" ]; then
-  USERS="$USERS $(people | awk -F: -v first="$FIRST_UID" '$2 >= first && $2 < 60000 && $4 !~ /(nologin|false)$/ { print $1 }')"
+  USERS="$USERS $(people | awk -F: -v first="$FIRST_UID" \
+    '$2 >= first && $2 < 60000 && $4 !~ /(nologin|false)$/ { print $1 }')"
+  # shellcheck disable=SC2086  # a list
   USERS=$(printf '%s\n' $USERS | sort -u)
 fi
-SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords|permitrootlogin|pubkeyauthentication|allowtcpforwarding'
-sshd_says() { /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS) "; }  # option and value a line, the ports first
+SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords'
+SSHD_OPTIONS="$SSHD_OPTIONS|permitrootlogin|pubkeyauthentication|allowtcpforwarding"
+# ARGUMENTS of sshd -T: option and value, one pair a line, the ports first.
+sshd_says() { /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS) "; }
 
 ssh() {
   [ -x /usr/sbin/sshd ] || return 0
   sshd_facts
   for user in $USERS; do
-    # Each call costs 80 ms; without a Match block they would all say the same.
+    # Each call takes 80 ms. Without a Match block all answers would be the same.
     [ -z "$MATCH" ] || every=$(sshd_says -C "user=$user,host=h,addr=192.0.2.1")
     while read -r option value; do
       [ "$option" = port ] || [ -z "$option" ] || say "$user.$option" "$value"
@@ -90,7 +104,10 @@ python() {
   [ -n "$home" ] || return 0
   [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
   [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
-  case $(shell_of "$LAB_USER") in *zsh) startup=.zshrc profile=.zprofile ;; *) startup=.bashrc profile=.profile ;; esac
+  case $(shell_of "$LAB_USER") in
+    *zsh) startup=.zshrc profile=.zprofile ;;
+    *) startup=.bashrc profile=.profile ;;
+  esac
   [ -f "$home/$startup" ] && grep -qs 'conda initialize' "$home/$startup" && say shell.conda yes
   [ -f "$home/$profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/$profile" && say shell.venv yes
   [ -d "$home/$PREFIX" ] || return 0
@@ -110,7 +127,8 @@ jupyter() {
   [ -n "$home" ] || return 0
   own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
   own_folder folder "$home" .jupyter "$LAB_USER"
-  for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json jupyter_lab_config.py; do
+  for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json \
+    jupyter_lab_config.py; do
     [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
   done
   case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
@@ -125,8 +143,9 @@ lab() {
   in_tmux "$home" has-session -t =jupyter && say session yes
   config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
   lab_listener
-  if [ -z "$owner" ]; then  # it may listen elsewhere, by a configuration of before
-    newer_than "$config" "$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | head -n 1)" && say stale yes
+  if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
+    newer_than "$config" \
+      "$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | head -n 1)" && say stale yes
     return 0
   fi
   say owner "$owner"
@@ -134,11 +153,15 @@ lab() {
   say holder "$holder"
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   newer_than "$config" "$pid" && say stale yes
-  answer=$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} "${LAB_URL}api" 2>/dev/null)
-  case $answer in *'"version": "'*) answer=${answer#*'"version": "'}; say api "${answer%%\"*}" ;; *) say api '' ;; esac
+  answer=$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
+    "${LAB_URL}api" 2>/dev/null)
+  case $answer in
+    *'"version": "'*) answer=${answer#*'"version": "'}; say api "${answer%%\"*}" ;;
+    *) say api '' ;;
+  esac
 }
 
-# The certificate that JupyterLab or Apache serves. Of its private key only mode and owner are told.
+# The certificate that JupyterLab or Apache serves. Of its private key, only mode and owner.
 https() {
   case $PUBLISH in
     https) base=$LAB_HOME tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
@@ -152,17 +175,25 @@ https() {
   own_file ca "$base" "$tls/ca.pem" "$account"
   [ -e "$base/$tls/key.pem" ] || return 0
   say key "$(mode_and_owner "$base/$tls/key.pem")"
-  public=$(as_account "$account" openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
-  [ -n "$public" ] && [ "$public" = "$(as_account "$account" openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)" ] &&
-    say pair yes
+  public=$(as_account "$account" \
+    openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
+  certified=$(as_account "$account" \
+    openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)
+  [ -n "$public" ] && [ "$public" = "$certified" ] && say pair yes
 }
 
 LAB_HOME=$(home_of "$LAB_USER")
-told() { for section in "$@"; do echo "[$section]"; $section; done; }
-left= right=
+read_sections() { for section in "$@"; do echo "[$section]"; $section; done; }
+# The sections that use the output of ss go into the same half, so that ss runs once.
+left='' right=''
 for section in "$@"; do
-  case $section in guard | ssh | firewall | lab) left="$left $section" ;; *) right="$right $section" ;; esac  # what ss says is asked once
+  case $section in
+    guard | ssh | firewall | lab) left="$left $section" ;;
+    *) right="$right $section" ;;
+  esac
 done
-# Both halves at once, by the two ends of a pipe; told in one piece, which travels and is read faster than a hundred.
-all=$(told $right | { told $left </dev/null; cat; })
+# The two ends of a pipe run both halves in parallel. The result is printed in one piece: it travels
+# and is read faster than a hundred small ones.
+# shellcheck disable=SC2086  # lists
+all=$(read_sections $right | { read_sections $left </dev/null; cat; })
 printf '%s\n' "$all"

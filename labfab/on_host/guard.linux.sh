@@ -1,11 +1,11 @@
-# Linux's own of guard.sh: who looks at the clock, and the firewall.
+# The parts of guard.sh that differ on Linux: the deadline (systemd) and the firewall (ufw).
 
 UNIT=/etc/systemd/system/labfab-revert.service
 WANTS=/etc/systemd/system/multi-user.target.wants
 
 systemd() { [ -d /run/systemd/system ]; }
 
-start_clock() {  # id
+start_clock() {  # ID
   if systemd; then
     mkdir -p "$WANTS"
     cat >"$UNIT" <<UNIT
@@ -21,22 +21,25 @@ UNIT
     ln -sf "$UNIT" "$WANTS/${UNIT##*/}"
     flush "$UNIT"
     # By default a timer may be a minute late.
-    systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" --timer-property=AccuracySec=100ms \
-      /bin/sh "$GUARD/guard.sh" revert deadline "$1"
+    systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" \
+      --timer-property=AccuracySec=100ms /bin/sh "$GUARD/guard.sh" revert deadline "$1"
   else
-    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" >/dev/null 2>&1 &
+    setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" \
+      >/dev/null 2>&1 &
   fi
 }
 
-send_away() { systemd && systemctl stop labfab-deadline.service 2>/dev/null; }  # a revert that waits for the lock
+# Stops a revert that is waiting for the lock.
+stop_waiting_revert() { systemd && systemctl stop labfab-deadline.service 2>/dev/null; }
 
 stand_down() {
   rm -f "$UNIT" "$WANTS/${UNIT##*/}"
   systemd || return 0
   systemctl stop labfab-deadline.timer 2>/dev/null
   systemctl reset-failed labfab-deadline.service labfab-deadline.timer 2>/dev/null
-  # A boot, or a reload meanwhile, has made systemd keep the unit in mind.
-  systemctl list-units --all --plain --no-legend "${UNIT##*/}" | grep -q . && systemctl daemon-reload
+  # If systemd has booted or reloaded since, it still remembers the unit.
+  systemctl list-units --all --plain --no-legend "${UNIT##*/}" | grep -q . &&
+    systemctl daemon-reload
   return 0
 }
 
@@ -44,9 +47,10 @@ ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Statu
 
 ufw_changed() { ! diff -r --no-dereference "$GUARD/before/etc/ufw" /etc/ufw >/dev/null 2>&1; }
 
-note_rest() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
+save_state() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
 
-rest_before() {  # the files of the firewall are put back after it
+# Runs before the firewall's files are put back. Sets reload.
+restore_state() {
   reload=
   grep -qx /etc/ufw "$GUARD/paths" || return 0
   if [ -e "$GUARD/ufw-active" ]; then
@@ -56,8 +60,9 @@ rest_before() {  # the files of the firewall are put back after it
   fi
 }
 
-ready_for_sshd() {
+prepare_sshd() {  # reads reload
   [ -z "$reload" ] || ufw reload >/dev/null 2>&1
-  install -d -m 755 -o root -g root /run/sshd  # sshd -t wants it, and with ssh.socket it comes with the first login
+  # sshd -t requires this folder. With ssh.socket, only the first login creates it.
+  install -d -m 755 -o root -g root /run/sshd
 }
 

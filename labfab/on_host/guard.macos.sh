@@ -1,17 +1,20 @@
-# macOS's own of guard.sh: who looks at the clock, Remote Login with its list of accounts, and our job for sshd.
+# The parts of guard.sh that differ on macOS: the deadline (launchd), Remote Login with its list of
+# accounts, and our own job for sshd.
 
 REVERT=org.labfab.revert
 REVERT_PLIST=/Library/LaunchDaemons/$REVERT.plist
+PLIST_DTD=http://www.apple.com/DTDs/PropertyList-1.0.dtd
 
-start_clock() {  # id
+start_clock() {  # ID
   boot >"$GUARD/boot"
   cat >"$REVERT_PLIST" <<PLIST
 <?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "$PLIST_DTD">
 <plist version="1.0"><dict>
   <key>Label</key><string>$REVERT</string>
   <key>ProgramArguments</key><array>
-    <string>/bin/sh</string><string>$GUARD/guard.sh</string><string>watch</string><string>$1</string>
+    <string>/bin/sh</string><string>$GUARD/guard.sh</string>
+    <string>watch</string><string>$1</string>
   </array>
   <key>RunAtLoad</key><true/>
 </dict></plist>
@@ -22,44 +25,53 @@ PLIST
   load_daemon "$REVERT" "$REVERT_PLIST"
 }
 
-watch() {  # id: in the boot of the change until the deadline; a later boot is one at once
-  watching=yes  # so the job takes itself out of launchd last of all, unless it is wanted again
+# ID: waits for the deadline and reverts. After a reboot the deadline has passed.
+# Sets watching, deadline.
+watch() {
+  watching=yes  # the job removes itself from launchd last, unless a new window needs it
   trap '[ -e "$REVERT_PLIST" ] || launchctl bootout "system/$REVERT"' EXIT
   if [ "$(cat "$GUARD/boot")" != "$(boot)" ]; then revert boot; exit; fi
-  # A revert that somebody asked for has moved the file, and may die half-way: it is begun again then.
+  # A revert that was requested moves the file, and may die half-way: then this one starts it again.
   deadline=$(cat "$GUARD/armed" "$GUARD/reverting" 2>/dev/null | sed -n 1p)
-  # In steps of a second: a Mac that sleeps does not count a longer one on.
+  # One second at a time: a sleep does not count the time that the Mac sleeps.
   while [ -d "$GUARD" ] && [ "$(date +%s)" -lt "$deadline" ]; do sleep 1; done
   [ ! -d "$GUARD" ] || revert deadline "$1"
 }
 
-send_away() { :; }  # standing down ends the watch, also while it waits for the lock
+stop_waiting_revert() { :; }  # stand_down ends the watch even while it waits for the lock
 
 stand_down() {
   rm -f "$REVERT_PLIST"
   [ -n "$watching" ] || unload_daemon "$REVERT"
 }
 
-note_rest() {
+save_state() {
   { access_state; access_members; } >"$GUARD/access"
-  ! loaded $REMOTE_LOGIN || touch "$GUARD/remote-login"
-  ! loaded $OWN_SSHD || touch "$GUARD/own-sshd"
+  ! loaded "$REMOTE_LOGIN" || touch "$GUARD/remote-login"
+  ! loaded "$OWN_SSHD" || touch "$GUARD/own-sshd"
 }
 
-rest_before() {  # the files are put back after it
+# Runs before the files are put back. Sets reload; sets broken on failure.
+restore_state() {
+  # shellcheck disable=SC2046  # a word a line
   set_access $(cat "$GUARD/access") || broken=yes
   if [ -e "$GUARD/remote-login" ]; then
-    loaded $REMOTE_LOGIN || load_daemon $REMOTE_LOGIN $REMOTE_PLIST || broken=yes
-  elif loaded $REMOTE_LOGIN; then
-    launchctl disable "system/$REMOTE_LOGIN"; unload_daemon $REMOTE_LOGIN || broken=yes
+    loaded "$REMOTE_LOGIN" || load_daemon "$REMOTE_LOGIN" "$REMOTE_PLIST" || broken=yes
+  elif loaded "$REMOTE_LOGIN"; then
+    launchctl disable "system/$REMOTE_LOGIN"
+    unload_daemon "$REMOTE_LOGIN" || broken=yes
   fi
   reload=
-  if ! loaded $OWN_SSHD || ! cmp -s "$GUARD/before$OWN_PLIST" $OWN_PLIST; then reload=yes; fi
+  if ! loaded "$OWN_SSHD" || ! cmp -s "$GUARD/before$OWN_PLIST" "$OWN_PLIST"; then reload=yes; fi
 }
 
-ready_for_sshd() {
-  if [ ! -e "$GUARD/own-sshd" ]; then unload_daemon $OWN_SSHD || broken=yes
-  elif [ -n "$reload" ]; then load_daemon $OWN_SSHD $OWN_PLIST || broken=yes
+# Reads reload. Sets broken on failure.
+prepare_sshd() {
+  if [ ! -e "$GUARD/own-sshd" ]; then
+    unload_daemon "$OWN_SSHD" || broken=yes
+  elif [ -n "$reload" ]; then
+    # shellcheck disable=SC2034  # guard.sh reads it
+    load_daemon "$OWN_SSHD" "$OWN_PLIST" || broken=yes
   fi
 }
 

@@ -1,8 +1,9 @@
-"""Job: one notebook that runs on this host by itself, in a folder of its own.
+"""Job: runs one notebook on this host, detached from any login, in a folder of its own.
 
-labfab puts this file and jobs.py on the host, and the Python that JupyterLab lives in runs them; nothing else of labfab
-is needed there. The folder, jobs/NUMBER, holds `notebook.ipynb` with the outputs so far, `state.json`, `log`, and
-`lock`: that is held as long as the job lives, so a state that says "running" is believed only while it is.
+labfab copies this file and jobs.py to the host. JupyterLab's Python runs them, without the rest of
+labfab. The folder jobs/NUMBER holds `notebook.ipynb` with the outputs so far, `state.json`, `log`
+and `lock`. The job holds the lock as long as it lives: the state "running" counts only while the
+lock is held.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 JOBS = Path(__file__).resolve().parent / "jobs"
-PAUSE = 2.0  # seconds between looks at what a cell has printed
+PAUSE = 2.0  # seconds between two looks at what a cell has printed
 
 
 class Problem(Exception):
-    """What the user can mend, in one line."""
+    """A problem that the user can fix, in one line."""
 
 
 def boot() -> str:
-    """Name this boot of the host."""
+    """Identify this boot of the host."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return subprocess.run(
@@ -36,7 +39,7 @@ def boot() -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file in one piece: it is whole at every moment."""
+    """Replace a file atomically: readers never see half of it."""
     new = path.with_name(f".{path.name}.new")
     try:
         with open(new, "wb") as file:
@@ -45,16 +48,18 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(new, path)
     except OSError:
-        new.unlink(missing_ok=True)  # on a full disk half a file would keep it full
+        new.unlink(missing_ok=True)  # a partial file would keep a full disk full
         raise
 
 
-def read(folder: Path) -> dict:
-    return json.loads((folder / "state.json").read_bytes())
+def read(folder: Path) -> dict[str, Any]:
+    """Return the last state that a job has written."""
+    state: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
+    return state
 
 
-def parsed(text: str, name: str):
-    """Read a notebook of any version, without the outputs of before."""
+def parsed(text: str, name: str) -> Any:
+    """Parse a notebook of any version, and drop its old outputs."""
     import nbformat
 
     try:
@@ -62,124 +67,97 @@ def parsed(text: str, name: str):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-    except Exception as error:  # nbformat raises what it meets: KeyError, AttributeError, its own
+    except Exception as error:  # nbformat raises KeyError, AttributeError and its own
         raise Problem(f"{name} is not a notebook: {type(error).__name__}") from None
     return notebook
 
 
-def dumped(notebook) -> bytes:
+def dumped(notebook: Any) -> bytes:
+    """Serialize a notebook."""
     import nbformat
 
-    return nbformat.writes(notebook).encode(errors="replace")
+    text: str = nbformat.writes(notebook)
+    return text.encode(errors="replace")
 
 
-def runs(cell) -> bool:
+def runs(cell: Any) -> bool:
+    """Return whether a cell has code to run."""
     return cell.cell_type == "code" and bool(cell.source.strip())
 
 
 class Job:
-    """A notebook that runs, and what is told of it."""
+    """A running notebook, and the state that it reports."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, read(folder)
         self.notebook = parsed((folder / "notebook.ipynb").read_text(), "notebook.ipynb")
-        self.news, self.cost, self.saved, self.problem = False, 0.0, 0.0, ""
-        self.stopped = False
+        self.unsaved, self.stopped = False, False
+        self.cost = 0.0  # seconds that the last save took
+        self.saved = 0.0  # when it ended
+        self.problem = ""  # why it failed
 
-    def tell(self, **news: object) -> None:
+    def report(self, **news: object) -> None:
+        """Add news to state.json."""
         self.state |= news
-        with contextlib.suppress(OSError):  # a full disk; the lock tells that it lives, or not
+        with contextlib.suppress(OSError):  # on a full disk the lock still shows that it lives
             write(self.folder / "state.json", json.dumps(self.state).encode())
 
     def save(self) -> None:
-        """Write the outputs; where that fails go on, for space may be made before the end."""
-        began, self.news, self.problem = time.monotonic(), False, ""
+        """Write the outputs. If that fails, go on: there may be space again before the end."""
+        began, self.unsaved, self.problem = time.monotonic(), False, ""
         try:
             write(self.folder / "notebook.ipynb", dumped(self.notebook))
         except OSError as error:
-            self.news, self.problem = (
-                True,
-                f"the newest outputs could not be saved: {error.strerror}",
-            )
+            self.unsaved = True
+            self.problem = f"the newest outputs could not be saved: {error.strerror}"
             print(self.problem, file=sys.stderr, flush=True)
         self.saved = time.monotonic()
         self.cost = self.saved - began
 
     def save_soon(self) -> None:
-        """Save what is new, but spend no more than a tenth of the time with it."""
-        if self.news and time.monotonic() - self.saved >= 10 * self.cost:
+        """Save new outputs, but spend at most a tenth of the time on saving."""
+        if self.unsaved and time.monotonic() - self.saved >= 10 * self.cost:
             self.save()
-            self.tell(error=self.problem)
+            self.report(error=self.problem)
 
 
 def run(number: str) -> None:
     """Run a job to its end."""
     folder = JOBS / number
-    lock = open(folder / "lock", "w")  # noqa: SIM115
-    for _ in range(100):  # who looks whether it lives holds it for an instant
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        time.sleep(0.02)
-    else:
-        raise Problem(f"job {number} runs already")
+    take_lock(folder)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1), os.dup2(log, 2)
-    os.environ["PATH"] = (
-        f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
-    )
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    path = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
     job = Job(folder)
-    job.tell(state="running", started=time.time(), pid=os.getpid(), boot=boot())
+    job.report(state="running", started=time.time(), pid=os.getpid(), boot=boot())
     error = asyncio.run(execute(job))
     job.save()
     if job.stopped:
-        return  # jobs.py tells why: cancelled, a reboot, or somebody else
-    job.tell(
-        state="failed" if error or job.problem else "done",
-        ended=time.time(),
-        error=error or job.problem,
-    )
+        return  # jobs.py says why: cancelled, a reboot, or somebody else
+    error = error or job.problem
+    job.report(state="failed" if error else "done", ended=time.time(), error=error)
+
+
+def take_lock(folder: Path) -> None:
+    """Hold the job's lock until this process ends. Raises Problem if the job runs already."""
+    lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for _ in range(100):  # a check whether the job lives holds the lock for an instant
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    raise Problem(f"job {folder.name} runs already")
 
 
 async def execute(job: Job) -> str:
-    """Run the cells one by one; return what went wrong."""
-    from nbclient import NotebookClient
+    """Run the cells one by one. Return what went wrong, or an empty string."""
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    class Client(NotebookClient):
-        def process_message(self, *args, **kwargs):
-            job.news = True
-            return super().process_message(*args, **kwargs)
-
-    def stop() -> None:
-        job.stopped = True
-        task.cancel()
-
-    def begun(
-        **_,
-    ) -> None:  # nbclient's own handler would leave it waiting for a kernel that is gone
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-
-    def next_cell(**_) -> None:
-        job.tell(cell=job.state["cell"] + 1)
-
-    hooks = {
-        "on_notebook_start": begun,
-        "on_cell_execute": next_cell,
-        "on_cell_executed": lambda **_: job.save_soon(),
-    }
-    client = Client(
-        job.notebook,
-        kernel_name=job.state["kernel"],
-        resources={"metadata": {"path": job.state["folder"]}},
-        timeout=None,
-        startup_timeout=120,
-        **hooks,
-    )
-    task, saver = (
-        asyncio.ensure_future(client.async_execute()),
-        asyncio.ensure_future(save_now_and_then(job)),
-    )
+    task: asyncio.Future[Any]
+    task = asyncio.ensure_future(client(job, lambda: task.cancel()).async_execute())
+    saver = asyncio.ensure_future(save_regularly(job))
     try:
         await task
     except CellExecutionError as error:
@@ -188,17 +166,45 @@ async def execute(job: Job) -> str:
         return "the kernel died: out of memory?"
     except asyncio.CancelledError:
         return "stopped"
-    except (
-        Exception
-    ) as error:  # whatever a kernel of somebody else may raise: the job's state has to tell
+    except Exception as error:  # a kernel may raise anything, and the state has to report it
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
         saver.cancel()
     return ""
 
 
-async def save_now_and_then(job: Job) -> None:
-    """Save what a long cell prints while it runs."""
+def client(job: Job, cancel: Callable[[], object]) -> Any:
+    """Make nbclient's client for a job. cancel: what a SIGTERM calls."""
+    from nbclient import NotebookClient
+
+    # nbclient is on the host only: no types here.
+    class Client(NotebookClient):  # type: ignore[misc,unused-ignore]
+        def process_message(self, *args: Any, **kwargs: Any) -> Any:
+            job.unsaved = True
+            return super().process_message(*args, **kwargs)
+
+    def stop() -> None:
+        job.stopped = True
+        cancel()
+
+    def started(**_: Any) -> None:
+        # nbclient's own handler would leave it waiting for a kernel that no longer exists.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+
+    return Client(
+        job.notebook,
+        kernel_name=job.state["kernel"],
+        resources={"metadata": {"path": job.state["folder"]}},
+        timeout=None,
+        startup_timeout=120,
+        on_notebook_start=started,
+        on_cell_execute=lambda **_: job.report(cell=job.state["cell"] + 1),
+        on_cell_executed=lambda **_: job.save_soon(),
+    )
+
+
+async def save_regularly(job: Job) -> None:
+    """Save a long cell's output while it runs."""
     while True:
         await asyncio.sleep(PAUSE)
         job.save_soon()

@@ -1,82 +1,111 @@
-# Linux's own of undo.sh: accounts, packages, ufw, systemd, Let's Encrypt.
+# The parts of undo.sh that differ on Linux: accounts, packages, ufw, systemd, Let's Encrypt.
+# Its functions are words of the journal too: do not rename them.
 
-from_skeleton() { cmp -s "$1" "/etc/skel/$1"; }  # file of a home, as it was made
+from_skeleton() { cmp -s "$1" "/etc/skel/$1"; }  # FILE of a home: unchanged since it was made
 
-old_backups() {  # useradd and its kin keep a copy of each of their files
+# useradd and the like keep a copy of each file they change.
+old_backups() {
   for name in passwd shadow group gshadow subuid subgid; do
-    if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"; else rm -f "/etc/$name-"; fi
+    if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"
+    else rm -f "/etc/$name-"; fi
   done
 }
 
-group() { ! there "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1; old_backups; }
+group() {  # ACCOUNT GROUP
+  ! there "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1
+  old_backups
+}
 
-password() {  # account: the field of before, be it locked or empty
+# ACCOUNT: restores the password field, even a locked or empty one. Sets line, changed.
+password() {
   line=$(grep "^$1:" "$(kept /etc/shadow)")
   if there "$1" && [ -n "$line" ]; then
     changed=$(printf %s "$line" | cut -d: -f3)
-    printf '%s:%s\n' "$1" "$(printf %s "$line" | cut -d: -f2)" | chpasswd -e && chage -d "${changed:--1}" "$1" || return 1
+    printf '%s:%s\n' "$1" "$(printf %s "$line" | cut -d: -f2)" | chpasswd -e &&
+      chage -d "${changed:--1}" "$1" || return 1
   fi
   old_backups
 }
 
-linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"; }
+linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"; }  # ACCOUNT
 
 end_logins() { loginctl terminate-user "$1" 2>/dev/null; }
 delete_account() { userdel "$1"; }
 
-works() {  # account: its programs but for those that a login brings along
-  ps -o comm= -u "$1" | grep -vxE 'systemd|\(sd-pam\)|dbus-daemon|dbus-broker.*|sshd.*|sftp-server|(ssh|gpg)-agent' | sort -u
+# ACCOUNT: its programs, without those that a login starts.
+works() {
+  brought='systemd|\(sd-pam\)|dbus-daemon|dbus-broker.*|sshd.*|sftp-server|(ssh|gpg)-agent'
+  # shellcheck disable=SC2009  # pgrep prints the whole command line
+  ps -o comm= -u "$1" | grep -vxE "$brought" | sort -u
 }
 
-elsewhere() {  # account home: a file of it that is not in its home, nor where things do not last
-  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/lib/labfab \
-    -o -path "$BACKUPS" -o -path "$2" \) -prune -o -user "$1" -print -quit 2>/dev/null
+# ACCOUNT HOME: one of its files that is neither in its home nor in a temporary folder.
+elsewhere() {
+  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
+    -o -path /var/tmp -o -path /var/lib/labfab -o -path "$BACKUPS" -o -path "$2" \) -prune \
+    -o -user "$1" -print -quit 2>/dev/null
 }
 
-service() {  # verb account: of JupyterLab's unit
-  ! there "$2" || run_as "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" systemctl --user "$1" jupyter.service || :
+# VERB ACCOUNT: systemctl VERB for JupyterLab's unit.
+service() {
+  ! there "$2" || run_as "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" \
+    systemctl --user "$1" jupyter.service || :
 }
 
 LETSENCRYPT=/etc/letsencrypt
 
-lineage() {  # certbot's certificate for us, and what else it made on the way, unless others came to use it
-  if [ -e $LETSENCRYPT/renewal/labfab.conf ] && command -v certbot >/dev/null; then
+# Removes our certificate, and what else certbot made on the way if no other certificate uses it.
+# Sets said.
+lineage() {
+  if [ -e "$LETSENCRYPT/renewal/labfab.conf" ] && command -v certbot >/dev/null; then
     said=$(certbot delete -n --cert-name labfab 2>&1) || { echo "$said" >&2; return 1; }
   fi
-  rm -rf $LETSENCRYPT/live/labfab $LETSENCRYPT/archive/labfab $LETSENCRYPT/renewal/labfab.conf
+  rm -rf "$LETSENCRYPT/live/labfab" "$LETSENCRYPT/archive/labfab" \
+    "$LETSENCRYPT/renewal/labfab.conf"
   [ -e "$KEPT.letsencrypt" ] || return 0
-  for conf in $LETSENCRYPT/renewal/*.conf; do
+  for conf in "$LETSENCRYPT"/renewal/*.conf; do
     [ ! -e "$conf" ] || grep -qxF "$conf" "$KEPT.letsencrypt" || return 0
   done
-  find $LETSENCRYPT -depth 2>/dev/null | grep -vxFf "$KEPT.letsencrypt" | while read -r path; do
-    if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; continue; fi
-    case $path in
-      $LETSENCRYPT/accounts/* | $LETSENCRYPT/csr/* | $LETSENCRYPT/keys/* | $LETSENCRYPT/live/README) rm -f "$path" ;;
-      $LETSENCRYPT/options-ssl-apache.conf | $LETSENCRYPT/ssl-dhparams.pem | $LETSENCRYPT/.updated-*) rm -f "$path" ;;
-    esac
-  done
+  find "$LETSENCRYPT" -depth 2>/dev/null | grep -vxFf "$KEPT.letsencrypt" |
+    while read -r path; do
+      if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; continue; fi
+      case ${path#"$LETSENCRYPT"/} in
+        accounts/* | csr/* | keys/* | live/README) rm -f "$path" ;;
+        options-ssl-apache.conf | ssl-dhparams.pem | .updated-*) rm -f "$path" ;;
+      esac
+    done
 }
 
-certbot_packages() {  # to purge certbot is to lose all of /etc/letsencrypt, so what is not ours is put back
-  for conf in $LETSENCRYPT/renewal/*.conf; do
-    [ ! -e "$conf" ] || grep -qx "installed certbot" "$KEPT.packages" || stays "the package certbot: it renews $(basename "$conf" .conf)"
+# Removes certbot. A purge deletes all of /etc/letsencrypt, so what is not ours is put back.
+certbot_packages() {
+  for conf in "$LETSENCRYPT"/renewal/*.conf; do
+    [ ! -e "$conf" ] || grep -qx "installed certbot" "$KEPT.packages" ||
+      stays "the package certbot: it renews $(basename "$conf" .conf)"
   done
-  rm -rf "$KEPT.aside" && { [ ! -d $LETSENCRYPT ] || cp -a $LETSENCRYPT "$KEPT.aside"; } || return 1
+  rm -rf "$KEPT.aside" && { [ ! -d "$LETSENCRYPT" ] || cp -a "$LETSENCRYPT" "$KEPT.aside"; } ||
+    return 1
   rm -f "$KEPT.aside/cli.ini"
   find "$KEPT.aside" -depth -type d -empty -delete 2>/dev/null
   trap put_letsencrypt_back EXIT
   packages
 }
 
-put_letsencrypt_back() { [ ! -d "$KEPT.aside" ] || { mkdir -p $LETSENCRYPT && cp -an "$KEPT.aside/." $LETSENCRYPT/; rm -rf "$KEPT.aside"; }; }
+put_letsencrypt_back() {
+  [ -d "$KEPT.aside" ] || return 0
+  mkdir -p "$LETSENCRYPT" && cp -an "$KEPT.aside/." "$LETSENCRYPT/"
+  rm -rf "$KEPT.aside"
+}
 certbot_snap() { ! command -v snap >/dev/null || snap remove --purge certbot; }
-timer_off() { [ ! -e "/etc/systemd/system/timers.target.wants/$1" ] || systemctl disable -q --now "$1"; }
+timer_off() {  # UNIT
+  [ ! -e "/etc/systemd/system/timers.target.wants/$1" ] || systemctl disable -q --now "$1"
+}
 
 # Packages ---------------------------------------------------------------------------------------
 
-status() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1; }
+status() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1; }  # PACKAGE
 
-dpkg_now() {  # option package...: waits while another apt works
+# OPTION PACKAGE...: waits while another apt is at work. Sets said.
+dpkg_now() {
   for _ in $(seq 60); do
     said=$(DEBIAN_FRONTEND=noninteractive SUDO_FORCE_REMOVE=yes dpkg "$@" 2>&1) && return
     printf '%s' "$said" | grep -q 'lock' || break
@@ -85,27 +114,44 @@ dpkg_now() {  # option package...: waits while another apt works
   printf '%s\n' "$said" | tail -n 3 >&2
 }
 
-packages() {  # remove those that the installation added, as far as nothing else needs them
+# Removes the packages that the installation added, unless other packages need them.
+# Sets new, old (packages that had been removed except for their configuration), left.
+packages() {
   [ -e "$KEPT.packages" ] && [ -e "$KEPT.debs" ] || return 0
-  new='' old=''  # old ones had been removed before, but for their configuration
+  new='' old=''
+  # shellcheck disable=SC2013  # names of packages have no blanks
   for name in $(sed 's,.*/,,; s,_.*,,' "$KEPT.debs" | sort -u); do
     case $(status "$name") in not-installed | '') continue ;; esac
     if grep -qxF "config-files $name" "$KEPT.packages"; then old="$old $name"
     elif ! grep -qxF "installed $name" "$KEPT.packages"; then new="$new $name"; fi
   done
-  case "$new " in *' apache2 '*) [ -n "$FORCE" ] || [ -z "$(sites)" ] || stays "Apache: it serves $(sites) by now (--force removes it all the same)" ;; esac
+  case "$new " in
+    *' apache2 '*)
+      [ -n "$FORCE" ] || [ -z "$(sites)" ] ||
+        stays "Apache: it serves $(sites) by now (--force removes it all the same)"
+      ;;
+  esac
+  # shellcheck disable=SC2086  # a list
   [ -z "$old" ] || dpkg_now --remove $old
+  # shellcheck disable=SC2086  # a list
   [ -z "$new" ] || dpkg_now --purge $new
-  left=$(for name in $new $old; do [ "$(status "$name")" != installed ] || printf ' %s' "$name"; done)
+  left=$(for name in $new $old; do
+    [ "$(status "$name")" != installed ] || printf ' %s' "$name"
+  done)
   [ -z "$left" ] || stays "the packages$left: other packages need them"
 }
 
-sites() { ls /etc/apache2/sites-enabled 2>/dev/null | grep -vxE '(000-default|default-ssl|zz-labfab)\.conf' | xargs; }  # of somebody
+sites() {  # the sites that somebody else has enabled, on one line
+  # shellcheck disable=SC2010  # the names are only shown
+  ls /etc/apache2/sites-enabled 2>/dev/null |
+    grep -vxE '(000-default|default-ssl|zz-labfab)\.conf' | xargs
+}
 
 firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
 
 firewall_off() {
   firewall --force disable
-  [ ! -e "$(kept /etc/default/ufw)" ] || ! command -v ufw >/dev/null || bring "$(kept /etc/default/ufw)" /etc/default/ufw
+  [ ! -e "$(kept /etc/default/ufw)" ] || ! command -v ufw >/dev/null ||
+    bring "$(kept /etc/default/ufw)" /etc/default/ufw
 }
 

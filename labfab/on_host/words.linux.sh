@@ -1,32 +1,51 @@
-# What Linux says otherwise than macOS, in words that the other scripts use. A shell learns them once (shell.py).
+# Words for Linux: what Linux and macOS do with different tools, under one name.
+#
+# The root shell reads the words once (host/shell.py); every other script uses them. words.macos.sh
+# defines the same names. A word prints its result unless its comment says what it sets.
 
 LC_ALL=C.UTF-8; export LC_ALL
-FIRST_UID=1000  # of a person's account
-become() { exec runuser -u "$1" -- sh -c "$2"; }  # account script
-run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }  # account command...
-log_in() { runuser -l "$1" -c "$2"; }  # account script: by its login shell
-entry() {  # account or uid: without a pipe, for each program that is started takes milliseconds
+# The first uid of a person's account.
+# shellcheck disable=SC2034  # facts.sh uses it
+FIRST_UID=1000
+
+# ACCOUNT SCRIPT: replaces this shell.
+become() { exec runuser -u "$1" -- sh -c "$2"; }
+# ACCOUNT COMMAND...  Sets account.
+run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }
+# ACCOUNT SCRIPT: runs it in the account's login shell.
+log_in() { runuser -l "$1" -c "$2"; }
+# ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
+# No pipe: each program that is started costs milliseconds.
+# shellcheck disable=SC2034  # facts.sh uses entry_uid
+entry() {
   IFS=: read -r entry_name _ entry_uid _ _ entry_home entry_shell <<END
 $(getent passwd "$1")
 END
 }
 home_of() { entry "$1"; echo "$entry_home"; }
 shell_of() { entry "$1"; echo "$entry_shell"; }
-name_of() { entry "$1"; echo "$entry_name"; }  # uid
+name_of() { entry "$1"; echo "$entry_name"; }  # UID
 people() { getent passwd | cut -d: -f1,3,6,7; }  # name:uid:home:shell of every account
-mode_of() { stat -c %a "$@"; }  # [-L] file
+
+mode_of() { stat -c %a "$@"; }  # [-L] FILE, like the next four
 owner_of() { stat -c %U "$@"; }
 ids_of() { stat -c %u:%g "$@"; }
 mode_and_owner() { stat -c '%a %U' "$@"; }
 kind_and_ids() { stat -c '%f %u:%g' "$@"; }
 real() { readlink -f "$1"; }
-unwrapped() { base64 -w 0; }
-sha256() { sha256sum | cut -d' ' -f1; }  # of its input
-hold() { flock -n "$1"; }  # descriptor: fails while somebody else holds that file
-share() { flock -s -n "$1"; }  # descriptor: with others who share it
+unwrapped() { base64 -w 0; }  # stdin as one line of base64
+sha256() { sha256sum | cut -d' ' -f1; }  # of stdin
+
+# Locks on an open file DESCRIPTOR. hold and share fail if somebody else holds the lock.
+hold() { flock -n "$1"; }
+share() { flock -s -n "$1"; }
 wait_and_hold() { flock "$1"; }
-flush() { sync -f "$1"; }
-local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970
-newer_than() { [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]; }  # file pid
-clear_places() { :; }  # that only labfab uses
-boot() { cat /proc/sys/kernel/random/boot_id; }  # what tells one boot from another
+
+flush() { sync -f "$1"; }  # FILE
+local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # SECONDS since 1970
+# FILE PID: succeeds if the file changed after the process started.
+newer_than() {
+  [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]
+}
+clear_places() { :; }  # removes parent folders that only labfab uses: none on Linux
+boot() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot

@@ -1,49 +1,77 @@
-# What macOS says otherwise than Linux, in words that the other scripts use. A shell learns them once (shell.py).
+# Words for macOS: what macOS and Linux do with different tools, under one name.
+#
+# The root shell reads the words once (host/shell.py); every other script uses them. words.linux.sh
+# defines the same names. A word prints its result unless its comment says what it sets.
 
-# Not the login's own, which sudo keeps here: other tools may come first there, and what others may write root must not run.
-PATH=/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=en_US.UTF-8; export PATH LC_ALL  # it has no C.UTF-8
-FIRST_UID=501  # of a person's account
-become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }  # account script
-run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }  # account command...
-log_in() { su -l "$1" -c "$2"; }  # account script: by its login shell
-entry() {  # account or uid
+# sudo keeps the login's PATH here. Root must not run tools from folders that others can write to.
+# There is no C.UTF-8.
+PATH=/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=en_US.UTF-8; export PATH LC_ALL
+# The first uid of a person's account.
+# shellcheck disable=SC2034  # facts.sh uses it
+FIRST_UID=501
+
+# ACCOUNT SCRIPT: replaces this shell.
+become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }
+# ACCOUNT COMMAND...  Sets account.
+run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }
+# ACCOUNT SCRIPT: runs it in the account's login shell.
+log_in() { su -l "$1" -c "$2"; }
+# ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
+# shellcheck disable=SC2034  # facts.sh uses entry_uid
+entry() {
   IFS=: read -r entry_name _ entry_uid _ _ _ _ _ entry_home entry_shell <<END
 $(id -P "$1" 2>/dev/null)
 END
 }
 home_of() { entry "$1"; echo "$entry_home"; }
 shell_of() { entry "$1"; echo "$entry_shell"; }
-name_of() { entry "$1"; echo "$entry_name"; }  # uid
-people() {  # name:uid:home:shell of every account of a person, and root
-  { echo root; dscl . -list /Users UniqueID | awk '$2 >= 501 { print $1 }'; } | while read -r name; do
-    id -P "$name" 2>/dev/null | awk -F: '{ print $1 ":" $3 ":" $9 ":" $10 }'
-  done
+name_of() { entry "$1"; echo "$entry_name"; }  # UID
+people() {  # name:uid:home:shell of root and of every person's account
+  { echo root; dscl . -list /Users UniqueID | awk '$2 >= 501 { print $1 }'; } |
+    while read -r name; do
+      id -P "$name" 2>/dev/null | awk -F: '{ print $1 ":" $3 ":" $9 ":" $10 }'
+    done
 }
-mode_of() { stat -f %Lp "$@"; }  # [-L] file
+
+mode_of() { stat -f %Lp "$@"; }  # [-L] FILE, like the next four
 owner_of() { stat -f %Su "$@"; }
 ids_of() { stat -f %u:%g "$@"; }
 mode_and_owner() { stat -f '%Lp %Su' "$@"; }
 kind_and_ids() { stat -f '%p %u:%g' "$@"; }
-real() { perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // exit 1, "\n"' "$1"; }  # readlink has -f from 12.3 on, and wants the file there
-unwrapped() { base64 | tr -d '\n'; }
-sha256() { shasum -a 256 | cut -d' ' -f1; }  # of its input
-# There is no flock(1). The lock belongs to the open file, so it stays when perl has ended.
-hold() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 6' "$1"; }  # descriptor: fails while somebody else holds that file
-share() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 5' "$1"; }  # descriptor: with others who share it
-wait_and_hold() { perl -e 'open my $f, "<&=", $ARGV[0] or exit 2; exit !flock $f, 2' "$1"; }
-flush() { sync; }
-local_time() { date -r "$1" '+%Y-%m-%d %H:%M:%S'; }  # seconds since 1970
-newer_than() {  # file pid
-  began=$(LC_ALL=C ps -o lstart= -p "${2:-0}" 2>/dev/null) && [ -n "$began" ] &&
-    [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$(LC_ALL=C date -j -f '%a %b %d %H:%M:%S %Y' "$(echo $began)" +%s)" ]
-}
-boot() { sysctl -n kern.bootsessionuuid; }  # what tells one boot from another
+# readlink knows -f from macOS 12.3 on, and fails for a file that does not exist.
+real() { perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // exit 1, "\n"' "$1"; }
+unwrapped() { base64 | tr -d '\n'; }  # stdin as one line of base64
+sha256() { shasum -a 256 | cut -d' ' -f1; }  # of stdin
 
-# Jobs of launchd. An override outlives its file, so `enable` is called only where somebody has switched the job off; what was
-# booted out takes its time to end, and until then `bootstrap` fails with 5.
-loaded() { launchctl print "system/$1" >/dev/null 2>&1; }  # label
-load_daemon() {  # label plist [seconds]: as the file says now
-  if launchctl print-disabled system | grep -qE "\"$1\" => (disabled|true)"; then launchctl enable "system/$1"; fi
+# Locks on an open file DESCRIPTOR. hold and share fail if somebody else holds the lock.
+# There is no flock(1). The lock belongs to the open file, so it outlives perl.
+hold() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 6' "$1"; }
+share() { perl -e 'open my $f, ">>&=", $ARGV[0] or exit 2; exit !flock $f, 5' "$1"; }
+wait_and_hold() { perl -e 'open my $f, "<&=", $ARGV[0] or exit 2; exit !flock $f, 2' "$1"; }
+
+flush() { sync; }
+local_time() { date -r "$1" '+%Y-%m-%d %H:%M:%S'; }  # SECONDS since 1970
+# FILE PID: succeeds if the file changed after the process started. Sets began.
+newer_than() {
+  began=$(LC_ALL=C ps -o lstart= -p "${2:-0}" 2>/dev/null) && [ -n "$began" ] || return
+  # shellcheck disable=SC2086,SC2116  # echo squeezes the blanks that ps pads with
+  began=$(LC_ALL=C date -j -f '%a %b %d %H:%M:%S %Y' "$(echo $began)" +%s)
+  [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$began" ]
+}
+# Removes parent folders that only labfab uses: a Mac does not have them by default.
+clear_places() {
+  rmdir /private/var/lib /private/var/cache /private/var/backups 2>/dev/null || true
+}
+boot() { sysctl -n kern.bootsessionuuid; }  # identifies this boot
+
+# Jobs of launchd. An override outlives its plist, so `enable` is called only if somebody disabled
+# the job. A job takes time to end after bootout; until then `bootstrap` fails with 5.
+loaded() { launchctl print "system/$1" >/dev/null 2>&1; }  # LABEL
+# LABEL PLIST [SECONDS]: loads the job as the plist is now. Sets said.
+load_daemon() {
+  if launchctl print-disabled system | grep -qE "\"$1\" => (disabled|true)"; then
+    launchctl enable "system/$1"
+  fi
   ! loaded "$1" || unload_daemon "$1" || return
   for _ in $(seq $(( ${3:-5} * 2 ))); do
     said=$(launchctl bootstrap system "$2" 2>&1) && return
@@ -52,7 +80,8 @@ load_daemon() {  # label plist [seconds]: as the file says now
   echo "$said" >&2
   return 1
 }
-unload_daemon() {  # label
+# LABEL: ends the job and waits until it is gone. Sets said.
+unload_daemon() {
   for _ in $(seq 60); do
     loaded "$1" || return 0
     said=$(launchctl bootout "system/$1" 2>&1)
@@ -63,20 +92,34 @@ unload_daemon() {  # label
   return 1
 }
 
-OWN_SSHD=org.labfab.sshd
-OWN_PLIST=/Library/LaunchDaemons/$OWN_SSHD.plist
-REMOTE_LOGIN=com.openssh.sshd
-REMOTE_PLIST=/System/Library/LaunchDaemons/ssh.plist
+# shellcheck disable=SC2034  # the names of the two jobs of sshd are for other scripts
+{
+  OWN_SSHD=org.labfab.sshd
+  OWN_PLIST=/Library/LaunchDaemons/$OWN_SSHD.plist
+  REMOTE_LOGIN=com.openssh.sshd
+  REMOTE_PLIST=/System/Library/LaunchDaemons/ssh.plist
+}
 
-# Remote Login's list: only the members of this group may log in; where it has the other name, or is not there, all may.
+# The list of Remote Login: only members of this group may log in. If the group has the other name,
+# or does not exist, everybody may.
 ACCESS=com.apple.access_ssh
-values() {  # record key: one a line, which dscl gives on one line, or below each other where one has a blank
-  dscl . -read "$1" "$2" 2>/dev/null | awk -v key="$2:" '{ sub(/^dsAttrTypeNative:/, "") } $1 == key { on = 1; $1 = "" }
+# RECORD KEY: the values, one per line. dscl prints them on one line, or on one line each if a value
+# contains a blank.
+values() {
+  dscl . -read "$1" "$2" 2>/dev/null | awk -v key="$2:" '
+    { sub(/^dsAttrTypeNative:/, "") }
+    $1 == key { on = 1; $1 = "" }
     on { count = split($0, words, " "); for (i = 1; i <= count; i++) print words[i] }'
 }
-access_group() { for group in $ACCESS $ACCESS-disabled; do [ -z "$(values "/Groups/$group" RecordName)" ] || { echo $group; break; }; done; }
-access_state() { case $(access_group) in $ACCESS) echo on ;; ?*) echo off ;; *) echo none ;; esac; }
-access_members() {  # user:NAME or group:NAME a line
+access_group() {  # the name that the group has now
+  for group in "$ACCESS" "$ACCESS-disabled"; do
+    [ -z "$(values "/Groups/$group" RecordName)" ] || { echo "$group"; break; }
+  done
+}
+access_state() {
+  case $(access_group) in "$ACCESS") echo on ;; ?*) echo off ;; *) echo none ;; esac
+}
+access_members() {  # user:NAME or group:NAME, one per line. Sets group.
   group=$(access_group)
   [ -n "$group" ] || return 0
   values "/Groups/$group" GroupMembership | sed 's/^/user:/'
@@ -84,28 +127,38 @@ access_members() {  # user:NAME or group:NAME a line
     dscl . -search /Groups GeneratedUID "$id" | awk 'NR == 1 { print "group:" $1 }'
   done
 }
-set_access() {  # on, off or none, and the members; the list is never in force before they are on it
+# on|off|none MEMBER...: the list takes effect only once all members are on it.
+# Sets wanted, group, have, name.
+set_access() {
   wanted=$1; shift
   group=$(access_group)
   if [ "$wanted" = none ]; then [ -z "$group" ] || dseditgroup -o delete -q "$group"; return; fi
-  if [ -z "$group" ]; then group=$ACCESS-disabled && dseditgroup -o create -q "$group" || return; fi
+  if [ -z "$group" ]; then
+    group=$ACCESS-disabled && dseditgroup -o create -q "$group" || return
+  fi
   have=$(access_members | tr '\n' ' ')
   for member in "$@"; do
-    case " $have" in *" $member "*) ;; *) dseditgroup -o edit -a "${member#*:}" -t "${member%%:*}" "$group" || return ;; esac
+    case " $have" in
+      *" $member "*) ;;
+      *) dseditgroup -o edit -a "${member#*:}" -t "${member%%:*}" "$group" || return ;;
+    esac
   done
   for member in $have; do
     case " $* " in *" $member "*) continue ;; esac
-    # Of an account that was deleted meanwhile only the name is left.
-    dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" || strike_dead "$group" "${member#*:}" || return
+    # If the account was deleted meanwhile, only its name is left.
+    dseditgroup -o edit -d "${member#*:}" -t "${member%%:*}" "$group" ||
+      remove_stale_member "$group" "${member#*:}" || return
   done
   name=$ACCESS; [ "$wanted" = on ] || name=$ACCESS-disabled
   [ "$group" = "$name" ] || dscl . -change "/Groups/$group" RecordName "$group" "$name" || return
-  dscacheutil -flushcache  # the next login may come before it is noticed
+  dscacheutil -flushcache  # otherwise the next login may not see the change yet
 }
-strike_dead() {  # group name: and the numbers that nobody has
+# GROUP NAME: removes the name, and the UUIDs that belong to no account. Sets found.
+remove_stale_member() {
   dscl . -delete "/Groups/$1" GroupMembership "$2" || return
   for id in $(values "/Groups/$1" GroupMembers); do
-    if found=$(dscl /Search -search /Users GeneratedUID "$id") && [ -z "$found" ]; then dscl . -delete "/Groups/$1" GroupMembers "$id"; fi
+    if found=$(dscl /Search -search /Users GeneratedUID "$id") && [ -z "$found" ]; then
+      dscl . -delete "/Groups/$1" GroupMembers "$id"
+    fi
   done
 }
-clear_places() { rmdir /private/var/lib /private/var/cache /private/var/backups 2>/dev/null || true; }  # a Mac has none by itself

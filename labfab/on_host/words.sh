@@ -1,25 +1,40 @@
-# Words that need no other tools on one system than on the other.
+# Words that are the same on every system.
 
-# An account names its files and programs as it likes: a newline in a name would begin a fact, or a section, of its own.
+# KEY VALUE: prints one fact. An account chooses the names of its files and programs; a newline in
+# one of them would start a fact, or a section, of its own.
 say() {
-  case $1$2 in *[[:cntrl:]]*) set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')" ;; esac
+  case $1$2 in
+    *[[:cntrl:]]*)
+      set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')"
+      ;;
+  esac
   printf '%s=%s\n' "$1" "$2"
 }
-blob() { printf '%s=' "$1"; unwrapped; echo; }
+blob() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a base64 fact
 
-# What lies below a home is read by its account: a link there could lead root to what the account may not see.
-as_account() {  # account command...
+# ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
+# what the account may not see. Sets name.
+as_account() {
   name=$1; shift
   if [ "$name" != root ] && [ "$(id -u)" = 0 ]; then run_as "$name" "$@"; else "$@"; fi
 }
-in_tmux() {  # home command...: ask the tmux of LAB_USER, which may be the one of its Python or Homebrew's
+# HOME COMMAND...: runs the tmux of LAB_USER, which may come from its Python or from Homebrew.
+# Sets home.
+in_tmux() {
   home=$1; shift
-  as_account "$LAB_USER" env PATH="$home/$PREFIX/bin:$PATH:/opt/homebrew/bin:/usr/local/bin" tmux "$@" 2>/dev/null
+  as_account "$LAB_USER" \
+    env PATH="$home/$PREFIX/bin:$PATH:/opt/homebrew/bin:/usr/local/bin" tmux "$@" 2>/dev/null
 }
-new_name() {  # file: what its next version is called until it takes the name; macOS reads every file of sshd's folder
-  case $1 in */sshd_config.d/*) echo "${1%/*/*}/${1##*/}.labfab-new" ;; *) echo "$1.labfab-new" ;; esac
+# FILE: the name of its next version until that is complete. macOS reads every file in sshd's
+# folder, so there it lies one folder up.
+new_name() {
+  case $1 in
+    */sshd_config.d/*) echo "${1%/*/*}/${1##*/}.labfab-new" ;;
+    *) echo "$1.labfab-new" ;;
+  esac
 }
-take_name() {  # new old: without following a link that has the name
+# NEW OLD: renames without following a link in the place of OLD.
+take_name() {
   if [ -L "$2" ]; then [ ! -d "$2" ] || rm -f "$2"; elif [ -d "$2" ]; then return 1; fi
   mv -f "$1" "$2"
 }

@@ -1,4 +1,4 @@
-"""Conda: have a distribution's installer on the host, verified, and run it.
+"""Conda: download a distribution's installer to the host, verify it and run it.
 
 Owns: ~/.cache/labfab on the host, where the installer waits until it has run.
 """
@@ -15,29 +15,32 @@ from ..host.session import Host
 from ..settings import Settings
 from .installers import Installer, checksum_in, installer
 
-# Resumed where it was cut, and never below /tmp, which lies in memory on Debian 13 and Ubuntu 26.04.
-DOWNLOAD = "mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
+# Resumes a download. Not below /tmp, which is in memory on Debian 13 and Ubuntu 26.04.
+DOWNLOAD = (
+    "mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && "
+    "curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
+)
 CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
-# Asked by the account, whose shell knows no words of ours: macOS has shasum, where Linux has sha256sum.
-VERIFY = "cd ~/.cache/labfab 2>/dev/null && [ -f %s ] && { sha256sum %s || shasum -a 256 %s; } 2>/dev/null || exit 1"
-# The mark outlives a run that is cut off, so that the next one repairs what the installer left half-made.
+# Runs in the account's shell, which does not know the words of words.*.sh. macOS has shasum,
+# Linux sha256sum.
+VERIFY = (
+    "cd ~/.cache/labfab 2>/dev/null && [ -f %s ] && "
+    "{ sha256sum %s || shasum -a 256 %s; } 2>/dev/null || exit 1"
+)
+# The mark survives an interrupted run, so that the next run repairs what the installer left.
 UNPACK = (
     "cd ~/.cache/labfab && touch %s.unfinished && bash %s -b -u -p ~/%s && rm -f %s.unfinished %s"
 )
 
 
-def unpack(c: Connection, want: Settings) -> None:
-    """Download, verify and run the installer of the distribution that is wanted."""
+def install_distribution(c: Connection, want: Settings) -> None:
+    """Download, verify and run the installer of the distribution in the settings."""
     folder, account = PREFIXES[want.python], want.jupyter_user
-    name, place = fetch(c, want), f"{facts(c).accounts[account].home}/{folder}"
+    name, place = fetch_installer(c, want), f"{facts(c).accounts[account].home}/{folder}"
     change(
         c,
         UNPACK,
-        folder,
-        name,
-        folder,
-        folder,
-        name,
+        *(folder, name, folder, folder, name),
         user=account,
         long=True,
         why=f"unpack {name} to ~/{folder}",
@@ -47,8 +50,8 @@ def unpack(c: Connection, want: Settings) -> None:
     )
 
 
-def fetch(c: Connection, want: Settings) -> str:
-    """Have the verified installer in the account's ~/.cache/labfab; return its name."""
+def fetch_installer(c: Connection, want: Settings) -> str:
+    """Download the installer to the account's ~/.cache/labfab, verify it and return its name."""
     system, account = facts(c).system, want.jupyter_user
     chosen = installer(
         want.python, system.kernel, system.machine, want.python_version, want.python_mirror
@@ -57,52 +60,58 @@ def fetch(c: Connection, want: Settings) -> str:
     if Host.of(c).planning:
         change(c, DOWNLOAD, name, chosen.url, name, name, why=f"download {name}")
         return name
-    wanted = chosen.sha256 or published(c, account, chosen)
+    wanted = chosen.sha256 or published_checksum(c, account, chosen)
     if checksum(c, account, name) == wanted:
         return name
+    download(c, account, chosen)
+    if checksum(c, account, name) != wanted:
+        ask(c, "rm -f ~/.cache/labfab/%s", name, user=account)
+        raise SetupError(
+            f"{name} does not have the published SHA-256 and was deleted: "
+            "run this again, or set another python_mirror",
+            host=Host.of(c).label,
+        )
+    return name
+
+
+def download(c: Connection, account: str, chosen: Installer) -> None:
+    """Download an installer. Raises SetupError, with advice for a version that does not exist."""
+    name = chosen.filename
+    undo = ("tree %s", f"{facts(c).accounts[account].home}/.cache/labfab/{name}")
     try:
-        undo = ("tree %s", f"{facts(c).accounts[account].home}/.cache/labfab/{name}")
         change(
             c,
             DOWNLOAD,
-            name,
-            chosen.url,
-            name,
-            name,
+            *(name, chosen.url, name, name),
             user=account,
             why=f"download {name}",
             undo=undo,
             long=True,
         )
     except SetupError as error:
-        hint = (
-            f" There is no such file at {chosen.url}: set python_version or python_mirror."
-            if "404" in str(error)
-            else ""
-        )
-        raise SetupError(f"{error}{hint}") from None
-    if checksum(c, account, name) != wanted:
-        ask(c, "rm -f ~/.cache/labfab/%s", name, user=account)
+        if "404" not in error.text:
+            raise
         raise SetupError(
-            f"{Host.of(c).label}: {name} has not the published SHA-256 and was deleted: "
-            "run this again, or set another python_mirror"
-        )
-    return name
+            f"{error.text} There is no such file at {chosen.url}: "
+            "set python_version or python_mirror.",
+            host=error.host,
+        ) from None
 
 
 def checksum(c: Connection, account: str, name: str) -> str:
-    """The SHA-256 of the downloaded file; empty where there is none."""
+    """Return the SHA-256 of the downloaded file, or an empty string if there is none."""
     answer = ask(c, VERIFY, name, name, name, user=account)
     return answer.out.split()[0] if answer.ok else ""
 
 
-def published(c: Connection, account: str, chosen: Installer) -> str:
-    """The checksum that the publisher keeps beside the file."""
+def published_checksum(c: Connection, account: str, chosen: Installer) -> str:
+    """Return the SHA-256 that the publisher lists for the file."""
     answer = ask(c, CHECKSUM, chosen.checksum_url, user=account)
     try:
         return checksum_in(answer.out, chosen.filename)
     except SetupError:
         raise SetupError(
-            f"{Host.of(c).label}: {chosen.checksum_url} gives no checksum of {chosen.filename} "
-            f"({answer.last_words}): set python_version or python_mirror"
+            f"{chosen.checksum_url} has no checksum of {chosen.filename} "
+            f"({answer.last_words}): set python_version or python_mirror",
+            host=Host.of(c).label,
         ) from None

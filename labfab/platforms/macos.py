@@ -1,81 +1,117 @@
 """macOS 12 to 26: sysadminctl and dscl, launchd, Remote Login.
 
-The account that you log in as is an administrator that is there already, and stays as it is: labfab makes none here. Guide
-000's account for JupyterLab is made as the guide has it: standard, hidden, for SSH only.
+You log in as an existing administrator, whose account stays as it is. labfab makes JupyterLab's
+account as guide 000 does: standard, hidden, for SSH only.
 """
 
 from __future__ import annotations
 
 import plistlib
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
 from ..local_state import passwords, secrets
+from ..on_host import loader
 from ..settings import Settings
-from . import launchd as service
-from . import programs, sshd
-from .pmset import keep_awake  # noqa: F401
-from .programs import install  # noqa: F401
-from .softwareupdate import reboot, refresh, upgrade, wait_until_settled  # noqa: F401
+from . import launchd, pmset, programs, softwareupdate, sshd
+from .base import Options, Service
 
-PATH = service.PATH
-HOMES, JUPYTER = (
-    "/Users",
-    "Library/Jupyter",
-)  # where homes are, and where Jupyter keeps its data in one
-FILTERS = False  # its firewall knows programs and no ports
-# What check.all says of updates, and the commands that it hands to you for what no task mends.
-LISTS, WAITING = (
-    "Apple's list of updates",
-    "updates wait (those that need a restart wait for reboot: true)",
+# Parts of the interface that other modules implement.
+install = programs.install
+wait_until_settled = softwareupdate.wait_until_settled
+refresh = softwareupdate.refresh
+upgrade = softwareupdate.upgrade
+reboot = softwareupdate.reboot
+keep_awake = pmset.keep_awake
+
+service: Service = launchd
+LAB_PATH = launchd.PATH
+HOME_ROOT = "/Users"
+JUPYTER_DATA = "Library/Jupyter"
+FIND_PIP_WHEEL = (
+    "python3 -c 'import ensurepip, glob; "
+    'print(*glob.glob(ensurepip.__path__[0] + "/_bundled/pip-*.whl"))\''
 )
-UNTOLD = "Apple has not been asked yet"
-SET_CLOCK, BIG_FOLDERS, LISTENER = (
-    "sntp -sS time.apple.com",
-    "du -xh -d 2",
-    "lsof -nP -iTCP:{} -sTCP:LISTEN",
-)
-ADMINS = "admin"  # the group that may use sudo
-SECRET = "login-of-lab-user"
-# sshd reads every file of the folder, whatever its name.
+
+UPDATE_LIST = "Apple's list of updates"
+UPDATES_WAIT = "updates wait (those that need a restart wait for reboot: true)"
+UPDATES_UNKNOWN = "Apple has not been asked yet"
+SET_CLOCK = "sntp -sS time.apple.com"
+SHOW_BIG_FOLDERS = "du -xh -d 2"
+SHOW_LISTENER = "lsof -nP -iTCP:{} -sTCP:LISTEN"
+
+ADMIN_GROUP = "admin"
+LAB_USER_LOGS_IN = True  # as in guide 000
+FIREWALL_PACKAGE = ""
+FIREWALL_CLOSES_PORTS = False  # the application firewall knows programs, not ports
+
+# Our file of sshd options. Here sshd reads every file of the folder, whatever its name.
 DROP_IN = "/etc/ssh/sshd_config.d/000-labfab.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*"
+
+# Our job for sshd, on the ports that are not Apple's, and Apple's own.
 OWN_SSHD = "org.labfab.sshd"
 PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
-REMOTE_LOGIN, REMOTE_PLIST = "com.openssh.sshd", "/System/Library/LaunchDaemons/ssh.plist"
-DOOR = OWN_SSHD  # what an undo takes away last, over another login
-PIP_WHEEL = "python3 -c 'import ensurepip, glob; print(*glob.glob(ensurepip.__path__[0] + \"/_bundled/pip-*.whl\"))'"
-FIREWALL = ""  # the application firewall is left alone
-LAB_USER_LOGS_IN = True  # as in guide 000
-# It ends with 0 whatever happens, and tells on stderr what did.
-ADD = """\
-said=$(sysadminctl -addUser %s -fullName %s -shell /bin/zsh -password - 2>&1)
-if [ "$(values /Users/%s UserShell)" != /bin/zsh ] || ! id -u %s >/dev/null 2>&1; then printf '%%s\\n' "$said" >&2; exit 1; fi
-case $said in *-14120*) echo "no access" ;; esac
-"""
+REMOTE_LOGIN = "com.openssh.sshd"
+REMOTE_PLIST = "/System/Library/LaunchDaemons/ssh.plist"
+SSH_JOB = OWN_SSHD
+
+# The name under which the laptop keeps the password of JupyterLab's account.
+SECRET = "login-of-lab-user"
+ADD = loader.called("add_mac_account", 1)
 HIDE = "dscl . -create /Users/%s IsHidden 1"
-HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
+MAKE_HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
 LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
 HIDE_OTHERS = "defaults write %s SHOWOTHERUSERS_MANAGED -bool FALSE"
 NO_ACCESS = (
-    "macOS keeps who comes in over SSH from its accounts: in System Settings > General > Sharing > Remote Login (i) "
-    "switch `Allow full disk access for remote users` on"
+    "macOS protects its accounts from logins over SSH: in System Settings > General > Sharing > "
+    "Remote Login (i) switch `Allow full disk access for remote users` on"
 )
+
+
+# Packages
+
+
+def venv_packages(c: Connection) -> list[str]:
+    """Return what a virtual environment needs."""
+    return ["python3"]
+
+
+def refuse_unsupported(c: Connection, want: Settings) -> None:
+    """Raise SetupError, before the Mac is changed, for settings that are for Linux only."""
+    label = Host.of(c).label
+    programs.refuse(c)
+    if c.user == "root":
+        raise SetupError(
+            "root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full",
+            host=label,
+        )
+    if want.publish == "apache":
+        raise SetupError(
+            "publish: apache is for Debian and Ubuntu: leave publish at tunnel, or take https",
+            host=label,
+        )
+    if want.published and want.certificate == "letsencrypt":
+        raise SetupError(
+            "certificate: letsencrypt is for Debian and Ubuntu: leave certificate at self-signed",
+            host=label,
+        )
 
 
 # Accounts
 
 
 def add_account(c: Connection, name: str) -> None:
-    """Make a standard account, with a password that is kept on the laptop."""
+    """Add a standard account, with a password that the laptop keeps."""
     made = {
         "uid": "501",
         "home": f"/Users/{name}",
@@ -88,11 +124,8 @@ def add_account(c: Connection, name: str) -> None:
         c,
         ADD,
         name,
-        name,
-        name,
-        name,
         stdin=new_password(c),
-        explain=meaning,
+        explain=explain,
         why=f"add the account {name}",
         undo=("account %s", name),
         keep=[f"/Users/{name}"],
@@ -100,33 +133,27 @@ def add_account(c: Connection, name: str) -> None:
     )
     if done and done.out.strip():
         console.warn(
-            f"[{Host.of(c).label}] the account is there, but {NO_ACCESS}: without it, setup.undo cannot take the account away"
+            f"[{Host.of(c).label}] the account was added, but {NO_ACCESS}: "
+            "without it, setup.undo cannot delete the account"
         )
 
 
 def finish_account(c: Connection, name: str) -> None:
-    """Give the account of JupyterLab its home; where labfab made it, the login window neither shows it nor takes its name."""
-    account, shown = facts(c).accounts[name], facts(c).system.others_shown
+    """Make the home of JupyterLab's account, and hide the account if labfab added it."""
+    have = facts(c)
+    account, shown = have.accounts[name], have.system.others_shown
     if not account.home_stat:
-        change(
-            c,
-            HOME,
-            name,
-            account.home,
-            why=f"make {account.home}",
-            then={f"accounts.{name}.home_stat": f"750 {name}"},
-        )
+        then = {f"accounts.{name}.home_stat": f"750 {name}"}
+        change(c, MAKE_HOME, name, account.home, why=f"make {account.home}", then=then)
     if account.ours and not account.hidden:
-        why = f"let the login window not show {name}"
-        change(
-            c, HIDE, name, why=why, undo=("shown %s", name), then={f"accounts.{name}.hidden": "yes"}
-        )
+        why, then = f"hide {name} in the login window", {f"accounts.{name}.hidden": "yes"}
+        change(c, HIDE, name, why=why, undo=("shown %s", name), then=then)
     if (account.hidden or account.ours) and shown != "0":
         change(
             c,
             HIDE_OTHERS,
             LOGIN_WINDOW,
-            why="let the login window not offer other accounts",
+            why="stop the login window from offering other accounts",
             undo=("others_shown %s", shown),
             keep=[f"{LOGIN_WINDOW}.plist"],
             then={"system.others_shown": "0"},
@@ -134,7 +161,10 @@ def finish_account(c: Connection, name: str) -> None:
 
 
 def new_password(c: Connection) -> str:
-    """A password for the account of JupyterLab; generated, for nobody types it, and stored on the laptop."""
+    """Return the password for JupyterLab's account, generated and kept on the laptop.
+
+    Nobody ever types it. A kept one is used again.
+    """
     alias = alias_of(c, Settings.of(c))
     kept = secrets.load(alias, SECRET)
     value = kept.reveal() if kept else passwords.generate()
@@ -143,68 +173,67 @@ def new_password(c: Connection) -> str:
     return value
 
 
-def meaning(said: str) -> str:
-    """Say what sysadminctl says in the number of a line of its source."""
+def explain(said: str) -> str:
+    """Put in words what sysadminctl reports as an error number and a line of its source."""
     if "-14120" in said or "eDSPermissionError" in said:
-        return f"{NO_ACCESS}, then the same again"
+        return f"{NO_ACCESS}, then run the same command again"
     lines = [line.rpartition("] ")[2].strip() for line in said.splitlines()]
-    return (
-        " | ".join(line for line in lines if line.strip("-"))[-300:]
-        or "sysadminctl made no account"
-    )
+    told = " | ".join(line for line in lines if line.strip("-"))
+    return told[-300:] or "sysadminctl added no account"
 
 
-def set_password(c: Connection, name: str, value: str) -> None:
+def set_password(c: Connection, name: str, password: str) -> None:
+    """Refuse: macOS asks for the old password, or for an administrator's, at its screen."""
     raise SetupError(
-        f"{Host.of(c).label}: {name} has no password: give it one at the Mac, in System Settings > Users & Groups"
+        f"{name} has no password: set one at the Mac, in System Settings > Users & Groups",
+        host=Host.of(c).label,
     )
 
 
 def join_group(c: Connection, name: str, group: str) -> None:
+    """Refuse: labfab makes nobody an administrator of a Mac."""
     raise SetupError(
-        f"{Host.of(c).label}: {name} is no administrator of this Mac: log in as one, fab -H ADMIN@… setup.full"
+        f"{name} is not an administrator of this Mac: log in as one, fab -H ADMIN@… setup.full",
+        host=Host.of(c).label,
     )
 
 
 def keep_running(c: Connection, name: str) -> None:
-    """Nothing to do: what runs is not ended with the login."""
+    """Do nothing: macOS does not end processes at logout."""
 
 
 # sshd
 
 
 def run_sshd(c: Connection) -> str:
-    """Shell text that makes sshd listen as its configuration says: launchd does, and each connection reads the files anew."""
+    """Return shell text that checks the configuration: launchd listens, each login reads it."""
     return "/usr/sbin/sshd -t"
 
 
 def reload_sshd(c: Connection) -> None:
-    """Nothing to do: each connection reads the files anew."""
-
-
-def venv_packages(c: Connection) -> list[str]:
-    """What a virtual environment is made with."""
-    return ["python3"]
+    """Do nothing: each connection reads the configuration."""
 
 
 def guarded_files(c: Connection) -> tuple[str, ...]:
-    """The files that decide who gets in."""
+    """Return the files that decide who can log in."""
     return ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", PLIST)
 
 
-def set_options(c: Connection, options: sshd.Options, why: str) -> None:
+def set_options(c: Connection, options: Options, why: str) -> None:
+    """Set options of sshd in our file."""
     sshd.write(c, DROP_IN, INCLUDE, options, why)
 
 
-def kept_ports(c: Connection) -> frozenset[int]:
-    """Where Remote Login listens, which is Apple's: another port comes beside it."""
+def ports_to_keep(c: Connection) -> frozenset[int]:
+    """Return the port of Remote Login, which is Apple's: labfab adds its own port to it."""
     return frozenset({facts(c).ssh.remote_login} - {0})
 
 
-def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
-    """Have launchd listen for sshd at these ports, but for Remote Login's own."""
-    have, own = facts(c).ssh, sorted(ports - kept_ports(c))
-    then = sshd.moved(have, sorted(ports))
+def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
+    """Make launchd listen on these ports for sshd, apart from Remote Login's own."""
+    have = facts(c).ssh
+    own = sorted(ports - {have.remote_login})
+    then = sshd.listening_on(have, sorted(ports))
     if not own:
         change(
             c,
@@ -218,28 +247,24 @@ def listen(c: Connection, ports: frozenset[int] | set[int], why: str) -> None:
         )
         return
     text = plist(own)
-    put(
-        c,
-        PLIST,
-        text,
-        why=why,
-        old=have.plist,
-        check=service.LINT,
-        then=as_file("ssh.plist", text, "644", "root"),
-    )
+    written = planned_file("ssh.plist", text, "644", "root")
+    put(c, PLIST, text, why=why, old=have.plist, check=launchd.LINT, then=written)
     change(
         c,
         "load_daemon %s %s",
         OWN_SSHD,
         PLIST,
-        why="have launchd listen there",
+        why="make launchd listen there",
         undo=("unload_daemon %s", OWN_SSHD),
         then=then,
     )
 
 
 def plist(ports: Sequence[int]) -> str:
-    """The job for sshd: Apple's own but for the label and the port. The wrapper takes no arguments."""
+    """Return our job for sshd: Apple's own, except for the label and the ports.
+
+    The wrapper refuses arguments, so only its name is given.
+    """
     sockets = [{"SockServiceName": str(port)} for port in ports]
     return plistlib.dumps(
         {
@@ -256,36 +281,35 @@ def plist(ports: Sequence[int]) -> str:
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:
-    """Let in over SSH administrators, these accounts, and who is on Remote Login's list already, if it is in force."""
-    have, ours = facts(c).ssh, [f"group:{ADMINS}", *(f"user:{name}" for name in names)]
-    kept = (
-        sorted(have.members) if have.access == "on" else []
-    )  # else nobody has looked at it for long
-    others = "".join(
-        f" and the {member.replace(':', ' ')}" for member in kept if member not in ours
-    )
+    """Let only administrators and these accounts log in over SSH.
+
+    Members of Remote Login's list stay on it if the list is in force. If it is not, it is probably
+    out of date, so they are removed.
+    """
+    have = facts(c).ssh
+    ours = [f"group:{ADMIN_GROUP}", *(f"user:{name}" for name in names)]
+    kept = sorted(have.members) if have.access == "on" else []
     members = dict.fromkeys([*kept, *ours])
     if have.access == "on" and have.members == set(members):
         return
-    before = ("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members))
+    others = "".join(
+        f" and the {member.replace(':', ' ')}" for member in kept if member not in ours
+    )
+    then: dict[str, str | None] = {"ssh.access": "on"}
+    for member in {*members, *have.members}:
+        then[f"ssh.member.{member}"] = "yes" if member in members else None
     change(
         c,
         "set_access on" + " %s" * len(members),
         *members,
-        undo=before,
+        undo=("set_access %s" + " %s" * len(have.members), have.access, *sorted(have.members)),
         why=f"let only administrators, {' and '.join(names)}{others} log in over SSH",
-        then={
-            "ssh.access": "on",
-            **{
-                f"ssh.member.{member}": "yes" if member in members else None
-                for member in {*members, *have.members}
-            },
-        },
+        then=then,
     )
 
 
 def close_remote_login(c: Connection) -> None:
-    """Have Apple's own sshd listen no more, now and after a restart."""
+    """Stop Apple's own SSH listener, now and at boot."""
     port = facts(c).ssh.remote_login
     change(
         c,
@@ -298,37 +322,21 @@ def close_remote_login(c: Connection) -> None:
     )
 
 
-# The application firewall asks which programs may listen, and lets those of Apple's, as sshd is one.
+# The application firewall decides which programs may listen. It allows Apple's own, such as sshd.
 
 
-def tell_of_firewall(c: Connection) -> None:
-    on = facts(c).firewall.active
+def report_firewall(c: Connection) -> None:
+    """Report that the application firewall stays as it is."""
+    state = "on" if facts(c).firewall.active else "off"
     console.note(
-        f"macOS's own firewall is {'on' if on else 'off'} and stays so: it knows programs and no ports, and lets sshd through"
+        f"macOS's own firewall is {state} and stays so: it knows programs, not ports, "
+        "and allows sshd"
     )
 
 
 def allow_port(c: Connection, port: int, comment: str = "") -> None:
-    """Nothing to do."""
+    """Do nothing: the application firewall knows no ports."""
 
 
 def close_port(c: Connection, port: int, comment: str = "") -> None:
-    """Nothing to do."""
-
-
-def refuse(c: Connection, want: Settings) -> None:
-    """Stop, before the Mac is touched, where the settings want what is for Linux only."""
-    label = Host.of(c).label
-    programs.refuse(c)
-    if c.user == "root":
-        raise SetupError(
-            f"{label}: root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full"
-        )
-    if want.publish == "apache":
-        raise SetupError(
-            f"{label}: publish: apache is for Debian and Ubuntu: leave publish at tunnel, or take https"
-        )
-    if want.published and want.certificate == "letsencrypt":
-        raise SetupError(
-            f"{label}: certificate: letsencrypt is for Debian and Ubuntu: leave certificate at self-signed"
-        )
+    """Do nothing: the application firewall knows no ports."""

@@ -1,4 +1,7 @@
-"""Programs: what macOS has by itself, and where the rest comes from. Nobody is asked for Homebrew, least of all as root."""
+"""Programs: what macOS includes, and where the rest comes from.
+
+labfab does not install or run Homebrew, least of all as root.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,26 @@ from ..host.changes import change
 from ..host.session import Host
 from ..settings import Settings
 
-BROUGHT = {"sudo", "curl", "openssl", "rsync", "ca-certificates"}
+BUILT_IN = {"sudo", "curl", "openssl", "rsync", "ca-certificates"}
 CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge tmux"
-NO_PYTHON = "python: venv needs a python3 of 3.10 or newer, which is not there: set python: miniforge, or brew install python3 at the Mac"
-NO_TMUX = "there is no tmux: set python: miniforge, which brings one, or brew install tmux there, or do without: python.install lab.service"
+MISSING = {
+    "python3": "python: venv needs a python3 of 3.10 or newer, which is not there: "
+    "set python: miniforge, or brew install python3 at the Mac",
+    "tmux": "there is no tmux: set python: miniforge, which brings one, or brew install tmux "
+    "there, or do without: python.install lab.service",
+}
 
 
 def install(c: Connection, *packages: str, undo: str = "") -> None:
-    """Have the programs there. undo: of no use here, for what labfab adds is gone with its Python."""
+    """Install the programs that are missing: tmux, from conda-forge.
+
+    undo: unused; the program is removed with the Python that it was installed into.
+    """
     for name in packages:
-        if name in BROUGHT | facts(c).system.packages:
+        if name in BUILT_IN | facts(c).system.packages:
             continue
-        refuse_without(c, name)
         want = Settings.of(c)
-        then = {"system.package.tmux": "yes"}
+        refuse_missing(c, want, name)
         change(
             c,
             CONDA,
@@ -32,20 +41,25 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
             user=want.jupyter_user,
             why="install tmux",
             long=True,
-            then=then,
+            then={"system.package.tmux": "yes"},
         )
 
 
 def refuse(c: Connection) -> None:
-    """Stop, before the Mac is touched, where it lacks what only its owner can bring."""
-    if Settings.of(c).python == "venv":
-        for name in ("python3", *([] if facts(c).lab.service else ["tmux"])):
-            if name not in facts(c).system.packages:
-                refuse_without(c, name)
+    """Raise SetupError, before the Mac is changed, if only its owner can add what is missing."""
+    want, have = Settings.of(c), facts(c)
+    if want.python != "venv":
+        return
+    needed = ["python3"] if have.lab.service else ["python3", "tmux"]
+    for name in needed:
+        if name not in have.system.packages:
+            refuse_missing(c, want, name)
 
 
-def refuse_without(c: Connection, name: str) -> None:
-    """Stop where a program cannot come by itself; tmux can, of conda-forge into the environment."""
-    if name != "tmux" or Settings.of(c).python == "venv":
-        reason = {"python3": NO_PYTHON, "tmux": NO_TMUX}.get(name, f"{name} is not for macOS")
-        raise SetupError(f"{Host.of(c).label}: {reason}")
+def refuse_missing(c: Connection, want: Settings, name: str) -> None:
+    """Raise SetupError for a program that labfab cannot install.
+
+    tmux comes from conda, so it is not available with python: venv.
+    """
+    if name != "tmux" or want.python == "venv":
+        raise SetupError(MISSING.get(name, f"{name} is not for macOS"), host=Host.of(c).label)

@@ -1,4 +1,4 @@
-"""Restart: have a machine go down, and wait until it comes back."""
+"""Restart: restart a machine and wait until it is back."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import connection
-from ..host import session as door
 from ..host.changes import change
 from ..host.session import Host, Login
-from ..host.shell import GONE
+from ..host.shell import CONNECTION_ERRORS
 
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
-BOOT_ID = "boot"  # a word of the host: what tells one boot from another
+# A function of on_host/words.*.sh: prints an ID of the present boot.
+BOOT_ID = "boot"
 
 
 def restart(c: Connection, command: str) -> None:
-    """Restart the host and wait until a new boot answers. command: what this system calls it."""
+    """Restart the host and wait until the new boot answers. command: how this system restarts."""
     host, before = Host.of(c), facts(c).system.boot_id
     change(c, DETACHED, f"sleep 1; {command}", why="reboot")
     if not host.planning:
@@ -31,28 +31,32 @@ def restart(c: Connection, command: str) -> None:
 
 
 def wait_for_boot(host: Host, before: str, patience: float = 600) -> None:
-    """Dial until another boot_id than *before* answers. patience: seconds."""
+    """Keep logging in until the boot ID differs from *before*.
+
+    patience: seconds after which it raises SetupError.
+    """
     login = host.login
     host.close()
     end = time.monotonic() + patience
     with console.working(host.label, "wait for the reboot") as tell:
         while time.monotonic() < end:
             tell("")
-            # An sshd that goes down or comes up may hang up at any point, and refuse what it takes otherwise.
-            with contextlib.suppress(SetupError, *GONE):
+            # An sshd that is stopping or starting may hang up at any point, or refuse a good key.
+            with contextlib.suppress(SetupError, *CONNECTION_ERRORS):
                 if boot_id(host, login) != before:
                     return
             time.sleep(1)
     raise SetupError(
-        f"{host.label}: did not come back within {patience:.0f} s after the reboot: look at its console"
+        f"did not come back within {patience:.0f} s after the reboot: look at its console",
+        host=host.label,
     )
 
 
 def boot_id(host: Host, login: Login) -> str:
-    """Ask for it by a login of its own, which never asks anybody for a password."""
-    c = connection.fresh(host.c, *login)
+    """Read the boot ID over a separate login, which never asks for a password."""
+    c = connection.log_in_again(host.c, *login)
     try:
-        answer = door.Shell(c.transport, host.label, root=False).run(BOOT_ID, timeout=20)
+        answer = Host(c, host.label).open_without_root().run(BOOT_ID, timeout=20)
         if not answer.ok:
             raise SetupError(answer.last_words)
         return answer.out.strip()

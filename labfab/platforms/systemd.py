@@ -1,6 +1,6 @@
-"""Systemd: JupyterLab as a unit of its account's own systemd, there again after a reboot.
+"""Systemd: JupyterLab as a unit of its account's own systemd, started at boot.
 
-Owns: ~/.config/systemd/user/jupyter.service of the account that runs Lab.  Undo: lab.service --remove
+Owns: ~/.config/systemd/user/jupyter.service of Lab's account.  Undo: lab.service --remove
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import PREFIXES, as_file
+from ..facts.reader import PREFIXES, planned_file
 from ..host.changes import change, put
 from ..host.session import Host
 from ..settings import Settings
 
 NAME = "systemd"
-# %h is the account's home. The log may quote file names: for its owner only.
+# %h is the account's home. The log may quote file names, so it is for its owner only.
 UNIT = """\
 [Unit]
 Description=JupyterLab
@@ -33,76 +33,78 @@ RestartSec=2
 [Install]
 WantedBy=default.target
 """
+# labfab's shell does not run in a session of the account, so it says where systemd's socket is.
 SYSTEMCTL = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
-ENABLE = "export XDG_RUNTIME_DIR=/run/user/$(id -u); systemctl --user daemon-reload && systemctl --user enable jupyter.service"
+ENABLE = (
+    "export XDG_RUNTIME_DIR=/run/user/$(id -u); "
+    "systemctl --user daemon-reload && systemctl --user enable jupyter.service"
+)
 REMOVE = """\
 export XDG_RUNTIME_DIR=/run/user/$(id -u)
 systemctl --user disable --now jupyter.service; rm -f ~/.config/systemd/user/jupyter.service
 """
-# For the account's own command that starts JupyterLab: what it does where systemd is to start it.
-BY_HAND = """\
-if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service 2>/dev/null; then
-    XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start jupyter.service
-"""
+START_BY_HAND = (
+    "if XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user is-enabled -q jupyter.service "
+    "2>/dev/null; then\n"
+    "    XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start jupyter.service\n"
+)
 
 
-def refuse(c: Connection) -> None:
-    """Stop where there is none."""
+def require(c: Connection) -> None:
+    """Raise SetupError if systemd does not run."""
     if not facts(c).system.systemd:
         raise SetupError(
-            f"{Host.of(c).label}: systemd does not run there, so lab.start with tmux is the way"
+            "systemd does not run there; start JupyterLab with lab.start, which uses tmux",
+            host=Host.of(c).label,
         )
 
 
-def text(c: Connection) -> str:
-    """The unit as it is to be."""
+def unit_text(c: Connection) -> str:
+    """Return the text that the unit should have."""
     return UNIT.format(prefix=PREFIXES[Settings.of(c).python])
 
 
 def install(c: Connection) -> None:
-    """Write the unit and have it started at every boot."""
-    account = facts(c).accounts[Settings.of(c).jupyter_user]
+    """Write the unit and enable it at boot."""
+    have = facts(c)
+    account, unit = have.accounts[Settings.of(c).jupyter_user], unit_text(c)
     put(
         c,
         f"{account.home}/.config/systemd/user/jupyter.service",
-        text(c),
+        unit,
         why="write JupyterLab's unit",
-        old=facts(c).lab.unit,
+        old=have.lab.unit,
         owner=account.name,
-        then=as_file("lab.unit", text(c), "644", account.name),
+        then=planned_file("lab.unit", unit, "644", account.name),
     )
     change(
         c,
         ENABLE,
         user=account.name,
-        why="have systemd start JupyterLab at boot",
+        why="make systemd start JupyterLab at boot",
         undo=("service disable %s", account.name),
         then={"lab.service": "yes", "lab.session": None},
     )
 
 
 def start(c: Connection) -> None:
+    """Start JupyterLab now."""
     account = Settings.of(c).jupyter_user
-    change(
-        c,
-        SYSTEMCTL,
-        "start",
-        user=account,
-        why="start JupyterLab",
-        undo=("service stop %s", account),
-    )
+    undo = ("service stop %s", account)
+    change(c, SYSTEMCTL, "start", user=account, why="start JupyterLab", undo=undo)
 
 
 def stop(c: Connection) -> None:
+    """Stop JupyterLab now; it starts again at the next boot."""
     change(c, SYSTEMCTL, "stop", user=Settings.of(c).jupyter_user, why="stop JupyterLab")
 
 
 def remove(c: Connection) -> None:
-    """Take the unit away."""
+    """Stop JupyterLab and delete the unit."""
     change(
         c,
         REMOVE,
         user=Settings.of(c).jupyter_user,
-        why="let systemd no longer start JupyterLab",
+        why="remove JupyterLab's unit",
         then={"lab.service": None, "lab.unit.stat": None, "lab.api": None},
     )

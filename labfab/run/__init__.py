@@ -1,1 +1,1 @@
-"""How a run goes: tasks, the order of stages, the guard, the recipe."""
+"""Run: tasks, the order of their stages, the guard and the recipe."""

@@ -12,33 +12,38 @@ from fabric import Connection
 from ..host.session import Host
 from ..host.shell import WrongSudoPassword
 from . import background
-from .guard import BROKEN
+from .guard import RUN_ERRORS
 
 Do = Callable[[Connection], object]
 
 
 class Ahead(NamedTuple):
-    """What a stage can do before its turn."""
+    """The part of a stage that can start early."""
 
-    after: Sequence[str]  # starts once these stages are through, if they are in the sequence
-    due: Callable[[Connection], bool]  # whether there is much to do and nothing in its way
-    do: Do  # the work; the stage itself finds it done and does what is left
-    needs: Sequence[str] = ()  # stages whose own early work must have ended
+    # The stages that must have run before, if they are in the sequence.
+    after: Sequence[str]
+    # Whether there is enough to do, and nothing that prevents it.
+    due: Callable[[Connection], bool]
+    # The work. The stage itself finds it done and does the rest.
+    do: Do
+    # The stages whose early work must have ended before.
+    needs: Sequence[str] = ()
 
 
 class EarlyWork:
-    """The early work of one stage, while it goes on."""
+    """The early work of one stage, in a thread of its own."""
 
     def __init__(
         self, main: Host, do: Do, stage: str, step: int, needs: Sequence[EarlyWork] = ()
     ) -> None:
-        """Start it, once the work that it needs has ended.
+        """Start the thread; it waits for the work that it needs.
 
-        main: the session of the run. stage, step: how the journal files its changes.
+        main: the session of the run. stage, step: where the journal files the changes.
         """
         self.main, self.twin, self.needs = main, main.twin(), needs
         self.twin.file_under(stage, step)
-        if not needs:  # what the run knows of the host still holds
+        # Without other early work, the facts that the run has read are still true.
+        if not needs:
             self.twin.know(main.facts)
         self.seconds, self.done, self.wanted = 0.0, False, True
         self.future: Future[None] = background.start(self.work, do)
@@ -57,11 +62,11 @@ class EarlyWork:
             self.seconds = time.monotonic() - began
 
     def cancel(self) -> None:
-        """Do not start the work any more; what has started goes on to its end."""
+        """Do not start the work. If it has started, it continues to its end."""
         self.wanted = False
 
     def finish(self) -> None:
-        """Wait for the end and count what was changed. Raises what the work raised."""
+        """Wait for the end, and add the changes to the run's. Raises what the work raised."""
         wait([self.future])
         self.main.count_as_own(self.twin)
         self.twin.close_shell()
@@ -76,6 +81,6 @@ def open_shell(twin: Host, main: Host) -> bool:
     try:
         twin.use(twin.with_password(main.sudo_password))
         twin.run_lock.join(twin.open())
-    except (*BROKEN, WrongSudoPassword):
+    except (*RUN_ERRORS, WrongSudoPassword):
         return False
     return True

@@ -1,4 +1,4 @@
-"""Background: work in a thread of its own while the laptop waits for something else."""
+"""Background: runs a function in a thread while the laptop waits for something else."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ Value = TypeVar("Value")
 def start(
     function: Callable[Args, Value], *args: Args.args, **kwargs: Args.kwargs
 ) -> Future[Value]:
-    """Start a function in a daemon thread that speaks where this thread speaks.
+    """Start a function in a daemon thread that prints where this thread prints.
 
-    The end of a run does not wait for it. The future gives its value or raises its error.
+    The end of a run does not wait for it. The future returns its value or raises its error.
     """
     future: Future[Value] = Future()
     desk, out = console.desk(), console.stream()
 
     def work() -> None:
-        with console.beside(desk, out):
+        with console.speaking_like(desk, out):
             try:
                 future.set_result(function(*args, **kwargs))
-            except BaseException as error:  # a task library may end its run by SystemExit
+            # A task library may end its run with SystemExit.
+            except BaseException as error:
                 future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -1,10 +1,11 @@
-"""Guard: a change to access stays only when a fresh login proves it; else the host itself takes it back.
+"""Guard: keeps a change to access only if a fresh login proves it; else the host reverts it.
 
 Constraints:
-- The laptop may die at any moment, so the way back is armed on the host before the first change: a timer reverts at
-  the deadline, an enabled unit at the next boot (guard.sh).
-- The login that is proven is dialled anew: a connection that is open says nothing about the next one.
-- What is restored are the files that decide who gets in, byte for byte, not the single steps that changed them.
+- The laptop may die at any moment, so the revert is armed on the host before the first change: a
+  timer reverts at the deadline, an enabled unit at the next boot (on_host/guard.sh).
+- The proof is a new connection: an open one says nothing about the next login.
+- A revert does not undo single changes. It restores, byte for byte, the files that decide who can
+  log in.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import connection
 from ..host.alias import alias_of
-from ..host.changes import failure
-from ..host.login_errors import why_not
+from ..host.changes import SILENCE, failed
+from ..host.login_errors import explain_second_login
 from ..host.session import Host, Login, WriteMark
-from ..host.shell import GONE, NoSession, Result, Shell, WrongSudoPassword
+from ..host.shell import CONNECTION_ERRORS, NoSession, Result, Shell, WrongSudoPassword
 from ..local_state import secrets
 from ..on_host import loader
 from ..platforms import platform
@@ -34,185 +35,190 @@ from ..settings import Settings
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
-# What an earlier window left in there is the way back of its change, which is not to be lost.
-LAY_OUT = """\
-[ -z "$(ls %s/armed %s/reverting 2>/dev/null)" ] || { echo 'an earlier change is not taken back yet' >&2; exit 75; }
-rm -rf %s; install -d -m 700 %s %s && printf %%s %s >%s/guard.sh || { rm -rf %s; exit 73; }
+# An earlier window may have left files there that are needed to revert its change: keep those.
+INSTALL = """\
+[ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
+    { echo 'an earlier change has not been reverted yet' >&2; exit 75; }
+rm -rf {folder}
+install -d -m 700 {above} {folder} && printf %s {script} >{folder}/guard.sh ||
+    { rm -rf {folder}; exit 73; }
 """
-GRACE = 60  # seconds after the deadline in which the host must answer the old way again
-ANSWER = 20  # seconds of silence after which the open connection counts as broken, in the window
-BROKEN = (SetupError, *GONE)
-CONNECT_FAILED = 2  # RFC 4254, 5.1: allowed, but nobody answered there
-INTERRUPTED = "stopped: the host takes the change back by itself within %s s"
-KEPT = 3  # exit code of guard.sh: the change was confirmed, there is nothing to take back
+GRACE = 60  # seconds after the deadline within which the old login must work again
+ANSWER = 20  # seconds without an answer in the window, after which the connection counts as broken
+RUN_ERRORS = (SetupError, *CONNECTION_ERRORS)
+CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
+KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
+INTERRUPTED = "stopped: the host will revert the change by itself within %s s"
+REVERTED_BECAUSE = {
+    "deadline": "because no fresh login proved it",
+    "boot": "when it booted",
+    "asked": "when asked",
+}
 
 
 class Window:
     """The time between the first change of a group and the proof of its login."""
 
     def __init__(self, c: Connection, why: str) -> None:
-        self.c, self.why, self.armed_at, self.confirming = c, why, 0.0, False
+        self.c, self.host, self.why = c, Host.of(c), why
+        self.armed_at, self.confirming = 0.0, False
         self.id = token_hex(8)
-        self.first = len(Host.of(c).changes)
+        self.first = len(self.host.changes)
 
     def arm(self) -> None:
-        """Have the host take everything back by itself, before the first change of the group."""
+        """Arm the automatic revert on the host, before the first change of the group."""
         if self.armed_at:
             return
-        want, have = Settings.of(self.c), facts(self.c).accounts
-        accounts = [have[name] for name in {self.c.user, want.user, want.lab_user} if name in have]
-        given = {
-            "PATHS": " ".join(
-                [
-                    *platform(self.c).guarded_files(self.c),
-                    *(f"{account.home}/.ssh/authorized_keys" for account in accounts),
-                ]
-            ),
-            "FOLDERS": " ".join(
-                f"{account.home}{folder}" for account in accounts for folder in ("", "/.ssh")
-            ),
-            "RUN_SSHD": platform(self.c).run_sshd(self.c),
-            "SECONDS_LEFT": want.revert_after,
-            "WHY": self.why,
-        }
+        given = guard_settings(self.c, self.why)
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
-        answer = run(
-            self.c, f"{lay_out(Host.of(self.c))}{values} sh {FOLDER}/guard.sh arm {self.id}"
-        )
+        answer = self.guard_sh(f"{install(self.host)}{values} sh {FOLDER}/guard.sh arm {self.id}")
         if not answer.ok:
             self.armed_at = 0.0
-            raise SetupError(
-                failure(
-                    Host.of(self.c).label, "prepare the way back, so nothing was changed", answer
-                )
-            )
+            why = "arm the automatic revert, so nothing was changed"
+            raise failed(self.host.label, why, answer)
+
+    def guard_sh(self, script: str, timeout: float = SILENCE) -> Result:
+        """Run a command of guard.sh.
+
+        It does not count as a change: it is not journaled, and the facts stay valid.
+        """
+        return self.host.open().run(script, timeout=timeout)
 
     def before_write(self) -> WriteMark:
-        """Arm the way back before the first write; a write that is silent for longer has failed."""
+        """Arm the revert before the first write. A write that is silent until then has failed."""
         self.arm()
         return WriteMark(self.id, Settings.of(self.c).revert_after)
 
     def disarm(self) -> None:
-        """Keep the changes. Raises SetupError when the host has begun to take them back."""
+        """Keep the changes. Raises SetupError if the host has begun to revert them."""
         if not self.armed_at:
             return
         self.confirming = True
-        if not run(self.c, f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
+        if not self.guard_sh(f"sh {FOLDER}/guard.sh disarm {self.id}", ANSWER).ok:
             raise SetupError(
-                "the proof came too late, the host has taken the change back: raise revert_after (seconds)"
+                "the proof came too late, the host has reverted the change: "
+                "raise revert_after (seconds)"
             )
 
     def revert(self) -> str:
-        """See to it that the host is as before, and say how that was found out."""
-        host = Host.of(self.c)
-        host.forget()
+        """Make sure that the host is as before, and return the end of the error message."""
+        self.host.forget()
         if not self.armed_at:
-            host.discard_changes(self.first)
+            self.host.discard_changes(self.first)
             return ""
         began = time.monotonic()
-        with console.working(host.label, "wait until the host has taken the change back"):
+        with console.working(self.host.label, "wait until the host has reverted the change"):
             answer = self.insist()
             if answer.code == KEPT and self.confirming:
                 return (
-                    "; the line broke at the end only: the host has kept the change, it was proven"
+                    "; the connection broke only at the end: "
+                    "the change was proven, and the host has kept it"
                 )
-            host.discard_changes(self.first)
-            prove(self.c, host.login)
-        run(self.c, f"rm -f {REVERTED}")  # told right here, so the next run need not
+            self.host.discard_changes(self.first)
+            prove(self.c, self.host.login)
+        # This run reports the revert, so the next one need not.
+        self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        return f"; the host has taken everything back, the old login works again ({took})"
+        return f"; the host has reverted everything, the old login works again ({took})"
 
     def revert_or_say(self) -> str:
-        """Revert, and say how that ended."""
+        """Revert, and return the end of the error message, even if that fails too."""
         try:
             return self.revert()
-        except BROKEN as worse:
+        except RUN_ERRORS as worse:
             return f"; and then: {told(worse)}"
 
     def insist(self) -> Result:
-        """Have the host take the change back now; where no line is left, dial the old way until it has done so."""
+        """Make the host revert now. If the connection is gone, dial the old login until it has."""
         until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
         while True:
             try:
-                # Sent whole: on the host it may be gone by now.
-                return run(
-                    self.c,
-                    f"sh -c {shlex.quote(script(Host.of(self.c)))} guard.sh revert asked {self.id}",
-                    ANSWER,
-                )
-            except BROKEN as error:
+                # Send the whole script, because the copy on the host may be gone by now.
+                text = shlex.quote(script(self.host))
+                return self.guard_sh(f"sh -c {text} guard.sh revert asked {self.id}", ANSWER)
+            except RUN_ERRORS as error:
                 if time.monotonic() > until:
                     raise SetupError(
-                        f"the old login does not answer either ({error}): look at the host's console"
+                        f"the old login does not work either ({error}): look at the host's console"
                     ) from None
-            Host.of(self.c).close()
+            self.host.close()
             time.sleep(1)
 
 
+def guard_settings(c: Connection, why: str) -> dict[str, object]:
+    """Return the variables of guard.sh: what to keep, how to reload sshd, how long to wait."""
+    want, have, how = Settings.of(c), facts(c).accounts, platform(c)
+    homes = [have[name].home for name in {c.user, want.user, want.lab_user} if name in have]
+    keys = [f"{home}/.ssh/authorized_keys" for home in homes]
+    folders = [f"{home}{folder}" for home in homes for folder in ("", "/.ssh")]
+    return {
+        "PATHS": " ".join([*how.guarded_files(c), *keys]),
+        "FOLDERS": " ".join(folders),
+        "RUN_SSHD": how.run_sshd(c),
+        "SECONDS_LEFT": want.revert_after,
+        "WHY": why,
+    }
+
+
 def script(host: Host) -> str:
-    """The host's half, with the words it speaks in: it lies on the host and has to do without labfab."""
+    """Return guard.sh and the functions it uses as one script that needs nothing of labfab's."""
     kernel = host.open().kernel
     return loader.script("words", kernel) + loader.script("guard", kernel)
 
 
-def lay_out(host: Host) -> str:
-    """Shell text that puts the host's half in its place."""
-    above = FOLDER.rpartition("/")[0]
-    return LAY_OUT % (
-        FOLDER,
-        FOLDER,
-        FOLDER,
-        above,
-        FOLDER,
-        shlex.quote(script(host)),
-        FOLDER,
-        FOLDER,
-    )
+def install(host: Host) -> str:
+    """Return the shell text that installs guard.sh."""
+    words = {
+        "{folder}": FOLDER,
+        "{above}": FOLDER.rpartition("/")[0],
+        "{script}": shlex.quote(script(host)),
+    }
+    text = INSTALL
+    for name, value in words.items():
+        text = text.replace(name, value)
+    return text
 
 
-def run(c: Connection, script: str, timeout: float = 120) -> Result:
-    """Run a part of the guard; it is no change of its own, so nothing is journaled, and what is known of the host still holds."""
-    return Host.of(c).open().run(script, timeout=timeout)
-
-
-def settle(c: Connection) -> None:
-    """Report, and bring to its end, what a run that died has left half-done."""
+def recover_interrupted(c: Connection) -> None:
+    """Finish and report what an interrupted run left behind. Raises SetupError if that fails."""
     have, host = facts(c).guard, Host.of(c)
-    if have.armed or have.reverted:
-        host.forget()
+    if not (have.armed or have.reverted):
+        return
+    host.forget()
     if have.armed:
         console.warn(
-            f"[{host.label}] a run before this one died in the middle: {have.armed}; that change is taken back now"
+            f"[{host.label}] an earlier run was interrupted: {have.armed}; "
+            "reverting that change now"
         )
-        done = run(c, f"sh {FOLDER}/guard.sh revert asked")
+        done = host.open().run(f"sh {FOLDER}/guard.sh revert asked")
         if not done.ok:
             raise SetupError(
-                f"{host.label}: the change of a run that died could not be taken back: {done.last_words}; look into {FOLDER} there"
+                "the change of an interrupted run could not be reverted: "
+                f"{done.last_words}; look into {FOLDER} there",
+                host=host.label,
             )
-    elif have.reverted:
-        when = {
-            "deadline": "because no fresh login proved it",
-            "boot": "when it booted",
-            "asked": "when asked",
-        }
+    else:
+        because = REVERTED_BECAUSE.get(have.reverted_by, "")
         console.warn(
-            f"[{host.label}] {have.reverted_at}: the host took a change back {when.get(have.reverted_by, '')}: {have.reverted}"
+            f"[{host.label}] {have.reverted_at}: the host reverted a change {because}: "
+            f"{have.reverted}"
         )
-    if have.armed or have.reverted:
-        run(c, f"rm -f {REVERTED}")
+    host.open().run(f"rm -f {REVERTED}")
 
 
 @contextlib.contextmanager
 def guarded(
     c: Connection, why: str, login: Login | None = None, always: bool = False
 ) -> Iterator[None]:
-    """Keep a change to access only when a fresh login proves it.
+    """Keep a change to access only if a fresh login proves it.
 
-    why: what the group of changes is for. login: the way in to prove, else the present one. always: prove it even
-    when nothing was changed. With nothing changed it costs nothing.
-    On failure the host is brought back to where it was and SetupError says why. Commit-confirmed changes as network
-    equipment has them; nothing in the block may ask somebody, for the clock is ticking.
+    This is like the commit-confirmed of network equipment. Nothing in the block may ask the user,
+    because the clock is ticking.
+
+    why: the purpose of the changes. login: the login to prove, else the present one.
+    always: prove it even if nothing was changed.
+    On failure the host is restored, and SetupError says why.
     """
     host, window = Host.of(c), Window(c, why)
     with host.calling(window.before_write):
@@ -221,7 +227,7 @@ def guarded(
             if (always or window.armed_at) and not host.planning:
                 prove(c, login or host.login)
                 window.disarm()
-        except BROKEN as error:
+        except RUN_ERRORS as error:
             problem = told(error).removeprefix(f"could not {why}: ") or type(error).__name__
             raise SetupError(
                 f"could not {why}: {problem}{window.revert_or_say()}", host=host.label
@@ -232,61 +238,74 @@ def guarded(
             raise
         finally:
             if window.armed_at:
-                host.forget("guard")  # the rest of what was read in the window still holds
+                # The other facts that were read in the window are still true.
+                host.forget("guard")
 
 
 def told(error: BaseException) -> str:
-    """The words of an error, without the label of a host in front."""
+    """Return the text of an error, without the host's label."""
     return error.text if isinstance(error, SetupError) else str(error)
 
 
 def prove_account(c: Connection, login: Login) -> None:
-    """Log in anew as an account without sudo and have it answer: PAM may shut out whom a key lets in."""
-    name = f"{login.user}@{c.host}:{login.port}"
-    with console.working(Host.of(c).label, f"prove the login {name}"):
+    """Log in once more as an account without sudo, because PAM may refuse what a key allows.
+
+    Raises SetupError.
+    """
+    with logged_in(c, login) as (new, name):
         try:
-            new = connection.fresh(c, *login)
-            try:
-                Shell(new.transport, name, root=False).close()
-            finally:
-                new.close()
+            Shell(new.transport, name, root=False).close()
         except NoSession as error:
             raise SetupError(f"the login {name} does not work: {error.reason}") from None
-        except GONE as error:
-            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+        except CONNECTION_ERRORS as error:
+            raise SetupError(
+                f"the login {name} does not work: {explain_second_login(c, error)}"
+            ) from None
 
 
 def prove(c: Connection, login: Login) -> None:
-    """Log in anew, become root, open a forward: what every later run and the tunnel need."""
-    name = f"{login.user}@{c.host}:{login.port}"
-    with console.working(Host.of(c).label, f"prove the login {name}"):
-        try:
-            new = connection.fresh(c, *login)
-        except GONE as error:
-            raise SetupError(f"the login {name} does not work: {why_not(c, error)}") from None
+    """Log in once more, become root and open a forward, as later runs and the tunnel do.
+
+    Raises SetupError.
+    """
+    with logged_in(c, login) as (new, name):
         try:
             Shell(new.transport, name, sudo_password(c, login.user)).close()
-            # The host's own port: behind a router the outer one means nothing in there.
-            inside = min(facts(c).ssh.ports, default=22)
-            open_forward(new.transport, inside)
+            # The port on the host: behind a router it may differ from the one that we dial.
+            open_forward(new.transport, min(facts(c).ssh.ports, default=22))
         except NoSession as error:
             raise SetupError(f"{name} logs in, but no further: {error.reason}") from None
         except SetupError as error:
+            raise SetupError(f"{name} cannot become root: {error.text}") from None
+        except CONNECTION_ERRORS as error:
             raise SetupError(
-                f"{name} cannot become root: {str(error).removeprefix(f'{name}: ')}"
+                f"{name} logs in, but no further: {explain_second_login(c, error)}"
             ) from None
-        except GONE as error:
-            raise SetupError(f"{name} logs in, but no further: {why_not(c, error)}") from None
         except WrongSudoPassword:
             raise SetupError(
                 f"sudo refuses the password of {login.user}: set LABFAB_SUDO_PASSWORD"
             ) from None
+
+
+@contextlib.contextmanager
+def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
+    """Log in once more and yield the connection and its name. Raises SetupError if that fails."""
+    name = f"{login.user}@{c.host}:{login.port}"
+    with console.working(Host.of(c).label, f"prove the login {name}"):
+        try:
+            new = connection.log_in_again(c, *login)
+        except CONNECTION_ERRORS as error:
+            raise SetupError(
+                f"the login {name} does not work: {explain_second_login(c, error)}"
+            ) from None
+        try:
+            yield new, name
         finally:
             new.close()
 
 
 def open_forward(transport: paramiko.Transport, port: int) -> None:
-    """See that sshd lets a forward be opened; that nothing may listen on loopback there is another matter."""
+    """Prove that sshd allows forwards. It does not matter whether anything listens there."""
     try:
         transport.open_channel(
             "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10
@@ -297,7 +316,7 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 
 
 def sudo_password(c: Connection, user: str) -> str | None:
-    """The password that sudo wants from this account, where it is known."""
+    """Return the sudo password of this account; None if it is not known."""
     if user == c.user and Host.of(c).sudo_password:
         return Host.of(c).sudo_password
     known = secrets.take_from_environment("sudo-password") or secrets.load(

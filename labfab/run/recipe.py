@@ -1,6 +1,7 @@
 """Recipe: the file of settings that a host is set up with.
 
-Given with `fab -f`, `--recipe` or LABFAB_RECIPE; setup.full notes it, so that later commands find the same settings.
+It is given with `fab -f`, `--recipe` or LABFAB_RECIPE. setup.full remembers it, so that later
+commands use the same settings.
 
 Owns: ~/.config/labfab/<alias>/recipe.  Undo: delete it
 """
@@ -13,17 +14,22 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Context
 
+from .. import fabric_internals
 from ..errors import SetupError
 from ..host.session import Host
 from ..local_state import files
-from ..local_state.aliases import block_of
+from ..local_state.aliases import find_alias
 from ..settings import Settings, sources
 
 
 def choose(c: Context, name: str) -> None:
-    """Take the settings of a recipe, named or remembered, as if it were given with -f."""
+    """Use the settings of a recipe, as if it were given with -f.
+
+    name: a recipe of labfab's; empty: the one that this host was set up with, if any.
+    """
+    # A run keeps the settings that it started with.
     if isinstance(c, Connection) and Host.of(c).depth:
-        return  # a run keeps the settings that it began with
+        return
     if name:
         load(c, sources.recipe_path(name, "--recipe"))
     elif not given(c):
@@ -31,8 +37,8 @@ def choose(c: Context, name: str) -> None:
 
 
 def given(c: Context) -> str:
-    """The recipe of this command line: its name where it is one of ours, else its path."""
-    path = getattr(c.config, "_runtime_path", None)
+    """Return the recipe of this command line: its name if it is one of labfab's, else its path."""
+    path = fabric_internals.settings_file(c.config)
     if not path:
         return os.environ.get("LABFAB_RECIPE", "")
     found = Path(path).resolve()
@@ -40,7 +46,7 @@ def given(c: Context) -> str:
 
 
 def recall(c: Context) -> None:
-    """Take the recipe that this host was set up with."""
+    """Use the recipe that this host was set up with, if any."""
     alias = known_as(c)
     note = place(alias) if alias else None
     if note is None or not note.is_file():
@@ -49,27 +55,28 @@ def recall(c: Context) -> None:
     path = sources.CONFIG / f"{name}.yaml" if "/" not in name else Path(name)
     if not path.is_file():
         raise SetupError(
-            f"{alias}: was set up with the recipe {name}, which is gone: give one with -f, or delete {note}"
+            f"was set up with the recipe {name}, which is gone: give one with -f, or delete {note}",
+            host=alias,
         )
     load(c, path)
 
 
 def known_as(c: Context) -> str:
-    """The alias that setup gave to this host; without -H, the setting."""
+    """Return the alias that setup gave this host; without -H, the setting."""
     if not isinstance(c, Connection):
         return Settings.of(c).alias
-    block = block_of(c)
+    block = find_alias(c)
     return block.name if block else ""
 
 
 def load(c: Context, path: Path) -> None:
-    """Take a file of settings, as -f does. Raises SetupError for one that is no YAML."""
-    c.config.set_runtime_path(str(path))
-    list(sources.yaml_file(c.config, "load_runtime", "_runtime", str(path)))
+    """Load a file of settings, as -f does. Raises SetupError if it is not valid YAML."""
+    c.config.set_runtime_path(path)
+    list(sources.yaml_file(c.config, "runtime", str(path)))
 
 
 def remember(c: Context, alias: str) -> None:
-    """Note the recipe of this run for the tasks to come."""
+    """Remember the recipe of this run for later commands."""
     name = given(c)
     if name:
         files.make_private(place(alias).parent)
@@ -79,8 +86,10 @@ def remember(c: Context, alias: str) -> None:
 
 
 def forget(alias: str) -> None:
+    """Forget the recipe of a host."""
     place(alias).unlink(missing_ok=True)
 
 
 def place(alias: str) -> Path:
+    """Return the file that holds the recipe of a host."""
     return files.config_folder(alias) / "recipe"

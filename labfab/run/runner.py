@@ -1,4 +1,4 @@
-"""Runner: runs stages in order; slow independent work of some starts early."""
+"""Runner: runs stages in order, and starts the slow, independent work of some early."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import SetupError
 from ..host.session import Host
 from ..host.shell import ConnectionLost
 from .ahead import Ahead, EarlyWork
-from .guard import BROKEN
+from .guard import RUN_ERRORS
 from .task import HostTask
 
 Stages = Sequence[tuple[str, HostTask]]
-MOMENT = 0.1  # seconds; what took less is not worth a word
+MOMENT = 0.1  # seconds; shorter stages are not listed
 
 
-class Took(NamedTuple):
+class Duration(NamedTuple):
     """How long something took, and whether other stages ran meanwhile."""
 
     name: str
@@ -30,7 +30,7 @@ class Took(NamedTuple):
 
 
 class Runner:
-    """One run through a sequence of stages: what is still to come, and what started early."""
+    """One pass through a sequence of stages: which are still to come, and which started early."""
 
     def __init__(self, c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> None:
         self.c, self.host, self.tasks = c, Host.of(c), dict(stages)
@@ -38,12 +38,12 @@ class Runner:
         self.to_come = set(self.tasks)
         self.waiting = {} if self.host.planning else {n: ahead[n] for n in self.tasks if n in ahead}
         self.early: dict[str, EarlyWork] = {}
-        self.took: list[Took] = []
+        self.took: list[Duration] = []
 
-    def run(self) -> list[Took]:
-        """Run all stages and return what each took.
+    def run(self) -> list[Duration]:
+        """Run all stages, and return how long each took.
 
-        Raises the first error, once all that started early has ended.
+        Raises the first error, once all early work has ended.
         """
         try:
             for name, task in self.tasks.items():
@@ -60,7 +60,7 @@ class Runner:
         return self.took
 
     def start_early(self) -> None:
-        """Start all early work that need not wait any longer."""
+        """Start all early work that need not wait for other stages."""
         for name, ahead in list(self.waiting.items()):
             if self.to_come.isdisjoint(ahead.after):
                 del self.waiting[name]
@@ -74,26 +74,27 @@ class Runner:
                     )
 
     def stop(self, error: Exception) -> None:
-        """Say why the run stops, and wait for what started early."""
+        """Report why the run stops, and wait for the early work."""
         for work in self.early.values():
             work.cancel()
         if not all(work.future.done() for work in self.early.values()):
-            self.warn(f"{told(error)}; waiting for what has already started")
+            self.warn(f"{told(error)}; waiting for work that has already started")
         for name in list(self.early):
             self.finish(name)
 
     def finish(self, name: str) -> None:
-        """Wait for early work. Its error is a warning only: the stage itself tries again."""
+        """Wait for early work. Its error is only a warning: the stage itself tries again."""
         work = self.early.pop(name)
         with console.working(self.host.label, f"wait for {name}") as tell:
             while not wait([work.future], timeout=1).done:
                 tell("")
-        self.took.append(Took(name, work.seconds, parallel=True))
+        self.took.append(Duration(name, work.seconds, parallel=True))
         try:
             work.finish()
         except ConnectionLost:
-            pass  # the run's own connection is lost too, and says so
-        except BROKEN as error:
+            # The run's own connection is lost too, and reports it.
+            pass
+        except RUN_ERRORS as error:
             self.warn(f"{name}, started early: {told(error)}")
 
     def warn(self, words: str) -> None:
@@ -101,7 +102,7 @@ class Runner:
         console.warn(f"[{self.host.label}] {words}")
 
 
-def run_stage(c: Connection, name: str, stage: HostTask) -> Took:
+def run_stage(c: Connection, name: str, stage: HostTask) -> Duration:
     """Run one stage."""
     host, began = Host.of(c), time.monotonic()
     before = len(host.changes)
@@ -110,22 +111,22 @@ def run_stage(c: Connection, name: str, stage: HostTask) -> Took:
     stage(c)
     if host.planning and len(host.changes) == before and name != "tunnel":
         console.note("nothing to do")
-    return Took(name, time.monotonic() - began)
+    return Duration(name, time.monotonic() - began)
 
 
 def told(error: Exception) -> str:
-    """The words of an error, without the host's label, which stands in front of the line."""
+    """Return the text of an error without the host's label, which the line begins with."""
     return error.text if isinstance(error, SetupError) else str(error)
 
 
-def describe(took: Sequence[Took]) -> Iterator[str]:
-    """Say in words what took longer than a moment."""
+def describe(took: Sequence[Duration]) -> Iterator[str]:
+    """Describe which stages took longer than a moment, those that ran in parallel apart."""
     long = [one for one in took if one.seconds >= MOMENT]
     yield ", ".join(spoken(one) for one in long if not one.parallel)
     if any(one.parallel for one in long):
         yield "in parallel: " + ", ".join(spoken(one) for one in long if one.parallel)
 
 
-def spoken(one: Took) -> str:
-    """One duration in words."""
+def spoken(one: Duration) -> str:
+    """Return a stage and its duration, in words."""
     return f"{one.name} {console.duration(one.seconds)}"

@@ -1,4 +1,4 @@
-"""Task: the two kinds of task, those of a host and those of your laptop."""
+"""Task: the two kinds of task, for a host and for your laptop."""
 
 from __future__ import annotations
 
@@ -12,46 +12,53 @@ from invoke import Context
 
 from .. import console
 from ..errors import SetupError
-from ..facts.reader import begin
+from ..facts.reader import start_reading
 from ..host import round_trips
 from ..host.session import Host
 from ..text import counted
 from . import guard, recipe
 
-Begun = Callable[[Connection], None]
+First = Callable[[Connection], None]
 
 
 def namespace(module: str) -> str:
-    """The namespace of the tasks of a module: labfab.stages.lab.kernels belongs to lab, a foreign module to itself."""
+    """Return the namespace of a module's tasks: lab for labfab.stages.lab.kernels.
+
+    For a module outside labfab it is the module's own name.
+    """
     words = module.split(".")
     return words[2] if words[:2] == ["labfab", "stages"] else words[-1]
 
 
 class HostTask(Task):
-    """A task that needs -H, opens the connection before its body runs and tells at the end what it changed."""
+    """A task that needs -H.
+
+    It connects before its body runs, and says at the end how much it changed.
+    """
 
     def __init__(
         self,
         *args: Any,
         reads: bool = False,
         dials: bool = False,
-        first: Begun | None = None,
+        first: First | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a task.
+        """Create a task.
 
-        reads: it changes nothing by nature, so it does not tell that nothing was changed. dials: it opens the
-        connection by itself. first: what is begun before the host is dialled, and goes on beside it.
+        reads: it never changes anything, so it does not report the number of changes.
+        dials: its body opens the connection. first: called before the host is dialled.
         """
         super().__init__(*args, **kwargs)
         self.reads, self.dials, self.first = reads, dials, first
 
     @property
     def group(self) -> str:
-        """The namespace that it is called by and journaled under: the folder or module below stages/ that it stands in."""
+        """Return the namespace of this task, under which the journal files its changes."""
         return namespace(self.body.__module__)
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        """Run the task. Raises SetupError without a host."""
         if not isinstance(c, Connection):
             raise SetupError(
                 f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …"
@@ -65,11 +72,11 @@ class HostTask(Task):
             if not self.reads and not host.planning:
                 acquire_run_lock(host)
                 if host.depth == 1:
-                    guard.settle(c)
+                    guard.recover_interrupted(c)
             return super().__call__(c, *args, **kwargs)
 
     def meet(self, c: Connection, name: str) -> Host:
-        """Find the settings and the session of a host; nobody is dialled yet."""
+        """Load the settings of a host and return its session, without dialling it."""
         recipe.choose(c, name)
         host = Host.of(c)
         share(host.c, c)
@@ -77,7 +84,7 @@ class HostTask(Task):
 
     @contextlib.contextmanager
     def counted(self, host: Host) -> Iterator[None]:
-        """Journal under this task's stage; the outermost task tells how many changes were made."""
+        """File changes under this task. The outermost task reports how many there were."""
         with host.filed_under(self.group):
             try:
                 yield
@@ -85,39 +92,39 @@ class HostTask(Task):
                     console.say(f"[{host.label}] {tally(host)}")
             finally:
                 if host.depth == 1 and round_trips.counted() and host.c.is_connected:
-                    console.warn(f"[{host.label}] {round_trips.told(host.c.transport)}")
+                    console.warn(f"[{host.label}] {round_trips.describe(host.c.transport)}")
 
 
 def acquire_run_lock(host: Host) -> None:
-    """Have the host to ourselves, and ask it at once what there is: both in one round trip."""
+    """Take the run lock and read the facts, both in one round trip. Raises SetupError."""
     shell = host.open()
     if host.run_lock.shell is shell:
         return
     asked = host.run_lock.ask(shell)
-    begin(host.c)
+    start_reading(host.c)
     if not host.run_lock.take(shell, asked):
         host.forget()
 
 
 def tally(host: Host) -> str:
-    """How much was changed, in words."""
-    count = len(host.changes)
-    if count == 0:
+    """Return how much was changed, in words."""
+    if not host.changes:
         return "nothing to change"
-    return counted(count, "change") + (" to make" if host.planning else "")
+    return counted(len(host.changes), "change") + (" to make" if host.planning else "")
 
 
 def share(dialled: Connection, c: Connection) -> None:
-    """Let a second task of the same command line use the connection of the first."""
+    """Make a second task of the same command line use the connection of the first."""
     if dialled is not c:
         for name in ("user", "host", "port", "client", "transport"):
             setattr(c, name, getattr(dialled, name))
 
 
 class LaptopTask(Task):
-    """A task of your own machine: it takes -H as a name and never dials it by itself."""
+    """A task for your own machine. -H only names the host, which is not dialled first."""
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
+        """Run the task, with the recipe of the host."""
         recipe.choose(c, "")
         return super().__call__(c, *args, **kwargs)
 

@@ -1,7 +1,7 @@
-"""Sources: where settings are found.
+"""Sources: every place that may hold settings, read one by one.
 
-Invoke and Fabric merge their configuration files without telling where a value came from; here each place is read by
-itself, so that a wrong value can be named together with its file.
+Invoke and Fabric merge their configuration files and lose the origin of a value. Each place is read
+separately here, so that an error can name the file of a bad value.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from invoke import Config, Context
+from invoke.config import Config
+from invoke.context import Context
 
+from .. import fabric_internals
 from ..errors import SetupError
-from ..local_state.aliases import names_of
+from ..local_state.aliases import host_names
 
-# In a wheel the folder lies inside the package, in a checkout beside it.
+# A wheel has config/ inside the package, a checkout next to it.
 PACKAGE = Path(__file__).parents[1]
 CONFIG = next((d for d in (PACKAGE / "config", PACKAGE.parent / "config") if d.is_dir()), PACKAGE)
-HOSTS = "hosts"  # under `lab:`, what holds for single hosts
+# The key under `lab:` whose entries apply to single hosts.
+HOSTS = "hosts"
 DEFAULT_ALIAS = "homelab"
-# LABFAB_* that are no settings: secrets are taken by labfab.laptop.secrets, the recipe names a file.
+# LABFAB_* variables that are not settings: secrets, the recipe, and a switch for developers.
 NOT_SETTINGS = {
     "LOGIN_PASSWORD",
     "SUDO_PASSWORD",
@@ -37,7 +40,7 @@ NOT_SETTINGS = {
 
 
 class Layer(NamedTuple):
-    """What one place says; what it says of another host is looked over and not taken."""
+    """The settings of one place. Those for other hosts are checked but not used."""
 
     place: str
     values: Mapping[str, Any]
@@ -45,97 +48,99 @@ class Layer(NamedTuple):
 
 
 def layers(c: Context, structured: Collection[str]) -> Iterator[Layer]:
-    """Yield each place that may hold settings and what it holds, weakest first.
+    """Yield each place that holds settings, weakest first.
 
-    structured: the settings that are lists or mappings; in the environment they are text.
+    structured: the settings that are lists or mappings, which environment variables give as text.
     """
     found = list(files(c))
     yield from (Layer(place, general(values)) for place, values in found)
-    names = names_of(c) or {alias_in(found)}
+    names = host_names(c) or {alias_in(found)}
     for place, values in found:
         yield from of_hosts(place, values, names)
     yield from environment(structured)
 
 
 def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what stands under `lab:` in each file, weakest first."""
+    """Yield each file with `lab:` in it and the value of that key, weakest first."""
     yield from project_file(c)
-    given = getattr(c.config, "_runtime_path", None)
-    if given and not os.path.exists(given):  # Invoke passes over it without a word
+    given = fabric_internals.settings_file(c.config)
+    # Invoke ignores a missing file silently.
+    if given and not os.path.exists(given):
         raise SetupError(f"-f {given}: there is no such file: correct the path")
-    # Invoke merges these without telling where a value came from, so each level is read by itself.
-    for level in ("collection", "system", "user", "project", "runtime", "overrides"):
-        found = getattr(c.config, f"_{level}", None) or {}
-        if found.get("lab") is not None:
-            yield (
-                getattr(c.config, f"_{level}_path", None) or f"the {level} configuration",
-                found["lab"],
-            )
+    for level in fabric_internals.LEVELS:
+        yield from settings_in(c.config, level, f"the {level} configuration")
     yield from recipe()
 
 
+def settings_in(
+    config: Config, level: fabric_internals.Level, place: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what one level of a configuration has under `lab:`.
+
+    place: the level's name, for messages if there is no file."""
+    values = fabric_internals.level_data(config, level).get("lab")
+    if values is not None:
+        yield fabric_internals.level_path(config, level) or place, values
+
+
 def general(values: Any) -> Any:
-    """What a file says of all hosts."""
-    return (
-        {key: value for key, value in values.items() if key != HOSTS}
-        if isinstance(values, Mapping)
-        else values
-    )
+    """Return values without the entries for single hosts."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key: value for key, value in values.items() if key != HOSTS}
 
 
 def of_hosts(place: str, values: Any, names: Collection[str]) -> Iterator[Layer]:
-    """What a file says of single hosts: patterns first, for a name wins over them."""
+    """Yield the entries for single hosts, patterns first, so that names win over them.
+
+    names: every name of this run's host.
+    """
     section = values.get(HOSTS) if isinstance(values, Mapping) else None
     if section is None:
         return
     if not isinstance(section, Mapping) or not all(
-        isinstance(held, Mapping | None) for held in section.values()
+        isinstance(entry, Mapping | None) for entry in section.values()
     ):
         raise SetupError(
-            f"{place}: `{HOSTS}:` must hold names or patterns of hosts, each with its settings below it"
+            f"{place}: `{HOSTS}:` must hold names or patterns of hosts, "
+            "each with its settings below it"
         )
-    named = {str(name): held or {} for name, held in section.items()}
-    for wanted in sorted(named, key=lambda name: not is_pattern(name)):
-        yield Layer(
-            f"{place}, {HOSTS}: {wanted}",
-            named[wanted],
-            any(fnmatchcase(name, wanted) for name in names),
-        )
+    entries = {str(pattern): entry or {} for pattern, entry in section.items()}
+    for pattern in sorted(entries, key=lambda pattern: not is_pattern(pattern)):
+        taken = any(fnmatchcase(name, pattern) for name in names)
+        yield Layer(f"{place}, {HOSTS}: {pattern}", entries[pattern], taken)
 
 
 def is_pattern(name: str) -> bool:
+    """Return whether a name is a pattern, with *, ? or [."""
     return bool(set("*?[") & set(name))
 
 
 def alias_in(found: list[tuple[str, Any]]) -> str:
-    """The lab that is meant where no host is given."""
-    named = [
-        values["alias"] for _, values in found if isinstance(values, Mapping) and "alias" in values
-    ]
+    """Return the alias to use if no host is given with -H."""
+    mappings = [values for _, values in found if isinstance(values, Mapping)]
+    named = [values["alias"] for values in mappings if "alias" in values]
     return os.environ.get("LABFAB_ALIAS") or str([DEFAULT_ALIAS, *named][-1])
 
 
 def project_file(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Read `lab:` from invoke.yaml beside the fabfile, which `fab` itself ignores."""
-    folder = getattr(c.config, "_project_prefix", None) or os.getcwd()
-    yield from project_file_in(
-        folder,
-        tuple(state(Path(folder, f"invoke.{kind}")) for kind in ("yaml", "yml", "json", "py")),
-    )
+    """Read `lab:` from invoke.yaml next to the fabfile, which `fab` itself ignores."""
+    folder = fabric_internals.project_folder(c.config)
+    paths = (Path(folder, f"invoke.{kind}") for kind in ("yaml", "yml", "json", "py"))
+    yield from project_file_in(folder, tuple(map(file_version, paths)))
 
 
 @functools.lru_cache(8)
-def project_file_in(folder: str, _: tuple) -> list[tuple[str, Mapping[str, Any]]]:
-    """Read it once, for every stage of every host asks; until one of these files is another."""
-    return list(
-        yaml_file(
-            Config(project_location=folder, lazy=True), "load_project", "_project", "invoke.yaml"
-        )
-    )
+def project_file_in(
+    folder: str, versions: tuple[tuple[int, ...], ...]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Read the file once for all stages of all hosts, and again only if a version differs."""
+    config = fabric_internals.read_project(folder)
+    return list(yaml_file(config, "project", "invoke.yaml"))
 
 
-def state(path: Path) -> tuple[int, ...]:
-    """What differs when a file does."""
+def file_version(path: Path) -> tuple[int, ...]:
+    """Return numbers that change whenever a file changes; empty if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -144,17 +149,15 @@ def state(path: Path) -> tuple[int, ...]:
 
 
 def recipe() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Read the recipe named by LABFAB_RECIPE."""
     name = os.environ.get("LABFAB_RECIPE")
-    if not name:
-        return
-    path = recipe_path(name, "LABFAB_RECIPE")
-    yield from yaml_file(
-        Config(runtime_path=str(path), lazy=True), "load_runtime", "_runtime", str(path)
-    )
+    if name:
+        path = recipe_path(name, "LABFAB_RECIPE")
+        yield from yaml_file(Config(runtime_path=path, lazy=True), "runtime", str(path))
 
 
 def recipe_path(name: str, place: str) -> Path:
-    """Where a ready recipe lies. Raises SetupError when there is none of this name."""
+    """Return the file of a recipe. Raises SetupError for an unknown name, which *place* gave."""
     path = CONFIG / f"{name}.yaml"
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
         known = ", ".join(sorted(p.stem for p in CONFIG.glob("*.yaml"))) or "none"
@@ -163,34 +166,35 @@ def recipe_path(name: str, place: str) -> Path:
 
 
 def yaml_file(
-    config: Config, load: str, level: str, place: str
+    config: Config, level: Literal["project", "runtime"], place: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Load the file of one level into a configuration and yield what it has under `lab:`.
+
+    place: the file's name for messages. Raises SetupError for a file that cannot be parsed.
+    """
     try:
-        getattr(config, load)()
-    except Exception as error:  # yaml's own errors have no common base within invoke
+        fabric_internals.load_level(config, level)
+    # The parsers' errors have no common base class.
+    except Exception as error:
         problem = " ".join(str(error).split())
         raise SetupError(f"{place} cannot be read: {problem}") from None
-    found = getattr(config, level) or {}
-    if found.get("lab") is not None:
-        yield getattr(config, f"{level}_path") or place, found["lab"]
+    yield from settings_in(config, level, place)
 
 
 def environment(structured: Collection[str]) -> Iterator[Layer]:
-    """Yield LABFAB_<KEY> settings, each as a layer of its own so that errors name the variable."""
+    """Yield each LABFAB_<KEY> setting as its own layer, so that errors name the variable."""
     for variable, text in sorted(os.environ.items()):
-        key = variable.removeprefix("LABFAB_")
-        if key != variable and key not in NOT_SETTINGS:
-            yield Layer(
-                variable,
-                {key.lower(): parsed(text, variable) if key.lower() in structured else text},
-            )
+        name = variable.removeprefix("LABFAB_")
+        if name != variable and name not in NOT_SETTINGS:
+            key = name.lower()
+            yield Layer(variable, {key: parsed(text, variable) if key in structured else text})
 
 
 def parsed(text: str, variable: str) -> Any:
-    """Split a list at commas; read JSON where it is given."""
+    """Parse a list or mapping given in a variable: JSON, or items separated by commas."""
     if text.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise SetupError(f"{variable} is no JSON: {error}") from None
+            raise SetupError(f"{variable} is not valid JSON: {error}") from None
     return [item.strip() for item in text.split(",") if item.strip()]

@@ -1,4 +1,4 @@
-"""History: what was done to a host, shown and taken back: the tasks setup.journal and setup.undo."""
+"""History: what was done to a host, for setup.journal to show and setup.undo to undo."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ from ..host.session import Host
 from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
-from .undo import CLEAN, Undo, chosen, forget, reach
+from ..text import counted
+from .undoing import CLEAN, Undo, chosen, forget_host, reach
 
 
-def read(c: Connection) -> list[Entry]:
-    """The journal of a host, in the order of the work."""
-    return journal.parse(Host.of(c).open().run(journal.READ).out)
+def read(host: Host) -> list[Entry]:
+    """Return the journal of a host, in the order of its stages."""
+    return journal.parse(host.open().run(journal.READ).out)
 
 
 def show(c: Connection, as_json: bool) -> None:
     """Print the journal, as a table or as JSON."""
-    with console.aside(as_json):
-        entries = read(c)
+    host = Host.of(c)
+    with console.on_stderr(as_json):
+        entries = read(host)
     if as_json:
-        console.say(
-            json.dumps(
-                {"host": Host.of(c).label, "changes": [row(entry) for entry in entries]},
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        document = {"host": host.label, "changes": [row(entry) for entry in entries]}
+        console.say(json.dumps(document, indent=2, ensure_ascii=False))
         return
     for entry in entries:
         console.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
     if not entries:
-        console.say(f"[{Host.of(c).label}] the journal is empty")
+        console.say(f"[{host.label}] the journal is empty")
 
 
 def row(entry: Entry) -> dict[str, object]:
+    """Return an entry as JSON, as docs/undo.md describes it."""
     return {
         "number": entry.number,
         "time": entry.time,
@@ -57,56 +55,65 @@ def row(entry: Entry) -> dict[str, object]:
 
 
 def clock(seconds: int) -> str:
+    """Return a time in the laptop's time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def undo(c: Connection, to: str, force: bool) -> None:
-    """Take back everything, or what was done since a stage. Raises SetupError when something stays."""
+    """Undo everything, or a stage and everything after it.
+
+    to: the stage; empty for everything. force: also undo what has been changed by hand since.
+    Raises SetupError if something stays.
+    """
     reach(c)
     host = Host.of(c)
     alias, label = alias_of(c, Settings.of(c)), host.label
     if not host.planning:
         acquire_run_lock(host)
-        guard.settle(c)
-    entries = read(c)
+        guard.recover_interrupted(c)
+    entries = read(host)
     wanted = chosen(entries, to)
     if host.planning:
-        return foretell(label, wanted)
-    walk = Undo(c, wanted, force)
-    walk.walk()
-    for reason in walk.stays:
+        return preview(label, wanted)
+    work = Undo(c, wanted, force)
+    work.undo_all()
+    for reason in work.stays:
         console.warn(f"[{label}] stays: {reason}")
-    if walk.stays:
+    if work.stays:
+        done, left = told(work.count), len(work.stays)
         raise SetupError(
-            f"{label}: {walk.count} changes taken back, {len(walk.stays)} stay, named above: mend that, then setup.undo again"
+            f"{done} undone, {left} stay, see above: fix that, then run setup.undo again",
+            host=label,
         )
-    finish(walk, entries, to, alias)
+    finish(work, entries, to, alias)
 
 
-def finish(walk: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
-    """Forget the host where nothing of labfab is left there, and say how it ended."""
+def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
+    """Report the result. Forget the host if nothing of labfab's is left there."""
     if not to:
-        walk.run(CLEAN)
-        forget(walk.c, alias)
-    done = (
-        f"{walk.count} change{'s' * (walk.count != 1)} taken back"
-        if walk.count
-        else "nothing to undo"
-    )
-    console.say(f"[{walk.label}] {done}")
-    upgraded = [
+        work.run(CLEAN)
+        forget_host(work.c, alias)
+    result = f"{told(work.count)} undone" if work.count else "nothing to undo"
+    console.say(f"[{work.label}] {result}")
+    upgrades = [
         entry.why
         for entry in entries
         if entry.stage == "system" and entry.why.startswith("upgrade")
     ]
-    if upgraded and not to:
-        console.note(f"what stays: {'; '.join(upgraded)}")
+    if upgrades and not to:
+        console.note(f"not undone: {'; '.join(upgrades)}")
 
 
-def foretell(label: str, wanted: Sequence[Entry]) -> None:
-    """Show what would be taken back."""
+def told(count: int) -> str:
+    """Return how many changes, in words."""
+    return counted(count, "change") if count else "nothing"
+
+
+def preview(label: str, wanted: Sequence[Entry]) -> None:
+    """Show what would be undone."""
     for entry in reversed(wanted):
-        console.planned(label, f"take back: {entry.why}")
-    console.say(
-        f"[{label}] {len(wanted)} changes to take back" if wanted else f"[{label}] nothing to undo"
-    )
+        console.planned(label, f"undo: {entry.why}")
+    if wanted:
+        console.say(f"[{label}] {counted(len(wanted), 'change')} to undo")
+    else:
+        console.say(f"[{label}] nothing to undo")

@@ -1,4 +1,4 @@
-"""Plan: what setup.full would do, found out by the same code with writes shown instead of done."""
+"""Plan: shows what setup.full would do, by running the same code without its writes."""
 
 from __future__ import annotations
 
@@ -6,47 +6,53 @@ import json
 from collections.abc import Callable
 
 from fabric import Connection
-from invoke import Exit
+from invoke.exceptions import Exit
 
 from .. import console
 from ..host.session import Change, Host
-from ..platforms.debian import FETCH, LATER
+from ..platforms.debian import FETCH_LISTS, UPGRADES_LATER
+from ..text import counted
 
-PENDING = 2  # exit code
+PENDING = 2  # exit code: there is something to do
 
 
-def plan(c: Connection, recipe: Callable[[Connection], None], as_json: bool) -> None:
-    """Show the changes that a recipe would make. Raises Exit with 2 when there are any."""
-    before, c.config.run.dry = c.config.run.dry, True
+def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> None:
+    """Show the changes that a setup would make. Raises Exit with code 2 if there are any."""
+    run = c.config.run
+    before, run["dry"] = run.dry, True
     try:
-        with console.aside(as_json):
+        with console.on_stderr(as_json):
             host = Host.of(c)
             host.open()
             first = len(host.changes)
-            recipe(c)
+            setup(c)
     finally:
-        c.config.run.dry = before
+        run["dry"] = before
     changes = host.discard_changes(first)
-    host.forget()  # they tell of a host as it would be
+    # The facts describe the host as it would be after the changes.
+    host.forget()
     if as_json:
-        console.say(json.dumps(document(host, changes), indent=2, ensure_ascii=False))
+        console.say(json.dumps(document(host.label, changes), indent=2, ensure_ascii=False))
+    elif changes:
+        many = counted(len(changes), "change")
+        console.say(f"[{host.label}] {many} to make: setup.full")
     else:
-        many = f"{len(changes)} change{'s' * (len(changes) > 1)} to make: setup.full"
-        console.say(f"[{host.label}] {many if changes else 'nothing to change'}")
+        console.say(f"[{host.label}] nothing to change")
     if changes:
         raise Exit(code=PENDING)
 
 
-def document(host: Host, changes: list[Change]) -> dict[str, object]:
-    """The plan as JSON, as docs/undo.md describes it."""
+def document(label: str, changes: list[Change]) -> dict[str, object]:
+    """Return the plan as JSON, as docs/undo.md describes it."""
     stages: dict[str, list[dict[str, str | None]]] = {}
     for change in changes:
         stages.setdefault(change.stage, []).append(
             {"why": change.why, "path": change.path or None, "diff": change.diff or None}
         )
+    fetches = any(change.why == FETCH_LISTS for change in changes)
     return {
-        "host": host.label,
+        "host": label,
         "changes": len(changes),
         "stages": [{"stage": stage, "changes": made} for stage, made in stages.items()],
-        "notes": [f"{FETCH}: {LATER}"] if any(change.why == FETCH for change in changes) else [],
+        "notes": [f"{FETCH_LISTS}: {UPGRADES_LATER}"] if fetches else [],
     }

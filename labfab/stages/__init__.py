@@ -1,1 +1,4 @@
-"""Stages: what to do. One module for each step of the guides; each task works alone and as part of setup.full."""
+"""Stages: one module for each step of the guides.
+
+Each task works alone and as part of setup.full.
+"""

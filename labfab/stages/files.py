@@ -1,7 +1,7 @@
-"""Files: between your laptop and the host, with rsync.
+"""Files: copy them between your laptop and the host, with rsync.
 
-Owns: what it sends, which stays when setup.undo takes the rest back.  Undo: delete it yourself
-Nothing is ever deleted without --delete. On the host all is done as the account that runs JupyterLab.
+Owns: the files it sends, which setup.undo leaves in place.  Undo: delete it yourself
+Nothing is deleted without --delete. On the host, rsync runs as JupyterLab's account.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import posixpath
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fabric import Connection
@@ -25,38 +26,40 @@ from ..laptop.transfer import Errand, Far, Survey
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
+from ..text import counted
 from .tunnel import found_in_config, target_of
 
 MAKE = "mkdir -p -- %s"
-TO = "Folder that gets it, made if it is missing"
-DELETE = "Delete in it what is not in the source; says first how much, and asks"
+TO = "Destination folder, made if it is missing"
+DELETE = "Delete files there that the source lacks; says how many, then asks"
 YES = "Delete without asking"
 
 
 @host_task(
     help={
-        "local": "File or folder here; FOLDER/ sends what is in it",
+        "local": "File or folder here; FOLDER/ sends its contents",
         "to": f"{TO}, below root_dir",
         "delete": DELETE,
         "yes": YES,
     }
 )
 def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: bool = False) -> None:
-    """Copy files of your laptop to the host."""
-    source, place = here(local), there(c, to)
+    """Copy files from your laptop to the host."""
+    label, source, target = Host.of(c).label, on_laptop(local), on_host(c, to)
     if not os.path.lexists(source.rstrip("/") or "/"):
         raise SetupError(f"{source} is not on this machine: correct the path")
     patchwork.rsync()
-    found = survey(c, source, place, delete=delete) if need_rsync(c) else None
+    found = survey(c, source, target, delete=delete) if need_rsync(c) else None
     if found is None or found:
-        lose = confirmed(c, found, yes, Host.of(c).label)
-        send(c, source, place, why=f"push {told(found)} to {place.rstrip('/')}", delete=lose)
+        limit = confirm_deletion(c, found, yes, label)
+        why = f"push {in_words(found)} to {target.rstrip('/')}"
+        send(c, source, target, why=why, delete=limit)
 
 
 @host_task(
     reads=True,
     help={
-        "remote": "File or folder of the host, below root_dir; FOLDER/ gets what is in it",
+        "remote": "File or folder on the host, below root_dir; FOLDER/ gets its contents",
         "to": TO,
         "delete": DELETE,
         "yes": YES,
@@ -65,169 +68,207 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
 def pull(
     c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False
 ) -> None:
-    """Copy files of the host to your laptop."""
+    """Copy files from the host to your laptop."""
+    label = Host.of(c).label
     if not console.alone:
         raise SetupError(
-            f"{Host.of(c).label}: the files of several hosts would mix: pull from one at a time, each with its own --to"
+            "the files of several hosts would mix: pull from one at a time, each with its own --to",
+            host=label,
         )
-    source, place = there(c, remote), here(to).rstrip("/") + "/"
-    found = survey(c, source, place, delete=delete, pull=True) if need_rsync(c) else None
+    source, target = on_host(c, remote), on_laptop(to).rstrip("/") + "/"
+    found = survey(c, source, target, delete=delete, pull=True) if need_rsync(c) else None
     if found is not None and not found:
-        console.say(f"[{Host.of(c).label}] nothing to pull")
+        console.say(f"[{label}] nothing to pull")
         return
-    lose = confirmed(c, found, yes, "this machine")
-    fetch(c, source, place, f"pull {told(found)} to {place.rstrip('/')}", delete=lose)
+    limit = confirm_deletion(c, found, yes, "this machine")
+    why = f"pull {in_words(found)} to {target.rstrip('/')}"
+    fetch(c, source, target, why, delete=limit)
 
 
-def here(path: str) -> str:
-    """A path of the laptop, in full; as with rsync a / at its end stands for what is in the folder."""
-    inside = os.path.basename(path) in ("", ".", "..")
-    return os.path.abspath(os.path.expanduser(path)).rstrip("/") + "/" * inside
+def is_contents(name: str) -> bool:
+    """Return whether a path means a folder's contents, which rsync sees by its last part."""
+    return name in ("", ".", "..")
 
 
-def there(c: Connection, path: str) -> str:
-    """A path of the host, in full: below root_dir, or below the home where it begins with ~/."""
-    want = Settings.of(c)
+def on_laptop(path: str) -> str:
+    """Return a laptop path in full, ending in / if it means a folder's contents."""
+    full = os.path.abspath(os.path.expanduser(path)).rstrip("/")
+    return full + "/" if is_contents(os.path.basename(path)) else full
+
+
+def on_host(c: Connection, path: str) -> str:
+    """Return a host path in full, below root_dir, or below the home if it begins with ~/.
+
+    It ends in / if it means a folder's contents. Raises SetupError if the account is missing.
+    """
+    want, host = Settings.of(c), Host.of(c)
     account = facts(c).accounts.get(want.jupyter_user)
-    if account is None and not Host.of(c).planning:
+    if account is None and not host.planning:
         raise SetupError(
-            f"{Host.of(c).label}: there is no account {want.jupyter_user} yet: type setup.full first"
+            f"there is no account {want.jupyter_user} yet: type setup.full first", host=host.label
         )
-    home = account.home if account else f"{platform(c).HOMES}/{want.jupyter_user}"
-    inside = posixpath.basename(path) in ("", ".", "..")
-    below = (
-        posixpath.join(home, path[2:])
-        if path == "~" or path.startswith("~/")
-        else posixpath.join(want.notebooks(home), path)
-    )
-    return posixpath.normpath(below) + "/" * inside
+    home = account.home if account else f"{platform(c).HOME_ROOT}/{want.jupyter_user}"
+    full = posixpath.join(want.notebooks(home), path)
+    if path == "~" or path.startswith("~/"):
+        full = posixpath.join(home, path[2:])
+    full = posixpath.normpath(full)
+    return full + "/" if is_contents(posixpath.basename(path)) else full
 
 
 def need_rsync(c: Connection) -> bool:
-    """Have rsync on both sides; False in a plan where it is still missing, or the account, so that nobody can look."""
+    """Install rsync on the host if it is missing. Raises SetupError if the laptop has none.
+
+    Returns False in plan mode if rsync or the account is missing: then nothing can be compared.
+    """
     rsync.require()
-    known = "rsync" in facts(c).system.packages and Settings.of(c).jupyter_user in facts(c).accounts
-    if "rsync" not in facts(c).system.packages:
-        if not Host.of(c).planning:
-            acquire_run_lock(Host.of(c))
+    host, have = Host.of(c), facts(c)
+    installed = "rsync" in have.system.packages
+    known = installed and Settings.of(c).jupyter_user in have.accounts
+    if not installed:
+        if not host.planning:
+            acquire_run_lock(host)
         platform(c).install(c, "rsync")
-    return known or not Host.of(c).planning
+    return known or not host.planning
 
 
 def errand(
     c: Connection,
     source: str,
-    place: str,
+    target: str,
     program: rsync_as_account.Program,
     pull: bool = False,
     options: tuple[str, ...] = (),
 ) -> Errand:
-    """A transfer by the alias of this host, else by the login given with -H."""
-    block, target = found_in_config(c), target_of(c)
+    """Describe a transfer, with the host's alias or else the login given with -H."""
+    block, ssh_target = found_in_config(c), target_of(c)
     user, port = (block.user, block.port) if block else (c.user, c.port)
-    far = Far(target, user, port, program.text, Settings.of(c).connect_timeout, program.errors)
-    return Errand(far, source, place, pull, options)
+    far = Far(
+        target=ssh_target,
+        user=user,
+        port=port,
+        program=program.text,
+        timeout=Settings.of(c).connect_timeout,
+        errors=program.errors,
+    )
+    return Errand(far, source, target, pull=pull, options=options)
 
 
 def survey(
     c: Connection,
     source: str,
-    place: str,
+    target: str,
     delete: bool = False,
     pull: bool = False,
     options: tuple[str, ...] = (),
     checksums: bool = False,
 ) -> Survey:
-    """What a transfer would do."""
+    """Find out what a transfer would do.
+
+    pull: from the host. options: further options of rsync. checksums: compare what the files
+    contain, not only size and time.
+    """
     with (
         console.working(Host.of(c).label, "compare"),
         rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program,
     ):
-        return transfer.look(errand(c, source, place, program, pull, options), delete, checksums)
+        return transfer.look(errand(c, source, target, program, pull, options), delete, checksums)
 
 
 def send(
-    c: Connection, source: str, place: str, why: str, delete: int = 0, options: tuple[str, ...] = ()
+    c: Connection,
+    source: str,
+    target: str,
+    why: str,
+    delete: int = 0,
+    options: tuple[str, ...] = (),
 ) -> None:
-    """Push, and note it in the journal."""
-    account = Settings.of(c).jupyter_user
-    folder = place.rstrip("/") or "/"
+    """Push files, and note it in the journal. delete: how many files it may delete there."""
+    host, account = Host.of(c), Settings.of(c).jupyter_user
+    folder = target.rstrip("/") or "/"
     change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
-    if not Host.of(c).planning:
-        began = time.monotonic()
-        with (
-            console.working(Host.of(c).label, why) as tell,
-            rsync_as_account.opened(c, account) as program,
-        ):
-            transfer.carry(
-                errand(c, source, folder.rstrip("/") + "/", program, options=options), tell, delete
-            )
-        console.note(f"sent in {console.duration(time.monotonic() - began)}")
+    if host.planning:
+        return
+    began = time.monotonic()
+    into = folder.rstrip("/") + "/"
+    with (
+        console.working(host.label, why) as tell,
+        rsync_as_account.opened(c, account) as program,
+    ):
+        transfer.carry(errand(c, source, into, program, options=options), tell, delete)
+    console.note(f"sent in {console.duration(time.monotonic() - began)}")
 
 
 def fetch(
     c: Connection,
     source: str,
-    place: str,
+    target: str,
     why: str,
     delete: int | None = 0,
     options: tuple[str, ...] = (),
 ) -> None:
-    """Pull, and tell it."""
-    if Host.of(c).planning:
-        console.planned(Host.of(c).label, why)
+    """Pull files, and say so. delete: how many files it may delete here; None: any number."""
+    host, account = Host.of(c), Settings.of(c).jupyter_user
+    if host.planning:
+        console.planned(host.label, why)
         return
     began = time.monotonic()
     try:
-        Path(place).mkdir(parents=True, exist_ok=True)
+        Path(target).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"cannot make the folder {place}: {error.strerror}") from None
+        raise SetupError(f"cannot make the folder {target}: {error.strerror}") from None
     with (
-        console.working(Host.of(c).label, why) as tell,
-        rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program,
+        console.working(host.label, why) as tell,
+        rsync_as_account.opened(c, account) as program,
     ):
-        transfer.carry(errand(c, source, place, program, pull=True, options=options), tell, delete)
-    console.changed(Host.of(c).label, why, time.monotonic() - began)
+        transfer.carry(errand(c, source, target, program, pull=True, options=options), tell, delete)
+    console.changed(host.label, why, time.monotonic() - began)
 
 
-def confirmed(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
-    """How many files may be deleted, once somebody has heard of it and agreed."""
-    doomed = found.deleted if found else ()
+def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
+    """List the files that --delete would delete, and ask; return how many it may delete.
+
+    found: what the transfer would do; None: not known. yes: do not ask. where: the machine.
+    Raises SetupError if the answer is no, or if there is nobody to ask.
+    """
+    doomed, planning = (found.deleted if found else ()), Host.of(c).planning
     if not doomed:
         return 0
-    names = f"{', '.join(doomed[:3])}{', …' * (len(doomed) > 3)}"
-    many = f"{len(doomed)} file{'s' * (len(doomed) > 1)}"
-    console.note(
-        f"--delete: {many} would go from {where}: {names}"
-        if Host.of(c).planning
-        else f"--delete: {many} go from {where}: {names}"
-    )
-    if yes or Host.of(c).planning:
+    names, files = first_names(doomed), counted(len(doomed), "file")
+    verb = "would be deleted" if planning else "will be deleted"
+    console.note(f"--delete: {files} {verb} from {where}: {names}")
+    if yes or planning:
         return len(doomed)
     if not sys.stdin.isatty():
         raise SetupError(
-            f"{many} would be deleted on {where} ({names}): if that is right, add --yes"
+            f"{files} would be deleted on {where} ({names}): if that is right, add --yes"
         )
-    if not console.agreed(f"Delete {many} on {where}?"):
+    if not console.agreed(f"Delete {files} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
 
 
-def told(found: Survey | None) -> str:
-    """How much would be copied, in words."""
+def first_names(names: Sequence[str]) -> str:
+    """List the first three names."""
+    text = ", ".join(names[:3])
+    return f"{text}, …" if len(names) > 3 else text
+
+
+def in_words(found: Survey | None) -> str:
+    """Describe how much would be copied. None: unknown."""
     if found is None:
         return "files"
-    count = f"{found.files} file{'s' * (found.files != 1)}"
-    replaced = f", {len(found.replaced)} of them in place of another" if found.replaced else ""
-    return (
-        f"{count} ({amount(found.size)}{replaced})" if found.files else "times and modes of files"
-    )
+    if not found.files:
+        return "times and modes of files"
+    replaced = f", {len(found.replaced)} of them replaced" if found.replaced else ""
+    return f"{counted(found.files, 'file')} ({amount(found.size)}{replaced})"
 
 
 def amount(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+    """Format a number of bytes."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB"):
         size /= 1000
-    return ""
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} GB"

@@ -5,6 +5,8 @@ Owns: ufw's rules; those for what is published have the comment `labfab`.  Undo:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fabric import Connection
 
 from .. import console
@@ -15,58 +17,76 @@ from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
 
-OURS = "labfab"  # the comment of a rule that is there for a published JupyterLab alone
+if TYPE_CHECKING:
+    from ..facts.records import Facts
+    from ..platforms.base import Platform
+
+OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
 
 
 @host_task(default=True)
 def enable(c: Connection) -> None:
     """Let in SSH and what you publish, refuse the rest."""
-    if not platform(c).FIREWALL:
-        return platform(c).tell_of_firewall(c)
-    platform(c).install(c, platform(c).FIREWALL)
+    want, system = Settings.of(c), platform(c)
+    if not system.FIREWALL_PACKAGE:
+        system.report_firewall(c)
+        return
+    system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):
-        have, want = facts(c).firewall, Settings.of(c)
-        # SSH first: never shut the door you came in by.
-        for port in dict.fromkeys(
-            [*sorted(facts(c).ssh.ports), *want.public_ports, *want.open_ports]
-        ):
-            if port not in have.allowed:
-                private = port in facts(c).ssh.ports or port not in want.public_ports
-                platform(c).allow_port(c, port, "" if private else OURS)
-        for port in forsaken(c, want):
-            close(c, port)
-        if have.active and have.incoming != "deny":
-            change(
-                c,
-                "ufw default deny incoming",
-                why="refuse other incoming traffic",
-                undo=("firewall default %s incoming", have.incoming),
-                then={"firewall.incoming": "deny"},
-            )
-        if not have.active:
-            change(
-                c,
-                "ufw default deny incoming && ufw --force enable",
-                why="switch the firewall on",
-                undo=("firewall_off",),
-                keep=["/etc/default/ufw"],
-                then={"firewall.active": "yes"},
-            )
+        have = facts(c)
+        open_ports(c, want, have, system)
+        for port in unused_ports(want, have):
+            close(c, system, port, have.ssh.listening.get(port, ""))
+        refuse_the_rest(c, have)
 
 
-def close(c: Connection, port: int) -> None:
-    """Close a port that was opened for JupyterLab, unless another program has come to need it."""
-    holder = facts(c).ssh.listening.get(port, "")
+def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> None:
+    """Open the ports of SSH, of what is published and of the setting open_ports."""
+    ssh = have.ssh.ports
+    # SSH first: never shut the door you came in by.
+    for port in dict.fromkeys([*sorted(ssh), *want.public_ports, *want.open_ports]):
+        if port not in have.firewall.allowed:
+            published = port in want.public_ports and port not in ssh
+            system.allow_port(c, port, OURS if published else "")
+
+
+def refuse_the_rest(c: Connection, have: Facts) -> None:
+    """Refuse other incoming traffic, and switch the firewall on."""
+    if not have.firewall.active:
+        change(
+            c,
+            "ufw default deny incoming && ufw --force enable",
+            why="switch the firewall on",
+            undo=("firewall_off",),
+            keep=["/etc/default/ufw"],
+            then={"firewall.active": "yes"},
+        )
+    elif have.firewall.incoming != "deny":
+        change(
+            c,
+            "ufw default deny incoming",
+            why="refuse other incoming traffic",
+            undo=("firewall default %s incoming", have.firewall.incoming),
+            then={"firewall.incoming": "deny"},
+        )
+
+
+def close(c: Connection, system: Platform, port: int, holder: str) -> None:
+    """Close a port that was opened for JupyterLab, unless another program listens there now.
+
+    holder: the program that listens on the port, or an empty string.
+    """
     if holder and not holder.startswith(("jupyter", "python")):
         console.note(
-            f"port {port} stays open in the firewall, {holder} listens there; if nothing needs that: ufw delete allow {port}/tcp"
+            f"port {port} stays open in the firewall: {holder} listens there; "
+            f"if nothing needs it: ufw delete allow {port}/tcp"
         )
     else:
-        platform(c).close_port(c, port, OURS)
+        system.close_port(c, port, OURS)
 
 
-def forsaken(c: Connection, want: Settings) -> list[int]:
-    """The ports that labfab opened for what was published before, and that nothing needs now."""
-    rules = facts(c).firewall.rules
+def unused_ports(want: Settings, have: Facts) -> list[int]:
+    """Return the ports that were opened to publish JupyterLab and are no longer needed."""
+    rules = have.firewall.rules
     ours = {port for port in rules if any(rule[-2:] == ("comment", OURS) for rule in rules[port])}
-    return sorted(ours - facts(c).ssh.ports - {*want.public_ports, *want.open_ports})
+    return sorted(ours - have.ssh.ports - {*want.public_ports, *want.open_ports})

@@ -1,4 +1,4 @@
-"""Power: a host that sleeps is not there when you want it.
+"""Power: keep the host awake, since a sleeping host cannot be reached.
 
 Owns: what platforms/pmset.py names.  Undo: setup.undo --to power
 """
@@ -13,5 +13,5 @@ from ..run.task import host_task
 
 @host_task(name="keep-awake", default=True)
 def keep_awake(c: Connection) -> None:
-    """Tell whether the host will sleep; keep it awake if set."""
+    """Report whether the host will sleep; keep it awake if set."""
     platform(c).keep_awake(c)

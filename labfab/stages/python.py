@@ -1,13 +1,15 @@
-"""Python: an environment of your own with JupyterLab in it, below the home of the account that runs Lab.
+"""Python: an environment of your own with JupyterLab, in the home of the account that runs it.
 
-Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile or ~/.zprofile.  Undo: delete that folder
-The guides say Anaconda; Miniforge is the default because it is free for everybody and verified the same way.
+Owns: ~/miniforge3, ~/anaconda3, ~/miniconda3 or ~/jupyter-venv; a line in ~/.profile or
+~/.zprofile.  Undo: delete that folder
+The guides say Anaconda. Miniforge is the default: it is free for everybody, and verified as well.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
@@ -15,59 +17,49 @@ from .. import console
 from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import change
+from ..on_host import loader
 from ..platforms import conda, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
 
-# jupyter_server below 2.21 has known holes, among them CVE-2026-44727 and CVE-2026-86049.
-FLOOR = (2, 21)
-JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={FLOOR[0]}.{FLOOR[1]}")
-# A mark on the host outlives a run that is cut off, so that the next one does not take the half for the whole.
-# venv and uv swallow the words of what they run, so a full disk is looked for.
-MARKED = (
-    "mkdir -p ~/.cache/labfab && touch ~/.cache/labfab/{mark} && {{ {command} || {{ "
-    "[ \"$(df -Pk ~ | awk 'NR == 2 {{ print $4 }}')\" -gt 51200 ] || echo No space left on device >&2; exit 1; }}; }} "
-    "&& rm -f ~/.cache/labfab/{mark}"
-)
-# Without ensurepip, which takes as long as all the rest: uv is fetched by the pip that Python brings along to be unpacked.
-# Run out of its zip file, that pip would take half a second longer.
-VENV = (
-    "PATH=%s; export PATH; python3 -m venv --without-pip{clear} ~/%s && pip=$({wheel}) && "
-    '{{ [ "$pip" ] || {{ echo no wheel of pip is there >&2; false; }}; }} && '
-    'rm -rf ~/.cache/labfab/pip/unpacked && python3 -m zipfile -e "$pip" ~/.cache/labfab/pip/unpacked && '
-    "~/%s/bin/python -B ~/.cache/labfab/pip/unpacked/pip install -q --no-compile --disable-pip-version-check{index} uv && "
-    "rm -rf ~/.cache/labfab/pip"
-)
-UV = "~/%s/bin/uv pip install -q --python ~/%s/bin/python"
-PIP = "~/%s/bin/python -m pip install -q --disable-pip-version-check"
-CONDA = "~/%s/bin/conda install -y -q -n base --override-channels -c conda-forge"
+if TYPE_CHECKING:
+    from ..facts.records import Account
+    from ..platforms.base import Platform
+
+# jupyter_server below 2.21 has known vulnerabilities, among them CVE-2026-44727 and CVE-2026-86049.
+MIN_JUPYTER_SERVER = (2, 21)
+JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={MIN_JUPYTER_SERVER[0]}.{MIN_JUPYTER_SERVER[1]}")
+UNDER_MARK = loader.called("unfinished")
 INDEX = " --index-url %s"
-ZSH = " zsh"
-STARTUP = (".bashrc", ".bash_profile", ".zshrc")  # one of them is where conda writes
+STARTUP_FILES = (".bashrc", ".bash_profile", ".zshrc")  # conda writes to one of them
 PROFILE = '\n# labfab: JupyterLab\'s Python comes first\nPATH="$HOME/%s/bin:$PATH"\n'
 
 
 @host_task(default=True)
 def install(c: Connection) -> None:
     """Install Python and JupyterLab."""
-    want = Settings.of(c)
+    want, system = Settings.of(c), platform(c)
     user.add(c)
-    platform(c).install(c, *packages(c))
+    system.install(c, *packages(c, want, system))
     have = facts(c).python
-    if want.python == "venv" and ("uv" not in have.versions or have.unfinished):
-        make_venv(c, want)
-    if want.python != "venv" and (not have.conda or not have.python or have.unfinished):
-        conda.unpack(c, want)
+    if want.python == "venv":
+        if "uv" not in have.versions or have.unfinished:
+            make_venv(c, want, system)
+    elif not have.conda or not have.python or have.unfinished:
+        conda.install_distribution(c, want)
     add_packages(c, want)
 
 
 def due(c: Connection) -> bool:
-    """Whether much is to do that needs none of the packages that are still to come, and that no reboot will cut off."""
+    """Return whether a first installation can begin early.
+
+    It can if the packages it needs are there, and no reboot will cut it off.
+    """
     want, have = Settings.of(c), facts(c)
-    needs = (
-        {"curl"} if want.python != "venv" else {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
-    )
+    needs = {"curl"}
+    if want.python == "venv":
+        needs = {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
     fresh = not have.python.python and not have.python.unfinished
     return (
         fresh
@@ -78,40 +70,36 @@ def due(c: Connection) -> bool:
 
 
 def prepare(c: Connection) -> None:
-    """Do what takes long of a first installation: the whole of a venv; of a distribution have the installer there."""
+    """Do the slow part of a first installation: all of a venv; the download of a distribution."""
     want = Settings.of(c)
     if want.python == "venv":
-        make_venv(c, want)
+        make_venv(c, want, platform(c))
         add_packages(c, want)
     else:
-        conda.fetch(c, want)
+        conda.fetch_installer(c, want)
 
 
-def packages(c: Connection) -> list[str]:
-    """What the system has to have for it."""
-    return [
-        "ca-certificates",
-        "curl",
-        *(platform(c).venv_packages(c) if Settings.of(c).python == "venv" else []),
-    ]
+def packages(c: Connection, want: Settings, system: Platform) -> list[str]:
+    """Return the system packages that this stage needs."""
+    names = ["ca-certificates", "curl"]
+    if want.python == "venv":
+        names += system.venv_packages(c)
+    return names
 
 
-def make_venv(c: Connection, want: Settings) -> None:
-    """Make a virtual environment with uv in it, which installs many times faster than pip."""
-    folder, index = PREFIXES["venv"], [want.package_index] if want.package_index else []
-    place = f"{facts(c).accounts[want.jupyter_user].home}/{folder}"
-    command = VENV.format(
-        clear=" --clear" * facts(c).python.unfinished,
-        wheel=platform(c).PIP_WHEEL,
-        index=INDEX * len(index),
-    )
+def make_venv(c: Connection, want: Settings, system: Platform) -> None:
+    """Make a virtual environment with uv, which installs many times faster than pip."""
+    have, folder = facts(c), PREFIXES["venv"]
+    place = f"{have.accounts[want.jupyter_user].home}/{folder}"
+    options = ["--clear" if have.python.unfinished else "", *index_options(want)]
+    script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
+    script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
     change(
         c,
-        marked(command, f"{folder}.unfinished"),
-        platform(c).PATH,
+        script,
+        system.LAB_PATH,
         folder,
-        folder,
-        *index,
+        *options,
         user=want.jupyter_user,
         long=True,
         why=f"make the environment ~/{folder}",
@@ -121,43 +109,44 @@ def make_venv(c: Connection, want: Settings) -> None:
     )
 
 
-def marked(command: str, mark: str) -> str:
-    return MARKED.format(mark=mark, command=command)
-
-
 def add_packages(c: Connection, want: Settings) -> None:
-    """Install JupyterLab where it is missing or too old, and the packages of the setting."""
+    """Install JupyterLab if it is missing or too old, and the packages of the setting."""
     have = facts(c).python
-    whole = have.lab and not have.half
     if not is_ready(c):
-        # A first JupyterLab comes the distribution's own way; an old one is raised by pip, which solves in seconds.
-        own = ("pip",) * (
-            want.python == "venv" and "pip" not in have.versions
-        )  # for you, in notebooks
-        add(c, want, (*JUPYTER, *own), "JupyterLab", by_conda=want.python != "venv" and not whole)
-    missing = [name for name in want.packages if have.half or plain(name) not in have.versions]
+        names = [*JUPYTER]
+        if want.python == "venv" and "pip" not in have.versions:
+            names.append("pip")  # for use in notebooks
+        # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
+        first = not have.lab or have.half
+        install_packages(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
+    missing = [
+        name for name in want.packages if have.half or normalized_name(name) not in have.versions
+    ]
     if missing:
-        add(c, want, missing, ", ".join(missing))
+        install_packages(c, want, missing, ", ".join(missing))
 
 
-def add(
+def install_packages(
     c: Connection, want: Settings, packages: Sequence[str], what: str, by_conda: bool = False
 ) -> None:
-    """Install packages into the environment: uv in a venv, else conda or its pip."""
-    command = CONDA if by_conda else UV if want.python == "venv" else PIP
-    if command is UV and facts(c).python.half:
-        command += " --reinstall"
-    index = [want.package_index] if want.package_index and not by_conda else []
-    names = [PREFIXES[want.python]] * command.count("%s")
-    then = {f"python.version.{plain(name)}": "9999" for name in packages}
-    command = marked(
-        command + INDEX * len(index) + " %s" * len(packages), f"{PREFIXES[want.python]}.packages"
-    )
+    """Install packages into the environment.
+
+    packages: requirements such as `pandas>=2`. what: their name for the user. by_conda: let conda
+    install them, from conda-forge; otherwise uv does in a venv, and pip in a distribution.
+    """
+    installer = "uv" if want.python == "venv" else "conda" if by_conda else "pip"
+    options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
+    if not by_conda:
+        options += index_options(want)
+    then: dict[str, str | None] = {
+        f"python.version.{normalized_name(name)}": "9999" for name in packages
+    }
     change(
         c,
-        command,
-        *names,
-        *index,
+        UNDER_MARK + loader.called("install_packages", 2 + len(options) + len(packages)),
+        installer,
+        PREFIXES[want.python],
+        *options,
         *packages,
         user=want.jupyter_user,
         why=f"install {what}",
@@ -166,24 +155,29 @@ def add(
     )
 
 
+def index_options(want: Settings) -> list[str]:
+    """Return the options that point pip and uv at the package index in the settings."""
+    return ["--index-url", want.package_index] if want.package_index else []
+
+
 def is_ready(c: Connection) -> bool:
-    """Whether JupyterLab may be started as it is."""
+    """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
-    return (
-        have.lab
-        and not have.half
-        and not have.unfinished
-        and is_safe(have.versions.get("jupyter_server", ""))
-    )
+    whole = have.lab and not have.half and not have.unfinished
+    return whole and is_safe(have.versions.get("jupyter_server", ""))
 
 
 def is_safe(version: str) -> bool:
+    """Return whether a version of jupyter_server has no known vulnerability."""
     numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2])) >= FLOOR
+    return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
 
 
-def plain(requirement: str) -> str:
-    """The name of a requirement as its installed metadata spells it."""
+def normalized_name(requirement: str) -> str:
+    """Return the normalized name of a requirement, as the facts spell it.
+
+    As in PEP 503, but with `_` for `-`, as in the folder names of installed metadata.
+    """
     return re.sub(r"[-_.]+", "_", re.split(r"[\[<>=!~]", requirement)[0]).lower()
 
 
@@ -193,36 +187,45 @@ def init_shell(c: Connection) -> None:
     want = Settings.of(c)
     if not facts(c).python.python:
         install(c)
-    folder, kind = PREFIXES[want.python], "venv" if want.python == "venv" else "conda"
-    if kind in facts(c).python.shells:
+    have, folder = facts(c), PREFIXES[want.python]
+    account = have.accounts[want.jupyter_user]
+    kind = "venv" if want.python == "venv" else "conda"
+    if kind in have.python.shells:
         return
-    account, then = facts(c).accounts[want.jupyter_user], {f"python.shell.{kind}": "yes"}
     if kind == "venv":
-        line, file = PROFILE % folder, account.profile
-        why, undo = (
-            f"put ~/{folder}/bin first in login shells",
-            ("lines %s" + " %s" * 2, file, *line.split("\n")[1:3]),
-        )
-        change(
-            c,
-            "printf %%s %s >>%s",
-            line,
-            file,
-            user=account.name,
-            why=why,
-            undo=undo,
-            keep=[file],
-            then=then,
-        )
+        put_first(c, account, folder)
     else:
-        change(
-            c,
-            "~/%s/bin/conda init bash" + ZSH * (account.shell.endswith("zsh")),
-            folder,
-            user=account.name,
-            why="let login shells know conda",
-            undo=("conda_shell %s %s", account.name, folder),
-            keep=[f"{account.home}/{name}" for name in STARTUP],
-            then=then,
-        )
+        init_conda(c, account, folder)
     console.note("open a new login shell to see it")
+
+
+def put_first(c: Connection, account: Account, folder: str) -> None:
+    """Add a line to the account's profile that puts the venv first in PATH."""
+    lines, file = PROFILE % folder, account.profile
+    comment, path = lines.strip().split("\n")
+    change(
+        c,
+        "printf %%s %s >>%s",
+        lines,
+        file,
+        user=account.name,
+        why=f"put ~/{folder}/bin first in login shells",
+        undo=("lines %s %s %s", file, comment, path),
+        keep=[file],
+        then={"python.shell.venv": "yes"},
+    )
+
+
+def init_conda(c: Connection, account: Account, folder: str) -> None:
+    """Let conda add itself to the files that the account's login shell reads."""
+    zsh = account.shell.endswith("zsh")
+    change(
+        c,
+        "~/%s/bin/conda init bash zsh" if zsh else "~/%s/bin/conda init bash",
+        folder,
+        user=account.name,
+        why="set up conda in login shells",
+        undo=("conda_shell %s %s", account.name, folder),
+        keep=[f"{account.home}/{name}" for name in STARTUP_FILES],
+        then={"python.shell.conda": "yes"},
+    )

@@ -1,8 +1,8 @@
 """Tunnel: a local port of your laptop that leads to JupyterLab's loopback port.
 
-Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json; with tunnel.keep, what
-starts that ssh again.  Undo: tunnel.close, tunnel.forget
-These tasks take -H as a name: the host may be down.
+Owns: one ssh process for each lab, its control socket, ~/.config/labfab/<alias>/tunnel.json; with
+tunnel.keep, what starts that ssh again.  Undo: tunnel.close, tunnel.forget
+These tasks use -H only as a name: the host may be down.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from typing import TypeVar
 from fabric import Connection
 from invoke import Context
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..host import login_errors
 from ..host.alias import alias_of
 from ..host.session import Host
 from ..laptop import keeper, tunnel
 from ..local_state import ssh_config
-from ..local_state.aliases import config_path, jump
+from ..local_state.aliases import proxy_jump, ssh_config_path
 from ..run import background
 from ..run.task import laptop_task
 from ..settings import Settings
 
 Answer = TypeVar("Answer")
+JSON_HELP = (
+    "Print JSON: alias, open, url, pid, kept (by what), jupyter_server (the version that answers)"
+)
 
 
 @laptop_task(name="open", default=True)
 def open_(c: Context) -> str:
-    """Open the tunnel to JupyterLab, or find it open."""
+    """Open the tunnel to JupyterLab unless it is open."""
     want, target = Settings.of(c), target_of(c)
     if c.config.run.dry:
         if not tunnel.status(target.alias):
@@ -41,47 +44,45 @@ def open_(c: Context) -> str:
             )
         return ""
     found = opened(c, want)
+    url = want.lab_url(found.local_port)
     how = "is open already" if found.reused else "is open"
-    console.say(
-        f"[{target.alias}] the tunnel {how}: {want.lab_url(found.local_port)}lab{moved(found, want)}"
-    )
-    return want.lab_url(found.local_port)
+    console.say(f"[{target.alias}] the tunnel {how}: {url}lab{moved(found, want)}")
+    return url
 
 
-@laptop_task(
-    help={
-        "json": "Print JSON: alias, open, url, pid, kept (by what), jupyter_server (the version that answers)"
-    }
-)
+@laptop_task(help={"json": JSON_HELP})
 def status(c: Context, json: bool = False) -> None:
-    """Tell whether the tunnel is open and answers."""
+    """Show whether the tunnel is open and answers."""
     want, alias = Settings.of(c), target_of(c).alias
-    found, by = tunnel.status(alias), tunnel.kept_by(tunnel.load(alias))
-    version = tunnel.answers(want.lab_url(found.local_port)) if found else ""
+    found, keeping = tunnel.status(alias), tunnel.kept_by(tunnel.load(alias))
+    keeper_name = keeping.NAME if keeping else ""
+    root = want.lab_url(found.local_port) if found else ""
+    version = tunnel.answers(root) if found else ""
     if json:
-        there = (
-            {"url": f"{want.lab_url(found.local_port)}lab", "pid": found.pid}
-            if found
-            else {"url": "", "pid": None}
+        document = {
+            "alias": alias,
+            "open": bool(found),
+            "url": f"{root}lab" if found else "",
+            "pid": found.pid if found else None,
+            "kept": keeper_name,
+            "jupyter_server": version or "",
+        }
+        console.say(to_json.dumps(document))
+    elif found:
+        answers = f"jupyter_server {version} answers"
+        silence = "nothing answers behind it: lab.status, then tunnel.open"
+        kept = f", kept by {found.kept}" if found.kept else ""
+        console.say(
+            f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {root}lab; "
+            f"{answers if version else silence}"
         )
-        there |= {"kept": by.NAME if by else "", "jupyter_server": version or ""}
-        return console.say(to_json.dumps({"alias": alias, "open": bool(found), **there}))
-    if not found:
-        away = (
-            f"the tunnel that {by.NAME} keeps is not open: it tries again, or was closed: tunnel.open"
-            if by
-            else ""
+    elif keeper_name:
+        console.say(
+            f"[{alias}] the tunnel that {keeper_name} keeps is not open: "
+            "it tries again, or was closed: tunnel.open"
         )
-        return console.say(f"[{alias}] {away or 'no tunnel is open: tunnel.open'}")
-    lab = (
-        f"jupyter_server {version} answers"
-        if version
-        else "nothing answers behind it: lab.status, then tunnel.open"
-    )
-    kept = f", kept by {found.kept}" if found.kept else ""
-    console.say(
-        f"[{alias}] the tunnel is open (ssh, pid {found.pid}{kept}): {want.lab_url(found.local_port)}lab; {lab}"
-    )
+    else:
+        console.say(f"[{alias}] no tunnel is open: tunnel.open")
 
 
 @laptop_task
@@ -92,10 +93,10 @@ def close(c: Context) -> None:
         if tunnel.status(alias):
             console.planned(alias, "close the tunnel")
         return
-    closed, by = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
-    later = (
-        f"; {by.NAME} opens it again when you log in next: tunnel.forget ends that" if by else ""
-    )
+    closed, keeping = tunnel.close(alias), tunnel.kept_by(tunnel.load(alias))
+    later = ""
+    if keeping:
+        later = f"; {keeping.NAME} opens it again at your next login: tunnel.forget ends that"
     console.say(f"[{alias}] {'the tunnel is closed' if closed else 'no tunnel was open'}{later}")
 
 
@@ -115,122 +116,140 @@ def keep(c: Context) -> None:
     block = found_in_config(c)
     if block is None:
         raise SetupError(
-            f"{target.alias}: a kept tunnel goes by the name that setup gives to a host: lab.open or setup.full first"
+            "a kept tunnel uses the alias that setup gives a host: lab.open or setup.full first",
+            host=target.alias,
         )
-    found = keeper.keep(
-        target,
-        want.local_port,
-        want.lab_socket or want.lab_port,
-        want.connect_timeout,
-        block.identity,
-    )
+    remote = remote_place(want)
+    found = keeper.keep(target, want.local_port, remote, want.connect_timeout, block.identity)
     how = "is kept already" if found.reused else "is kept"
     console.say(
-        f"[{target.alias}] the tunnel {how} by {found.kept}: {want.lab_url(found.local_port)}lab{moved(found, want)}"
+        f"[{target.alias}] the tunnel {how} by {found.kept}: "
+        f"{want.lab_url(found.local_port)}lab{moved(found, want)}"
     )
 
 
 @laptop_task
 def forget(c: Context) -> None:
-    """Keep the tunnel no longer; works with the host down."""
+    """Stop keeping the tunnel; works with the host down."""
     alias = target_of(c).alias
     if c.config.run.dry:
         if keeper.here().path(alias).exists():
-            console.planned(alias, "close the tunnel and keep it no longer")
+            console.planned(alias, "close the tunnel and stop keeping it")
         return
-    console.say(
-        f"[{alias}] the tunnel is closed and kept no longer"
-        if keeper.forget(alias)
-        else f"[{alias}] no tunnel was kept"
-    )
+    if keeper.forget(alias):
+        console.say(f"[{alias}] the tunnel is closed and no longer kept")
+    else:
+        console.say(f"[{alias}] no tunnel was kept")
 
 
-def look(c: Connection) -> None:
-    """Begin to ask JupyterLab behind a tunnel that is open, while the host is asked for all the rest."""
+def probe_in_background(c: Connection) -> None:
+    """Ask JupyterLab through an open tunnel, in the background while the host is read."""
     want = Settings.of(c)
     if found_in_config(c) and want.publish != "https":
         Host.of(c).start_background(background.start(answer_now, target_of(c), want))
 
 
 def answer_now(target: tunnel.Target, want: Settings) -> tuple[tunnel.Tunnel, str] | None:
-    """The tunnel and what answers behind it; None where one is still to be opened."""
-    found = tunnel.found(target, want.local_port, want.lab_socket or want.lab_port)
+    """Return the open tunnel and the version that answers behind it; None if either is missing."""
+    found = tunnel.find_open(target, want.local_port, remote_place(want))
     version = tunnel.answers(want.lab_url(found.local_port)) if found else None
     return (found, version) if found and version else None
 
 
 def seen(c: Context) -> tuple[tunnel.Tunnel, str] | None:
-    """What look() found; None where the host was changed since."""
+    """Return what probe_in_background() found; None if the host has changed since."""
     host = Host.of(c) if isinstance(c, Connection) else None
-    return host.background.result() if host and host.background and not host.changes else None
+    if not host or not host.background or host.changes:
+        return None
+    found: tuple[tunnel.Tunnel, str] | None = host.background.result()
+    return found
 
 
 def opened(c: Context, want: Settings) -> tunnel.Tunnel:
-    """Have the tunnel open, and JupyterLab answer behind it."""
+    """Open the tunnel unless it is open. Raises SetupError if no JupyterLab answers behind it."""
     target = target_of(c)
-    found, version = seen(c) or reach(target, want, tunnel.answers)
+    known = seen(c)
+    found, version = known if known else reach(target, want, tunnel.answers)
     if not version:
         if not found.kept:
             tunnel.close(target.alias)
-        name, task = (target.alias, "lab.start") if found_in_config(c) else (login(c), "setup.full")
+        has_alias = found_in_config(c)
+        fab = f"{target.alias} lab.start" if has_alias else f"{login(c)} setup.full"
         raise SetupError(
-            f"{target.alias}: JupyterLab does not answer on the host's {want.lab_place}: fab -H {name} {task}"
+            f"JupyterLab does not answer on the host's {want.lab_place}: fab -H {fab}",
+            host=target.alias,
         )
     return found
 
 
 def reach(
-    target: tunnel.Target, want: Settings, answer: Callable[[str], Answer]
+    target: tunnel.Target, want: Settings, question: Callable[[str], Answer]
 ) -> tuple[tunnel.Tunnel, Answer]:
-    """Open the tunnel, or find it open; give what the far end answers to a question, asked with the URL."""
-    found = tunnel.open(
-        target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout
-    )
-    said = answer(want.lab_url(found.local_port))
-    if (
-        not said and found.reused
-    ):  # it may have survived the host's reboot as a mere shell of itself
+    """Open the tunnel unless it is open; return what the far end answers to a question.
+
+    question: takes JupyterLab's URL on this laptop; returns a false value if there is no answer.
+    """
+    found = dial(target, want)
+    answer = question(want.lab_url(found.local_port))
+    # The host may have rebooted, and ssh has not noticed.
+    if not answer and found.reused:
         tunnel.close(target.alias)
-        found = tunnel.open(
-            target, want.local_port, want.lab_socket or want.lab_port, want.connect_timeout
-        )
-        said = answer(want.lab_url(found.local_port))
-    return found, said
+        found = dial(target, want)
+        answer = question(want.lab_url(found.local_port))
+    return found, answer
+
+
+def dial(target: tunnel.Target, want: Settings) -> tunnel.Tunnel:
+    """Open the tunnel unless it is open, whatever answers behind it."""
+    return tunnel.open(target, want.local_port, remote_place(want), want.connect_timeout)
+
+
+def remote_place(want: Settings) -> int | str:
+    """Return where the tunnel ends on the host: a port, or a Unix socket below the home."""
+    return want.lab_socket or want.lab_port
 
 
 def moved(found: tunnel.Tunnel, want: Settings) -> str:
+    """Return why the local port is not the one in the settings; empty if it is."""
     return f" (port {want.local_port} is busy here)" if found.moved else ""
 
 
 def url(alias: str, want: Settings) -> str:
-    """Where JupyterLab is reached from this laptop; empty while no tunnel is open."""
+    """Return JupyterLab's address on this laptop, or an empty string if no tunnel is open."""
     found = tunnel.status(alias)
     return f"{want.lab_url(found.local_port)}lab" if found else ""
 
 
 def target_of(c: Context) -> tunnel.Target:
-    """Whom ssh has to call: the alias of this host, else the login given with -H."""
-    block = found_in_config(c)
-    config = str(config_path(c)) if getattr(c.config, "_runtime_ssh_path", None) else ""
+    """Return what ssh should call: the alias of this host, else the login given with -H."""
+    block, want = found_in_config(c), Settings.of(c)
+    config = str(fabric_internals.ssh_config_file(c.config) or "")
     if block:
         return tunnel.Target(block.name, config=config)
     if not isinstance(c, Connection):
         raise SetupError(
-            f"no host is known as {Settings.of(c).alias}: name one with -H, or begin with fab -H root@ADDRESS setup.full"
+            f"no host is known as {want.alias}: "
+            "name one with -H, or begin with fab -H root@ADDRESS setup.full"
         )
-    key = (c.connect_kwargs.get("key_filename") or [""])[0]
-    return tunnel.Target(alias_of(c, Settings.of(c)), c.host, c.user, c.port, key, config)
-
-
-def found_in_config(c: Context) -> ssh_config.Alias | None:
-    """The block that setup wrote for this host; without -H, the one of the setting `alias`."""
-    path = config_path(c)
-    if isinstance(c, Connection):
-        return ssh_config.find(path, c.user, c.host, c.port, jump(c))
-    return next(
-        (block for block in ssh_config.read(path) if block.name == Settings.of(c).alias), None
+    return tunnel.Target(
+        alias=alias_of(c, want),
+        hostname=c.host,
+        user=c.user,
+        port=c.port,
+        identity=(c.connect_kwargs.get("key_filename") or [""])[0],
+        config=config,
     )
 
 
+def found_in_config(c: Context) -> ssh_config.Alias | None:
+    """Return the block that setup wrote for this host; without -H, that of the setting `alias`."""
+    path = ssh_config_path(c)
+    if isinstance(c, Connection):
+        return ssh_config.find(path, c.user, c.host, c.port, proxy_jump(c))
+    name = Settings.of(c).alias
+    return next((block for block in ssh_config.read(path) if block.name == name), None)
+
+
 def login(c: Context) -> str:
+    """Return the host in the form that -H takes."""
     return login_errors.address(c) if isinstance(c, Connection) else Settings.of(c).alias

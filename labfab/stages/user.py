@@ -1,16 +1,19 @@
-"""User: an account with sudo, so that nobody has to be root; where wanted, one without sudo for JupyterLab.
+"""User: an account with sudo, so that nobody logs in as root; if set, one without for JupyterLab.
 
-Owns: the accounts it made, /etc/sudoers.d/90-labfab.  Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
-On macOS the first is the administrator that you log in as, who is there already.
+Owns: the accounts it made, /etc/sudoers.d/90-labfab.
+Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
+On macOS the first is the administrator you log in as, which exists already.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import as_file
+from ..facts.reader import planned_file
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
@@ -20,62 +23,79 @@ from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
 
+if TYPE_CHECKING:
+    from ..platforms.base import Platform
+
 SUDOERS = "/etc/sudoers.d/90-labfab"
+ADMIN_GROUPS = {"sudo", "admin", "wheel", "root"}
 
 
 @host_task(default=True)
 def add(c: Connection) -> None:
     """Add the sudo user, and lab_user if set."""
-    want = Settings.of(c)
-    refuse_powers(c, want)
-    platform(c).install(c, "sudo")
+    want, system = Settings.of(c), platform(c)
+    refuse_admin_as_lab_user(c, want)
+    system.install(c, "sudo")
     if want.user not in facts(c).accounts:
-        platform(c).add_account(c, want.user)
-    grant_sudo(c, want)
+        system.add_account(c, want.user)
+    grant_sudo(c, want, system)
     if want.lab_user:
         if want.lab_user not in facts(c).accounts:
-            platform(c).add_account(c, want.lab_user)
-        platform(c).finish_account(c, want.lab_user)
+            system.add_account(c, want.lab_user)
+        system.finish_account(c, want.lab_user)
 
 
-def grant_sudo(c: Connection, want: Settings) -> None:
-    """Give the account the right to use sudo, and a password for it where none is set."""
-    have = facts(c).accounts[want.user]
-    if platform(c).ADMINS not in have.groups:
-        platform(c).join_group(c, want.user, platform(c).ADMINS)
+def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
+    """Let the account use sudo, and give it a password for that if it has none."""
+    account = facts(c).accounts[want.user]
+    if system.ADMIN_GROUP not in account.groups:
+        system.join_group(c, want.user, system.ADMIN_GROUP)
     if want.sudo == "nopasswd":
-        rule = f"{want.user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
-        why = f"let {want.user} use sudo without a password"
-        with guarded(c, why):
-            # The name has no dot, else sudo would skip it; visudo looks at the file before sudo can.
-            put(
-                c,
-                SUDOERS,
-                rule,
-                why=why,
-                old=facts(c).sudoers,
-                mode="440",
-                check='visudo -cqf "$NEW"',
-                then=as_file("accounts.sudoers", rule, "440", "root"),
-            )
+        drop_sudo_password(c, want.user)
         return
-    if have.password != "P":
-        platform(c).set_password(c, want.user, new_password(c, want))
+    if account.password != "P":
+        system.set_password(c, want.user, sudo_password(c, want))
     if facts(c).sudoers:
-        with guarded(c, "let sudo ask for a password again"):
-            change(
-                c,
-                "rm %s",
-                SUDOERS,
-                why="let sudo ask for a password again",
-                undo=("restore %s", SUDOERS),
-                keep=[SUDOERS],
-                then={"accounts.sudoers.stat": None},
-            )
+        require_sudo_password(c)
 
 
-def new_password(c: Connection, want: Settings) -> str:
-    """The password to give for sudo: from the environment, kept from before, or generated; stored on the laptop."""
+def drop_sudo_password(c: Connection, user: str) -> None:
+    """Let the account use sudo without a password."""
+    why, rule = f"let {user} use sudo without a password", f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+    with guarded(c, why):
+        # sudo skips files with a dot in their name; visudo checks the file before sudo reads it.
+        put(
+            c,
+            SUDOERS,
+            rule,
+            why=why,
+            old=facts(c).sudoers,
+            mode="440",
+            check='visudo -cqf "$NEW"',
+            then=planned_file("accounts.sudoers", rule, "440", "root"),
+        )
+
+
+def require_sudo_password(c: Connection) -> None:
+    """Remove the rule that lets the account use sudo without a password."""
+    why = "let sudo ask for a password again"
+    with guarded(c, why):
+        change(
+            c,
+            "rm %s",
+            SUDOERS,
+            why=why,
+            undo=("restore %s", SUDOERS),
+            keep=[SUDOERS],
+            then={"accounts.sudoers.stat": None},
+        )
+
+
+def sudo_password(c: Connection, want: Settings) -> str:
+    """Return the password to set for sudo, and store it on the laptop.
+
+    It comes from the environment, from an earlier run, or is generated.
+    """
     alias = alias_of(c, want)
     given = secrets.take_from_environment("sudo-password") or secrets.load(alias, "sudo-password")
     value = given.reveal() if given else passwords.generate()
@@ -84,10 +104,11 @@ def new_password(c: Connection, want: Settings) -> str:
     return value
 
 
-def refuse_powers(c: Connection, want: Settings) -> None:
-    """lab_user exists to have no rights; one that has them was named by mistake."""
-    have = facts(c).accounts.get(want.lab_user)
-    if have and have.groups & {"sudo", "admin", "wheel", "root"}:
+def refuse_admin_as_lab_user(c: Connection, want: Settings) -> None:
+    """Raise SetupError if lab_user may use sudo: no account that runs JupyterLab should."""
+    account = facts(c).accounts.get(want.lab_user)
+    if account and account.groups & ADMIN_GROUPS:
         raise SetupError(
-            f"{Host.of(c).label}: lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty"
+            f"lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty",
+            host=Host.of(c).label,
         )

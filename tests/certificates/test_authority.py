@@ -23,7 +23,7 @@ NAMES = ["lab.example.org", "203.0.113.5", "2001:db8::5"]
 def request(key=None, name: str = "labfab", wishes=()) -> str:
     """A certificate request, as the host makes it."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(authority.called(name))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(authority.common_name(name))
     for wish in wishes:
         builder = builder.add_extension(wish, critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -34,7 +34,7 @@ def extension(found: x509.Certificate, kind):
 
 
 def openssl(folder: Path, ca: str, leaf: str, *more: str, between: str = "") -> str:
-    """What openssl says of a certificate, trusting this CA alone."""
+    """What openssl says about a certificate, trusting only this CA."""
     for name, text in (("ca", ca), ("leaf", leaf), ("between", between)):
         (folder / f"{name}.pem").write_text(text)
     chain = ["-untrusted", f"{folder}/between.pem"] if between else []
@@ -59,7 +59,7 @@ def ca() -> authority.Authority:
 
 
 def test_the_authority_field_by_field(ca):
-    """Whoever reads it sees: it may sign servers' certificates, for these names, and make no other authority."""
+    """It says that it may sign servers' certificates for these names, and may not make another CA."""
     found = ca.certificate
     assert found.version is x509.Version.v3 and isinstance(
         found.signature_hash_algorithm, hashes.SHA256
@@ -94,7 +94,7 @@ def test_the_authority_field_by_field(ca):
 
 
 def test_the_leaf_field_by_field(ca):
-    """A server's certificate for these names, tied to its CA, for as long as browsers take."""
+    """A server's certificate for these names, tied to its CA, valid for as long as browsers accept."""
     key = ec.generate_private_key(ec.SECP256R1())
     found = certificate.parse(authority.sign(ca, request(key), NAMES))
     assert found.public_key() == key.public_key() and found.issuer == ca.certificate.subject
@@ -113,9 +113,8 @@ def test_the_leaf_field_by_field(ca):
     assert extension(found, x509.KeyUsage).value == authority.usage(digital_signature=True)
     assert list(extension(found, x509.ExtendedKeyUsage).value) == [Use.SERVER_AUTH]
     assert certificate.names(found) == ("lab.example.org", "203.0.113.5", "2001:db8::5")
-    assert not found.subject.get_attributes_for_oid(
-        NameOID.COMMON_NAME
-    )  # GnuTLS would hold it to the constraints of DNS names
+    # GnuTLS would apply the constraints of DNS names to it.
+    assert not found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     own = extension(ca.certificate, x509.SubjectKeyIdentifier).value.digest
     assert extension(found, x509.AuthorityKeyIdentifier).value.key_identifier == own
     assert found.not_valid_after_utc - found.not_valid_before_utc <= timedelta(days=397)
@@ -130,7 +129,7 @@ def test_serials_are_random(ca):
 
 
 def test_what_a_request_asks_for_does_not_count(ca):
-    """Neither the name, nor the wish to be an authority or to be called otherwise."""
+    """Neither its subject, nor a request to be a CA or to have other names, counts."""
     wishes = [
         x509.BasicConstraints(ca=True, path_length=9),
         x509.SubjectAlternativeName([x509.DNSName("example.com")]),
@@ -198,7 +197,7 @@ def test_openssl_takes_the_names_of_the_lab(ca, tmp_path, name):
     ids="-".join,
 )
 def test_openssl_takes_no_other_name(ca, tmp_path, names):
-    """Not even beside a right one: the CA may not vouch for it."""
+    """Not even next to a right one: the CA may not vouch for it."""
     for told in (names, [*NAMES, *names]):
         assert "permitted subtree violation" in openssl(
             tmp_path, ca.pem, authority.sign(ca, request(), told)
@@ -218,7 +217,7 @@ def test_openssl_takes_no_other_name(ca, tmp_path, names):
     ],
 )
 def test_openssl_takes_no_name_of_a_kind_that_the_lab_has_none_of(tmp_path, own, foreign):
-    """A kind that is not mentioned would be free for all."""
+    """A kind of name that is not mentioned would be allowed."""
     lab = authority.make("homelab", own)
     assert "leaf.pem: OK" in openssl(tmp_path, lab.pem, authority.sign(lab, request(), own))
     assert re.search(
@@ -285,7 +284,9 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
     """Even for a right name."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        authority.begin(authority.called("below it"), ca.certificate.subject, key.public_key(), 30)
+        authority.begin(
+            authority.common_name("below it"), ca.certificate.subject, key.public_key(), 30
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(authority.usage(key_cert_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -298,7 +299,7 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
     assert "path length constraint exceeded" in said
 
 
-# What a CA may vouch for, read off it -------------------------------------------------------------
+# What a CA may vouch for, read from it -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -311,9 +312,9 @@ def test_what_a_lab_may_vouch_for_is_told(names):
 
 
 def loose(**other) -> str:
-    """A CA like ours but for one thing."""
+    """A CA like ours except for one thing."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = authority.called("loose")
+    subject = authority.common_name("loose")
     inside = other.get("inside", constraints.of(NAMES[:1]))
     builder = authority.begin(subject, subject, key.public_key(), 30).add_extension(
         x509.BasicConstraints(ca=True, path_length=other.get("length", 0)), critical=True
@@ -372,7 +373,7 @@ def test_days_left_are_whole_days(ca):
 
 
 def test_who_signed_it_is_found_by_the_signature(ca):
-    """Not by the name: another CA of the same name is another one."""
+    """Not by the name: another CA of the same name is a different CA."""
     leaf = authority.sign(ca, request(), NAMES)
     same = authority.Authority(ca.certificate, ec.generate_private_key(ec.SECP256R1()))
     assert certificate.signed_by(leaf, ca.pem)

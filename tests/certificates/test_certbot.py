@@ -10,8 +10,8 @@ from tests import fake as models
 
 alone, fake = models.alone, models.fake
 NAME = "lab.example.org"
-GET = f"get a certificate for {NAME} from Let's Encrypt (there is none)"
-HAND = "hand the certificate on to /home/lab/.jupyter/tls"
+GET = f"get a certificate for {NAME} from Let's Encrypt (none yet)"
+HAND = "copy the certificate to /home/lab/.jupyter/tls"
 LEADS = "hostname -I"
 
 
@@ -49,7 +49,7 @@ def asked(model) -> str:
 
 
 def test_it_is_got_once(host):
-    """A second run finds all of it in the one round trip of the facts."""
+    """A second run finds all of it in the single round trip that reads the facts."""
     model = host()
     certificate.issue(model.c)
     folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
@@ -57,7 +57,7 @@ def test_it_is_got_once(host):
         "install openssl, certbot",
         GET,
         *folders,
-        "let certbot hand each new certificate on",
+        "install certbot's hook for renewed certificates",
         HAND,
     ]
     assert (
@@ -71,10 +71,10 @@ def test_it_is_got_once(host):
 
 
 def test_nothing_is_asked_without_a_mail_address(host):
-    """Nor is the host touched."""
+    """The host is not touched either."""
     model = host(email="")
     with pytest.raises(
-        SetupError, match="Let's Encrypt wants a mail address for your account there: set email"
+        SetupError, match="Let's Encrypt requires a mail address for your account there: set email"
     ):
         certificate.letsencrypt(model.c)
     assert model.writes == []
@@ -122,7 +122,7 @@ def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
     ],
 )
 def test_what_answers_at_port_80_decides_how(host, holder, settings, words, packages):
-    """And the next run keeps to that, as the renewals do."""
+    """The next run keeps that choice, as the renewals do."""
     model = host(holder, **settings)
     certificate.letsencrypt(model.c)
     assert words in asked(model) and f"install {packages}" in model.whys
@@ -131,7 +131,7 @@ def test_what_answers_at_port_80_decides_how(host, holder, settings, words, pack
 
 
 def test_a_web_server_of_another_kind_needs_its_folder(host):
-    """Certbot could not answer beside it."""
+    """certbot could not answer on the same port."""
     with pytest.raises(
         SetupError, match="nginx answers at port 80: set webroot to the folder that it serves there"
     ):
@@ -162,16 +162,16 @@ def test_a_way_of_your_own_choice_stays(host):
 
 
 def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(host):
-    """From staging to the real server is the way of trying."""
+    """Going from staging to the real server is how people test."""
     model = host(acme_server="staging")
     certificate.letsencrypt(model.c)
     assert acme.SERVERS["staging"] in asked(model)
     del model.lab["acme_server"]
     certificate.letsencrypt(model.again())
-    assert acme.SERVERS[""] in asked(model) and "another server is wanted now" in " ".join(
+    assert acme.SERVERS[""] in asked(model) and "the ACME server has changed" in " ".join(
         model.whys
     )
-    with pytest.raises(SetupError, match="browsers trust none of staging: https.delete first"):
+    with pytest.raises(SetupError, match="browsers trust none from staging: https.delete first"):
         certificate.letsencrypt(model.again(), staging=True)
     model.lab["names"] = [NAME, "www.example.org"]
     model.answers.insert(0, (LEADS, Result(0, "203.0.113.5 \n", "")))
@@ -180,7 +180,7 @@ def test_other_names_are_asked_for_and_staging_never_replaces_what_is_trusted(ho
 
 
 def test_a_certificate_that_was_renewed_is_handed_on_again(host):
-    """Where the hook could not, or somebody changed what is served."""
+    """If the hook could not, or somebody changed what is served."""
     model = host()
     certificate.letsencrypt(model.c)
     model.sections["https"]["key"] = "644 lab"
@@ -202,7 +202,7 @@ def test_a_certbot_that_was_removed_comes_back(host):
 
 
 def test_from_one_kind_of_certificate_to_the_other(host):
-    """No hook stays behind that would put the old kind back."""
+    """No hook is left that would bring back the old kind."""
     model = host(certificate="self-signed")
     certificate.issue(model.c)
     model.lab["certificate"] = "letsencrypt"
@@ -210,7 +210,7 @@ def test_from_one_kind_of_certificate_to_the_other(host):
     assert model.whys[-1] == HAND and "ca.stat" not in model.sections["https"]
     model.lab["certificate"] = "self-signed"
     certificate.issue(model.again())
-    assert "let certbot forget the certificate" in model.whys
+    assert "delete certbot's certificate" in model.whys
     assert not {"hook.stat", "renewal.stat"} & set(model.sections["acme"])
 
 
@@ -242,7 +242,7 @@ def test_no_second_certbot_beside_one_that_is_there(host):
     }
     certificate.letsencrypt(model.c)
     assert "install openssl" in model.whys and asked(model).count("/snap/bin/certbot") == 1
-    assert not any(why.startswith("renew by") for why in model.whys)
+    assert not any(why.endswith("which renews the certificate") for why in model.whys)
 
 
 @pytest.mark.parametrize(
@@ -254,12 +254,12 @@ def test_no_second_certbot_beside_one_that_is_there(host):
     ],
 )
 def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
-    """Switched on where it was off, made where there was none."""
+    """The timer is enabled if it was off, and written if there was none."""
     model = host()
     model.sections["acme"]["program"] = program
     model.install("openssl", *([package] if package else []))
     certificate.letsencrypt(model.c)
-    assert model.whys[-1] == f"renew by {unit}"
+    assert model.whys[-1] == f"enable {unit}, which renews the certificate"
     assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (
         unit == "labfab-certbot.timer"
     )
@@ -268,7 +268,7 @@ def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
 
 
 def test_an_address_needs_a_new_certbot(host):
-    """By snap where there is none; an old one is named, for two of them would be one too many."""
+    """By snap if there is none; an old one is named instead, as two would renew twice."""
     with pytest.raises(
         SetupError,
         match="for an address needs certbot 5.3 or newer, which comes as a snap: install snapd there first",
@@ -287,7 +287,7 @@ def test_an_address_needs_a_new_certbot(host):
     "version, least, settings", [("4 0", "5.3", {}), ("5 3", "5.4", {"webroot": "/srv/www"})]
 )
 def test_an_old_certbot_is_named_with_what_it_would_take(host, version, least, settings):
-    """Nothing is installed beside it."""
+    """No second one is installed."""
     model = host("apache2" if settings else "", names=["203.0.113.5"], **settings)
     model.sections["acme"]["program"] = "/usr/bin/certbot"
     model.answers.append(("--version", Result(0, version, "")))
@@ -305,13 +305,12 @@ def test_apache_alone_cannot_answer_for_an_address(host):
 
 
 def test_the_plan_shows_it_all_and_writes_nothing(host):
-    """On a bare host too, where nothing of it is there."""
+    """On a bare host too, where nothing is installed yet."""
     model = host(dry=True)
     certificate.issue(model.c)
     assert model.writes == [] and GET in model.planned and HAND in model.planned
-    assert not any(
-        why.startswith("renew by") for why in model.planned
-    )  # the package brings its timer along
+    # The package comes with its own timer.
+    assert not any(why.endswith("which renews the certificate") for why in model.planned)
 
 
 def test_the_hook_is_for_our_certificate_alone(host):
@@ -324,7 +323,7 @@ def test_the_hook_is_for_our_certificate_alone(host):
         and "reload apache2" in text
         and "= labfab ] || exit 0" in text
     )
-    assert model.wrote("let certbot hand each new certificate on").mode == "755"
+    assert model.wrote("install certbot's hook for renewed certificates").mode == "755"
     assert "reload" not in renewal.TEXT
 
 
@@ -354,15 +353,15 @@ SAID = {  # what it means: what was said
     % ("unauthorized", "198.51.100.7: Invalid response: 404"),
     "the CAA record of lab.example.org lets others": FAILED
     % ("caa", "CAA record for lab.example.org prevents issuance"),
-    "Let's Encrypt gives no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
+    "Let's Encrypt issues no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
     % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "
     "this exact set, retry after 2026-11-22 08:00:00 UTC: see https://letsencrypt.org/docs/",
-    "does not take the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
-    "Let's Encrypt does not take the mail address": ELSE
+    "rejects the mail address: correct email": "Unable to register an account with ACME server. The ACME server believes a..b@x.org is an invalid email address. Please ensure …",
+    "Let's Encrypt rejects the mail address": ELSE
     % "urn:ietf:params:acme:error:invalidContact :: contact email has forbidden domain",
-    "gives none for this name (Cannot issue": ELSE
+    "issues none for this name (Cannot issue": ELSE
     % "Error creating new order :: Cannot issue for x: Domain name does not end with a valid public suffix (TLD)",
-    "wants an account opened elsewhere": ELSE
+    "requires an account opened elsewhere": ELSE
     % "urn:ietf:params:acme:error:externalAccountRequired :: External",
     "the terms of Let's Encrypt have changed": ELSE
     % "urn:ietf:params:acme:error:userActionRequired :: Terms of service have changed",
@@ -384,17 +383,17 @@ SAID = {  # what it means: what was said
 @pytest.mark.parametrize("told", SAID)
 def test_each_failure_is_one_line(told):
     """What is wrong and what to change, from what certbot really prints."""
-    line = acme.words(
-        SAID[told], acme.SERVERS[""], acme.Leads({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), ""
+    line = acme.explain(
+        SAID[told], acme.SERVERS[""], acme.Addresses({NAME: ["203.0.113.5"]}, ["203.0.113.5"]), ""
     )
     assert told in line and "\n" not in line and len(line) < 330
 
 
 def test_a_name_that_leads_elsewhere_is_the_reason_that_is_given():
-    """Whatever the server met there."""
-    lead = acme.Leads({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
+    """Whatever the server found there."""
+    lead = acme.Addresses({NAME: ["198.51.100.7"]}, ["203.0.113.5"])
     for kind in ("connection", "unauthorized"):
-        line = acme.words(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
+        line = acme.explain(FAILED % (kind, "whatever"), acme.SERVERS[""], lead, "")
         assert (
             line
             == f"{NAME} leads to 198.51.100.7, and the host is 203.0.113.5: correct its record in the DNS"

@@ -1,4 +1,4 @@
-"""Whom the programs of this machine trust, in real databases of NSS; keychain and Windows by programs that stand in for theirs."""
+"""What this machine's programs trust: real NSS databases, and stand-ins for the keychain and Windows."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ def here(monkeypatch, tmp_path):
 def remembered(alias: str = "homelab", names=NAMES) -> Path:
     """Give a lab a new CA."""
     vault.remember(alias, authority.make(alias, names).pem)
-    return trust.authority(alias)[0]
+    return trust.load_ca(alias)[0]
 
 
 def profile(home: Path, name: str) -> Path:
@@ -59,7 +59,7 @@ def test_every_browser_learns_it_and_forgets_it(home):
     assert [trusted(place) for place in places] == [
         {"labfab homelab": "C,,", "labfab other": "C,,"}
     ] * 3
-    assert trust.lacking("homelab", ca) == [] and list(trust.add("homelab", ca)) == []
+    assert trust.stores_lacking("homelab", ca) == [] and list(trust.add("homelab", ca)) == []
     assert len(list(trust.remove("homelab"))) == 3 and list(trust.remove("homelab")) == []
     assert [trusted(place) for place in places] == [{"labfab other": "C,,"}] * 3
     assert places[0].stat().st_mode & 0o777 == 0o700
@@ -67,11 +67,11 @@ def test_every_browser_learns_it_and_forgets_it(home):
 
 @needs_nss
 def test_a_new_ca_of_the_lab_takes_the_place_of_the_old_one(home):
-    """The old one is trusted no more, for somebody may have its key."""
+    """The old one is no longer trusted, because somebody may have its key."""
     old = remembered().read_text()
-    list(trust.add("homelab", trust.authority("homelab")[0]))
+    list(trust.add("homelab", trust.load_ca("homelab")[0]))
     new = remembered()
-    assert [store.where for store in trust.lacking("homelab", new)] == [
+    assert [store.where for store in trust.stores_lacking("homelab", new)] == [
         f"Chromium and Chrome ({home}/.pki/nssdb)"
     ]
     list(trust.add("homelab", new))
@@ -83,7 +83,7 @@ def test_a_new_ca_of_the_lab_takes_the_place_of_the_old_one(home):
 
 @needs_nss
 def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
-    """As it is after somebody took the trust away by hand."""
+    """As after somebody removed the trust by hand."""
     ca = remembered()
     list(trust.add("homelab", ca))
     database = f"sql:{home}/.pki/nssdb"
@@ -92,7 +92,7 @@ def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
         check=True,
         stdin=subprocess.DEVNULL,
     )
-    assert len(trust.lacking("homelab", ca)) == 1
+    assert len(trust.stores_lacking("homelab", ca)) == 1
     list(trust.add("homelab", ca))
     assert trusted(home / ".pki/nssdb") == {"labfab homelab": "C,,"}
 
@@ -101,13 +101,13 @@ def test_a_ca_that_is_known_but_not_trusted_is_no_success(home):
 def test_a_database_that_is_damaged_is_named_and_the_others_learn(home):
     folder = profile(home, ".mozilla/firefox/broken")
     (folder / "cert9.db").write_text("nonsense")
-    with pytest.raises(SetupError, match=r"^Firefox \(\S+/broken\) could not be told: "):
+    with pytest.raises(SetupError, match=r"^could not change Firefox \(\S+/broken\): "):
         list(trust.add("homelab", remembered()))
     assert trusted(home / ".pki/nssdb") == {"labfab homelab": "C,,"}
 
 
 def test_the_database_that_chromium_reads_is_taken(home):
-    """A new one must not hide the one that is there already."""
+    """A new one must not hide an existing one."""
     new, old = home / ".local/share/pki/nssdb", home / ".pki/nssdb"
     assert list(stores.databases(home)) == [old]
     new.mkdir(parents=True)
@@ -121,13 +121,13 @@ def test_looking_makes_no_database(home, monkeypatch):
     monkeypatch.setattr(
         stores.shutil, "which", lambda name: "/usr/bin/certutil" if name == "certutil" else None
     )
-    assert len(trust.lacking("homelab", remembered())) == 1
-    assert not (home / ".pki").exists() and not vault.place("homelab", "trusted.pem").exists()
+    assert len(trust.stores_lacking("homelab", remembered())) == 1
+    assert not (home / ".pki").exists() and not vault.path_of("homelab", "trusted.pem").exists()
 
 
 def test_without_certutil_its_package_is_named(monkeypatch):
     monkeypatch.setattr(stores.shutil, "which", lambda name: None)
-    with pytest.raises(SetupError, match="certutil is missing.*sudo apt install libnss3-tools"):
+    with pytest.raises(SetupError, match="certutil.* is missing: sudo apt install libnss3-tools"):
         list(trust.add("homelab", remembered()))
 
 
@@ -139,14 +139,14 @@ def test_a_ca_that_may_vouch_for_more_is_not_trusted():
     )
     vault.remember("homelab", authority.pem_of(authority.seal(builder, free.key)))
     with pytest.raises(SetupError, match="may vouch for more than this lab"):
-        trust.authority("homelab")
+        trust.load_ca("homelab")
 
 
 def test_a_lab_without_a_ca_here_is_told_where_it_comes_from():
     with pytest.raises(
         SetupError, match="homelab: its CA is not known on this machine: fab -H homelab https.issue"
     ):
-        trust.authority("homelab")
+        trust.load_ca("homelab")
 
 
 def test_what_needs_sudo_is_left_to_you_until_it_is_done(tmp_path):
@@ -211,7 +211,7 @@ def stand_in(folder: Path, name: str, text: str) -> Path:
 
 @pytest.mark.parametrize("system", ["mac", "windows"])
 def test_a_mac_and_windows_are_told_by_their_own_programs(tmp_path, monkeypatch, system):
-    """Add, know it, put a new CA in the place of the old one, forget."""
+    """Add it, find it, replace the old CA by a new one, forget it."""
     if system == "mac":
         state = stand_in(tmp_path, "security", SECURITY)
         monkeypatch.setattr(stores.sys, "platform", "darwin")
@@ -227,7 +227,7 @@ def test_a_mac_and_windows_are_told_by_their_own_programs(tmp_path, monkeypatch,
     first = remembered()
     hash = stores.sha1(first)
     assert len(list(trust.add("homelab", first))) == 1 and state.read_text() == f"{hash}\n"
-    assert trust.lacking("homelab", first) == []
+    assert trust.stores_lacking("homelab", first) == []
     second = remembered()
     assert (
         len(list(trust.add("homelab", second))) == 1

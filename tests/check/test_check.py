@@ -1,4 +1,4 @@
-"""Rows are asked only when what they need is right, and are shown the same way to eyes and programs."""
+"""A row is asked only if the rows it needs are right; people and programs see the same answers."""
 
 import json
 import re
@@ -9,21 +9,9 @@ import paramiko
 import pytest
 
 from labfab.check import ports, table
-from labfab.check.inspection import CHECKS
-from labfab.check.rows import (
-    ALWAYS,
-    AREAS,
-    PUBLISHED,
-    STATES,
-    Check,
-    Doubtful,
-    Row,
-    Unseen,
-    Wrong,
-    answer,
-    answers,
-    chosen,
-)
+from labfab.check.findings import STATES, Doubtful, Unseen, Wrong
+from labfab.check.inspection import CHECKS, answer, answers, chosen
+from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, Check, Row
 from labfab.errors import SetupError
 from labfab.facts.records import Firewall, Power, Updates
 from labfab.host.shell import ConnectionLost
@@ -58,7 +46,7 @@ def test_an_area_brings_what_it_needs(area, publish):
 
 
 def test_rows_about_browsers_appear_where_something_is_published():
-    """Nothing but the redirect is Apache's alone; without anything published nothing of this is asked."""
+    """Only the redirect is Apache's alone. If nothing is published, none of them is asked."""
     asked = {publish: {check.id for check in chosen("", publish)} for publish in ALWAYS}
     more = {check.id for check in CHECKS if check.publish != ALWAYS}
     assert more == {check.id for check in CHECKS if check.area == "https"} | {"secrets-tls"}
@@ -101,11 +89,16 @@ def test_a_warning_keeps_nothing_from_being_asked():
         (Wrong("broken", "chmod 600 x"), "fail", "broken", "chmod 600 x"),
         (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
         (Unseen("needs root"), "not checked", "needs root", ""),
-        (ConnectionResetError("reset"), "not checked", "the line to the host failed: reset", ""),
+        (
+            ConnectionResetError("reset"),
+            "not checked",
+            "the connection to the host failed: reset",
+            "",
+        ),
         (
             ConnectionLost("box: the connection broke"),
             "not checked",
-            "the line to the host failed: box: the connection broke",
+            "the connection to the host failed: box: the connection broke",
             "",
         ),
     ],
@@ -160,7 +153,7 @@ def test_a_terminal_gets_a_table(capsys, monkeypatch):
     monkeypatch.setattr("labfab.console.terminal", lambda: True)
     table.show("homelab", answers(None, [row("ssh-a", raises=Wrong("[red] is no markup"))]))
     said = capsys.readouterr().out
-    assert "[red] is no markup" in said and "mend with" in said
+    assert "[red] is no markup" in said and "fix with" in said
 
 
 def test_states_are_those_of_the_schema():
@@ -185,7 +178,7 @@ def test_what_counts_as_loopback(address, expected):
 
 
 def seen(audit=None, **facts) -> SimpleNamespace:
-    """A look that has found these things."""
+    """A probe that has found these things."""
     have = {
         "updates": Updates(0, False),
         "pending": 0,
@@ -269,8 +262,11 @@ def test_what_the_firewall_must_be(firewall, state, detail):
 
 
 def test_sshd_is_judged_login_by_login():
-    """What counts for root alone is asked of root alone; a fault that disable-root mends names it."""
-    good = "passwordauthentication no;kbdinteractiveauthentication no;permitemptypasswords no;pubkeyauthentication yes;"
+    """Only root must have PermitRootLogin no; otherwise the task disable-root is named."""
+    good = (
+        "passwordauthentication no;kbdinteractiveauthentication no;"
+        "permitemptypasswords no;pubkeyauthentication yes;"
+    )
     both = {"sshd.lab": f"{good}permitrootlogin yes;", "sshd.root": f"{good}permitrootlogin no;"}
     assert asked("ssh-config", seen(both)).state == "ok"
     found = asked("ssh-config", seen(both | {"sshd.root": f"{good}permitrootlogin yes;"}))
@@ -286,18 +282,18 @@ def test_sshd_is_judged_login_by_login():
         "a.b: passwordauthentication yes",
         "ssh.disable-passwords",
     )
-    assert "see `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
+    assert "run `sshd -t`" in asked("ssh-config", seen({"sshd.lab": ""})).detail
 
 
 def tried_as_root(
     monkeypatch, error, sshd="no", powerless="", key="AAAA", held="ssh-ed25519 AAAA me"
 ) -> Row:
-    """The answer of ssh-root where the login as root ends with an error."""
+    """Return the answer of ssh-root when the login as root ends with an error."""
 
     def fresh(*_):
         raise error
 
-    monkeypatch.setattr("labfab.check.ssh.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.check.ssh.connection.log_in_again", fresh)
     monkeypatch.setattr("labfab.check.ssh.keypair.public_line", lambda _: f"ssh-ed25519 {key} me")
     look = seen(
         {"sshd.root": f"port 22;permitrootlogin {sshd};"},
@@ -319,26 +315,26 @@ def test_a_key_that_could_not_be_read_proves_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "state", "detail"),
     [
-        ({}, "ok", "root's file holds it, and sshd's files say PermitRootLogin no"),
+        ({}, "ok", "root's file holds it, and sshd's configuration says PermitRootLogin no"),
         (
             {"key": "BBBB"},
             "ok",
-            "root's file does not hold it, and sshd's files say PermitRootLogin no",
+            "root's file does not hold it, and sshd's configuration says PermitRootLogin no",
         ),
         (
             {"powerless": "no sudo"},
             "ok",
-            "not being root you cannot see whether another key would be",
+            "without root you cannot see whether another key would be",
         ),
         (
             {"sshd": "prohibit-password", "key": "BBBB"},
             "fail",
-            "but sshd's files say PermitRootLogin prohibit-password",
+            "but sshd's configuration says PermitRootLogin prohibit-password",
         ),
     ],
 )
-def test_a_refusal_of_root_tells_what_stands_behind_it(monkeypatch, given, state, detail):
-    """A key that root's file does not hold is refused wherever root may log in."""
+def test_a_refusal_of_root_is_explained(monkeypatch, given, state, detail):
+    """A key that is not in root's file is refused even if root may log in."""
     found = tried_as_root(
         monkeypatch, paramiko.AuthenticationException("Authentication failed."), **given
     )
@@ -349,7 +345,7 @@ def test_a_refusal_of_root_tells_what_stands_behind_it(monkeypatch, given, state
     )
 
 
-def test_a_port_on_loopback_is_nobodys_business_but_labs():
+def test_a_port_on_loopback_counts_for_lab_alone():
     listen = {
         "listen.1": "0.0.0.0:2222 sshd",
         "listen.2": "127.0.0.53%lo:53 systemd-resolve",
@@ -366,7 +362,7 @@ def test_a_port_on_loopback_is_nobodys_business_but_labs():
 
 
 def on_mac(audit=None, **facts) -> SimpleNamespace:
-    """A look at a Mac that has found these things."""
+    """A probe of a Mac that has found these things."""
     want = facts.pop("want", Settings())
     ssh = SimpleNamespace(ports=frozenset({22, 2222}), remote_login=22)
     look = vars(seen(audit, **{"ssh": ssh} | facts)) | {"want": want, "platform": macos}
@@ -376,13 +372,13 @@ def on_mac(audit=None, **facts) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("active", "said"), [(True, "macOS's own is on"), (False, "macOS's own is off")]
 )
-def test_a_mac_s_firewall_is_only_told(active, said):
+def test_the_firewall_of_a_mac_is_only_reported(active, said):
     found = asked("ports-firewall", on_mac(firewall=Firewall(active, "", frozenset())))
     assert found.state == "ok" and found.detail.startswith(said)
 
 
 def test_a_mac_has_programs_of_its_own_that_listen():
-    """Nothing hides them, and labfab knows no other firewall for them: so somebody should look."""
+    """No firewall hides them, so it is a warning."""
     listen = {
         "listen.1": "*:22 launchd",
         "listen.2": "*:2222 launchd",
@@ -402,7 +398,7 @@ def test_a_host_that_sleeps_is_a_warning(minutes, state):
     assert found.state == state and ("keep_awake: true" in found.detail) is (state == "warn")
 
 
-def test_updates_are_told_in_the_words_of_the_system():
+def test_updates_are_reported_in_the_words_of_the_system():
     mac = on_mac(updates=Updates(0, False), pending=2)
     assert asked("host-updates", mac).detail.startswith("2 updates wait (those that need a restart")
     mac = on_mac(updates=Updates(0, False), pending=None)
@@ -410,12 +406,12 @@ def test_updates_are_told_in_the_words_of_the_system():
 
 
 def published(publish: str, audit=None, **facts) -> SimpleNamespace:
-    """A look at a host that is to publish JupyterLab."""
+    """A probe of a host that publishes JupyterLab."""
     return SimpleNamespace(**vars(seen(audit, **facts)) | {"want": Settings(publish=publish)})
 
 
 def test_published_ports_are_wanted_then_and_only_then():
-    """JupyterLab's own port is everybody's where it publishes itself, and Apache's two where Apache does."""
+    """JupyterLab's own port if it publishes itself, and Apache's two ports if Apache does."""
     everywhere, apache = (
         {"listen.1": "*:9999 jupyter-lab"},
         {"listen.1": "*:443 apache2", "listen.2": "127.0.0.1:9999 jupyter-lab"},
@@ -423,7 +419,7 @@ def test_published_ports_are_wanted_then_and_only_then():
     assert asked("lab-loopback", published("https", everywhere)).detail == "*, as published"
     assert (
         asked("lab-loopback", published("https", apache)).detail
-        == "port 9999 listens on loopback alone, and is to be published"
+        == "port 9999 listens on loopback only, but should be published"
     )
     assert asked("lab-loopback", published("apache", everywhere)).detail == "port 9999 listens on *"
     assert (
@@ -454,7 +450,7 @@ def test_published_ports_are_wanted_then_and_only_then():
 @pytest.mark.parametrize(
     ("publish", "state"), [("tunnel", "warn"), ("https", "fail"), ("apache", "fail")]
 )
-def test_root_without_a_password_is_no_choice_where_everybody_may_knock(publish, state):
+def test_sudo_without_a_password_fails_on_a_published_host(publish, state):
     assert (
         asked("host-sudo", published(publish, {"root": "yes", "nopasswd.side": "yes"})).state
         == state
@@ -462,16 +458,16 @@ def test_root_without_a_password_is_no_choice_where_everybody_may_knock(publish,
     assert asked("host-sudo", published(publish, {"root": "yes"})).state == "ok"
 
 
-def test_no_rows_are_a_sentence(capsys):
+def test_without_rows_one_sentence_says_why(capsys):
     table.show("homelab", [])
     assert (
         capsys.readouterr().out
-        == "[homelab] nothing is published (publish: tunnel), so there is nothing to look at\n"
+        == "[homelab] nothing is published (publish: tunnel), so there is nothing to check\n"
     )
 
 
 def asked(id: str, look) -> Row:
-    """The answer of one real row to a look."""
+    """Return the answer of one real row."""
     return answer(look, next(check for check in CHECKS if check.id == id)._replace(needs=()), {})
 
 

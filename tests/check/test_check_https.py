@@ -1,4 +1,4 @@
-"""What check.https says of certificates and answers, good and bad: handshakes are real, on this machine's loopback."""
+"""What check.https says about certificates and answers; handshakes are real, on loopback."""
 
 import contextlib
 import socket
@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from labfab.check import https_front, https_published, https_tls
-from labfab.check.inspection import CHECKS
-from labfab.check.rows import Row, answer
+from labfab.check.inspection import CHECKS, answer
+from labfab.check.rows import Row
 from labfab.errors import SetupError
 from labfab.facts.records import Acme, Firewall
 from labfab.host.remote_file import File
@@ -31,7 +31,7 @@ def ca() -> Paper:
 
 @pytest.fixture
 def home(monkeypatch, tmp_path, ca):
-    """A laptop that knows the CA."""
+    """A laptop that has the CA's certificate."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     folder = tmp_path / "labfab" / "homelab"
     folder.mkdir(parents=True)
@@ -41,7 +41,7 @@ def home(monkeypatch, tmp_path, ca):
 
 @contextlib.contextmanager
 def serving(tmp_path, leaf: Paper, *more: Paper, old: bool = False):
-    """Shake hands with everybody who comes; give the port."""
+    """Serve these certificates; yield the port."""
     (tmp_path / "cert").write_text("".join(one.pem for one in (leaf, *more)))
     (tmp_path / "key").write_text(leaf.key_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -75,7 +75,7 @@ def receive(door: socket.socket, context: ssl.SSLContext, over: threading.Event)
 
 
 def seen(port: int = 443, audit=None, **settings) -> SimpleNamespace:
-    """A look at a host that is this machine."""
+    """A probe of this machine."""
     want = {
         "publish": "https",
         "names": list(NAMES),
@@ -100,12 +100,12 @@ def seen(port: int = 443, audit=None, **settings) -> SimpleNamespace:
 
 
 def asked(id: str, look) -> Row:
-    """The answer of one row to a look."""
+    """Return the answer of one row."""
     return answer(look, next(check for check in CHECKS if check.id == id)._replace(needs=()), {})
 
 
 def told(id: str, tmp_path, *sent: Paper, old: bool = False, **settings) -> tuple[str, str]:
-    """State and detail of a row that meets these certificates."""
+    """Return state and detail of a row when these certificates are served."""
     with serving(tmp_path, *sent, old=old) as port:
         found = asked(id, seen(port, **settings))
     return found.state, found.detail
@@ -143,7 +143,7 @@ def test_how_long_a_certificate_lasts(home, tmp_path, ca, begins, ends, kind, ex
 
 
 def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
-    """Expired, unknown issuer, incomplete chain and more than it may are told apart."""
+    """Expired, unknown issuer, incomplete chain and forbidden names are told apart."""
     leaf, other = issue("leaf", NAMES, by=ca), issue("another CA")
     between = issue("between", by=ca)
     below = issue("leaf", NAMES, by=between)
@@ -164,7 +164,7 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
     )
     assert told("https-chain", tmp_path, below, **public) == (
         "fail",
-        "incomplete chain: the certificate of between, which signed it, is not sent along",
+        "incomplete chain: the certificate of between, which signed it, is not sent with it",
     )
     late = issue("late", by=ca, ends=-1)
     state, detail = told("https-chain", tmp_path, issue("leaf", NAMES, by=late), late, **public)
@@ -184,8 +184,8 @@ def test_who_vouches_for_it(home, tmp_path, ca, monkeypatch):
 @pytest.mark.parametrize(
     ("of_ca", "expected"),
     [
-        ({"ends": -1}, "expired: a certificate that vouches for it has ended"),
-        ({"begins": 1}, "a certificate that vouches for it has not begun"),
+        ({"ends": -1}, "expired: a certificate in its chain has ended"),
+        ({"begins": 1}, "a certificate in its chain is not valid yet"),
         ({"only_for": ("example.com",)}, "the CA may not vouch for its names"),
     ],
 )
@@ -196,7 +196,7 @@ def test_what_its_own_ca_may(home, tmp_path, of_ca, expected):
 
 
 def test_without_its_ca_here_the_system_is_asked(home, tmp_path, ca, monkeypatch):
-    """On another laptop the lab's CA may be trusted by the system; a file that is none is said to be none."""
+    """The system may trust the CA on another laptop. A file that is no certificate is named."""
     (home / "ca.pem").rename(tmp_path / "system.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     assert told("https-chain", tmp_path, issue("leaf", NAMES, by=ca)) == (
@@ -244,7 +244,7 @@ def test_old_tls_is_tried_and_refused(home, tmp_path, ca):
             ["certbot.timer"],
             "",
             "fail",
-            "nothing hands a new certificate on to JupyterLab: the deploy hook is missing",
+            "nothing passes a renewed certificate on to JupyterLab: the deploy hook is missing",
         ),
         (["certbot.timer"], "644", "fail", "the deploy hook cannot run: its mode is 644"),
     ],
@@ -274,8 +274,8 @@ def test_our_own_is_renewed_by_hand(home, tmp_path, ca, ends, state, mend):
             "*:443 apache2",
             {443},
             "",
-            "a router or a cloud firewall stands before the host",
-            "let TCP port 443 through there",
+            "a router or a cloud firewall blocks it",
+            "open TCP port 443 there",
         ),
         (443, "*:443 apache2", {80}, "", "the host's firewall refuses port 443", "firewall.enable"),
         (
@@ -302,7 +302,7 @@ def test_why_the_published_port_does_not_answer(port, listen, allowed, problem, 
         audit={"listen.1": listen} if listen else {}, publish="apache" if port == 443 else "https"
     )
     look.facts.firewall, look.problem = Firewall(True, "deny", frozenset(allowed)), problem
-    found = https_tls.behind(look, port)
+    found = https_tls.why_silent(look, port)
     assert (
         detail in found.detail
         and (found.mend if found.mend is not None else "firewall.enable") == mend
@@ -313,7 +313,7 @@ def test_from_a_gateway_or_this_machine_itself_nothing_is_seen():
     look = seen()
     assert (
         asked("https-reach", look).detail
-        == "127.0.0.1 is your own machine's address: its own programs would answer"
+        == "127.0.0.1 is an address of this machine, so its own programs would answer"
     )
     look.c.gateway = "gate"
     for row in ("https-reach", "https-plain", "https-doors"):
@@ -325,13 +325,13 @@ def test_from_a_gateway_or_this_machine_itself_nothing_is_seen():
 
 @pytest.fixture
 def answering(monkeypatch):
-    """Let a function answer all requests."""
+    """Let a function answer all HTTP requests."""
 
     def by(handler) -> None:
         def visitor(url, *_):
             return httpx.Client(base_url=url, transport=httpx.MockTransport(handler))
 
-        monkeypatch.setattr(kernel, "visitor", visitor)
+        monkeypatch.setattr(kernel, "new_client", visitor)
         monkeypatch.setattr(https_front, "trust", lambda look: https_front.Trust(None, "nobody"))
 
     return by
@@ -384,11 +384,11 @@ FORM = '<title>Jupyter Server</title><input type="password" name="password" id="
             403,
             "Blocking request with non-local 'Host'",
             "fail",
-            f"JupyterLab does not know itself as {NAME}",
+            f"JupyterLab does not accept the name {NAME}",
             https_tls.RESTART,
         ),
-        (503, "", "fail", "Apache finds no JupyterLab", "lab.start"),
-        (200, "Welcome", "fail", "answers 200, and asks for no password", "proxy.apache"),
+        (503, "", "fail", "Apache cannot reach JupyterLab", "lab.start"),
+        (200, "Welcome", "fail", "answers 200, and does not ask for a password", "proxy.apache"),
         (404, "", "fail", "answers 404", "proxy.apache"),
     ],
 )
@@ -417,7 +417,7 @@ def test_jupyters_api_is_known_at_any_port(answering, answers, found):
         )
 
     answering(handler)
-    assert https_published.tells(seen(), 8765) is found
+    assert https_published.has_plain_api(seen(), 8765) is found
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(answering):
@@ -426,7 +426,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(answering):
             yield b"x" * 1000
 
     answering(lambda request: httpx.Response(200, content=endless()))
-    assert https_published.tells(seen(), 8765) is False
+    assert https_published.has_plain_api(seen(), 8765) is False
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_what_its_cookies_must_be(answering, monkeypatch, xsrf, login, state, de
     ]
     answering(lambda request: httpx.Response(200, headers=headers))
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
-    monkeypatch.setattr(https_published, "known", lambda look: "word")
+    monkeypatch.setattr(https_published, "stored_password", lambda look: "word")
     found = asked("https-cookies", seen(publish="apache"))
     assert (found.state, found.detail) == (state, detail)
 
@@ -455,12 +455,12 @@ def test_a_password_that_is_not_known_here_is_not_guessed(home):
 
 
 def test_a_login_that_cannot_be_tried_is_no_refusal(answering, monkeypatch):
-    """An Apache that fails at the login has refused nobody."""
+    """If Apache fails at the login, the password was not refused."""
 
     def handler(request):
         raise httpx.ReadTimeout("too late")
 
     answering(handler)
     with pytest.raises(SetupError, match="does not answer"):
-        https_published.entered(seen(), "word")
+        https_published.logged_in(seen(), "word")
     assert asked("https-wrong-password", seen()).state == "fail"

@@ -1,4 +1,4 @@
-"""What is there: the script is read-only POSIX shell, and its answer is parsed whatever the host looks like."""
+"""Facts: the script is read-only POSIX shell, and its answer is parsed for any host."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ def blob(text: str) -> str:
 
 @pytest.fixture
 def read(tmp_path):
-    """Run the script for real on this machine, with what it may write kept in a temporary folder."""
+    """Run the script for real on this machine, with its writes kept in a temporary folder."""
 
     def run(
         *sections: str, path: str = "", instead: tuple[str, str] = ("", ""), **values: str
@@ -39,13 +39,14 @@ def read(tmp_path):
             "ROOT_DIR": "x",
         }
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
-        # HOME of the account is what getent says, so that is stood in for.
+        # The account's home comes from getent, so that is replaced.
         head = (
             loader.script("words", "Linux")
             + head
             + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
         )
-        head += 'entry() { entry_home=$(home_of "$1"); entry_uid=$(id -u "$1" 2>/dev/null); entry_shell=/bin/sh; }\n'
+        head += 'entry() { entry_home=$(home_of "$1"); '
+        head += 'entry_uid=$(id -u "$1" 2>/dev/null); entry_shell=/bin/sh; }\n'
         script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
@@ -67,20 +68,11 @@ def stand_in(folder, name: str, text: str) -> str:
     return f"{folder}/bin:"
 
 
-# The script ------------------------------------------------------------------------------------------
-
-
-def test_the_script_is_posix_shell(tmp_path):
-    """Every sh reads it, and shellcheck, where there is one, finds no error."""
-    (tmp_path / "facts.sh").write_text(loader.script("facts", "Linux"))
-    assert subprocess.run(["sh", "-n", tmp_path / "facts.sh"], check=False).returncode == 0
-    if shutil.which("shellcheck"):
-        command = ["shellcheck", "-s", "sh", "-S", "error", tmp_path / "facts.sh"]
-        assert subprocess.run(command, stdout=subprocess.PIPE, check=False).returncode == 0
+# The script -----------------------------------------------------------------------------------
 
 
 def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
-    """Root or not, whatever is installed here: every section that was asked for is there, with sane values."""
+    """As root or not, whatever is installed: every requested section has sane values."""
     path = stand_in(tmp_path, "apt-get", "echo 'Inst a'; echo 'Remv b'; echo 'Conf a'")
     found = read(*reader.SECTIONS, path=path)
     assert {*found} == {*reader.SECTIONS}
@@ -93,22 +85,22 @@ def test_it_runs_on_this_machine_and_each_section_is_parsed(read, tmp_path):
     assert found["upgrades"]["pending"] == "2" if shutil.which("dpkg") else True
 
 
-def test_only_what_is_asked_for_is_read(read):
-    """A later question costs no more than its section."""
+def test_only_requested_sections_are_read(read):
+    """A later question reads only its own section."""
     assert {*read("firewall", "python")} == {"firewall", "python"}
 
 
 @pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
-def test_the_verdict_of_a_simulation_is_kept(read, tmp_path):
-    """The second reading does not simulate, and says the same."""
+def test_the_result_of_a_simulation_is_kept(read, tmp_path):
+    """The second reading runs no simulation and gives the same result."""
     path = stand_in(tmp_path, "apt-get", f"echo called >>{tmp_path}/calls; echo 'Inst a'")
     assert [read("upgrades", path=path)["upgrades"]["pending"] for _ in range(2)] == ["1", "1"]
     assert (tmp_path / "calls").read_text() == "called\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="needs a Debian")
-def test_a_simulation_that_fails_is_no_verdict(read, tmp_path):
-    """Where apt stumbles, nothing pending is said, so nobody takes it for none."""
+def test_a_failed_simulation_has_no_result(read, tmp_path):
+    """If apt fails, the number is missing rather than zero."""
     assert (
         "pending"
         not in read("upgrades", path=stand_in(tmp_path, "apt-get", "exit 100"))["upgrades"]
@@ -116,7 +108,7 @@ def test_a_simulation_that_fails_is_no_verdict(read, tmp_path):
 
 
 def test_an_environment_with_python_is_recognised(read, tmp_path):
-    """Programs and versions are found by their files, without starting anything."""
+    """Programs and versions are found by their files; no program is started."""
     binaries, packages = (
         tmp_path / "jupyter-venv/bin",
         tmp_path / "jupyter-venv/lib/python3.12/site-packages",
@@ -143,7 +135,7 @@ def test_an_environment_with_python_is_recognised(read, tmp_path):
 
 @pytest.mark.parametrize("sign", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\x1b", "\x9b"])
 def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
-    """Whatever breaks a line somewhere: it opens no section, writes no other key and reaches no terminal."""
+    """A line break of any kind opens no section, sets no other key and reaches no terminal."""
     packages = tmp_path / "jupyter-venv/lib/python3.12/site-packages"
     (
         packages / f"x-1{sign}[firewall]{sign}active=yes{sign}[ssh]{sign}port.22=forged.dist-info"
@@ -163,14 +155,14 @@ def test_a_name_that_an_account_chose_forges_no_fact(read, tmp_path, sign):
 @pytest.mark.parametrize(
     "lines", ["[ssh]\nport.22=yes\n[lab]\n[ssh]\nport.22=no", "[ssh]\n[root]\nx=y"]
 )
-def test_a_section_too_many_is_refused(lines):
-    """What comes twice, or was not asked for, did not come from the script."""
-    with pytest.raises(SetupError, match=r"has a section \[(ssh|root)\] too many"):
+def test_an_unexpected_section_is_refused(lines):
+    """A section that comes twice, or was not requested, did not come from the script."""
+    with pytest.raises(SetupError, match=r"has an unexpected section \[(ssh|root)\]"):
         reader.parse(lines, ("ssh", "lab"))
 
 
-def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
-    """The word that all scripts print paths and programs by."""
+def test_what_checks_read_forges_nothing_either(tmp_path):
+    """All scripts print paths and programs with this function."""
     say = re.search(r"^say\(\) \{.*?^\}$", loader.shared("words"), re.MULTILINE | re.DOTALL)[0]
     done = subprocess.run(
         ["sh", "-c", f'{say}; say a "$1"', "sh", "b\n[c]\x1b"],
@@ -184,21 +176,21 @@ def test_what_is_read_for_checks_forges_nothing_either(tmp_path):
 @pytest.mark.parametrize(
     "text", ["{}", "", '{"a": "Käse €"}\n', "no newline", "a=b\n[ssh]\nx=y\n", "\0\n"]
 )
-def test_any_text_of_a_file_comes_through(read, tmp_path, text):
-    """Not even a file that looks like the script's own answer confuses it."""
+def test_any_content_of_a_file_survives(read, tmp_path, text):
+    """Even a file that looks like the script's own answer."""
     (tmp_path / ".jupyter").mkdir(mode=0o700)
     path = tmp_path / ".jupyter/jupyter_server_config.json"
     path.write_text(text)
     path.chmod(0o640)
     found = read("jupyter", "lab")
     assert set(found) == {"jupyter", "lab"}
-    file = records.file(found["jupyter"], "config")
+    file = records.file_from(found["jupyter"], "config")
     assert (file.content, file.mode, file.owner) == (text, "640", ME.pw_name)
 
 
 @pytest.mark.parametrize("name", ["note books", "it's", "$HOME"])
 def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
-    """Spaces and quotes in root_dir do no harm."""
+    """Blanks, quotes and dollar signs in root_dir do no harm."""
     (tmp_path / name).mkdir()
     assert read("jupyter", ROOT_DIR=name.replace("'", "'\\''"))["jupyter"]["root_dir"] == ME.pw_name
 
@@ -207,14 +199,16 @@ def test_a_folder_of_notebooks_with_any_name_is_found(read, tmp_path, name):
     "policy, incoming", [("DROP", "deny"), ("REJECT", "reject"), ("ACCEPT", "allow")]
 )
 @pytest.mark.parametrize("loaded", [True, False])
-def test_the_state_of_ufw_is_read_where_ufw_reads_it(read, tmp_path, loaded, policy, incoming):
-    """Its chains and its settings tell what `ufw status` would, which takes as long as all the rest together."""
+def test_the_state_of_ufw_is_read_from_its_chains_and_settings(
+    read, tmp_path, loaded, policy, incoming
+):
+    """They list what `ufw status` prints, which takes as long as all other sections together."""
     stand_in(tmp_path, "ufw", "exit 1")
     path = stand_in(
         tmp_path, "iptables", f'[ "$*" = "-S ufw-user-input" ] && {str(loaded).lower()}'
     )
     (tmp_path / "default").write_text(
-        f'# a word\nIPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\n'
+        f'# a comment\nIPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\n'
     )
     found = read("firewall", path=path, instead=("/etc/default/ufw", f"{tmp_path}/default"))[
         "firewall"
@@ -232,8 +226,8 @@ LISTEN 0 511 [::ffff:127.0.0.1]:9999 *:* users:(("jupyter-lab",pid=9,fd=6))
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/sbin/sshd"), reason="needs an sshd")
-def test_who_listens_is_told_for_every_port(read, tmp_path):
-    """IPv4, IPv6, both, and a program that hides."""
+def test_every_listening_port_has_its_program(read, tmp_path):
+    """IPv4, IPv6, both, and a program that is not shown."""
     found = read("ssh", path=stand_in(tmp_path, "ss", f"cat <<'END'\n{SS}END"))["ssh"]
     listening = reader.below(found, "listening")
     assert listening == {
@@ -244,11 +238,11 @@ def test_who_listens_is_told_for_every_port(read, tmp_path):
     }
 
 
-# The answer ------------------------------------------------------------------------------------------
+# The answer -----------------------------------------------------------------------------------
 
 
 def test_an_answer_is_split_at_the_first_sign():
-    """Values keep their equal signs, brackets and spaces; what belongs nowhere is passed over."""
+    """Values keep equal signs, brackets and blanks; lines outside of sections are ignored."""
     out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"
     assert reader.parse(out, reader.SECTIONS) == {
         "system": {"name": "Debian [x] = y", "empty": ""},
@@ -259,14 +253,14 @@ def test_an_answer_is_split_at_the_first_sign():
 
 @pytest.mark.parametrize("line", ["stray=1", "a = b"])
 def test_a_stray_line_in_front_is_no_traceback(line):
-    """Something that a shell start-up file prints before the first section does no harm."""
+    """Output of a shell start-up file before the first section does no harm."""
     assert reader.parse(f"{line}\n[system]\nkernel=Linux\n", ("system",))["system"] == {
         "kernel": "Linux"
     }
 
 
-def test_every_section_of_an_empty_host_can_be_asked(fake):
-    """A bare system without ssh, ufw, Python or accounts has facts too: nothing."""
+def test_every_section_of_an_empty_host_can_be_read(fake):
+    """A bare system without ssh, ufw, Python or accounts has empty facts."""
     model = fake()
     model.sections |= {name: {} for name in reader.SECTIONS if name != "system"}
     found = facts(model.c)
@@ -284,7 +278,7 @@ def test_every_section_of_an_empty_host_can_be_asked(fake):
 
 
 def test_a_host_without_os_release_is_no_traceback(fake):
-    """An unknown system is named in one line by whoever needs to know it."""
+    """An unknown system is reported in one line by the code that needs to know it."""
     from labfab.platforms import platform
 
     model = fake()
@@ -294,7 +288,7 @@ def test_a_host_without_os_release_is_no_traceback(fake):
         platform(model.c)
 
 
-def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_long(fake):
+def test_one_question_reads_everything_and_after_a_change_all_but_the_slow(fake):
     """One round trip for a run without changes, and one more after a change."""
     model = fake()
     for _ in range(2):
@@ -312,7 +306,7 @@ def test_one_question_reads_everything_and_after_a_change_all_but_what_takes_lon
 
 
 def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
-    """To read all of a host takes the host a while; a stage looks at a part of it, again and again."""
+    """Reading everything takes a host a while; a stage reads a part of it repeatedly."""
     model = fake()
     host = Host.of(model.c)
     host.stage = "ssh"
@@ -324,14 +318,15 @@ def test_after_a_change_its_stage_reads_what_it_asks_about(fake):
         "accounts",
         "ssh",
     ]
-    assert facts(model.c).lab.api == ""  # nobody had thought of that: now all that is left, at once
+    # No stage has asked about this section, so now all others are read together.
+    assert facts(model.c).lab.api == ""
     assert {"python", "jupyter", "firewall"} < set(
         re.search("^set -- (.*)$", model.told[-1], re.MULTILINE)[1].split()
     )
 
 
-def test_a_script_that_fails_is_told(fake, monkeypatch):
-    """A host that cannot be read is named with its own words."""
+def test_a_failed_script_is_reported(fake, monkeypatch):
+    """The error has the host's own words."""
     from labfab.host.shell import Result
 
     model = fake()
@@ -340,24 +335,24 @@ def test_a_script_that_fails_is_told(fake, monkeypatch):
         facts(model.c).system  # noqa: B018
 
 
-def test_values_of_the_settings_are_quoted(fake):
+def test_settings_are_quoted(fake):
     """A folder with a quote in its name reaches the script as one word."""
     model = fake(root_dir="it's $(id)")
     assert facts(model.c).jupyter.root_dir == ""
     assert """ROOT_DIR='it'"'"'s $(id)'\n""" in model.told[0]
 
 
-def test_the_text_of_a_file_does_not_show():
-    """A configuration with a hash or a token is in no traceback."""
+def test_the_content_of_a_file_does_not_show():
+    """A hash or a token in a configuration is in no traceback."""
     file = File("600", "lab", "argon2:secret")
     assert "secret" not in repr(file) and "secret" not in f"{[file]}"
 
 
-def test_a_file_that_is_no_utf8_survives():
-    """Bytes that are no text are kept, so that they can be written back."""
+def test_a_file_that_is_not_utf8_survives():
+    """Other bytes are kept, so that they can be written back."""
     raw = base64.b64encode(b"key \xff comment\n").decode()
-    assert records.text(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
-    written = reader.as_file("ssh.drop_in", records.text(raw), "644", "root")
+    assert records.decoded(raw).encode(errors="surrogateescape") == b"key \xff comment\n"
+    written = reader.planned_file("ssh.drop_in", records.decoded(raw), "644", "root")
     assert written == {"ssh.drop_in.stat": "644 root", "ssh.drop_in.text": raw}
 
 
@@ -384,8 +379,8 @@ def test_a_dot_in_a_name_is_part_of_it(fake):
 
 
 @pytest.mark.parametrize("publish, told", [("apache", {"elsewhere": "yes"}), ("tunnel", {})])
-def test_a_key_that_another_publish_left_is_told(read, tmp_path, publish, told):
-    """Its presence only; what it is for now has none yet."""
+def test_a_key_left_by_another_publish_is_reported(read, tmp_path, publish, told):
+    """Only its presence is reported; the present `publish` has no key yet."""
     (tmp_path / ".jupyter/tls").mkdir(parents=True)
     (tmp_path / ".jupyter/tls/key.pem").write_text("secret")
     assert read("https", PUBLISH=publish)["https"] == told

@@ -1,4 +1,4 @@
-"""Two hundred hosts: all done, in little memory, and each costs what it costs among twenty."""
+"""Two hundred hosts: all done, in little memory, each at the cost of one among twenty."""
 
 import json
 import os
@@ -26,7 +26,7 @@ pytestmark = [
 FABFILE = """\
 from invoke import Collection
 
-from labfab.task import host_task
+from labfab.run.task import host_task
 from tests.rig.farm import STAGES
 
 
@@ -51,7 +51,7 @@ class Cost(NamedTuple):
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory) -> Farm:
-    """The farm, and a project of a stranger's."""
+    """The farm, and somebody else's project."""
     home = tmp_path_factory.mktemp("farm")
     with farm(home, MANY) as found:
         (home / "stranger").mkdir()
@@ -63,7 +63,7 @@ def fields(tmp_path_factory) -> Farm:
 
 
 def run(fields: Farm, names: list[str], **env: str) -> tuple[int, dict, str, Cost]:
-    """Run fab on some hosts; its exit code, its document, what else it said, and what it cost."""
+    """Run fab on some hosts. Returns its exit code, its document, its stderr and its cost."""
     out, err = fields.home / "out", fields.home / "err"
     kept = {
         name: value
@@ -97,9 +97,10 @@ def run(fields: Farm, names: list[str], **env: str) -> tuple[int, dict, str, Cos
 
 
 def watched(pid: int) -> tuple[int, int, resource.struct_rusage]:
-    """Wait for a process; its peak of memory in kB, 0 where that cannot be told, with its status and what it used.
+    """Wait for a process. Returns its peak memory in kB (0 if unknown), status and usage.
 
-    ru_maxrss begins with the memory of whoever started it (fork and exec keep it), which here is all of the farm.
+    ru_maxrss starts with the memory of the parent, which here holds the whole farm: fork and
+    exec keep it.
     """
     peak = 0
     while True:
@@ -123,7 +124,7 @@ def port_of(fields: Farm) -> str:
 
 
 def test_two_hundred_hosts(fields, capsys):
-    """All of them done, in bounded memory; time and work of each are those of one among twenty."""
+    """All are done, in bounded memory; each takes the time and work of one among twenty."""
     env = {"LABFAB_SSH_PORT": port_of(fields), "LABFAB_PARALLEL": "50"}
     costs = {}
     for count in (FEW, MANY):
@@ -136,7 +137,8 @@ def test_two_hundred_hosts(fields, capsys):
     with capsys.disabled():
         for n, cost in costs.items():
             print(
-                f"\n{n} hosts: {cost.seconds:.1f} s, {cost.cpu / n * 1000:.0f} ms of CPU a host, {cost.memory // 1024} MB",
+                f"\n{n} hosts: {cost.seconds:.1f} s, {cost.cpu / n * 1000:.0f} ms of CPU a host, "
+                f"{cost.memory // 1024} MB",
                 end="",
             )
     assert many.memory < MEMORY
@@ -145,7 +147,7 @@ def test_two_hundred_hosts(fields, capsys):
 
 
 def test_one_after_the_other_and_some_that_are_not_there(fields):
-    """What nobody listens at fails by itself, and is all that is named at the end."""
+    """A host that does not answer fails alone, and only it is named at the end."""
     names = [*fields.names[:3], "nobody@127.0.9.9:1", *fields.names[3:6]]
     code, found, err, _ = run(fields, names, LABFAB_SSH_PORT=port_of(fields), LABFAB_PARALLEL="1")
     assert code == 1 and found["summary"] == {"hosts": 7, "done": 6, "changes": 0}

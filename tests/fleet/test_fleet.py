@@ -1,4 +1,4 @@
-"""Many hosts at once: nobody is forgotten, nobody waits for a question, one bad host stops no other, Ctrl-C stops all."""
+"""Many hosts: none is forgotten or waits for a question, one failure stops no other, Ctrl-C all."""
 
 import io
 import json
@@ -14,9 +14,9 @@ from fabric import Config, Connection, Task, task
 from fabric.main import Fab
 from invoke import Collection, Exit
 
-from labfab import console
+from labfab import console, fabric_internals
 from labfab.errors import SetupError, Unreachable
-from labfab.fleet import executor, log, questions
+from labfab.fleet import crew, executor, log, questions
 from labfab.fleet.member import Member
 from labfab.fleet.questions import Later, Questions
 from labfab.fleet.view import Block, View
@@ -36,7 +36,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def fab(alone, capsys, monkeypatch):
-    """Run tasks made of plain functions: fab("-H", "a,b", "work", work=…); what it ended with and said."""
+    """Run functions as tasks: fab("-H", "a,b", "work", work=…) returns code, stdout, stderr."""
     monkeypatch.setattr(console, "alone", True)
 
     def run(*words: str, **tasks) -> tuple[int, str, str]:
@@ -63,7 +63,7 @@ def fab(alone, capsys, monkeypatch):
 
 
 def ours(body, name: str, **options):
-    """A task of labfab that needs no host to be there."""
+    """Make a task of labfab that needs no running host."""
     options = {"reads": True, "dials": True} | options
     made = lambda c: body(c)  # noqa: E731
     made.__module__ = __name__
@@ -71,13 +71,13 @@ def ours(body, name: str, **options):
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The recap: host -> result, changes, time."""
+    """Return the recap: host -> result, changes, time."""
     table = text[text.index("host  ") :].splitlines()[1:]
     return {line.split("  ")[0]: re.split(r"  +", line)[1:] for line in table[: table.index("")]}
 
 
 def test_every_host_is_worked_on_and_told_of(fab):
-    """One line each in the recap, what was said with the host's name, and where it is kept."""
+    """The recap has a line for each; output carries the host's name; logs are named."""
     code, out, err = fab("-H", THREE, "work", work=lambda c: console.say(f"hello from {c.host}"))
     assert code == 0 and err == ""
     assert {name: row[:2] for name, row in rows(out).items()} == {
@@ -88,7 +88,7 @@ def test_every_host_is_worked_on_and_told_of(fab):
 
 
 def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alone):
-    """Whatever goes wrong: one line with the name, what to type, exit code 1."""
+    """Any error is one line with the host's name and what to type; exit code 1."""
     worked = []
 
     def first(c):
@@ -114,14 +114,14 @@ def test_one_that_fails_stops_no_other_and_is_left_out_of_what_follows(fab, alon
     }
     assert "root@b: the disk is full: free some" in out and "root@c: what nobody thought of" in out
     assert (
-        "failed on root@b, root@c: see above; type it again for them: fab -H root@b,root@c …" in err
+        "failed on root@b, root@c: see above; to run it again there: fab -H root@b,root@c …" in err
     )
     kept = next((alone / "home/.local/state/labfab/log").glob("*/root@c.log")).read_text()
-    assert "Traceback" in kept and "ValueError" in kept  # for whoever mends it
+    assert "Traceback" in kept and "ValueError" in kept  # for debugging
 
 
 def test_tasks_of_others_run_as_they_are(fab):
-    """They print where they like, with a connection of their own; an error of theirs is named with its host."""
+    """They print directly and have their own connection. Errors name the host."""
 
     @task
     def backup(c, where="here"):
@@ -137,7 +137,7 @@ def test_tasks_of_others_run_as_they_are(fab):
 
 @pytest.mark.parametrize("parallel, at_once", [("1", 1), ("2", 2), ("10", 4)])
 def test_no_more_hosts_at_once_than_wanted(fab, monkeypatch, parallel, at_once):
-    """One by one, or side by side."""
+    """One by one, or in parallel."""
     monkeypatch.setenv("LABFAB_PARALLEL", parallel)
     busy, most, lock = set(), [0], threading.Lock()
     full = threading.Barrier(at_once, timeout=5)
@@ -165,7 +165,7 @@ def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     code, out, _ = fab("-H", names, "work", work=lambda c: worked.append(f"{c.user}@{c.host}"))
     assert code == 0 and len(worked) == 3
     assert list(rows(out)) == ["box", "root@a", "eve@a"]
-    assert "root@203.0.113.5 is the same login as box: it runs once" in out
+    assert "root@203.0.113.5 is the same login as box: it runs only once" in out
 
 
 def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):
@@ -188,7 +188,7 @@ def test_a_host_that_failed_is_not_worked_on_under_its_other_name(fab):
 
 @pytest.mark.parametrize("given, code", [(3, 3), ("so it ends", 1), (None, 0)])
 def test_a_task_that_ends_the_program_ends_its_host_only(fab, given, code):
-    """Libraries do so; no host is left waiting, and none is taken for done."""
+    """Some libraries do that. No host is left waiting, and none counts as done."""
     worked = []
 
     def work(c):
@@ -205,7 +205,7 @@ def test_a_task_that_ends_the_program_ends_its_host_only(fab, given, code):
 
 
 def test_a_code_without_a_word_is_no_failure(fab):
-    """A plan with something to do ends with 2; a failure wins over that."""
+    """A plan with something to do ends with 2; a failure takes precedence."""
 
     def plan(c):
         if c.host != "a":
@@ -225,11 +225,11 @@ def test_a_code_without_a_word_is_no_failure(fab):
 
 
 def test_with_json_stdout_is_one_document(fab):
-    """With what each host answered; all else goes to stderr."""
+    """It holds each host's answer; everything else goes to stderr."""
 
     @host_task(reads=True, dials=True)
     def report(c, json=False):
-        with console.aside(json):
+        with console.on_stderr(json):
             console.say("looking")
         if c.host == "b":
             raise SetupError(f"{c.host}: out of reach")
@@ -257,7 +257,7 @@ def test_with_json_stdout_is_one_document(fab):
 
 @pytest.mark.parametrize("hosts, count", [(THREE, 3), ("root@a", 1)])
 def test_any_task_can_end_in_a_document(fab, monkeypatch, hosts, count):
-    """LABFAB_RECAP=json, also with one host, so that a script need not tell them apart."""
+    """LABFAB_RECAP=json works with one host too, so that scripts need no special case."""
     monkeypatch.setenv("LABFAB_RECAP", "json")
     code, out, _ = fab("-H", hosts, "work", work=lambda c: console.say("two\nlines"))
     found = json.loads(out)
@@ -289,7 +289,7 @@ def test_what_others_print_does_not_get_into_the_document(fab, monkeypatch):
 
 
 def test_logs_are_for_you_alone_and_only_the_last_runs_are_kept(fab, alone, monkeypatch):
-    """Folder 0700, file 0600; what is no run of ours stays."""
+    """Folders are 0700, files 0600; other files in the folder stay."""
     logs = alone / "home/.local/state/labfab/log"
     logs.mkdir(parents=True)
     (logs / "mine").mkdir()
@@ -310,7 +310,7 @@ def test_no_log_has_what_the_laptop_answers(fab):
 
     @laptop_task
     def url(c):
-        with console.aside():
+        with console.on_stderr():
             console.say("looking")
         console.say("http://127.0.0.1:9000/?token=0123456789")
 
@@ -326,7 +326,7 @@ def test_without_a_place_for_logs_the_work_goes_on(fab, alone):
     code, out, err = fab("-H", THREE, "work", work=lambda c: None)
     assert (
         code == 0
-        and "no logs are kept: cannot make the folder" in err
+        and "no logs are kept: cannot create the folder" in err
         and "3 of 3 hosts done" in out
         and "logs:" not in out
     )
@@ -345,7 +345,7 @@ def test_no_file_name_leads_out_of_the_folder():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Somebody at the keyboard: the questions, with answers in turn."""
+    """Somebody at the keyboard: the questions seen, and the answers to give in order."""
     seen, answers = [], []
 
     def prompt(text: str, secret: bool) -> str:
@@ -362,7 +362,7 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def dialled(monkeypatch, asked):
-    """Hosts that ask for a password, by name; the logins tried."""
+    """Hosts that ask for a password: the passwords by name, and the logins tried."""
     wanted: dict[str, str] = {}
     tried: list[tuple[str, str]] = []
 
@@ -378,7 +378,7 @@ def dialled(monkeypatch, asked):
 
 
 def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialled):
-    """Before the work; only where it is refused somebody is asked again, for that host."""
+    """It is asked for before the work, and again only for a host that refuses it."""
     seen, answers = asked
     wanted, tried = dialled
     wanted |= {"a": "one", "b": "two", "c": "one"}
@@ -395,7 +395,7 @@ def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialled):
 
 
 def test_a_password_goes_to_no_host_that_the_question_did_not_name():
-    """One that answers late, or asks in a later task, is asked about by itself."""
+    """A host that answers late, or asks in a later task, gets its own question."""
     questions = Questions()
     questions.shared["password of"], questions.named["password of"] = "of a", {"a"}
     assert questions.answer("a", "password of", "root@a", True) == "of a"
@@ -404,7 +404,7 @@ def test_a_password_goes_to_no_host_that_the_question_did_not_name():
 
 
 def test_each_host_may_have_a_password_of_its_own(fab, asked, dialled):
-    """An empty answer to the question for all."""
+    """An empty answer to the common question asks for each."""
     seen, answers = asked
     dialled[0].update(a="one", b="two")
     answers += ["", "one", "two"]
@@ -428,7 +428,7 @@ def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, as
 
 
 def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
-    """Ctrl-D: no answer is not an empty password."""
+    """After Ctrl-D, no answer is not an empty password."""
     dialled[0].update(a="one")
     asked[1].append(None)
     asked[1].append(None)
@@ -445,7 +445,7 @@ def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
 def test_what_comes_up_in_the_middle_of_the_work_is_asked_by_the_main_thread(
     fab, asked, monkeypatch
 ):
-    """There Ctrl-C arrives, and the block is out of the way; and several hosts ask it once."""
+    """Ctrl-C works there and the block is out of the way. Several hosts ask only once."""
     seen, answers = asked
     monkeypatch.setattr(Host, "open", lambda host: None)
     answers += ["secret"]
@@ -468,7 +468,7 @@ def test_what_comes_up_in_the_middle_of_the_work_is_asked_by_the_main_thread(
 
 
 def test_every_new_host_key_is_asked_about_by_itself(asked):
-    """Each has a fingerprint of its own, and one yes is no yes to another."""
+    """Each has its own fingerprint, and agreeing to one is not agreeing to another."""
     seen, answers = asked
     answers += ["yes", "no", "yes"]
     talk = Questions()
@@ -485,7 +485,7 @@ def test_every_new_host_key_is_asked_about_by_itself(asked):
 
 
 def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatch):
-    """It is given little time before the work, and all of its time in the work, beside the others."""
+    """It gets little time before the work and all its time during the work."""
     given = []
 
     def open_(host: Host) -> None:
@@ -501,7 +501,7 @@ def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatc
 
 
 def test_without_a_terminal_nobody_is_asked(fab, dialled, monkeypatch):
-    """No dialling ahead either: there is nothing to find out."""
+    """No host is dialled before the work either, because there is nothing to ask."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert fab("-H", THREE, "work", work=lambda c: None)[0] == 0
     assert dialled[1] == []
@@ -512,7 +512,7 @@ def test_many_hosts_are_counted_in_a_question():
 
 
 def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch):
-    """The variable is gone when the first thread looks."""
+    """Although the first thread that reads the variable removes it."""
     from labfab.local_state import secrets
 
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "from outside")
@@ -530,7 +530,7 @@ def test_passwords_of_the_environment_are_there_for_every_host(fab, monkeypatch)
 
 
 def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
-    """KeyboardInterrupt arrives in the threads, so guards tell what becomes of a change; waiting hosts do not begin."""
+    """KeyboardInterrupt reaches the threads, so guards can report. Waiting hosts do not start."""
     monkeypatch.setenv("LABFAB_PARALLEL", "2")
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
@@ -546,7 +546,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
                 time.sleep(0.01)
         except KeyboardInterrupt:
             heard.append(c.host)
-            console.warn("stopped: the host takes the change back by itself")
+            console.warn("stopped: the host will revert the change by itself")
             raise
         finally:
             cleaned.append(c.host)
@@ -564,7 +564,7 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(begun) == 2 and sorted(heard) == sorted(begun) == sorted(cleaned)
-    assert err.count("stopped: the host takes the change back by itself") == 2
+    assert err.count("stopped: the host will revert the change by itself") == 2
     assert sorted(row[0] for row in rows(out).values()) == [
         "stopped",
         "stopped",
@@ -668,7 +668,7 @@ def test_elsewhere_there_is_a_sign_of_life_now_and_then(crowd, monkeypatch):
 
 
 def test_on_a_terminal_what_a_host_was_asked_for_is_shown_in_one_piece(fab, monkeypatch):
-    """Above the block, and all of it is gone at the end but the recap."""
+    """It appears above the block; at the end only it and the recap are left."""
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
     fab("-H", THREE, "work", work=lambda c: [console.say(f"{c.host} {n}") for n in range(3)])
@@ -685,7 +685,7 @@ def test_on_a_terminal_what_a_host_was_asked_for_is_shown_in_one_piece(fab, monk
 
 
 def test_a_host_that_is_done_is_hung_up_on(fab, monkeypatch):
-    """After the last task; before, only where there are more hosts than are worked on at a time."""
+    """After the last task; earlier only if there are more hosts than run in parallel."""
     closed = []
     monkeypatch.setattr(Host, "close", lambda host: closed.append(host.c.host))
     count = []
@@ -699,12 +699,12 @@ def test_a_host_that_is_done_is_hung_up_on(fab, monkeypatch):
 
 
 def test_the_configuration_does_not_grow_with_the_hosts(alone):
-    """Fabric's own clone() reads ~/.ssh/config once more into the original, each time."""
+    """Fabric's own clone() adds ~/.ssh/config to the original each time."""
     (alone / "home/.ssh").mkdir(mode=0o700, exist_ok=True)
     (alone / "home/.ssh/config").write_text("Host box\n  HostName 203.0.113.5\n  User ada\n")
     config = Config()
     size = len(config.base_ssh_config._config)
-    copies = [executor.own(config) for _ in range(5)]
+    copies = [fabric_internals.copy_for_host(config) for _ in range(5)]
     assert len(config.base_ssh_config._config) == size
     for copy in copies:
         c = Connection("box", config=copy)
@@ -725,18 +725,18 @@ def test_the_configuration_does_not_grow_with_the_hosts(alone):
     ],
 )
 def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard, hosts, most):
-    """More are asked for where that is possible; else fewer hosts are worked on at once."""
+    """The limit is raised if possible; else fewer hosts run in parallel."""
     import resource
 
     limits = [(soft, hard)]
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
-    assert executor.room(hosts) == most
+    assert crew.room(hosts) == most
 
 
 def test_an_interrupt_reaches_a_thread():
-    """The way of Ctrl-C into the threads, on whichever Python this is."""
+    """Ctrl-C reaches threads this way on every supported Python."""
     begun, heard = threading.Event(), threading.Event()
 
     def work():
@@ -750,6 +750,6 @@ def test_an_interrupt_reaches_a_thread():
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     begun.wait(5)
-    executor.interrupt(thread)
+    crew.interrupt(thread)
     thread.join(5)
     assert heard.is_set()

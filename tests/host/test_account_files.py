@@ -7,8 +7,8 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.facts import records
-from labfab.host import account_files
 from labfab.host.changes import fill
+from labfab.on_host import loader
 from labfab.stages import user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
@@ -22,30 +22,30 @@ CONFIG = ".jupyter/jupyter_server_config.json"
 
 @pytest.mark.parametrize("link, target", [(".jupyter", "/etc"), (CONFIG, "/etc/passwd")])
 def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, target):
-    """Where it leads is all that is said: no mode that somebody may want to mend, no content."""
+    """Only the link's target is reported: no mode that somebody could want to fix, no content."""
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]
-    assert records.link(found, "folder_link", "config.link") == target
+    assert records.link_target(found, "folder_link", "config.link") == target
     assert "config.text" not in found and (link != ".jupyter" or "folder_stat" not in found)
 
 
 def test_a_link_to_what_is_ones_own_is_followed(read, tmp_path):
-    """A home whose folders are on another disk works as before."""
+    """A home whose folders are links to another disk still works."""
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "disk/jupyter_server_config.json").write_text("{}")
     (tmp_path / ".jupyter").symlink_to(tmp_path / "disk")
     found = read("jupyter")["jupyter"]
     assert (
         found["folder_stat"] == f"700 {ME.pw_name}"
-        and records.file(found, "config").content == "{}"
+        and records.file_from(found, "config").content == "{}"
     )
     assert not [key for key in found if "link" in key]
 
 
 @pytest.mark.parametrize("key", ["folder_link", "config.link"])
 def test_jupyter_stops_at_such_a_link(fake, key):
-    """One line names both ends; nothing is written."""
+    """One line names the link and its target, and nothing is written."""
     model = fake()
     user.add(model.c)
     model.again()
@@ -60,7 +60,7 @@ def test_jupyter_stops_at_such_a_link(fake, key):
 
 @pytest.mark.parametrize("key", ["ssh_link", "keys.link"])
 def test_keys_stop_at_such_a_link(fake, key):
-    """The same for the folder and the file of the keys."""
+    """The same applies to the folder and the file of the keys."""
     model = fake()
     user.add(model.c)
     model.again()
@@ -71,7 +71,7 @@ def test_keys_stop_at_such_a_link(fake, key):
 
 
 def test_the_link_of_another_account_is_told(fake, capsys):
-    """Its keys are not taken over, and the run goes on."""
+    """Its keys are not copied, and the run continues."""
     model = fake()
     model.sections["accounts"]["root.keys.link"] = "/data/keys"
     authorized_keys.copy(model.c)
@@ -82,7 +82,7 @@ def test_the_link_of_another_account_is_told(fake, capsys):
 
 
 def test_modes_are_the_accounts_own_work(fake):
-    """Root changes owners only."""
+    """Root changes nothing but the owner."""
     model = fake(lab_user="student")
     user.add(model.c)
     model.again()
@@ -93,17 +93,17 @@ def test_modes_are_the_accounts_own_work(fake):
         for write in model.writes
         if write.why.endswith(".jupyter private")
     ]
-    assert made == [("root", "home=$(cd"), ("student", "mkdir")]
+    assert made == [("root", "set"), ("student", "mkdir")]
 
 
 def own(folder, path: str) -> subprocess.CompletedProcess:
     parent, _, name = path.rpartition("/")
-    script = fill(account_files.OWN, folder, parent, name, ME.pw_name, name)
+    script = fill(loader.called("give_back", 4), folder, parent, name, ME.pw_name)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 
 def test_an_owner_is_changed_in_the_home_only(tmp_path):
-    """Neither the last part of a path nor its folder may be a link that came in between."""
+    """Neither the path nor its folder may have been replaced by a link in the meantime."""
     there, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     (there / ".ssh").mkdir(parents=True)
     elsewhere.mkdir()

@@ -22,7 +22,7 @@ SHOWN = known_hosts.fingerprint(HOST_KEY)
 
 
 class Door(paramiko.ServerInterface):
-    """Who gets in."""
+    """Decides who can log in."""
 
     def __init__(self, server: "Server") -> None:
         self.server = server
@@ -44,7 +44,7 @@ class Door(paramiko.ServerInterface):
 
 
 class Server:
-    """An SSH server that lets in and does nothing else."""
+    """An SSH server that accepts logins and does nothing else."""
 
     def __init__(self, key: paramiko.PKey = HOST_KEY) -> None:
         self.key, self.ways, self.password = key, "publickey,password", "right"
@@ -76,7 +76,7 @@ class Server:
 
 
 def hang_up(transport: paramiko.Transport | None) -> None:
-    """Close at once: on its own, paramiko looks up from its socket only ten times a second."""
+    """Close immediately: by itself, paramiko checks only ten times a second."""
     if transport:
         with contextlib.suppress(OSError):
             transport.sock.shutdown(socket.SHUT_RDWR)
@@ -123,7 +123,7 @@ def pinned(alone, server) -> list:
 
 
 def test_the_right_fingerprint_is_pinned(dial, server, alone):
-    """With host_key given nobody is asked, and the next dial needs neither."""
+    """With host_key set, nobody is asked; the next connection needs neither."""
     let_in(server, alone)
     dial()
     assert pinned(alone, server) == [HOST_KEY]
@@ -131,7 +131,7 @@ def test_the_right_fingerprint_is_pinned(dial, server, alone):
 
 
 def test_an_unknown_host_key_is_not_accepted_by_itself(dial, server, alone):
-    """Without a terminal: one line with the fingerprint and the variable; no password was sent, nothing pinned."""
+    """Without a terminal, one line gives the fingerprint and the variable. No password was sent, no key pinned."""
     let_in(server, alone)
     with pytest.raises(
         SetupError,
@@ -147,7 +147,7 @@ def test_an_unknown_host_key_is_not_accepted_by_itself(dial, server, alone):
 def test_somebody_at_a_terminal_is_asked(
     dial, server, alone, monkeypatch, capsys, answer, accepted
 ):
-    """Only a yes is a yes."""
+    """Only yes means yes."""
     let_in(server, alone)
 
     def say():
@@ -168,14 +168,14 @@ def test_somebody_at_a_terminal_is_asked(
 
 
 def test_another_key_than_the_given_one_stops_everything(dial, server, alone):
-    """A host_key that does not match is another machine."""
+    """A key that differs from host_key belongs to another machine."""
     with pytest.raises(SetupError, match="this is another machine"):
         dial(host_key="SHA256:" + "A" * 43)
     assert pinned(alone, server) == []
 
 
 def test_a_changed_host_key_stops_everything(dial, server, alone):
-    """Even with the new fingerprint given; the line names the command that forgets the old one."""
+    """Even if the new fingerprint is given. The line names the command that removes the old key."""
     known_hosts.pin(alone / "home/.ssh/known_hosts", "127.0.0.1", server.port, OTHER_KEY)
     with pytest.raises(
         SetupError, match=rf"THE HOST KEY HAS CHANGED.*ssh-keygen -R '\[127.0.0.1\]:{server.port}'"
@@ -189,9 +189,9 @@ def test_a_changed_host_key_stops_everything(dial, server, alone):
     ["{name} {key}", "other,{name} {key} and a comment", "{hashed} {key}", "[127.0.0.*]:* {key}"],
 )
 def test_a_key_is_known_from_whichever_line(dial, server, alone, line):
-    """Plain, hashed, with patterns; among many lines of others, a broken one, and a second key of the same kind."""
+    """Plain, hashed or with patterns; among many other lines, a broken one, and a second key of the same type."""
     let_in(server, alone)
-    name = known_hosts.name("127.0.0.1", server.port)
+    name = known_hosts.host_name("127.0.0.1", server.port)
     key = f"{HOST_KEY.get_name()} {HOST_KEY.get_base64()}"
     told = line.format(name=name, key=key, hashed=paramiko.HostKeys.hash_host(name))
     other = f"{OTHER_KEY.get_name()} {OTHER_KEY.get_base64()}"
@@ -210,13 +210,13 @@ def test_what_is_sent_is_sent_at_once(dial, server, alone):
 
 
 def test_a_password_from_the_environment_is_used_and_dropped(dial, server, monkeypatch):
-    """No child process inherits it."""
+    """No child process inherits the password."""
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "right")
     assert dial().is_connected and "LABFAB_LOGIN_PASSWORD" not in os.environ
 
 
 def test_a_wrong_password_is_one_line_without_it(dial, monkeypatch):
-    """The password is neither in the message nor asked for without a terminal."""
+    """The message does not contain the password. Without a terminal, none is asked for."""
     monkeypatch.setenv("LABFAB_LOGIN_PASSWORD", "s3cret")
     with pytest.raises(
         SetupError, match=r"ada@127\.0\.0\.1:\d+: wrong password \(or wrong user name\)"
@@ -226,7 +226,7 @@ def test_a_wrong_password_is_one_line_without_it(dial, monkeypatch):
 
 
 def test_keys_that_were_tried_are_listed(dial, server, alone):
-    """Permission denied says what the host takes, which keys were offered, and what to type."""
+    """The message says what the host accepts, which keys were offered and what to type."""
     keypair.generate(alone / "home/.ssh/id_ed25519")
     server.ways = "publickey"
     with pytest.raises(
@@ -237,13 +237,13 @@ def test_keys_that_were_tried_are_listed(dial, server, alone):
 
 
 def test_without_any_key_that_is_said(dial, server):
-    """And a password is proposed where the host takes one."""
+    """It suggests a password if the host accepts one."""
     with pytest.raises(SetupError, match="there is no key in ~/.ssh.*--prompt-for-login-password"):
         dial()
 
 
 def test_a_key_with_a_passphrase_names_the_agent(dial, server, alone):
-    """Without a terminal nobody is asked for it."""
+    """Without a terminal, nobody is asked for it."""
     path = keypair.generate(alone / "home/.ssh/id_ed25519", passphrase="s3cret")
     server.keys.add(path.with_suffix(".pub").read_text().split()[1])
     with pytest.raises(SetupError, match="has a passphrase: hand it to the agent with ssh-add"):
@@ -259,14 +259,14 @@ def test_a_key_with_a_passphrase_names_the_agent(dial, server, alone):
     ],
 )
 def test_a_damaged_key_is_no_traceback(dial, alone, text):
-    """Whatever lies in ~/.ssh/id_ed25519, the user reads one line."""
+    """Whatever ~/.ssh/id_ed25519 contains, the user sees one line."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     (alone / "home/.ssh/id_ed25519").write_text(text)
     with pytest.raises(SetupError, match="id_ed25519"):
         dial()
 
 
-# The way there ---------------------------------------------------------------------------------------
+# Connecting ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_damaged_key_is_no_traceback(dial, alone, text):
     ],
 )
 def test_a_host_that_is_not_reached_is_one_line(dial, monkeypatch, error, says):
-    """Each with what to look at."""
+    """Each message says what to look at."""
 
     def fail(c):
         raise error
@@ -301,7 +301,7 @@ def test_a_host_that_is_not_reached_is_one_line(dial, monkeypatch, error, says):
 
 
 def test_a_web_server_is_no_ssh_server(alone):
-    """Something else on the port is told from a wrong password."""
+    """A different server on the port is not mistaken for a wrong password."""
     with socket.create_server(("127.0.0.1", 0)) as web:
 
         def answer():
@@ -313,7 +313,7 @@ def test_a_web_server_is_no_ssh_server(alone):
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         c = Connection("127.0.0.1", user="ada", port=web.getsockname()[1], config=Config())
-        with pytest.raises(SetupError, match="is no SSH server: name the port"):
+        with pytest.raises(SetupError, match="is not an SSH server: name the port"):
             connection.dial(c, Settings(host_key=SHOWN, connect_timeout=5))
         c.close()
         thread.join(5)
@@ -323,7 +323,7 @@ def test_a_web_server_is_no_ssh_server(alone):
 
 
 def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
-    """Neither the password of the present login nor the keys of ~/.ssh count as a proof."""
+    """Neither the password of the present login nor the keys in ~/.ssh count as proof."""
     good = let_in(server, alone).split()[1]
     c = dial()
     c.connect_kwargs["password"] = "right"
@@ -333,20 +333,20 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     other = keypair.generate(tmp_path / "other")
     server.offered.clear()
     with pytest.raises(paramiko.AuthenticationException):
-        connection.fresh(c, "lab", server.port, other)
+        connection.log_in_again(c, "lab", server.port, other)
     assert good not in server.offered
     server.keys.add(
         other.with_suffix(".pub").read_text().split()[1]
         if other.suffix
         else (tmp_path / "other.pub").read_text().split()[1]
     )
-    new = connection.fresh(c, "lab", server.port, other)
+    new = connection.log_in_again(c, "lab", server.port, other)
     assert new.is_connected and new.user == "lab"
     new.close()
 
 
 def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
-    """paramiko asks a host for the kind that comes first; an old line below is never asked for."""
+    """paramiko asks the host for the first type listed, and never for an old line below it."""
     path = alone / "known_hosts"
     keys = [
         paramiko.ECDSAKey.generate(),
@@ -355,7 +355,7 @@ def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
     ]
     path.write_text("".join(f"203.0.113.5 {key.get_name()} {key.get_base64()}\n" for key in keys))
     c = Connection("203.0.113.5", user="ada", config=Config())
-    connection.know(c, path)
+    connection.trust_pinned_keys(c, path)
     known = c.client.get_host_keys().lookup("203.0.113.5")
     assert (
         list(known.keys()) == [keys[0].get_name(), "ssh-rsa"]
@@ -364,7 +364,7 @@ def test_of_two_kinds_of_host_key_the_first_line_counts(alone):
 
 
 def test_a_host_that_stops_in_the_middle_of_the_handshake_is_out_of_reach(alone):
-    """Somebody who is slow wants no password."""
+    """A slow host does not mean that a password is wanted."""
     with socket.create_server(("127.0.0.1", 0)) as slow:
         taken = []
 
@@ -385,27 +385,27 @@ def test_a_host_that_stops_in_the_middle_of_the_handshake_is_out_of_reach(alone)
 
 
 def test_a_fresh_login_needs_the_pinned_key(dial, server, alone):
-    """A host key that is not known is not accepted in a proof."""
+    """A proof does not accept an unknown host key."""
     let_in(server, alone)
     c = dial()
     (alone / "home/.ssh/known_hosts").write_text("")
     with pytest.raises(paramiko.SSHException, match="not found in known_hosts"):
-        connection.fresh(c, "ada", server.port, None)
+        connection.log_in_again(c, "ada", server.port, None)
 
 
 @pytest.mark.parametrize(
     "ways", ["publickey", "publickey,password", "publickey,keyboard-interactive"]
 )
 def test_a_stranger_sees_what_is_offered(dial, server, alone, ways):
-    """Asked without any key or password."""
+    """The host is asked without any key or password."""
     let_in(server, alone)
     c = dial()
     server.ways = ways
-    assert connection.offered(c, "ada", server.port) == ways.split(",")
+    assert connection.offered_methods(c, "ada", server.port) == ways.split(",")
 
 
 def test_the_first_command_line_is_followed(alone, capsys):
-    """The login that setup was begun with leads to where it went, and that is said."""
+    """The login that setup began with leads to the new one, and a line says so."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     block = ssh_config.Alias(
         "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
@@ -418,7 +418,7 @@ def test_the_first_command_line_is_followed(alone, capsys):
 
 
 def test_a_key_given_by_hand_wins_over_the_followed_one(alone):
-    """fab -i stays in force."""
+    """fab -i still takes precedence."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     block = ssh_config.Alias(
         "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
@@ -460,7 +460,7 @@ def test_of_an_agents_keys_the_right_one_is_offered_at_once(
 
 
 def test_another_login_is_not_followed(alone):
-    """Another port or user of the same address is somebody else."""
+    """Another port or user at the same address is a different login."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     ssh_config.write(
         alone / "home/.ssh/config",

@@ -13,7 +13,7 @@ WHY = 'it\'s a "test" of $HOME, `id` and Käse\\n'
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the journal's shell text for real, with its folder in a temporary place."""
+    """Run the journal's shell text for real, in a temporary folder."""
 
     def go(line: dict, then: str = "true") -> subprocess.CompletedProcess:
         script = journal.command(line).replace(journal.FOLDER, str(tmp_path / "lib"))
@@ -26,7 +26,7 @@ def run(tmp_path):
 
 
 def test_each_line_is_json_whatever_it_says(run):
-    """Quotes, $, backslashes, umlauts and line breaks come back as they were."""
+    """Quotes, $, backslashes, umlauts and line breaks survive unchanged."""
     for number in range(3):
         assert (
             run(
@@ -48,7 +48,7 @@ def test_each_line_is_json_whatever_it_says(run):
 
 
 def test_only_root_reads_it(run):
-    """Folder and kept files are for their owner."""
+    """Only the owner can read the folder and the kept files."""
     run(journal.entry("ssh", WHY))
     assert (
         os.stat(run.folder).st_mode & 0o777 == 0o700
@@ -58,7 +58,7 @@ def test_only_root_reads_it(run):
 
 @pytest.mark.parametrize("name", ["plain", "with space", "it's", "$HOME `id`", "Käse", "-n"])
 def test_a_file_is_kept_as_it_was(run, tmp_path, name):
-    """Content and mode, under the number of its line."""
+    """Content and mode are kept under the number of the line."""
     path = tmp_path / name
     path.write_bytes(b"\x00bytes\n")
     path.chmod(0o640)
@@ -73,14 +73,14 @@ def test_a_file_is_kept_as_it_was(run, tmp_path, name):
 
 
 def test_a_link_is_kept_as_a_link(run, tmp_path):
-    """What a link points to is not copied in its place, even when there is nothing."""
+    """The link itself is copied, not its target, even if there is no target."""
     (tmp_path / "link").symlink_to("/nowhere")
     run(journal.entry("ssh", WHY, path=str(tmp_path / "link"), number="7"))
     assert os.readlink(run.folder / "before" / "7") == "/nowhere"
 
 
 def test_beside_a_link_is_what_it_leads_to(run, tmp_path):
-    """A change may go through the link, so the content is kept as well; a link to a folder is no content."""
+    """A change may write through the link, so the content is kept too, except for a link to a folder."""
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "other").symlink_to(".")
@@ -102,25 +102,25 @@ def test_beside_a_link_is_what_it_leads_to(run, tmp_path):
 
 
 def test_a_file_that_is_not_there_leaves_nothing(run, tmp_path):
-    """Then the way back is to delete it."""
+    """Undoing then means deleting it."""
     assert run(journal.entry("ssh", WHY, path=str(tmp_path / "none"), number="7")).returncode == 0
     assert list((run.folder / "before").iterdir()) == []
 
 
 def test_nothing_is_changed_without_a_line(run, tmp_path):
-    """Where the journal cannot be written, the change does not begin."""
+    """If the journal cannot be written, the change does not begin."""
     run.folder.write_text("a file where the folder should be")
     assert run(journal.entry("ssh", WHY), f"touch '{tmp_path}/changed'").returncode == journal.FULL
     assert not (tmp_path / "changed").exists()
 
 
 def test_numbers_never_repeat():
-    """Two runs in the same second do not share one."""
+    """Two runs in the same second have different numbers."""
     assert len({journal.new_number() for _ in range(1000)}) == 1000
 
 
 def test_a_run_keeps_the_order_of_its_stages_and_runs_that_of_the_file():
-    """Lines of before there were steps, of other laptops and of runs that were cut off stay where they are."""
+    """Lines from before steps existed, from other laptops and from interrupted runs keep their places."""
     lines = [
         ("old", "", 0),
         ("c", "one", 3),

@@ -5,20 +5,20 @@ import os
 import subprocess
 import time
 
-from labfab.host import rsync_as_account
 from labfab.host.changes import fill
+from labfab.on_host import loader
 from tests.facts.test_facts import stand_in
 
 
 def test_nobody_else_can_read_what_rsync_says(tmp_path):
-    """Its complaints name files; but what rsync writes for the account has the modes of always."""
+    """Its errors name files, so they are private; what rsync writes for the account has normal modes."""
     place = tmp_path / "bridge"
     path = (
         stand_in(tmp_path, "runuser", f"echo private/name >&2; umask >{tmp_path}/umask")
         + os.environ["PATH"]
     )
     path = stand_in(tmp_path, "mkfifo", f'{fifo()} "$@"; stat -c %a "$@" >{tmp_path}/modes') + path
-    script = "umask 022\n" + fill(rsync_as_account.SERVE, place, getpass.getuser(), "lab")
+    script = "umask 022\n" + fill(loader.called("serve_rsync", 3), place, getpass.getuser(), "lab")
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
     assert (tmp_path / "modes").read_text().split() == ["600"] * 3
     (place / "called").write_text("--server\n")
@@ -41,7 +41,7 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
 
 
 def fifo() -> str:
-    """The real one, behind the stand-in."""
+    """Run the real one behind the stand-in."""
     import shutil
 
     return shutil.which("mkfifo")

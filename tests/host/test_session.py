@@ -8,7 +8,6 @@ import subprocess
 import pytest
 from invoke import Config, Context
 
-from labfab import setup
 from labfab.errors import SetupError
 from labfab.host import changes, journal
 from labfab.host.changes import ask, change, fill, put
@@ -17,10 +16,10 @@ from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
 from labfab.run import guard
 from labfab.settings import Settings
-from labfab.stages import firewall, python, user
+from labfab.setup import sequences
+from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config
 from labfab.stages.keys import authorized_keys
-from labfab.stages.lab import server
 from labfab.stages.ssh import hardening
 from labfab.stages.system import updates
 from tests import fake as models
@@ -52,8 +51,8 @@ STAGES = [
     python.install,
     python.init_shell,
     config.configure,
-    server.start,
-    server.stop,
+    lab.start,
+    lab.stop,
 ]
 
 
@@ -68,7 +67,7 @@ def sh(script: str, folder, **environment: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_value_is_one_word_for_the_shell(tmp_path, value):
-    """Whatever it has in it, a value reaches the command unchanged and runs nothing."""
+    """A value with any characters reaches the command unchanged and runs nothing."""
     assert (
         sh(fill("printf '[%%s]' %s %s", value, "next"), tmp_path).stdout.decode()
         == f"[{value}][next]"
@@ -76,7 +75,7 @@ def test_a_value_is_one_word_for_the_shell(tmp_path, value):
 
 
 def as_root(model, script: str) -> str:
-    """A script without what only root could do."""
+    """Return a script without the commands that only root can run."""
     return (
         script.replace(journal.FOLDER, "lib")
         .replace("become lab ", "sh -c ")
@@ -89,10 +88,10 @@ def as_root(model, script: str) -> str:
     [*((text, "lab") for text in HOSTILE), ("x" * 200_000, "lab"), ("\udcff", "root")],
 )
 def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
-    """The script of a put, run for real: content, mode, and nothing else left in the folder."""
+    """The script of put(), run for real, sets content and mode and leaves nothing else behind."""
     model, path = fake(), tmp_path / "new folder" / "it's $1 file"
     monkeypatch.setattr(model, "write", lambda script: Result(0, "", ""))
-    user.refuse_powers(model.c, user.Settings.of(model.c))
+    user.refuse_admin_as_lab_user(model.c, user.Settings.of(model.c))
     put(model.c, str(path), text, why="write it", old=None, mode="640", owner=owner)
     script = as_root(model, model.told[-1])
     if len(script) < 100_000:
@@ -108,7 +107,7 @@ def test_a_file_arrives_byte_for_byte(fake, tmp_path, monkeypatch, text, owner):
 
 @pytest.fixture
 def really(fake, tmp_path, monkeypatch):
-    """A model whose writes run for real in a temporary folder."""
+    """A model that runs writes for real, in a temporary folder."""
 
     def run(script: str) -> Result:
         done = sh(as_root(None, script), tmp_path)
@@ -120,7 +119,7 @@ def really(fake, tmp_path, monkeypatch):
 
 
 def test_a_file_that_fails_its_check_changes_nothing(really, tmp_path):
-    """The old file stays as it was, and no half-written one beside it."""
+    """The old file stays as it was, without a half-written one next to it."""
     (tmp_path / "f").write_text("old")
     with pytest.raises(SetupError, match="could not write it: bad new"):
         put(
@@ -135,7 +134,7 @@ def test_a_file_that_fails_its_check_changes_nothing(really, tmp_path):
 
 
 def test_a_link_is_replaced_and_not_followed(really, tmp_path):
-    """A link that an account has put there does not make root write elsewhere."""
+    """A link that an account has put there does not redirect root's write."""
     (tmp_path / "elsewhere").write_text("untouched")
     (tmp_path / "f").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "f.labfab-new").symlink_to(tmp_path / "elsewhere")
@@ -145,7 +144,7 @@ def test_a_link_is_replaced_and_not_followed(really, tmp_path):
 
 
 def test_a_file_is_kept_before_it_is_replaced(really, tmp_path):
-    """Old content and mode lie beside the journal under the number of the line; a new file leaves none."""
+    """Old content and mode are kept under the number of the line; a new file has none."""
     (tmp_path / "old").write_text("old")
     (tmp_path / "old").chmod(0o640)
     for name in ("old", "new"):
@@ -158,7 +157,7 @@ def test_a_file_is_kept_before_it_is_replaced(really, tmp_path):
 
 
 def test_a_file_that_is_right_is_not_written(fake):
-    """Same text, mode and owner: no change; a difference in any of the three is one."""
+    """The same text, mode and owner are no change; a difference in any of them is one."""
     from labfab.host.remote_file import File
 
     model = fake()
@@ -173,7 +172,7 @@ def test_a_file_that_is_right_is_not_written(fake):
 
 
 def test_a_secret_goes_in_by_standard_input(really, tmp_path):
-    """It reaches the command whole, and is neither in the journal nor in the way back."""
+    """It reaches the command in full, and is neither in the journal nor in the undo command."""
     secret = 'it\'s "s3cret" $x\\n %s\nline two '
     change(really.c, "cat >got", why="take it", stdin=secret, undo=("rm %s", "got"))
     assert (tmp_path / "got").read_text() == secret
@@ -182,7 +181,7 @@ def test_a_secret_goes_in_by_standard_input(really, tmp_path):
 
 
 def test_a_change_is_journaled_before_it_is_made(really, tmp_path):
-    """A run that is cut off in the middle has left its line, with stage and way back."""
+    """An interrupted run has left its line, with the stage and the undo command."""
     with pytest.raises(SetupError):
         change(really.c, "exit 9", why="fail", undo=("undo %s", "it's"))
     line = json.loads((tmp_path / "lib" / "journal.jsonl").read_text())
@@ -192,7 +191,7 @@ def test_a_change_is_journaled_before_it_is_made(really, tmp_path):
 
 @pytest.mark.parametrize("code, yes", [(0, True), (1, False)])
 def test_a_question_has_two_answers(fake, code, yes):
-    """Exit code 0 is yes and 1 is no."""
+    """Exit code 0 means yes and 1 means no."""
     model = fake()
     model.answers = [("test -e", Result(code, "", ""))]
     assert ask(model.c, "test -e %s", "/a b").ok is yes
@@ -200,7 +199,7 @@ def test_a_question_has_two_answers(fake, code, yes):
 
 
 def test_a_question_that_fails_is_an_error(fake):
-    """Anything else is told with the host's own words, and is never taken for a no."""
+    """Any other code is reported in the host's own words and is never taken for a no."""
     model = fake()
     model.answers = [("test", Result(127, "", "sh: 1: test: not found\n"))]
     with pytest.raises(
@@ -210,7 +209,7 @@ def test_a_question_that_fails_is_an_error(fake):
 
 
 def test_errors_are_one_line(fake):
-    """Whatever a command says on however many lines."""
+    """The error is one line, however many lines the command prints."""
     model = fake()
     model.failing = {"ufw": "first\nsecond\nthird\nfourth\n"}
     with pytest.raises(SetupError) as error:
@@ -227,7 +226,7 @@ def test_errors_are_one_line(fake):
     ],
 )
 def test_a_disk_in_trouble_says_what_to_look_at(fake, says, told):
-    """A full, a rationed and a read-only disk are told apart from other failures."""
+    """A full disk, an exceeded quota and a read-only disk have messages of their own."""
     model = fake()
     model.failing = {"ufw": says}
     with pytest.raises(SetupError, match=told):
@@ -235,7 +234,7 @@ def test_a_disk_in_trouble_says_what_to_look_at(fake, says, told):
 
 
 def test_facts_are_read_anew_after_a_change(fake):
-    """What was known before a change is not believed after it."""
+    """Facts from before a change are not used after it."""
     model = fake()
     platform_before = dict(model.sections["firewall"])
     firewall.enable(model.c)
@@ -251,7 +250,7 @@ def open_22(model) -> None:
 
 
 def test_nothing_changed_costs_nothing(fake):
-    """A guarded block without a change neither arms nor dials."""
+    """A guarded block without a change neither arms nor connects."""
     model = fake()
     with guard.guarded(model.c, "try"):
         pass
@@ -259,7 +258,7 @@ def test_nothing_changed_costs_nothing(fake):
 
 
 def test_the_way_back_is_armed_before_the_first_change(fake):
-    """Arm, change, prove, disarm, in this order and once."""
+    """Arm, change, prove and disarm happen once, in this order."""
     model = fake()
     with guard.guarded(model.c, "try"):
         open_22(model)
@@ -277,11 +276,11 @@ def test_the_way_back_is_armed_before_the_first_change(fake):
     "error", [SetupError("it broke"), OSError("it broke"), EOFError("it broke")]
 )
 def test_a_failure_inside_is_taken_back_and_told(fake, error):
-    """The first error is what the user reads, on one line, with what became of the host."""
+    """The user sees the first error, in one line, with the state of the host."""
     model = fake()
     with (
         pytest.raises(
-            SetupError, match="could not try: it broke; the host has taken everything back"
+            SetupError, match="could not try: it broke; the host has reverted everything"
         ) as told,
         guard.guarded(model.c, "try"),
     ):
@@ -296,7 +295,7 @@ def test_a_failure_inside_is_taken_back_and_told(fake, error):
 
 
 def test_a_proof_that_fails_is_taken_back(fake):
-    """Without the fresh login nothing stays."""
+    """Without the fresh login, no change is kept."""
     model = fake()
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not try: .*refused"), guard.guarded(model.c, "try"):
@@ -305,12 +304,12 @@ def test_a_proof_that_fails_is_taken_back(fake):
 
 
 def test_a_host_that_cannot_be_armed_is_not_changed(fake):
-    """Where the way back cannot be prepared, the change is not begun."""
+    """If the revert cannot be armed, the change does not begin."""
     model = fake()
     model.cannot_arm = True
     with (
         pytest.raises(
-            SetupError, match="no space left on the host, could not prepare the way back"
+            SetupError, match="no space left on the host, could not arm the automatic revert"
         ),
         guard.guarded(model.c, "try"),
     ):
@@ -319,7 +318,7 @@ def test_a_host_that_cannot_be_armed_is_not_changed(fake):
 
 
 def test_a_proof_that_comes_too_late_is_no_success(fake):
-    """When the host has begun to take it back, the task fails."""
+    """If the host has begun to revert the change, the task fails."""
     model = fake()
     model.too_late = True
     with pytest.raises(SetupError, match="the proof came too late"), guard.guarded(model.c, "try"):
@@ -327,7 +326,7 @@ def test_a_proof_that_comes_too_late_is_no_success(fake):
 
 
 def test_a_wrong_sudo_password_in_the_proof_is_told(fake, monkeypatch):
-    """sudo that refuses the new account is a failed proof, named as such."""
+    """If sudo refuses the new account, the proof fails, and the message says why."""
     model = fake()
 
     def refuse(*args):
@@ -354,7 +353,7 @@ def everything(folder) -> dict:
     "stage", STAGES, ids=lambda stage: f"{stage.body.__module__.rpartition('.')[2]}.{stage.name}"
 )
 def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypatch, stage, kind):
-    """No exception, nothing sent but reads, nothing written on the laptop, no secret shown."""
+    """It raises nothing, sends only reads, writes nothing on the laptop and shows no secret."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "s3cret-sudo")
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "s3cret-jupyter")
     model = fake(dry=True, python=kind, lab_user="jupyter")
@@ -366,10 +365,12 @@ def test_every_stage_can_be_planned_on_a_bare_host(fake, alone, capsys, monkeypa
 
 
 def chosen(publish: str) -> list:
-    """The stages of a whole setup but for the tunnel, which is of the laptop."""
+    """Return the stages of a whole setup except the tunnel, which concerns the laptop."""
     want = Settings(publish=publish)
     return [
-        stage for name, stage in setup.UBUNTU if name != "tunnel" and not setup.skipped(name, want)
+        stage
+        for name, stage in sequences.UBUNTU
+        if name != "tunnel" and not sequences.skipped(name, want)
     ]
 
 
@@ -377,7 +378,7 @@ def chosen(publish: str) -> list:
     "publish, sudo", [("tunnel", "password"), ("tunnel", "nopasswd"), ("https", "password")]
 )
 def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish, sudo):
-    """The whole recipe, planned and then made: the same changes in the same order."""
+    """The whole setup, planned and then run, makes the same changes in the same order."""
     monkeypatch.setattr("labfab.stages.tunnel.open_", lambda c: "")
     keypair.generate(alone / "home/.ssh/id_ed25519")
     stages = chosen(publish)
@@ -394,7 +395,7 @@ def test_a_plan_tells_what_a_run_does(fake, alone, monkeypatch, publish, sudo):
 
 @pytest.mark.parametrize("publish", ["tunnel", "https"])
 def test_a_second_run_of_everything_changes_nothing(fake, alone, publish):
-    """From the same command line: no change, no question, one reading, followed to the new login."""
+    """The same command line again: no change, no question, one reading, and the new login is used."""
     model = fake(python="venv", publish=publish)
     stages = chosen(publish)
     for stage in stages:
@@ -414,13 +415,13 @@ def test_a_second_run_of_everything_changes_nothing(fake, alone, publish):
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_without_a_host_nothing_runs_on_the_laptop(alone, stage):
-    """Fabric would run it here; instead the user is told what to type."""
+    """Fabric would run it on the laptop; instead a message says what to type."""
     with pytest.raises(SetupError, match="needs a host: fab -H root@ADDRESS"):
         stage(Context(Config()))
 
 
 def test_a_second_run_at_the_same_time_is_refused(fake):
-    """Whoever holds the lock is named, and nothing is changed."""
+    """The holder of the lock is named, and nothing is changed."""
     model = fake()
     model.at_work = "4711"
     with pytest.raises(SetupError, match=r"another run of labfab is at work there \(pid 4711\)"):
@@ -429,7 +430,7 @@ def test_a_second_run_at_the_same_time_is_refused(fake):
 
 
 def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
-    """A session that was ended on purpose leaves no mark that has to be found again; one that broke does."""
+    """A session that was closed on purpose need not find its mark in the lock again; one that broke must."""
     model = fake()
     user.add(model.c)
     host = Host.of(model.c)
@@ -437,12 +438,12 @@ def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
     host.close()
     user.add(model.c)
     host.shell = None
-    with pytest.raises(SetupError, match="another run was at work there, or it was booted"):
+    with pytest.raises(SetupError, match="another run worked there or the host was rebooted"):
         user.add(model.c)
 
 
 def test_the_end_tells_how_much_was_changed(fake, capsys):
-    """Once, by the outermost task, in words."""
+    """The outermost task reports it once, in words."""
     model = fake()
     hardening.disable_root(model.c)
     said = capsys.readouterr().out
@@ -452,7 +453,7 @@ def test_the_end_tells_how_much_was_changed(fake, capsys):
 
 
 def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
-    """The one of the environment, the stored one; a wrong one is told with what to set."""
+    """From the environment, or the stored one. If it is wrong, the message says what to set."""
     secrets.store("homelab", "sudo-password", "right")
     model = fake("ada")
     model.sudo_passwords["ada"] = "right"
@@ -466,7 +467,7 @@ def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
 
 
 def test_without_any_sudo_password_it_is_asked_for(fake):
-    """Without a terminal that is one line, not an endless wait."""
+    """Without a terminal, that is one line and not an endless wait."""
     model = fake("ada")
     model.sudo_passwords["ada"] = "x"
     with pytest.raises(SetupError, match="sudo asks for a password for ada"):
@@ -474,7 +475,7 @@ def test_without_any_sudo_password_it_is_asked_for(fake):
 
 
 def test_another_account_works_in_its_own_home(tmp_path):
-    """HOME, USER and the folder are those of the account; the command keeps its quoting."""
+    """HOME, USER and the folder are the account's, and the command keeps its quoting."""
     script = changes.as_user(
         'printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root"
     ).replace("become root ", "sh -c ")

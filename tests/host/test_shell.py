@@ -50,7 +50,7 @@ def test_values_arrive_as_they_are(sh, text):
 
 
 def test_outputs_and_exit_code_stay_apart(sh):
-    """stdout, stderr and the exit code are each what the script made of them."""
+    """stdout, stderr and the exit code are those of the script."""
     assert sh.run("echo out; echo err >&2; exit 3") == Result(3, "out\n", "err\n")
 
 
@@ -67,13 +67,13 @@ def test_outputs_and_exit_code_stay_apart(sh):
     ],
 )
 def test_a_broken_script_does_not_reach_the_next_one(sh, script):
-    """A syntax error, an exit, set -e or a trap ends its own frame only."""
+    """A syntax error, an exit, set -e or a trap ends only its own frame."""
     assert not sh.run(script).ok
     assert sh.run("echo next; pwd") == Result(0, "next\n/\n", "")
 
 
 def test_nothing_is_left_behind_by_a_script(sh):
-    """Variables, functions and the folder of one script are unknown to the next."""
+    """The next script does not see a script's variables, functions and folder."""
     sh.run("mine=1; f() { :; }; cd /tmp; umask 077; set -u")
     assert sh.run(
         'echo "${mine-none} $(type f >/dev/null 2>&1 || echo none) $(pwd) $(umask)"'
@@ -92,7 +92,7 @@ def test_nothing_is_left_behind_by_a_script(sh):
     ],
 )
 def test_output_is_neither_cut_nor_lengthened(sh, text):
-    """Text without a final newline, blank lines and look-alikes of the frame's end come through whole."""
+    """Text without a final newline, blank lines and text like the frame's end arrive unchanged."""
     from labfab.host.changes import fill
 
     assert sh.run(fill("printf %%s %s; printf %%s %s >&2", text, text)) == Result(0, text, text)
@@ -105,7 +105,7 @@ def test_bytes_that_are_no_text_do_no_harm(sh):
 
 
 def test_five_megabytes_on_both_outputs(sh):
-    """Large output on stdout and stderr at once neither blocks nor takes long."""
+    """Large output on stdout and stderr together neither blocks nor takes long."""
     began = time.monotonic()
     result = sh.run(
         "head -c 5000000 /dev/zero | tr '\\0' x; head -c 1000000 /dev/zero | tr '\\0' y >&2"
@@ -123,7 +123,7 @@ def test_a_large_script_is_sent_whole(sh):
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
-    """The second shell learns who is at work, until the first one ends; what a script starts does not hold it."""
+    """Until the first shell ends, the second one learns who holds the lock. Programs that a script starts do not hold it."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with opened(tmp_path) as first, opened(tmp_path) as second:
@@ -140,7 +140,7 @@ def test_one_run_at_a_time_holds_the_lock(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
-    """Its shell lives until its script has ended, and two of them do not shut each other out."""
+    """Its shell lives until its script has ended, and two of them do not exclude each other."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr("labfab.host.run_lock.PATIENCE", 0)
     with (
@@ -165,7 +165,7 @@ def test_what_works_beside_a_run_that_died_is_waited_for(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock, which every Debian has")
 def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
-    """After its line broke it has the lock again if nobody else had it since; else nothing that it knows holds any more."""
+    """After its connection broke, it gets the lock again unless somebody else has held it since; then its facts are stale."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "lock"))
     mine, other = RunLock(), RunLock()
     with opened(tmp_path) as shell:
@@ -176,13 +176,13 @@ def test_a_run_knows_whether_another_one_came_between(tmp_path, monkeypatch):
         assert other.take(shell)
     with (
         opened(tmp_path) as shell,
-        pytest.raises(SetupError, match="another run was at work there, or it was booted"),
+        pytest.raises(SetupError, match="another run worked there or the host was rebooted"),
     ):
         mine.take(shell)
 
 
 def test_scripts_sent_together_are_answered_in_order(sh):
-    """Each has its own outputs and exit code, whichever is asked for first; one that nobody asks for harms none."""
+    """Each has its own output and exit code, in any order; one that nobody asks for does no harm."""
     frames = [sh.send(f"echo {number}; echo e{number} >&2; exit {number}") for number in range(4)]
     assert frames[2].result() == Result(2, "2\n", "e2\n") and frames[0].result() == Result(
         0, "0\n", "e0\n"
@@ -191,7 +191,7 @@ def test_scripts_sent_together_are_answered_in_order(sh):
 
 
 def test_the_lock_is_where_only_root_writes(tmp_path, monkeypatch):
-    """Its folder is made for its owner only; one that cannot be had is one line, and the shell lives on."""
+    """Its folder is private. If the lock cannot be opened, that is one line, and the shell survives."""
     monkeypatch.setattr("labfab.host.run_lock.LOCK", str(tmp_path / "new/lock"))
     with opened(tmp_path, flock="exit 0") as shell:
         assert RunLock().take(shell) and (tmp_path / "new").stat().st_mode & 0o777 == 0o700
@@ -215,7 +215,7 @@ def test_background_output_does_not_end_a_frame_early(sh):
 
 
 def test_the_script_is_in_no_argument_list(sh):
-    """What travels in a script is not seen by ps on the host."""
+    """ps on the host does not show what a script contains."""
     assert (
         "s3cret"
         not in sh.run(
@@ -225,7 +225,7 @@ def test_the_script_is_in_no_argument_list(sh):
 
 
 def test_lines_are_told_as_they_come(sh):
-    """Progress shows each line, those that carriage returns rewrite too, and never the frame's token."""
+    """Progress shows each line, also those that a carriage return overwrites, but never the frame's token."""
     told = []
     sh.run("echo one; printf '10%%\\r20%%\\n'; echo warn >&2", told.append)
     assert {"one", "10%", "20%", "warn"} <= set(told)
@@ -234,7 +234,7 @@ def test_lines_are_told_as_they_come(sh):
 
 @pytest.mark.parametrize("script", ["kill -9 $$", "echo begun; sleep 0.05; kill $$; sleep 0.1"])
 def test_a_killed_shell_is_a_lost_connection(sh, script):
-    """A shell that dies in the middle is told in one line with what to type, and so is the next use."""
+    """If the shell dies during a script, one line says what to type; so does the next use."""
     for each in (script, "echo again"):
         with pytest.raises(
             ConnectionLost, match="box: the connection broke: run the same command again"
@@ -247,7 +247,7 @@ def test_a_killed_shell_is_a_lost_connection(sh, script):
     [EOFError(), OSError("Socket is closed"), paramiko.SSHException("Key-exchange timed out")],
 )
 def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monkeypatch):
-    """Its thread may have noticed before, or not, or the line breaks while keys are made anew."""
+    """Its thread may have noticed or not, or the connection breaks during a key exchange."""
     monkeypatch.setattr(sh.channel, "sendall", Mock(side_effect=error))
     with pytest.raises(
         ConnectionLost, match="box: the connection broke: run the same command again"
@@ -260,17 +260,20 @@ def test_whatever_paramiko_calls_it_a_broken_line_is_told_in_one(sh, error, monk
     [
         (
             paramiko.ChannelException(2, "Connect failed"),
-            "box: the login works, but sshd grants no session: look at MaxSessions",
+            "box: the login works, but sshd refuses to open a session: look at MaxSessions",
         ),
         (
             paramiko.SSHException("Channel closed."),
-            "box: the login works, but sshd refuses to run a command: run the same again",
+            "box: the login works, but sshd refuses to run a command: run the same command again",
         ),
-        (EOFError(), "box: the login works, but the host hangs up then: run the same again"),
+        (
+            EOFError(),
+            "box: the login works, but the host then hangs up: run the same command again",
+        ),
     ],
 )
 def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
-    """A login alone is not enough."""
+    """A login without a session is not enough."""
     transport = Mock(
         open_session=Mock(side_effect=error),
         is_active=Mock(return_value=not isinstance(error, EOFError)),
@@ -280,13 +283,13 @@ def test_a_host_that_grants_no_session_is_told_in_one_line(error, told):
 
 
 def test_silence_is_a_lost_connection(sh):
-    """A host that says nothing for the allowed time counts as lost."""
+    """A host that stays silent for the allowed time counts as lost."""
     with pytest.raises(ConnectionLost):
         sh.run("sleep 5", timeout=0.1)
 
 
 def test_last_words_are_the_end_of_what_was_said():
-    """Errors quote the last three lines that say something, stderr's before stdout's."""
+    """Errors quote the last three lines that are not empty, stderr before stdout."""
     assert Result(1, "", "a\n\nb\n c \nd\n").last_words == "b | c | d"
     assert Result(1, "only out\n", "").last_words == "only out"
     assert Result(7, "\n", " ").last_words == "exit code 7, no output"
@@ -302,14 +305,14 @@ def test_sudo_gets_its_password_on_its_input(tmp_path, password):
 
 @pytest.mark.parametrize("given", ["wrong", None, ""])
 def test_a_wrong_or_missing_sudo_password_is_named(tmp_path, given):
-    """A second question of sudo, or a first one without an answer, is WrongSudoPassword."""
+    """A second prompt of sudo, or a first one without a password, raises WrongSudoPassword."""
     (tmp_path / "sudo-password").write_text("right")
     with pytest.raises(WrongSudoPassword), opened(tmp_path, given, id="echo 1000", sudo=SUDO):
         pass
 
 
 def test_sudo_without_a_password_is_not_asked_for_one(tmp_path):
-    """Where sudo -n works, no password is sent, even if one is known."""
+    """If sudo -n works, no password is sent, even if one is known."""
     with opened(tmp_path, "unused", id="echo 1000", sudo='shift; exec "$@"') as shell:
         assert shell.run("cat; echo here").out == "here\n"
 
@@ -325,7 +328,7 @@ def test_sudo_without_a_password_is_not_asked_for_one(tmp_path):
             "case $* in *-n*) exit 1;; esac; echo 'Account or password is expired, reset your password' >&2; exit 1",
             "expired",
         ),
-        ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session at once"),
+        ("case $* in *-n*) exit 1;; esac; exit 1", "closed the session immediately"),
         (
             "case $* in *-n*) exit 1;; esac; echo 'sorry, you must have a tty to run sudo' >&2; exit 1",
             "must have a tty",
@@ -343,7 +346,7 @@ def test_no_way_to_root_is_told(tmp_path, sudo, says):
 
 
 def test_another_system_is_named(tmp_path):
-    """What is neither Linux nor macOS is refused before anything is asked of it."""
+    """A host that is neither Linux nor macOS is refused before anything else."""
     with (
         pytest.raises(SetupError, match="box runs FreeBSD: labfab sets up"),
         opened(tmp_path, uname="echo FreeBSD"),
@@ -352,7 +355,7 @@ def test_another_system_is_named(tmp_path):
 
 
 def test_without_sudo_root_is_asked_for(tmp_path):
-    """An account that is not root on a host without sudo is told to log in as root."""
+    """Without root and sudo, the message says to log in as root."""
     with (
         pytest.raises(SetupError, match="sudo is not installed: log in as root"),
         opened(tmp_path, path="", id="echo 1000"),
@@ -375,7 +378,7 @@ def test_without_sudo_root_is_asked_for(tmp_path):
     ],
 )
 def test_a_forced_command_is_told(tmp_path, said, says):
-    """What a cloud image or an expired password says instead of a shell becomes one line."""
+    """What a cloud image or an expired password prints instead of a shell becomes one line."""
     quoted = said.replace('"', '\\"')
     with (
         pytest.raises(SetupError, match=says),

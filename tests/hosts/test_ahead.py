@@ -38,7 +38,7 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
     box = host("debian12", "ahead")
     hand = threading.Thread(target=box.run, args=(SLOW,), daemon=True)
     hand.start()
-    fab.on(box, "setup.full", env=ENV | {"LABFAB_REVERT_AFTER": "10"}, timeout=300).fails(
+    fab.on(box, "setup.full", env=ENV | {"LABFAB_REVERT_AFTER": "10"}).fails(
         "could not refuse passwords", "everything back"
     )
     hand.join(1)
@@ -50,7 +50,7 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
     assert states["make the environment ~/jupyter-venv"] == "done"
 
     box.run("rm -f /etc/ssh/sshrc")  # the revert has done so
-    run = fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    run = fab.on(box, "setup.full", env=ENV).ok()
     assert (
         PACKAGES not in run.out
         and "make the environment" not in run.out
@@ -62,7 +62,7 @@ def test_a_change_that_is_taken_back_leaves_alone_what_went_on_beside_it(fab, ho
 def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
     """What comes after Python is taken back with it; what comes before it stays, though it was done later."""
     box = host("debian12", "order")
-    fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    fab.on(box, "setup.full", env=ENV).ok()
     rows = journal(fab, "-H", "homelab")
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     assert stages == ["user", "keys", "ssh", "system", "firewall", "python", "jupyter", "lab"]
@@ -90,7 +90,7 @@ def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
     ) as process:
         box.run("until pgrep -x dpkg && pgrep -f ' install .* uv'; do sleep 0.02; done", timeout=60)
         os.killpg(process.pid, signal.SIGKILL)
-    fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    fab.on(box, "setup.full", env=ENV).ok()
     assert box.run(WHOLE).splitlines()[0] == "4"
     assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
 
@@ -102,10 +102,10 @@ def test_an_upgrade_and_a_reboot_come_between(fab, host):
         r"sed -i '/^Package: hostname$/,/^$/s/^Version: .*/Version: 3.1/' /var/lib/dpkg/status; touch /run/reboot-required"
     )
     before, env = box.boot_id(), ENV | {"LABFAB_REBOOT": "true"}
-    run = fab.on(box, "setup.full", env=env, timeout=300).ok()
+    run = fab.on(box, "setup.full", env=env).ok()
     road = (
         "let sshd listen on port 2222 only",
-        "upgrade the system (1 packages)",
+        "upgrade the system (1 package)",
         "] reboot",
         "make the environment",
         "start JupyterLab",
@@ -123,19 +123,17 @@ def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     """The stage tells it at its turn, when SSH and firewall are done; with an index again the rest follows."""
     box = host("debian12", "offline")
     dead = ENV | {"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}
-    run = fab.on(box, "setup.full", env=dead, timeout=300).fails(
-        "could not make the environment ~/jupyter-venv"
-    )
+    run = fab.on(box, "setup.full", env=dead).fails("could not make the environment ~/jupyter-venv")
     assert re.search(r"Python, started early: could not make the environment", run.err)
     assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [
         2222
     ]
-    assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV, timeout=300).ok().out
+    assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
 
 
 def test_a_host_that_grants_one_session_is_set_up_one_after_the_other(fab, host):
     """No second shell, no work ahead, and no word about it."""
     box = host("debian12", "single")
     box.run("echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/10-single.conf && systemctl reload ssh")
-    run = fab.on(box, "setup.full", env=ENV, timeout=300).ok()
+    run = fab.on(box, "setup.full", env=ENV).ok()
     assert "start JupyterLab" in run.out and "ahead" not in run.text and "beside" not in run.text

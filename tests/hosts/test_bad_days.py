@@ -26,6 +26,7 @@ PASSWORD = "root pässword"
 SUDO = "sudo pässword"
 WRONG = "quite-wrong"
 VENV = {"LABFAB_PYTHON": "venv"}
+GUARD = "/var/lib/labfab/guard"
 BACK_SOON = VENV | {"LABFAB_REVERT_AFTER": "15"}
 HOLD = """\
 import fcntl, sys, time
@@ -234,7 +235,7 @@ def test_a_web_server_on_the_port(module_fab):
     refused(
         run,
         "127.0.0.1",
-        f"port {server.server_port} is no SSH server",
+        f"port {server.server_port} is not an SSH server",
         "fab -H root@127.0.0.1:PORT",
     )
 
@@ -466,7 +467,7 @@ def test_a_match_block_gives_passwords_back(unchanged, ready, module_fab):
         refused(
             run,
             "homelab",
-            "a Match block of sshd_config gives passwords back to root",
+            "a Match block of sshd_config allows passwords for root",
             "sshd -T -C user=root",
             "old login works",
         )
@@ -506,7 +507,13 @@ def test_no_space_for_the_journal(unchanged, ready, module_fab):
 def test_alias_of_another_host(unchanged, cloud, ready, module_fab):
     env = {"LABFAB_SUDO_PASSWORD": SUDO}
     run = module_fab.on(cloud, "setup.full", user="debian", env=env)
-    refused(run, cloud.address, "the alias homelab stands for", ready.address, "LABFAB_ALIAS=NAME")
+    refused(
+        run,
+        cloud.address,
+        "the alias homelab already stands for",
+        ready.address,
+        "LABFAB_ALIAS=NAME",
+    )
     unchanged(cloud, module_fab, user="debian", env=env | {"LABFAB_ALIAS": "cloud"})
 
 
@@ -625,7 +632,7 @@ def test_broken_jupyter_configuration(unchanged, ready, module_fab, text):
         module_fab("-H", "homelab", "jupyter.configure"),
         "homelab",
         "~lab/.jupyter/jupyter_server_config.json",
-        "mend it",
+        "correct it or move it away",
     )
 
 
@@ -722,7 +729,8 @@ def test_cut_at_any_moment(module_host, stranger, seed):
             "find / -xdev -name '*.labfab-new' -not -path '/proc/*' 2>/dev/null || true"
         )  # uv may still be at work
         assert half == "" or how != "ctrl-c", half
-    time.sleep(17)  # a window that was left open reverts
+    # A window that was left open reverts.
+    host.run(f"for i in $(seq 85); do [ -e {GUARD} ] || break; sleep 0.2; done")
     stranger.on(host, "setup.full", env=BACK_SOON).ok()
     assert "nothing to change" in stranger.on(host, "setup.full", env=BACK_SOON).ok().out
     assert re.search(

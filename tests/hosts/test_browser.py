@@ -46,10 +46,8 @@ def tools() -> None:
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab) -> Host:
-    host = module_host("debian12", "browser", key=module_fab.key)
-    module_fab.on(host, "setup.full", env=VENV).ok()
-    return host
+def box(module_lab) -> Host:
+    return module_lab("debian12", "browser", env=VENV)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +206,7 @@ def signed(home: Path, names: list[str], folder: Path) -> tuple[Path, Path]:
         .decode()
     )
     kept = home / ".config/labfab/homelab/ca-key.pem"
-    ca = vault.unlocked(kept, kept.read_bytes(), Secret(PASSPHRASE))
+    ca = vault.unlock(kept, kept.read_bytes(), Secret(PASSPHRASE))
     paths = folder / "cert.pem", folder / "key.pem"
     paths[0].write_text(authority.sign(ca, request, names))
     paths[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))

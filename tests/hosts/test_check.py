@@ -8,7 +8,7 @@ import pytest
 
 from labfab.check.inspection import CHECKS
 from labfab.check.rows import ALWAYS
-from tests.conftest import booter, lent_fab
+from tests.conftest import labs, lent_fab
 from tests.rig.sabotages import CASES, PACKAGES, Place, token
 from tests.rig.verdicts import checked, rows_of, states, turns_one_row
 
@@ -22,9 +22,8 @@ def place(engine, fab_log) -> Iterator[Place]:
     """Set up one machine, with an account beside ours; all is well before the first sabotage and after the last."""
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(fab_log))
-        place = Place(booter(engine, fab, stack)("debian12", "check", key=fab.key), fab, VENV)
+        place = Place(labs(engine, fab, stack)("debian12", "check", env=VENV), fab, VENV)
         place.host.run("useradd -m -s /bin/bash side")
-        fab.on(place.host, "setup.full", env=VENV).ok()
         place.host.run(f"cd {PACKAGES}; ls -d jupyter_server-2.*-info >/run/version")
         assert states(place) == {}
         yield place

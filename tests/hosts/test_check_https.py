@@ -19,7 +19,7 @@ RENEWING = (  # what is done on the host, and what the row says then
     (
         f"printf '[Service]\nType=oneshot\nExecStart=true\n' >{UNIT}.service; "
         f"printf '[Timer]\nOnCalendar=daily\n' >{UNIT}.timer; systemctl daemon-reload; systemctl start certbot.timer",
-        "nothing hands a new certificate on to JupyterLab: the deploy hook is missing",
+        "nothing passes a renewed certificate on to JupyterLab: the deploy hook is missing",
     ),
     (
         f"mkdir -p {HOOK[:-7]}; echo '#!/bin/sh' >{HOOK}; chmod 644 {HOOK}",

@@ -24,11 +24,9 @@ VENV = {"LABFAB_PYTHON": "venv"}
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
+def box(module_lab):
     """One machine for all of a week."""
-    host = module_host("debian12", "daily")
-    module_fab.on(host, "setup.full", env=VENV).ok()
-    return host
+    return module_lab("debian12", "daily", env=VENV)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def pid(later) -> str:
 
 
 def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url):
-    assert "no kernel runs" in later("lab.status").ok().out
+    assert "no kernel is running" in later("lab.status").ok().out
     with closing(kernel.login(url, stored(module_fab))) as client:
         headers = {"X-XSRFToken": client.cookies.get("_xsrf", "")}
         body = {
@@ -91,7 +89,7 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert pid(later) == before
     later("lab.restart", "--yes").ok()
     assert pid(later) != before
-    assert "no kernel runs" in later("lab.status").ok().out
+    assert "no kernel is running" in later("lab.status").ok().out
 
 
 def test_logs_follow_until_ctrl_c(box, later, module_fab):
@@ -252,7 +250,7 @@ def stopped_in_a_crash_loop(box, later) -> None:
 
 
 def test_a_service_is_there_again_after_a_reboot(box, later, module_fab):
-    assert "have systemd start JupyterLab at boot" in later("lab.service").ok().out
+    assert "make systemd start JupyterLab at boot" in later("lab.service").ok().out
     assert "nothing to change" in later("lab.service").ok().out
     assert "by systemd" in later("lab.status").ok().out
     box.run(f"kill -9 {pid(later)}")

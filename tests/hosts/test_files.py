@@ -130,14 +130,16 @@ def test_nothing_is_deleted_unless_told_and_confirmed(box, module_fab, tmp_path)
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
     push("files.push", str(source), "--delete").fails("data/one", "1 file", "--yes")
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
-    assert "would go" in push("--dry", "files.push", str(source), "--delete", "--yes").ok().out
+    assert (
+        "would be deleted" in push("--dry", "files.push", str(source), "--delete", "--yes").ok().out
+    )
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
     with terminal(
         module_fab, "-H", "homelab", "files.push", str(source), "--delete", env=ENV
     ) as screen:
-        screen.sees("1 file go from homelab: data/one").sees("Delete 1 file on homelab?").types(
-            "no"
-        )
+        screen.sees("1 file will be deleted from homelab: data/one").sees(
+            "Delete 1 file on homelab?"
+        ).types("no")
         assert screen.ends() == 1
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]
     push("files.push", str(source), "--delete", "--yes").ok()
@@ -158,7 +160,7 @@ def test_a_transfer_that_was_cut_off_goes_on(box, module_fab, tmp_path):
     cutter = threading.Thread(target=cut_off, args=(box,))
     cutter.start()
     module_fab("-H", "homelab", "files.push", str(big), env=ENV).fails(
-        "homelab", "cut off", "goes on where"
+        "homelab", "interrupted", "continues where"
     )
     cutter.join(60)
     assert box.run("cat /home/lab/notebooks/big.bin") == "old"  # never half a file under its name

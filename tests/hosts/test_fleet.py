@@ -51,7 +51,9 @@ def test_several_are_set_up_at_once_and_a_second_run_changes_nothing(host, fab):
     ).ok()
     found = json.loads(again.out)
     assert found["summary"] == {"hosts": 2, "done": 2, "changes": 0}
-    assert f"{boxes[0].address} is the same login as {login(boxes[0])}: it runs once" in again.err
+    assert (
+        f"{boxes[0].address} is the same login as {login(boxes[0])}: it runs only once" in again.err
+    )
 
 
 def test_bad_hosts_among_good_ones_are_told_of_and_stop_nobody(host, fab):
@@ -82,7 +84,7 @@ def test_bad_hosts_among_good_ones_are_told_of_and_stop_nobody(host, fab):
     ):
         assert words in tty.seen, tty.seen
     assert (
-        f"type it again for them: fab -H {','.join(names[1:])}" in tty.seen
+        f"to run it again there: fab -H {','.join(names[1:])}" in tty.seen
         and "Traceback" not in tty.seen
     )
     assert good.run("id -nG lab").split() == ["lab", "sudo"]
@@ -141,7 +143,7 @@ def test_ctrl_c_ends_all_and_armed_changes_are_taken_back(host, fab):
         tty.presses("\x03")
         assert tty.ends() == 130, tty.seen
     assert "Traceback" not in tty.seen and set(results(tty.seen).values()) == {"stopped"}
-    assert tty.seen.count("stopped: the host takes the change back by itself within 12 s") == 2
+    assert tty.seen.count("stopped: the host will revert the change by itself within 12 s") == 2
     wait(lambda: not any("2300" in box.run("ss -ltn") for box in boxes))
     assert before == [
         box.checksums()["etc/ssh/sshd_config.d/00-labfab.conf"] if has_drop_in(box) else ""

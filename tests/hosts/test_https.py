@@ -178,7 +178,7 @@ def test_renewed_while_a_kernel_works(lab, running):
 
 def test_other_names_come_with_another_certificate(lab, running):
     more = f"other.example.test,{NAME},{lab.box.address}"
-    assert "the names are others now" in lab("https.issue", LABFAB_NAMES=more).ok().out
+    assert "the names have changed" in lab("https.issue", LABFAB_NAMES=more).ok().out
     assert lab.served().names == (
         "other.example.test",
         NAME,
@@ -246,7 +246,7 @@ def test_what_is_published_no_longer_leaves_no_door_and_comes_back_with_a_long_p
         f"cat {config}"
     )
     for given in ("", "short"):
-        lab("jupyter.configure", LABFAB_JUPYTER_PASSWORD=given).fails("14 letters")
+        lab("jupyter.configure", LABFAB_JUPYTER_PASSWORD=given).fails("14 characters")
     assert f"open port {PORT}" in lab("firewall.enable", "lab.start").ok().out
     assert lab.box.run("ufw status | grep -c '# labfab'") == "2"  # for IPv4 and IPv6
     with closing(lab.login()) as client:

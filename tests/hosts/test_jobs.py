@@ -1,6 +1,7 @@
 """A notebook goes on while the laptop is away, and comes back with all its outputs, or with the reason why not."""
 
 import json
+import re
 import shlex
 import time
 from pathlib import Path
@@ -28,10 +29,8 @@ OPEN = "ss -Htn state established '( sport = :2222 )'"
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
-    box = module_host("debian12", "jobs")
-    module_fab.on(box, "setup.full", env=ENV).ok()
-    return box
+def box(module_lab):
+    return module_lab("debian12", "jobs", env=ENV)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def notebook(folder: Path, *cells: str, name: str = "a.ipynb") -> Path:
 
 def submitted(lab, path, *flags: str) -> str:
     """Submit a notebook and return the number of its job."""
-    return lab("lab.submit", str(path), *flags).ok().out.split("job ")[1].split()[0]
+    return re.search(r"\bjob (\d+)", lab("lab.submit", str(path), *flags).ok().out)[1]
 
 
 def state(lab, job: str) -> dict:
@@ -193,7 +192,7 @@ def test_a_file_of_the_user_is_never_overwritten(box, lab, tmp_path):
     ended(box, lab, job)
     mine = tmp_path / "a.executed.ipynb"
     mine.write_text("mine")
-    lab("lab.fetch", "--to", str(tmp_path)).fails("is there already and differs", "--force")
+    lab("lab.fetch", "--to", str(tmp_path)).fails("exists already and differs", "--force")
     assert mine.read_text() == "mine"
     lab("lab.fetch", "--to", str(tmp_path), "--force").ok()
     lab("lab.fetch", "--to", str(tmp_path)).ok()
@@ -284,7 +283,7 @@ def test_undo_ends_them_and_keeps_what_they_wrote(box, lab, module_fab, tmp_path
     ]
     assert made.count("done") == 1  # that one ends all of them
     told = module_fab.on(box, "setup.undo", env=ENV).ok().out
-    assert "took back: submit" in told and "is now /var/backups/labfab/lab-" in told
+    assert "undone: submit" in told and "is now /var/backups/labfab/lab-" in told
     kept = box.run(
         f"cat /var/backups/labfab/lab-*/.local/share/labfab/jobs/{shlex.quote(job)}/notebook.ipynb"
     )

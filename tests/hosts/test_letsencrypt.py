@@ -200,16 +200,16 @@ FAILURES = {  # another server or other names, and what the message then says
         NAME,
         "no ACME server answers at https://acme",
     ),
-    "a bad mail address": (Acme.limited, NAME, "does not take the mail address: correct email"),
+    "a bad mail address": (Acme.limited, NAME, "rejects the mail address: correct email"),
     "too many certificates": (
         Acme.limited,
         NAME,
-        "gives no more for now (too many certificates (5) already issued",
+        "issues no more for now (too many certificates (5) already issued",
     ),
     "a name that it refuses": (
         Acme.url,
         "blocked.example.test",
-        "gives none for this name (Order included",
+        "issues none for this name (Order included",
     ),
     "an old certbot": (
         Acme.url,
@@ -387,7 +387,7 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
             bare.address,
         )
     assert said.split() == ["42", "/home/cloud-user/anaconda3", "cloud-user"]
-    with pytest.raises(kernel.Refused):
+    with pytest.raises(kernel.WrongPassword):
         kernel.login("https://cloud.example.test:8888", "something else", tls, bare.address)
     assert (
         "nothing to change" in module_fab("-H", "cloud", *recipe, "setup.full", env=given).ok().out

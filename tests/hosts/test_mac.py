@@ -127,12 +127,12 @@ def guided(module_host, module_fab):
 def test_each_step_of_the_guide_was_a_change(guided):
     for stage, why in (
         ("user.add", "add the account lab"),
-        ("user.add", "let the login window not offer other accounts"),
+        ("user.add", "stop the login window from offering other accounts"),
         ("keys.copy", "let your key log in as lab"),
         ("ssh.restrict", "let only administrators, admin and lab log in over SSH"),
         ("ssh.disable-passwords", "refuse passwords for every user"),
         ("ssh.disable-root", "refuse logins as root"),
-        ("ssh.change-port", "have launchd listen there"),
+        ("ssh.change-port", "make launchd listen there"),
     ):
         assert f"] {why}" in guided.runs[stage].out, why
 
@@ -158,7 +158,7 @@ def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
 
 def test_an_account_that_is_shown_is_hidden_again(guided):
     guided.host.run("dscl . -delete /Users/lab IsHidden")
-    assert "] let the login window not show lab" in guided.run("user.add").ok().out
+    assert "] hide lab in the login window" in guided.run("user.add").ok().out
     assert "IsHidden: 1" in guided.host.run("dscl . -read /Users/lab IsHidden")
 
 
@@ -308,7 +308,7 @@ def test_one_whose_sudo_asks_and_that_is_slow_to_end_its_jobs(module_host, modul
         said += box.run(stage, sudo_password=PASSWORD).ok().text
     assert (
         "] make /Users/lab\n" in said
-        and "] have launchd listen there\n" in said
+        and "] make launchd listen there\n" in said
         and "] close port 22\n" in said
     )
     assert box.ssh("lab", 2222, "pwd").stdout == "/Users/lab\n" and PASSWORD not in said
@@ -345,7 +345,7 @@ def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
 def test_the_next_run_tells_of_it(faulty):
     said = faulty.start("user.add").end().ok()
     assert (
-        "the host took a change back because no fresh login proved it: move sshd to port 2222"
+        "the host reverted a change because no fresh login proved it: move sshd to port 2222"
         in said.text
     )
 

@@ -92,10 +92,10 @@ def test_the_whole_guide_from_a_fresh_mac(run, module_fab):
     """Updates that need no restart, Python and tmux from conda-forge, the Lab behind the tunnel; others are named."""
     said = run.first.ok().text
     assert "install Command Line Tools for Xcode 26.5-26.5" in said and "install tmux" in said
-    assert "macOS Tahoe 26.6-25G80 waits, for it needs a restart: set reboot: true" in said
+    assert "macOS Tahoe 26.6-25G80 waits: it needs a restart; set reboot: true" in said
     assert "this Mac sleeps after 1 min" in said
     url = re.search(r"http://127\.0\.0\.1:\d+", run("tunnel.open").ok().out).group()
-    assert kernel.enters(
+    assert kernel.accepts_password(
         f"{url}/", (module_fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
     )
 
@@ -203,7 +203,7 @@ def test_a_job_runs_by_itself_and_a_backup_holds_it(run, box, tmp_path):
 
 def test_launchd_starts_it_again_after_a_restart(run, box):
     """As its own account, with its log closed to others; killed, it comes back; stopped, it stays away until the next start."""
-    assert "have launchd start JupyterLab at boot" in run("lab.service").ok().out
+    assert "make launchd start JupyterLab at boot" in run("lab.service").ok().out
     assert "nothing to change" in run("lab.service").ok().out
     assert box.run(f"stat -f '%Su:%Sg %Lp' {PLIST}").strip() == "root:wheel 644"
     assert "by launchd" in wait_for_lab(run)

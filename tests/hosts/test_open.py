@@ -14,7 +14,7 @@ import pytest
 
 from labfab.laptop import kernel
 from tests.conftest import lent_fab
-from tests.rig import probes
+from tests.rig import ending, probes
 from tests.rig.fab import Fab, Run
 from tests.rig.slow_line import slow_line
 
@@ -80,10 +80,9 @@ def wait_for(condition, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def host(module_host, module_fab):
+def host(module_lab, module_fab):
     """A host that was set up, its tunnel closed again."""
-    host = module_host("debian12", "open")
-    module_fab.on(host, "setup.full", env=ENV).ok()
+    host = module_lab("debian12", "open", env=ENV)
     module_fab("-H", "homelab", "tunnel.close").ok()
     return host
 
@@ -308,7 +307,7 @@ STRANGER = "runuser -u stranger -- curl -s -m 5 --unix-socket %s http://127.0.0.
 def test_on_a_socket_it_listens_at_no_port(host, desk):
     """One word and a restart; the browser, a kernel's websocket and check.lab work through it, and no other account gets in."""
     on = {"LABFAB_LISTEN": "socket"}
-    desk("lab.start", **on).fails("configuration of before", "lab.stop")
+    desk("lab.start", **on).fails("old configuration", "lab.stop")
     desk("lab.restart", "--yes", **on).ok()
     assert (
         host.run(f"stat -c '%a %U' {SOCKET}") == "600 lab"
@@ -332,3 +331,23 @@ def test_back_to_a_port_with_the_next_restart(host, desk):
         "cat /home/lab/.jupyter/jupyter_server_config.json"
     )
     assert desk.open().ok() and desk.seen()["status"] == 200
+
+
+@pytest.fixture
+def slow_end(host, desk):
+    """A JupyterLab whose process takes seconds to end; afterwards one that does not."""
+    ending.restart_to_end_slowly(host, lambda: desk("lab.restart", "--yes").ok())
+    yield
+    desk("lab.start")
+
+
+@pytest.mark.parametrize("task", ["lab.start", "lab.open"])
+def test_started_right_after_file_shut_down(host, desk, slow_end, task):
+    """The one that is ending is waited for; then a new one is started and answers."""
+    desk.open().ok()
+    password = (desk.fab.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
+    url = desk("lab.url").ok().out.strip().removesuffix("lab")
+    before = ending.shut_down(host, url, password)
+    run = desk.open() if task == "lab.open" else desk(task)
+    assert "start JupyterLab" in run.ok().out
+    assert server(host) != before

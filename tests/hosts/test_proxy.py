@@ -179,7 +179,7 @@ FAULTS = {
     "an address": (
         "true",
         {"LABFAB_NAMES": ""},
-        "meet /etc/apache2/sites-enabled/secure.conf:1 at 443",
+        "reach /etc/apache2/sites-enabled/secure.conf:1 at 443",
     ),
     "a fault of before": (
         "echo Foo bar >/etc/apache2/conf-enabled/bad.conf",
@@ -189,7 +189,7 @@ FAULTS = {
     "the lines of the guide": (
         f"{GUIDE}; a2enmod -q proxy_http",
         {},
-        "conf-enabled/jupyter.conf:2 hands requests to port 8888",
+        "conf-enabled/jupyter.conf:2 passes requests to port 8888",
     ),
     "no Listen": (IN_PORTS, {}, "add the line `Listen 443`"),
     "no certificate": ("true", {}, "https.issue"),

@@ -164,7 +164,7 @@ def test_a_backup_brings_the_packages_of_a_conda_back(box, fab_on, module_fab):
     )
     box.run("runuser -u lab -- /home/lab/miniforge3/bin/python -m pip uninstall -q -y humanize")
     try:
-        assert "are as in" in fab_on("miniforge", "backup.restore").ok().out
+        assert "password match " in fab_on("miniforge", "backup.restore").ok().out
         assert (
             box.run(
                 "/home/lab/miniforge3/bin/python -c 'import humanize; print(humanize.naturalsize(3000))'"

@@ -156,7 +156,7 @@ def test_a_published_lab_wants_a_long_password_and_sudo_with_one(droplet):
         "droplet",
         "jupyter.configure",
         env=VENV | {"LABFAB_JUPYTER_PASSWORD": "thirteen-lett"},
-    ).fails("14 letters")
+    ).fails("14 characters")
     droplet.fab("-H", "droplet", "setup.full", env=VENV | {"LABFAB_SUDO": "nopasswd"}).fails(
         "sudo: nopasswd"
     )

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from labfab.laptop import kernel
+from tests.rig import ending
 from tests.rig.ports import free_port
 
 pytestmark = pytest.mark.host
@@ -22,11 +23,10 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def fab_on(module_host, module_fab, port):
+def fab_on(module_lab, module_fab, port):
     """A host that was set up, and fab by its name; the machine itself is fab_on.box."""
     env = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_LOCAL_PORT": str(port)}
-    box = module_host("debian13", "words")
-    module_fab.on(box, "setup.full", env=env).ok()
+    box = module_lab("debian13", "words", env=env)
     module_fab("-H", "homelab", "tunnel.close", env=env).ok()
 
     def run(*words: str, **more: str):
@@ -103,6 +103,18 @@ def test_typed_again_they_say_so_and_change_nothing(fab_on, shell, port):
     assert "runs already" in as_root and fab_on.box.run(pids) == running
 
 
+def test_launchlab_right_after_file_shut_down(fab_on, shell, port):
+    """The one that is ending is waited for; then a new one is started and answers."""
+    ending.restart_to_end_slowly(fab_on.box, lambda: fab_on("lab.restart", "--yes").ok())
+    password = (fab_on.home / ".config/labfab/homelab/jupyter-password").read_text().strip()
+    before = ending.shut_down(fab_on.box, f"http://127.0.0.1:{port}/", password)
+    try:
+        assert "JupyterLab runs: http://127.0.0.1:9999/lab" in shell("launchlab").stdout
+        assert ending.server(fab_on.box) not in ("", before)
+    finally:
+        fab_on("lab.start")
+
+
 def test_a_port_that_is_taken_is_told_with_the_way_out(shell, port):
     """Another program has the port: no tunnel, exit code 1; another port may be named."""
     assert shell("closelab").stdout == "the tunnel is closed\n"
@@ -140,16 +152,16 @@ def test_what_somebody_else_wrote_stays(fab_on, shell):
     assert list((fab_on.home / ".local/bin").iterdir()) == []
     mine = fab_on.home / ".local/bin/closelab"
     mine.write_text("mine")
-    fab_on("shortcuts.install").fails("closelab is there already and not ours")
+    fab_on("shortcuts.install").fails("closelab exists and is not labfab's")
     assert mine.read_text() == "mine" and fab_on.box.run(f"ls {THERE} || true") == ""
     mine.unlink()
     fab_on.box.run(f"echo theirs >{THERE}")
-    fab_on("shortcuts.install").fails("launchlab is there and not ours")
+    fab_on("shortcuts.install").fails("launchlab exists and is not labfab's")
     assert (
         fab_on.box.run(f"cat {THERE}") == "theirs"
         and list((fab_on.home / ".local/bin").iterdir()) == []
     )
-    fab_on("shortcuts.remove").fails("not ours")
+    fab_on("shortcuts.remove").fails("not labfab's")
     fab_on.box.run(f"rm {THERE}")
     assert "there are no shortcuts here" in fab_on("shortcuts.remove").ok().out
 

@@ -32,11 +32,9 @@ def wire(run) -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="module")
-def box(module_host, module_fab):
+def box(module_lab):
     """A host with everything on it."""
-    box = module_host("debian12", "speed")
-    module_fab.on(box, "setup.full", env=VENV, timeout=600).ok()
-    return box
+    return module_lab("debian12", "speed", env=VENV)
 
 
 def test_a_run_without_changes_takes_three_round_trips_after_the_login(box, module_fab):
@@ -80,8 +78,9 @@ PROBE = """\
 import sys
 from fabric import Config, Connection
 from labfab.facts import facts
-from labfab.host import Host, change
-from labfab.task import host_task
+from labfab.host.changes import change
+from labfab.host.session import Host
+from labfab.run.task import host_task
 
 @host_task
 def probe(c):
@@ -158,7 +157,7 @@ def test_what_another_run_did_meanwhile_is_not_overlooked(box, probe, module_fab
 KEEPALIVE = """\
 import sys
 from fabric import Connection
-from labfab.connection import dial
+from labfab.host.connection import dial
 from labfab.settings import Settings
 c = Connection(sys.argv[1], user="lab", port=2222)
 dial(c, Settings())

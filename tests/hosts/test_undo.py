@@ -42,7 +42,7 @@ def test_a_host_is_as_it_was_before(fab, host):
     fab.on(box, "setup.full", env=ENV).ok()
     assert len(snapshot(box) ^ before) > 100  # it would have seen a difference
     told = undo(fab, box).ok().out
-    assert re.search(r"\d\d changes taken back", told)
+    assert re.search(r"\d\d changes undone", told)
     assert snapshot(box) == before
     assert (fab.home / ".ssh" / "config").read_text() == "Host other\n    User me\n"
     assert not list((fab.home / ".config").rglob("*password*"))
@@ -56,7 +56,7 @@ def test_the_way_back_survives_everything_that_happened_meanwhile(fab, host):
     before = snapshot(box)
     fab.on(box, "setup.full", env=ENV).ok()
 
-    assert "took back: start JupyterLab" in undo(fab, box, "--to", "lab").ok().out
+    assert "undone: start JupyterLab" in undo(fab, box, "--to", "lab").ok().out
     assert "JupyterLab does not run" in fab("-H", "homelab", "lab.status").ok().out
     states = {
         row["why"]: row["state"]
@@ -68,11 +68,11 @@ def test_the_way_back_survives_everything_that_happened_meanwhile(fab, host):
         f"sed -i s/9999/9998/ {CONFIG}; echo result >/home/lab/notebooks/a.txt; echo '{MINE}' >>/home/lab/.ssh/authorized_keys"
     )
     kept = undo(fab, box, "--to", "jupyter").fails(f"{CONFIG} was changed by hand since", "1 stay")
-    assert "notebooks stays, for something is in it" in kept.out
+    assert "notebooks stays: it is not empty" in kept.out
     assert "9998" in box.run(f"cat {CONFIG}")
 
-    killed_after(fab, box, "took back: put ~/jupyter-venv/bin")
-    killed_after(fab, box, "took back: refuse logins as root")  # between the old way and its proof
+    killed_after(fab, box, "undone: put ~/jupyter-venv/bin")
+    killed_after(fab, box, "undone: refuse logins as root")  # between the old way and its proof
     undo(fab, box).fails("changed by hand since")
     undo(fab, box).ok()
     # An account is taken away with what is left in its home moved aside.
@@ -95,7 +95,7 @@ def test_what_gives_access_stays_where_the_old_login_cannot_be_proven(fab, host)
     told = undo(fab, box).fails(
         "ssh, keys, user: could not restore the login root@", "LABFAB_LOGIN_PASSWORD"
     )
-    assert "the host has taken everything back" in told.err
+    assert "the host has reverted everything" in told.err
     fab("-H", "homelab", "lab.status").ok()
     box.run("mv /root/away /root/.ssh")
     undo(fab, box).ok()

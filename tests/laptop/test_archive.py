@@ -25,11 +25,13 @@ def test_a_whole_backup_is_known(backup, home) -> None:
         and manifest["entries"]["notebooks/empty"] == "folder"
     )
     assert len(manifest["entries"]) == 5 and manifest["alias"] == "homelab"
-    assert archive.found() == archive.found("homelab") == [backup] and not archive.found("another")
+    assert archive.backups() == archive.backups("homelab") == [backup] and not archive.backups(
+        "another"
+    )
     for place in (backup, backup.parent, backup.parent.parent):
         assert place.stat().st_mode & 0o777 == 0o700
     assert (backup / "manifest.json").stat().st_mode & 0o777 == 0o600
-    assert archive.row(backup)["files"] == 3 and archive.row(backup)["whole"]
+    assert archive.summary(backup)["files"] == 3 and archive.summary(backup)["whole"]
 
 
 def change(backup: Path) -> None:
@@ -88,11 +90,11 @@ def test_a_backup_is_found_by_name_path_or_age(backup, home, tmp_path) -> None:
     for name in ("", "nothing"):
         with pytest.raises(SetupError, match="backup.list"):
             archive.find(name, "another")
-    with pytest.raises(SetupError, match="is no backup"):
+    with pytest.raises(SetupError, match="is not a backup"):
         archive.verify(tmp_path)
 
 
 def test_one_that_is_not_whole_goes_on(home) -> None:
     folder = archive.unfinished("homelab")
     (folder / "half").write_text("")
-    assert not archive.found() and (archive.unfinished("homelab") / "half").exists()
+    assert not archive.backups() and (archive.unfinished("homelab") / "half").exists()

@@ -1,4 +1,4 @@
-"""The page that logs a browser in: where it lies, who can read it, what it holds."""
+"""The page that logs a browser in: where it is, who can read it, what it contains."""
 
 import os
 import time
@@ -18,14 +18,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_form_keeps_its_values_together():
-    """A base URL is followed, and no token can break out of its attribute."""
+    """The form respects a base URL, and no token can break out of its attribute."""
     page = browser.rendered("https://lab.example.org/jupyter/", '"><script>')
     assert 'action="https://lab.example.org/jupyter/login?next=%2Fjupyter%2Flab"' in page
     assert page.count("&quot;&gt;&lt;script&gt;") == 2 and "<script>" not in page
 
 
 def test_the_page_is_for_its_owner_and_a_crash_leaves_nothing_for_long(home):
-    """0600 in a 0700 folder of its own; what an earlier one left is swept away."""
+    """0600 in a 0700 folder of its own; pages of an earlier crash are removed."""
     old = browser.write(browser.folder("homelab"), "old")
     past = time.time() - 2 * show_page.PATIENCE
     os.utime(old, (past, past))
@@ -37,7 +37,7 @@ def test_the_page_is_for_its_owner_and_a_crash_leaves_nothing_for_long(home):
 
 
 def test_a_snap_gets_it_where_it_can_read(home, monkeypatch):
-    """Firefox of Ubuntu sees no hidden folder of the home."""
+    """Ubuntu's Firefox cannot read hidden folders in the home."""
     own = home / "snap/firefox/common"
     own.mkdir(parents=True)
     monkeypatch.setattr(browser, "default", lambda: "firefox_firefox.desktop")
@@ -56,9 +56,9 @@ def test_a_snap_gets_it_where_it_can_read(home, monkeypatch):
     ],
 )
 def test_whether_there_is_a_screen(home, monkeypatch, platform, given, there):
-    """Over SSH and in a container nothing is opened."""
+    """Over SSH and in a container no browser opens."""
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
-    assert browser.there() is there
+    assert browser.can_open() is there

@@ -21,7 +21,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The socket lies in ~/.ssh, or in the runtime folder when that path is too long; always the same for a lab."""
+    """A lab always has the same socket: in ~/.ssh, or in a folder with a shorter path."""
     monkeypatch.setenv("HOME", str(folder))
     one = control.place("homelab")
     assert one.parent == folder / ".ssh"
@@ -47,7 +47,7 @@ def test_private(tmp_path: Path, folder: Path) -> None:
 
 
 def test_somebody_was_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in /tmp that is not yours is not used."""
+    """Refuse a folder in /tmp that is not yours."""
     monkeypatch.setenv("HOME", str(folder / ("x" * 90)))
     monkeypatch.setattr(control, "is_private", lambda _: False)
     with pytest.raises(SetupError, match="not a folder of yours alone"):
@@ -55,7 +55,7 @@ def test_somebody_was_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
-    """A recorded number that belongs to another program by now is left alone; our own ssh is ended."""
+    """End our ssh, but not another program that has the recorded process ID by now."""
     place = tmp_path / "s"
     argv = [sys.executable, "-c", "import time; time.sleep(30)"]
     with (
@@ -69,9 +69,8 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
             assert not control.end(tmp_path / "another", ours.pid)
             assert other.poll() is None
             deadline = time.monotonic() + 5
-            while not control.is_ours(
-                ours.pid, place
-            ):  # right after its start a process has no command line yet
+            # A process that has just started has no command line yet.
+            while not control.is_ours(ours.pid, place):
                 assert time.monotonic() < deadline
             assert control.end(place, ours.pid)
             assert ours.wait(5) == -15
@@ -81,7 +80,7 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
 
 
 def test_stale_socket(tmp_path: Path) -> None:
-    """A socket with nobody behind it is removed."""
+    """A socket with no process behind it is removed."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))

@@ -10,7 +10,7 @@ from labfab.laptop import forward
 
 
 class Channel:
-    """A channel to a server that answers everything once it has heard all of it."""
+    """A channel to a server that answers only once it has received everything."""
 
     def __init__(self) -> None:
         self.near, self.far = socket.socketpair()
@@ -40,7 +40,7 @@ class Transport:
 
 
 def said(port: int, text: bytes) -> bytes:
-    """Say something, end, and hear the answer."""
+    """Send something, close that direction, and read the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
         caller.sendall(text)
         caller.shutdown(socket.SHUT_WR)

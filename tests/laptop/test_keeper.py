@@ -1,4 +1,4 @@
-"""What keeps a tunnel alive: the unit and the agent, and what happens where there is nobody to keep it."""
+"""What keeps a tunnel open: the unit, the agent, and a machine that has neither."""
 
 import os
 import plistlib
@@ -13,7 +13,7 @@ from labfab.errors import SetupError
 from labfab.laptop import control, keeper, launchd, ports, systemd, tunnel
 from labfab.laptop.openssh import Target
 
-# Stands in for macOS's program: it knows one agent, by the words that launchd is asked with.
+# Stands in for the program of macOS: knows one agent, and only the words that labfab uses.
 LAUNCHCTL = """\
 #!/bin/sh
 case "$1 $2" in
@@ -66,9 +66,9 @@ def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
 
 
 def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
-    """ssh would send it what a variable of this laptop holds."""
+    """ssh would expand it, and send a variable of this laptop to the host."""
     monkeypatch.setattr(tunnel.openssh, "ask", lambda *_: "/h/${SECRET}")
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take"):
+    with pytest.raises(SetupError, match="characters that a tunnel cannot use"):
         keeper.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
 
 
@@ -109,7 +109,7 @@ def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
 
 
 def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
-    """What its ssh says is told, and neither agent nor state stays behind."""
+    """The error quotes ssh, and neither agent nor state is left behind."""
     program(mac, "ssh", "#!/bin/sh\n")
     refusing = "touch loaded && echo 'Permission denied' >\"$ERRORS\""
     program(mac, "launchctl", (LAUNCHCTL % {"uid": os.getuid()}).replace("touch loaded", refusing))
@@ -125,7 +125,7 @@ def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
 
 
 def test_kept_with_other_settings_is_told(mac):
-    """A changed wish does not open a second tunnel beside the kept one."""
+    """Changed settings do not open a second tunnel next to the kept one."""
     tunnel.files.make_private(tunnel.state_path("homelab").parent)
     state = {
         "target": {},
@@ -165,32 +165,33 @@ def ssh_is(monkeypatch, process: int) -> None:
 
 
 def test_a_port_that_another_program_took_is_no_tunnel(kept, monkeypatch):
-    """While ssh redials anybody of this machine may listen there; the token is not for them."""
-    with subprocess.Popen(["sleep", "30"]) as redialling:
+    """While ssh reconnects, anybody here may listen on its port: they must not get the token."""
+    with subprocess.Popen(["sleep", "30"]) as reconnecting:
         try:
-            ssh_is(monkeypatch, redialling.pid)
+            ssh_is(monkeypatch, reconnecting.pid)
             assert tunnel.status("homelab") is None
         finally:
-            redialling.kill()
+            reconnecting.kill()
     ssh_is(monkeypatch, os.getpid())
     assert tunnel.status("homelab").local_port == kept
     assert not ports.holds(os.getpid(), 1) and not ports.holds(2**22 + 1, kept)
 
 
 def test_without_proc_lsof_tells_whose_a_port_is(kept, home, monkeypatch):
-    """As on macOS; where there is none, it counts as somebody else's."""
+    """As on macOS. Without lsof the port counts as somebody else's."""
     monkeypatch.setattr(ports, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
     assert not ports.holds(4711, kept)
     program(
         home,
         "lsof",
-        f'#!/bin/sh\n[ "$*" = "-nP -a -t -p 4711 -iTCP@127.0.0.1:{kept} -sTCP:LISTEN" ] && echo 4711\n',
+        f"#!/bin/sh\nwanted='-nP -a -t -p 4711 -iTCP@127.0.0.1:{kept} -sTCP:LISTEN'\n"
+        '[ "$*" = "$wanted" ] && echo 4711\n',
     )
     assert ports.holds(4711, kept) and not ports.holds(4712, kept)
 
 
 def test_what_was_proven_of_one_ssh_holds_for_no_other(kept, monkeypatch):
-    """After a reboot of the host a kept tunnel is another ssh, also where it got the same number."""
+    """After a reboot of the host a kept tunnel is a new ssh, even if it has the same number."""
     ssh_is(monkeypatch, os.getpid())
     assert not tunnel.status("homelab").proven
     tunnel.prove(tunnel.status("homelab"))
@@ -201,7 +202,7 @@ def test_what_was_proven_of_one_ssh_holds_for_no_other(kept, monkeypatch):
 
 
 def test_a_process_is_told_from_another_of_its_number(home, monkeypatch):
-    """By when it began, with /proc and without."""
+    """By when it started, with /proc and without."""
     with subprocess.Popen(["sleep", "30"]) as other:
         try:
             assert control.born(other.pid) == control.born(other.pid) != control.born(os.getpid())

@@ -15,7 +15,7 @@ CELL = {
 
 
 def test_it_is_read_without_its_outputs(tmp_path):
-    """They are made anew, so they do not travel."""
+    """The job makes new ones, so the old ones are not sent."""
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps({"nbformat": 4, "cells": [CELL]}))
     assert json.loads(notebooks.load(path))["cells"][0] == {
@@ -35,7 +35,7 @@ def test_anything_else_is_refused(tmp_path, text):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    """The first may be one of the host."""
+    """The first may be a path on the host."""
     with pytest.raises(SetupError, match="there is no .*lab.submit --there"):
         notebooks.load(tmp_path / "a.ipynb")
     with pytest.raises(SetupError, match="cannot read .*: Is a directory"):
@@ -43,13 +43,13 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
-    """Each fetch of a job that runs brings more; a file of the user's needs --force."""
+    """Each fetch of a running job brings more; a file of the user needs --force."""
     place = notebooks.save("box", tmp_path / "new", "a.ipynb", b"1", force=False)
     assert place == tmp_path / "new" / "a.executed.ipynb"
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"2", force=False)
     assert place.read_bytes() == b"2"
     place.write_bytes(b"mine")
-    with pytest.raises(SetupError, match="is there already and differs: --force"):
+    with pytest.raises(SetupError, match="exists already and differs: --force"):
         notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"mine", force=False)
     notebooks.save("box", tmp_path / "new", "a.ipynb", b"3", force=True)
@@ -60,7 +60,7 @@ def test_only_what_was_fetched_and_not_touched_is_replaced(tmp_path):
     "name", ["../../.bashrc", "/etc/passwd", "..", "", "a\x1b[2J\n.ipynb", "..\\x"]
 )
 def test_a_name_from_the_host_stays_in_its_folder(tmp_path, name):
-    """Wherever it points to, and whatever a terminal would make of it."""
+    """Wherever it points, and whatever a terminal would do with it."""
     place = notebooks.save("box", tmp_path / "in", name, b"1", force=False)
     assert (
         place.parent == tmp_path / "in"

@@ -24,7 +24,7 @@ def test_never_asks() -> None:
 
 
 def test_home_of_its_own(home: Path) -> None:
-    """Where $HOME is not the home of the password database, ssh reads the files in $HOME, and no others."""
+    """If $HOME is not the home in the password database, ssh reads only the files in $HOME."""
     assert openssh.home_options()[:2] == ["-F", "none"]
     (home / ".ssh").mkdir()
     (home / ".ssh/config").write_text("Host homelab\n  Port 4711\n")
@@ -36,7 +36,7 @@ def test_home_of_its_own(home: Path) -> None:
 
 
 def test_keys_of_the_home(home: Path) -> None:
-    """A host told without a key is offered the keys in $HOME."""
+    """A host without a key in its target is offered the keys in $HOME."""
     bare = Target("homelab", "203.0.113.5", "root", 22)
     assert "-i" not in openssh.command(bare)
     key = keypair.ensure()
@@ -45,7 +45,7 @@ def test_keys_of_the_home(home: Path) -> None:
 
 
 def test_strange_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home with blanks, quotes and percent signs is told to ssh as one path."""
+    """A home with blanks, quotes and percent signs reaches ssh as one path."""
     home = tmp_path / "a b'\"%h ü"
     monkeypatch.setenv("HOME", str(home))
     told = subprocess.run(
@@ -55,7 +55,7 @@ def test_strange_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_real_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the usual home nothing needs to be said."""
+    """The usual home needs no options."""
     monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)
     assert openssh.home_options() == []
     assert openssh.home_options("/other/config") == ["-F", "/other/config"]
@@ -73,7 +73,7 @@ def test_secrets_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_hanging_child() -> None:
-    """A child that hangs is given up."""
+    """A child that hangs is ended."""
     assert openssh.run(["sleep", "5"], 0.1) == (255, "timed out")
 
 
@@ -103,7 +103,8 @@ def test_no_client() -> None:
         ("ssh: connect to host 203.0.113.5 port 2222: No route to host", "right network"),
         ("ssh: Could not resolve hostname homelab: Name or service not known", "no such host name"),
         (
-            "@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for [1.2.3.4]:22 has changed and",
+            "@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\n"
+            "Host key for [1.2.3.4]:22 has changed and",
             "'[1.2.3.4]:22'",
         ),
         (
@@ -122,13 +123,13 @@ def test_no_client() -> None:
 def test_explain(errors: str, message: str) -> None:
     """Errors of ssh become one line that starts with the host."""
     error = openssh.explain(LAB, errors)
-    assert error.message.startswith("203.0.113.5: ")
+    assert error.host == "203.0.113.5" and error.message.startswith("203.0.113.5: ")
     assert message in error.message
     assert "\n" not in error.message
 
 
 def test_explain_passphrase(home: Path) -> None:
-    """A key with a passphrase needs an agent, and that is said."""
+    """The error says that a key with a passphrase needs an agent."""
     path = keypair.generate(home / "key", passphrase="secret")
     error = openssh.explain(
         Target("homelab", "x", identity=str(path)), "x: Permission denied (publickey)."

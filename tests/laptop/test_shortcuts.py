@@ -1,4 +1,4 @@
-"""Shortcuts: whose files they are, what they are called, and that any home and alias survives the shell."""
+"""Shortcuts: whose files they are, their names, and homes and aliases that need quotes."""
 
 import json
 import os
@@ -10,11 +10,14 @@ from labfab.errors import SetupError
 from labfab.laptop import openssh, shortcuts, tunnel
 from labfab.laptop.openssh import Target
 
-# Writes down how it was called; a socket beside it makes it answer like an ssh at work.
+# Logs how it was called. While LOG.open exists, it answers like an ssh that holds a tunnel.
 SSH = """#!/bin/sh
 printf '%s\\n' "$@" "--end--" >>"$LOG"
-case "$*" in *" -O check "*) [ -e "$LOG.open" ] || exit 255; echo 'Master running (pid=77)' >&2 ;; *" -M "*) touch "$LOG.open" ;;
-*" -O exit "*) rm "$LOG.open" ;; esac
+case "$*" in
+    *" -O check "*) [ -e "$LOG.open" ] || exit 255; echo 'Master running (pid=77)' >&2 ;;
+    *" -M "*) touch "$LOG.open" ;;
+    *" -O exit "*) rm "$LOG.open" ;;
+esac
 """
 
 
@@ -33,7 +36,7 @@ def names(home) -> set[str]:
 
 
 def test_the_guide_s_words_are_those_of_the_first_lab(home):
-    """Another lab's end with its alias, so several live side by side; each keeps its own, and is removed alone."""
+    """Those of another lab end with its alias. Each lab keeps its own, and is removed alone."""
     install("macmini")
     install("box")
     words = {"callhome", "connectlab", "closelab", "launchlab"}
@@ -52,7 +55,7 @@ def test_the_guide_s_words_are_those_of_the_first_lab(home):
 
 
 def test_only_what_differs_is_written(home):
-    """The second time, nothing; after a change of the settings or of the mode, that file."""
+    """The second time nothing; after the settings or a file's mode change, that file."""
     install()
     assert shortcuts.differing(texts(), "homelab") == []
     (home / ".local/bin/callhome").chmod(0o644)
@@ -64,7 +67,7 @@ def test_only_what_differs_is_written(home):
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
 def test_what_is_not_ours_stays(home, kind):
-    """Neither overwritten nor removed, be it a file, a link to nowhere or a folder."""
+    """It is neither overwritten nor removed: a file, a dangling link or a folder."""
     place = home / ".local/bin/closelab"
     place.parent.mkdir(parents=True)
     {
@@ -72,7 +75,7 @@ def test_what_is_not_ours_stays(home, kind):
         "link": lambda: place.symlink_to("nowhere"),
         "folder": place.mkdir,
     }[kind]()
-    with pytest.raises(SetupError, match="closelab is there already and not ours: move it away"):
+    with pytest.raises(SetupError, match="closelab exists and is not labfab's: move it away"):
         shortcuts.differing(texts(), "homelab")
     shortcuts.remove("homelab")
     assert os.path.lexists(place)
@@ -80,13 +83,13 @@ def test_what_is_not_ours_stays(home, kind):
 
 @pytest.mark.parametrize("alias", ["-oProxyCommand=x", "a b", "$(x)", "../x", "x'"])
 def test_a_hostile_alias_is_none(home, alias):
-    """It would have to be quoted in names and scripts; it never gets there."""
+    """It never gets into names or scripts, where it would need quoting."""
     with pytest.raises(SetupError, match="cannot be an alias"):
         texts(alias)
 
 
 def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
-    """Opened, open already with the port that it took, known to fab, closed; from a home with all that a shell would take apart."""
+    """Open, open again with the same port, known to fab, closed: in a home full of shell syntax."""
     home, log = tmp_path / 'it\'s $(touch x) %d "h"', tmp_path / "log"
     (home / ".config/labfab/homelab").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
@@ -122,15 +125,17 @@ def test_they_say_what_is_so_in_a_home_that_needs_quotes(tmp_path, monkeypatch):
     ["/h/$(touch x)", '/h/"; touch x; "', "/h/${HOME}", "/h/%h", "/h:1", "/h\ntouch x", "h", "~"],
 )
 def test_a_home_that_a_host_invents_never_reaches_a_shell(home, told):
-    """The host alone tells where its socket is; what it says is no program for this laptop, and no variable of ssh's."""
-    with pytest.raises(SetupError, match="letters that a tunnel cannot take: leave listen at tcp"):
+    """Only the host knows where its socket is. What it answers is neither run nor expanded here."""
+    with pytest.raises(
+        SetupError, match="characters that a tunnel cannot use: leave listen at tcp"
+    ):
         shortcuts.texts(
             Target("homelab"), "http://127.0.0.1:9000/", 9000, ".jupyter/lab.sock", told, False
         )
 
 
 def test_the_far_end_is_quoted_besides(home, monkeypatch):
-    """Were the check ever loosened."""
+    """In case that check is ever relaxed."""
     monkeypatch.setattr(openssh, "below", lambda base, path: f"{base}/{path}")
     wanted = shortcuts.texts(
         Target("homelab"), "http://127.0.0.1:9000/", 9000, "s", "/h/$(touch x)", False
@@ -144,7 +149,7 @@ def test_the_far_end_is_quoted_besides(home, monkeypatch):
 
 
 def test_a_tunnel_that_is_kept_is_open_too(home, monkeypatch):
-    """tunnel.keep has no control socket; its state tells."""
+    """A kept tunnel has no control socket: tunnel.json says that it is open."""
     install()
     folder = home / ".config/labfab/homelab"
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,11 +175,12 @@ def test_what_hides_them_is_told(home, tmp_path, monkeypatch):
     (tmp_path / "callhome").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{home}/.local/bin/:/usr/bin")
     assert list(shortcuts.obstacles(texts())) == [
-        f"callhome is {tmp_path}/callhome in your shell: it comes before {home}/.local/bin/callhome on your PATH"
+        f"callhome is {tmp_path}/callhome in your shell: "
+        f"it comes before {home}/.local/bin/callhome on your PATH"
     ]
 
 
 def test_a_password_is_asked_for_on_a_terminal_only(home):
-    """Where JupyterLab runs as another account, sudo asks."""
+    """If JupyterLab runs as another account, sudo asks."""
     assert "ssh -t " not in texts()[home / ".local/bin/launchlab"]
     assert " -t homelab .local/bin/launchlab" in texts(tty=True)[home / ".local/bin/launchlab"]

@@ -10,7 +10,7 @@ from labfab.laptop.openssh import Target
 from labfab.laptop.transfer import Errand, Far
 
 LAB = Target("homelab")
-# ssh as far as rsync sees it: options first, then the login and the host, then what that host's shell shall do.
+# ssh as rsync sees it: options, then the host, then what the shell of that host is to run.
 SSH = """\
 #!/bin/sh
 printf '%s\\n' "$@" >"$LOG"
@@ -23,7 +23,7 @@ NAMES = ("two words", 'it\'s "$HOME" `id`', "new\nline", "-dash", "ü", "a:b")
 
 @pytest.fixture
 def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a stand-in for ssh first in the path; what it was called with is in the file returned."""
+    """Put a stand-in for ssh first in PATH, and return the file that logs its arguments."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/ssh").write_text(SSH)
     (tmp_path / "bin/ssh").chmod(0o755)
@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("pull", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_paths_arrive_as_they_are(called, tmp_path, name, pull) -> None:
-    """A folder of any name goes both ways, and so does what ssh needs to know."""
+    """A folder of any name can be sent both ways, and ssh gets all its options."""
     source, place = tmp_path / name, tmp_path / f"{name} there"
     source.mkdir()
     (source / name).write_text(name)
@@ -74,7 +74,10 @@ def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
 
 
 def test_survey_is_read() -> None:
-    said = "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\ncL+++++++++ 7 src/link\n.f...p..... 3 x\n"
+    said = (
+        "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\n"
+        "cL+++++++++ 7 src/link\n.f...p..... 3 x\n"
+    )
     found = transfer.parse(
         said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n"
     )
@@ -83,7 +86,10 @@ def test_survey_is_read() -> None:
 
 
 def test_progress_is_the_newest_state() -> None:
-    text = "\r         32,768   0%    0.00kB/s    0:00:00\r      3,400,000  45%   10.51MB/s    0:00:12 (xfr#1, to-chk=3/9)"
+    text = (
+        "\r         32,768   0%    0.00kB/s    0:00:00"
+        "\r      3,400,000  45%   10.51MB/s    0:00:12 (xfr#1, to-chk=3/9)"
+    )
     assert rsync.progress(text) == "3,400,000 45% 10.51MB/s 0:00:12"
     assert rsync.progress("\r") == ""
 
@@ -93,7 +99,8 @@ def test_progress_is_the_newest_state() -> None:
     [
         (
             255,
-            "ssh: connect to host 203.0.113.5 port 2222: Connection refused\nrsync: connection unexpectedly closed",
+            "ssh: connect to host 203.0.113.5 port 2222: Connection refused\n"
+            "rsync: connection unexpectedly closed",
             "nothing listens",
         ),
         (
@@ -104,9 +111,9 @@ def test_progress_is_the_newest_state() -> None:
         (
             12,
             "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol",
-            "goes on where this stopped",
+            "continues where it stopped",
         ),
-        (20, "", "goes on where this stopped"),
+        (20, "", "continues where it stopped"),
         (
             127,
             "bash: line 1: rsync: command not found\nrsync: connection unexpectedly closed",
@@ -120,7 +127,8 @@ def test_progress_is_the_newest_state() -> None:
         ),
         (
             23,
-            'rsync: [sender] link_stat "/x y" failed: No such file or directory (2)\nrsync error: some',
+            'rsync: [sender] link_stat "/x y" failed: No such file or directory (2)\n'
+            "rsync error: some",
             "there is no /x y",
         ),
         (
@@ -143,7 +151,7 @@ def test_files_that_vanished_are_no_error() -> None:
 
 @pytest.mark.parametrize("name", ["patchwork", "six"])
 def test_what_is_missing_is_named_with_the_command(monkeypatch, name) -> None:
-    """A wheel brings neither."""
+    """The wheel requires neither."""
     for module in [module for module in sys.modules if module.split(".")[0] == "patchwork"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)

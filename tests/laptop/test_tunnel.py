@@ -1,4 +1,4 @@
-"""The tunnel against a real sshd on loopback: it runs as you, on a free port, with keys of its own."""
+"""The tunnel against a real sshd on loopback, which runs as you with keys of its own."""
 
 import contextlib
 import getpass
@@ -46,7 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     identity, host_key = keypair.generate(folder / "user"), keypair.generate(folder / "host")
     port = free_port()
     (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\nAuthorizedKeysFile {identity}.pub\nPidFile none\n"
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\n"
+        f"AuthorizedKeysFile {identity}.pub\nPidFile none\n"
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         "KexAlgorithms curve25519-sha256\n"
     )
@@ -93,7 +94,7 @@ def lab() -> Iterator[int]:
 
 @pytest.fixture
 def target(home: Path, server: Server) -> Target:
-    """The sshd, met before."""
+    """Return the sshd as a target, with its host key known."""
     known_hosts.pin(home / ".ssh/known_hosts", "127.0.0.1", server.port, server.host_key)
     return Target("homelab", "127.0.0.1", getpass.getuser(), server.port, str(server.identity))
 
@@ -163,7 +164,7 @@ def test_by_alias(target: Target, server: Server, lab: int, home: Path) -> None:
 
 @needs_sshd
 def test_busy_port(target: Target, lab: int) -> None:
-    """A busy local port is passed over, and that is said; a changed wish opens the tunnel anew."""
+    """The next free port replaces a busy one; changed settings replace the tunnel."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -181,7 +182,7 @@ def test_busy_port(target: Target, lab: int) -> None:
 def test_port_taken_at_the_last_moment(
     target: Target, lab: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When ssh finds the port taken after all, the next one is tried."""
+    """If ssh finds the port taken after all, the next one is tried."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -191,7 +192,7 @@ def test_port_taken_at_the_last_moment(
 
 @needs_sshd
 def test_after_a_crash(target: Target, lab: int) -> None:
-    """A killed ssh leaves a socket and a state behind; neither is in the way."""
+    """A killed ssh leaves a socket and a state behind; neither blocks the next one."""
     port = free_port()
     killed = tunnel.open(target, port, lab)
     os.kill(killed.pid, signal.SIGKILL)
@@ -241,7 +242,7 @@ def test_two_at_once(target: Target, lab: int) -> None:
 
 @needs_sshd
 def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
-    """Each way to be refused has its own line, and leaves nothing behind."""
+    """Each refusal has its own message and leaves nothing behind."""
     stranger = keypair.generate(home / "stranger")
     locked = keypair.generate(home / "locked", passphrase="secret")
     known = home / ".ssh/known_hosts"
@@ -270,7 +271,7 @@ def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
 
 
 def test_silent_host(home: Path) -> None:
-    """A host that never answers is given up after the time-out."""
+    """A host that never answers is an error after the time-out."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -287,7 +288,7 @@ def test_silent_host(home: Path) -> None:
 
 @pytest.mark.parametrize("alias", ["../x", "-n", "a b"])
 def test_alias(alias: str, home: Path) -> None:
-    """A name that is no alias is refused before anything is done."""
+    """A name that is no alias is refused before anything happens."""
     for act in (
         lambda: tunnel.open(Target(alias), 1, 1),
         lambda: tunnel.status(alias),
@@ -298,7 +299,7 @@ def test_alias(alias: str, home: Path) -> None:
 
 
 def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When every port is taken, the setting to change is named."""
+    """If every port is taken, the error names the setting to change."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 65535))
         busy.listen()
@@ -307,7 +308,7 @@ def test_no_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_side_by_side_each_gets_a_port_of_its_own() -> None:
-    """Eight hosts whose tunnels open at once would all find the same one free."""
+    """Eight hosts whose tunnels open at the same time would all find the same port free."""
     port = free_port()
     with contextlib.ExitStack() as stack:
         assert len({stack.enter_context(ports.lent(port)) for _ in range(8)}) == 8
@@ -317,7 +318,7 @@ def test_side_by_side_each_gets_a_port_of_its_own() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"version": 3}', b"<html>", b"\xff"])
 def test_no_jupyter(body: bytes, home: Path) -> None:
-    """Whatever else answers is no Jupyter."""
+    """Other answers are not mistaken for Jupyter."""
 
     class Other(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

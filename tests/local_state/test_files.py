@@ -28,7 +28,7 @@ def test_create_never_replaces(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_failed_write_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full the old file is whole and no rest lies about."""
+    """If the disk is full, the old file is intact and no temporary file remains."""
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

@@ -45,10 +45,10 @@ def test_generate_encrypted(home: Path) -> None:
 
 @pytest.mark.parametrize("taken", ["id_ed25519", "id_ed25519.pub"])
 def test_never_overwrites(taken: str, home: Path) -> None:
-    """Either half that is there stays, and the other half is not made."""
+    """An existing half stays, and the other half is not created."""
     (home / ".ssh").mkdir()
     (home / ".ssh" / taken).write_text("precious")
-    with pytest.raises(SetupError, match=f"{taken} is there already"):
+    with pytest.raises(SetupError, match=f"{taken} already exists"):
         keypair.generate(home / ".ssh/id_ed25519")
     assert [(one.name, one.read_text()) for one in (home / ".ssh").iterdir()] == [
         (taken, "precious")
@@ -56,7 +56,7 @@ def test_never_overwrites(taken: str, home: Path) -> None:
 
 
 def test_ensure_makes_one_once(home: Path) -> None:
-    """Without any key one is made; the next call uses it."""
+    """Without any key one is created; the next call uses it."""
     path = keypair.ensure("")
     before = path.read_bytes()
     assert path == home / ".ssh/id_ed25519"
@@ -64,8 +64,8 @@ def test_ensure_makes_one_once(home: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_ensure_takes_what_is_there(home: Path) -> None:
-    """The first key with a matching public half is used; one with a foreign half is passed over."""
+def test_ensure_uses_an_existing_key(home: Path) -> None:
+    """The first key with a matching public half is used; others are skipped."""
     keygen(home / ".ssh/id_rsa", "-t", "ecdsa", "-N", "", "-m", "PEM")
     assert keypair.ensure("").name == "id_rsa"
     ed25519 = keygen(home / ".ssh/id_ed25519", "-t", "ed25519", "-N", "")
@@ -78,14 +78,14 @@ def test_ensure_takes_what_is_there(home: Path) -> None:
 
 
 def test_ensure_named(home: Path) -> None:
-    """The key that is named is used, and nothing is made in its place."""
+    """The named key is used, and no other is created in its place."""
     path = keygen(home / "work key", "-t", "ecdsa", "-N", "")
     assert keypair.ensure("~/work key") == path
     for named, message in [
         ("~/none", "no private key .*keys.generate"),
         ("~/work key.pub", "public half"),
-        ("~", "is no private key"),
-        ("/dev/zero", "is no private key"),
+        ("~", "is not a private key"),
+        ("/dev/zero", "is not a private key"),
     ]:
         with pytest.raises(SetupError, match=message):
             keypair.ensure(named)
@@ -100,7 +100,7 @@ def test_ensure_named(home: Path) -> None:
     [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "ecdsa", "-m", "PEM"], ["-t", "rsa", "-b", "1024"]],
 )
 def test_public_half_is_derived(options: list[str], home: Path) -> None:
-    """A missing .pub is worked out, in OpenSSH's format and in the older one."""
+    """A missing .pub is derived, from OpenSSH's format and from the older one."""
     path = keygen(home / "key", *options, "-N", "")
     line = keypair.public_line(path)
     assert line.endswith("made by ssh-keygen")
@@ -109,7 +109,7 @@ def test_public_half_is_derived(options: list[str], home: Path) -> None:
 
 
 def test_encrypted_without_public_half(home: Path) -> None:
-    """OpenSSH's format tells its public half without the passphrase; the older one needs ssh-keygen."""
+    """OpenSSH's format reveals its public half; the older one needs the passphrase."""
     new = keygen(home / "new", "-t", "ed25519", "-N", "secret")
     old = keygen(home / "old", "-t", "ecdsa", "-m", "PEM", "-N", "secret")
     assert keypair.is_encrypted(new) and keypair.is_encrypted(old)
@@ -127,16 +127,17 @@ def test_encrypted_without_public_half(home: Path) -> None:
         b"",
         b"\0\xff" * 99,
         b"x" * 10_000_000,
-        b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
+        b"-----END OPENSSH PRIVATE KEY-----",
         b"-----BEGIN OPENSSH PRIVATE KEY-----\n!!\n-----END OPENSSH PRIVATE KEY-----",
         b"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----",
     ],
 )
 def test_garbled_private_key(data: bytes, home: Path) -> None:
-    """A garbled key is named in one line, whatever is asked about it."""
+    """A garbled key is reported in one line."""
     path = home / "key"
     path.write_bytes(data)
     path.chmod(0o600)
-    with pytest.raises(SetupError, match="no private key|is damaged") as caught:
+    with pytest.raises(SetupError, match="not a private key|is damaged") as caught:
         keypair.ensure(str(path))
     assert str(path) in caught.value.message

@@ -7,7 +7,10 @@ import pytest
 from labfab.errors import SetupError
 from labfab.local_state import known_hosts
 
-OTHERS = b"# mine\r\n\nother.example,10.0.0.1 ssh-rsa AAAA broken\n@revoked * ssh-ed25519 AAAA\n|1|x|y ssh-rsa AAAA\nshort line\n\xff\xfe"
+OTHERS = (
+    b"# mine\r\n\nother.example,10.0.0.1 ssh-rsa AAAA broken\n@revoked * ssh-ed25519 AAAA\n"
+    b"|1|x|y ssh-rsa AAAA\nshort line\n\xff\xfe"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def path(home: Path) -> Path:
 
 
 def found(path: Path, name: str) -> int:
-    """How many keys OpenSSH finds for a name."""
+    """Return how many keys OpenSSH finds for a name."""
     told = subprocess.run(
         ["ssh-keygen", "-F", name, "-f", path], check=False, capture_output=True, text=True
     )
@@ -55,7 +58,7 @@ def test_fingerprint(keys: list[Path]) -> None:
     ],
 )
 def test_pin(hostname: str, port: int, name: str, path: Path, key: paramiko.PKey) -> None:
-    """A pinned key is found by us, by OpenSSH and by paramiko; a second time nothing is written."""
+    """A pinned key is found by labfab, OpenSSH and paramiko; pinning again writes nothing."""
     assert known_hosts.pinned(path, hostname, port) == []
     assert known_hosts.pin(path, hostname, port, key)
     assert not known_hosts.pin(path, hostname, port, key)
@@ -101,7 +104,7 @@ def test_hashed_and_wildcards(path: Path, key: paramiko.PKey) -> None:
         ("two", 22, 0),
     ]:
         assert len(known_hosts.pinned(path, hostname, port)) == count, hostname
-        assert found(path, known_hosts.name(hostname, port).lower()) == count, hostname
+        assert found(path, known_hosts.host_name(hostname, port).lower()) == count, hostname
     assert not known_hosts.pin(path, "lab.example", 2222, key)
     assert not known_hosts.forget(path, "lab.example", 2222)
 
@@ -117,18 +120,6 @@ def test_changed_key(path: Path, keys: list[Path]) -> None:
     assert known_hosts.pin(path, "lab.example", 2222, other)
 
 
-def test_copy(path: Path, keys: list[Path]) -> None:
-    """The same keys are known on the new port, and the old port stays known."""
-    with pytest.raises(SetupError, match="no host key is known for port 22"):
-        known_hosts.copy(path, "lab.example", 22, 2222)
-    for one in (keys[0], keys[2]):
-        known_hosts.pin(path, "lab.example", 22, paramiko.PKey.from_path(one))
-    assert known_hosts.copy(path, "lab.example", 22, 2222)
-    assert not known_hosts.copy(path, "lab.example", 22, 2222)
-    assert len(known_hosts.pinned(path, "lab.example", 2222)) == 2
-    assert len(known_hosts.pinned(path, "lab.example", 22)) == 2
-
-
 def test_users_own_line_stays(path: Path, key: paramiko.PKey) -> None:
     """A line that the user wrote for the same host is not removed."""
     path.parent.mkdir()
@@ -137,7 +128,7 @@ def test_users_own_line_stays(path: Path, key: paramiko.PKey) -> None:
 
 
 def test_not_a_file(path: Path, key: paramiko.PKey) -> None:
-    """A folder in place of the file is named."""
+    """A folder in place of the file is reported."""
     path.mkdir(parents=True)
     with pytest.raises(SetupError, match="cannot read"):
         known_hosts.pin(path, "lab.example", 22, key)

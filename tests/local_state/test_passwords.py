@@ -48,7 +48,7 @@ def test_old_hash(algorithm: str) -> None:
     ],
 )
 def test_garbled_hash(hashed: str) -> None:
-    """A garbled hash fits no password, and raises nothing."""
+    """A garbled hash matches no password and raises nothing."""
     assert not passwords.verify(hashed, "secret")
     assert not passwords.verify(hashed, "")
 
@@ -61,7 +61,7 @@ def test_generate() -> None:
     assert not set("".join(many)) & set("0O1lI")
 
 
-def test_no_text() -> None:
-    """A password that is no text is refused in one line."""
+def test_not_text() -> None:
+    """A password that is not text is refused in one line."""
     with pytest.raises(SetupError, match="not valid text"):
         passwords.hash("\udce4")

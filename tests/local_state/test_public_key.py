@@ -8,10 +8,13 @@ from labfab.local_state.public_key import read_publics
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL0RHjOzI0boVhPawHMYrog7F62BOEbSfFe6GX3Ha7xE"
 EC = (
-    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDHYIZFCaDT7VLS6dR1CgMh7RdStB/y/"
-    "fMD6wbwL9Wqkp1UIaeb11jp/+2pRkRPtuDqq+hdSAs78S0BzE5NeeW4="
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDHYIZFCaDT7VLS6"
+    "dR1CgMh7RdStB/y/fMD6wbwL9Wqkp1UIaeb11jp/+2pRkRPtuDqq+hdSAs78S0BzE5NeeW4="
 )
-SK = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIL0RHjOzI0boVhPawHMYrog7F62BOEbSfFe6GX3Ha7xEAAAABHNzaDo="
+SK = (
+    "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIL0RHjOzI0boVhPawHMY"
+    "rog7F62BOEbSfFe6GX3Ha7xEAAAABHNzaDo="
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_kept_as_given(line: str, home: Path) -> None:
 
 
 def test_file_with_several(home: Path) -> None:
-    """Comments, blank lines, CRLF, a byte order mark and doubles are no trouble."""
+    """Comments, blank lines, CRLF, a byte order mark and repetitions are accepted."""
     path = home / "keys"
     path.write_bytes(f"\ufeff# mine\r\n\r\n  {KEY} laptop\r\n{EC}\r\n{EC}\r\n".encode())
     assert read_publics(str(path)) == [f"{KEY} laptop", EC]
@@ -54,17 +57,17 @@ def test_old_comment(home: Path) -> None:
     [
         (KEY[:-9], "damaged or cut off"),
         (KEY.replace("ssh-ed25519", "ssh-rsa"), "damaged or cut off"),
-        (KEY + "%%%", "no public key"),
-        ("ssh-ed25519 not/base64!", "no public key"),
+        (KEY + "%%%", "not a public key"),
+        ("ssh-ed25519 not/base64!", "not a public key"),
         ("ssh-ed25519 AAAA", "damaged or cut off"),
-        ("ssh-dss " + KEY.split()[1], "hosts take no ssh-dss keys"),
+        ("ssh-dss " + KEY.split()[1], "hosts no longer accept ssh-dss keys"),
         ("ssh-ed25519-cert-v01@openssh.com " + KEY.split()[1], "certificate"),
-        ("cert-authority " + KEY, "no public key"),
-        ('command="open ' + KEY, "no public key"),
-        ('command="x\\" ' + KEY, "no public key"),
-        ("hello " + KEY, "no public key"),
+        ("cert-authority " + KEY, "not a public key"),
+        ('command="open ' + KEY, "not a public key"),
+        ('command="x\\" ' + KEY, "not a public key"),
+        ("hello " + KEY, "not a public key"),
         (KEY + "\nssh-ed25519 x!", "line 2"),
-        (KEY + " a\x1b[2Jb", "no public key"),
+        (KEY + " a\x1b[2Jb", "not a public key"),
         ("\n\n# nothing\n", "no public key file|holds no public key"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "private half"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "ssh-keygen -i"),
@@ -97,16 +100,16 @@ def test_private_half_is_not_shown(home: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"a" * 10_000_000, bytes(range(256)), "ssh-ed25519 AAAA".encode("utf-16")]
 )
-def test_no_text(data: bytes, home: Path) -> None:
-    """Large and binary files are refused at once."""
+def test_not_text(data: bytes, home: Path) -> None:
+    """Large and binary files are refused."""
     path = home / "key.pub"
     path.write_bytes(data)
-    with pytest.raises(SetupError, match="so no public key|is no public key"):
+    with pytest.raises(SetupError, match="so it is not a public key|is not a public key"):
         read_publics(str(path))
 
 
 def test_agrees_with_ssh_keygen(home: Path) -> None:
-    """What is accepted here is accepted by OpenSSH's own tool."""
+    """Keys that labfab accepts are accepted by OpenSSH's own tool."""
     path = home / "key.pub"
     for line in (KEY, EC, SK, 'from="*",no-pty ' + KEY):
         path.write_text(line + "\n")

@@ -19,7 +19,7 @@ def nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable is dropped once read, and a second task still finds the value."""
+    """A variable is removed once read, and a second task still finds the value."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", value)
     assert secrets.take_from_environment("sudo-password").reveal() == value
     assert "LABFAB_SUDO_PASSWORD" not in os.environ
@@ -28,7 +28,7 @@ def test_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_environment_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable set anew wins over the remembered value; an empty one counts as not given."""
+    """A variable set again wins over the remembered value; an empty one counts as not given."""
     monkeypatch.setenv("LABFAB_JUPYTER_PASSWORD", "")
     assert secrets.take_from_environment("jupyter-password") is None
     assert "LABFAB_JUPYTER_PASSWORD" not in os.environ
@@ -49,7 +49,7 @@ def test_store(value: str, home: Path) -> None:
 
 
 def test_store_keeps() -> None:
-    """A stored secret stays unless it is to be replaced."""
+    """A stored secret stays unless it is replaced explicitly."""
     secrets.store("homelab", "sudo-password", "first")
     secrets.store("homelab", "sudo-password", "second")
     assert secrets.load("homelab", "sudo-password").reveal() == "first"
@@ -61,7 +61,7 @@ def test_store_keeps() -> None:
 
 
 def test_load_edited() -> None:
-    """A file edited by hand loses its line end only, and gets its mode back."""
+    """A file edited by hand loses only its line end, and its mode becomes private again."""
     path = secrets.store("homelab", "login-password", "x")
     path.write_bytes("größer \r\n".encode())
     path.chmod(0o644)
@@ -96,7 +96,7 @@ def test_forget() -> None:
     "alias", ["../x", "..", ".", "", "a/b", "/etc", "a b", "$(x)", "-n", "a\n", "ä", "x" * 65]
 )
 def test_alias_stays_inside(alias: str) -> None:
-    """A name that would leave the folder is refused everywhere."""
+    """A name that points outside the folder is refused everywhere."""
     for act in (
         lambda: secrets.load(alias, "sudo-password"),
         lambda: secrets.store(alias, "sudo-password", "x"),
@@ -108,21 +108,21 @@ def test_alias_stays_inside(alias: str) -> None:
 
 @pytest.mark.parametrize("value", ["two\nlines", "nul\0", "\udce4", "end\n"])
 def test_one_line(value: str) -> None:
-    """What no password prompt could take is refused, and not shown."""
+    """A value that no password prompt could take is refused and not shown."""
     with pytest.raises(SetupError, match="one line of text") as caught:
         secrets.store("homelab", "sudo-password", value)
     assert value not in caught.value.message
 
 
 def test_unwritable(home: Path) -> None:
-    """A folder that cannot be made is named in one line."""
+    """A folder that cannot be created is reported in one line."""
     (home / ".config").write_text("a file in the way")
-    with pytest.raises(SetupError, match="cannot make the folder"):
+    with pytest.raises(SetupError, match="cannot create the folder"):
         secrets.store("homelab", "sudo-password", "x")
 
 
 def test_secret_is_masked() -> None:
-    """A secret shows itself in no text, and stays whole when copied."""
+    """A secret shows in no text and survives copying."""
     secret = Secret("hunter2")
     shown = f"{secret} {secret!r} {secret:>20} %s {[secret]} { ({'a': secret}) }" % secret
     assert "hunter2" not in shown

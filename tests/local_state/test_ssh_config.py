@@ -34,7 +34,7 @@ def config(home: Path) -> Path:
 
 
 def effective(config: Path, host: str) -> list[str]:
-    """What OpenSSH makes of a host."""
+    """Return the options that OpenSSH uses for a host."""
     return subprocess.run(
         ["ssh", "-G", "-F", config, host], check=True, capture_output=True, text=True, timeout=10
     ).stdout.splitlines()
@@ -42,7 +42,7 @@ def effective(config: Path, host: str) -> list[str]:
 
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 def test_there_and_back(data: bytes, config: Path) -> None:
-    """The block comes first, every other byte stays, and removing brings the file back."""
+    """The block comes first, every other byte stays, and removing it restores the file."""
     config.write_bytes(data)
     assert ssh_config.write(config, LAB)
     assert config.read_bytes().endswith(data)
@@ -56,7 +56,7 @@ def test_there_and_back(data: bytes, config: Path) -> None:
 
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 def test_openssh_reads_it(data: bytes, config: Path) -> None:
-    """ssh finds the lab under its alias, and every other host is as it was."""
+    """ssh finds the lab by its alias, and every other host is unchanged."""
     (config.parent / "extra").mkdir()
     (config.parent / "extra/a.conf").write_text("Compression yes\nHost inc\n  User i\n")
     config.write_bytes(data.replace(b"extra/", str(config.parent / "extra").encode() + b"/"))
@@ -103,7 +103,7 @@ def test_paramiko_reads_it(data: bytes, config: Path) -> None:
     ],
 )
 def test_unusual_values(alias: Alias, config: Path) -> None:
-    """IPv6, jump hosts and paths with blanks are read alike by ssh, by paramiko and by us."""
+    """ssh, paramiko and labfab read IPv6, jump hosts and paths with blanks alike."""
     ssh_config.write(config, alias)
     assert ssh_config.read(config) == [alias]
     found = effective(config, alias.name)
@@ -138,20 +138,20 @@ def test_unusual_values(alias: Alias, config: Path) -> None:
     ],
 )
 def test_refused_values(alias: Alias, config: Path) -> None:
-    """Values that would break the file, or be read in two ways, are refused and nothing is written."""
+    """Values that would break the file, or be read in two ways, are refused; no file appears."""
     with pytest.raises(SetupError):
         ssh_config.write(config, alias)
     assert not config.exists()
 
 
 def test_was_cannot_break_out(config: Path) -> None:
-    """A first login that is none is left out."""
+    """An earlier login that is not one is dropped."""
     ssh_config.write(config, LAB._replace(was="root@x:22\nProxyCommand evil"))
     assert b"evil" not in config.read_bytes()
 
 
 def test_several_labs(config: Path) -> None:
-    """Labs stand side by side; a change of one moves no other, and each goes alone."""
+    """Changing or removing one of several labs leaves the others in place."""
     config.write_bytes(FILES["globals"])
     labs = [
         LAB._replace(name=name, port=port)
@@ -175,7 +175,7 @@ def test_several_labs(config: Path) -> None:
 
 
 def test_moves_back_to_the_top(config: Path) -> None:
-    """When something was put before the block, a rewrite brings the block to the top again."""
+    """If something was put in front of the block, a rewrite moves the block to the top again."""
     ssh_config.write(config, LAB)
     config.write_bytes(b"User boss\n" + config.read_bytes())
     assert ssh_config.write(config, LAB)
@@ -184,7 +184,7 @@ def test_moves_back_to_the_top(config: Path) -> None:
 
 
 def test_earlier_logins_stay(config: Path) -> None:
-    """Every command line that led to the host is remembered for as long as the host stays the same."""
+    """Every login that led to the host is remembered while its address stays the same."""
     ssh_config.write(config, LAB)
     assert not ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222"))
     ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222", port=2200))
@@ -211,7 +211,7 @@ def test_earlier_logins_stay(config: Path) -> None:
     ],
 )
 def test_find(user: str, hostname: str, port: int | None, found: str | None, config: Path) -> None:
-    """A lab is found by its alias, its first login and its present one, and by nothing else."""
+    """A lab is found only by its alias, its first login and its present one."""
     assert ssh_config.find(config, user, hostname, port) is None
     ssh_config.write(config, LAB)
     ssh_config.write(
@@ -236,7 +236,7 @@ def test_find(user: str, hostname: str, port: int | None, found: str | None, con
     ],
 )
 def test_foreign_entry(entry: str, config: Path) -> None:
-    """A host of that name of the user's own is never shadowed."""
+    """A Host of the user's own with that name is never shadowed."""
     config.write_text(f"Compression yes\n{entry}\n  User x\n")
     before = config.read_bytes()
     with pytest.raises(SetupError, match="choose another name"):
@@ -246,7 +246,7 @@ def test_foreign_entry(entry: str, config: Path) -> None:
 
 
 def test_own_options_below(config: Path) -> None:
-    """Options that the user adds for the alias later are no obstacle."""
+    """Options that the user adds for the alias later still apply."""
     ssh_config.write(config, LAB)
     config.write_bytes(config.read_bytes() + b"Host homelab\n  Compression yes\n")
     assert ssh_config.write(config, LAB._replace(port=2200))
@@ -262,7 +262,7 @@ def test_new_file(home: Path) -> None:
 
 
 def test_link_and_mode(config: Path, home: Path) -> None:
-    """A linked config is written where it lives, and keeps its mode."""
+    """A linked config is written at its target, and keeps its mode."""
     (home / "dotfiles").mkdir()
     target = home / "dotfiles/ssh config"
     target.write_bytes(FILES["hosts"])
@@ -276,7 +276,7 @@ def test_link_and_mode(config: Path, home: Path) -> None:
 
 
 def test_read_only(config: Path) -> None:
-    """A read-only file is left alone, also by root."""
+    """A read-only file is left alone, even by root."""
     config.write_bytes(FILES["hosts"])
     config.chmod(0o400)
     with pytest.raises(SetupError, match=r"read-only.*chmod u\+w"):
@@ -285,7 +285,7 @@ def test_read_only(config: Path) -> None:
 
 
 def test_not_a_file(config: Path) -> None:
-    """A folder in place of the file is named."""
+    """A folder in place of the file is reported."""
     config.mkdir()
     with pytest.raises(SetupError, match="cannot read"):
         ssh_config.write(config, LAB)

@@ -5,13 +5,13 @@ import re
 import pytest
 
 from labfab.errors import SetupError
-from labfab.platforms.installers import BASES, PINS, PLATFORMS, PREFIXES, checksum_in, installer
+from labfab.platforms.installers import BASES, BUILDS, PINS, PRODUCTS, checksum_in, installer
 
 DIGEST = "ab" * 32
 
 
-@pytest.mark.parametrize("kind", PREFIXES)
-@pytest.mark.parametrize("system, machine", PLATFORMS)
+@pytest.mark.parametrize("kind", PRODUCTS)
+@pytest.mark.parametrize("system, machine", BUILDS)
 def test_every_kind_has_a_pin_for_every_platform(kind, system, machine):
     found = installer(kind, system.title(), machine)
     assert re.fullmatch(r"[0-9a-f]{64}", found.sha256)
@@ -50,7 +50,7 @@ def test_a_foreign_anaconda_release_has_its_checksum_in_the_index(kind):
     assert found.checksum_url == BASES[kind] + "/"
 
 
-@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("kind", PRODUCTS)
 def test_a_mirror_replaces_the_base_but_not_the_pinned_checksum(kind):
     found, official = (
         installer(kind, "Linux", "x86_64", mirror=m) for m in ("https://mirror.test/conda/", "")
@@ -59,12 +59,12 @@ def test_a_mirror_replaces_the_base_but_not_the_pinned_checksum(kind):
     assert found.sha256 == official.sha256
 
 
-@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("kind", PRODUCTS)
 def test_a_mirror_serves_the_checksum_of_a_foreign_release(kind):
     found = installer(kind, "Linux", "x86_64", version="1.2.3-4", mirror="http://203.0.113.5:8000")
     assert (
         found.checksum_url
-        == f"http://203.0.113.5:8000/{PREFIXES[kind]}-1.2.3-4-Linux-x86_64.sh.sha256"
+        == f"http://203.0.113.5:8000/{PRODUCTS[kind]}-1.2.3-4-Linux-x86_64.sh.sha256"
     )
 
 

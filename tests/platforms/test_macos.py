@@ -8,7 +8,7 @@ import pytest
 from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
-from labfab.host.changes import PUT, fill
+from labfab.host.changes import fill
 from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.on_host import loader
@@ -47,8 +47,8 @@ def test_the_guide_step_by_step_and_then_nothing_more(mac):
     assert go(model, *ACCESS) == [
         "add the account lab",
         "make /Users/lab",
-        "let the login window not show lab",
-        "let the login window not offer other accounts",
+        "hide lab in the login window",
+        "stop the login window from offering other accounts",
         "make /Users/admin/.ssh private",
         "let your key log in as admin",
         "make /Users/lab/.ssh private",
@@ -57,7 +57,7 @@ def test_the_guide_step_by_step_and_then_nothing_more(mac):
         "refuse passwords for every user",
         "refuse logins as root",
         "let sshd listen on port 2222 too",
-        "have launchd listen there",
+        "make launchd listen there",
     ]
     model.again()
     assert go(model, *ACCESS) == []
@@ -81,7 +81,7 @@ def test_the_password_of_the_account_goes_over_standard_input_and_is_kept_here(m
 
 
 def test_the_administrator_stays_as_it_is(mac):
-    """Groups, password and shell of the account that logs in are not labfab's to change."""
+    """labfab does not change the groups, password and shell of the account that logs in."""
     model = mac()
     before = {
         key: value for key, value in model.sections["accounts"].items() if key.startswith("admin.")
@@ -91,12 +91,12 @@ def test_the_administrator_stays_as_it_is(mac):
 
 
 def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
-    """What makes it and what hides it are two commands: a line may break between them."""
+    """Two commands make it and hide it, and the connection may break between them."""
     model = mac()
     user.add(model.c)
     del model.sections["accounts"]["lab.hidden"]
     user.add(model.again())
-    assert model.whys == ["let the login window not show lab"]
+    assert model.whys == ["hide lab in the login window"]
     del model.sections["accounts"]["lab.hidden"], model.sections["accounts"]["lab.ours"]
     user.add(model.again())
     assert model.whys == []
@@ -105,7 +105,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
 def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     model = mac()
     model.sections["accounts"]["admin.groups"] = "staff"
-    with pytest.raises(SetupError, match="admin is no administrator of this Mac"):
+    with pytest.raises(SetupError, match="admin is not an administrator of this Mac"):
         user.add(model.c)
     assert model.writes == []
 
@@ -114,7 +114,7 @@ def test_who_may_use_sudo_and_is_no_administrator_is_made_none(mac):
     "state, kept, others", [("on", "user:ada ", " and the user ada"), ("off", "", "")]
 )
 def test_the_list_has_the_administrators_first_and_keeps_who_is_on_it(mac, state, kept, others):
-    """But for one that was not in force; the way back names the list of before."""
+    """Unless that list was not in force; the undo names the earlier list."""
     model = mac()
     authorized_keys.copy(model.c)
     model.sections["ssh"] |= {"access": state, "member.user:ada": "yes"}
@@ -134,9 +134,8 @@ def test_a_new_key_opens_both_accounts_and_the_old_one_none(mac, monkeypatch):
     authorized_keys.copy(model.c)
     old = model.file("accounts", "lab.keys")
     model.again()
-    monkeypatch.setattr(
-        rotation, "prove_dead", lambda c, want, path: None
-    )  # the model's sshd looks at no key
+    # The model's sshd looks at no key.
+    monkeypatch.setattr(rotation, "prove_refused", lambda c, want, path: None)
     rotation.rotate(model.c)
     new = model.file("accounts", "admin.keys")
     assert new and old and new != old and model.file("accounts", "lab.keys") == new
@@ -147,17 +146,19 @@ def test_a_list_that_shuts_out_is_taken_back(mac):
     authorized_keys.copy(model.c)
     model.again()
     model.refused_logins = 1
-    with pytest.raises(SetupError, match="could not let only the accounts.*taken everything back"):
+    with pytest.raises(SetupError, match="could not let only the accounts.*reverted everything"):
         remote_login.restrict(model.c)
     assert model.guard == ["arm", "revert"]
 
 
 def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
-    """There every file counts: the new one is made beside the folder, and an undo or a revert does so too."""
+    """There every file counts, so a new one is written outside the folder; undo and revert do so too."""
     folder = tmp_path / "ssh" / "sshd_config.d"
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
-    script = fill(PUT, str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"')
+    script = fill(
+        loader.called("put", 3), str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"'
+    )
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
     assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [
         *folder.iterdir()
@@ -172,7 +173,7 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
 
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
-    """The wrapper refuses arguments, so there is its name alone."""
+    """The wrapper refuses arguments, so only its name is given."""
     job = plistlib.loads(macos.plist([2222]).encode())
     assert (job["Label"], job["Sockets"]) == (
         "org.labfab.sshd",
@@ -191,9 +192,8 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     assert facts(model.c).ssh.ports == {22, 2222}
     model.again()
     remote_login.close_port_22(model.c)
-    assert (
-        model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
-    )  # it went over before
+    # The run moved to the other port first.
+    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
     model.again()
     model.c.port = 2222
     assert go(model, hardening.change_port, remote_login.close_port_22) == []
@@ -201,7 +201,7 @@ def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
 
 def test_port_22_does_not_close_where_it_is_the_only_one(mac):
     model = mac()
-    with pytest.raises(SetupError, match="sshd listens at port 22 alone: ssh.change-port first"):
+    with pytest.raises(SetupError, match="sshd listens on port 22 only: ssh.change-port first"):
         remote_login.close_port_22(model.c)
     assert model.writes == []
 
@@ -299,4 +299,4 @@ def test_setup_ubuntu_is_not_for_macs(mac):
     ],
 )
 def test_what_sysadminctl_says_is_told_in_words(said, words):
-    assert words in macos.meaning(said) and "sysadminctl[" not in macos.meaning(said)
+    assert words in macos.explain(said) and "sysadminctl[" not in macos.explain(said)

@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .places import CACHE, CLONE, RigError, say
+from .places import CACHE, CLONE, RigError, locked, say
 
 DATA = CACHE / "engine"
 RUN = Path(f"/run/labfab-{CLONE}")
@@ -69,7 +69,9 @@ def install_packages(*packages: str) -> None:
         f"$install {names} >/dev/null 2>&1 || "
         f"{{ apt-get update -qq && $install {names} >/dev/null; }}"
     )
-    if as_root(script).returncode:
+    with locked("apt"):
+        done = as_root(script)
+    if done.returncode:
         raise RigError(f"installing failed, see `apt-get install {names}`")
 
 

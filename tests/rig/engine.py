@@ -19,7 +19,7 @@ class Engine:
         self.command = command
         self.env = {**os.environ, **({"DOCKER_HOST": socket} if socket else {})}
 
-    def ok(self, *args: str, timeout: float = 60) -> bool:
+    def ok(self, *args: str, timeout: float = 120) -> bool:
         """Tell whether a command of the engine succeeds."""
         try:
             self.run(*args, timeout=timeout)
@@ -27,7 +27,7 @@ class Engine:
             return False
         return True
 
-    def run(self, *args: str, input: str | bytes | None = None, timeout: float = 60) -> str:
+    def run(self, *args: str, input: str | bytes | None = None, timeout: float = 120) -> str:
         """Run a command of the engine and return what it prints."""
         data = input.encode() if isinstance(input, str) else input
         shown = " ".join([self.command, *args[:3]])

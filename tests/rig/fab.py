@@ -70,7 +70,7 @@ class Fab:
         self,
         *words: str,
         env: dict[str, str] | None = None,
-        timeout: float = 300,
+        timeout: float = 600,
         cwd: Path = REPO,
         command: str = "fab",
         input: str | None = None,

@@ -26,10 +26,9 @@ import pytest
 from labfab.host import shell
 from labfab.local_state import ssh_config
 from labfab.on_host import loader
-from labfab.stages import firewall, python, user
+from labfab.stages import firewall, lab, python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.keys import authorized_keys
-from labfab.stages.lab import server as lab
 from labfab.stages.ssh import hardening
 from labfab.stages.system import updates
 
@@ -218,7 +217,7 @@ def root_shell(channel: paramiko.Channel, model) -> None:
 
 
 def answer(model, text: str) -> shell.Result:
-    """What the model says to a frame; the only one that is no script asks for the lock (claim.py)."""
+    """What the model says to a frame; the only one that is no script asks for the lock (run_lock.py)."""
     found = EVAL.fullmatch(text)
     model.told = []
     return model.run(shlex.split(found[1])[0]) if found else shell.Result(0, "free\n", "")

@@ -40,7 +40,7 @@ class GuestAgent:
         )
         pause = 0.05
         while not (state := self.ask("guest-exec-status", end, {"pid": began["pid"]}))["exited"]:
-            pause = min(1, pause * 1.5)
+            pause = min(2, pause * 1.5)
             time.sleep(pause)
         said = {
             name: base64.b64decode(state.get(f"{name}-data", "")).decode(errors="replace").strip()

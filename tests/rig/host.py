@@ -11,7 +11,7 @@ from .engine import Engine, find
 from .places import CLONE, LABEL, RigError
 from .ports import banner, free_port
 
-BOOT_TIMEOUT = 60
+BOOT_TIMEOUT = 120
 # A boot of a container keeps the kernel's boot_id; a machine's changes, so every boot gets one of its own.
 FIRST = """\
 cat /proc/sys/kernel/random/uuid >/run/boot_id
@@ -103,6 +103,25 @@ class Host:
             host.stop()
             raise
         return host
+
+    @classmethod
+    def copy_of(
+        cls, engine: Engine, image_name: str, name: str, port: int, owner: str | None = None
+    ) -> "Host":
+        """Boot a copy of a host that was saved as an image; its sshd listens on `port`."""
+        host = cls._start(engine, image_name, name, owner or str(os.getpid()))
+        try:
+            host.wait_for_ssh(port)
+        except BaseException:
+            host.stop()
+            raise
+        return host
+
+    def save(self, image_name: str, label: str) -> None:
+        """Keep the disk as an image, to boot copies of it."""
+        self.run("sync")
+        change = f"LABEL {label}"
+        self.engine.run("commit", "--change", change, self.id, image_name, timeout=300)
 
     @classmethod
     def _start(cls, engine: Engine, image_name: str, name: str, owner: str) -> "Host":
@@ -242,6 +261,10 @@ class Host:
 
     def pause(self) -> None:
         """Freeze the host: it takes packets and answers nothing."""
+        for _ in range(5):  # a busy kernel may refuse: "unable to freeze"
+            if self.engine.ok("pause", self.id):
+                return
+            time.sleep(0.5)
         self.engine.run("pause", self.id)
 
     def resume(self) -> None:

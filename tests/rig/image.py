@@ -6,6 +6,7 @@ An image is named after everything that goes into it, so a second run finds it r
 import hashlib
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 from . import dockerd, machine
@@ -30,9 +31,10 @@ def demo_flavour(engine: Engine) -> str:
     return "ubuntu24.04" if pulled(engine, "ubuntu24.04") else "debian12"
 
 
+@cache
 def ensure(engine: Engine, flavour: str) -> str:
     """Return the name of a flavour's image, made if it is not there."""
-    with locked("images"):
+    with locked(f"images-{SUITES.get(flavour, flavour)}"):
         base, files = base_of(engine, flavour)
         context = CACHE / "build" / flavour
         key = write_context(context, flavour, files, base)

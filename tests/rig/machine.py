@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,19 +33,15 @@ def extra_roots() -> list[Path]:
     return sorted(ROOTS.glob("**/*.crt")) if ROOTS.is_dir() else []
 
 
+@cache
 def package_index() -> str:
     """Find the Python package index this machine uses, where a host can use it too."""
-    command = [sys.executable, "-m", "pip", "config", "get"]
-    for place in ("global", "install", ":env:"):
-        name = f"{place}.index-url"
-        done = subprocess.run([*command, name], capture_output=True, text=True, check=False)
-        if done.returncode == 0 and usable(done.stdout.strip()):
-            return done.stdout.strip()
-    return (
-        os.environ.get("UV_DEFAULT_INDEX", "")
-        if usable(os.environ.get("UV_DEFAULT_INDEX", ""))
-        else ""
-    )
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = dict(re.findall(r"^(\S+)\.index-url='(.*)'$", listed, re.MULTILINE))
+    addresses = [found.get(place, "") for place in ("global", "install", ":env:")]
+    addresses.append(os.environ.get("UV_DEFAULT_INDEX", ""))
+    return next(filter(usable, addresses), "")
 
 
 def usable(address: str) -> bool:

@@ -13,12 +13,22 @@ import paramiko
 # Says at its end which argument lists it saw: between two looks a process can come and go, so it looks all the time.
 WATCH = """\
 import os, select, sys, time
-seen, me = set(), str(os.getpid())
+seen, skipped = set(), {str(os.getpid())}
+
+def is_kernel(pid):
+    # Half of all processes are threads of the kernel (PF_KTHREAD), which have no arguments ever.
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[6]) & 0x200000
+
 print("watching", flush=True)
 while not select.select([sys.stdin], [], [], PAUSE)[0]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    there = set(filter(str.isdigit, os.listdir("/proc")))
+    skipped &= there
+    for pid in there - skipped:
         try:
-            seen.add(open(f"/proc/{pid}/cmdline", "rb").read()) if pid != me else None
+            words = open(f"/proc/{pid}/cmdline", "rb").read()
+            seen.add(words)
+            if not words and is_kernel(pid):
+                skipped.add(pid)
         except OSError:
             pass
 sys.stdout.buffer.write(b"\\n".join(seen))

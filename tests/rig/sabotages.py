@@ -91,7 +91,7 @@ def do(place: Place, act: Act) -> None:
 
 
 def sshd(line: str) -> str:
-    """Put a line first in sshd's first file and make sshd read it."""
+    """Put a line first in sshd's first file and reload sshd."""
     return f"{KEEP}; {{ echo {line!r}; cat /run/kept; }} >{DROP_IN}; {RELOAD}"
 
 

@@ -103,7 +103,7 @@ HTTPS_CASES = [
         "https-reach",
         REFUSE % ("", 443),
         "iptables -D INPUT 1",
-        says="a router or a cloud firewall stands before the host",
+        says="a router or a cloud firewall blocks it",
     ),
     Case(
         "https-reach",
@@ -146,7 +146,7 @@ HTTPS_CASES = [
         "https-login",
         REFUSE % ("-i lo", 9999),
         "iptables -D INPUT 1",
-        says="Apache finds no JupyterLab",
+        says="Apache cannot reach JupyterLab",
     ),
     Case("https-closed", logged_in, site("")[1], says="answers 200"),
     Case(
@@ -165,7 +165,7 @@ HTTPS_CASES = [
         "https-wrong-password",
         lab(ANY_PASSWORD),
         f"rm {CONFIG}.py; {RESTART}",
-        says="any password opens it",
+        says="any password is accepted",
     ),
     Case("secrets-tls", *mode(f"{TLS}/key.pem", 640, 600), says="key.pem is 640 root"),
     Case(
@@ -178,6 +178,6 @@ HTTPS_CASES = [
         "host-sudo",
         "umask 337; echo 'side ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/side",
         "rm /etc/sudoers.d/side",
-        says="may get to be root",
+        says="may become root",
     ),
 ]

@@ -10,7 +10,7 @@ import pytest
 from labfab.on_host import loader
 
 SCRIPT = loader.script("words", "Linux") + loader.script("guard", "Linux")
-# No systemd, no ufw, no boot: those are proven on machines, in tests/hosts/test_guard.py.
+# Without systemd, ufw and boots, which tests/hosts/test_guard.py tests on machines.
 ROOTLESS = {
     "systemctl": "exit 0",
     "systemd-run": "exit 1",
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 class Box:
-    """A folder that plays the host."""
+    """A folder that stands for the host."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.etc, self.guard = folder, folder / "etc", folder / "lib" / "guard"
@@ -71,7 +71,7 @@ class Box:
         assert done.returncode == 0, done.stderr
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """Modes, and contents or where a link leads."""
+        """Return the modes, and the contents or the targets of links."""
         return {
             str(path): (
                 path.lstat().st_mode,
@@ -96,7 +96,7 @@ def box(tmp_path):
 
 
 def spoil(box: Box) -> None:
-    """Change everything that can be changed."""
+    """Change everything that the guard restores."""
     (box.etc / "sshd_config").write_text("Port 2222\n")
     (box.etc / "new").write_text("new\n")
     (box.etc / "new folder").mkdir()

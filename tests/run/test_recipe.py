@@ -13,7 +13,7 @@ from labfab.settings import Settings, sources
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A laptop that knows one lab."""
+    """Return a laptop that knows one lab."""
     for variable in ("XDG_CONFIG_HOME", "LABFAB_RECIPE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -84,7 +84,7 @@ def test_one_that_is_no_yaml_is_named(home):
 
 
 def test_a_run_keeps_the_settings_that_it_began_with(home):
-    """The note of a lab of before must not be taken up in the middle, when the alias is written anew."""
+    """The note of an earlier lab must not be used during a run, when the alias is written again."""
     seen = []
 
     @host_task(dials=True, reads=True)
@@ -127,7 +127,7 @@ def test_an_unknown_name_is_told_with_those_that_there_are(home, name):
 
 @pytest.mark.parametrize("path", sorted(sources.CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_sound(home, path, monkeypatch):
-    """Letsencrypt's lacks on purpose what only its reader can give."""
+    """The recipe letsencrypt deliberately lacks what only its reader can supply."""
     monkeypatch.setenv("LABFAB_ACCEPT_ANACONDA_TERMS", "true")
     c = connection()
     recipe.load(c, path)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from labfab import setup
 from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import journal
@@ -15,6 +14,7 @@ from labfab.host.session import Host
 from labfab.run import ahead as early
 from labfab.run.ahead import Ahead, Do
 from labfab.run.runner import Runner
+from labfab.setup import sequences
 from tests import fake as models
 
 alone, fake = models.alone, models.fake
@@ -22,7 +22,7 @@ PATIENCE = 10  # seconds
 
 
 class Fake(NamedTuple):
-    """A stage that writes down that its turn came."""
+    """Return a stage that records its turn."""
 
     do: Do
     group: str = "system"
@@ -33,7 +33,7 @@ class Fake(NamedTuple):
 
 @pytest.fixture
 def trodden(fake, monkeypatch):
-    """Walk stages of which some begin ahead, on a model; *seen* is what they do in turn."""
+    """Run stages on a model, some of them early; *seen* lists what they do, in order."""
     model = fake()
     model.seen = []
 
@@ -52,7 +52,7 @@ def yes(c):
 
 
 def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
-    """It is counted with the run, and its stage goes through as ever."""
+    """It counts with the run, and its stage runs as usual."""
     model, walk = trodden
     ahead = {"late": Ahead(("first",), yes, lambda c: Host.of(c).changes.append("ahead"))}
     took = walk(
@@ -71,7 +71,7 @@ def test_what_was_done_ahead_is_there_when_its_turn_comes(trodden):
     ("after", "begins"), [((), 0), (("one",), 1), (("one", "two"), 2), (("left out",), 0)]
 )
 def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
-    """Stages that are left out of this walk need not be waited for."""
+    """Stages that are not in this run need not be waited for."""
     model, walk = trodden
     begun = []
     walk(
@@ -90,7 +90,7 @@ def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
 
 
 def test_one_waits_for_the_others_that_it_needs(trodden):
-    """Their stages' turn may come much later."""
+    """Their stages may come much later."""
     model, walk = trodden
     slow, order = threading.Event(), []
 
@@ -127,7 +127,7 @@ def test_what_failed_ahead_is_told_and_tried_at_its_turn(trodden, capsys):
 
 
 def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
-    """Neither error hides the other, and what was changed meanwhile is counted."""
+    """Neither error hides the other, and changes made in the meantime are counted."""
     model, walk = trodden
 
     def late(c):
@@ -151,7 +151,7 @@ def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
 
 
 def test_the_journal_keeps_the_order_of_the_stages(trodden):
-    """What was done ahead comes where its stage stands, so that an undo takes back what came after it, and no more."""
+    """Early work is sorted in with its stage, so that an undo down to a stage undoes exactly what follows it."""
     from labfab.host.changes import change
 
     model, walk = trodden
@@ -175,7 +175,7 @@ def test_the_journal_keeps_the_order_of_the_stages(trodden):
 
 
 def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden):
-    """The run knows nothing yet, and apt's simulation would be in the way of what goes on beside it."""
+    """The run has no facts yet, and apt's simulation would block the work that runs in parallel."""
     model, walk = trodden
     ages = []
     walk("one late", {"late": Ahead((), yes, lambda c: ages.append(facts(c).updates.age))})
@@ -186,7 +186,7 @@ def test_what_begins_ahead_reads_for_itself_and_nothing_that_takes_long(trodden)
 
 @pytest.mark.parametrize(("needs", "times"), [((), 1), (("two",), 2)])
 def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
-    """Unless it waits for somebody, whose work makes that old."""
+    """Unless it waits for other work, which makes them stale."""
     model, walk = trodden
     ages, going = [], threading.Event()
 
@@ -203,7 +203,7 @@ def test_what_begins_ahead_knows_what_the_run_knows(trodden, needs, times):
 
 
 def test_who_waits_has_its_shell_already(trodden, monkeypatch):
-    """It begins at once when its turn comes."""
+    """It begins as soon as its turn comes."""
     model, walk = trodden
     shells, going, real = [], threading.Event(), early.open_shell
 
@@ -226,10 +226,12 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
 
 
 def test_what_may_begin_ahead_in_a_setup():
-    """Stages that are there; no work of apt's beside an upgrade, and no JupyterLab that an upgrade or a reboot overtakes."""
-    order = [name for name, _ in setup.UBUNTU]
-    for name, ahead in setup.AHEAD.items():
+    """They name existing stages, run no apt during an upgrade, and start no JupyterLab that an upgrade or a reboot would stop."""
+    order = [name for name, _ in sequences.UBUNTU]
+    for name, ahead in sequences.AHEAD.items():
         assert {name, *ahead.after, *ahead.needs} <= set(order)
         assert all(order.index(other) < order.index(name) for other in (*ahead.after, *ahead.needs))
-    assert order.index("packages") < order.index("update") and "update" in setup.AHEAD["Lab"].after
-    assert {"Python", "Jupyter"} == set(setup.AHEAD["Lab"].needs)
+    assert (
+        order.index("packages") < order.index("update") and "update" in sequences.AHEAD["Lab"].after
+    )
+    assert {"Python", "Jupyter"} == set(sequences.AHEAD["Lab"].needs)

@@ -1,4 +1,4 @@
-"""Bad input that no host is needed for: one line on stderr that says what to type next, and nobody is dialled."""
+"""Bad input: one line on stderr says what to type next, and no host is dialled."""
 
 import shutil
 import socket
@@ -11,12 +11,12 @@ from labfab.local_state import secrets
 
 REPO = Path(__file__).parents[2]
 SETUP = ("-H", "root@192.0.2.1", "setup.full")
-ACCOUNT = "an account name has small letters"
+ACCOUNT = "an account name is at most 32 lower-case letters"
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with the project's own fabfile, and a home without keys."""
+    """A folder with the fabfile of this project, and a home without keys."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("fabfile.py", "fabric.yaml", "invoke.yaml"):
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(project, monkeypatch, capfd):
-    """Run fab; it must end with one line that has these words, before anything is dialled."""
+    """Run fab, which must end with one line that has these words, before it dials."""
     from fabric.main import program
 
     def dial(*_, **__):
@@ -66,10 +66,10 @@ def test_no_host_for_the_tunnel(refused):
 @pytest.mark.parametrize(
     "login", ["root@", "@", "a,,b", "192.0.2.1:0", "192.0.2.1:70000", "192.0.2.1:ssh", ":22"]
 )
-def test_a_login_that_is_none(refused, login):
+def test_an_invalid_login(refused, login):
     refused(
         ["-H", login, "setup.full"],
-        "that is no login: type it as root@ADDRESS or root@ADDRESS:PORT",
+        "this is not a login: type it as root@ADDRESS or root@ADDRESS:PORT",
     )
 
 
@@ -92,7 +92,7 @@ def test_a_login_that_is_none(refused, login):
         ("REBOOT", "maybe", "write true or false"),
         ("OPEN_PORTS", "80,http", "a whole number"),
         ("OPEN_PORTS", "80,70000", "a whole number <= 65535"),
-        ("JUPYTER_OPTIONS", "{", "is no JSON"),
+        ("JUPYTER_OPTIONS", "{", "is not valid JSON"),
         ("JUPYTER_OPTIONS", '{"ServerApp": 3}', "expected keys with values"),
         ("CONNECT_TIMEOUT", "0", "a whole number >= 1"),
         ("HOST_KEY", "md5:1", "host_key cannot be"),
@@ -129,19 +129,19 @@ def test_a_garbled_file_is_named(refused, project):
     refused(SETUP, "invoke.yaml cannot be read")
 
 
-def test_a_missing_file_is_not_passed_over(refused):
+def test_a_missing_file_is_not_ignored(refused):
     refused(["-f", "absent.yaml", *SETUP], "-f absent.yaml: there is no such file")
 
 
-def test_values_that_do_not_go_together(refused):
+def test_values_that_do_not_fit_together(refused):
     refused(SETUP, "lab_port 9999 must stay private", LABFAB_SSH_PORT="9999")
 
 
 def test_same_account_twice(refused):
-    refused(SETUP, "lab_user must be another account", LABFAB_LAB_USER="lab")
+    refused(SETUP, "lab_user must differ from user", LABFAB_LAB_USER="lab")
 
 
-def test_anaconda_asks_for_its_terms(refused):
+def test_anaconda_needs_its_terms_accepted(refused):
     refused(SETUP, "accept_anaconda_terms: true", LABFAB_PYTHON="anaconda")
 
 

@@ -1,4 +1,4 @@
-"""What you want: from whichever place, typed, and named with its place when it is wrong."""
+"""Settings: from whichever place, typed, and reported with their place if they are wrong."""
 
 import pytest
 from fabric import Config, Connection
@@ -46,14 +46,14 @@ def lab(**values) -> str:
     return "lab:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
 
 
-def test_without_any_file_the_defaults_hold(given):
-    """No file, no variable: what the class says."""
+def test_without_any_file_the_defaults_apply(given):
+    """No file, no variable: the values of the class."""
     assert given() == Settings()
 
 
 @pytest.mark.parametrize("count", range(1, 7))
 def test_later_places_win(given, count):
-    """invoke.yaml < collection < fabric.yaml < -f file < LABFAB_* < flag, each over all before it."""
+    """invoke.yaml < collection < fabric.yaml < -f file < LABFAB_* < flag."""
     places = [
         ("invoke", lab(ssh_port=3001)),
         ("collection", {"lab": {"ssh_port": 3002}}),
@@ -78,8 +78,8 @@ def test_a_recipe_by_name_lies_between_files_and_variables(given, monkeypatch, a
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../recipes/droplet", "$(id)", "droplet.yaml"])
-def test_an_unknown_recipe_is_told_with_the_known_ones(given, monkeypatch, alone, name):
-    """A misspelled name, or a path, lists what there is."""
+def test_an_unknown_recipe_is_reported_with_the_known_ones(given, monkeypatch, alone, name):
+    """A misspelled name, or a path, lists the recipes."""
     (alone / "recipes").mkdir()
     (alone / "recipes" / "droplet.yaml").write_text(lab(ssh_port=4001))
     monkeypatch.setattr(sources, "CONFIG", alone / "recipes")
@@ -89,8 +89,8 @@ def test_an_unknown_recipe_is_told_with_the_known_ones(given, monkeypatch, alone
         given(env={"LABFAB_RECIPE": name})
 
 
-def test_places_are_joined_key_by_key(given):
-    """A file that sets one key leaves the others of the files before it."""
+def test_places_are_merged_key_by_key(given):
+    """A file that sets one key leaves those of weaker files."""
     found = given(
         invoke=lab(alias="box", user="ada"), fabric=lab(ssh_port=22), env={"LABFAB_PYTHON": "venv"}
     )
@@ -107,7 +107,7 @@ def test_places_are_joined_key_by_key(given):
     ],
 )
 def test_an_unknown_setting_is_named_with_its_place_and_the_likely_one(given, where, place):
-    """The file or the variable, the key, and what was probably meant."""
+    """The file or the variable, the key, and the setting that was probably meant."""
     with pytest.raises(
         SetupError, match=rf"{place}: unknown setting .*, did you mean .*ssh_port"
     ) as error:
@@ -156,7 +156,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("key", ["user", "lab_user"])
 def test_a_hostile_account_name_is_refused(given, key, name):
-    """Nothing that a shell, useradd or a path could take for more than a name."""
+    """Everything that a shell, useradd or a path could misread as more than a name."""
     if key == "lab_user" and name == "":
         return
     with pytest.raises(SetupError, match=f"the command line: {key} cannot be"):
@@ -203,15 +203,15 @@ def test_a_hostile_account_name_is_refused(given, key, name):
     ],
 )
 def test_a_hostile_or_senseless_value_is_refused(given, key, value):
-    """Each setting takes what it is for and nothing else, in one line that a person can read."""
+    """Each setting accepts only sensible values; the error is one readable line."""
     with pytest.raises(SetupError, match=f"the command line: {key} cannot be") as error:
         given(**{key: value})
     assert "\n" not in str(error.value) and "regex" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["lab", "_x", "ada-1", "a" * 32, "a_b"])
-def test_usual_account_names_are_taken(given, name):
-    """What useradd takes without a question."""
+def test_usual_account_names_are_accepted(given, name):
+    """Names that useradd accepts by default."""
     assert given(user=name).user == name
 
 
@@ -220,7 +220,7 @@ def test_usual_account_names_are_taken(given, name):
     [("false", False), ("0", False), ("no", None), ("true", True), ("1", True), ("", None)],
 )
 def test_true_and_false_from_the_environment(given, text, value):
-    """ "false" is false, and what is neither is refused."""
+    """The text false means false; text that is neither true nor false is refused."""
     if value is None:
         with pytest.raises(SetupError, match="LABFAB_REBOOT: reboot cannot be .*true or false"):
             given(env={"LABFAB_REBOOT": text})
@@ -243,7 +243,7 @@ def test_true_and_false_from_the_environment(given, text, value):
     ],
 )
 def test_lists_and_dicts_from_the_environment(given, variable, text, value):
-    """Commas or JSON for a list, JSON for keys with values, everything else as it is."""
+    """Commas or JSON for a list, JSON for a mapping, all other text as it is."""
     assert getattr(given(env={f"LABFAB_{variable}": text}), variable.lower()) == value
 
 
@@ -257,12 +257,12 @@ def test_lists_and_dicts_from_the_environment(given, variable, text, value):
     ],
 )
 def test_broken_lists_name_the_variable(given, variable, text):
-    """What can be neither read as JSON nor split is told with the variable."""
+    """Text that is neither JSON nor a list is reported with the variable."""
     with pytest.raises(SetupError, match=f"LABFAB_{variable}"):
         given(env={f"LABFAB_{variable}": text})
 
 
-def test_secrets_are_no_settings(given):
+def test_secrets_are_not_settings(given):
     """Passwords in the environment are neither settings nor errors."""
     secrets = {f"LABFAB_{name}_PASSWORD": "x" for name in ("LOGIN", "SUDO", "JUPYTER")}
     assert given(env=secrets) == Settings()
@@ -292,15 +292,15 @@ def test_a_file_without_settings_is_no_error(given, text):
         ("lab:\n  open_ports: 80\n", "open_ports cannot be 80"),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_named(given, text, says):
-    """Tabs, lists, missing braces, other encodings and objects end in one line with the file's name."""
+def test_a_file_that_cannot_be_parsed_is_named(given, text, says):
+    """Tabs, lists, missing braces, other encodings, objects: one line with the file's name."""
     with pytest.raises(SetupError, match=f"invoke.yaml.*({says})") as error:
         given(invoke=text)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_after_f_is_named(alone):
-    """Invoke passes over it in silence; here it is an error."""
+    """Invoke ignores it silently; labfab reports it."""
     config = Config(runtime_path="nowhere.yaml", lazy=True)
     with pytest.raises(SetupError, match="-f nowhere.yaml: there is no such file"):
         Settings.of(Context(config))
@@ -309,14 +309,14 @@ def test_a_missing_file_after_f_is_named(alone):
 @pytest.mark.parametrize(
     "values, says",
     [
-        ({"user": "ada", "lab_user": "ada"}, "lab_user must be another account"),
+        ({"user": "ada", "lab_user": "ada"}, "lab_user must differ from user"),
         ({"ssh_port": 9999}, "must stay private"),
         ({"open_ports": [9999]}, "must stay private"),
         ({"python": "anaconda"}, "accept_anaconda_terms: true"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(given, values, says):
-    """Right alone, wrong together."""
+def test_values_that_do_not_fit_together_are_refused(given, values, says):
+    """Each is right alone, but they are wrong together."""
     with pytest.raises(SetupError, match=says):
         given(**values)
 
@@ -328,7 +328,7 @@ def test_a_flag_that_was_not_given_does_not_count(given):
 
 
 def test_every_setting_is_described_and_its_default_is_valid():
-    """Nothing without a sentence for the documentation, and no default that would be refused."""
+    """Each has a sentence for the documentation and a default that passes its own check."""
     for name, hint in settings.types().items():
         assert any(getattr(meta, "description", None) for meta in hint.__metadata__), name
         assert settings.convert(name, getattr(Settings(), name), "default") == getattr(
@@ -337,17 +337,20 @@ def test_every_setting_is_described_and_its_default_is_valid():
 
 
 def test_settings_cannot_be_changed_by_a_stage():
-    """What is wanted stays what was asked for."""
+    """The record is frozen."""
     with pytest.raises(AttributeError):
         Settings().user = "other"
 
 
 @pytest.mark.parametrize(
     "more, says",
-    [({"publish": "https"}, "to the tunnel"), ({"lab_user": "me"}, "leave lab_user empty")],
+    [
+        ({"publish": "https"}, "through the tunnel only"),
+        ({"lab_user": "me"}, "leave lab_user empty"),
+    ],
 )
 def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):
-    """What could not be reached is refused before a host is asked."""
+    """A lab that could not be reached is refused before a host is contacted."""
     assert (
         given(invoke=lab(listen="socket")).lab_socket == ".jupyter/lab.sock"
         and not given().lab_socket
@@ -379,14 +382,14 @@ lab:
         ("empty", 3001, "lab", "miniforge"),
     ],
 )
-def test_a_host_has_settings_of_its_own(given, host, port, user, python):
-    """By name or pattern; a name wins over a pattern, wherever it stands."""
+def test_a_host_may_have_its_own_settings(given, host, port, user, python):
+    """By name or pattern; a name wins over a pattern, in any order."""
     found = given(invoke=FLEET, host=host)
     assert (found.ssh_port, found.user, found.python) == (port, user, python)
 
 
 def test_a_host_has_the_same_settings_by_its_alias_and_by_its_address(given, alone):
-    """Whatever was typed: the block of ~/.ssh/config tells that both are one."""
+    """The block in ~/.ssh/config says that both are one host."""
     ssh_config.write(
         alone / "home/.ssh/config",
         ssh_config.Alias("box", "203.0.113.9", "ada", 3003, was="root@203.0.113.9:22"),
@@ -396,7 +399,7 @@ def test_a_host_has_the_same_settings_by_its_alias_and_by_its_address(given, alo
     assert given(invoke=FLEET, host="eve@203.0.113.9").ssh_port == 3001
 
 
-def test_without_a_host_the_alias_tells_which_is_meant(given, monkeypatch):
+def test_without_a_host_the_alias_says_which_is_meant(given, monkeypatch):
     """`fab lab.open` has no -H."""
     assert given(invoke=FLEET).ssh_port == 3001
     assert given(invoke=FLEET + "  alias: box\n").ssh_port == 3003
@@ -405,8 +408,8 @@ def test_without_a_host_the_alias_tells_which_is_meant(given, monkeypatch):
 
 
 @pytest.mark.parametrize("count", range(1, 6))
-def test_what_is_said_of_a_host_wins_over_what_is_said_of_all(given, count):
-    """All files' general settings < hosts: of invoke.yaml < fabric.yaml < -f file < LABFAB_* < flag."""
+def test_settings_of_one_host_win_over_those_of_all(given, count):
+    """All general settings < hosts: in invoke.yaml < fabric.yaml < -f file < LABFAB_* < flag."""
     own = "lab:\n  ssh_port: {0}\n  hosts:\n    box:\n      ssh_port: {1}\n"
     places = [
         ("invoke", own.format(2001, 3001)),
@@ -429,24 +432,22 @@ def test_what_is_said_of_a_host_wins_over_what_is_said_of_all(given, count):
             "invoke.yaml, hosts: box: unknown setting 'sshport', did you mean 'ssh_port'",
         ),
         ("'b*': {ssh_port: 0}", r"invoke.yaml, hosts: b\*: ssh_port cannot be 0"),
-        (
-            "'*.far.example': {user: root}",
-            r"hosts: \*\.far\.example: user cannot be 'root'",
-        ),  # it is not the host of this run
-        ("box: {parallel: 3}", "hosts: box: parallel holds for a whole run"),
+        # This is not the host of the run.
+        ("'*.far.example': {user: root}", r"hosts: \*\.far\.example: user cannot be 'root'"),
+        ("box: {parallel: 3}", "hosts: box: parallel applies to a whole run"),
         ("box: 3", "`hosts:` must hold names or patterns"),
         ("[box]", "`hosts:` must hold names or patterns"),
     ],
 )
-def test_what_is_wrong_with_a_host_s_settings_is_named_with_file_and_pattern(given, section, says):
-    """Of every host, not only of those at hand."""
+def test_an_error_in_a_host_s_settings_is_reported_with_file_and_pattern(given, section, says):
+    """For every host of the file, not only those of this run."""
     with pytest.raises(SetupError, match=says) as error:
         given(invoke=f"lab:\n  hosts:\n    {section}\n", host="box")
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_changes_is_read_again(given):
-    """It is kept in mind for the stages of a run only as long as it is the same."""
+    """The stages of a run share one reading of the file as long as it does not change."""
     assert [
         given(invoke=FLEET.replace("3003", port), host="box").ssh_port
         for port in ("3003", "3013", "3023")

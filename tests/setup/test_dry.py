@@ -1,4 +1,4 @@
-"""Plan mode: no task of the laptop changes anything there, whatever is open, kept or written."""
+"""Plan mode: no laptop task changes anything, whatever tunnel is open or kept."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.fake import alone
 __all__ = ["alone"]
 
 TASKS = [name for name in ns.task_names if isinstance(ns[name], LaptopTask)]
-# Stands in for programs that could change something: it writes down every word but those that only ask.
+# Replaces programs that could change something, and records every call except those that only read.
 PROGRAM = """\
 #!/bin/sh
 case "$*" in *show*|*is-active*|*"-O check"*) exit 0 ;; esac
@@ -32,7 +32,7 @@ PLANNED = {
     "tunnel.close": "close the tunnel",
     "tunnel.keep": "keep a tunnel",
     "tunnel.open": "open a tunnel",
-    "tunnel.forget": "keep it no longer",
+    "tunnel.forget": "stop keeping it",
     "shortcuts.remove": "remove the shortcuts",
 }
 SILENT = {
@@ -46,7 +46,7 @@ ASKS = {"jupyter.hash"}  # and prints
 
 @pytest.fixture
 def home(alone, monkeypatch) -> Path:
-    """A laptop that knows a lab: its alias, a token, shortcuts, a tunnel."""
+    """A laptop with a lab: alias, token, shortcuts and a tunnel."""
     home = alone / "home"
     (home / ".ssh").mkdir(mode=0o700)
     ssh_config.write(home / ".ssh/config", ssh_config.Alias("homelab", "203.0.113.5", "root", 22))
@@ -66,7 +66,7 @@ def home(alone, monkeypatch) -> Path:
 
 
 def tree(home: Path) -> dict[str, bytes]:
-    """Every file; a lock is none that matters."""
+    """Return the content of every file, without locks."""
     return {
         str(path): path.read_bytes()
         for path in home.rglob("*")
@@ -77,7 +77,7 @@ def tree(home: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("how", ["none", "open", "kept"])
 @pytest.mark.parametrize("name", TASKS)
 def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, name, how):
-    """Its files, its processes, its tunnel: all as before; and what would be done is told."""
+    """Files, processes and the tunnel stay, and the task prints what it would do."""
     state = {
         "target": {},
         "wanted_port": 9000,
@@ -106,7 +106,7 @@ def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, na
 
 
 def planned(how: str) -> set[str]:
-    """The tasks that have something to do."""
+    """Return the tasks that have something to do."""
     idle = {
         "none": {"lab.close", "tunnel.close", "tunnel.forget"},
         "open": {"tunnel.open", "tunnel.forget"},
@@ -116,5 +116,5 @@ def planned(how: str) -> set[str]:
 
 
 def test_no_task_is_forgotten():
-    """A new one is filed: what it would say in plan mode, or that it says nothing."""
+    """A new task must be listed here, with what it prints in plan mode or as silent."""
     assert set(TASKS) == set(PLANNED) | SILENT | ASKS

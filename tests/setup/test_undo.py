@@ -1,4 +1,4 @@
-"""The ways back of single changes, run for real in a temporary folder; and which changes an undo chooses."""
+"""How single changes are undone, run for real in a temporary folder, and which are chosen."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from labfab.host.changes import fill
 from labfab.host.journal import Entry
 from labfab.local_state.ssh_config import Alias
 from labfab.on_host import loader
-from labfab.setup import undo
+from labfab.setup import undoing
 
 pytestmark = pytest.mark.local
 
@@ -25,7 +25,7 @@ def sha256(text: str) -> str:
 
 @pytest.fixture
 def back(tmp_path):
-    """Take something back: back("folder %s", path, keep=[path], then="mkdir …") keeps, changes and runs the way back."""
+    """Keep, change and undo: back("folder %s", path, keep=[path], change="mkdir …")."""
 
     def go(
         command: str,
@@ -45,7 +45,8 @@ def back(tmp_path):
         )
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
         first = loader.script("words", "Linux") + first
-        script = f"{first}{change}\nKEPT={lib}/before/7 FORCE={'yes' * force}\n{way}\n{fill(command, *values)}"
+        given = f"KEPT={lib}/before/7 FORCE={'yes' if force else ''}"
+        script = f"{first}{change}\n{given}\n{way}\n{fill(command, *values)}"
         done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -55,7 +56,7 @@ def back(tmp_path):
 
 @pytest.mark.parametrize("old", ["old\n", ""])
 def test_a_file_is_as_it_was(back, tmp_path, old):
-    """Content and mode come back, and what was not there goes."""
+    """Content and mode are restored; a file that was not there is removed."""
     path = tmp_path / "it's $a file"
     if old:
         path.write_text(old)
@@ -102,7 +103,7 @@ def test_with_force_it_goes_but_is_not_lost(back, tmp_path):
 
 
 def test_a_file_that_is_back_already_is_no_change_by_hand(back, tmp_path):
-    """The guard may have brought it back."""
+    """The guard may have restored it."""
     path = tmp_path / "f"
     path.write_text("old")
     assert (
@@ -124,7 +125,7 @@ OURS, MINE = "ssh-ed25519 AAAA labfab", "ssh-ed25519 BBBB mine"
     ],
 )
 def test_only_our_lines_go(back, tmp_path, before, after, wanted):
-    """The keys that somebody added stay, and a file that was not there goes when nothing else is in it."""
+    """Keys that somebody added stay. A new file is removed if nothing else is in it."""
     path = tmp_path / "authorized_keys"
     if before is not None:
         path.write_text(before)
@@ -140,7 +141,7 @@ def test_only_our_lines_go(back, tmp_path, before, after, wanted):
 @pytest.mark.parametrize("aside", [False, True])
 @pytest.mark.parametrize("more", ["", "mine\n"])
 def test_a_linked_file_stays_a_link_and_keeps_its_content(back, tmp_path, aside, more):
-    """~/.profile -> dotfiles/profile: what changes is the file behind the link, be it kept by its path or aside."""
+    """~/.profile -> dotfiles/profile: the file behind the link changes, the link stays."""
     link, real = tmp_path / ".profile", tmp_path / "dotfiles" / "profile"
     real.parent.mkdir()
     real.write_text("old\n")
@@ -153,7 +154,7 @@ def test_a_linked_file_stays_a_link_and_keeps_its_content(back, tmp_path, aside,
             link,
             "ours",
             path="" if aside else str(link),
-            keep=[link] * aside,
+            keep=[link] if aside else [],
             change=change,
         )
         == ""
@@ -216,7 +217,7 @@ def test_a_folder_goes_if_it_was_not_there_and_is_empty(back, tmp_path, there, f
     assert not there or folder.stat().st_mode & 0o777 == 0o750
 
 
-def test_a_tree_of_before_is_never_deleted(back, tmp_path):
+def test_a_tree_that_was_there_before_is_never_deleted(back, tmp_path):
     ours, mine = tmp_path / "ours", tmp_path / "mine"
     mine.mkdir()
     for tree in (ours, mine):
@@ -283,14 +284,15 @@ def entries(*stages: str) -> list[Entry]:
 
 def test_an_undo_goes_back_to_a_stage_with_all_that_came_after(monkeypatch):
     made = entries("user", "ssh", "lab", "ssh", "jupyter")
-    assert undo.chosen(made, "") == made
-    assert undo.chosen(made, "ssh") == made[1:]
-    assert undo.chosen(made, "jupyter") == made[4:]
-    assert undo.chosen(made, "python") == []
+    assert undoing.chosen(made, "") == made
+    assert undoing.chosen(made, "ssh") == made[1:]
+    assert undoing.chosen(made, "jupyter") == made[4:]
+    assert undoing.chosen(made, "python") == []
     with pytest.raises(
-        SetupError, match="--to sshd: there is no such stage: one of user, keys, ssh, system"
+        SetupError,
+        match="--to sshd: there is no such stage: one of backup, files, firewall, https, ",
     ):
-        undo.chosen(made, "sshd")
+        undoing.chosen(made, "sshd")
 
 
 def test_what_is_undone_or_has_no_way_back_is_not_chosen():
@@ -302,7 +304,7 @@ def test_what_is_undone_or_has_no_way_back_is_not_chosen():
     text = "\n".join(map(json.dumps, [*lines, {"undone": "1", "time": 1}])) + '\n{"number": "hal'
     read = journal.parse(text)
     assert [entry.state for entry in read] == ["stays", "undone", "done"]
-    assert [entry.why for entry in undo.chosen(read, "")] == ["b"]
+    assert [entry.why for entry in undoing.chosen(read, "")] == ["b"]
 
 
 PEMS = ("key.pem", "cert.pem", "ca.pem")
@@ -310,7 +312,7 @@ PEMS = ("key.pem", "cert.pem", "ca.pem")
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_certificate_goes_with_its_key_and_its_ca(back, tmp_path, before):
-    """Those of before come back with their modes; where there were none, none are left."""
+    """Earlier files are restored with their modes; if there were none, none are left."""
     files = [tmp_path / name for name in PEMS]
     for path in files if before else []:
         path.write_text(f"old {path.name}")
@@ -329,7 +331,7 @@ def test_a_certificate_goes_with_its_key_and_its_ca(back, tmp_path, before):
 
 
 def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
-    """With its key, for neither is of use alone; with force both go, and are not lost."""
+    """So is its key, because neither is useful alone. With --force both are moved away, not lost."""
     files = [tmp_path / name for name in PEMS]
     write = "".join(fill("printf mine >%s; ", path) for path in files)
     said = back("certificate %s %s", tmp_path, sha256("new cert.pem"), keep=files, change=write)
@@ -347,16 +349,20 @@ def test_a_certificate_that_somebody_put_there_since_is_kept(back, tmp_path):
     )
 
 
-NOTED = 'find {0} >"$KEPT.letsencrypt"; mkdir -p {0}/live/labfab {0}/archive/labfab {0}/accounts/new/dir {0}/renewal-hooks/post; '
+NOTED = (
+    'find {0} >"$KEPT.letsencrypt"; mkdir -p {0}/live/labfab {0}/archive/labfab '
+    "{0}/accounts/new/dir {0}/renewal-hooks/post; "
+)
 MADE = (
     NOTED
-    + "touch {0}/live/labfab/cert.pem {0}/accounts/new/dir/key {0}/renewal-hooks/post/of-mine; touch {0}/live/README"
+    + "touch {0}/live/labfab/cert.pem {0}/accounts/new/dir/key {0}/renewal-hooks/post/of-mine "
+    "{0}/live/README"
 )
 
 
 @pytest.fixture
 def letsencrypt(tmp_path):
-    """The folder of a certbot that somebody used before."""
+    """Return the folder of a certbot that was in use before."""
     for name in ("accounts/old/key", "renewal/mine.conf", "live/mine/cert.pem"):
         path = tmp_path / "letsencrypt" / name
         path.parent.mkdir(parents=True)
@@ -369,7 +375,7 @@ def files(folder) -> set[str]:
 
 
 def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
-    """A hook that somebody wrote since is theirs, and so is all of before."""
+    """Earlier files stay, and so does a hook that somebody has written since."""
     before = files(letsencrypt)
     assert back("lineage", change=MADE.format(letsencrypt)) == ""
     assert files(letsencrypt) == before | {"renewal-hooks/post/of-mine"}
@@ -377,7 +383,7 @@ def test_of_certbots_folder_only_what_came_with_ours_goes(back, letsencrypt):
 
 
 def test_the_account_stays_for_a_certificate_that_somebody_got_since(back, letsencrypt):
-    """It renews with the account that was made for ours."""
+    """That certificate is renewed with the account that was created for ours."""
     back("lineage", change=f"{MADE.format(letsencrypt)}; touch {letsencrypt}/renewal/later.conf")
     assert {"accounts/new/dir/key", "renewal/later.conf"} <= files(letsencrypt) and not (
         letsencrypt / "live/labfab"
@@ -385,7 +391,7 @@ def test_the_account_stays_for_a_certificate_that_somebody_got_since(back, letse
 
 
 def test_certbot_stays_where_it_renews_what_is_not_ours(back, letsencrypt):
-    """Without it that certificate would end, weeks later."""
+    """Without certbot that certificate would expire weeks later."""
     said = back("certbot_packages", change=': >"$KEPT.packages"')
     assert (
         said == "labfab-stays: the package certbot: it renews mine\n"
@@ -398,7 +404,7 @@ def test_certbot_stays_where_it_renews_what_is_not_ours(back, letsencrypt):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_what_was_served_before_is_served_again(back, tmp_path, before):
-    """However often it was renewed since."""
+    """Even if it has been renewed since."""
     paths = [tmp_path / name for name in PEMS]
     for path in paths if before else []:
         path.write_text("old")
@@ -416,12 +422,15 @@ def test_the_original_login_is_the_first_that_labfab_did_not_make():
     block = Alias(
         "homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22"
     )
-    assert undo.original(c, block, ["lab"])[:2] == ("root", 22)
+    assert undoing.original_login(c, block, ["lab"])[:2] == ("root", 22)
     turned = Alias(
         "homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222"
     )
-    assert undo.original(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == ("root", 22)
-    assert undo.original(c, None, ["lab"]) is None
+    assert undoing.original_login(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == (
+        "root",
+        22,
+    )
+    assert undoing.original_login(c, None, ["lab"]) is None
 
 
 def test_the_accounts_that_were_made_are_read_from_their_ways_back():
@@ -429,7 +438,7 @@ def test_the_accounts_that_were_made_are_read_from_their_ways_back():
         Entry("1", 1, "user", "add", ["account lab"]),
         Entry("2", 1, "user", "join", ["group lab sudo"]),
     ]
-    assert undo.made_accounts(made) == ["lab"]
+    assert undoing.made_accounts(made) == ["lab"]
 
 
 MACOS = ("macos", "launchd", "pmset", "programs", "softwareupdate")  # of platforms/
@@ -438,27 +447,32 @@ LINUX = ("firewall", "proxy")  # of stages/
 
 @pytest.mark.parametrize("kernel", ["Linux", "Darwin"])
 def test_every_way_back_in_the_code_exists(kernel):
-    """A name in an undo= that undo.sh, apache.sh and the words do not know would be found out too late."""
+    """A name in an undo= that the scripts do not define would fail only during an undo."""
     import re
     from pathlib import Path
 
     script = (
         loader.script("words", kernel)
         + loader.script("undo", kernel)
-        + undo.APACHE * (kernel == "Linux")
+        + (undoing.APACHE if kernel == "Linux" else "")
     )
     known = set(re.findall(r"^([a-z_]+)\(\) ", script, re.MULTILINE)) | {journal.SSHD_READS}
     sources = [
         path
         for folder in ("stages", "platforms")
-        for path in (Path(undo.__file__).parents[1] / folder).glob("*.py")
+        for path in (Path(undoing.__file__).parents[1] / folder).rglob("*.py")
     ]
     others = [
         path
         for path in sources
-        if path.parent.name == "platforms" and (path.stem in MACOS) != (kernel == "Darwin")
+        if path.parent.name == "platforms"
+        and (path.stem == "base" or (path.stem in MACOS) != (kernel == "Darwin"))
     ]
     others += [path for path in sources if kernel == "Darwin" and path.stem in LINUX]
     text = "".join(path.read_text() for path in sources if path not in others)
-    named = set(re.findall(r"undo(?:, keep|: str)? ?= ?\(*\"([a-z_]+)", text))
-    assert {"account", "folder", "lines", "tree"} <= named <= known
+    named = set(re.findall(r"undo(?:, keep|: str)? ?(?:=|or) ?\(*\"([a-z_]+)", text))
+    assert (
+        {"account", "folder", "lines", "tree"} | ({"packages"} if kernel == "Linux" else set())
+        <= named
+        <= known
+    )

@@ -1,4 +1,4 @@
-"""Into the JupyterLab that runs: when the host is called, what is opened, what is said."""
+"""Opening the running JupyterLab: when the host is called, what is opened, what is printed."""
 
 import json
 
@@ -14,8 +14,8 @@ from labfab.laptop.tunnel import Tunnel
 from labfab.local_state import secrets, ssh_config
 from labfab.stages import python
 from labfab.stages import tunnel as stage
-from labfab.stages.lab import open
-from labfab.stages.lab import server as lab
+from labfab.stages.lab import browse
+from labfab.stages.lab import lifecycle as lab
 
 TOKEN = "0123456789abcdef" * 3
 
@@ -24,7 +24,7 @@ TOKEN = "0123456789abcdef" * 3
 def opened(monkeypatch) -> list:
     """Stand in for the browser and for ssh; collects what the browser would open."""
     seen: list = []
-    monkeypatch.setattr(browser, "there", lambda: True)
+    monkeypatch.setattr(browser, "can_open", lambda: True)
     monkeypatch.setattr(browser, "log_in", lambda *values: seen.append(values))
     proven: list = []
     monkeypatch.setattr(
@@ -42,7 +42,7 @@ def opened(monkeypatch) -> list:
 
 @pytest.fixture
 def running(fake, alone):
-    """A host that was set up, with JupyterLab up."""
+    """A host that was set up, with JupyterLab running."""
 
     def make(**settings):
         model = fake(**({"python": "venv"} | settings))
@@ -73,16 +73,16 @@ def running(fake, alone):
 def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(
     running, opened, capsys
 ):
-    """Nothing is started beside what runs, and the token is kept for its owner only."""
+    """No second JupyterLab is started, and the token is kept readable only by its owner."""
     model = running()
-    open.open_(model.c)
+    browse.open_(model.c)
     assert (
         opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.whys == [] and model.told
     )
-    assert secrets.place("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
-    open.open_(model.again())
+    assert secrets.path_of("homelab", "jupyter-token").stat().st_mode & 0o777 == 0o600
+    browse.open_(model.again())
     assert opened[1:] == opened[:1] and model.told == []
-    open.open_(Context(Config()))
+    browse.open_(Context(Config()))
     said = capsys.readouterr().out
     assert (
         len(opened) == 3
@@ -94,7 +94,7 @@ def test_the_first_time_the_token_comes_from_the_host_later_nobody_is_called(
 def test_a_token_that_no_longer_serves_is_fetched_anew(running, opened):
     model = running()
     secrets.store("homelab", "jupyter-token", "old")
-    open.open_(model.c)
+    browse.open_(model.c)
     assert opened == [("homelab", "http://127.0.0.1:9000/", TOKEN)] and model.told
 
 
@@ -103,12 +103,12 @@ def test_what_does_not_run_is_started(running, opened, monkeypatch):
     started = []
     monkeypatch.setattr(lab, "start", lambda c: started.append(Host.of(c).label))
     model.sections["lab"].clear()
-    open.open_(model.c)
+    browse.open_(model.c)
     assert started and opened
 
 
 def server(model, **keys) -> None:
-    """Have the configuration say this, with nothing that runs where the settings look."""
+    """Write this configuration, with nothing running where the settings look."""
     config = {
         "ServerApp": keys,
         "IdentityProvider": {"hashed_password": "argon2:x", "token": TOKEN},
@@ -135,13 +135,13 @@ OTHERS = {
 
 @pytest.mark.parametrize("words", OTHERS)
 def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, words):
-    """A second laptop without the recipe writes nothing, starts nothing and says in one line what to give."""
+    """A second laptop without the recipe writes nothing, starts nothing and says in one line what to add."""
     model = running()
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     server(model, **OTHERS[words])
     said = f"has other settings .{words} yours: port 9999 of 127.0.0.1, http, /.: give its recipe with -f"
     with pytest.raises(SetupError, match=said) as told:
-        open.open_(model.c)
+        browse.open_(model.c)
     assert model.writes == [] and opened == [] and "\n" not in told.value.message
 
 
@@ -155,16 +155,16 @@ def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, 
     ],
 )
 def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings, keys):
-    """The very same as setup wrote are no others."""
+    """The same settings as setup wrote do not count as others."""
     model, started = running(**settings), []
     monkeypatch.setattr(lab, "start", lambda c: started.append(c))
     server(model, **keys)
-    open.open_(model.c)
+    browse.open_(model.c)
     assert started and opened
 
 
 def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, monkeypatch):
-    """Without a configuration that says where, the server itself tells."""
+    """If no configuration says where, the server itself does."""
     model = running()
     monkeypatch.setattr(lab, "start", lambda c: pytest.fail("must not be started"))
     model.sections["lab"].clear()
@@ -172,12 +172,12 @@ def test_no_second_server_beside_one_that_was_started_by_hand(running, opened, m
     with pytest.raises(
         SetupError, match="has other settings [(]port 8888; yours: .*give its recipe with -f"
     ):
-        open.open_(model.c)
+        browse.open_(model.c)
     assert model.writes == []
 
 
 def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatch):
-    """While JupyterLab was being started, somebody else took its port and answers as it would."""
+    """While JupyterLab was starting, somebody else took its port and answers as it would."""
     model = running()
     server(model, **OWN)
 
@@ -187,25 +187,25 @@ def test_what_answers_for_it_meanwhile_gets_no_token(running, opened, monkeypatc
 
     monkeypatch.setattr(lab, "start", start)
     with pytest.raises(SetupError, match="port 9999 is taken by python3 of eve"):
-        open.open_(model.c)
+        browse.open_(model.c)
     assert opened == [] and secrets.load("homelab", "jupyter-token") is None
 
 
 def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
     running, opened, monkeypatch
 ):
-    """After a reboot any account of the host may have the port; the token kept here is not what finds that out."""
+    """After a reboot any account of the host may have the port; the token kept here is not sent to find out."""
     model, sent = running(), []
     secrets.store("homelab", "jupyter-token", TOKEN)
     monkeypatch.setattr(process, "code", lambda url, token: sent.append(token) or 200)
     model.sections["lab"] |= {"owner": "eve", "holder": "python3"}
     with pytest.raises(SetupError, match="taken by python3 of eve"):
-        open.open_(model.c)
+        browse.open_(model.c)
     assert sent == [] and opened == []
     model.sections["lab"] |= {"owner": "lab"}
-    open.open_(model.again())
+    browse.open_(model.again())
     assert sent == [] and model.told
-    open.open_(model.again())  # by the ssh that was looked at then
+    browse.open_(model.again())  # by the ssh that was checked then
     assert sent == [TOKEN] and model.told == []
 
 
@@ -216,19 +216,19 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
 def test_a_published_one_is_opened_by_its_public_name(
     running, opened, capsys, monkeypatch, publish, url
 ):
-    """No tunnel: browsers reach it."""
+    """There is no tunnel: browsers reach it."""
     monkeypatch.setattr(process, "open", None)
     model = running(publish=publish, names=["lab.example.org"])
-    open.open_(model.c)
+    browse.open_(model.c)
     assert opened == [("homelab", url, TOKEN)]
     capsys.readouterr()
-    open.url(model.again())
+    browse.url(model.again())
     assert capsys.readouterr().out == f"{url}lab\n"
 
 
 def test_without_a_screen_the_address_is_told(running, opened, capsys, monkeypatch):
-    monkeypatch.setattr(browser, "there", lambda: False)
-    open.open_(running().c)
+    monkeypatch.setattr(browser, "can_open", lambda: False)
+    browse.open_(running().c)
     assert (
         opened == []
         and "no browser can be opened here; JupyterLab is at http://127.0.0.1:9000/lab"
@@ -240,13 +240,13 @@ def test_only_on_request_the_token_is_printed(running, opened, capsys, monkeypat
     model = running()
     monkeypatch.setattr(process, "status", lambda alias: Tunnel(alias, 9000, 9999, 7))
     capsys.readouterr()
-    open.url(model.c)
+    browse.url(model.c)
     assert capsys.readouterr().out == "http://127.0.0.1:9000/lab\n"
-    open.url(model.c, with_token=True)
+    browse.url(model.c, with_token=True)
     assert capsys.readouterr().out == f"http://127.0.0.1:9000/?token={TOKEN}\n"
     monkeypatch.setattr(process, "status", lambda alias: None)
     with pytest.raises(SetupError, match="no tunnel is open: lab.open"):
-        open.url(model.c)
+        browse.url(model.c)
 
 
 def test_a_host_that_sleeps_or_moved_is_told_in_one_line(running, opened, monkeypatch):
@@ -262,17 +262,17 @@ def test_a_host_that_sleeps_or_moved_is_told_in_one_line(running, opened, monkey
         SetupError,
         match="right[?] If it sleeps, wake it; if it moved, correct HostName of homelab in .*config$",
     ):
-        open.open_(model.c)
+        browse.open_(model.c)
 
 
 def test_a_configuration_without_a_token_names_the_way(running, opened):
     model = running()
     model.set_file("jupyter", "config", "{}", "600 lab")
     with pytest.raises(SetupError, match="has no token: type jupyter.configure"):
-        open.open_(model.c)
+        browse.open_(model.c)
 
 
 def test_a_plan_opens_nothing(running, opened, capsys):
     model = running(dry=True)
-    open.open_(model.c)
+    browse.open_(model.c)
     assert opened == [] and model.told == [] and "would start JupyterLab" in capsys.readouterr().out

@@ -26,12 +26,12 @@ from labfab.stages import files
 def test_a_path_of_the_host_is_below_root_dir(fake, path, meant) -> None:
     box = fake("lab", root_dir="my notebooks")
     box.add_account("lab")
-    assert files.there(box.c, path) == meant
+    assert files.on_host(box.c, path) == meant
 
 
 def test_without_the_account_setup_comes_first(fake) -> None:
     with pytest.raises(SetupError, match="no account lab yet: type setup.full first"):
-        files.there(fake().c, "data")
+        files.on_host(fake().c, "data")
 
 
 def test_a_path_of_the_laptop_keeps_its_slash(alone) -> None:
@@ -44,7 +44,7 @@ def test_a_path_of_the_laptop_keeps_its_slash(alone) -> None:
         "a/..": f"{here}/",
         "/": "/",
     }.items():
-        assert files.here(path) == meant
+        assert files.on_laptop(path) == meant
 
 
 def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
@@ -54,19 +54,19 @@ def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
         SetupError,
         match=r"4 files would be deleted on homelab \(a, b, c, …\): if that is right, add --yes",
     ):
-        files.confirmed(box.c, found, False, "homelab")
-    assert "4 files go from homelab: a, b, c, …" in capsys.readouterr().out
-    assert files.confirmed(box.c, found, True, "homelab") == 4
-    assert files.confirmed(box.c, Survey(new=("a",)), False, "homelab") == 0
+        files.confirm_deletion(box.c, found, False, "homelab")
+    assert "4 files will be deleted from homelab: a, b, c, …" in capsys.readouterr().out
+    assert files.confirm_deletion(box.c, found, True, "homelab") == 4
+    assert files.confirm_deletion(box.c, Survey(new=("a",)), False, "homelab") == 0
 
 
 def test_what_is_copied_is_told_in_words() -> None:
     assert (
-        files.told(Survey(("a",), ("b",), size=3_400_000))
-        == "2 files (3.4 MB, 1 of them in place of another)"
+        files.in_words(Survey(("a",), ("b",), size=3_400_000))
+        == "2 files (3.4 MB, 1 of them replaced)"
     )
-    assert files.told(Survey(("a",), size=999)) == "1 file (999 bytes)"
-    assert files.told(Survey(other=3)) == "times and modes of files"
+    assert files.in_words(Survey(("a",), size=999)) == "1 file (999 bytes)"
+    assert files.in_words(Survey(other=3)) == "times and modes of files"
 
 
 def test_a_pull_from_several_hosts_at_once_is_refused(fake, monkeypatch) -> None:

@@ -17,7 +17,7 @@ def commands(model) -> list[str]:
 
 
 def test_ssh_is_let_in_before_the_door_shuts(fake):
-    """On a bare host ufw is installed, every port of sshd opened, then the firewall switched on, and proven."""
+    """On a bare host: install ufw, open sshd's ports, switch it on, prove the login."""
     model = fake(open_ports=[443, 80])
     model.sections["ssh"] |= {"port.2222": "yes"}
     firewall.enable(model.c)
@@ -33,8 +33,8 @@ def test_ssh_is_let_in_before_the_door_shuts(fake):
     assert model.whys == []
 
 
-def test_rules_that_are_there_are_kept(fake):
-    """An inactive ufw with rules is only completed and switched on."""
+def test_present_rules_are_kept(fake):
+    """An inactive ufw with rules only gets the missing ones and is switched on."""
     model = fake()
     model.install("ufw")
     model.sections["firewall"] |= {"allowed.22": "yes", "allowed.8443": "yes"}
@@ -43,8 +43,8 @@ def test_rules_that_are_there_are_kept(fake):
     assert model.sections["firewall"]["allowed.8443"] == "yes"
 
 
-def test_an_active_firewall_that_lets_everything_in_is_told_not_to(fake):
-    """The default policy is part of being on."""
+def test_an_active_firewall_that_lets_everything_in_is_closed(fake):
+    """Being on includes the default policy."""
     model = fake()
     model.install("ufw")
     model.sections["firewall"] |= {"active": "yes", "incoming": "allow", "allowed.22": "yes"}
@@ -52,8 +52,8 @@ def test_an_active_firewall_that_lets_everything_in_is_told_not_to(fake):
     assert model.whys == ["refuse other incoming traffic"]
 
 
-def test_a_lockout_is_taken_back(fake):
-    """Without a fresh login the firewall is off again and the rules are as before."""
+def test_a_lockout_is_reverted(fake):
+    """If no fresh login works, the firewall is off again and the rules are restored."""
     model = fake()
     model.install("ufw")
     model.refused_logins = 1
@@ -62,8 +62,8 @@ def test_a_lockout_is_taken_back(fake):
     assert model.guard == ["arm", "revert"] and model.sections["firewall"] == {}
 
 
-def test_a_firewall_that_does_not_start_is_told(fake):
-    """iptables' own words arrive, on one line, and the rules are as before."""
+def test_a_firewall_that_does_not_start_is_reported(fake):
+    """iptables' own error fits on one line, and the rules are restored."""
     model = fake()
     model.install("ufw")
     model.failing = {
@@ -75,7 +75,7 @@ def test_a_firewall_that_does_not_start_is_told(fake):
 
 
 def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
-    """A rule that labfab made, known by its comment; not one of somebody else, of `open_ports` or of sshd."""
+    """Only labfab's rule, recognised by its comment; never anybody else's, open_ports' or sshd's."""
     model = fake(publish="https", lab_port=8888, open_ports=[9443])
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp"
     firewall.enable(model.c)
@@ -111,7 +111,7 @@ def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
     "holder, whys", [("apache2", []), ("jupyter-lab", ["close port 443"]), ("", ["close port 443"])]
 )
 def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder, whys):
-    """Apache may have sites of somebody else; one line tells how to close it. JupyterLab of before needs it no longer."""
+    """Apache may have other sites, so a note says how to close the port. An old JupyterLab has none."""
     model = fake()
     model.install("ufw")
     model.sections["ssh"] |= {"listening.443": holder} if holder else {}
@@ -124,7 +124,7 @@ def test_a_port_where_another_program_listens_is_left_to_it(fake, capsys, holder
     firewall.enable(model.c)
     assert model.whys == whys
     assert (
-        "port 443 stays open in the firewall, apache2 listens there" in capsys.readouterr().out
+        "port 443 stays open in the firewall: apache2 listens there" in capsys.readouterr().out
     ) is (holder == "apache2")
 
 

@@ -1,4 +1,4 @@
-"""The lab's own certificate: issued once, anew where it will not do, and never without need."""
+"""The lab's own certificate: issued once, replaced if it is wrong, and never without need."""
 
 import json
 
@@ -33,7 +33,7 @@ def served(fake):
     return make
 
 
-def issued(model, reason: str = "there is none") -> str:
+def issued(model, reason: str = "none yet") -> str:
     return f"issue a certificate for {', '.join(model.lab.get('names') or [ADDRESS])} ({reason})"
 
 
@@ -42,7 +42,7 @@ def leaf(model) -> certificate.Certificate:
 
 
 def test_a_host_gets_a_certificate_once(fake, capsys):
-    """For all its names, and for the end of a tunnel; a second run finds it good, in the one round trip of the facts."""
+    """It is for all names and for tunnels; a second run needs one round trip."""
     model = fake(publish="https", names=NAMES)
     https.issue(model.c)
     folders = ["make /home/lab/.jupyter private", "make /home/lab/.jupyter/tls private"]
@@ -69,7 +69,7 @@ def test_without_names_it_is_the_address_you_connect_to(served):
 
 
 def test_another_address_joins_the_names_once(served, monkeypatch):
-    """A machine at home and away has two; each may come again without another certificate."""
+    """A laptop at home and away uses two; either works again without a new certificate."""
     model = served(names=[])
     monkeypatch.setattr(model, "connect", at(model, "192.0.2.7"))
     https.self_signed(model.again())
@@ -77,14 +77,14 @@ def test_another_address_joins_the_names_once(served, monkeypatch):
     for address in (ADDRESS, "192.0.2.7", "127.0.0.1"):
         monkeypatch.setattr(model, "connect", at(model, address))
         https.self_signed(model.again())
-        assert model.whys == [] and own_ca.names(model.c)[0] == ADDRESS
+        assert model.whys == [] and own_ca.lab_names(model.c)[0] == ADDRESS
     model.lab["names"] = ["new.example.org"]
     https.self_signed(model.again())
     assert leaf(model).names == ("new.example.org", "localhost", "127.0.0.1")
 
 
 def at(model, address: str):
-    """How to connect to the model by another address, which the same alias leads to."""
+    """Return a way to connect to the model by another address, under the same alias."""
     connect = type(model).connect
 
     def made(*args):
@@ -97,7 +97,7 @@ def at(model, address: str):
 
 
 def test_names_that_a_host_gives_itself_are_not_taken(served, alone):
-    """Else whoever writes there would choose what a browser is to trust."""
+    """Otherwise anybody who can write there would choose what a browser trusts."""
     model = served(names=[])
     names = ["bank.example.com", ADDRESS, "localhost", "127.0.0.1"]
     wide = authority.make("homelab", names)
@@ -106,7 +106,7 @@ def test_names_that_a_host_gives_itself_are_not_taken(served, alone):
     model.set_file("https", "ca", wide.pem, "644 lab")
     https.self_signed(model.again())
     assert leaf(model).names == (ADDRESS, "localhost", "127.0.0.1")
-    assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
+    assert vault.path_of("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
 def test_the_folder_of_apaches_certificate_can_be_entered(fake):
@@ -121,13 +121,13 @@ def test_the_folder_of_apaches_certificate_can_be_entered(fake):
         ({"key": "640 lab"}, "others could read its key"),
         ({"key": "777 lab"}, "others could read its key"),  # a link
         ({"key": "600 root"}, "others could read its key"),
-        ({"pair": None}, "its key is another one"),
-        ({"key": None}, "there is none"),
-        ({"cert.text": ""}, "there is none"),
-        ({"ca.stat": None}, "it is not of this lab's CA"),
+        ({"pair": None}, "its key does not match"),
+        ({"key": None}, "none yet"),
+        ({"cert.text": ""}, "none yet"),
+        ({"ca.stat": None}, "it was not issued by this lab's CA"),
     ],
 )
-def test_what_will_not_do_is_replaced_with_its_key(served, change, reason):
+def test_a_wrong_certificate_is_replaced_with_its_key(served, change, reason):
     model = served()
     before = leaf(model).serial
     for name, value in change.items():
@@ -144,13 +144,13 @@ def test_other_names_need_another_certificate(served):
     model.lab["names"] = ["new.example.org"]
     https.self_signed(model.again())
     assert (
-        model.whys[-1] == issued(model, "the names are others now")
+        model.whys[-1] == issued(model, "the names have changed")
         and leaf(model).names[0] == "new.example.org"
     )
 
 
 def test_a_ca_that_may_vouch_for_more_is_not_taken(served, alone):
-    """The host could have been taken over: what it shows is not what this machine learns to trust."""
+    """The host may be compromised: this machine does not trust what it shows."""
     model = served()
     names = list(leaf(model).names)
     wide = authority.make("homelab", [*names, "example.com"])
@@ -158,25 +158,25 @@ def test_a_ca_that_may_vouch_for_more_is_not_taken(served, alone):
     model.set_file("https", "cert", authority.sign(wide, request, names), "644 lab")
     model.set_file("https", "ca", wide.pem, "644 lab")
     https.self_signed(model.c)
-    assert model.whys[-1] == issued(model, "the names are others now")
-    assert vault.place("homelab").read_text() == model.file("https", "ca") != wide.pem
+    assert model.whys[-1] == issued(model, "the names have changed")
+    assert vault.path_of("homelab").read_text() == model.file("https", "ca") != wide.pem
 
 
 def test_one_that_ends_soon_is_renewed(served, monkeypatch):
     model = served()
-    monkeypatch.setattr(own_ca, "ENOUGH", 396)
+    monkeypatch.setattr(own_ca, "RENEW_DAYS", 396)
     https.self_signed(model.c)
-    assert model.whys == [KEY, issued(model, "the old one ends in 396 days")]
+    assert model.whys == [KEY, issued(model, "the old one expires in 396 days")]
 
 
-def test_modes_alone_are_mended_without_another_certificate(served):
-    """So that nobody has to trust anew."""
+def test_wrong_modes_alone_need_no_new_certificate(served):
+    """Nobody should have to trust a new CA for that."""
     model = served()
     for name in ("cert", "ca"):
         model.sections["https"][f"{name}.stat"] = "600 root"
     https.self_signed(model.c)
     assert model.whys == [
-        f"let /home/lab/.jupyter/tls/{name}.pem be readable" for name in ("cert", "ca")
+        f"make /home/lab/.jupyter/tls/{name}.pem readable" for name in ("cert", "ca")
     ]
     https.self_signed(model.again())
     assert model.whys == []
@@ -186,12 +186,12 @@ def test_a_second_laptop_learns_the_ca(served, capsys):
     model = served()
     vault.forget("homelab")
     https.self_signed(model.c)
-    assert model.whys == [] and vault.place("homelab").read_text() == model.file("https", "ca")
+    assert model.whys == [] and vault.path_of("homelab").read_text() == model.file("https", "ca")
     assert TRUST in capsys.readouterr().out
 
 
-def test_a_kept_ca_signs_again_and_nothing_is_to_be_trusted_anew(served, monkeypatch, capsys):
-    """Neither key shows in what went over the wire."""
+def test_a_kept_ca_signs_again_and_stays_trusted(served, monkeypatch, capsys):
+    """Neither key went over the wire."""
     monkeypatch.setenv("LABFAB_CA_PASSPHRASE", "a long passphrase")
     model = served()
     first, ca = leaf(model), model.file("https", "ca")
@@ -246,7 +246,7 @@ def test_a_link_that_leads_away_is_named(fake):
     assert KEY not in model.whys
 
 
-def test_it_is_told_in_words_and_as_json(served, capsys):
+def test_status_is_given_in_words_and_as_json(served, capsys):
     model = served()
     capsys.readouterr()
     https.status(model.c)
@@ -270,7 +270,7 @@ def test_it_is_told_in_words_and_as_json(served, capsys):
     "publish, says",
     [("tunnel", "nothing is published"), ("https", "there is no certificate: https.issue")],
 )
-def test_none_is_told_too(fake, capsys, publish, says):
+def test_status_says_if_there_is_none(fake, capsys, publish, says):
     model = fake(publish=publish)
     https.status(model.c)
     assert says in capsys.readouterr().out
@@ -292,7 +292,7 @@ def test_it_is_deleted_when_nothing_serves_it(served):
     assert model.whys == []
 
 
-FORGET = "let certbot forget the certificate"
+FORGET = "delete certbot's certificate"
 
 
 def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):
@@ -310,7 +310,7 @@ def test_what_would_bring_it_back_goes_with_it_even_where_it_is_gone(served):
     "publish, other", [("https", "/etc/labfab/tls"), ("apache", "/home/lab/.jupyter/tls")]
 )
 def test_the_key_that_another_publish_had_goes_too(served, publish, other):
-    """With https.delete, and with the stage that changes over; not while it is in use, and never the other way round."""
+    """https.delete and the stage that switches over delete it, but not while it is in use."""
     model = served(publish=publish)
     model.sections["https"]["elsewhere"] = "yes"
     https.delete(model.again())
@@ -323,9 +323,9 @@ def test_the_key_that_another_publish_had_goes_too(served, publish, other):
 def test_the_key_that_apache_had_goes_with_its_site(served):
     model = served()
     model.sections["https"]["elsewhere"], model.sections["proxy"]["enabled"] = "yes", "yes"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == [
-        "take JupyterLab's site out of Apache",
+        "remove JupyterLab's site from Apache",
         "delete the certificate in /etc/labfab/tls",
     ]
     assert model.sections["https"]["key"] == "600 lab"
@@ -334,12 +334,13 @@ def test_the_key_that_apache_had_goes_with_its_site(served):
 @pytest.mark.parametrize(
     "lab", [{"owner": "lab", "pid": "7", "stale": "yes", "api": "2"}, {"owner": "lab", "pid": "7"}]
 )
-def test_a_jupyterlab_of_before_keeps_its_key(served, lab, capsys):
-    """It runs with its old configuration, and reads the files with each connection."""
+def test_a_jupyterlab_that_still_runs_keeps_its_key(served, lab, capsys):
+    """It runs with its old configuration and reads the files at each connection."""
     model = served(publish="apache")
     model.sections["https"]["elsewhere"] = "yes"
     model.sections["lab"] |= lab
-    https.forsake(model.again())
+    c = model.again()
+    https.delete_unused(c, https.Settings.of(c))
     assert model.whys == [] and "still in use" in capsys.readouterr().out
 
 

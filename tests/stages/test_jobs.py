@@ -1,4 +1,4 @@
-"""Jobs: what is put on the host once, and what is told of it; that they run is proven on a booted host."""
+"""Jobs: what is installed on the host once, and what is reported; booted hosts prove that they run."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ STATE = {
 
 @pytest.fixture
 def ready(fake):
-    """A host with Python and JupyterLab in place, and nothing of jobs."""
+    """A host with Python and JupyterLab, but without the job runner."""
     model = fake(python="venv")
     python.install(model.c)
     model.again()
@@ -56,36 +56,36 @@ def test_a_plan_tells_what_would_be_put_there(fake, notebook):
     model.answers = [("echo folder", Result(1, "", ""))]
     notebook_jobs.submit(model.c, notebook)
     assert model.planned[-5:] == [
-        "let lab's programs run on after logout",
+        "keep lab's programs running after logout",
         "make /home/lab/.local/share/labfab",
-        "put job.py there, for jobs",
-        "put jobs.py there, for jobs",
+        "install the job runner, job.py",
+        "install the job runner, jobs.py",
         "submit it's $(a).ipynb",
     ]
     assert model.writes == []
 
 
 def test_what_is_there_already_is_not_put_again(fake, notebook):
-    """Only a program that differs is."""
+    """Only a program that differs is installed again."""
     model = fake(python="venv", dry=True)
     python.install(model.c)
     same = base64.b64encode((loader.FOLDER / "job.py").read_bytes()).decode()
     model.answers = [("echo folder", Result(0, f"folder\n{same}\nb2xk\n", ""))]
     notebook_jobs.submit(model.c, notebook)
-    assert [why for why in model.planned if why.startswith(("put", "make /home/lab/.local"))] == [
-        "put jobs.py there, for jobs"
-    ]
+    assert [
+        why for why in model.planned if why.startswith(("install the job", "make /home/lab/.local"))
+    ] == ["install the job runner, jobs.py"]
 
 
 def test_a_notebook_that_is_none_is_refused_before_the_host_is_asked(ready, alone):
-    """And without JupyterLab on the host the next step is named."""
+    """Without JupyterLab on the host, the next step is named."""
     with pytest.raises(SetupError, match="there is no"):
         notebook_jobs.submit(ready.c, str(alone / "none.ipynb"))
     assert ready.questions == [] and ready.writes == []
 
 
 def test_without_jupyterlab_the_task_is_named(fake, notebook):
-    """Nothing is put on such a host."""
+    """Nothing is installed on such a host."""
     model = fake()
     with pytest.raises(
         SetupError, match="JupyterLab is not installed for lab .*: type python.install first"
@@ -95,7 +95,7 @@ def test_without_jupyterlab_the_task_is_named(fake, notebook):
 
 
 def test_states_are_told_in_a_line_each(ready, capsys):
-    """With nothing in it that a terminal would obey."""
+    """It contains no escape sequences for the terminal."""
     capsys.readouterr()
     notebook_jobs.jobs(ready.c)
     assert (
@@ -105,7 +105,7 @@ def test_states_are_told_in_a_line_each(ready, capsys):
 
 
 def test_states_are_told_to_programs(ready, capsys):
-    """Without what is the runner's own business."""
+    """It leaves out what only the runner uses."""
     capsys.readouterr()
     notebook_jobs.jobs(ready.c, json=True)
     told = json.loads(capsys.readouterr().out)["jobs"]
@@ -113,7 +113,7 @@ def test_states_are_told_to_programs(ready, capsys):
 
 
 def test_only_the_newest_are_told(ready, capsys):
-    """A long history stays a few lines."""
+    """A long history takes only a few lines."""
     ready.answers = [
         ("jobs.py list", Result(0, json.dumps({"now": 180.0, "jobs": [STATE] * 13}), ""))
     ]
@@ -124,7 +124,7 @@ def test_only_the_newest_are_told(ready, capsys):
 
 
 def test_none_at_all_is_no_error_to_list_but_to_fetch(ready, capsys):
-    """What to type first is named both times."""
+    """Both times, the message says what to type first."""
     ready.answers = [("jobs.py", Result(0, '{"jobs": []}', ""))]
     notebook_jobs.jobs(ready.c)
     assert "there are no jobs yet: lab.submit NOTEBOOK" in capsys.readouterr().out
@@ -148,7 +148,7 @@ def test_what_the_host_says_is_told(ready):
 
 
 def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
-    """It tells where the notebook would lie."""
+    """It says where the notebook would go."""
     model = fake(python="venv", dry=True)
     model.add_account("lab")
     notebook = base64.b64encode(zlib.compress(b"{}")).decode()

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.shell import Result
 from labfab.local_state import passwords, secrets
-from labfab.stages import user
+from labfab.stages import python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.jupyter import passwords as password
 
@@ -35,7 +36,7 @@ def config_of(model) -> dict:
 
 
 def test_a_new_configuration_is_private(ready, capsys):
-    """Loopback, no other port, a hash, a token; the file for its owner only; the password on the laptop only."""
+    """Loopback, no other port, a hash, a token; the file for its owner only; the password only on the laptop."""
     model = ready()
     jupyter.configure(model.c)
     assert model.whys == MADE
@@ -64,7 +65,7 @@ def test_a_new_configuration_is_private(ready, capsys):
 
 
 def test_what_is_there_is_merged(ready):
-    """Keys of the user, other classes, umlauts and a hash that is there stay; ours are corrected."""
+    """The user's keys, other classes, umlauts and an existing hash stay; our keys are corrected."""
     there = {
         "ServerApp": {"port": 8888, "ip": "0.0.0.0", "extra": {"a": [1, None]}, "title": "Käse"},
         "IdentityProvider": {"hashed_password": "argon2:kept", "token": "kept"},
@@ -87,7 +88,7 @@ def test_what_is_there_is_merged(ready):
 
 
 def test_another_order_or_indent_is_no_difference(ready):
-    """A file that says the same is not written again."""
+    """A file with the same meaning is not written again."""
     model = ready()
     jupyter.configure(model.c)
     model.again()
@@ -124,10 +125,10 @@ def test_a_file_that_others_can_read_is_written_anew(ready, stat):
     ],
 )
 def test_a_broken_configuration_is_never_overwritten(ready, text):
-    """What Jupyter could not read either is named and left alone."""
+    """A file that Jupyter could not read either is named and left alone."""
     model = ready(text)
     with pytest.raises(
-        SetupError, match="jupyter_server_config.json is not the JSON that Jupyter reads: mend it"
+        SetupError, match="jupyter_server_config.json is not JSON that Jupyter can read: correct it"
     ):
         jupyter.configure(model.c)
     assert model.file("jupyter", "config") == text
@@ -135,7 +136,7 @@ def test_a_broken_configuration_is_never_overwritten(ready, text):
 
 @pytest.mark.parametrize("value", ['given it\'s "$x" \\', "Käse €"])
 def test_a_given_password_is_hashed_here(ready, monkeypatch, value):
-    """LABFAB_JUPYTER_PASSWORD replaces a hash that does not belong to it, and is kept when it does."""
+    """LABFAB_JUPYTER_PASSWORD replaces a hash of another password, and is kept if the hash is its own."""
     model = ready()
     jupyter.configure(model.c)
     old = config_of(model)["IdentityProvider"]
@@ -179,15 +180,15 @@ def test_any_folder_can_hold_the_notebooks(ready, given, path):
 
 
 def test_files_that_may_overrule_are_named(ready, capsys):
-    """A jupyter_server_config.py beside ours is warned of."""
+    """There is a warning about a jupyter_server_config.py next to ours."""
     model = ready()
     model.sections["jupyter"]["other.jupyter_server_config.py"] = "yes"
     jupyter.configure(model.c)
-    assert "~/.jupyter/jupyter_server_config.py is there too" in capsys.readouterr().err
+    assert "~/.jupyter/jupyter_server_config.py exists too" in capsys.readouterr().err
 
 
 def test_a_new_password_replaces_the_hash(ready, monkeypatch, capsys):
-    """jupyter.password writes the new hash and tells of the restart; given again it changes nothing."""
+    """jupyter.password writes the new hash and mentions the restart; repeated, it changes nothing."""
     model = ready()
     jupyter.configure(model.c)
     for whys in (["set JupyterLab's password"], []):
@@ -244,6 +245,26 @@ def test_nobody_to_ask_is_told(ready):
         password.password(model.c)
 
 
+def test_a_rotation_restarts_as_lab_does(fake, monkeypatch):
+    """The journal files the restart under lab, though nothing of stages/lab is called."""
+    model = fake(python="venv")
+    python.install(model.c)
+    jupyter.configure(model.c)
+    model.again()
+    model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "4711"}
+    model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
+    monkeypatch.setattr(password, "prove", lambda *values: None)
+    password.password(model.c, rotate=True, yes=True)
+    done = [(write.stage, write.why) for write in model.writes]
+    assert done == [
+        ("jupyter", "renew JupyterLab's password and token"),
+        ("lab", "stop JupyterLab"),
+        ("lab", "install tmux"),
+        ("lab", "keep lab's programs running after logout"),
+        ("lab", "start JupyterLab"),
+    ]
+
+
 def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):
     """jupyter.hash needs no host, and what it prints is a hash of what was given."""
     from invoke import Config, Context
@@ -298,7 +319,7 @@ def given(monkeypatch):
 
 @pytest.fixture
 def public(ready):
-    """A host that has the certificate for what it is to publish."""
+    """A host that has the certificate for what it should publish."""
 
     def make(publish: str = "https", **lab):
         model = ready(publish=publish, names=["lab.example.org"], **lab)
@@ -309,12 +330,12 @@ def public(ready):
 
 
 def test_a_password_that_became_short_in_private_is_not_published(public, given):
-    """Published, private with a short one, and published again: it is looked at each time that it is another."""
+    """Published, private with a short one, and published again: it is checked each time it changes."""
     model = public()
     jupyter.configure(given(model, LONG))
     jupyter.configure(given(model, SHORT, publish="tunnel"))
     for value in (None, SHORT):
-        with pytest.raises(SetupError, match="at least 14 letters, and JupyterLab's is shorter"):
+        with pytest.raises(SetupError, match="at least 14 characters, and JupyterLab's is shorter"):
             jupyter.configure(given(model, value, publish="https"))
         assert model.writes == []
     jupyter.configure(given(model, LONG))
@@ -343,7 +364,7 @@ def test_another_laptop_stays_quiet_as_long_as_the_password_is_the_one_that_was_
 
 
 def test_a_short_one_that_this_laptop_kept_is_not_published_either(public, given):
-    """On a host set up anew under the old alias."""
+    """The host was reinstalled under the old alias."""
     secrets.store("homelab", "jupyter-password", SHORT)
     model = public()
     with pytest.raises(SetupError, match="JupyterLab's is shorter"):
@@ -406,7 +427,7 @@ def test_what_somebody_wrote_there_by_hand_or_in_the_settings_stays(public, give
 
 
 def test_a_certificate_that_is_not_there_is_not_configured(ready, given):
-    """JupyterLab could not start any more."""
+    """JupyterLab could no longer start."""
     model = ready(publish="https", names=["lab.example.org"])
     with pytest.raises(SetupError, match="no certificate with its key yet: https.issue first"):
         jupyter.configure(given(model, LONG))

@@ -1,4 +1,4 @@
-"""Your key opens the host, beside those that opened it before."""
+"""Your key opens the host; the keys that opened it before still do."""
 
 import paramiko
 import pytest
@@ -20,7 +20,7 @@ def own(alone) -> str:
 
 
 def ready(model, keys_text: str | None = None, stat: str = "600 lab", **account):
-    """A host where the account is there already."""
+    """A host where the account exists already."""
     model.install("sudo")
     model.add_account("lab", groups="lab sudo", password="P", ssh_stat="700 lab", **account)
     if keys_text is not None:
@@ -29,7 +29,7 @@ def ready(model, keys_text: str | None = None, stat: str = "600 lab", **account)
 
 
 def test_a_new_key_is_made_and_let_in(fake, alone):
-    """Without a key on the laptop one is made, and only its public half is in what was sent."""
+    """A laptop without a key gets one, and only its public half is sent."""
     model = ready(fake())
     authorized_keys.copy(model.c)
     made = model.wrote(ADD)
@@ -40,7 +40,7 @@ def test_a_new_key_is_made_and_let_in(fake, alone):
 
 
 def test_the_login_is_proven_and_remembered(fake, alone):
-    """A fresh login as the new user comes before the alias is written, and a second run makes no change."""
+    """A fresh login as the new user precedes the alias; a second run changes nothing."""
     model = fake()
     authorized_keys.copy(model.c)
     assert model.logins[-1] == ("lab", 22)
@@ -51,7 +51,7 @@ def test_the_login_is_proven_and_remembered(fake, alone):
 
 
 def test_the_keys_of_root_come_along(fake, alone):
-    """Guide 003: the keys that opened root open the new account, but for cloud images' forced commands."""
+    """Guide 003: root's keys open the new account, except cloud images' forced commands."""
     forced = line(
         "ubuntu",
         'no-port-forwarding,command="echo \'Please login as the user \\"ubuntu\\"\';sleep 10" ',
@@ -68,7 +68,7 @@ def test_the_keys_of_root_come_along(fake, alone):
 
 @pytest.mark.parametrize("ending", ["", "\n", "\n\n"])
 def test_what_is_in_the_file_stays_byte_for_byte(fake, alone, ending):
-    """Comments, CRLF, options and umlauts stay; a missing final newline does not glue two keys together."""
+    """Comments, CRLF, options and umlauts stay; a missing final newline joins no two keys."""
     forced = line("forced", 'restrict,command="/bin/true" ')
     old = f"# Schlüssel\r\n{line('Käse')}\n{forced}{ending}"
     model = ready(fake(), old)
@@ -78,7 +78,7 @@ def test_what_is_in_the_file_stays_byte_for_byte(fake, alone, ending):
     assert text.count("\n") == len(text.splitlines())
 
 
-def test_a_key_that_is_there_is_not_added_again(fake, alone):
+def test_a_present_key_is_not_added_again(fake, alone):
     """The key decides, not its comment or options."""
     path = keypair.generate(alone / "home/.ssh/id_ed25519")
     there = " ".join(keypair.public_line(path).split()[:2])
@@ -88,7 +88,7 @@ def test_a_key_that_is_there_is_not_added_again(fake, alone):
 
 
 def test_public_keys_of_the_setting(fake, alone):
-    """Files and literal lines are both taken, and hostile comments do no harm."""
+    """Files and literal lines both work, and hostile comments do no harm."""
     (alone / "friend.pub").write_text(line("a friend's $(id) `x`") + "\n")
     literal = line('"quoted" %s ü')
     model = ready(fake(public_keys=[str(alone / "friend.pub"), literal]))
@@ -111,8 +111,8 @@ def test_a_bad_public_key_changes_nothing(fake, value):
 @pytest.mark.parametrize(
     "account, stat, whys",
     [
-        ({"home_stat": "775 lab"}, "600 lab", ["make /home/lab safe from others"]),
-        ({"home_stat": "755 root"}, "600 lab", ["make /home/lab safe from others"]),
+        ({"home_stat": "775 lab"}, "600 lab", ["protect /home/lab from others"]),
+        ({"home_stat": "755 root"}, "600 lab", ["protect /home/lab from others"]),
         ({"ssh_stat": "755 lab"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({"ssh_stat": "700 root"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({}, "644 lab", ["make /home/lab/.ssh/authorized_keys private"]),
@@ -120,8 +120,8 @@ def test_a_bad_public_key_changes_nothing(fake, value):
         ({"home_stat": "755 lab"}, "600 lab", []),
     ],
 )
-def test_owners_and_modes_are_mended(fake, alone, account, stat, whys):
-    """What sshd's StrictModes would refuse, or others could read, is put right; nothing else is touched."""
+def test_owners_and_modes_are_fixed(fake, alone, account, stat, whys):
+    """What StrictModes would refuse, or others could read, is fixed; nothing else changes."""
     text = keypair.public_line(keypair.generate(alone / "home/.ssh/id_ed25519")) + "\n"
     model = fake()
     ready(model, text, stat)
@@ -133,7 +133,7 @@ def test_owners_and_modes_are_mended(fake, alone, account, stat, whys):
 
 
 def test_a_key_that_does_not_open_the_host_is_taken_back(fake, alone):
-    """Where the fresh login fails, the file is as before and no alias is written."""
+    """If the fresh login fails, the file is restored and no alias is written."""
     model = ready(fake())
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not let your key log in as lab"):
@@ -149,20 +149,20 @@ def test_a_name_that_stands_for_another_machine_is_refused(fake, alone):
         alone / "home/.ssh/config", ssh_config.Alias("homelab", "198.51.100.7", "lab", 2222)
     )
     model = fake()
-    with pytest.raises(SetupError, match="the alias homelab stands for 198.51.100.7:2222 already"):
+    with pytest.raises(SetupError, match="the alias homelab already stands for 198.51.100.7:2222"):
         authorized_keys.copy(model.c)
     assert model.writes == []
 
 
 def test_two_machines_behind_one_address_are_two(fake, alone):
-    """A port of its own with a host key of its own is another machine; the first one's alias is not for it."""
+    """Another port with another host key is another machine, which needs another alias."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     ssh_config.write(
         alone / "home/.ssh/config",
         ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"),
     )
     model = fake()
-    with pytest.raises(SetupError, match="the alias homelab stands for 203.0.113.5:2201 already"):
+    with pytest.raises(SetupError, match="the alias homelab already stands for 203.0.113.5:2201"):
         authorized_keys.copy(model.c)
     assert model.writes == []
 
@@ -179,5 +179,5 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
     ],
 )
 def test_the_key_in_a_line(text, key):
-    """Options that look like a key, comments and cut lines are told apart."""
-    assert authorized_keys.blob(text) == key
+    """Options that look like a key, comments and truncated lines are recognised."""
+    assert authorized_keys.key_of(text) == key

@@ -1,4 +1,4 @@
-"""A Mac, as a model: Apple's updates and restarts, sleep, tmux, launchd, the start-up files of zsh."""
+"""A modelled Mac: Apple's updates and restarts, sleep, tmux, launchd, zsh's start-up files."""
 
 import plistlib
 
@@ -7,19 +7,19 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.shell import Result
 from labfab.platforms import launchd, programs, softwareupdate
-from labfab.stages import power, python
-from labfab.stages.lab import autostart, server
+from labfab.stages import lab, power, python
+from labfab.stages.lab import autostart
 from labfab.stages.system import updates as system
 from tests import fake_commands
 
 QUIET, LOUD = ("Command Line Tools for Xcode 26.5-26.5", False), ("macOS Tahoe 26.6-25G80", True)
 
-AWAKE = "let the Mac not go to sleep, and start after a power cut"
+AWAKE = "keep the Mac awake, and start it after a power cut"
 
 
 @pytest.fixture
 def mac(fake, monkeypatch):
-    """Make models of a Mac with JupyterLab on it: mac(), mac(updates=[QUIET], machine="x86_64", reboot=True)."""
+    """Make models of a Mac with JupyterLab: mac([QUIET], machine="x86_64", reboot=True)."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
     def make(updates=(), machine: str = "arm64", **want):
@@ -90,7 +90,7 @@ def mac(fake, monkeypatch):
     ],
 )
 def test_the_list_is_read_as_softwareupdate_writes_it(said, expected):
-    assert softwareupdate.items(said) == expected
+    assert softwareupdate.parse(said) == expected
 
 
 def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, capsys):
@@ -100,7 +100,7 @@ def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, caps
     assert model.wrote(f"install {QUIET[0]}").command.startswith(
         f"softwareupdate -i '{QUIET[0]}' && "
     )
-    assert f"{LOUD[0]} waits, for it needs a restart: set reboot: true" in capsys.readouterr().out
+    assert f"{LOUD[0]} waits: it needs a restart; set reboot: true" in capsys.readouterr().out
     system.update(model.again())
     assert model.whys == []
 
@@ -113,11 +113,11 @@ def test_another_macos_is_named_and_left_to_its_owner(mac, machine, capsys):
     said = capsys.readouterr()
     commands = "".join(write.command for write in model.writes) + said.err
     assert "macOS Sequoia 15.7-24G1" in commands and LOUD[0] not in commands
-    assert f"{LOUD[0]}: another macOS is yours to install" in said.out
+    assert f"{LOUD[0]}: a new macOS is yours to install" in said.out
 
 
-def test_an_update_that_did_not_install_is_told(mac, monkeypatch, capsys):
-    """softwareupdate ends with 0 all the same."""
+def test_an_update_that_did_not_install_is_reported(mac, monkeypatch, capsys):
+    """softwareupdate exits with 0 even so."""
     model = mac([QUIET])
     softwareupdate.refresh(model.c)
     effects = [
@@ -127,7 +127,7 @@ def test_an_update_that_did_not_install_is_told(mac, monkeypatch, capsys):
     monkeypatch.setattr(fake_commands, "EFFECTS", effects)
     softwareupdate.upgrade(model.c)
     assert (
-        f"{QUIET[0]} did not install: /var/log/install.log there tells why"
+        f"{QUIET[0]} did not install: /var/log/install.log there says why"
         in capsys.readouterr().err
     )
 
@@ -205,7 +205,7 @@ def test_one_that_never_sleeps_is_to_start_after_a_power_cut_as_well(mac, name, 
 def test_a_server_of_debian_needs_none_of_it(fake, capsys):
     model = fake()
     power.keep_awake(model.c)
-    assert model.whys == [] and "does not go to sleep by itself" in capsys.readouterr().out
+    assert model.whys == [] and "do not go to sleep" in capsys.readouterr().out
 
 
 # Programs ----------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_a_server_of_debian_needs_none_of_it(fake, capsys):
 def test_tmux_comes_from_conda_forge_where_there_is_none(mac):
     model = mac()
     del model.sections["system"]["package.tmux"]
-    server.start(model.c)
+    lab.start(model.c)
     assert model.whys[-2:] == ["install tmux", "start JupyterLab"]
     assert model.wrote("install tmux").user == "lab"
     assert "/opt/homebrew/bin" in model.wrote("start JupyterLab").command
@@ -236,7 +236,8 @@ def test_zsh_reads_other_files_than_bash(mac):
     model = mac()
     python.init_shell(model.c)
     assert (
-        model.wrote("let login shells know conda").command == "~/miniforge3/bin/conda init bash zsh"
+        model.wrote("set up conda in login shells").command
+        == "~/miniforge3/bin/conda init bash zsh"
     )
     model = mac(python="venv")
     python.init_shell(model.again())
@@ -247,11 +248,11 @@ def test_zsh_reads_other_files_than_bash(mac):
 
 
 def test_launchd_starts_it_as_its_account(mac):
-    """No log of launchd's own, which is root: the account opens it, for itself alone."""
+    """launchd, which is root, opens no log: the account does, for itself alone."""
     model = mac()
     autostart.service(model.c)
-    assert model.whys[-2:] == ["have launchd start JupyterLab at boot", "start JupyterLab"]
-    made = model.wrote("have launchd start JupyterLab at boot")
+    assert model.whys[-2:] == ["make launchd start JupyterLab at boot", "start JupyterLab"]
+    made = model.wrote("make launchd start JupyterLab at boot")
     assert (made.path, made.user, made.mode, made.check) == (
         launchd.PLIST,
         "root",
@@ -279,17 +280,17 @@ def test_it_is_stopped_started_and_taken_from_launchd(mac):
     model = mac()
     autostart.service(model.c)
     model.answers = [(r"\[activity\]", Result(0, "[activity]\n", ""))]
-    server.stop(model.again())
+    lab.stop(model.again())
     assert (
         model.whys == ["stop JupyterLab"]
         and model.writes[-1].command == "unload_daemon org.labfab.jupyter"
     )
-    server.start(model.again())
+    lab.start(model.again())
     assert model.whys == ["start JupyterLab"]
     autostart.service(model.again(), remove=True)
     assert model.whys == [
         "stop JupyterLab",
-        "let launchd no longer start JupyterLab",
+        "remove JupyterLab's job from launchd",
         "start JupyterLab",
     ]
     assert "tmux new-session" in model.writes[-1].command
@@ -300,7 +301,7 @@ def test_where_launchd_starts_it_no_tmux_is_needed_until_it_goes_back(mac):
     model.sections["python"]["prefix"] = "/Users/lab/jupyter-venv"
     del model.sections["system"]["package.tmux"]
     autostart.service(model.c)
-    server.start(model.again())
+    lab.start(model.again())
     with pytest.raises(SetupError, match="there is no tmux"):
         autostart.service(model.again(), remove=True)
     assert model.whys == []

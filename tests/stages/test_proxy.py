@@ -1,4 +1,4 @@
-"""Apache publishes JupyterLab where no other site suffers from it; else one line says why not."""
+"""Apache publishes JupyterLab unless another site would suffer; then one line says why."""
 
 import json
 import re
@@ -40,7 +40,7 @@ FILES = {
 
 @pytest.fixture
 def apache(fake):
-    """A host with a certificate, and with Apache unless it is told otherwise."""
+    """A host with a certificate, and with Apache unless it should be bare."""
 
     def make(bare: bool = False, **lab):
         given = {
@@ -61,7 +61,7 @@ def apache(fake):
 
 
 def way_back(model, why: str) -> list[str]:
-    """How the journal says that a change is taken back."""
+    """Return how the journal undoes a change."""
     lines = [
         json.loads(shlex.split(found[1])[0])
         for script in model.told
@@ -75,7 +75,7 @@ def vhost(address: str, names: str, taken: str = "box.lan") -> str:
 
 
 def test_a_bare_host_gets_apache_and_a_second_run_changes_nothing(apache):
-    """Package, site, then modules and site switched on at once; all known from one reading afterwards."""
+    """Package, site, then modules and site together; the second run reads the host once."""
     model = apache(bare=True)
     proxy.apache(model.c)
     assert model.whys == ["install apache2", WRITE, SERVE]
@@ -85,8 +85,8 @@ def test_a_bare_host_gets_apache_and_a_second_run_changes_nothing(apache):
     assert model.whys == [] and len(model.told) == 1
 
 
-def test_only_the_modules_that_lack_are_enabled_and_only_those_taken_back(apache):
-    """What was there before is not ours to switch off."""
+def test_only_missing_modules_are_enabled_and_only_those_are_undone(apache):
+    """What was enabled before is not ours to disable."""
     model = apache()
     model.sections["proxy"] |= {"module.ssl": "yes", "module.socache_shmcb": "yes"}
     proxy.apache(model.c)
@@ -94,7 +94,7 @@ def test_only_the_modules_that_lack_are_enabled_and_only_those_taken_back(apache
     assert way_back(model, SERVE) == ["apache_site proxy_http proxy headers"]
 
 
-def test_an_apache_that_rests_is_started_and_will_rest_again(apache):
+def test_a_stopped_apache_is_started_and_undo_stops_it(apache):
     """Undo knows whether it ran and whether it started at boot."""
     model = apache()
     del model.sections["proxy"]["running"]
@@ -113,8 +113,8 @@ def test_what_apache_does_not_serve_is_switched_on_again(apache, gone):
     assert model.whys == [SERVE]
 
 
-def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
-    """Also on a host without Apache and without a certificate; a changed site means a reload in the plan too."""
+def test_plan_mode_shows_the_same_and_writes_nothing(apache, fake):
+    """Even without Apache and a certificate; a changed site means a reload in the plan too."""
     model = fake(dry=True, publish="apache", names=["lab.example.org"])
     proxy.apache(model.c)
     assert model.planned == ["install apache2", WRITE, SERVE] and model.writes == []
@@ -125,10 +125,10 @@ def test_plan_mode_tells_the_same_and_writes_nothing(apache, fake):
     assert model.planned == [WRITE, SERVE] and model.writes == []
 
 
-def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
-    """It is in the way of nothing but itself: disabled first, for Apache tells of no other site before."""
+def test_a_site_of_ours_that_apache_cannot_read_is_replaced(apache):
+    """It is disabled first: until then Apache reports no other site."""
     model = apache()
-    fault = reader.as_file(
+    fault = reader.planned_file(
         "f",
         "Syntax error on line 7 of /etc/apache2/sites-enabled/zz-labfab.conf: Invalid command",
         "",
@@ -141,31 +141,31 @@ def test_a_site_of_ours_that_apache_cannot_read_is_made_anew(apache):
         "enabled": "yes",
         "fault": fault,
     }
-    proxy.refuse(model.c)
+    proxy.refuse_to_publish(model.c)
     proxy.apache(model.c)
     assert model.whys == ["disable our site, which Apache cannot read", WRITE, SERVE]
     assert model.wrote(SERVE).command.endswith("\nsite_on " + " ".join(MINE))
 
 
-def test_what_is_no_longer_to_be_published_goes_out_of_apache(apache):
-    """Another `publish` must not leave the old door open; the site is there when it is wanted again."""
+def test_what_is_no_longer_published_is_removed_from_apache(apache):
+    """Another `publish` closes the old door; the file stays, to be enabled again."""
     model = apache()
-    proxy.follow(model.c)
+    proxy.publish_or_remove(model.c)
     model.lab["publish"] = "tunnel"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert (
-        model.whys == ["take JupyterLab's site out of Apache"]
+        model.whys == ["remove JupyterLab's site from Apache"]
         and "enabled" not in model.sections["proxy"]
     )
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == []
     model.lab["publish"] = "apache"
-    proxy.follow(model.again())
+    proxy.publish_or_remove(model.again())
     assert model.whys == [SERVE]
 
 
-def test_a_firewall_that_keeps_browsers_out_is_told_of(apache, capsys):
-    """The task alone opens no port; setup.full has done so before."""
+def test_a_firewall_that_keeps_browsers_out_is_reported(apache, capsys):
+    """The task alone opens no port; in setup.full an earlier stage has done so."""
     model = apache()
     model.sections["firewall"] |= {"active": "yes", "allowed.80": "allow 80/tcp"}
     proxy.apache(model.c)
@@ -182,7 +182,7 @@ FAULTS = {
         {"ssh": {"listening.443": "another program"}},
         "port 443 is held by another program",
     ),
-    "a fault of before": (
+    "a fault in the configuration": (
         {},
         {"proxy": {"fault": "QUgwMTogU3ludGF4IGVycm9y"}},
         "AH01: Syntax error",
@@ -190,7 +190,7 @@ FAULTS = {
     "the lines of the guide": (
         {},
         {"proxy": {"hands_on": "/etc/apache2/apache2.conf:230"}},
-        "conf:230 hands requests to port 8888",
+        "conf:230 passes requests to port 8888",
     ),
     "no Listen": ({}, {"proxy": {"listens": None}}, "Listen 443"),
     "our name": (
@@ -211,12 +211,12 @@ FAULTS = {
     "an address": (
         {"names": ["lab.example.org", "10.0.0.5"]},
         {"proxy": {"vhost.1": vhost("*:443", "a.example")}},
-        "10.0.0.5, meet",
+        "10.0.0.5, reach",
     ),
     "an address of its own": (
         {},
         {"proxy": {"vhost.1": vhost("10.0.0.5:443", "a.example")}},
-        "shop.conf:3 has 10.0.0.5:443 for itself",
+        "shop.conf:3 has 10.0.0.5:443 to itself",
     ),
     "the whole of a site": (
         {"base_url": "/"},
@@ -243,8 +243,8 @@ def test_what_would_not_work_is_refused_before_anything_is_touched(apache, case)
     assert model.writes == [] and "\n" not in str(error.value)
 
 
-def test_sites_that_are_no_hindrance(apache):
-    """Another name at 443, our name at 80 beside /jupyter/, an address while nobody else is at 443; and our own site."""
+def test_sites_that_do_not_clash(apache):
+    """Another name at 443, ours at 80 with /jupyter/, an address with 443 free, our own site."""
     model = apache(names=["lab.example.org"])
     own = "*:443\tlab.example.org\t/etc/apache2/sites-enabled/zz-labfab.conf:4\tlab.example.org"
     model.sections["proxy"] |= {
@@ -283,7 +283,7 @@ def test_the_site_publishes_one_path_under_tls_and_nothing_at_80(apache):
 
 
 def test_a_lab_at_the_root_of_its_name(apache):
-    """It has all paths but those of certificate authorities; an address at 80 stays with the site that is there."""
+    """It gets all paths but those of ACME; at 80 an address stays with its present site."""
     text = site(apache, base_url="/", names=["lab.example.org", "10.0.0.5"])
     assert 'ProxyPass "/" "http://127.0.0.1:8888/"' in text and "404" not in text
     assert r'<LocationMatch "^/(?!\.well-known/acme-challenge/)">' in text
@@ -291,8 +291,8 @@ def test_a_lab_at_the_root_of_its_name(apache):
     assert "<LocationMatch" not in site(apache, base_url="/", names=[])
 
 
-def test_browsers_are_bound_to_https_only_where_that_harms_nobody(apache):
-    """A name that is the lab's alone, and a certificate that no browser will ever doubt."""
+def test_hsts_is_sent_only_where_it_harms_nobody(apache):
+    """Only for a name that only the lab has, with a certificate that all browsers trust."""
     public = {"certificate": "letsencrypt", "email": "me@example.org"}
     assert "Strict-Transport-Security" in site(apache, base_url="/", **public)
     assert "Strict-Transport-Security" not in site(apache, **public)
@@ -300,7 +300,7 @@ def test_browsers_are_bound_to_https_only_where_that_harms_nobody(apache):
 
 
 def test_an_apache_before_2_4_47_gets_websockets_its_own_way(apache):
-    """Two more modules and a rule in the place of upgrade=."""
+    """Two more modules, and a rule instead of upgrade=."""
     model = apache(base_url="/a.b/")
     model.sections["proxy"]["version"] = "2.4.41"
     proxy.apache(model.c)
@@ -314,21 +314,21 @@ def test_an_apache_before_2_4_47_gets_websockets_its_own_way(apache):
     )
 
 
-def test_a_hole_in_the_template_is_an_error():
-    """Not an empty place in the configuration of a web server."""
+def test_a_missing_value_of_the_template_is_an_error():
+    """No gap is left in the configuration of a web server."""
     with pytest.raises(jinja2.UndefinedError):
         proxy.template(names=["lab.example.org"])
 
 
-def test_the_sites_that_apache_tells_of_are_read_with_all_their_names(tmp_path):
-    """Alone at an address or one of many, with a scheme or a pattern, from a file with a space in its name."""
+def test_apaches_sites_are_read_with_all_their_names(tmp_path):
+    """Alone at an address or not, with a scheme or a pattern, from a file with a space."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "dump").write_text(DUMP.replace("FOLDER", str(tmp_path)))
     script = f'{reader.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     values = reader.below(reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
-    six, shop, default, plain = vhosts.parsed(values)
+    six, shop, default, plain = vhosts.parse_sites(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
     assert (shop.place, shop.names) == (
         f"{tmp_path}/shop.conf:1",
@@ -360,7 +360,7 @@ def test_the_script_is_posix_shell(tmp_path):
     ],
 )
 def test_the_site_is_asked_for_by_its_name(tmp_path, name, asked):
-    """A browser that comes by address says none; a name with digits in it is one."""
+    """A browser that comes by address sends no name; a name with digits is still a name."""
     (tmp_path / "site").write_text(f"  ServerName {name}\n")
     text = reader.APACHE.replace(
         "OUR_SITE=/etc/apache2/sites-available/zz-labfab.conf", f"OUR_SITE={tmp_path}/site"

@@ -1,15 +1,18 @@
 """Python and JupyterLab, from four sources, never half-made and never unverified."""
 
 import re
+import subprocess
 
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.changes import fill
 from labfab.host.shell import Result
+from labfab.on_host import loader
 from labfab.platforms import debian
 from labfab.platforms.installers import PINS
 from labfab.stages import python, user
-from tests.local_sh import opened
+from tests.local_sh import opened, stand_ins
 
 RELEASE, DIGEST = PINS["miniforge", "Linux-x86_64"]
 FILE = f"Miniforge3-{RELEASE}-Linux-x86_64.sh"
@@ -66,13 +69,14 @@ def test_it_belongs_to_the_account_that_runs_lab(ready):
     "index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"]
 )
 def test_a_package_index_arrives_as_it_is(ready, index):
-    """A mirror is handed to pip and to uv, and whatever is in its address is never shell text."""
+    """pip and uv get the mirror, and nothing in its address becomes shell text."""
     import shlex
 
     model = ready(python="venv", package_index=index)
     python.install(model.c)
     for write in model.writes[1:]:
-        words = shlex.split(write.command)
+        line = next(one for one in write.command.splitlines() if one.startswith("set -- "))
+        words = shlex.split(line)
         assert words[words.index("--index-url") + 1] == index
 
 
@@ -93,7 +97,7 @@ def test_an_old_server_with_holes_is_raised(ready):
 
 
 def test_missing_packages_are_added(ready):
-    """Only what is missing is installed, in whatever spelling, and extras and versions stay quoted."""
+    """Only missing packages are installed, however spelled; extras and versions stay quoted."""
     model = ready(
         python="venv",
         packages=["pandas", "scikit-learn>=1.5", "PyYAML", "ruamel.yaml", "dask[array]<2027"],
@@ -112,7 +116,7 @@ def test_missing_packages_are_added(ready):
 
 
 def test_miniforge_is_verified_before_it_runs(ready):
-    """Download, compare, unpack with -b -u and a mark that outlives a cut; then JupyterLab through conda."""
+    """Download, compare, unpack with -b -u under a mark; then conda installs JupyterLab."""
     model = ready()
     python.install(model.c)
     assert model.whys == CONDA
@@ -125,13 +129,13 @@ def test_miniforge_is_verified_before_it_runs(ready):
 
 
 def test_a_verified_download_is_used_again(ready):
-    """What a cut-off run has fetched already is not fetched twice."""
+    """What an interrupted run has fetched is not fetched twice."""
     model = ready(digests=[DIGEST])
     python.install(model.c)
     assert model.whys == CONDA[1:]
 
 
-def test_a_cut_off_installer_is_repaired(ready):
+def test_an_interrupted_installer_is_repaired(ready):
     """The mark of an unfinished run makes the installer run again."""
     model = ready(digests=[DIGEST])
     model.sections["python"] |= {
@@ -147,13 +151,13 @@ def test_a_cut_off_installer_is_repaired(ready):
 def test_a_wrong_checksum_never_runs(ready):
     """A file that is not the published one is deleted and nothing is unpacked."""
     model = ready(digests=["", "00" * 32])
-    with pytest.raises(SetupError, match="has not the published SHA-256 and was deleted"):
+    with pytest.raises(SetupError, match="does not have the published SHA-256 and was deleted"):
         python.install(model.c)
     assert model.whys == CONDA[:1] and model.questions[-1].startswith("rm -f")
 
 
 def test_a_missing_installer_names_the_settings(ready):
-    """404 tells the address and the two settings to look at."""
+    """A 404 names the address and the two settings to check."""
     model = ready()
     model.failing = {"curl": "curl: (22) The requested URL returned error: 404"}
     with pytest.raises(
@@ -163,16 +167,16 @@ def test_a_missing_installer_names_the_settings(ready):
 
 
 def test_a_publisher_without_a_checksum_is_not_trusted(ready):
-    """Another release needs its checksum from the publisher, else nothing is downloaded."""
+    """Without a checksum from the publisher, another release is not downloaded."""
     model = ready(python_version="27.1.0-0")
     model.answers = [("27.1.0-0-Linux-x86_64.sh.sha256", Result(1, "", "curl: (22) error: 404"))]
-    with pytest.raises(SetupError, match="gives no checksum of Miniforge3-27.1.0-0"):
+    with pytest.raises(SetupError, match="has no checksum of Miniforge3-27.1.0-0"):
         python.install(model.c)
     assert model.writes == []
 
 
 def test_anacondas_terms_come_first(fake):
-    """Without the setting that accepts them nothing is done."""
+    """Without the setting that accepts them nothing happens."""
     model = fake(python="anaconda")
     with pytest.raises(SetupError, match="accept_anaconda_terms: true"):
         python.install(model.c)
@@ -180,13 +184,13 @@ def test_anacondas_terms_come_first(fake):
 
 
 @pytest.mark.parametrize("kind", ["venv", "miniforge"])
-def test_login_shells_learn_of_it_once(ready, kind):
-    """init-shell installs what is missing first, and its line is added once."""
+def test_login_shells_are_set_up_once(ready, kind):
+    """init-shell first installs what is missing, and adds its line once."""
     model = ready(python=kind)
     python.init_shell(model.c)
     assert model.whys[-1] in (
         "put ~/jupyter-venv/bin first in login shells",
-        "let login shells know conda",
+        "set up conda in login shells",
     )
     python.init_shell(model.again())
     assert model.whys == []
@@ -208,6 +212,98 @@ def test_versions_are_compared_as_numbers(version, safe):
     assert python.is_safe(version) is safe
 
 
+# The scripts --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run shell text as the host does, in a home of its own: run(text, *args, program="script")."""
+
+    def go(text: str, *args: str, **programs: str) -> subprocess.CompletedProcess:
+        stand_ins(tmp_path / "bin", programs)
+        env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+        command = ["sh", "-c", fill(text, *args)]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    return go
+
+
+MARKED = python.UNDER_MARK + "under_mark venv.packages work %s\n"
+WORK = '[ -e ~/.cache/labfab/venv.packages ] && echo "$1" && [ "$1" = well ]'
+
+
+@pytest.mark.parametrize("how, left", [("well", []), ("badly", ["venv.packages"])])
+def test_the_mark_of_unfinished_work_goes_when_it_is_done(run, tmp_path, how, left):
+    """It is there while the work goes on, and stays if that fails."""
+    done = run(MARKED, how, work=WORK)
+    assert (done.stdout, done.returncode) == (f"{how}\n", len(left))
+    assert [path.name for path in (tmp_path / ".cache/labfab").iterdir()] == left
+
+
+@pytest.mark.parametrize("free, says", [(51200, "No space left on device\n"), (51201, "")])
+def test_a_full_disk_is_named_if_the_work_fails(run, free, says):
+    """venv and uv swallow the reason; SetupError knows the words."""
+    done = run(MARKED, "badly", work=WORK, df=f"echo head; echo /dev/x 9 9 {free} 1% /")
+    assert (done.stderr, done.returncode) == (says, 1)
+
+
+VENV_PYTHON = """\
+case $* in
+  *"-m venv"*) mkdir -p ~/jupyter-venv/bin && cp "$0" ~/jupyter-venv/bin/python ;;
+esac
+echo "${0##*/} $*" >>~/called"""
+
+
+def make_venv(run, tmp_path, wheel: str, *options: str) -> list[str]:
+    """Run make_venv.sh, and return the calls of Python in it, with ~ for the home."""
+    text = f"wheel_of_pip() {{ {wheel}; }}\n" + python.UNDER_MARK
+    text += loader.called("make_venv", 2 + len(options))
+    path = f"{tmp_path}/bin:/usr/bin:/bin"
+    done = run(text, path, "jupyter-venv", *options, python3=VENV_PYTHON)
+    called = (tmp_path / "called").read_text().replace(str(tmp_path), "~")
+    return [*called.splitlines(), *done.stderr.splitlines(), str(done.returncode)]
+
+
+@pytest.mark.parametrize("clear, index", [("", []), ("--clear", ["--index-url", "https://x.test"])])
+def test_a_venv_gets_uv_from_the_unpacked_wheel_of_pip(run, tmp_path, clear, index):
+    """Options and the package index arrive, and nothing is left in the cache."""
+    unpacked, words = "~/.cache/labfab/pip/unpacked", "".join(f"{word} " for word in index)
+    assert make_venv(run, tmp_path, "echo /w/pip.whl", clear, *index) == [
+        " ".join(["python3 -m venv --without-pip", *clear.split(), "~/jupyter-venv"]),
+        f"python3 -m zipfile -e /w/pip.whl {unpacked}",
+        f"python -B {unpacked}/pip install -q --no-compile --disable-pip-version-check {words}uv",
+        "0",
+    ]
+    assert not [*(tmp_path / ".cache/labfab").iterdir()]
+
+
+def test_without_a_wheel_of_pip_the_venv_stays_unfinished(run, tmp_path):
+    assert make_venv(run, tmp_path, ":", "")[1:] == ["no wheel of pip is there", "1"]
+    assert [one.name for one in (tmp_path / ".cache/labfab").iterdir()] == [
+        "jupyter-venv.unfinished"
+    ]
+
+
+@pytest.mark.parametrize(
+    "installer, program, words",
+    [
+        ("conda", "conda", "install -y -q -n base --override-channels -c conda-forge"),
+        ("uv", "uv", "pip install -q --python BIN/python"),
+        ("pip", "python", "-m pip install -q --disable-pip-version-check"),
+    ],
+)
+def test_each_installer_gets_its_options_and_the_packages(run, tmp_path, installer, program, words):
+    """Requirements are words of their own, whatever is in them."""
+    bin = tmp_path / "env/bin"
+    bin.parent.mkdir()
+    stand_ins(bin, {program: 'for word; do printf "%s|" "$word"; done'})
+    text = python.UNDER_MARK + loader.called("install_packages", 4)
+    done = run(text, installer, "env", "a[b]>=1", "$(id) *")
+    expected = [*words.replace("BIN", str(bin)).split(), "a[b]>=1", "$(id) *"]
+    assert done.stdout == "".join(f"{word}|" for word in expected)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 FOUND = "pip-23-py3-none-any.whl"
 APT = """\
 [ "$(wc -l <"$HOME/asked")" -gt 2 ] || exit 100
@@ -215,15 +311,15 @@ echo fetched >>"$HOME/fetched"; : >python3-pip-whl_23_all.deb"""
 
 
 def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
-    """Nothing is asked of apt while labfab's own update runs; an update of somebody else keeps nobody."""
+    """Wait while labfab's own apt update runs; ignore an update of anybody else."""
     stubs = {
         "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]',
         "apt-get": APT,
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
-    script = debian.PIP_WHEEL.replace("%%", "%").replace(
-        "ls /usr/share/", "ls /nowhere/"
-    )  # this machine may have one
+    script = debian.FIND_PIP_WHEEL.replace("%%", "%")
+    # This machine may have one.
+    script = script.replace(" /usr/share/python-wheels/", " /nowhere/")
     with opened(tmp_path, **stubs) as sh:
         found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
     assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"

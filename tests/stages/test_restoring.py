@@ -79,17 +79,18 @@ def test_a_plan_keeps_the_password(fake, folder) -> None:
     ).reveal() == "of this host" and not os.path.exists("labfab-backups")
 
 
-def test_what_differs_is_named(fake) -> None:
-    c = fake("lab").c
+def test_what_differs_is_named() -> None:
     with pytest.raises(
         SetupError,
         match=r"2 files there differ from those of the backup \(a, b\), nothing was changed",
     ):
         restoring.refuse_to_replace(
-            c, {"notebooks": Survey(replaced=("a",)), "kernels": Survey(replaced=("b",))}, False
+            "homelab",
+            {"notebooks": Survey(replaced=("a",)), "kernels": Survey(replaced=("b",))},
+            False,
         )
-    restoring.refuse_to_replace(c, {"notebooks": Survey(replaced=("a",))}, True)
-    restoring.refuse_to_replace(c, {"notebooks": Survey(new=("a",))}, False)
+    restoring.refuse_to_replace("homelab", {"notebooks": Survey(replaced=("a",))}, True)
+    restoring.refuse_to_replace("homelab", {"notebooks": Survey(new=("a",))}, False)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +100,10 @@ def test_what_differs_is_named(fake) -> None:
 def test_packages_go_to_the_same_kind_of_python(fake, there, here, ok) -> None:
     box = fake("lab", python=here)
     if ok:
-        restoring.refuse_another_python(box.c, Settings.of(box.c), KEPT | {"python": there})
+        restoring.refuse_another_python(Settings.of(box.c), "homelab", KEPT | {"python": there})
     else:
         with pytest.raises(SetupError, match="type LABFAB_PYTHON=venv in front"):
-            restoring.refuse_another_python(box.c, Settings.of(box.c), KEPT | {"python": there})
+            restoring.refuse_another_python(Settings.of(box.c), "homelab", KEPT | {"python": there})
 
 
 @pytest.mark.parametrize("known", ["open", None])
@@ -119,7 +120,7 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(
     box.sections["https"]["pair"] = "yes"
     with pytest.raises(
         SetupError,
-        match="at least 14 letters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password",
+        match="at least 14 characters, .*: restore it with LABFAB_PUBLISH=tunnel, then jupyter.password",
     ):
         restored(box, folder)
     config["IdentityProvider"]["hashed_password"] = passwords.hash("fourteen letters")

@@ -1,4 +1,4 @@
-"""Shortcuts: planned, refused and taken away against a model; that they work is proven on a booted host."""
+"""Shortcuts: planned, refused and removed on a model; booted hosts prove that they work."""
 
 import base64
 
@@ -9,7 +9,6 @@ from labfab.host.shell import Result
 from labfab.laptop import shortcuts as scripts
 from labfab.local_state.ssh_config import Alias, write
 from labfab.stages import shortcuts
-from labfab.stages.lab import launcher
 from labfab.stages.shortcuts import commands
 from tests.fake import ADDRESS
 
@@ -32,7 +31,7 @@ def known(fake, alone):
 
 
 def test_without_an_alias_the_task_is_named(fake):
-    """They call the host by it."""
+    """They use the alias to call the host."""
     model = fake()
     with pytest.raises(SetupError, match="its alias, which it does not have yet: setup.full"):
         shortcuts.install(model.c)
@@ -52,23 +51,12 @@ def test_a_plan_shows_them_and_writes_nothing(known, alone):
 
 
 def test_a_command_of_somebody_else_is_not_overwritten(known, alone):
-    """Nor is anything written on the laptop then."""
+    """Nothing is written on the laptop then either."""
     model = known()
     model.answers = [(r"cd ~/.local/bin", THEIRS)]
-    with pytest.raises(SetupError, match="launchlab is there and not ours: move it away"):
+    with pytest.raises(SetupError, match="launchlab exists and is not labfab's: move it away"):
         shortcuts.install(model.c)
     assert model.writes == [] and not (alone / "home/.local/bin").exists()
-
-
-def test_the_host_s_command_starts_what_lab_start_starts(known):
-    """The same session in tmux, with the settings of the day."""
-    model = known(python="venv", base_url="/j/", lab_port=9990)
-    text = launcher.text(model.c)
-    assert (
-        launcher.SURROUNDINGS % ("jupyter-venv", "/usr/local/bin:/usr/bin:/bin") in text
-        and launcher.SESSION % "jupyter-venv" in text
-    )
-    assert "url=http://127.0.0.1:9990/j/" in text and "%" not in text.replace("date +%s", "")
 
 
 def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch):
@@ -78,7 +66,7 @@ def test_removing_with_the_host_down_clears_the_laptop(known, alone, monkeypatch
     here.parent.mkdir(parents=True)
     here.write_text(f"#!/bin/sh\n{scripts.MARK % 'homelab'}\n")
     monkeypatch.setattr(
-        commands, "take_away", lambda c: (_ for _ in ()).throw(SetupError("no answer"))
+        commands, "remove_from_host", lambda c: (_ for _ in ()).throw(SetupError("no answer"))
     )
     with pytest.raises(SetupError, match="no answer"):
         shortcuts.remove(model.c)

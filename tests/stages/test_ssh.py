@@ -1,4 +1,4 @@
-"""Keys only, no root, a port of your own; each proven, or taken back."""
+"""Keys only, no root, a port of your own: each is proven or reverted."""
 
 from unittest.mock import Mock
 
@@ -15,7 +15,7 @@ from labfab.stages.ssh import hardening
 from tests.fake import ADDRESS
 from tests.local_sh import opened
 
-SHUT = ["refuse passwords for every user", "make sshd read it"]
+SHUT = ["refuse passwords for every user", "reload sshd"]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def drop_in(model) -> list[str]:
 
 
 def test_passwords_are_refused_for_everybody(ready):
-    """The drop-in closes all three ways, sshd has checked it, and the second run does nothing."""
+    """The file closes all three ways in, sshd checks it, and a second run changes nothing."""
     model = ready()
     hardening.disable_passwords(model.c)
     assert model.whys == SHUT
@@ -52,51 +52,50 @@ def test_passwords_are_refused_for_everybody(ready):
 
 
 def test_the_next_task_of_the_same_command_line_knows_that_it_was_confirmed(ready, capsys):
-    """What the window left in memory is no run that died."""
+    """What the guard left in memory is not mistaken for a run that died."""
     model = ready()
     hardening.disable_passwords(model.c)
     hardening.disable_root(model.c)
     assert (
-        model.guard == ["arm", "disarm"] * 2 and "died in the middle" not in capsys.readouterr().err
+        model.guard == ["arm", "disarm"] * 2
+        and "an earlier run was interrupted" not in capsys.readouterr().err
     )
 
 
-def test_a_match_block_that_gives_passwords_back_is_found(ready):
-    """What a Match block undoes for one user is named, and the drop-in is taken back."""
+def test_a_match_block_that_allows_passwords_is_found(ready):
+    """A Match block that undoes it for one user is named, and our file is reverted."""
     model = ready()
     model.match_users["root"] = {"passwordauthentication": "yes"}
-    with pytest.raises(
-        SetupError, match="a Match block of sshd_config gives passwords back to root"
-    ):
+    with pytest.raises(SetupError, match="a Match block of sshd_config allows passwords for root"):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == [] and model.guard == ["arm", "revert"]
 
 
 def test_a_stranger_is_not_believed_on_paper_alone(ready, monkeypatch):
-    """Where sshd -T says no but the host still offers a password, the change is taken back."""
+    """If sshd -T says no but the host still offers a password, the change is reverted."""
     model = ready()
     monkeypatch.setattr(
-        "labfab.host.connection.offered", lambda c, user, port: ["publickey", "password"]
+        "labfab.host.connection.offered_methods", lambda c, user, port: ["publickey", "password"]
     )
     with pytest.raises(
-        SetupError, match="from outside a password is still asked of (lab, root|root, lab)"
+        SetupError, match="sshd still offers password logins for (lab, root|root, lab)"
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
 
 
 def test_root_is_refused_after_the_other_login_is_proven(ready):
-    """Root goes only when the new account got in; afterwards root's own login is tried and must fail."""
+    """Root is refused only after the new account got in; then root's login must fail."""
     model = ready()
     hardening.disable_root(model.c)
-    assert model.whys == ["refuse logins as root", "make sshd read it"]
+    assert model.whys == ["refuse logins as root", "reload sshd"]
     assert drop_in(model) == ["PermitRootLogin no"] and model.logins == [("lab", 22)]
     hardening.disable_root(model.again())
     assert model.whys == []
 
 
 def test_root_stays_when_the_account_cannot_log_in(ready):
-    """A failed proof means that root is let in as before."""
+    """If the proof fails, root can log in as before."""
     model = ready()
     model.refused_logins = 1
     with pytest.raises(SetupError, match="could not refuse root"):
@@ -104,7 +103,7 @@ def test_root_stays_when_the_account_cannot_log_in(ready):
     assert drop_in(model) == []
 
 
-def test_root_that_still_gets_in_is_told(ready):
+def test_root_that_still_gets_in_is_reported(ready):
     """A Match block that lets root in is named."""
     model = ready()
     model.match_users["root"] = {"permitrootlogin": "prohibit-password"}
@@ -113,9 +112,10 @@ def test_root_that_still_gets_in_is_told(ready):
 
 
 def test_lines_of_others_in_the_drop_in_are_kept(ready):
-    """A change by hand survives, even comments, odd spelling, blank lines and a Match block at the end."""
+    """Edits by hand survive: comments, odd spelling, blank lines, a Match block at the end."""
     model = ready()
-    by_hand = "# mine\n   \nMaxAuthTries 3\nallowTcpForwarding yes\nMatch User guest\n    X11Forwarding no\n"
+    by_hand = "# mine\n   \nMaxAuthTries 3\nallowTcpForwarding yes\n"
+    by_hand += "Match User guest\n    X11Forwarding no\n"
     model.set_file("ssh", "drop_in", by_hand, "644 root")
     hardening.disable_root(model.c)
     lines = model.file("ssh", "drop_in").splitlines()
@@ -128,7 +128,7 @@ def test_lines_of_others_in_the_drop_in_are_kept(ready):
     "line", ["permitrootlogin yes", "PermitRootLogin=yes", "  PermitRootLogin\tyes"]
 )
 def test_the_own_option_is_replaced_however_it_is_spelled(ready, line):
-    """sshd takes the first value, so an old line in another spelling must not stand before ours."""
+    """sshd takes the first value, so no old line in another spelling may precede ours."""
     model = ready()
     model.set_file("ssh", "drop_in", f"{line}\n", "644 root")
     hardening.disable_root(model.c)
@@ -136,11 +136,11 @@ def test_the_own_option_is_replaced_however_it_is_spelled(ready, line):
 
 
 def test_an_sshd_config_without_include_gets_one(ready):
-    """Where sshd would not read the folder, the line that makes it do so is put first; the rest stays."""
+    """If sshd would not read the folder, an Include goes to the top; the rest stays."""
     model = ready()
     model.set_file("ssh", "main", "PasswordAuthentication yes\n", "600 root")
     hardening.disable_passwords(model.c)
-    made = model.wrote("let sshd read sshd_config.d")
+    made = model.wrote("make sshd read sshd_config.d")
     assert (
         made.text == "Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n"
         and made.mode == "600"
@@ -152,11 +152,11 @@ def test_an_include_that_is_commented_out_does_not_count(ready):
     model = ready()
     model.set_file("ssh", "main", "#Include /etc/ssh/sshd_config.d/*.conf\n", "644 root")
     hardening.disable_passwords(model.c)
-    assert "let sshd read sshd_config.d" in model.whys
+    assert "make sshd read sshd_config.d" in model.whys
 
 
 def test_the_port_moves_in_two_steps(ready, alone):
-    """Both ports first, a login on the new one, then only the new one; the alias and the host key follow."""
+    """Both ports, a login on the new one, then only that; alias and host key follow."""
     model = ready()
     hardening.change_port(model.c)
     assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [
@@ -178,8 +178,8 @@ def test_a_flag_wins_over_the_setting(ready):
     assert drop_in(model) == ["Port 2200"]
 
 
-def test_an_sshd_that_reads_its_files_anew_is_not_moved_again(ready, monkeypatch):
-    """It closes its sockets for a moment; where it stays silent it is made to listen."""
+def test_an_sshd_that_is_reloading_is_not_moved_again(ready, monkeypatch):
+    """It closes its sockets for a moment; if it stays silent, it is made to listen."""
     model = ready()
     model.sections["ssh"] = {
         key: value
@@ -197,12 +197,12 @@ def test_an_sshd_that_reads_its_files_anew_is_not_moved_again(ready, monkeypatch
     monkeypatch.setattr(hardening.time, "sleep", lambda _: None)
     model.again()
     hardening.change_port(model.c)
-    assert "make sshd listen anew" in model.whys
+    assert "restart sshd" in model.whys
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 70000])
 def test_an_impossible_port_changes_nothing(ready, port):
-    """A number that is no port is refused with its place."""
+    """A number that is no port is refused, with the place it came from."""
     model = ready()
     with pytest.raises(SetupError, match="the command line: ssh_port cannot be"):
         hardening.change_port(model.c, port=port)
@@ -210,7 +210,7 @@ def test_an_impossible_port_changes_nothing(ready, port):
 
 
 def test_a_taken_port_is_named_with_its_holder(ready):
-    """Another program on the wanted port stops the stage before sshd hears of it."""
+    """Another program on the wanted port stops the stage before sshd is changed."""
     model = ready()
     model.sections["ssh"]["listening.2222"] = "nginx"
     with pytest.raises(SetupError, match="port 2222 is taken by nginx: choose another ssh_port"):
@@ -229,7 +229,7 @@ def test_another_file_that_sets_the_port_is_named(ready):
 
 
 def test_the_firewall_is_opened_first_and_closed_last(ready):
-    """With ufw active the new port is let in before sshd moves, and the old one closed at the end."""
+    """With ufw active the new port opens before sshd moves; the old one closes last."""
     model = ready()
     model.sections["firewall"] |= {
         "active": "yes",
@@ -254,7 +254,7 @@ def test_who_listens_is_asked_of_the_host(ready, state, command):
 @pytest.mark.parametrize("state", ["active", "inactive"])
 @pytest.mark.parametrize("valid", ["true", "false"])
 def test_sshd_is_restarted_only_with_a_valid_configuration(ready, tmp_path, state, valid):
-    """Run for real with a systemctl that only notes: a configuration that sshd refuses restarts nothing."""
+    """Run for real with a fake systemctl: an invalid configuration restarts nothing."""
     model = ready()
     model.sections["ssh"]["socket"] = state
     script = debian.run_sshd(model.c).replace("/usr/sbin/sshd -t", valid)
@@ -266,12 +266,10 @@ def test_sshd_is_restarted_only_with_a_valid_configuration(ready, tmp_path, stat
 
 
 def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
-    """A cloud firewall in front of the new port leaves everything at the old one."""
+    """If a cloud firewall blocks the new port, everything stays on the old one."""
     model = ready()
     model.refused_logins = 1
-    with pytest.raises(
-        SetupError, match="could not move sshd to port 2222: .*taken everything back"
-    ):
+    with pytest.raises(SetupError, match="could not move sshd to port 2222: .*reverted everything"):
         hardening.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
@@ -283,9 +281,11 @@ def raised(error: Exception | None) -> None:
 
 
 def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
-    """sshd lets in and then grants nothing: the change goes back, and the cause is not sought at sudo."""
+    """sshd accepts the login and refuses to open a session: revert, and do not blame sudo."""
     model = ready()
-    answers = iter([NoSession("box", "sshd grants no session: look at MaxSessions"), *[None] * 9])
+    answers = iter(
+        [NoSession("box", "sshd refuses to open a session: look at MaxSessions"), *[None] * 9]
+    )
     monkeypatch.setattr(
         guard,
         "Shell",
@@ -295,7 +295,8 @@ def test_a_login_without_a_session_is_no_proof(ready, monkeypatch):
     )
     with pytest.raises(
         SetupError,
-        match="lab@203.0.113.5:22 logs in, but no further: sshd grants no session: look.*taken everything back",
+        match="lab@203.0.113.5:22 logs in, but no further: "
+        "sshd refuses to open a session: look.*reverted everything",
     ):
         hardening.disable_passwords(model.c)
     assert drop_in(model) == []
@@ -308,7 +309,7 @@ def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
     def broken(*args):
         raise paramiko.SSHException("Error reading SSH protocol banner\nsecond line")
 
-    monkeypatch.setattr("labfab.host.connection.fresh", broken)
+    monkeypatch.setattr("labfab.host.connection.log_in_again", broken)
     with pytest.raises(SetupError) as error:
         hardening.disable_passwords(model.c)
     assert "\n" not in str(error.value) and "could not" in str(error.value)

@@ -1,4 +1,4 @@
-"""Packages up to date, a reboot only where it is needed and allowed."""
+"""Packages are kept up to date; a reboot happens only if it is needed and allowed."""
 
 import paramiko
 import pytest
@@ -17,7 +17,7 @@ def test_an_up_to_date_host_is_left_alone(fake):
 
 
 def test_old_lists_are_fetched_and_upgrades_installed(fake):
-    """Lists older than update_max_age are fetched; then everything pending is installed without a question."""
+    """Lists older than update_max_age are fetched; pending upgrades need no answer."""
     model = fake(update_max_age=1)
     model.sections["updates"]["age"], model.sections["upgrades"]["pending"] = "3601", "7"
     updates.update(model.c)
@@ -37,25 +37,25 @@ def test_lists_of_the_last_day_are_fresh_enough(fake):
     assert model.whys == []
 
 
-def test_an_interrupted_dpkg_is_mended_first(fake):
-    """What a cut-off run left half-configured is finished before anything is installed."""
+def test_an_interrupted_dpkg_is_repaired_first(fake):
+    """What an interrupted run left half-configured is finished before anything is installed."""
     model = fake()
     model.sections["updates"]["interrupted"], model.sections["upgrades"]["pending"] = "yes", "2"
     updates.update(model.c)
     assert model.whys == [
-        "finish what dpkg was stopped in",
-        "mend broken dependencies",
+        "finish the interrupted dpkg run",
+        "repair broken dependencies",
         "upgrade the system (2 packages)",
     ]
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interrupted):
-    """What is known of dpkg holds over the fetching of the lists, so the host is read once."""
+    """Fetching the lists changes nothing about dpkg, so the host is read once."""
     model = fake()
     model.sections["updates"] |= {"age": "999999"} | ({"interrupted": "yes"} if interrupted else {})
     platform(model.c).install(model.c, "rsync")
-    mended = ["finish what dpkg was stopped in", "mend broken dependencies"] * interrupted
+    mended = ["finish the interrupted dpkg run", "repair broken dependencies"] * interrupted
     assert model.whys == ["fetch the package lists", *mended, "install rsync"]
     assert len(model.readings) == 1 + interrupted
 
@@ -64,7 +64,7 @@ def test_packages_come_after_the_lists_and_what_dpkg_was_stopped_in(fake, interr
     ("update", "age", "due"), [(True, "999999", True), (False, "999999", False), (True, "1", False)]
 )
 def test_old_lists_are_fetched_ahead_where_nothing_is_missing(fake, update, age, due):
-    """As a host has them that was made from an image with all packages."""
+    """So it is on a host made from an image with all packages."""
     model = fake(update=update, python="venv")
     model.install("sudo", *packages.needed(model.c))
     model.sections["updates"]["age"] = age
@@ -73,15 +73,15 @@ def test_old_lists_are_fetched_ahead_where_nothing_is_missing(fake, update, age,
     assert model.whys == ["fetch the package lists"] * (age != "1")
 
 
-def test_a_simulation_that_failed_is_told(fake):
-    """Where apt cannot tell what is pending, nothing is guessed."""
+def test_a_simulation_that_failed_is_reported(fake):
+    """If apt cannot say what is pending, nothing is guessed."""
     model = fake()
     model.sections["upgrades"]["pending"] = ""
     with pytest.raises(SetupError, match="apt cannot tell"):
         updates.update(model.c)
 
 
-def test_a_machine_just_made_is_waited_for(fake):
+def test_a_new_machine_is_waited_for(fake):
     """cloud-init goes first."""
     model = fake()
     model.sections["system"]["settling"] = "yes"
@@ -90,8 +90,8 @@ def test_a_machine_just_made_is_waited_for(fake):
 
 
 @pytest.mark.parametrize("allowed, whys", [(False, []), (True, ["reboot"])])
-def test_a_reboot_needs_leave(fake, monkeypatch, capsys, allowed, whys):
-    """A pending reboot is told of, and made only with reboot: true; then another boot_id is waited for."""
+def test_a_reboot_needs_permission(fake, monkeypatch, capsys, allowed, whys):
+    """A pending reboot is reported; with reboot: true it is made, and a new boot_id is awaited"""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     model = fake(reboot=allowed)
     model.sections["system"]["reboot_required"] = "yes"
@@ -100,8 +100,8 @@ def test_a_reboot_needs_leave(fake, monkeypatch, capsys, allowed, whys):
     assert ("a reboot is pending" in capsys.readouterr().out) is not allowed
 
 
-def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
-    """Ten minutes after a reboot without a new boot_id there is one line, no endless wait."""
+def test_a_host_that_does_not_come_back_is_reported(fake, monkeypatch):
+    """Without a new boot_id there is an error after ten minutes, and no endless wait."""
     clock = iter(range(0, 100_000, 60))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
@@ -123,7 +123,7 @@ def test_a_host_that_does_not_come_back_is_told(fake, monkeypatch):
     ],
 )
 def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
-    """However the old sshd hangs up, or refuses while it goes down, nobody is asked and the next try may work."""
+    """However the old sshd hangs up or refuses, nobody is asked, and the next try may succeed."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: pytest.fail(question))
@@ -136,7 +136,7 @@ def test_an_sshd_that_dies_is_waited_for(fake, monkeypatch, error):
             raise error
         return model.fresh(*login)
 
-    monkeypatch.setattr("labfab.host.connection.fresh", fresh)
+    monkeypatch.setattr("labfab.host.connection.log_in_again", fresh)
     monkeypatch.setattr(
         "labfab.host.connection.dial", lambda c, settings: pytest.fail("this may ask")
     )
@@ -159,7 +159,7 @@ def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
 
 @pytest.mark.parametrize("name", ["fedora", ""])
 def test_another_system_is_named(fake, name):
-    """A system that no platform is for is refused before anything is changed."""
+    """A system without a platform module is refused before anything is changed."""
     model = fake()
     model.sections["system"] |= {"id": name, "name": name}
     with pytest.raises(SetupError, match=r"labfab sets up Debian 12, 13; Ubuntu 22\.04"):

@@ -55,7 +55,7 @@ def known(alone, name: str = "homelab") -> None:
 
 
 def test_it_opens_by_the_login_where_there_is_no_alias(fake, ssh, capsys):
-    """Before setup, ssh gets what -H said, and the ports of the settings."""
+    """Before setup, ssh gets what -H says, and the ports in the settings."""
     assert tunnel.open_(fake(local_port=9005).c) == "http://127.0.0.1:9005/"
     assert ssh.calls == [("open", Target("homelab", "203.0.113.5", "root", 22, "", ""), 9005, 9999)]
     assert capsys.readouterr().out == "[homelab] the tunnel is open: http://127.0.0.1:9005/lab\n"
@@ -63,14 +63,14 @@ def test_it_opens_by_the_login_where_there_is_no_alias(fake, ssh, capsys):
 
 @pytest.mark.parametrize("login", ["root", None])
 def test_it_opens_by_the_alias_where_there_is_one(fake, alone, ssh, login):
-    """The first command line, and no host at all, lead to the host that was set up."""
+    """The first command line and one without any host both lead to the host that was set up."""
     known(alone)
     tunnel.open_(fake().c if login else Context(Config()))
     assert ssh.calls[0][1] == Target("homelab")
 
 
 def test_an_open_one_is_told(fake, ssh, capsys):
-    """Used again, and that is said; so is a local port that had to be another."""
+    """It is used again, and the message says so; it also mentions a different local port."""
     ssh.found = Tunnel("homelab", 9001, 9999, 7, reused=True, moved=True)
     tunnel.open_(fake().c)
     assert (
@@ -101,7 +101,7 @@ def test_a_lab_that_does_not_answer_names_one_task(fake, alone, ssh, setup, says
 
 
 def test_a_plan_opens_nothing(fake, ssh, capsys):
-    """Only what would be done is told."""
+    """It only says what it would do."""
     tunnel.open_(fake(dry=True).c)
     assert (
         ssh.calls == []

@@ -1,4 +1,4 @@
-"""The rules of ufw, as /etc/ufw/user.rules keeps them: which open a port to everybody, and how each is taken away."""
+"""The rules in /etc/ufw/user.rules: which open a port to everybody, and how each is deleted."""
 
 import pytest
 
@@ -37,7 +37,7 @@ CLOSED = [
 
 @pytest.fixture
 def firewall(read, fake, tmp_path):
-    """What is known of a host whose ufw has these rules."""
+    """What labfab knows about a host whose ufw has these rules."""
 
     def give(*tuples: str) -> records.Firewall:
         (tmp_path / "user.rules").write_text(
@@ -56,19 +56,19 @@ def firewall(read, fake, tmp_path):
 
 @pytest.mark.parametrize("rule, words", OPEN.items())
 def test_a_rule_for_everybody_opens_the_port(firewall, rule, words):
-    """With its action, protocol, profile, log and comment, so that the same rule can be deleted and brought back."""
+    """The whole rule is known, from action to comment, so it can be deleted and restored."""
     have = firewall(rule)
     assert have.allowed == {22} and [" ".join(one) for one in have.rules[22]] == [words]
 
 
 @pytest.mark.parametrize("rule", CLOSED)
 def test_a_rule_for_somebody_does_not(firewall, rule):
-    """A source, an interface, an address of the host, another direction or protocol: not open to everybody."""
+    """A source, interface, own address, direction or protocol: not open to everybody."""
     assert firewall(rule).allowed == set()
 
 
 def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
-    """Both count; a rule for more than one port is nobody's to delete."""
+    """Both count; a rule for several ports is never deleted."""
     rest = "0.0.0.0/0 any 0.0.0.0/0"
     have = firewall(
         f"limit tcp 22 {rest} in",
@@ -80,7 +80,7 @@ def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
 
 
 def test_closing_a_port_deletes_each_of_its_rules(fake):
-    """By the action it has, and the way back is that same rule with its comment."""
+    """It is deleted by its own action; the undo is the same rule with its comment."""
     model = fake()
     model.sections["firewall"]["allowed.22"] = "limit 22/tcp comment=6d79 ;allow OpenSSH"
     debian.close_port(model.c, 22)
@@ -98,7 +98,7 @@ def test_closing_a_port_deletes_each_of_its_rules(fake):
 
 
 def test_nothing_says_closed_where_nothing_was_deleted(fake, capsys):
-    """A rule that other ports need stays, and that is said."""
+    """A rule that other ports need stays, and a note says so."""
     model = fake()
     model.sections["firewall"] |= {"allowed.22": "", "allowed.80": ""}
     debian.close_port(model.c, 22)
@@ -110,7 +110,7 @@ def test_nothing_says_closed_where_nothing_was_deleted(fake, capsys):
     [("Rule deleted", 0), ("Rules updated", 0), ("Could not delete non-existent rule", 1)],
 )
 def test_ufws_own_words_decide(tmp_path, said, code):
-    """It succeeds, too, where there is no such rule."""
+    """ufw also succeeds if there is no such rule."""
     import os
     import subprocess
 

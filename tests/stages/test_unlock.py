@@ -6,28 +6,29 @@ from labfab.errors import SetupError
 from labfab.local_state import keypair
 from labfab.stages.keys import authorized_keys
 
-pytestmark = pytest.mark.local  # a passphrase is made slow to try
+pytestmark = pytest.mark.local  # trying a passphrase is slow by design
 
 
 @pytest.fixture
 def locked(fake, alone):
-    """A laptop whose default key has a passphrase, and a host that was logged in to with a password."""
+    """A laptop whose default key has a passphrase; the login to the host was by password."""
     keypair.generate(alone / "home/.ssh/id_ed25519", "open sesame")
     return fake()
 
 
-def test_without_a_terminal_it_is_told_before_anything_is_let_in(locked):
-    """One line says what to type; no guarded change was begun."""
+def test_without_a_terminal_it_is_reported_before_any_change(locked):
+    """One line says what to type; no guarded change has begun."""
     with pytest.raises(
         SetupError,
-        match="has a passphrase: hand it to the agent with ssh-add, or use fab --prompt-for-passphrase",
+        match="has a passphrase: hand it to the agent with ssh-add, "
+        "or use fab --prompt-for-passphrase",
     ):
         authorized_keys.copy(locked.c)
     assert locked.guard == [] and not [why for why in locked.whys if "key" in why or ".ssh" in why]
 
 
-def test_on_a_terminal_it_is_asked_for_until_it_fits(locked, monkeypatch):
-    """The right one serves the fresh login; it goes nowhere else."""
+def test_on_a_terminal_it_is_asked_for_until_it_is_right(locked, monkeypatch):
+    """The right passphrase is used for the fresh login and nothing else."""
     answers = ["wrong", "", "open sesame"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: answers.pop(0))
@@ -37,7 +38,7 @@ def test_on_a_terminal_it_is_asked_for_until_it_fits(locked, monkeypatch):
 
 
 def test_three_wrong_answers_are_enough(locked, monkeypatch):
-    """Then the same line as without a terminal."""
+    """Then the error is the same as without a terminal."""
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("labfab.console.hidden", lambda question: "wrong")
     with pytest.raises(SetupError, match="has a passphrase"):

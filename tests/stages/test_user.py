@@ -1,4 +1,4 @@
-"""An account with sudo; where wanted, one without for JupyterLab."""
+"""An account with sudo; if set, another without for JupyterLab."""
 
 import pytest
 
@@ -15,7 +15,7 @@ BARE = [
 
 
 def test_a_bare_host_gets_the_account(fake):
-    """Four changes, in this order, and the next run makes none."""
+    """Four changes in this order; the next run makes none."""
     model = fake()
     user.add(model.c)
     assert model.whys == BARE
@@ -24,7 +24,7 @@ def test_a_bare_host_gets_the_account(fake):
 
 
 def test_the_password_goes_over_standard_input_only(fake, capsys):
-    """The generated password is stored on the laptop, and is neither in a command, nor in the journal, nor shown."""
+    """The password is stored on the laptop; no command, journal line or message has it."""
     model = fake()
     user.add(model.c)
     value = secrets.load("homelab", "sudo-password").reveal()
@@ -44,7 +44,7 @@ def test_a_given_password_arrives_as_it_is(fake, monkeypatch, value):
 
 
 def test_an_existing_account_is_kept_as_it_is(fake):
-    """Shell, home, groups and password of an account that is there stay; only sudo is added."""
+    """An existing account keeps its shell, home, groups and password; only sudo is added."""
     model = fake()
     model.install("sudo")
     model.add_account("lab", home="/srv/lab", shell="/bin/zsh", groups="lab docker", password="P")
@@ -56,7 +56,7 @@ def test_an_existing_account_is_kept_as_it_is(fake):
 
 
 def test_sudo_without_a_password_is_checked_by_visudo(fake):
-    """The named choice writes one drop-in, read-only, that visudo has seen before sudo does."""
+    """sudo: nopasswd writes one read-only file, which visudo checks before sudo reads it."""
     model = fake(sudo="nopasswd")
     user.add(model.c)
     made = model.wrote("let lab use sudo without a password")
@@ -80,7 +80,7 @@ def test_an_account_of_its_own_for_lab(fake):
 
 @pytest.mark.parametrize("group", ["sudo", "admin"])
 def test_a_lab_user_with_sudo_is_refused_before_anything_is_done(fake, group):
-    """An account named by mistake as lab_user stops the stage with the host unchanged."""
+    """A lab_user that may use sudo is a mistake: the stage stops and changes nothing."""
     model = fake(lab_user="boss")
     model.add_account("boss", groups=f"boss {group}")
     with pytest.raises(SetupError, match="lab_user boss may use sudo"):
@@ -89,19 +89,19 @@ def test_a_lab_user_with_sudo_is_refused_before_anything_is_done(fake, group):
 
 
 def test_sudo_without_a_password_that_locks_out_is_taken_back(fake):
-    """Where the login fails afterwards, the drop-in is gone again and the error says so."""
+    """If the login fails afterwards, the file is removed and the error says so."""
     model = fake(sudo="nopasswd")
     model.refused_logins = 1
     with pytest.raises(
         SetupError,
-        match="could not let lab use sudo without a password: .*refused; .*taken everything back",
+        match="could not let lab use sudo without a password: .*refused; .*reverted everything",
     ):
         user.add(model.c)
     assert model.guard == ["arm", "revert"] and "sudoers.text" not in model.sections["accounts"]
 
 
-def test_a_failed_command_is_told(fake):
-    """The host's own words arrive on one line, and the next run goes on from there."""
+def test_a_failed_command_is_reported(fake):
+    """The host's own error fits on one line; the next run continues where this one stopped."""
     model = fake()
     model.failing = {"usermod": "usermod: group 'sudo' does not exist"}
     with pytest.raises(

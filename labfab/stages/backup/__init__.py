@@ -1,4 +1,4 @@
-"""Backup: a lab kept on your laptop, and brought to a host."""
+"""Backup: a lab kept on your laptop, and restored on a host."""
 
 from .snapshots import create, list_, restore
 

@@ -1,4 +1,4 @@
-"""Lock: the exact packages of a Python, written down and brought back."""
+"""Packages: list the exact packages of a Python in a lock file, and install from one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
 from ...settings import Settings
+from ...text import counted
 from .. import python
 
-NAMES = {"venv": "requirements.txt", "conda": "environment.yml"}
 FREEZE = "~/%s/bin/python -m pip freeze --disable-pip-version-check"
 EXPORT = "~/%s/bin/conda env export -n base --no-builds"
 UPDATE = """\
@@ -26,89 +26,100 @@ VERSION = "~/%s/bin/python -c 'import platform; print(platform.python_version())
 PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==\S+"
 # conda's own form of a pin; the section `pip:` below has pip's.
 CONDA_PIN = r"(?m)^ *- ([A-Za-z0-9][A-Za-z0-9._-]*==?[^=\s]+)"
-TOOLS = ("pip", "setuptools", "uv", "wheel", "python", "conda")  # they install the others
+# The installers themselves are not pinned.
+TOOLS = ("pip", "setuptools", "uv", "wheel", "python", "conda")
 
 
-def kind(want: Settings) -> str:
-    return "venv" if want.python == "venv" else "conda"
+def is_venv(want: Settings) -> bool:
+    """Return whether the lock file is pip's requirements.txt, not conda's environment.yml."""
+    return want.python == "venv"
 
 
-def name(want: Settings) -> str:
-    """The file that the packages are written down in."""
-    return NAMES[kind(want)]
+def file_name(want: Settings) -> str:
+    """Return the name of the lock file."""
+    return "requirements.txt" if is_venv(want) else "environment.yml"
 
 
-def taken(c: Connection, want: Settings) -> str:
-    """Write down the packages of the host."""
-    answer = ask(
-        c, FREEZE if kind(want) == "venv" else EXPORT, PREFIXES[want.python], user=want.jupyter_user
-    )
+def listed(c: Connection, want: Settings) -> str:
+    """List the host's packages as a lock file. Raises SetupError if that fails."""
+    command = FREEZE if is_venv(want) else EXPORT
+    answer = ask(c, command, PREFIXES[want.python], user=want.jupyter_user)
     if not answer.ok:
-        raise SetupError(f"{Host.of(c).label}: cannot list the packages: {answer.last_words}")
+        raise SetupError(f"cannot list the packages: {answer.last_words}", host=Host.of(c).label)
     return answer.out.strip() + "\n"
 
 
 def version(c: Connection, want: Settings) -> str:
+    """Return Python's version, or an empty string if there is none."""
     return ask(c, VERSION, PREFIXES[want.python], user=want.jupyter_user).out.strip()
 
 
-def pins(text: str) -> list[str]:
-    """The packages of a lock that an index has, as name==version."""
-    lines = (
-        text.splitlines()
-        if "dependencies:" not in text
-        else [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, text)]
-    )
-    return [line for line in lines if re.fullmatch(PIN, line) and python.plain(line) not in TOOLS]
+def is_conda_lock(lock: str) -> bool:
+    """Return whether this is conda's kind of lock file."""
+    return "dependencies:" in lock
 
 
-def others(text: str) -> list[str]:
-    """What a lock has from elsewhere: a folder, a repository, an address."""
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return (
-        [] if "dependencies:" in text else [line for line in lines if not re.fullmatch(PIN, line)]
-    )
+def pins(lock: str) -> list[str]:
+    """Return a lock's packages that come from an index, as name==version, without installers."""
+    lines = lock.splitlines()
+    if is_conda_lock(lock):
+        lines = [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, lock)]
+    return [
+        line
+        for line in lines
+        if re.fullmatch(PIN, line) and python.normalized_name(line) not in TOOLS
+    ]
 
 
-def missing(c: Connection, want: Settings, text: str) -> list[str]:
-    """The pins that the host lacks, or has in another version."""
-    if kind(want) == "venv":
+def others(lock: str) -> list[str]:
+    """Return a lock's lines that name another source: a folder, a repository, an address."""
+    if is_conda_lock(lock):
+        return []
+    lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
+    return [line for line in lines if not re.fullmatch(PIN, line)]
+
+
+def missing(c: Connection, want: Settings, lock: str) -> list[str]:
+    """Return the pins that the host lacks or has in another version."""
+    if is_venv(want):
         have = {name: f"{name}=={version}" for name, version in facts(c).python.versions.items()}
-    else:  # much of a conda is no Python package, so only conda knows
-        have = {python.plain(pin): spelled(pin) for pin in pins(present(c, want))}
-    return [pin for pin in pins(text) if have.get(python.plain(pin)) != spelled(pin)]
+    else:
+        # Much of what conda installs is not a Python package, so only conda can list it.
+        have = {python.normalized_name(pin): normalized(pin) for pin in pins(present(c, want))}
+    return [pin for pin in pins(lock) if have.get(python.normalized_name(pin)) != normalized(pin)]
 
 
-def spelled(pin: str) -> str:
-    return f"{python.plain(pin)}=={pin.partition('==')[2]}"
+def normalized(pin: str) -> str:
+    """Normalize the name in a pin, so that two pins can be compared."""
+    return f"{python.normalized_name(pin)}=={pin.partition('==')[2]}"
 
 
 def present(c: Connection, want: Settings) -> str:
-    """The packages that are there; none in a plan for a host that has no Python yet."""
+    """List the host's packages; in plan mode, none if it has no Python yet."""
     try:
-        return taken(c, want)
+        return listed(c, want)
     except SetupError:
         if not Host.of(c).planning:
             raise
         return ""
 
 
-def install(c: Connection, want: Settings, text: str) -> None:
-    """Bring the packages of a lock into the Python of the host; what else is there stays."""
-    lacking = missing(c, want, text)
+def install(c: Connection, want: Settings, lock: str) -> None:
+    """Install the packages of a lock that the host lacks; its other packages stay."""
+    lacking = missing(c, want, lock)
     if lacking:
-        what = f"{len(lacking)} package{'s' * (len(lacking) > 1)} of the backup"
-        if kind(want) == "venv":
-            python.add(c, want, lacking, what)
+        what = f"{counted(len(lacking), 'package')} of the backup"
+        if is_venv(want):
+            python.install_packages(c, want, lacking, what)
         else:
             change(
                 c,
                 UPDATE,
-                text,
+                lock,
                 PREFIXES[want.python],
                 user=want.jupyter_user,
                 why=f"install {what}",
                 long=True,
             )
-    for line in others(text):
+    for line in others(lock):
         console.warn(f"not from an index, so install it yourself: {line}")

@@ -1,7 +1,8 @@
-"""Backup: a lab on your laptop, and from there on another host.
+"""Snapshots: back up a lab to your laptop, and restore it from there on any host.
 
 Owns: ~/labfab-backups on the laptop (laptop/archive.py).  Undo: delete the folder of a backup
-Kept: notebooks, Jupyter's configuration and kernelspecs, the exact packages, the settings. Every file has its SHA-256.
+Kept: notebooks, Jupyter's configuration and kernelspecs, the exact packages, the settings. Every
+file has its SHA-256.
 """
 
 from __future__ import annotations
@@ -28,55 +29,57 @@ from .. import files
 from . import packages, restoring
 
 SETTINGS = "settings.json"
-THERE = 'for folder in %s %s %s; do if [ -d "$folder" ]; then echo yes; else echo no; fi; done'
-# Of the account, but no notebooks: left out where their folder is the home itself.
+EXISTING = 'for folder in %s %s %s; do if [ -d "$folder" ]; then echo yes; else echo no; fi; done'
+# Not notebooks: left out if the notebook folder is the home itself.
 PRIVATE = (".cache", ".config", ".jupyter", ".local", ".ssh", *PREFIXES.values())
-LEFT_OUT = (
-    "/lab.log",
-    "/migrated",
-    "/tls",
-    "/lab/workspaces",
-)  # of Jupyter's folder: what belongs to its host and moment
+# Left out of Jupyter's folder: what makes sense only on that host, at that moment.
+LEFT_OUT = ("/lab.log", "/migrated", "/tls", "/lab/workspaces")
 
 
-@host_task(
-    reads=True, help={"to": "Folder that gets it, below the alias; without it ~/labfab-backups"}
-)
+@host_task(reads=True, help={"to": "Folder for your backups (default: ~/labfab-backups)"})
 def create(c: Connection, to: str = "") -> None:
-    """Back the lab up to a folder of your laptop.
+    """Back up the lab to a folder on your laptop.
 
-    It goes to ~/labfab-backups, below the alias and the present time, and is compared by checksums afterwards.
+    It goes to ~/labfab-backups, below the alias and the present time, and is compared by checksums
+    afterwards.
     """
     want, host = Settings.of(c), Host.of(c)
     if not facts(c).jupyter.config:
         raise SetupError(
-            f"{host.label}: there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first"
+            f"there is no JupyterLab of {want.jupyter_user} to back up: type setup.full first",
+            host=host.label,
         )
     files.need_rsync(c)
     if host.planning:
         console.planned(host.label, f"back up to {to or archive.root()}")
         return
+    done = make(c, want, to)
+    console.say(f"[{host.label}] backed up {archive.summary(done)['files']} files to {done}")
+    for line in packages.others((done / packages.file_name(want)).read_text()):
+        console.warn(f"this package is on no index, so keep its source too: {line}")
+
+
+def make(c: Connection, want: Settings, to: str) -> Path:
+    """Make a backup and return its folder. to: folder of the backups; empty: the default."""
     alias = alias_of(c, want)
     folder = archive.unfinished(alias, to)
     with local_files.locked(folder.parent):
         for name, place in existing(c, want).items():
             copy(c, want, folder, name, place)
-        write(folder / packages.name(want), packages.taken(c, want))
+        write(folder / packages.file_name(want), packages.listed(c, want))
         write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
         about = {
             "alias": alias,
             "host": c.host,
             "account": want.jupyter_user,
             "python": want.python,
+            "python_version": packages.version(c, want),
         }
-        done = archive.finish(folder, about | {"python_version": packages.version(c, want)})
-    console.say(f"[{host.label}] backed up {archive.row(done)['files']} files to {done}")
-    for line in packages.others((done / packages.name(want)).read_text()):
-        console.warn(f"a package that is on no index, keep its source too: {line}")
+        return archive.finish(folder, about)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the backup for you alone."""
+    """Write a file of the backup that only you can read."""
     try:
         local_files.replace(path, text.encode(), 0o600)
     except OSError as error:
@@ -84,9 +87,9 @@ def write(path: Path, text: str) -> None:
 
 
 def existing(c: Connection, want: Settings) -> dict[str, str]:
-    """The folders of the lab that are there."""
+    """Return the lab's folders that exist."""
     places = restoring.places(c, want)
-    answers = ask(c, THERE, *places.values()).out.split()
+    answers = ask(c, EXISTING, *places.values()).out.split()
     return {
         name: place
         for (name, place), answer in zip(places.items(), answers, strict=True)
@@ -95,52 +98,52 @@ def existing(c: Connection, want: Settings) -> dict[str, str]:
 
 
 def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> None:
-    """Pull one folder and compare it by checksums; what changed meanwhile is pulled again, once."""
+    """Pull one folder and compare it by checksums; pull again, once, what changed meanwhile."""
     options = tuple(f"--exclude={path}" for path in left_out(c, want, name, place))
     source, target = f"{place}/", f"{folder}/{name}/"
     files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
-    for last in (False, True):
-        found = files.survey(
-            c, source, target, delete=True, pull=True, options=options, checksums=True
+    changed = differing(c, source, target, options)
+    if changed:
+        why = f"copy {len(changed)} again, which changed during the copy"
+        files.fetch(c, source, target, why, delete=None, options=(*options, "-c"))
+        changed = differing(c, source, target, options)
+    if changed:
+        console.warn(
+            f"{name}: some files change all the time, so the copies may be from different moments: "
+            f"{', '.join(changed[:3])}"
         )
-        changed = (*found.new, *found.replaced, *found.deleted)
-        if not changed:
-            return
-        if last:
-            console.warn(
-                f"{name}: some files change all the time, so they may be of another moment: {', '.join(changed[:3])}"
-            )
-        else:
-            files.fetch(
-                c,
-                source,
-                target,
-                f"copy {len(changed)} again, changed meanwhile",
-                delete=None,
-                options=(*options, "-c"),
-            )
+
+
+def differing(c: Connection, source: str, target: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the copied files whose checksums differ from the host's."""
+    found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
+    return (*found.new, *found.replaced, *found.deleted)
 
 
 def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:
-    """What of a folder is no part of the backup, as paths below it."""
+    """Return the paths below a folder that do not belong in the backup."""
     if name == "jupyter":
         return list(LEFT_OUT)
+    if name != "notebooks":
+        return []
     home = facts(c).accounts[want.jupyter_user].home
-    private = [posixpath.join(home, path) for path in PRIVATE] if name == "notebooks" else []
+    private = [posixpath.join(home, path) for path in PRIVATE]
     return [path.removeprefix(place) for path in private if path.startswith(f"{place}/")]
 
 
 @host_task(
     help={
-        "from_": "Folder of the backup, or its name in backup.list; without it the newest of this alias",
-        "force": "Replace files that differ; the old ones stay beside, as NAME.before-TIME",
-        "yes": "Restart JupyterLab also when kernels are busy",
+        "from_": "Folder of the backup, or its name in backup.list; "
+        "without it the newest of this alias",
+        "force": "Replace files that differ; the old ones stay as NAME.before-TIME",
+        "yes": "Restart JupyterLab even if kernels are busy",
     }
 )
 def restore(c: Connection, from_: str = "", force: bool = False, yes: bool = False) -> None:
-    """Bring a backup to this host: files, packages, password.
+    """Restore a backup on this host: files, packages, password.
 
-    What is missing is installed first. Files of the host that differ are never replaced without --force.
+    What is missing is installed first. Files of the host that differ are never replaced without
+    --force.
     """
     restoring.restore(c, archive.find(from_, alias_of(c, Settings.of(c))), force, yes)
 
@@ -148,16 +151,14 @@ def restore(c: Connection, from_: str = "", force: bool = False, yes: bool = Fal
 @laptop_task(name="list", help={"json": "Print JSON"})
 def list_(c: Context, json: bool = False) -> None:
     """Show the backups on this laptop."""
-    rows = [archive.row(folder) for folder in archive.found()]
+    rows = [archive.summary(folder) for folder in archive.backups()]
     if json:
         console.say(to_json.dumps(rows, indent=2))
         return
     for row in rows:
-        about = (
-            f"{row['files']} files of {row['host']}, python: {row['python']}"
-            if row["whole"]
-            else "damaged"
-        )
+        about = "damaged"
+        if row["whole"]:
+            about = f"{row['files']} files of {row['host']}, python: {row['python']}"
         console.say(f"{row['name']}  {about}")
     if not rows:
         console.say(f"there is no backup in {archive.root()}: backup.create")

@@ -1,15 +1,17 @@
-"""Trust: whether the browsers of your own machine trust the lab's own certificate.
+"""Browsers: let those on your machine trust the lab's own CA, or stop trusting it.
 
 Owns: the certificate `labfab ALIAS` in the browsers' stores.  Undo: https.untrust
-These tasks take -H as a name: the host may be down.
+These tasks use -H only as a name: the host may be down.
 """
 
 from __future__ import annotations
 
-from invoke import Context
+from collections.abc import Iterable
+
+from invoke.context import Context
 
 from ... import console
-from ...certificates import trust as trusted
+from ...certificates import trust as stores
 from ...run.task import laptop_task
 from ...settings import Settings
 from .. import tunnel
@@ -22,42 +24,37 @@ def trust(c: Context) -> None:
     if Settings.of(c).certificate == "letsencrypt":
         console.say(f"[{alias}] nothing to do: browsers trust Let's Encrypt already")
         return
-    ca, names = trusted.authority(alias)
-    console.say(
-        f"[{alias}] {ca} vouches for {', '.join(sorted(names))} and can vouch for nothing else"
-    )
+    ca, names = stores.load_ca(alias)
+    listed = ", ".join(sorted(names))
+    console.say(f"[{alias}] {ca} vouches for {listed} and can vouch for nothing else")
     if c.config.run.dry:
-        for store in trusted.lacking(alias, ca):
-            console.planned(alias, f"let {store.where} trust it")
+        for store in stores.stores_lacking(alias, ca):
+            console.planned(alias, f"add the lab's CA to {store.where}")
     else:
-        told = [
-            console.changed(alias, f"let {where} trust it", 0) for where in trusted.add(alias, ca)
-        ]
-        console.note(
-            "browsers that are open learn of it when they start again"
-            if told
-            else "your browsers trust it already"
-        )
-    for whom, command in trusted.by_hand(alias, ca):
+        done = (f"add the lab's CA to {where}" for where in stores.add(alias, ca))
+        report(alias, done, "your browsers trust it already")
+    for whom, command in stores.by_hand(alias, ca):
         console.note(f"for {whom}: {command}")
 
 
 @laptop_task(name="untrust")
 def untrust(c: Context) -> None:
-    """Let your browsers trust the lab's certificate no more."""
+    """Remove the lab's CA from your browsers."""
     alias = tunnel.target_of(c).alias
     if c.config.run.dry:
-        for store in trusted.holding(alias):
-            console.planned(alias, f"let {store.where} trust this lab no more")
+        for store in stores.stores_holding(alias):
+            console.planned(alias, f"remove the lab's CA from {store.where}")
     else:
-        told = [
-            console.changed(alias, f"let {where} trust this lab no more", 0)
-            for where in trusted.remove(alias)
-        ]
-        console.note(
-            "browsers that are open learn of it when they start again"
-            if told
-            else "no browser of yours trusts this lab"
-        )
-    for command in trusted.by_hand_undone(alias):
-        console.note(f"what you did by hand is left: {command}")
+        done = (f"remove the lab's CA from {where}" for where in stores.remove(alias))
+        report(alias, done, "none of your browsers trusts this lab")
+    for command in stores.by_hand_undone(alias):
+        console.note(f"to undo what you did by hand: {command}")
+
+
+def report(alias: str, done: Iterable[str], nothing: str) -> None:
+    """Show each change when it is done. nothing: what to say if there was none."""
+    said = nothing
+    for why in done:
+        console.changed(alias, why, 0)
+        said = "restart any open browsers: they read it when they start"
+    console.note(said)

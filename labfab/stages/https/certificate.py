@@ -1,19 +1,20 @@
-"""Https: the certificate of a published JupyterLab, and its renewal.
+"""Certificate: issue, renew and delete the certificate of a published JupyterLab.
 
-Owns: key.pem, cert.pem, ca.pem in ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish: apache).  Undo: https.delete
+Owns: key.pem, cert.pem, ca.pem in ~/.jupyter/tls (publish: https) or /etc/labfab/tls (publish:
+apache).  Undo: https.delete
 """
 
 from __future__ import annotations
 
 import time
 from json import dumps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
 from ... import console
 from ...certificates import acme, certbot, certificate, own_ca, renewal
-from ...certificates.location import Place, names, place, published
+from ...certificates.location import Location, location_of, published_settings
 from ...errors import SetupError
 from ...facts import facts
 from ...host.changes import change
@@ -22,22 +23,13 @@ from ...run.task import host_task
 from ...settings import Settings
 from .. import user
 
-__all__ = [
-    "delete",
-    "issue",
-    "letsencrypt",
-    "names",
-    "place",
-    "published",
-    "renew",
-    "self_signed",
-    "status",
-]
+if TYPE_CHECKING:
+    from ...facts.records import Facts
 
 
 @host_task(default=True)
 def issue(c: Connection) -> None:
-    """Have a certificate, as `certificate` says."""
+    """Issue a certificate, as the setting `certificate` says."""
     if Settings.of(c).certificate == "letsencrypt":
         letsencrypt(c)
     else:
@@ -46,29 +38,29 @@ def issue(c: Connection) -> None:
 
 @host_task(name="self-signed")
 def self_signed(c: Connection) -> None:
-    """Have a certificate of the lab's own CA."""
-    published(c)
+    """Issue a certificate signed by the lab's own CA."""
+    published_settings(c)
     user.add(c)
     own_ca.ensure(c)
     certbot.delete(c)
 
 
 @host_task(
-    help={"staging": "From Let's Encrypt's staging server: for trying, no browser trusts it"}
+    help={"staging": "Use Let's Encrypt's staging server, for testing: no browser trusts it"}
 )
 def letsencrypt(c: Connection, staging: bool = False) -> None:
-    """Have a certificate of Let's Encrypt that renews itself."""
-    published(c)
+    """Get a certificate from Let's Encrypt that renews itself."""
+    published_settings(c)
     want = Settings.of(c, acme_server="staging" if staging else None)
-    acme.refuse(c, want)
+    acme.require_email(c, want)
     user.add(c)
     certbot.ensure(c, want)
 
 
 @host_task
 def renew(c: Connection) -> None:
-    """Issue the certificate anew, now."""
-    want = published(c)
+    """Renew the certificate now."""
+    want = published_settings(c)
     user.add(c)
     if want.certificate == "letsencrypt":
         certbot.renew(c, want)
@@ -78,34 +70,28 @@ def renew(c: Connection) -> None:
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/https.md describes it"})
 def status(c: Connection, json: bool = False) -> None:
-    """Tell whose certificate is served, and for how long."""
+    """Show who issued the certificate and when it expires."""
     found = described(c)
     if json:
         console.say(dumps(found, indent=2, ensure_ascii=False))
-    elif not found["names"]:
-        console.say(
-            "there is no certificate: https.issue"
-            if found["published"]
-            else "nothing is published, so there is no certificate"
-        )
-    else:
-        console.say(
-            f"{found['kind']} certificate for {', '.join(found['names'])}, issued by {found['issuer']}"
-        )
+    elif found["names"]:
+        names = ", ".join(found["names"])
+        console.say(f"{found['kind']} certificate for {names}, issued by {found['issuer']}")
         console.say(f"{found['days_left']} days left, until {found['ends']}; {found['renewal']}")
+    elif found["published"]:
+        console.say("there is no certificate: https.issue")
+    else:
+        console.say("nothing is published, so there is no certificate")
 
 
 def described(c: Connection) -> dict[str, Any]:
-    """What there is to know of the certificate on the host."""
-    want, have = Settings.of(c), facts(c).https
-    found = certificate.read(have.cert.content) if have.cert else None
+    """Describe the certificate on the host, as docs/https.md lists it."""
+    want, have = Settings.of(c), facts(c)
+    cert = have.https.cert
+    found = certificate.read(cert.content) if cert else None
     if found is None:
         return {"published": want.published, "names": []}
-    own = bool(have.ca and certificate.signed_by(have.cert.content, have.ca.content))
-    kind = "self-signed" if own else "letsencrypt" if facts(c).acme.hook else "foreign"
-    by_hand = (
-        f"https.issue and setup.full renew it from {own_ca.ENOUGH} days before, https.renew at once"
-    )
+    kind = kind_of(have)
     return {
         "published": want.published,
         "names": list(found.names),
@@ -114,52 +100,78 @@ def described(c: Connection) -> dict[str, Any]:
         "serial": found.serial,
         "ends": time.strftime("%Y-%m-%d", time.gmtime(found.ends)),
         "days_left": found.days_left,
-        "renewal": by_hand
-        if own
-        else renewal.described(c)
-        if kind == "letsencrypt"
-        else "not by labfab",
+        "renewal": renewed_by(c, kind),
     }
+
+
+def kind_of(have: Facts) -> str:
+    """Return "self-signed" if the lab's own CA issued it, "letsencrypt", or else "foreign"."""
+    cert, ca = have.https.cert, have.https.ca
+    if cert and ca and certificate.signed_by(cert.content, ca.content):
+        return "self-signed"
+    return "letsencrypt" if have.acme.hook else "foreign"
+
+
+def renewed_by(c: Connection, kind: str) -> str:
+    """Describe what renews a certificate of this kind."""
+    if kind == "self-signed":
+        days = own_ca.RENEW_DAYS
+        return f"https.issue and setup.full renew it in its last {days} days, https.renew now"
+    return renewal.describe(c) if kind == "letsencrypt" else "not by labfab"
 
 
 @host_task
 def delete(c: Connection) -> None:
     """Delete the certificate and its key from the host."""
-    want, have, at = published(c), facts(c).https, place(c)
-    there = bool(have.key_stat or have.cert or have.ca)
-    if there and want.publish == "https" and facts(c).lab.api:
-        raise SetupError(
-            f"{Host.of(c).label}: JupyterLab serves this certificate: stop it first, lab.stop"
-        )
-    if there and want.publish == "apache" and facts(c).proxy.enabled:
-        raise SetupError(
-            f"{Host.of(c).label}: Apache serves this certificate: take its site away first, setup.undo --to proxy"
-        )
-    certbot.delete(c)  # also where only that is left, or it would bring the files back
-    if there:
+    want, have, at = published_settings(c), facts(c), location_of(c)
+    exists = bool(have.https.key_stat or have.https.cert or have.https.ca)
+    if exists:
+        refuse_served(want, have, Host.of(c).label)
+    certbot.delete(c)  # even if only its files are left: they would bring the others back
+    if exists:
         remove(c, at, {"https.key": None, "https.cert.stat": None, "https.ca.stat": None})
-    forsake(c)
+    delete_unused(c, want)
 
 
-def forsake(c: Connection) -> None:
-    """Delete the certificate that another `publish` had, and its key, once nothing serves it any more."""
+def refuse_served(want: Settings, have: Facts, label: str) -> None:
+    """Raise SetupError if the certificate is in use."""
+    if want.publish == "https" and have.lab.api:
+        raise SetupError("JupyterLab serves this certificate: stop it first, lab.stop", host=label)
+    if want.publish == "apache" and have.proxy.enabled:
+        raise SetupError(
+            "Apache serves this certificate: remove its site first, setup.undo --to proxy",
+            host=label,
+        )
+
+
+def delete_unused(c: Connection, want: Settings) -> None:
+    """Delete the certificate and key of another `publish`, unless something still serves it."""
     have = facts(c)
     if not have.https.elsewhere:
         return
-    other = "https" if Settings.of(c).publish == "apache" else "apache"
-    if (
-        have.proxy.enabled
-        if other == "apache"
-        else have.lab.stale or (have.lab.owner and not have.lab.api)
-    ):
+    other = "https" if want.publish == "apache" else "apache"
+    at = location_of(c, other)
+    if in_use(have, other):
         console.note(
-            f"the certificate in {place(c, other).folder} is still in use: it goes with the next setup.full or https.delete"
+            f"the certificate in {at.folder} is still in use: "
+            "the next setup.full or https.delete deletes it"
         )
         return
-    remove(c, place(c, other), {"https.elsewhere": None})
+    remove(c, at, {"https.elsewhere": None})
 
 
-def remove(c: Connection, at: Place, then: dict[str, None]) -> None:
+def in_use(have: Facts, publish: str) -> bool:
+    """Return whether the certificate of this other `publish` is still served.
+
+    JupyterLab serves it until it has restarted with its new configuration.
+    """
+    if publish == "apache":
+        return have.proxy.enabled
+    return have.lab.stale or bool(have.lab.owner and not have.lab.api)
+
+
+def remove(c: Connection, at: Location, then: dict[str, None]) -> None:
+    """Delete the files of a certificate. then: the facts that vanish with them."""
     change(
         c,
         "rm -f %s %s %s",

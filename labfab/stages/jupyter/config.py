@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import secrets as random
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host.account_files import private_folder, refuse_link
 from ...host.alias import alias_of
 from ...host.changes import change, put
@@ -22,111 +22,112 @@ from ...host.remote_file import File
 from ...host.session import Host
 from ...local_state import passwords, secrets
 from ...run.task import host_task
+from ...server.process import socket_path
 from ...settings import Settings
 from .. import user
 from . import publishing
-from .publishing import known, refuse_short
+from .publishing import Config
 
-__all__ = ["configure", "known", "refuse_short"]
-
-Config = dict[str, Any]
+if TYPE_CHECKING:
+    from ...facts.records import Account
 
 
 @host_task(default=True)
 def configure(c: Connection) -> None:
     """Configure Jupyter: loopback, password, options."""
     user.add(c)
-    want = Settings.of(c)
-    refuse_link(c, want.jupyter_user, facts(c).jupyter.link)
-    publishing.refuse_unready(c, want)
-    config = merged(parsed(c, facts(c).jupyter.config), wanted(c, want))
-    publishing.fit(c, want, config)
-    forsake(config, want)
+    want, label, have = Settings.of(c), Host.of(c).label, facts(c)
+    refuse_link(c, want.jupyter_user, have.jupyter.link)
+    publishing.refuse_without_certificate(c, want)
+    config = merged(parsed(have.jupyter.config, want, label), wanted(c, want))
+    publishing.update(c, want, config)
+    remove_other_address(config, want)
     identity = config.setdefault("IdentityProvider", {})
     identity["hashed_password"] = hashed(c, want, config)
     identity.setdefault("token", random.token_hex(24))
-    warn_of_others(c)
+    warn_of_others(have.jupyter.others)
     write(c, want, config, why="write Jupyter's configuration")
 
 
 def wanted(c: Connection, want: Settings) -> Config:
-    """What the configuration must say, whatever else it says."""
+    """Make the notebook folder; return what the configuration must say."""
+    account = facts(c).accounts[want.jupyter_user]
     server = {
-        "port_retries": 0,  # another port would break the tunnel without a word
+        # Otherwise Jupyter tries other ports, and the tunnel leads nowhere.
+        "port_retries": 0,
         "open_browser": False,
         "base_url": want.base_url,
-        "root_dir": make_root_dir(c, want),
+        "root_dir": make_root_dir(c, want, account),
     }
-    return merged(
-        merged({"ServerApp": server | publishing.published(c, want)}, listening(c, want)),
-        want.jupyter_options,
+    config = merged(
+        {"ServerApp": server | publishing.server_keys(c, want)}, listening(want, account)
     )
+    return merged(config, want.jupyter_options)
 
 
-def listening(c: Connection, want: Settings) -> Config:
-    """Where it is to listen; on a socket even its kernels need no port."""
+def listening(want: Settings, account: Account | None) -> Config:
+    """Return the options for where to listen. With a Unix socket, kernels need no port either."""
     if want.lab_socket:
         return {
-            "ServerApp": {"sock": socket(c, want), "sock_mode": "0600"},
+            "ServerApp": {"sock": socket_path(want, account), "sock_mode": "0600"},
             "KernelManager": {"transport": "ipc"},
         }
-    return {
-        "ServerApp": {"ip": "*" if want.publish == "https" else "127.0.0.1", "port": want.lab_port}
-    }
+    ip = "*" if want.publish == "https" else "127.0.0.1"
+    return {"ServerApp": {"ip": ip, "port": want.lab_port}}
 
 
-def socket(c: Connection, want: Settings) -> str:
-    """The path of JupyterLab's socket; empty where it listens on TCP."""
-    account = facts(c).accounts.get(want.jupyter_user)
-    return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
-
-
-def forsake(config: Config, want: Settings) -> None:
-    """Take out where it listened under the other `listen`; Jupyter refuses to start with both."""
+def remove_other_address(config: Config, want: Settings) -> None:
+    """Remove the options of the other `listen`: Jupyter refuses to start with both."""
     for name in ("ip", "port") if want.lab_socket else ("sock", "sock_mode"):
         config["ServerApp"].pop(name, None)
     if not want.lab_socket and config.get("KernelManager", {}).get("transport") == "ipc":
         del config["KernelManager"]["transport"]
 
 
-def make_root_dir(c: Connection, want: Settings) -> str:
-    """Have the folder of the notebooks; give its absolute path."""
-    account = want.jupyter_user
-    path = want.notebooks(facts(c).accounts[account].home)
+def make_root_dir(c: Connection, want: Settings, account: Account) -> str:
+    """Make the notebook folder if it is missing; return its absolute path."""
+    path = want.notebooks(account.home)
     if not facts(c).jupyter.root_dir:
         change(
             c,
             "mkdir -p %s",
             path,
-            user=account,
+            user=account.name,
             why=f"make {path}",
             undo=("folder %s", path),
-            then={"jupyter.root_dir": account},
+            then={"jupyter.root_dir": account.name},
         )
     return path
 
 
 def merged(below: Config, above: Config) -> Config:
-    """Join two configurations, class by class; *above* wins."""
+    """Merge two configurations, class by class; *above* wins."""
     return {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
 
 
-def parsed(c: Connection, file: File | None) -> Config:
-    """Read the configuration that is there. Raises SetupError when it is not Jupyter's JSON."""
+def parsed(file: File | None, want: Settings, label: str) -> Config:
+    """Parse the host's configuration; return an empty one if there is none.
+
+    label: the host's, for the SetupError raised if Jupyter could not read it either.
+    """
     try:
         config = json.loads(file.content) if file else {}
-    except json.JSONDecodeError as error:
-        config = str(error)
+    except json.JSONDecodeError:
+        config = None
     if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
-        path = f"~{Settings.of(c).jupyter_user}/.jupyter/jupyter_server_config.json"
+        path = f"~{want.jupyter_user}/.jupyter/jupyter_server_config.json"
         raise SetupError(
-            f"{Host.of(c).label}: {path} is not the JSON that Jupyter reads: mend it or move it away"
+            f"{path} is not JSON that Jupyter can read: correct it or move it away", host=label
         )
     return config
 
 
 def hashed(c: Connection, want: Settings, config: Config) -> str:
-    """The hash to write: the one that is there where it is still right, else that of the password given or generated."""
+    """Return the hash to write.
+
+    The present hash stays unless LABFAB_JUPYTER_PASSWORD holds another password. Without a hash,
+    the password is that one, else the one kept on this laptop, else a new one; it is kept here.
+    """
     alias, old = alias_of(c, want), publishing.hash_of(config)
     given = secrets.take_from_environment("jupyter-password")
     if old and (given is None or passwords.verify(old, given.reveal())):
@@ -134,41 +135,39 @@ def hashed(c: Connection, want: Settings, config: Config) -> str:
         return old
     value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
     if want.published:
-        refuse_short(c, want, value)
+        publishing.refuse_short(c, want, value)
     if not Host.of(c).planning:
         secrets.store(alias, "jupyter-password", value, replace=True)
     return passwords.hash(value.reveal())
 
 
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
-    """Write the configuration where it differs, for its owner only."""
-    have, account, config = facts(c).jupyter, want.jupyter_user, publishing.marked(want, config)
-    home = facts(c).accounts[account].home
-    private_folder(c, account, home, ".jupyter", have.folder_stat, "jupyter.folder_stat")
-    same = (
-        have.config and parsed(c, have.config) == config
-    )  # another order or indent is no difference
-    text = (
-        have.config.content
-        if have.config and same
-        else json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    )
+    """Write the configuration if it differs, readable only by its account."""
+    have, label, config = facts(c), Host.of(c).label, publishing.marked(want, config)
+    old, account = have.jupyter.config, have.accounts[want.jupyter_user]
+    folder_stat = have.jupyter.folder_stat
+    private_folder(c, account.name, account.home, ".jupyter", folder_stat, "jupyter.folder_stat")
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    # A different order or indentation does not count.
+    if old and parsed(old, want, label) == config:
+        text = old.content
     put(
         c,
-        f"{home}/.jupyter/jupyter_server_config.json",
+        f"{account.home}/.jupyter/jupyter_server_config.json",
         text,
         why=why,
-        old=have.config,
+        old=old,
         mode="600",
-        owner=account,
+        owner=account.name,
         secret=True,
-        then=as_file("jupyter.config", text, "600", account),
+        then=planned_file("jupyter.config", text, "600", account.name),
     )
 
 
-def warn_of_others(c: Connection) -> None:
-    """Name the files that may overrule or confuse what was written."""
-    for name in facts(c).jupyter.others:
+def warn_of_others(names: tuple[str, ...]) -> None:
+    """Warn of files in ~/.jupyter that may override what is written."""
+    for name in names:
         console.warn(
-            f"~/.jupyter/{name} is there too: what it sets may win; move it away if Lab does not behave"
+            f"~/.jupyter/{name} exists too: its settings may win; "
+            "move it away if JupyterLab behaves differently"
         )

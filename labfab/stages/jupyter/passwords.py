@@ -1,6 +1,7 @@
-"""Password: what opens JupyterLab, set or renewed as a whole.
+"""Passwords: set JupyterLab's password, or renew password and token together.
 
-Owns: hash and token in jupyter_server_config.json, the copy in ~/.config/labfab/<alias>.  Undo: set another
+Owns: hash and token in jupyter_server_config.json, the copy in ~/.config/labfab/<alias>
+Undo: set another
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import secrets as random
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fabric import Connection
 from invoke import Context
@@ -22,157 +23,184 @@ from ...host.session import Host
 from ...laptop import forward, kernel
 from ...local_state import passwords, secrets
 from ...run.task import host_task, laptop_task
+from ...server import consent, process
 from ...settings import Settings
-from ..lab import kernels, server
 from . import config as jupyter
+from . import publishing
+from .publishing import Config
 
 if TYPE_CHECKING:
     import httpx
 
 
+class Old(NamedTuple):
+    """What opened JupyterLab before a renewal; each may be unknown here."""
+
+    browser: httpx.Client | None  # logged in
+    password: secrets.Secret | None
+    token: str
+
+
 @host_task(
     help={
-        "rotate": "Renew the token too, restart, prove that the old ones are dead",
-        "yes": "Also when kernels are busy",
+        "rotate": "Renew the token too, restart, prove that the old ones are refused",
+        "yes": "Even if kernels are busy",
     }
 )
 def password(c: Connection, rotate: bool = False, yes: bool = False) -> None:
     """Set JupyterLab's password.
 
-    It is asked for on the terminal, or taken from LABFAB_JUPYTER_PASSWORD; with --rotate a new one is generated
-    unless that variable gives it.
+    It is read from the terminal or from LABFAB_JUPYTER_PASSWORD. With --rotate a new one is
+    generated unless that variable gives it.
     """
-    if rotate:
-        renew(c, yes)
-    else:
-        replace(c, ask_password())
-
-
-def replace(c: Connection, new: secrets.Secret) -> None:
-    """Write the hash of a password where it differs."""
     want = Settings.of(c)
+    if rotate:
+        renew(c, want, yes)
+    else:
+        replace(c, want, ask_password())
+
+
+def replace(c: Connection, want: Settings, new: secrets.Secret) -> None:
+    """Write the hash of a password if the password differs."""
     if want.published:
-        jupyter.refuse_short(c, want, new)
-    config = configured(c)
+        publishing.refuse_short(c, want, new)
+    config = configured(c, want)
     identity = config.setdefault("IdentityProvider", {})
     if not passwords.verify(identity.get("hashed_password", ""), new.reveal()):
         identity["hashed_password"] = passwords.hash(new.reveal())
         jupyter.write(c, want, config, why="set JupyterLab's password")
         if facts(c).lab.api:
             console.note("JupyterLab asks for it after a restart: lab.restart")
-    keep(c, new)
+    keep(c, want, new)
 
 
-def configured(c: Connection) -> jupyter.Config:
-    """The configuration of the host, made where there is none."""
-    config = jupyter.parsed(c, facts(c).jupyter.config)
-    if not config:
-        jupyter.configure(c)
-        config = jupyter.parsed(c, facts(c).jupyter.config)
-    return config
+def configured(c: Connection, want: Settings) -> Config:
+    """Return the host's configuration; write one first if there is none."""
+    label = Host.of(c).label
+    config = jupyter.parsed(facts(c).jupyter.config, want, label)
+    if config:
+        return config
+    jupyter.configure(c)
+    return jupyter.parsed(facts(c).jupyter.config, want, label)
 
 
-def keep(c: Connection, new: secrets.Secret) -> None:
+def keep(c: Connection, want: Settings, new: secrets.Secret) -> None:
     """Keep a password on the laptop once the host has it."""
     if not Host.of(c).planning:
-        secrets.store(alias_of(c, Settings.of(c)), "jupyter-password", new, replace=True)
+        secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
 
 
-def renew(c: Connection, yes: bool) -> None:
-    """Renew password and token, restart, and prove that nothing of before opens JupyterLab any more."""
-    want, config = Settings.of(c), configured(c)
+def renew(c: Connection, want: Settings, yes: bool) -> None:
+    """Renew password and token, restart, and prove that the old ones are refused."""
+    host, config = Host.of(c), configured(c, want)
     identity = config.setdefault("IdentityProvider", {})
     new = secrets.take_from_environment("jupyter-password") or secrets.Secret(passwords.generate())
     if want.published:
-        jupyter.refuse_short(c, want, new)
-    old, old_token = (
-        jupyter.known(alias_of(c, want), identity.get("hashed_password", "")),
-        identity.get("token", ""),
-    )
-    kernels.consent(c, yes, "restart")
+        publishing.refuse_short(c, want, new)
+    old_password = publishing.known(alias_of(c, want), identity.get("hashed_password", ""))
+    old_token = identity.get("token", "")
+    consent.require(c, want, yes, "restart")
     with contextlib.ExitStack() as stack:
-        visitor = None
-        if old and facts(c).lab.api and not Host.of(c).planning:
-            with contextlib.suppress(
-                kernel.Refused
-            ):  # set since JupyterLab started: then it still knows another one
-                visitor = stack.enter_context(logged_in(c, want, old))
-        identity["hashed_password"], identity["token"] = (
-            passwords.hash(new.reveal()),
-            random.token_hex(24),
-        )
+        browser = None
+        if old_password and facts(c).lab.api and not host.planning:
+            # Refused if it was set after JupyterLab started: that still knows an older one.
+            with contextlib.suppress(kernel.WrongPassword):
+                browser = stack.enter_context(logged_in(c, want, old_password))
+        identity["hashed_password"] = passwords.hash(new.reveal())
+        identity["token"] = random.token_hex(24)
         jupyter.write(c, want, config, why="renew JupyterLab's password and token")
-        keep(c, new)
-        server.stop(c)
-        server.start(c)
-        if not Host.of(c).planning:
-            prove(c, want, visitor, old, old_token, new)
+        keep(c, want, new)
+        restart(c, want)
+        if not host.planning:
+            prove(c, want, Old(browser=browser, password=old_password, token=old_token), new)
+
+
+def restart(c: Connection, want: Settings) -> None:
+    """Restart JupyterLab as lab.stop and lab.start do."""
+    host = Host.of(c)
+    with host.filed_under(process.STAGE):
+        process.stop(c, want)
+        process.refuse(c, want)
+        jupyter.configure(c)
+        process.start(c, want)
 
 
 @contextlib.contextmanager
 def door(c: Connection, want: Settings) -> Iterator[str]:
-    """Lead a local port to JupyterLab for a while; yield its URL there."""
-    with forward.opened(Host.of(c).c.transport, jupyter.socket(c, want) or want.lab_port) as port:
+    """Forward a local port to JupyterLab for a while; yield its URL there."""
+    account = facts(c).accounts.get(want.jupyter_user)
+    place = process.socket_path(want, account) or want.lab_port
+    with forward.opened(Host.of(c).c.transport, place) as port:
         yield want.lab_url(port)
 
 
 @contextlib.contextmanager
 def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[httpx.Client]:
-    """A browser that has logged in before the change."""
+    """Yield a browser that logged in before the change."""
     with door(c, want) as url, contextlib.closing(kernel.login(url, old.reveal())) as client:
         yield client
 
 
-def prove(
-    c: Connection,
-    want: Settings,
-    visitor: httpx.Client | None,
-    old: secrets.Secret | None,
-    old_token: str,
-    new: secrets.Secret,
-) -> None:
-    """See that cookie, password and token of before are refused and the new password is not. Raises SetupError."""
+def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
+    """Try the old cookie, password and token, and the new password.
+
+    Raises SetupError if one of the old ones still opens JupyterLab, or the new one does not.
+    """
     import httpx
 
-    label, alive = Host.of(c).label, []
+    label = Host.of(c).label
     try:
         with door(c, want) as url:
-            if visitor and visitor.get("api/status").status_code == 200:
-                alive.append("a browser that was logged in")
-            if old and old != new and kernel.enters(url, old.reveal()):
-                alive.append("the old password")
-            if old_token and opens(url, old_token):
-                alive.append("the old token")
+            alive = list(still_open(url, old, new))
             kernel.login(url, new.reveal()).close()
     except httpx.HTTPError as error:
-        problem = f"password and token are new, but whether the old ones are dead could not be tried ({error})"
-        raise SetupError(f"{label}: {problem}: check.lab") from None
+        raise SetupError(
+            "password and token are new, but labfab could not try whether the old ones are refused "
+            f"({error}): check.lab",
+            host=label,
+        ) from None
     if alive:
         raise SetupError(
-            f"{label}: {' and '.join(alive)} still opens JupyterLab: lab.stop, look who listens there (check.lab), try again"
+            f"{' and '.join(alive)} still opens JupyterLab: lab.stop, "
+            "see who listens there (check.lab), then try again",
+            host=label,
         )
-    tried = ["token", *(["password"] if old else []), *(["cookie"] if visitor else [])]
-    console.note(f"the old {', '.join(tried)}: refused; the new password: taken")
+    tried = ["token"]
+    if old.password:
+        tried.append("password")
+    if old.browser:
+        tried.append("cookie")
+    console.note(f"the old {', '.join(tried)}: refused; the new password: accepted")
+
+
+def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
+    """Yield what still opens JupyterLab, in words."""
+    if old.browser and old.browser.get("api/status").status_code == 200:
+        yield "a browser that was logged in"
+    if old.password and old.password != new and kernel.accepts_password(url, old.password.reveal()):
+        yield "the old password"
+    if old.token and opens(url, old.token):
+        yield "the old token"
 
 
 def opens(url: str, token: str) -> bool:
-    with kernel.visitor(url) as client:
-        return (
-            client.get("api/status", headers={"Authorization": f"token {token}"}).status_code == 200
-        )
+    """Return whether a token opens JupyterLab."""
+    with kernel.new_client(url) as client:
+        answer = client.get("api/status", headers={"Authorization": f"token {token}"})
+        return answer.status_code == 200
 
 
 @laptop_task(name="hash")
 def hash_(c: Context) -> None:
     """Print the argon2 hash of a password.
 
-    The password is asked for, or taken from LABFAB_JUPYTER_PASSWORD; it is never an argument.
+    The password is read from the terminal or from LABFAB_JUPYTER_PASSWORD; it is never an argument.
     """
     console.say(passwords.hash(ask_password().reveal()))
 
 
 def ask_password() -> secrets.Secret:
-    """The password from the environment or from the terminal, typed twice."""
+    """Read a password from the environment, or twice from the terminal. Raises SetupError."""
     given = secrets.take_from_environment("jupyter-password")
     if given:
         return given

@@ -1,10 +1,13 @@
-"""Outward: what Jupyter's configuration says where browsers come without SSH, and the long password that it needs then.
+"""Publishing: what the configuration needs when browsers come without SSH, and the long password.
 
-Owns: these keys of jupyter_server_config.json, noted there under Labfab.  Undo: jupyter.configure with another `publish`
+Owns: these keys of jupyter_server_config.json, noted there under Labfab.
+Undo: jupyter.configure with another `publish`
 
 Constraints:
-- What one `publish` needs is dangerous under another, so what was written is noted, and taken out when it is not needed any more.
-- A hash does not tell how long its password is, so the hash of one that was seen here to be long is noted too.
+- Options that one `publish` needs are dangerous under another. So labfab notes those it wrote,
+  and removes them when they are no longer needed.
+- A hash does not show how long its password is. So labfab also notes the hash of a password
+  that it has seen to be long.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 from fabric import Connection
 
-from ...certificates.location import names
+from ...certificates.location import lab_names
 from ...errors import SetupError
 from ...facts import facts
 from ...host.session import Host
@@ -23,58 +26,53 @@ from ...settings import Settings, is_address
 
 Config = dict[str, Any]
 
-NOTE = "Labfab"  # Jupyter has no class of this name, and passes over it
-SECURE = {"xsrf_cookie_kwargs": {"secure": True}}  # its other cookies are so by themselves
-STRONG = 14  # letters that a password needs where everybody may try one
+# Jupyter has no class of this name, and ignores it.
+NOTE = "Labfab"
+# Jupyter's other cookies are secure over HTTPS by default.
+SECURE = {"xsrf_cookie_kwargs": {"secure": True}}
+# The shortest password allowed if anybody on the network can try one.
+STRONG = 14
 GIVE = "give one in LABFAB_JUPYTER_PASSWORD"
 
 
-def published(c: Connection, want: Settings) -> Config:
-    """What ServerApp must say besides when browsers come without SSH."""
+def server_keys(c: Connection, want: Settings) -> Config:
+    """Return what ServerApp needs in addition when browsers come without SSH."""
     if not want.published:
         return {}
-    reached = names(c)
-    # Jupyter looks for the Host of a request in local_hostnames, but never for an address.
+    reached = lab_names(c)
+    # Jupyter looks up the Host of a request in local_hostnames, but never an address.
     server: Config = {
         "local_hostnames": ["localhost", *reached],
         "allow_remote_access": any(map(is_address, reached)),
     }
     if want.publish == "apache":
-        return server | {
-            "trust_xheaders": True
-        }  # nobody but Apache reaches it, so what Apache says of the caller is true
-    return server | tls(c, want)
-
-
-def tls(c: Connection, want: Settings) -> Config:
-    """Where JupyterLab finds its certificate; the stage https puts it there."""
+        # Only Apache reaches it, so what Apache says about the caller is true.
+        return server | {"trust_xheaders": True}
+    # The stage https puts the certificate there.
     folder = f"{facts(c).accounts[want.jupyter_user].home}/.jupyter/tls"
-    return {"certfile": f"{folder}/cert.pem", "keyfile": f"{folder}/key.pem"}
+    return server | {"certfile": f"{folder}/cert.pem", "keyfile": f"{folder}/key.pem"}
 
 
-def refuse_unready(c: Connection, want: Settings) -> None:
-    """Stop where JupyterLab could not start any more, for lack of the certificate that it is to serve."""
-    if want.publish == "https" and not facts(c).https.pair and not Host.of(c).planning:
+def refuse_without_certificate(c: Connection, want: Settings) -> None:
+    """Raise SetupError if JupyterLab could not start because its certificate is missing."""
+    host = Host.of(c)
+    if want.publish == "https" and not facts(c).https.pair and not host.planning:
         raise SetupError(
-            f"{Host.of(c).label}: JupyterLab has no certificate with its key yet: https.issue first"
+            "JupyterLab has no certificate with its key yet: https.issue first", host=host.label
         )
 
 
-def fit(c: Connection, want: Settings, config: Config) -> None:
-    """Leave in the configuration what `publish` needs, and nothing that another one needed."""
-    server, note, now = config["ServerApp"], config.setdefault(NOTE, {}), published(c, want)
-    written, options = note.pop("publish", {}), want.jupyter_options.get("ServerApp", {})
-    before = dict(written) if isinstance(written, dict) else {}
+def update(c: Connection, want: Settings, config: Config) -> None:
+    """Note in *config* what `publish` needs, and remove what another `publish` needed."""
+    server, note, now = config["ServerApp"], config.setdefault(NOTE, {}), server_keys(c, want)
+    noted, options = note.pop("publish", {}), want.jupyter_options.get("ServerApp", {})
+    before = dict(noted) if isinstance(noted, dict) else {}
     for key, value in before.items():
         if key not in now and key not in options and server.get(key) == value:
             del server[key]
     if want.publish == "https":
         server["tornado_settings"] = {**SECURE, **server.get("tornado_settings", {})}
-    elif (
-        "certfile" in before
-        and server.get("tornado_settings") == SECURE
-        and "tornado_settings" not in options
-    ):
+    elif "certfile" in before and is_ours(server, options):
         del server["tornado_settings"]
     if now:
         note["publish"] = now
@@ -82,38 +80,48 @@ def fit(c: Connection, want: Settings, config: Config) -> None:
         del config[NOTE]
 
 
+def is_ours(server: Config, options: Config) -> bool:
+    """Return whether tornado_settings are as labfab wrote them, and nobody has set them since."""
+    return "tornado_settings" not in options and server.get("tornado_settings") == SECURE
+
+
 def marked(want: Settings, config: Config) -> Config:
-    """The configuration with a note that its password is long; whoever writes a published one has looked at that."""
+    """Note in a published configuration that its password is long; the caller has checked that."""
     if not want.published:
         return config
     return {**config, NOTE: {**config.get(NOTE, {}), "long_password": mark(config)}}
 
 
 def mark(config: Config) -> str:
-    """What tells the present hash from another."""
+    """Return a fingerprint of the present hash."""
     return hashlib.sha256(hash_of(config).encode()).hexdigest()
 
 
 def hash_of(config: Config) -> str:
+    """Return the password's hash, or an empty string if there is none."""
     return str(config.get("IdentityProvider", {}).get("hashed_password", ""))
 
 
 def refuse_weak(
     c: Connection, want: Settings, config: Config, *aliases: str, how: str = GIVE
 ) -> None:
-    """Stop where everybody could try the password of this configuration, and nobody has seen that it is long."""
+    """Raise SetupError if anybody can try this password and it is not known to be long.
+
+    aliases: the labs whose passwords this laptop may have kept. how: the advice in the error.
+    """
     if not want.published or config.get(NOTE, {}).get("long_password") == mark(config):
         return
-    given, hash = secrets.take_from_environment("jupyter-password"), hash_of(config)
+    hash = hash_of(config)
+    given = secrets.take_from_environment("jupyter-password")
     if given and passwords.verify(hash, given.reveal()):
-        found = given
-    else:
-        found = next(filter(None, (known(alias, hash) for alias in aliases)), None)
+        refuse_short(c, want, given, how)
+        return
+    found = next(filter(None, (known(alias, hash) for alias in aliases)), None)
     refuse_short(c, want, found, how)
 
 
 def known(alias: str, hash: str) -> secrets.Secret | None:
-    """The password that made this hash, if it is kept on this laptop."""
+    """Return the password of this hash if this laptop has kept it."""
     value = secrets.load(alias, "jupyter-password")
     return value if value and passwords.verify(hash, value.reveal()) else None
 
@@ -121,9 +129,11 @@ def known(alias: str, hash: str) -> secrets.Secret | None:
 def refuse_short(
     c: Connection, want: Settings, password: secrets.Secret | None, how: str = GIVE
 ) -> None:
-    """Stop where everybody could try a password that is short, or that nobody here knows."""
+    """Raise SetupError if anybody can try a password that is short, or unknown here (None)."""
     if password is None or len(password.reveal()) < STRONG:
         why = "is shorter" if password else "is not known here"
         raise SetupError(
-            f"{Host.of(c).label}: publish: {want.publish} needs a password of at least {STRONG} letters, and JupyterLab's {why}: {how}"
+            f"publish: {want.publish} needs a password of at least {STRONG} characters, "
+            f"and JupyterLab's {why}: {how}",
+            host=Host.of(c).label,
         )

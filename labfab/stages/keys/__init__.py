@@ -1,4 +1,4 @@
-"""Keys: whose keys open the host."""
+"""Keys: which keys open the host."""
 
 from .authorized_keys import copy, generate
 from .rotation import add, rotate

@@ -1,4 +1,4 @@
-"""Keys: the key pair of your laptop opens the host, and so do the keys that opened it before.
+"""Authorized keys: your laptop's key opens the host, and the keys that opened it before still do.
 
 Owns: the lines it adds to authorized_keys.  Undo: delete those lines
 """
@@ -6,22 +6,22 @@ Owns: the lines it adds to authorized_keys.  Undo: delete those lines
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fabric import Connection
-from invoke import Context
+from invoke.context import Context
 
 from ... import console
-from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host import connection, login_errors
-from ...host.account_files import own, private_folder, refuse_link
+from ...host.account_files import give_back, private_folder, refuse_link
 from ...host.changes import change, put, remember
 from ...host.session import Host, Login
 from ...local_state import keypair
-from ...local_state.aliases import block_of
+from ...local_state.aliases import find_alias
 from ...platforms import platform
 from ...run.guard import guarded
 from ...run.task import host_task, laptop_task
@@ -30,17 +30,18 @@ from .. import user
 
 if TYPE_CHECKING:
     from ...facts.records import Account
+    from ...platforms.base import Platform
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
 def generate(c: Context, passphrase: bool = False) -> None:
     """Make an ed25519 key pair on your laptop.
 
-    A key that is there is kept, and the task says so.
+    An existing key is kept, and the task says so.
     """
     path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
     if path.exists():
-        console.say(f"{path} is there already and is kept; another one: set identity to its path")
+        console.say(f"kept {path}, which exists already; for another key set identity to its path")
         return
     if c.config.run.dry:
         console.planned("here", f"make {path} and {path}.pub")
@@ -50,44 +51,52 @@ def generate(c: Context, passphrase: bool = False) -> None:
 
 
 def ask_passphrase() -> str:
-    """Ask twice, until both answers agree."""
+    """Ask for a new passphrase twice, until both answers match."""
     while True:
         first, second = console.hidden("passphrase (empty: none)"), console.hidden("again")
         if first == second:
             return first
-        console.warn("these differ")
+        console.warn("they do not match")
 
 
 @host_task(default=True)
 def copy(c: Connection) -> None:
     """Let your key log in as the sudo user.
 
-    The keys that root or the present login has are taken over beside it.
+    The keys of root and of the account you log in as now are copied too.
     """
-    want = Settings.of(c)
-    given = given_lines(want)  # read before the host is touched: one may be wrong
+    want, host = Settings.of(c), Host.of(c)
+    given = keys_from_settings(want)  # before the host is touched: one may be wrong
     user.add(c)
-    refuse_links(c, want)
-    identity, mine = own_key(c, want)
-    unlock(c, identity)
-    login = Login(want.user, Host.of(c).login.port, identity)
-    new = Host.of(c).proven is None and c.user != want.user
+    names = accounts_to_open(want, platform(c))
+    refuse_links(c, host, names)
+    identity, mine = own_key(c, want, host)
+    unlock(c, host, identity)
+    login = Login(want.user, host.login.port, identity)
+    new = host.proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
-        for name in owners(c, want):
-            mend_modes(c, name)
-            add_lines(c, facts(c).accounts[name], [mine, *given, *present_lines(c, want)])
-    Host.of(c).proven_as(login)
+        for name in names:
+            fix_modes(c, name)
+            have = facts(c).accounts
+            add_keys(c, have[name], [mine, *given, *keys_in_use(c.user, want.user, have)])
+    host.proven_as(login)
     remember(c, want)
 
 
-def owners(c: Connection, want: Settings) -> list[str]:
-    """The accounts that your key is to open."""
-    return [want.user, *([want.lab_user] if want.lab_user and platform(c).LAB_USER_LOGS_IN else [])]
+def accounts_to_open(want: Settings, system: Platform) -> list[str]:
+    """Return the accounts that your key should open."""
+    if want.lab_user and system.LAB_USER_LOGS_IN:
+        return [want.user, want.lab_user]
+    return [want.user]
 
 
-def unlock(c: Connection, identity: Path | None) -> None:
-    """Have the passphrase of your key before the guarded change: its proof uses that key, and nobody is asked then."""
-    if identity is None or Host.of(c).planning or not keypair.is_encrypted(identity):
+def unlock(c: Connection, host: Host, identity: Path | None) -> None:
+    """Ask for the passphrase of your key before the guarded change.
+
+    The proof of that change uses the key, and must not wait for anybody's answer. Raises SetupError
+    without a terminal, or after three wrong answers.
+    """
+    if identity is None or host.planning or not keypair.is_encrypted(identity):
         return
     if c.connect_kwargs.get("passphrase") or connection.held_by_agent(identity):
         return
@@ -97,57 +106,50 @@ def unlock(c: Connection, identity: Path | None) -> None:
             c.connect_kwargs["passphrase"] = given
             return
         console.warn("that is not its passphrase")
-    raise SetupError(login_errors.encrypted_key(c))
+    raise login_errors.encrypted_key(c)
 
 
-def own_key(c: Connection, want: Settings) -> tuple[Path | None, str]:
-    """Your private key and its public line; a plan makes no key, and has a stand-in where there is none."""
-    known = block_of(c)
-    named = want.identity or (
-        known.identity if known and Path(known.identity).expanduser().is_file() else ""
-    )
-    there = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
-    if Host.of(c).planning and not there:
-        console.planned(Host.of(c).label, "make a key pair, ~/.ssh/id_ed25519 on your laptop")
+def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str]:
+    """Return the path of your private key and its public line; make the pair if there is none.
+
+    A plan makes none: it returns no path, and a placeholder for the line.
+    """
+    known = find_alias(c)
+    named = want.identity
+    if not named and known and Path(known.identity).expanduser().is_file():
+        named = known.identity
+    exists = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
+    if host.planning and not exists:
+        console.planned(host.label, "make a key pair on your laptop, ~/.ssh/id_ed25519")
         return None, "ssh-ed25519 AAAA… (your new key)"
     identity = keypair.ensure(named)
     return identity, keypair.public_line(identity)
 
 
-def given_lines(want: Settings) -> list[str]:
-    """The keys of the setting. Raises SetupError for one that sshd would not take."""
+def keys_from_settings(want: Settings) -> list[str]:
+    """Return the keys of the setting public_keys. Raises SetupError if sshd would reject one."""
     return [line for given in want.public_keys for line in keypair.read_publics(given)]
 
 
-def present_lines(c: Connection, want: Settings) -> list[str]:
-    """The keys that log in already."""
-    lines = []
-    for name in ("root", c.user):
-        account = facts(c).accounts.get(name)
-        if account and account.keys and name != want.user:
-            # Cloud images give root a line whose forced command only says "log in as ubuntu".
-            lines += [
-                line
-                for line in account.keys.content.splitlines()
-                if blob(line) and "command=" not in line
-            ]
-    return lines
+def keys_in_use(login: str, user: str, have: dict[str, Account]) -> list[str]:
+    """Return the lines of the keys that open root and the present login, unless that is *user*."""
+    files = [have[name].keys for name in ("root", login) if name in have and name != user]
+    lines = [line for file in files if file for line in file.content.splitlines()]
+    # Cloud images give root a line whose forced command only says "log in as ubuntu".
+    return [line for line in lines if key_of(line) and "command=" not in line]
 
 
-def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
+def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
     """Add the keys that are missing; the rest of the file stays as it is."""
     old = account.keys.content if account.keys else ""
-    known = {blob(line) for line in old.splitlines()}
-    missing = {blob(line): line.strip() for line in lines if blob(line) not in known}
+    known = keys_of(account)
+    missing = {key_of(line): line.strip() for line in lines if key_of(line) not in known}
     if not missing:
         return
-    text = (
-        old
-        + ("\n" if old and not old.endswith("\n") else "")
-        + "".join(f"{line}\n" for line in missing.values())
-    )
+    kept = f"{old}\n" if old and not old.endswith("\n") else old
+    text = kept + "".join(f"{line}\n" for line in missing.values())
     many = f"{len(missing)} keys" if len(missing) > 1 else "your key"
-    path = f"{account.home}/.ssh/authorized_keys"
+    path = key_file(account)
     put(
         c,
         path,
@@ -157,57 +159,58 @@ def add_lines(c: Connection, account: Account, lines: list[str]) -> None:
         mode="600",
         owner=account.name,
         undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()),
-        then=as_file(f"accounts.{account.name}.keys", text, "600", account.name),
+        then=planned_file(f"accounts.{account.name}.keys", text, "600", account.name),
     )
 
 
-def refuse_links(c: Connection, want: Settings) -> None:
-    """Stop where the way to the keys leads out of the account's own; tell of others, whose keys are not read."""
-    for name in owners(c, want):
-        refuse_link(c, name, facts(c).accounts[name].link)
-    for account in facts(c).accounts.values():
-        if account.link and Host.of(c).proven is None:  # other stages come by here again
+def refuse_links(c: Connection, host: Host, names: list[str]) -> None:
+    """Refuse to follow a link from a home to a file that is not the account's.
+
+    names: the accounts to open. For these it raises SetupError, for all others it only warns.
+    """
+    accounts = facts(c).accounts
+    for name in names:
+        refuse_link(c, name, accounts[name].link)
+    if host.proven is not None:
+        return  # other stages call this one again, and one warning is enough
+    for account in accounts.values():
+        if account.link:
             console.warn(
-                f"a link in the home of {account.name} leads to {account.link}, which is not {account.name}'s: it is not followed"
+                f"a link in the home of {account.name} leads to {account.link}, "
+                f"which is not {account.name}'s: it is not followed"
             )
 
 
-def mend_modes(c: Connection, name: str) -> None:
-    """Make home, .ssh and authorized_keys as sshd's StrictModes wants them."""
+def fix_modes(c: Connection, name: str) -> None:
+    """Return home, .ssh and authorized_keys the owner and mode that sshd's StrictModes demands."""
     account = facts(c).accounts[name]
-    home, (mode, owner) = account.home, account.home_stat.split()
-    key, why, undo = f"accounts.{name}", f"make {home} safe from others", ("mode %s", home)
+    fix_home(c, account)
+    private_folder(c, name, account.home, ".ssh", account.ssh_stat, f"accounts.{name}.ssh_stat")
+    fix_key_file(c, facts(c).accounts[name])
+
+
+def fix_home(c: Connection, account: Account) -> None:
+    """Make the home the account's own, and let nobody else write to it."""
+    name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
+    key, why, undo = f"accounts.{name}.home_stat", f"protect {home} from others", ("mode %s", home)
     if owner != name:
-        then = {f"{key}.home_stat": f"{mode} {name}"}
-        change(
-            c,
-            "[ ! -L %s ] && chown -h %s %s",
-            home,
-            name,
-            home,
-            why=why,
-            undo=undo,
-            keep=[home],
-            then=then,
-        )
+        command = "[ ! -L %s ] && chown -h %s %s"
+        then = {key: f"{mode} {name}"}
+        change(c, command, home, name, home, why=why, undo=undo, keep=[home], then=then)
     if int(mode, 8) & 0o022:
-        then = {f"{key}.home_stat": f"755 {name}"}
+        then = {key: f"755 {name}"}
         change(c, "chmod go-w %s", home, user=name, why=why, undo=undo, keep=[home], then=then)
-    private_folder(c, name, home, ".ssh", account.ssh_stat, f"{key}.ssh_stat")
-    mend_keys(c, facts(c).accounts[name])
 
 
-def mend_keys(c: Connection, account: Account) -> None:
-    """Make authorized_keys the account's alone."""
-    name, path, key = (
-        account.name,
-        f"{account.home}/.ssh/authorized_keys",
-        f"accounts.{account.name}.keys.stat",
-    )
+def fix_key_file(c: Connection, account: Account) -> None:
+    """Make authorized_keys the account's own, and let nobody else read it."""
+    if not account.keys:
+        return
+    name, path, key = account.name, key_file(account), f"accounts.{account.name}.keys.stat"
     why = f"make {path} private"
-    if account.keys and account.keys.owner != name:
-        own(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
-    if account.keys and int(account.keys.mode, 8) & 0o077:
+    if account.keys.owner != name:
+        give_back(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
+    if int(account.keys.mode, 8) & 0o077:
         change(
             c,
             "chmod 600 %s",
@@ -220,15 +223,19 @@ def mend_keys(c: Connection, account: Account) -> None:
         )
 
 
-def has(account: Account, line: str) -> bool:
-    """Whether a key may log in to an account."""
-    return bool(account.keys) and blob(line) in {
-        blob(one) for one in account.keys.content.splitlines()
-    }
+def key_file(account: Account) -> str:
+    """Return the path of the account's authorized_keys."""
+    return f"{account.home}/.ssh/authorized_keys"
 
 
-def blob(line: str) -> str:
-    """The key itself, without options and comment; empty for a line that holds none."""
+def keys_of(account: Account) -> set[str]:
+    """Return the keys that may log in to the account."""
+    lines = account.keys.content.splitlines() if account.keys else []
+    return {key_of(line) for line in lines}
+
+
+def key_of(line: str) -> str:
+    """Return the key of a line, without options and comment; empty if the line holds none."""
     words = [] if line.lstrip().startswith("#") else line.split()
     for kind, data in zip(words, words[1:], strict=False):
         if kind.startswith(("ssh-", "ecdsa-", "sk-")) and data.startswith("AAAA"):

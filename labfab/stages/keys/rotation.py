@@ -1,6 +1,7 @@
-"""Rotate: a new key for this lab, another key for another laptop.
+"""Rotation: replace this lab's key with a new one; let another laptop's key log in.
 
-Owns: ~/.ssh/id_ed25519_<alias> on the laptop, lines of authorized_keys.  Undo: those lines; the old key files stay
+Owns: ~/.ssh/id_ed25519_<alias> on the laptop, lines of authorized_keys.
+Undo: those lines; the old key files stay
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
-from ...facts.reader import as_file
+from ...facts.reader import planned_file
 from ...host import connection
 from ...host.alias import alias_of
 from ...host.changes import put, remember
 from ...host.session import Host, Login
-from ...host.shell import GONE
+from ...host.shell import CONNECTION_ERRORS
 from ...local_state import keypair
+from ...platforms import platform
 from ...run.guard import guarded
 from ...run.task import host_task
 from ...settings import Settings
@@ -29,138 +31,147 @@ from . import authorized_keys
 
 if TYPE_CHECKING:
     from ...facts.records import Account
+    from ...platforms.base import Platform
 
 
 @host_task(help={"key": "File of public keys, or one `ssh-ed25519 AAAA…` line"})
 def add(c: Connection, key: str) -> None:
     """Let another laptop's key log in.
 
-    key: a file of public keys, or a line as it stands in one.
+    key: a file of public keys, or one line of such a file.
     """
     want, lines = Settings.of(c), keypair.read_publics(key)
-    account_of(c, want)
+    require_account(c, want)
     with guarded(c, "let another key log in"):
-        add_to_all(c, want, lines)
+        add_to_all(c, want, platform(c), lines)
     login = Host.of(c).login
-    console.note(
-        f"the other laptop comes in with: fab -H {login.user}@{c.host}:{login.port} keys.copy"
-    )
+    console.note(f"on the other laptop type: fab -H {login.user}@{c.host}:{login.port} keys.copy")
 
 
 @host_task
 def rotate(c: Connection) -> None:
-    """Replace your key by a new one; the old one is refused.
+    """Replace your key with a new one; refuse the old one.
 
-    The new key is proven by a fresh login before the old one goes; both pairs stay on the laptop.
+    A fresh login proves the new key before the old one goes. Both pairs stay on the laptop.
     """
     want, host = Settings.of(c), Host.of(c)
-    account, (old, line) = account_of(c, want), authorized_keys.own_key(c, want)
-    if not authorized_keys.has(account, line):
+    account = require_account(c, want)
+    old, line = authorized_keys.own_key(c, want, host)
+    if authorized_keys.key_of(line) not in authorized_keys.keys_of(account):
         raise SetupError(
-            f"{host.label}: {old} does not log in there as {want.user}, so it cannot be replaced: keys.copy"
+            f"{old} does not log in there as {want.user}, so it cannot be replaced: keys.copy",
+            host=host.label,
         )
-    authorized_keys.unlock(c, old)
-    if host.planning:
-        console.planned(
-            host.label, f"make a new key pair, let it log in as {want.user}, refuse {old}"
-        )
+    authorized_keys.unlock(c, host, old)
+    if host.planning or old is None:  # a plan may have no key to name
+        what = f"make a new key pair, let it log in as {want.user}, refuse {old}"
+        console.planned(host.label, what)
         return
-    stale = [line, *of_earlier_rotations(alias_of(c, want))]
-    new = make(c, alias_of(c, want), keypair.is_encrypted(old))
+    alias = alias_of(c, want)
+    stale = [line, *earlier_keys(alias)]
+    new = make_key_pair(c, alias, keypair.is_encrypted(old))
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
-        add_to_all(c, want, [keypair.public_line(new)])
+        add_to_all(c, want, platform(c), [keypair.public_line(new)])
     host.proven_as(login)
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
-            take_out(c, name, stale)
-    prove_dead(c, want, old)
+            remove_keys(c, name, stale)
+    prove_refused(c, host, old)
     remember(c, want)
-    console.note(f"{new} opens {host.label} now; {old} stays here, for other hosts may know it")
+    console.note(f"{new} opens {host.label} now; {old} stays here: other hosts may know it")
     if want.identity:
         console.note(f"the setting identity still says {want.identity}: set it to {new}")
 
 
-def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
-    """Add keys to each account that yours opens."""
-    for name in authorized_keys.owners(c, want):
-        if name in facts(c).accounts:
-            authorized_keys.add_lines(c, facts(c).accounts[name], lines)
+def add_to_all(c: Connection, want: Settings, system: Platform, lines: list[str]) -> None:
+    """Add keys to each account that your key opens."""
+    for name in authorized_keys.accounts_to_open(want, system):
+        account = facts(c).accounts.get(name)
+        if account:
+            authorized_keys.add_keys(c, account, lines)
 
 
-def account_of(c: Connection, want: Settings) -> Account:
-    """The account that you log in as. Raises SetupError where there is none yet."""
+def require_account(c: Connection, want: Settings) -> Account:
+    """Return the account that you log in as. Raises SetupError if it does not exist yet."""
     account = facts(c).accounts.get(want.user)
     if account is None:
         raise SetupError(
-            f"{Host.of(c).label}: there is no account {want.user}: setup.full or keys.copy first"
+            f"there is no account {want.user}: setup.full or keys.copy first",
+            host=Host.of(c).label,
         )
     return account
 
 
-def make(c: Connection, alias: str, protected: bool) -> Path:
-    """Make a key pair of this lab's own, protected by a passphrase where the old one is."""
+def make_key_pair(c: Connection, alias: str, protected: bool) -> Path:
+    """Make a key pair for this lab alone.
+
+    protected: ask for a passphrase, as the old key has one. Raises SetupError without a terminal.
+    """
     if protected and not sys.stdin.isatty():
         raise SetupError(
-            "the old key has a passphrase, and nobody is here to give one to the new key: type this on a terminal"
+            "the old key has a passphrase, so the new one needs one too: type this in a terminal"
         )
     folder, number = Path.home() / ".ssh", 1
-    while any((folder / f"{name_of(alias, number)}{end}").exists() for end in ("", ".pub")):
+    while any((folder / f"{file_name(alias, number)}{end}").exists() for end in ("", ".pub")):
         number += 1
     passphrase = authorized_keys.ask_passphrase() if protected else ""
     if passphrase:
-        c.connect_kwargs["passphrase"] = passphrase  # the proof needs it, and nobody is asked then
-    return keypair.generate(folder / name_of(alias, number), passphrase)
+        # The proof needs it, and must not wait for anybody's answer.
+        c.connect_kwargs["passphrase"] = passphrase
+    return keypair.generate(folder / file_name(alias, number), passphrase)
 
 
-def of_earlier_rotations(alias: str) -> list[str]:
-    """The public lines of this lab's own keys: one that was cut off may have left its new key in."""
-    paths = (Path.home() / ".ssh").glob(f"{name_of(alias, 1)}*.pub")
+def earlier_keys(alias: str) -> list[str]:
+    """Return the public lines of this lab's own keys.
+
+    An interrupted rotation may have left its new key on the host.
+    """
+    paths = (Path.home() / ".ssh").glob(f"{file_name(alias, 1)}*.pub")
     return [line for path in sorted(paths) for line in keypair.read_publics(str(path))]
 
 
-def name_of(alias: str, number: int) -> str:
-    return f"id_ed25519_{alias}" + f"_{number}" * (number > 1)
+def file_name(alias: str, number: int) -> str:
+    """Return the file name of this lab's key. number: 1 for the first, counting up."""
+    name = f"id_ed25519_{alias}"
+    return f"{name}_{number}" if number > 1 else name
 
 
-def take_out(c: Connection, name: str, stale: list[str]) -> None:
-    """Take keys out of an account's file; the other lines stay as they are."""
-    account, gone = facts(c).accounts[name], {authorized_keys.blob(line) for line in stale}
-    if not account.keys or not any(authorized_keys.has(account, line) for line in stale):
+def remove_keys(c: Connection, name: str, stale: list[str]) -> None:
+    """Remove keys from an account's authorized_keys; the other lines stay as they are."""
+    account = facts(c).accounts[name]
+    gone = {authorized_keys.key_of(line) for line in stale}
+    if not account.keys or not gone & authorized_keys.keys_of(account):
         return
-    text = "".join(
-        one
-        for one in account.keys.content.splitlines(True)
-        if authorized_keys.blob(one) not in gone
-    )
+    lines = account.keys.content.splitlines(True)
+    text = "".join(line for line in lines if authorized_keys.key_of(line) not in gone)
     put(
         c,
-        f"{account.home}/.ssh/authorized_keys",
+        authorized_keys.key_file(account),
         text,
-        why=f"refuse your old key for {account.name}",
+        why=f"refuse your old key for {name}",
         old=account.keys,
         mode=account.keys.mode,
-        owner=account.name,
-        then=as_file(f"accounts.{account.name}.keys", text, account.keys.mode, account.name),
+        owner=name,
+        then=planned_file(f"accounts.{name}.keys", text, account.keys.mode, name),
     )
 
 
-def prove_dead(c: Connection, want: Settings, old: Path) -> None:
-    """See that the old key is refused. Raises SetupError when it still opens the host."""
+def prove_refused(c: Connection, host: Host, old: Path) -> None:
+    """Try to log in with the old key. Raises SetupError if the host still takes it."""
+    untried = f"[{host.label}] could not try whether the old key is refused"
     try:
-        connection.fresh(c, want.user, Host.of(c).login.port, old).close()
+        connection.log_in_again(c, host.login.user, host.login.port, old).close()
     except paramiko.PasswordRequiredException:
-        console.warn(
-            f"[{Host.of(c).label}] whether the old key is refused could not be tried, for it has a passphrase: see check.ssh"
-        )
+        console.warn(f"{untried}: it has a passphrase; see check.ssh")
         return
     except paramiko.AuthenticationException:
         return
-    except GONE as error:
-        console.warn(
-            f"[{Host.of(c).label}] whether the old key is refused could not be tried: {error}; see check.ssh"
-        )
+    except CONNECTION_ERRORS as error:
+        console.warn(f"{untried}: {error}; see check.ssh")
         return
     raise SetupError(
-        f"{Host.of(c).label}: the old key {old} still opens it: look for it in authorized_keys and AuthorizedKeysFile there"
+        f"the old key {old} still opens it: "
+        "look for it in authorized_keys and AuthorizedKeysFile there",
+        host=host.label,
     )

@@ -1,10 +1,10 @@
-"""JupyterLab on the host: started, watched, updated, used."""
+"""JupyterLab on the host: start it, watch it, update it, use it."""
 
 from .autostart import service
-from .kernels import logs, restart, status
+from .browse import close, open_, url
+from .lifecycle import restart, start, stop
+from .monitoring import logs, status
 from .notebook_jobs import cancel, fetch, jobs, submit
-from .open import close, open_, url
-from .server import start, stop
 from .upgrade import update
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Service: JupyterLab started by systemd or launchd, so that it is there again after a reboot.
+"""Autostart: let systemd or launchd run JupyterLab, so that it is back after a reboot.
 
 Owns: what platforms/systemd.py and launchd.py name.  Undo: lab.service --remove
 """
@@ -10,43 +10,47 @@ from fabric import Connection
 from ...facts import facts
 from ...platforms import platform
 from ...run.task import host_task
+from ...server import consent, process
 from ...settings import Settings
-from ..jupyter import config
-from . import kernels, server
+from .. import jupyter
+from .lifecycle import start, stop
 
 
-@host_task(help={"yes": "Also when kernels are busy", "remove": "Go back to tmux"})
+@host_task(help={"yes": "Even if kernels are busy", "remove": "Go back to tmux"})
 def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
     """Let the system run JupyterLab, also after a reboot.
 
-    A JupyterLab that runs in tmux is restarted under systemd, or launchd on macOS; with --remove it goes back to tmux.
+    A JupyterLab that runs in tmux is restarted under systemd, or under launchd on macOS.
+    With --remove it goes back to tmux.
     """
-    want, have, system = Settings.of(c), facts(c).lab, platform(c).service
-    system.refuse(c)
-    server.refuse(c, want)
+    want, lab, manager = Settings.of(c), facts(c).lab, platform(c).service
+    manager.require(c)
+    process.refuse(c, want)
     if remove:
-        take_away(c, yes)
-    elif not have.service or not have.unit or have.unit.content != system.text(c):
-        set_up(c, want, yes)
-    server.start(c)
+        leave_service(c, want, yes)
+    elif not lab.service or not lab.unit or lab.unit.content != manager.unit_text(c):
+        enter_service(c, want, yes)
+    start(c)
 
 
-def set_up(c: Connection, want: Settings, yes: bool) -> None:
-    """End what runs in tmux, have the system start it from now on."""
-    config.configure(c)
+def enter_service(c: Connection, want: Settings, yes: bool) -> None:
+    """Stop the JupyterLab in tmux; from now on the service manager starts it."""
+    system = platform(c)
+    jupyter.configure(c)
     account = facts(c).accounts[want.jupyter_user]
     if not account.linger:
-        platform(c).keep_running(c, account.name)
-    kernels.consent(c, yes, "restart")
-    server.stop(c)
-    platform(c).service.install(c)
+        system.keep_running(c, account.name)
+    consent.require(c, want, yes, "restart")
+    stop(c)
+    system.service.install(c)
 
 
-def take_away(c: Connection, yes: bool) -> None:
-    """Go back to tmux."""
-    if not facts(c).lab.unit and not facts(c).lab.service:
+def leave_service(c: Connection, want: Settings, yes: bool) -> None:
+    """Stop the service, and remove it from the service manager."""
+    system, lab = platform(c), facts(c).lab
+    if not lab.unit and not lab.service:
         return
-    platform(c).install(c, "tmux")
-    kernels.consent(c, yes, "restart")
-    server.stop(c)
-    platform(c).service.remove(c)
+    system.install(c, "tmux")
+    consent.require(c, want, yes, "restart")
+    stop(c)
+    system.service.remove(c)

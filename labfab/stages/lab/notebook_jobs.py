@@ -1,7 +1,8 @@
-"""Jobs: notebooks that run on the host by themselves, whatever becomes of the laptop.
+"""Jobs: notebooks that run on the host by themselves, even while the laptop is away.
 
-Owns: ~/.local/share/labfab of the account that runs JupyterLab.  Undo: setup.undo; what jobs have written stays
-What happens on the host is in labfab/on_host/jobs.py, which is put there.
+Owns: ~/.local/share/labfab of the account that runs JupyterLab.
+Undo: setup.undo; what jobs have written stays
+What happens on the host is in labfab/on_host/jobs.py, which is installed there.
 """
 
 from __future__ import annotations
@@ -25,34 +26,42 @@ from ...laptop import notebooks
 from ...on_host import loader
 from ...platforms import platform
 from ...run.task import host_task
+from ...server import process
 from ...settings import Settings
 
 FOLDER = ".local/share/labfab"
 PROGRAMS = ("job.py", "jobs.py")
-# What is there already, in one question; nothing of it on a host without that account.
-LOOK = "cd ~/.local/share/labfab 2>/dev/null && echo folder && for f in %s %s; do [ ! -e $f ] || base64 <$f | tr -d '\\n'; echo; done; true"
+# Reads what is there already, in one round trip.
+LOOK = (
+    "cd ~/.local/share/labfab 2>/dev/null && echo folder && "
+    "for f in %s %s; do [ ! -e $f ] || base64 <$f | tr -d '\\n'; echo; done; true"
+)
 CALL = "~/%s/bin/python -B ~/.local/share/labfab/jobs.py %s %s"
 NONE_YET = "[ -e ~/.local/share/labfab/jobs.py ] || { echo '{\"jobs\": []}'; exit 0; }; "
 NONE = "there are no jobs yet: lab.submit NOTEBOOK"
-SHOWN = 10  # the newest; --json has them all
+# How many of the newest are shown; --json has them all.
+SHOWN = 10
+# Fields that are of use only on the host.
+INTERNAL = ("boot", "pid")
 
 
 @host_task(
     positional=["notebook"],
     help={
         "notebook": "A notebook on your laptop",
-        "kernel": "Kernel to run it with; without it, the notebook's own",
-        "there": "The notebook is on the host already: its path there, from the folder of your notebooks on",
+        "kernel": "Kernel to run it with (default: the notebook's own)",
+        "there": "The notebook is on the host already: give its path below your notebook folder",
     },
 )
 def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) -> None:
-    """Run a notebook on the host, with the laptop away too."""
+    """Run a notebook on the host, even while the laptop is away."""
     text = "" if there else notebooks.load(Path(notebook))
     want = Settings.of(c)
-    first = prepare(c, want)  # since an undo: its own ends this job and all that follow
+    # The first submit since an undo: undoing it ends this job and all later ones.
+    first = install_runner(c, want)
     name = notebook if there else Path(notebook).name
     root = want.notebooks(facts(c).accounts[want.jupyter_user].home)
-    wanted = {"name": name, "kernel": kernel, "root": root, "notebook": packed(text)}
+    order = {"name": name, "kernel": kernel, "root": root, "notebook": packed(text)}
     done = change(
         c,
         CALL,
@@ -60,57 +69,48 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
         "submit",
         "",
         user=want.jupyter_user,
-        stdin=json.dumps(wanted),
+        stdin=json.dumps(order),
         why=f"submit {notebooks.shown(name)}",
         undo=("jobs %s", want.jupyter_user) if first else (),
     )
     if done:
         state = json.loads(done.out)
         console.note(
-            f"job {state['job']} {state['state']}: {state['cells']} cells, kernel {state['kernel']}; lab.jobs, lab.fetch"
+            f"job {state['job']} is {state['state']} ({state['cells']} cells, kernel "
+            f"{state['kernel']}); follow it with lab.jobs, get its results with lab.fetch"
         )
 
 
 def packed(text: str) -> str:
+    """Compress a notebook for its way to the host."""
     return base64.b64encode(zlib.compress(text.encode())).decode() if text else ""
 
 
-def prepare(c: Connection, want: Settings) -> bool:
-    """Have on the host what runs a job, and what lets it outlive a login; False where all was there."""
-    label, user = Host.of(c).label, want.jupyter_user
-    if not facts(c).python.lab and not Host.of(c).planning:
-        where = f"~/{PREFIXES[want.python]} (python: {want.python})"
-        raise SetupError(
-            f"{label}: JupyterLab is not installed for {user} in {where}: type python.install first"
-        )
-    account = facts(c).accounts.get(user)  # none yet in plan mode on a bare host
+def install_runner(c: Connection, want: Settings) -> bool:
+    """Install the job runner, and let its jobs outlive a login.
+
+    Returns False if the runner was there already. Raises SetupError without JupyterLab.
+    """
+    host, have, user = Host.of(c), facts(c), want.jupyter_user
+    if not have.python.lab and not host.planning:
+        raise process.not_installed(host, want)
+    # In plan mode a bare host has no account yet.
+    account = have.accounts.get(user)
     if account is None or not account.linger:
         platform(c).keep_running(c, user)
-    place = f"{facts(c).accounts[user].home}/{FOLDER}"
-    there, *texts = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
-    if not there:
-        change(
-            c,
-            "mkdir -p %s && chmod 700 %s",
-            place,
-            place,
-            user=user,
-            why=f"make {place}",
-            undo=("folder %s", place),
-            keep=[place],
-        )
+    folder = f"{facts(c).accounts[user].home}/{FOLDER}"
+    found, *programs = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
+    if not found:
+        make_folder(c, user, folder)
     wanted = {name: (loader.FOLDER / name).read_text() for name in PROGRAMS}
-    missing = [
-        name
-        for name, old in zip(PROGRAMS, texts, strict=False)
-        if base64.b64decode(old).decode(errors="replace") != wanted[name]
-    ]
+    present = dict(zip(PROGRAMS, map(unpacked, programs), strict=False))
+    missing = [name for name in PROGRAMS if present[name] != wanted[name]]
     for name in missing:
         put(
             c,
-            f"{place}/{name}",
+            f"{folder}/{name}",
             wanted[name],
-            why=f"put {name} there, for jobs",
+            why=f"install the job runner, {name}",
             old=None,
             mode="600",
             owner=user,
@@ -118,90 +118,103 @@ def prepare(c: Connection, want: Settings) -> bool:
     return bool(missing)
 
 
+def make_folder(c: Connection, user: str, folder: str) -> None:
+    """Make the folder of the jobs, private to its account."""
+    change(
+        c,
+        "mkdir -p %s && chmod 700 %s",
+        folder,
+        folder,
+        user=user,
+        why=f"make {folder}",
+        undo=("folder %s", folder),
+        keep=[folder],
+    )
+
+
+def unpacked(text: str) -> str:
+    """Decode a program that the host showed in base64."""
+    return base64.b64decode(text).decode(errors="replace")
+
+
 def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
-    """Ask the host something about its jobs."""
-    want = Settings.of(c)
+    """Run a command of jobs.py on the host; return its answer. Raises SetupError if it fails."""
+    want, label = Settings.of(c), Host.of(c).label
     if want.jupyter_user not in facts(c).accounts:
-        raise SetupError(f"{Host.of(c).label}: there is no account {want.jupyter_user}: setup.full")
+        raise SetupError(f"there is no account {want.jupyter_user}: setup.full", host=label)
     answer = ask(c, NONE_YET + CALL, PREFIXES[want.python], word, number, user=want.jupyter_user)
     if not answer.ok:
-        raise SetupError(f"{Host.of(c).label}: {answer.last_words}")
-    return json.loads(answer.out)
+        raise SetupError(answer.last_words, host=label)
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
 
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/jobs.md describes it"})
 def jobs(c: Connection, json: bool = False) -> None:
-    """Tell how the submitted notebooks are getting on."""
-    with console.aside(json):
-        found = call(c, "list")
+    """Show the submitted notebooks and their progress."""
+    label = Host.of(c).label
+    with console.on_stderr(json):
+        answer = call(c, "list")
+    found = answer["jobs"]
     if json:
-        console.say(as_json(Host.of(c).label, found["jobs"]))
+        console.say(as_json(label, found))
         return
-    if not found["jobs"]:
-        console.say(f"[{Host.of(c).label}] {NONE}")
-    for state in found["jobs"][-SHOWN:]:
-        console.say(row(state, found["now"]))
-    if len(found["jobs"]) > SHOWN:
-        console.note(f"and {len(found['jobs']) - SHOWN} older: --json shows them all")
+    if not found:
+        console.say(f"[{label}] {NONE}")
+    for state in found[-SHOWN:]:
+        console.say(row(state, answer["now"]))
+    if len(found) > SHOWN:
+        console.note(f"and {len(found) - SHOWN} older: --json shows them all")
 
 
 def as_json(label: str, states: list[dict[str, Any]]) -> str:
-    inner = ("boot", "pid")
-    return json.dumps(
-        {
-            "host": label,
-            "jobs": [{k: v for k, v in one.items() if k not in inner} for one in states],
-        },
-        indent=2,
-    )
+    """Make the JSON document."""
+    shown = [
+        {key: value for key, value in state.items() if key not in INTERNAL} for state in states
+    ]
+    return json.dumps({"host": label, "jobs": shown}, indent=2)
 
 
 def row(state: dict[str, Any], now: float) -> str:
-    """One job in one line."""
+    """Describe a job in one line."""
     since = state["started"] or state["submitted"]
     took = console.duration(max(0.0, (state["ended"] or now) - since))
     cells = f"cell {state['cell']}/{state['cells']}"
     name, error = notebooks.shown(state["notebook"]), notebooks.shown(state["error"])
-    return (
-        f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}".rstrip()
-    )
+    words = f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}"
+    return words.rstrip()
 
 
 @host_task(
     reads=True,
     help={
-        "job": "Number of the job; without it, the newest",
-        "to": "Folder on your laptop; without it, this one",
-        "force": "Overwrite a file of yours that has the name",
+        "job": "Number of the job (default: the newest)",
+        "to": "Folder on your laptop (default: the current one)",
+        "force": "Overwrite a file of your own with that name",
     },
 )
 def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> None:
     """Fetch a notebook with the outputs it has so far."""
-    found = call(c, "fetch", job)
+    host, found = Host.of(c), call(c, "fetch", job)
     if "state" not in found:
-        raise SetupError(f"{Host.of(c).label}: {NONE}")
+        raise SetupError(NONE, host=host.label)
     state, data = found["state"], zlib.decompress(base64.b64decode(found["notebook"]))
     folder, name = Path(to).expanduser(), state["notebook"]
-    if Host.of(c).planning:
-        return console.planned(
-            Host.of(c).label, f"write {notebooks.shown(str(notebooks.place(folder, name)))}"
-        )
+    if host.planning:
+        path = notebooks.shown(str(notebooks.place(folder, name)))
+        console.planned(host.label, f"write {path}")
+        return
     place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
     error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
-    console.say(
-        f"[{Host.of(c).label}] job {state['job']}, {state['state']} (cell {state['cell']}/{state['cells']}{error}): {place}"
-    )
+    cells = f"cell {state['cell']}/{state['cells']}"
+    console.say(f"[{host.label}] job {state['job']}, {state['state']} ({cells}{error}): {place}")
 
 
 @host_task(positional=["job"], help={"job": "Number of the job"})
 def cancel(c: Connection, job: str) -> None:
     """End a job; what it has written so far is kept."""
-    want = Settings.of(c)
-    running = [
-        state["job"] for state in call(c, "list")["jobs"] if state["state"] in ("queued", "running")
-    ]
-    if job not in running:
-        raise SetupError(f"{Host.of(c).label}: no job {job} is running: lab.jobs lists them")
-    change(
-        c, CALL, PREFIXES[want.python], "cancel", job, user=want.jupyter_user, why=f"end job {job}"
-    )
+    want, states = Settings.of(c), call(c, "list")["jobs"]
+    if job not in [state["job"] for state in states if state["state"] in ("queued", "running")]:
+        raise SetupError(f"no job {job} is running: lab.jobs lists them", host=Host.of(c).label)
+    given = (PREFIXES[want.python], "cancel", job)
+    change(c, CALL, *given, user=want.jupyter_user, why=f"end job {job}")

@@ -1,7 +1,8 @@
-"""Update: a newer JupyterLab, with the way back to the one before.
+"""Upgrade: install a newer JupyterLab, and go back to the previous one if need be.
 
-Owns: ~/.local/share/labfab/packages-*, what was installed before each update.  Undo: lab.update goes back by itself
-when JupyterLab does not answer afterwards; by hand: install what that list says
+Owns: ~/.local/share/labfab/packages-*, what was installed before each update
+Undo: lab.update goes back by itself if JupyterLab does not answer afterwards; by hand: install
+what that list says
 """
 
 from __future__ import annotations
@@ -17,100 +18,127 @@ from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
 from ...run.task import host_task
+from ...server import consent, process
 from ...settings import Settings
 from ..python import INDEX, JUPYTER
-from . import kernels, server
+from .lifecycle import start, stop
 
 
 class Commands(NamedTuple):
-    """How one kind of environment is updated, each for the shell variable `prefix`."""
+    """The commands that update one kind of environment, in the shell variable `prefix`."""
 
-    newer: str  # says with + or --> which packages would change
+    # Marks with + or --> which packages would change.
+    newer: str
     update: str
     listed: str
-    back: str  # from the list of before
+    # Installs what the file `list` says.
+    back: str
 
 
 UV = '"$prefix/bin/uv" pip %s --python "$prefix/bin/python"'
 VENV = Commands(
-    UV % "install --dry-run -U",
-    UV % "install -q -U",
-    UV % "freeze",
-    UV % "install -q" + ' -r "$list"',
+    newer=UV % "install --dry-run -U",
+    update=UV % "install -q -U",
+    listed=UV % "freeze",
+    back=UV % "install -q" + ' -r "$list"',
 )
-# conda keeps a history of its own, where a number leads back.
-FORGE = '"$prefix/bin/conda" update -n base --override-channels -c conda-forge'
+# conda keeps its own history; a revision number leads back.
+CONDA_UPDATE = '"$prefix/bin/conda" update -n base --override-channels -c conda-forge'
 CONDA = Commands(
-    f"{FORGE} --dry-run",
-    f"{FORGE} -y -q",
-    "\"$prefix/bin/conda\" list -n base --revisions | sed -nE 's/.*\\(rev ([0-9]+)\\).*/\\1/p' | tail -n 1",
-    '"$prefix/bin/conda" install -y -q -n base --revision "$(cat "$list")"',
+    newer=f"{CONDA_UPDATE} --dry-run",
+    update=f"{CONDA_UPDATE} -y -q",
+    listed='"$prefix/bin/conda" list -n base --revisions | '
+    "sed -nE 's/.*\\(rev ([0-9]+)\\).*/\\1/p' | tail -n 1",
+    back='"$prefix/bin/conda" install -y -q -n base --revision "$(cat "$list")"',
 )
 PREFIX = "prefix=~/%s; "
-# A tool that fails says nothing of what is newer, which must not pass for "nothing".
+# A tool that fails names no newer package, which must not pass for "nothing is newer".
 LOOK = (
     "said=$({newer} 2>&1) || {{ echo failed; printf '%%s\\n' \"$said\" >&2; exit 0; }}; "
     "printf '%%s\\n' \"$said\" | grep -E '^ +[+] |-->'"
 )
 LIST = (
-    "umask 077; mkdir -p ~/.local/share/labfab; list=~/.local/share/labfab/packages-$(date +%%Y%%m%%dT%%H%%M%%S); "
+    "umask 077; mkdir -p ~/.local/share/labfab; "
+    "list=~/.local/share/labfab/packages-$(date +%%Y%%m%%dT%%H%%M%%S); "
     '{listed} >"$list" && echo "$list"'
 )
 
 
-@host_task(help={"yes": "Also when kernels are busy"})
+@host_task(help={"yes": "Even if kernels are busy"})
 def update(c: Connection, yes: bool = False) -> None:
     """Upgrade JupyterLab; go back if it does not answer.
 
-    What was installed before is kept as a list on the host.
+    A list of what was installed before is kept on the host.
     """
-    want = Settings.of(c)
-    server.refuse(c, want)
+    want, host = Settings.of(c), Host.of(c)
+    process.refuse(c, want)
     commands, before = (VENV if want.python == "venv" else CONDA), version(c)
-    index = index_of(want)
-    given = [PREFIXES[want.python], *index, *JUPYTER]
-    options = INDEX * len(index) + " %s" * len(JUPYTER)
-    newer = ask(
-        c, PREFIX + LOOK.format(newer=commands.newer + options), *given, user=want.jupyter_user
-    )
-    if newer.out.startswith("failed"):
-        raise SetupError(f"{Host.of(c).label}: cannot find out what is newer: {newer.last_words}")
-    if not newer.ok:
+    if not is_newer(c, want, commands):
         return
-    kernels.consent(c, yes, "update")
-    listing = PREFIX + LIST.format(listed=commands.listed)
-    said = change(
-        c,
-        listing,
-        PREFIXES[want.python],
-        user=want.jupyter_user,
-        why="keep a list of what is installed",
-    )
-    kept = said.out.split()[0] if said else ""
+    consent.require(c, want, yes, "update")
+    kept = keep_list(c, want, commands)
     try:
-        change(
-            c,
-            PREFIX + commands.update + options,
-            *given,
-            user=want.jupyter_user,
-            why="upgrade JupyterLab",
-            long=True,
-        )
-        if Host.of(c).planning:
+        upgrade(c, want, commands)
+        if host.planning:
             return
-        server.stop(c)
-        server.start(c)
+        stop(c)
+        start(c)
     except SetupError as error:
-        go_back(c, want, commands, kept, before, error)
+        go_back(c, want, commands, kept, before)
+        raise SetupError(
+            f"{error.text}; JupyterLab {before} is back and answers: "
+            f"see ~/.jupyter/lab.log on {host.label}",
+            host=error.host,
+        ) from None
     console.note(
         f"JupyterLab {before} → {version(c)}; what was installed before: {kept} on the host"
     )
 
 
-def go_back(
-    c: Connection, want: Settings, commands: Commands, kept: str, before: str, error: SetupError
-) -> None:
-    """Bring back what was installed before, and say why."""
+def is_newer(c: Connection, want: Settings, commands: Commands) -> bool:
+    """Return whether the index has anything newer. Raises SetupError if it cannot tell."""
+    index = index_of(want)
+    options = INDEX * len(index) + " %s" * len(JUPYTER)
+    given = (PREFIXES[want.python], *index, *JUPYTER)
+    look = PREFIX + LOOK.format(newer=commands.newer + options)
+    answer = ask(c, look, *given, user=want.jupyter_user)
+    if answer.out.startswith("failed"):
+        raise SetupError(
+            f"cannot find out what is newer: {answer.last_words}", host=Host.of(c).label
+        )
+    return answer.ok
+
+
+def keep_list(c: Connection, want: Settings, commands: Commands) -> str:
+    """Keep a list of what is installed; return its path, empty in plan mode."""
+    done = change(
+        c,
+        PREFIX + LIST.format(listed=commands.listed),
+        PREFIXES[want.python],
+        user=want.jupyter_user,
+        why="keep a list of what is installed",
+    )
+    return done.out.split()[0] if done else ""
+
+
+def upgrade(c: Connection, want: Settings, commands: Commands) -> None:
+    """Install what is newer."""
+    index = index_of(want)
+    options = INDEX * len(index) + " %s" * len(JUPYTER)
+    change(
+        c,
+        PREFIX + commands.update + options,
+        PREFIXES[want.python],
+        *index,
+        *JUPYTER,
+        user=want.jupyter_user,
+        why="upgrade JupyterLab",
+        long=True,
+    )
+
+
+def go_back(c: Connection, want: Settings, commands: Commands, kept: str, before: str) -> None:
+    """Install and start the previous versions. kept: path of the list on the host."""
     index = index_of(want)
     change(
         c,
@@ -122,17 +150,15 @@ def go_back(
         why=f"go back to JupyterLab {before}",
         long=True,
     )
-    server.stop(c)
-    server.start(c)
-    raise SetupError(
-        f"{str(error.message)}; JupyterLab {before} is back and answers: look into ~/.jupyter/lab.log on {Host.of(c).label}"
-    )
+    stop(c)
+    start(c)
 
 
 def index_of(want: Settings) -> list[str]:
-    """The PyPI mirror of the settings, for what it is good for."""
+    """Return the PyPI mirror in the settings, which conda cannot use."""
     return [want.package_index] if want.package_index and want.python == "venv" else []
 
 
 def version(c: Connection) -> str:
+    """Return the installed version of JupyterLab."""
     return facts(c).python.versions.get("jupyterlab", "")

@@ -1,13 +1,15 @@
-"""SSH: keys only, no root, a port of your own.
+"""Hardening: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf (on macOS 000-labfab.conf, and launchd's job for the port): the first value wins.
-Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then make sshd read it
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf; on macOS 000-labfab.conf and a job of launchd.
+Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then reload sshd
+sshd takes the first value it reads, so our file comes before those of others.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import paramiko
 from fabric import Connection
@@ -25,6 +27,10 @@ from ...run.task import host_task
 from ...settings import Settings
 from ..keys import authorized_keys
 
+if TYPE_CHECKING:
+    from ...facts.records import Firewall, Ssh
+    from ...platforms.base import Platform
+
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
 NO_PASSWORDS = {
     "PasswordAuthentication": "no",
@@ -39,27 +45,30 @@ def disable_passwords(c: Connection) -> None:
     authorized_keys.copy(c)
     if not passwords_accepted(c):
         return
+    system = platform(c)
     with guarded(c, "refuse passwords"):
-        platform(c).set_options(c, NO_PASSWORDS, why="refuse passwords for every user")
-        platform(c).reload_sshd(c)
-        prove(c, passwords_accepted, "a Match block of sshd_config gives passwords back to")
-        prove(c, passwords_offered, "from outside a password is still asked of")
+        system.set_options(c, NO_PASSWORDS, why="refuse passwords for every user")
+        system.reload_sshd(c)
+        require_none(c, passwords_accepted, "a Match block of sshd_config allows passwords for")
+        require_none(c, passwords_offered, "sshd still offers password logins for")
 
 
 def passwords_accepted(c: Connection) -> list[str]:
-    """The accounts whose password sshd would take."""
+    """Return the accounts whose password sshd would accept."""
     return [
         user
-        for user, have in sorted(facts(c).ssh.effective.items())
-        if any(have.get(option.lower()) != value for option, value in NO_PASSWORDS.items())
+        for user, options in sorted(facts(c).ssh.effective.items())
+        if any(options.get(option.lower()) != value for option, value in NO_PASSWORDS.items())
     ]
 
 
 def passwords_offered(c: Connection) -> list[str]:
-    """The accounts that a stranger is offered more than a key for."""
+    """Return the accounts for which sshd offers a stranger more than a key."""
     port = Host.of(c).login.port
     return [
-        user for user in facts(c).accounts if connection.offered(c, user, port) != ["publickey"]
+        user
+        for user in facts(c).accounts
+        if connection.offered_methods(c, user, port) != ["publickey"]
     ]
 
 
@@ -67,95 +76,117 @@ def passwords_offered(c: Connection) -> list[str]:
 def disable_root(c: Connection) -> None:
     """Refuse logins as root.
 
-    The login of the sudo user is proven before.
+    A fresh login proves the sudo user first.
     """
     authorized_keys.copy(c)
     if not root_accepted(c):
         return
+    system = platform(c)
     with guarded(c, "refuse root"):
-        platform(c).set_options(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
-        platform(c).reload_sshd(c)
-        prove(c, root_accepted, "a Match block of sshd_config lets in")
-        prove(c, root_let_in, "your key still opens")
+        system.set_options(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
+        system.reload_sshd(c)
+        require_none(c, root_accepted, "a Match block of sshd_config lets in")
+        require_none(c, root_logs_in, "your key still opens")
 
 
 def root_accepted(c: Connection) -> list[str]:
-    return ["root"] * (facts(c).ssh.effective.get("root", {}).get("permitrootlogin") != "no")
+    """Return root if sshd's configuration lets it in."""
+    options = facts(c).ssh.effective.get("root", {})
+    return [] if options.get("permitrootlogin") == "no" else ["root"]
 
 
-def root_let_in(c: Connection) -> list[str]:
-    """Try to log in as root with the key that should not open any more."""
+def root_logs_in(c: Connection) -> list[str]:
+    """Try to log in as root with your key; return root if that works."""
     login = Host.of(c).login
     try:
-        connection.fresh(c, "root", login.port, login.identity).close()
+        connection.log_in_again(c, "root", login.port, login.identity).close()
     except paramiko.AuthenticationException:
         return []
     return ["root"]
 
 
-def prove(c: Connection, still_open: Callable[[Connection], list[str]], problem: str) -> None:
-    """Raise SetupError when accounts are left that should be shut out."""
+def require_none(
+    c: Connection, still_open: Callable[[Connection], list[str]], problem: str
+) -> None:
+    """Raise SetupError if any account is still let in.
+
+    still_open: finds such accounts on the changed host. problem: the text before their names.
+    """
     left = [] if Host.of(c).planning else still_open(c)
     if left:
         raise SetupError(
-            f"{problem} {', '.join(left)}: look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there"
+            f"{problem} {', '.join(left)}: "
+            f"look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there"
         )
 
 
 @host_task(
-    name="change-port", help={"port": "TCP port from 1 to 65535; without it the setting ssh_port"}
+    name="change-port", help={"port": "TCP port from 1 to 65535 (default: the setting ssh_port)"}
 )
 def change_port(c: Connection, port: int | str = "") -> None:
     """Move sshd to a port of your own.
 
-    It listens on both ports first, and after a login on the new one only there; on macOS Remote Login keeps its own.
+    sshd listens on both ports until a login on the new one works, and only there afterwards.
+    On macOS Remote Login keeps its own port.
     """
-    new = Settings.of(c, ssh_port=None if port == "" else port).ssh_port
-    have, kept = facts(c).ssh, platform(c).kept_ports(c)
-    if have.ports - kept == {new} - kept and listens(c, new):
+    want = Settings.of(c, ssh_port=None if port == "" else port)
+    host, system, have, new = Host.of(c), platform(c), facts(c).ssh, want.ssh_port
+    kept = system.ports_to_keep(c)
+    if have.ports - kept == {new} - kept and listens(c, host, have, new):
         return
-    refuse(c, new)
+    refuse_port(c, new)
     old = have.ports - {new}
-    login = Host.of(c).login._replace(port=new)
+    login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
-        open_port(c, new)
-        platform(c).listen(c, old | {new}, why=f"let sshd listen on port {new} too")
-        if not Host.of(c).planning:
+        open_port(c, host, system, facts(c).firewall, new)
+        system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
+        if not host.planning:
             guard.prove(c, login)
         if old - kept:
-            platform(c).listen(c, kept | {new}, why=f"let sshd listen on port {new} only")
-        for port in sorted((old - kept) & facts(c).firewall.allowed):
-            platform(c).close_port(c, port)
-    Host.of(c).proven_as(login)
-    remember(c, Settings.of(c))
+            system.listen_on(c, kept | {new}, why=f"let sshd listen on port {new} only")
+        for left in sorted((old - kept) & facts(c).firewall.allowed):
+            system.close_port(c, left)
+    host.proven_as(login)
+    remember(c, want)
 
 
-def listens(c: Connection, port: int) -> bool:
-    """Whether somebody listens there, asked twice: an sshd that is just reading its files anew closes its sockets and opens them again."""
-    if port not in facts(c).ssh.listening and not Host.of(c).planning:
-        time.sleep(1)
-        Host.of(c).forget()
+def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
+    """Return whether anything listens on the port.
+
+    Ask twice: an sshd that is reloading its configuration closes its sockets for a moment.
+    """
+    if port in have.listening or host.planning:
+        return port in have.listening
+    time.sleep(1)
+    host.forget()
     return port in facts(c).ssh.listening
 
 
-def refuse(c: Connection, new: int) -> None:
-    """Stop before anything is changed where the port cannot be had."""
-    have, label = facts(c).ssh, Host.of(c).label
-    holder = have.listening.get(new)
-    if holder and new not in have.ports:
-        raise SetupError(f"{label}: port {new} is taken by {holder}: choose another ssh_port")
+def refuse_port(c: Connection, port: int) -> None:
+    """Raise SetupError, before anything is changed, if sshd cannot use the port."""
+    problem = conflict(facts(c).ssh, port)
+    if problem:
+        raise SetupError(problem, host=Host.of(c).label)
+
+
+def conflict(have: Ssh, port: int) -> str:
+    """Return why sshd cannot use the port, or an empty string if it can."""
+    holder = have.listening.get(port)
+    if holder and port not in have.ports:
+        return f"port {port} is taken by {holder}: choose another ssh_port"
     if have.other_ports:
         place, _, line = have.other_ports[0].rpartition(":")
-        raise SetupError(
-            f"{label}: {place} says '{line.strip()}' and ports add up: delete that line, then ssh.change-port again"
+        return (
+            f"{place} says '{line.strip()}' and ports add up: "
+            "delete that line, then ssh.change-port again"
         )
+    return ""
 
 
-def open_port(c: Connection, new: int) -> None:
-    """Let the port through the firewall, and pin the same host key to its name."""
-    if facts(c).firewall.active and new not in facts(c).firewall.allowed:
-        platform(c).allow_port(c, new)
-    if not Host.of(c).planning:
-        known_hosts.pin(
-            connection.known_hosts_path(), c.host, new, c.transport.get_remote_server_key()
-        )
+def open_port(c: Connection, host: Host, system: Platform, firewall: Firewall, port: int) -> None:
+    """Open the port in the firewall, and pin the host key under it on the laptop."""
+    if firewall.active and port not in firewall.allowed:
+        system.allow_port(c, port)
+    if not host.planning:
+        key = c.transport.get_remote_server_key()
+        known_hosts.pin(connection.known_hosts_path(), c.host, port, key)

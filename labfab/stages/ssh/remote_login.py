@@ -1,7 +1,7 @@
-"""Access: who may log in to a Mac over SSH, and where.
+"""Remote Login: who may log in to a Mac over SSH, and on which port.
 
 Owns: Remote Login's list of accounts, the group com.apple.access_ssh.  Undo: setup.undo --to ssh
-sshd's own files and the port are stages/ssh.py's.
+sshd's own files and the port belong to hardening.py.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from ..keys import authorized_keys
 def restrict(c: Connection) -> None:
     """Let in only administrators and Lab's account (macOS)."""
     authorized_keys.copy(c)
-    want = Settings.of(c)
-    names = authorized_keys.owners(c, want)
+    host, system = Host.of(c), platform(c)
+    names = authorized_keys.accounts_to_open(Settings.of(c), system)
     with guarded(c, "let only the accounts on Remote Login's list log in"):
-        before = len(Host.of(c).changes)
-        platform(c).restrict_logins(c, names)
-        if len(Host.of(c).changes) > before and not Host.of(c).planning:
+        before = len(host.changes)
+        system.restrict_logins(c, names)
+        if len(host.changes) > before and not host.planning:
             for name in names[1:]:
-                guard.prove_account(c, Host.of(c).login._replace(user=name))
+                guard.prove_account(c, host.login._replace(user=name))
 
 
 @host_task(name="close-port-22")
 def close_port_22(c: Connection) -> None:
-    """Switch Remote Login's own port off (macOS).
+    """Close Remote Login's own port (macOS).
 
-    The login at the other port is dialled first, and goes on. Raises SetupError where there is no other.
+    The run continues over the other port. Raises SetupError if there is no other.
     """
-    have, host = facts(c).ssh, Host.of(c)
+    host, have = Host.of(c), facts(c).ssh
     if not have.remote_login:
         return
     other = min(have.ports - {have.remote_login}, default=0)
     if not other and not host.planning:
         raise SetupError(
-            f"{host.label}: sshd listens at port {have.remote_login} alone: ssh.change-port first"
+            f"sshd listens on port {have.remote_login} only: ssh.change-port first",
+            host=host.label,
         )
     login = host.login._replace(port=other)
     if not host.planning:
-        host.move_to_port(other)  # what launchd started for this port may end with it
+        host.move_to_port(other)  # launchd may end what it started for the port that closes
     with guarded(c, f"close port {have.remote_login}", login):
         platform(c).close_remote_login(c)

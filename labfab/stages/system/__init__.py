@@ -1,4 +1,4 @@
-"""System: packages up to date, and a reboot where that is needed."""
+"""System: keep the packages up to date, and reboot if needed."""
 
 from .updates import reboot, release_upgrade, update
 

@@ -1,6 +1,6 @@
-"""System: bring the packages up to date, reboot where that is needed.
+"""Updates: upgrade the packages, reboot if needed; move to the next release.
 
-Owns: nothing but the time of the last look, /var/cache/labfab.  Undo: upgrades stay.
+Owns: only the time of the last check, /var/cache/labfab.  Undo: upgrades stay.
 """
 
 from __future__ import annotations
@@ -16,28 +16,31 @@ from ...platforms import platform
 from ...run.task import host_task
 from ...settings import Settings
 
-# Guide 001's way, made safe to leave alone: in a tmux of its own, with the second sshd on 1022 reachable.
+# As guide 001 does it, but safe to leave alone: in a tmux session of its own.
 RELEASE_UPGRADE = (
     "tmux new-session -d -s release-upgrade "
-    "'do-release-upgrade -f DistUpgradeViewNonInteractive -m server 2>&1 | tee -a /var/log/labfab-release-upgrade.log'"
+    "'do-release-upgrade -f DistUpgradeViewNonInteractive -m server 2>&1 "
+    "| tee -a /var/log/labfab-release-upgrade.log'"
 )
+RESCUE_PORT = 1022  # where do-release-upgrade starts a second sshd
 LEFTOVER = "/etc/apt/apt.conf.d/50unattended-upgrades.ucf-old"
 
 
 @host_task(default=True)
 def update(c: Connection) -> None:
     """Upgrade all packages."""
-    host = platform(c)
-    host.wait_until_settled(c)
-    host.refresh(c, Settings.of(c).update_max_age)
-    host.upgrade(c)
+    want, system = Settings.of(c), platform(c)
+    system.wait_until_settled(c)
+    system.refresh(c, want.update_max_age)
+    system.upgrade(c)
     if not facts(c).system.reboot_required:
         return
-    if Settings.of(c).reboot:
-        host.reboot(c)
+    if want.reboot:
+        system.reboot(c)
     else:
         console.note(
-            "a reboot is pending: type system.reboot when nothing is running there, or set reboot: true"
+            "a reboot is pending: "
+            "type system.reboot when nothing is running there, or set reboot: true"
         )
 
 
@@ -51,24 +54,28 @@ def reboot(c: Connection) -> None:
 def release_upgrade(c: Connection, yes: bool = False) -> None:
     """Move to the next Ubuntu release.
 
-    It runs on by itself, and is never part of setup.full. Raises SetupError without --yes: a release upgrade can fail
-    half-way, so there must be a backup.
+    The upgrade continues by itself after this task, and is never part of setup.full. Raises
+    SetupError without --yes: it can fail half-way, so there must be a backup.
     """
-    if facts(c).system.id != "ubuntu":
+    host, have = Host.of(c), facts(c)
+    if have.system.id != "ubuntu":
         raise SetupError(
-            f"{Host.of(c).label}: release upgrades are Ubuntu's; for {facts(c).system.name} see its release notes"
+            f"release upgrades are Ubuntu's; for {have.system.name} see its release notes",
+            host=host.label,
         )
     if not yes:
         raise SetupError(
-            f"{Host.of(c).label}: make a backup first, then type: system.release-upgrade --yes"
+            "make a backup first, then type: system.release-upgrade --yes", host=host.label
         )
-    platform(c).install(c, "tmux", "ubuntu-release-upgrader-core")
+    system = platform(c)
+    system.install(c, "tmux", "ubuntu-release-upgrader-core")
     change(c, "rm -f %s", LEFTOVER, why="remove a leftover that apt complains about")
     if facts(c).firewall.active:
-        platform(c).allow_port(c, 1022)
+        system.allow_port(c, RESCUE_PORT)
     change(c, RELEASE_UPGRADE, why="begin the release upgrade")
     console.note(
-        "it runs on by itself, an hour or more; a second sshd waits on port 1022 meanwhile"
+        "it continues by itself for an hour or more; "
+        f"meanwhile a second sshd listens on port {RESCUE_PORT}"
     )
     console.note(
         "watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot"

@@ -65,10 +65,8 @@ def test_only_what_is_missing_or_differs_is_installed(fake, version, installed) 
     [
         (Result(0, CONDA, ""), []),
         (Result(0, CONDA.replace("2.1.0", "2.0.0"), ""), ["install 1 package of the backup"]),
-        (
-            Result(127, "", "conda: not found"),
-            ["install 3 packages of the backup"],
-        ),  # a plan for a bare host
+        # A plan for a bare host.
+        (Result(127, "", "conda: not found"), ["install 3 packages of the backup"]),
     ],
 )
 def test_conda_is_asked_what_is_missing(fake, export, planned) -> None:

@@ -1,0 +1,84 @@
+"""Fabric internals: the only module that uses private attributes of Fabric and Invoke.
+
+Both libraries merge their configuration files and have no public way to ask where a value came
+from. tests/test_fabric_internals.py fails when a new version of either lacks what is read here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from invoke.config import Config
+from invoke.context import Context
+from paramiko import SSHConfig
+
+# The levels of Invoke's configuration that files and collections fill, weakest first.
+Level = Literal["collection", "system", "user", "project", "runtime", "overrides"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+# Fabric's Connection passes unknown attributes to its configuration, so ours bypasses setattr.
+SESSION = "_labfab"
+
+
+def settings_file(config: Config) -> str:
+    """Return the file given with `fab -f`; empty if there is none."""
+    return str(getattr(config, "_runtime_path", None) or "")
+
+
+def ssh_config_file(config: Config) -> Path | None:
+    """Return the file given with `fab -S`; None if there is none, and always in Invoke alone."""
+    given = getattr(config, "_runtime_ssh_path", None)
+    return Path(given) if given else None
+
+
+def project_folder(config: Config) -> str:
+    """Return the folder of the fabfile, or the current one if no fabfile was loaded."""
+    return str(getattr(config, "_project_prefix", None) or os.getcwd())
+
+
+def level_data(config: Config, level: Level) -> Mapping[str, Any]:
+    """Return the values of one level of a configuration, unmerged."""
+    return getattr(config, f"_{level}", None) or {}
+
+
+def level_path(config: Config, level: Level) -> str:
+    """Return the file that filled a level; empty if none did."""
+    return str(getattr(config, f"_{level}_path", None) or "")
+
+
+def load_level(config: Config, level: Literal["project", "runtime"]) -> None:
+    """Read the file of one level into a configuration. Raises whatever its parser raises."""
+    config.load_project() if level == "project" else config.load_runtime()
+
+
+def read_project(folder: str) -> Config:
+    """Return an empty Invoke configuration that finds invoke.yaml in a folder."""
+    return Config(project_location=Path(folder), lazy=True)
+
+
+def copy_for_host(config: Any) -> Any:
+    """Copy a Fabric configuration for one host; the copy shares the parsed ~/.ssh/config.
+
+    Fabric's clone() parses those files again on every call and adds the result to the *original*,
+    so each host would double its rules.
+    """
+    shared, given = config.base_ssh_config, config._given_explicit_object
+    config._set(base_ssh_config=SSHConfig(), _given_explicit_object=True)
+    try:
+        copy = config.clone()
+    finally:
+        config._set(base_ssh_config=shared, _given_explicit_object=given)
+    copy._set(base_ssh_config=shared)
+    return copy
+
+
+def session_of(c: Context) -> Any:
+    """Return the session that keep_session() attached to a connection; None if there is none."""
+    return vars(c).get(SESSION)
+
+
+def keep_session(c: Context, session: object) -> None:
+    """Attach a session to a connection."""
+    vars(c)[SESSION] = session

@@ -1,0 +1,16 @@
+# Installs packages into an environment below the home of the account that runs this.
+#
+# "$1": the program that installs, conda, uv or pip. "$2": the folder. The rest: options and packages.
+# Needs under_mark, of unfinished.sh.
+installer=$1
+folder=$2
+shift 2
+install_packages() {
+  bin=~/$folder/bin
+  case $installer in
+    conda) "$bin/conda" install -y -q -n base --override-channels -c conda-forge "$@" ;;
+    uv) "$bin/uv" pip install -q --python "$bin/python" "$@" ;;
+    pip) "$bin/python" -m pip install -q --disable-pip-version-check "$@" ;;
+  esac
+}
+under_mark "$folder.packages" install_packages "$@"

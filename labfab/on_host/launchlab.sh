@@ -1,0 +1,45 @@
+# Start JupyterLab in tmux unless it runs, and print where it is: the main part of `launchlab`.
+# $1: account that runs it. $2: URL. $3: Unix socket below the home, or empty.
+# $4: folder of its Python, below the home. $5: the system's PATH.
+# Follows two functions: start_in_tmux, whose body is start_in_tmux.sh, and start_by_service,
+# which fails unless a service manager is to run JupyterLab.
+user=$1 url=$2 socket=$3 prefix=$4 path=$5
+place=${url}lab
+# shellcheck disable=SC2088  # it is printed
+[ -z "$socket" ] || place="~/$socket"
+[ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
+answers() { curl -fsk -m 5 ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null; }
+in_session() { tmux has-session -t =jupyter 2>/dev/null; }
+
+cd || exit
+if answers; then
+  echo "JupyterLab runs already: $place on this host"
+  exit
+fi
+umask 077
+PATH=$HOME/$prefix/bin:$path
+export PATH
+# [b]: the text of this script is no JupyterLab.
+running() { in_session || pgrep -u "$user" -f '[b]in/jupyter-lab' >/dev/null; }
+end=$(($(date +%s) + 120))
+wait_while_running() {
+  while running; do
+    if answers; then
+      echo "JupyterLab runs: $place on this host"
+      exit
+    fi
+    [ "$(date +%s)" -lt "$end" ] || break
+    sleep 0.3
+  done
+}
+started=
+start_by_service || in_session || { start_in_tmux "$prefix" "$path"; started=yes; }
+wait_while_running
+# One that was there already may have been ending, after File > Shut Down.
+if [ -z "$started" ] && ! running; then
+  start_by_service || start_in_tmux "$prefix" "$path"
+  wait_while_running
+fi
+tail -n 3 ~/.jupyter/lab.log
+echo "JupyterLab does not answer at $place"
+exit 1

@@ -1,0 +1,194 @@
+"""Process: start JupyterLab in tmux or by the system's service manager, wait for it, stop it.
+
+Owns: the tmux session `jupyter`, ~/.jupyter/lab.log.  Undo: lab.stop
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fabric import Connection
+
+from .. import console
+from ..errors import SetupError
+from ..facts import facts
+from ..facts.reader import PREFIXES
+from ..host.changes import ask, change
+from ..host.session import Host
+from ..host.shell import Result
+from ..laptop.notebooks import shown
+from ..on_host import loader
+from ..platforms import platform
+from ..settings import Settings
+from . import launchlab
+
+if TYPE_CHECKING:
+    from ..facts.records import Account, Lab
+
+# The journal files starts and stops under this stage, whichever task causes them.
+STAGE = "lab"
+# Seconds; a cold start on a small machine takes 12.
+PATIENCE = 120
+# Seconds that JupyterLab may take to end its kernels, after File > Shut Down for example.
+ENDING = 15
+# in_tmux finds the tmux that JupyterLab was started in.
+END_SESSION = (
+    "LAB_USER=%s; PREFIX=%s; in_tmux %s kill-session -t =jupyter || exit; "
+    "for i in $(seq 100); do pgrep -u %s -f '[b]in/jupyter-lab' >/dev/null || break; "
+    "sleep 0.2; done"
+)
+STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
+
+
+def start(c: Connection, want: Settings) -> None:
+    """Start a configured JupyterLab unless it answers already; wait until it does.
+
+    Raises SetupError if it does not answer in time, or runs with an old configuration that
+    listens elsewhere.
+    """
+    system, host = platform(c), Host.of(c)
+    system.install(c, *packages(c))
+    have = facts(c)
+    # Read once: none of the changes below makes them stale.
+    account, lab = have.accounts[want.jupyter_user], have.lab
+    if not account.linger:
+        system.keep_running(c, account.name)
+    if want.start_command:
+        launchlab.install(c, want, want.user, want.start_command)
+    lab = settle(c, want, account, ENDING if lab.stale else PATIENCE)
+    if lab.api:
+        if lab.stale:
+            console.note("JupyterLab still runs with its old configuration: lab.restart")
+        return
+    if lab.session and lab.stale:
+        raise SetupError(
+            "JupyterLab runs with an old configuration and does not answer on "
+            f"{want.lab_place}: when no kernel is busy, type lab.stop, then repeat the command",
+            host=host.label,
+        )
+    if lab.service:
+        system.service.start(c)
+    elif not lab.session:
+        start_in_tmux(c, want, account)
+    wait(c, want, account)
+
+
+def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
+    """Wait for a JupyterLab that is starting or ending, and return what is known of it then.
+
+    After File > Shut Down its session and process last until all kernels have ended.
+    limit: seconds; what neither answers nor ends in that time is left alone.
+    """
+    lab, host = facts(c).lab, Host.of(c)
+    if lab.api or host.planning or not (lab.session or service_runs(lab)):
+        return lab
+    with console.working(host.label, "wait for JupyterLab"):
+        ask_until(c, want, account, limit)
+    host.forget()
+    return facts(c).lab
+
+
+def packages(c: Connection) -> list[str]:
+    """Return the system packages that JupyterLab's start needs."""
+    return ["curl"] if facts(c).lab.service else ["curl", "tmux"]
+
+
+def start_in_tmux(c: Connection, want: Settings, account: Account) -> None:
+    """Start JupyterLab in a tmux session of its account."""
+    log = f"{account.home}/.jupyter/lab.log"
+    change(
+        c,
+        loader.called("start_in_tmux", 2),
+        PREFIXES[want.python],
+        platform(c).LAB_PATH,
+        user=account.name,
+        why="start JupyterLab",
+        undo=("session %s %s", account.name, log),
+        keep=[log],
+        then={"lab.session": "yes"},
+    )
+
+
+def refuse(c: Connection, want: Settings) -> None:
+    """Raise SetupError if JupyterLab cannot run: it is not installed, or its port is taken."""
+    have, host = facts(c), Host.of(c)
+    if not have.python.lab and not host.planning:
+        raise not_installed(host, want)
+    lab = have.lab
+    if lab.owner and lab.owner != want.jupyter_user:
+        raise SetupError(
+            f"{want.lab_place} is taken by {lab.holder or 'a program'} of {lab.owner}: "
+            "choose another lab_port",
+            host=host.label,
+        )
+
+
+def not_installed(host: Host, want: Settings) -> SetupError:
+    """Return the error for an account without JupyterLab; it names the task that installs it."""
+    where = f"~/{PREFIXES[want.python]} (python: {want.python})"
+    return SetupError(
+        f"JupyterLab is not installed for {want.jupyter_user} in {where}: "
+        "type python.install first",
+        host=host.label,
+    )
+
+
+def wait(c: Connection, want: Settings, account: Account) -> None:
+    """Wait until JupyterLab answers. Raises SetupError with the end of its log if it does not."""
+    host = Host.of(c)
+    if host.planning:
+        return
+    with console.working(host.label, "wait for JupyterLab"):
+        answer = ask_until(c, want, account, PATIENCE)
+    host.forget()
+    if not answer.ok:
+        raise SetupError(
+            f"JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}",
+            host=host.label,
+        )
+
+
+def ask_until(c: Connection, want: Settings, account: Account, limit: int) -> Result:
+    """Ask JupyterLab until it answers, until none is left, or for *limit* seconds."""
+    return ask(
+        c,
+        loader.called("wait_for_lab", 5),
+        socket_path(want, account),
+        limit,
+        f"{want.lab_url(want.lab_port)}api",
+        PREFIXES[want.python],
+        platform(c).LAB_PATH,
+        user=account.name,
+    )
+
+
+def socket_path(want: Settings, account: Account | None) -> str:
+    """Return the path of JupyterLab's Unix socket, or an empty string if it listens on TCP."""
+    return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
+
+
+def stop(c: Connection, want: Settings) -> None:
+    """Stop JupyterLab and its kernels. Raises SetupError if another account runs it."""
+    have = facts(c)
+    lab = have.lab
+    if lab.owner and lab.owner != want.jupyter_user:
+        raise SetupError(
+            f"{want.lab_place} belongs to {lab.owner}, so it is not yours to stop",
+            host=Host.of(c).label,
+        )
+    if service_runs(lab):
+        platform(c).service.stop(c)
+    elif lab.pid:
+        change(c, STOP, lab.pid, lab.pid, why="stop JupyterLab")
+    elif lab.session:
+        account = have.accounts[want.jupyter_user]
+        given = (account.name, PREFIXES[want.python], account.home, account.name)
+        change(c, END_SESSION, *given, why="end the tmux session jupyter")
+
+
+def service_runs(lab: Lab) -> bool:
+    """Return whether the service manager runs JupyterLab.
+
+    A unit that keeps crashing has no pid between two attempts.
+    """
+    return lab.service and (bool(lab.pid) or lab.state not in ("", "inactive", "failed"))

@@ -1,0 +1,80 @@
+"""Summary: what setup.full prints at the end: addresses, secrets and the remaining steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .. import console
+from ..host.session import Host
+from ..local_state import secrets
+from ..run.runner import Duration, describe
+from ..settings import Settings
+from ..stages import tunnel
+
+WIDTH = 14  # columns for the labels, unless one is longer
+
+
+def summarize(
+    host: Host, want: Settings, alias: str, reboot_required: bool, took: Sequence[Duration]
+) -> None:
+    """Print the addresses of the lab, where its secrets are and what is left to do.
+
+    took: how long each stage took; printed only if something was changed.
+    """
+    if host.changes:
+        console.say()
+        console.say(f"time: {times(took)}")
+    console.say()
+    rows = [*doors(host, want, alias), *kept(want, alias), *commands(alias)]
+    if host.changes:
+        rows += to_do(host, want, alias)
+    if reboot_required:
+        rows.append(("to do", f"reboot: fab -H {alias} system.reboot"))
+    width = max(WIDTH, *(len(label) + 2 for label, _ in rows))
+    for label, text in rows:
+        console.say(f"{label:<{width}}{text}")
+
+
+def times(took: Sequence[Duration]) -> str:
+    """Return how long the run took, and its longer stages."""
+    total = console.duration(sum(one.seconds for one in took if not one.parallel))
+    return "; ".join([f"{total} in all", *filter(None, describe(took))])
+
+
+def doors(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of JupyterLab."""
+    if want.published:
+        yield "JupyterLab", f"{want.public_url(host.c.host)}lab"
+    if want.publish != "https":
+        label = "by tunnel" if want.published else "JupyterLab"
+        yield label, tunnel.url(alias, want) or "no tunnel is open: tunnel.open"
+
+
+def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
+    """Yield the secrets of this lab on a terminal; elsewhere, only where they are kept."""
+    known = {
+        "jupyter-password": "password",
+        "sudo-password": f"sudo of {want.user}",
+        "login-of-lab-user": f"login of {want.lab_user}",
+    }
+    for name, label in known.items():
+        value, place = secrets.load(alias, name), secrets.path_of(alias, name)
+        if value and console.terminal():
+            yield label, f"{value.reveal()}  (kept in {place})"
+        elif value:
+            yield label, f"in {place}"
+
+
+def commands(alias: str) -> Iterator[tuple[str, str]]:
+    """Yield the everyday commands."""
+    yield "next time", f"fab -H {alias} lab.open"
+    yield "shell", f"ssh {alias}"
+    yield "all tasks", "fab --list"
+
+
+def to_do(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
+    """Yield what labfab cannot do itself."""
+    ports = ", ".join(map(str, [host.login.port, *want.public_ports]))
+    yield "to do", f"open TCP {ports} in your router or cloud firewall"
+    if want.published and want.certificate == "self-signed":
+        yield "to do", f"trust this lab in your browsers: fab -H {alias} https.trust"

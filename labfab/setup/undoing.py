@@ -1,0 +1,300 @@
+"""Undoing: undoes the changes that the journal lists, newest first.
+
+Constraints:
+- The original login must be proven to work before the account that we logged in as is removed. So
+  the last part runs over a different login than the first.
+- Each change is marked as undone in the same step, so an interrupted undo continues where it
+  stopped.
+- undo.sh undoes the single changes. What somebody has changed by hand since then stays.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import shlex
+from collections.abc import Callable, Sequence
+
+from fabric import Connection
+
+from .. import console, stages
+from ..certificates import trust, vault
+from ..errors import SetupError
+from ..facts import facts
+from ..facts.reader import APACHE
+from ..host import connection, journal
+from ..host.alias import alias_of
+from ..host.changes import LONG_SILENCE, fill
+from ..host.journal import Entry
+from ..host.session import Host, Login
+from ..host.shell import Result
+from ..laptop import keeper, shortcuts, tunnel
+from ..local_state import secrets, ssh_config
+from ..local_state.aliases import find_alias, ssh_config_path
+from ..on_host import loader
+from ..platforms import platform
+from ..run import guard, recipe
+from ..run.guard import guarded
+from ..run.task import acquire_run_lock
+from ..server import process
+from ..settings import Settings
+
+# A tunnel changes nothing on the host.
+STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
+# The rest of these stages is undone over the original login.
+LAST = ("keys", "user")
+CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
+# undo.sh begins its messages with these.
+STAYS, NOTE = "labfab-stays: ", "labfab-note: "
+
+
+class Undo:
+    """One undo: its present login, and why some changes stay."""
+
+    def __init__(self, c: Connection, entries: Sequence[Entry], force: bool) -> None:
+        """Prepare an undo.
+
+        entries: the changes to undo, oldest first. force: also undo what was changed by hand.
+        """
+        self.c, self.entries, self.force = c, entries, force
+        self.block = find_alias(c)
+        self.label = Host.of(c).label
+        self.count = 0
+        self.stays: list[str] = []
+
+    def undo_all(self) -> None:
+        """Undo everything.
+
+        The changes that do not affect access come first, then those that do, and at last, over the
+        original login, the account.
+        """
+        want = Settings.of(self.c)
+        self.stop_lab(want)
+        door = platform(self.c).SSH_JOB
+        # The guard restores files but no folders, so ~/.ssh is removed after the proof.
+        last = [entry for entry in self.entries if is_last(entry, door)]
+        access = [entry for entry in self.entries if gives_access(entry) and entry not in last]
+        for entry in reversed(self.entries):
+            if entry not in last and entry not in access:
+                self.undo(entry)
+        made = made_accounts(last)
+        touched = bool(access) or any(is_door(entry, door) for entry in last)
+        if (touched or self.c.user in made) and not self.restore_login(access, made):
+            return
+        for entry in reversed(last):
+            self.undo(entry)
+
+    def undo(self, entry: Entry, marked: bool = True) -> bool:
+        """Undo one change. Returns False if it stays.
+
+        marked: whether to mark it as undone in the journal, in the same step.
+        """
+        if entry.undo == [journal.SSHD_READS]:
+            return not marked or self.run(journal.mark([entry.number])).ok
+        mark = journal.mark([entry.number]) if marked else ":"
+        with console.working(self.label, f"undo: {entry.why}") as tell:
+            done = self.run(f"{self.script(entry)} && {mark}", tell)
+        reasons = said(done, STAYS)
+        if not reasons and not done.ok:
+            reasons = [f"could not undo: {entry.why}: {done.last_words}"]
+        notes = said(done, NOTE)
+        if reasons:
+            for note in notes:
+                console.note(note)
+            self.stays += reasons
+            return False
+        self.count += 1
+        console.changed(self.label, "; ".join([f"undone: {entry.why}", *notes]), 0)
+        return True
+
+    def script(self, entry: Entry) -> str:
+        """Return the shell text that undoes a change."""
+        commands = loader.script("undo", Host.of(self.c).open().kernel)
+        if entry.stage == "proxy":
+            commands += APACHE
+        kept, force = f"{journal.FOLDER}/before/{entry.number}", "yes" if self.force else ""
+        return f"KEPT={kept} FORCE={force}\n{commands}\n{way_back(entry)}"
+
+    def run(self, script: str, tell: Callable[[str], None] | None = None) -> Result:
+        """Run a script on the host. tell: called with each line of its output."""
+        host = Host.of(self.c)
+        host.forget()
+        return host.open().run(script, on_line=tell, timeout=LONG_SILENCE)
+
+    def stop_lab(self, want: Settings) -> None:
+        """Close the tunnel and stop JupyterLab before its files are removed."""
+        if not any(entry.stage == "lab" for entry in self.entries):
+            return
+        tunnel.close(alias_of(self.c, want))
+        running = facts(self.c).lab
+        if running.pid and running.owner == want.jupyter_user:
+            self.run(fill(process.STOP, running.pid, running.pid))
+
+    def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
+        """Undo the changes to access, prove the original login and continue over it.
+
+        access: the changes to undo. made: accounts that labfab created. Returns False if the proof
+        fails; the host has then reverted everything.
+        """
+        login, count = original_login(self.c, self.block, made), self.count
+        try:
+            if login is None:
+                raise SetupError(f"no login but {self.c.user} is known for this host")
+            why = f"restore the login {login.user}@{self.c.host}:{login.port}"
+            with guarded(self.c, why, login, always=True):
+                Host.of(self.c).mark_write()
+                undone = [e.number for e in reversed(access) if self.undo(e, marked=False)]
+                self.reload_sshd()
+        except SetupError as error:
+            self.count = count
+            done = [e.stage for e in reversed(self.entries) if e.stage in ("ssh", *LAST)]
+            self.stays.append(
+                f"{', '.join(dict.fromkeys(done))}: {error.text}; "
+                "if that login has a password, set LABFAB_LOGIN_PASSWORD"
+            )
+            return False
+        if undone:
+            self.run(journal.mark(undone))
+        self.continue_as(login)
+        return True
+
+    def reload_sshd(self) -> None:
+        """Reload sshd. Raises SetupError if it refuses its configuration."""
+        done = self.run(platform(self.c).run_sshd(self.c))
+        if not done.ok:
+            raise SetupError(f"sshd does not accept its configuration: {done.last_words}")
+
+    def continue_as(self, login: Login) -> None:
+        """Continue over a proven login. Change the alias too, in case this run is interrupted."""
+        if self.block:
+            remember(self.c, self.block, login.user, login.port)
+        if (login.user, login.port) == (self.c.user, self.c.port):
+            return
+        old, new = Host.of(self.c), connection.log_in_again(self.c, *login)
+        host = Host(new, self.label)
+        # The session that is filed under this login is the old one, so attach the new one.
+        host.attach(new)
+        host.use(host.with_password(guard.sudo_password(self.c, login.user)))
+        old.close()
+        self.c = new
+        # The lock is free once the host has seen the old connection end.
+        acquire_run_lock(host)
+
+
+def said(done: Result, mark: str) -> list[str]:
+    """Return the messages of undo.sh that begin with a mark."""
+    return [line.removeprefix(mark) for line in done.out.splitlines() if line.startswith(mark)]
+
+
+def gives_access(entry: Entry) -> bool:
+    """Return whether a change decides who can log in through files that a guard restores."""
+    return entry.stage == "ssh" or (entry.stage == "keys" and bool(entry.path))
+
+
+def is_last(entry: Entry, door: str) -> bool:
+    """Return whether a change must be undone over the original login."""
+    return is_door(entry, door) or (entry.stage in LAST and not gives_access(entry))
+
+
+def is_door(entry: Entry, name: str) -> bool:
+    """Return whether a change serves the login that the undo itself may use.
+
+    name: the platform's job for sshd; empty if it has none.
+    """
+    return bool(name) and any(name in text for text in (entry.path, *entry.undo))
+
+
+def way_back(entry: Entry) -> str:
+    """Return the commands of undo.sh that undo an entry."""
+    if entry.path:
+        return " ".join([fill("file %s %s", entry.path, entry.sha256), *entry.undo])
+    return " && ".join(entry.undo)
+
+
+def made_accounts(entries: Sequence[Entry]) -> list[str]:
+    """Return the accounts that these changes created."""
+    words = [shlex.split(text) for entry in entries for text in entry.undo]
+    return [word[1] for word in words if word[0] == "account"]
+
+
+def original_login(
+    c: Connection, block: ssh_config.Alias | None, made: Sequence[str]
+) -> Login | None:
+    """Return the oldest login of this host whose account labfab did not create."""
+    logins = [*former_logins(block), (c.user, c.port)]
+    return next((Login(user, port, None) for user, port in logins if user not in made), None)
+
+
+def former_logins(block: ssh_config.Alias | None) -> list[tuple[str, int]]:
+    """Return user and port of an alias's earlier logins, oldest first."""
+    return [parsed(text) for text in block.was.split()] if block else []
+
+
+def parsed(login: str) -> tuple[str, int]:
+    """Return user and port of root@203.0.113.5:22."""
+    user, _, rest = login.rpartition("@")
+    return user, int(rest.rpartition(":")[2])
+
+
+def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
+    """Point the alias at this login."""
+    ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, was=""))
+
+
+def reach(c: Connection) -> None:
+    """Open the connection, if necessary by an earlier login of the alias.
+
+    An interrupted undo may have restored the login on the host but not the alias.
+    Raises SetupError if no login works.
+    """
+    host = Host.of(c)
+    try:
+        host.open()
+        return
+    except SetupError as error:
+        problem = error
+    block = find_alias(c)
+    for user, port in former_logins(block):
+        try:
+            host.log_in_as(user, port)
+        except SetupError:
+            continue
+        if block:
+            remember(c, block, user, port)
+        return
+    raise problem
+
+
+def chosen(entries: Sequence[Entry], to: str) -> list[Entry]:
+    """Return the changes that can be undone: all, or a stage and everything after it.
+
+    to: the stage; empty for all. Raises SetupError for an unknown stage.
+    """
+    if to and to not in STAGES:
+        raise SetupError(f"--to {to}: there is no such stage: one of {', '.join(STAGES)}")
+    pending = [entry for entry in entries if entry.state == "done"]
+    if not to:
+        return pending
+    places = [place for place, entry in enumerate(pending) if entry.stage == to]
+    return pending[places[0] :] if places else []
+
+
+def forget_host(c: Connection, alias: str) -> None:
+    """Remove from the laptop everything that belongs to this host.
+
+    That is its tunnel, shortcuts, alias, recipe and secrets, and its CA in the browsers' stores.
+    """
+    tunnel.close(alias)
+    keeper.forget(alias)
+    for path in shortcuts.remove(alias):
+        console.changed(alias, f"remove {path}", 0)
+    try:
+        for where in trust.remove(alias):
+            console.changed(alias, f"remove this lab's CA from {where}", 0)
+    except SetupError as error:
+        console.warn(f"{error}; by hand: fab -H {alias} https.untrust")
+    else:
+        vault.forget(alias)
+    if ssh_config.remove(ssh_config_path(c), alias):
+        console.changed(alias, f"remove the alias {alias} from {ssh_config_path(c)}", 0)
+    recipe.forget(alias)
+    secrets.forget(alias)

@@ -1,0 +1,222 @@
+"""Browse: open the running JupyterLab from your laptop, logged in.
+
+Owns: ~/.config/labfab/<alias>/jupyter-token, so that the next call need not ask the host.
+Undo: lab.close, setup.undo
+These tasks use -H only as a name: the host is dialled only if the tunnel does not answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fabric import Connection
+from invoke import Context
+
+from ... import console
+from ...errors import SetupError, Unreachable
+from ...facts import facts
+from ...host.changes import remember
+from ...host.session import Host, Login
+from ...laptop import browser
+from ...laptop import tunnel as ssh_tunnel
+from ...local_state import keypair, secrets
+from ...local_state.aliases import ssh_config_path
+from ...local_state.secrets import Secret
+from ...run.task import laptop_task
+from ...server import process
+from ...settings import Settings
+from .. import tunnel
+from . import conflicts, lifecycle
+
+
+class Place(NamedTuple):
+    """A JupyterLab within reach: the address of its root, and what opens it."""
+
+    alias: str
+    url: str
+    token: Secret
+    note: str = ""
+
+
+@laptop_task(name="open")
+def open_(c: Context) -> None:
+    """Open JupyterLab in the browser, logged in.
+
+    Finds the running server, or starts one, and opens the tunnel unless it is open.
+    """
+    want = Settings.of(c)
+    if c.config.run.dry:
+        console.planned(
+            want.alias, "start JupyterLab unless it runs, open the tunnel and the browser"
+        )
+        return
+    place = reach(c, want)
+    if browser.can_open():
+        browser.log_in(place.alias, place.url, place.token.reveal())
+        console.say(f"[{place.alias}] in your browser: {place.url}lab{place.note}")
+    else:
+        console.say(
+            f"[{place.alias}] no browser can be opened here; JupyterLab is at {place.url}lab: "
+            "log in with the password, or type lab.url --with-token"
+        )
+
+
+@laptop_task(
+    help={
+        "with-token": "Add its token, which opens it without a password: "
+        "for VS Code's existing Jupyter server"
+    }
+)
+def url(c: Context, with_token: bool = False) -> None:
+    """Print the address of JupyterLab."""
+    want = Settings.of(c)
+    if with_token and c.config.run.dry:
+        console.planned(
+            want.alias,
+            "start JupyterLab unless it runs, open the tunnel, print the address with the token",
+        )
+        return
+    with console.on_stderr():
+        address = address_with_token(c, want) if with_token else f"{present_root(c, want)}lab"
+    console.say(address)
+
+
+def address_with_token(c: Context, want: Settings) -> str:
+    """Find or start JupyterLab; return the address that opens it without a password."""
+    place = reach(c, want)
+    return f"{place.url}?token=" + quote(place.token.reveal(), safe="")
+
+
+def present_root(c: Context, want: Settings) -> str:
+    """Return JupyterLab's root URL, without asking the host. Raises SetupError without a tunnel."""
+    alias = tunnel.target_of(c).alias
+    if want.published:
+        return want.public_url(connection_of(c).host)
+    found = tunnel.url(alias, want)
+    if not found:
+        raise SetupError("no tunnel is open: lab.open", host=alias)
+    return found.removesuffix("lab")
+
+
+@laptop_task
+def close(c: Context) -> None:
+    """Close the tunnel; works with the host down."""
+    tunnel.close(c)
+
+
+def reach(c: Context, want: Settings) -> Place:
+    """Find JupyterLab, or start it, and make it reachable from here. Raises SetupError."""
+    alias = tunnel.target_of(c).alias
+    try:
+        token = secrets.load(alias, "jupyter-token")
+        place = by_tunnel(c, want, token) if token and not want.published else None
+        return place or from_host(connection_of(c), want)
+    except Unreachable as error:
+        block = tunnel.found_in_config(c)
+        where = "give -H its new address"
+        if block:
+            where = f"correct HostName of {block.name} in {ssh_config_path(c)}"
+        end = "" if error.text.endswith("?") else "."
+        raise SetupError(
+            f"{error.text}{end} If it sleeps, wake it; if it moved, {where}", host=error.host
+        ) from None
+
+
+def by_tunnel(c: Context, want: Settings, token: Secret) -> Place | None:
+    """Reach JupyterLab through the tunnel alone; None unless the kept token still opens it."""
+    target = tunnel.target_of(c)
+    found = tunnel.dial(target, want)
+    url = want.lab_url(found.local_port)
+    code = ssh_tunnel.code(url, token.reveal()) if found.proven else None
+    if code == 200:
+        return Place(target.alias, url, token, tunnel.moved(found, want))
+    # 0: no answer. The host may have rebooted since, and ssh has not noticed.
+    if code == 0 and not found.kept:
+        ssh_tunnel.close(target.alias)
+    return None
+
+
+def from_host(c: Connection, want: Settings) -> Place:
+    """Start JupyterLab unless it runs, read its token there, open the tunnel."""
+    with own_rights(c, want):
+        lab = facts(c).lab
+        token = token_of(c) if lab.api and lab.owner == want.jupyter_user else None
+        identity = own_key(c)
+        if token is None:
+            conflicts.refuse(c, want)
+    if token is None:
+        lifecycle.start(c)
+        # Somebody else's program may be what answers now.
+        process.refuse(c, want)
+        token = token_of(c)
+    remember_second_laptop(c, want, identity)
+    alias = tunnel.target_of(c).alias
+    secrets.store(alias, "jupyter-token", token, replace=True)
+    if want.published:
+        return Place(alias, want.public_url(c.host), token)
+    found = tunnel.opened(c, want)
+    ssh_tunnel.prove(found)
+    return Place(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+
+
+def remember_second_laptop(c: Connection, want: Settings, identity: Path | None) -> None:
+    """Write the alias to ~/.ssh/config if another laptop has set up the host."""
+    # Read the settings again: *want* may be older than what is known of the host.
+    if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:
+        Host.of(c).proven_as(Login(c.user, c.port, identity))
+        remember(c, want)
+
+
+@contextlib.contextmanager
+def own_rights(c: Connection, want: Settings) -> Iterator[None]:
+    """Read the host with the login's own rights if they are enough.
+
+    A second laptop need not know the sudo password.
+    """
+    host = Host.of(c)
+    if host.shell is None:
+        host.follow()
+        if not c.is_connected:
+            host.dial(want)
+    if host.shell or c.user != want.jupyter_user:
+        yield
+        return
+    host.open_without_root()
+    try:
+        yield
+    finally:
+        host.close_shell()
+
+
+def own_key(c: Connection) -> Path | None:
+    """Return this laptop's private key that the account accepts; None if only an agent has it."""
+    account = facts(c).accounts.get(c.user)
+    allowed = account.keys.content if account and account.keys else ""
+    given = [Path(name) for name in c.connect_kwargs.get("key_filename") or []]
+    for path in given or [Path.home() / ".ssh" / name for name in keypair.NAMES]:
+        with contextlib.suppress(SetupError):
+            if path.exists() and keypair.public_line(path).split()[1] in allowed:
+                return path
+    return None
+
+
+def token_of(c: Connection) -> Secret:
+    """Read the token in the host's configuration. Raises SetupError if there is none."""
+    token = facts(c).jupyter.token
+    if not token:
+        raise SetupError(
+            "JupyterLab's configuration has no token: type jupyter.configure, lab.stop, lab.start",
+            host=Host.of(c).label,
+        )
+    return Secret(token)
+
+
+def connection_of(c: Context) -> Connection:
+    """Return the connection to the host, open or not; without -H, by the setting `alias`."""
+    if isinstance(c, Connection):
+        return c
+    return Connection(tunnel.target_of(c).alias, config=c.config)

@@ -1,0 +1,40 @@
+"""A host that an older labfab has set up is at home here too: nothing to change, and the way back works."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.rig.places import REPO
+from tests.rig.snapshot import snapshot
+
+pytestmark = pytest.mark.host
+
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
+# labfab as it was before it had rooms: its journal, its settings and its files.
+OLDER = REPO / "tests/rig/before_the_rooms.tar.xz"
+
+
+@pytest.fixture
+def older(tmp_path) -> Path:
+    """A checkout of the older version."""
+    with tarfile.open(OLDER) as archive:
+        archive.extractall(tmp_path / "older", filter="data")
+    return tmp_path / "older"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "more"),
+    [("debian12", {"LABFAB_LAB_USER": "jupyter"}), ("ubuntu-like", {"LABFAB_PUBLISH": "apache"})],
+)
+def test_a_host_of_an_older_version_is_known_and_undone(fab, host, older, flavour, more):
+    """Set up by the older version; this one finds nothing to change, and takes it all back."""
+    box, env = host(flavour, "older"), ENV | more
+    if "LABFAB_PUBLISH" in more:
+        env = env | {"LABFAB_NAMES": "lab.home.arpa"}
+    before = snapshot(box)
+    fab.on(box, "setup.full", env=env, cwd=older).ok()
+    assert len(snapshot(box) ^ before) > 100
+    assert "nothing to change" in fab.on(box, "setup.full", env=env).ok().out
+    fab.on(box, "setup.undo", env=env).ok()
+    assert snapshot(box) == before

@@ -1,0 +1,33 @@
+"""The wait for JupyterLab's answer."""
+
+import os
+import subprocess
+
+import pytest
+
+from labfab.errors import SetupError
+from labfab.host.changes import fill
+from labfab.host.shell import Result
+from labfab.on_host import loader
+from labfab.stages import lab
+
+
+def test_the_wait_reads_the_log_as_its_account(ready):
+    """root would follow a link of the account."""
+    model = ready()
+    model.answers = [("tail -n 3 ~/.jupyter/lab.log", Result(1, "sorry\x1b[2J\n", ""))]
+    with pytest.raises(SetupError, match=r"sorry\?\[2J"):
+        lab.start(model.c)
+    assert "become lab " in model.told[-1] and "tail -n 3" in model.told[-1]
+
+
+def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
+    """It ends immediately if no JupyterLab runs, although its own text mentions one."""
+    (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "curl").chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = fill(loader.called("wait_for_lab", 3), "", 20, "http://127.0.0.1:9/api").replace(
+        "bin/jupyter-lab", "bin/no-such-lab"
+    )
+    done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
+    assert done.returncode == 1
