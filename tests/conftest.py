@@ -5,10 +5,11 @@ import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from tests.rig import Host, RigError, finished, groups
+from tests.rig import Host, RigError, finished, groups, virtual_machine
 from tests.rig.engine import Engine, find
 from tests.rig.fab import fab_with_home
 from tests.rig.leftovers import clear_leftovers
@@ -37,11 +38,16 @@ def engine() -> Engine:
     try:
         found = find()
     except RigError as error:
-        if CONTINUOUS:
-            pytest.fail(f"host tests must run here: {error}")
-        pytest.skip(str(error))
+        cannot_run(str(error))
     clear_leftovers(found)
     return found
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip a host test on a laptop, fail it in CI."""
+    if CONTINUOUS:
+        pytest.fail(f"host tests must run here: {reason}")
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +99,16 @@ def module_host(engine, module_fab):
     """The same, for machines that all tests of a module share."""
     with ExitStack() as stack:
         yield booter(engine, module_fab, stack)
+
+
+@pytest.fixture(scope="module")
+def module_machine(module_fab):
+    """A machine with a kernel of its own, shared by all tests of a module."""
+    if reason := virtual_machine.refusal():
+        cannot_run(reason)
+    machine = virtual_machine.VirtualMachine.boot(key=module_fab.key)
+    yield machine
+    machine.stop()
 
 
 @pytest.fixture(scope="module")

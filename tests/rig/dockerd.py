@@ -54,14 +54,20 @@ def is_debian() -> bool:
     )
 
 
+def which(program: str) -> str | None:
+    """Find a program, also where only root looks."""
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
 def install_packages(*packages: str) -> None:
     """Install packages of the distribution, saying so."""
     say(f"installing with apt-get: {' '.join(packages)}")
     names = " ".join(packages)
     script = (
         "export DEBIAN_FRONTEND=noninteractive; "
-        f"apt-get install -qq -y --no-install-recommends {names} >/dev/null 2>&1 || "
-        f"{{ apt-get update -qq && apt-get install -qq -y --no-install-recommends {names} >/dev/null; }}"
+        "install='apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600'; "
+        f"$install {names} >/dev/null 2>&1 || "
+        f"{{ apt-get update -qq && $install {names} >/dev/null; }}"
     )
     with locked("apt"):
         done = as_root(script)
@@ -71,9 +77,8 @@ def install_packages(*packages: str) -> None:
 
 def install() -> None:
     """Get Debian's engine where there is none."""
-    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     wanted = {"dockerd": "docker.io", "docker": "docker.io", "iptables": "iptables"}
-    missing = {package for tool, package in wanted.items() if not shutil.which(tool, path=path)}
+    missing = {package for tool, package in wanted.items() if not which(tool)}
     if missing:
         install_packages(*sorted(missing))
 

@@ -62,6 +62,8 @@ print(json.dumps(found))
 class Host:
     """One booted machine."""
 
+    boot_timeout = BOOT_TIMEOUT
+
     def __init__(self, engine: Engine, id: str, address: str, ports: dict[int, int]):
         self.engine = engine
         self.id = id
@@ -198,19 +200,27 @@ class Host:
         """Give a user a public key, a password, or both."""
         self.run("sh -s", input=logins.script(user, key, password, nopasswd))
 
-    def wait_for_ssh(self, port: int | None = None, timeout: float = BOOT_TIMEOUT) -> None:
+    def wait_for_ssh(self, port: int | None = None, timeout: float = 0) -> None:
         """Wait until sshd sends its banner."""
-        where = (self.address, port or self.port)
+        self.wait_for_ssh_on(port or self.port, timeout=timeout)
+
+    def wait_for_ssh_on(self, *ports: int, timeout: float = 0) -> None:
+        """Wait until sshd sends its banner on one of these ports."""
+        timeout = timeout or self.boot_timeout
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if banner(where).startswith(b"SSH-"):
+            if any(banner((self.address, port)).startswith(b"SSH-") for port in ports):
                 return
             time.sleep(0.1)
-        state = self.engine.run("inspect", "-f", "{{.State.Status}}", self.id)
-        log = self.engine.run("logs", "--tail", "5", self.id)
+        where = f"{self.address}:{' or '.join(map(str, ports))}"
         raise RigError(
-            f"no SSH banner from {where[0]}:{where[1]} within {timeout:.0f} s; the host is {state}: {log}"
+            f"no SSH banner from {where} within {timeout:.0f} s; the host is {self.last_words()}"
         )
+
+    def last_words(self) -> str:
+        """Tell what state the host is in and what it said last."""
+        state = self.engine.run("inspect", "-f", "{{.State.Status}}", self.id)
+        return f"{state}: {self.engine.run('logs', '--tail', '5', self.id)}"
 
     def boot_id(self) -> str:
         """Name the present boot."""
@@ -219,12 +229,16 @@ class Host:
     def reboot(self, port: int | None = None) -> None:
         """Reboot as a machine does and wait for sshd on the given port."""
         before = self.boot_id()
-        self.engine.ok("exec", self.id, "systemctl", "reboot")
+        self.ask_to_reboot()
         self._wait_for_boot_after(before)
         self.wait_for_ssh(port)
 
+    def ask_to_reboot(self) -> None:
+        """Tell the host to reboot, without waiting for it."""
+        self.engine.ok("exec", self.id, "systemctl", "reboot")
+
     def _wait_for_boot_after(self, before: str) -> None:
-        end = time.monotonic() + BOOT_TIMEOUT
+        end = time.monotonic() + self.boot_timeout
         while time.monotonic() < end:
             try:
                 if self.boot_id() != before:
@@ -232,7 +246,7 @@ class Host:
             except RigError:
                 pass  # between two boots there is nobody to ask
             time.sleep(0.2)
-        raise RigError(f"the host did not come back within {BOOT_TIMEOUT} s of a reboot")
+        raise RigError(f"the host did not come back within {self.boot_timeout} s of a reboot")
 
     def kill_power(self, port: int | None = None) -> None:
         """Pull the plug and put it back."""
@@ -243,11 +257,7 @@ class Host:
     def switch_on(self) -> None:
         """Start the host if it is off, and wait for sshd on either of its ports."""
         self.engine.run("start", self.id)
-        end = time.monotonic() + BOOT_TIMEOUT
-        while not any(banner((self.address, port)) for port in (self.port, self.next_port)):
-            if time.monotonic() > end:
-                raise RigError(f"no SSH banner from {self.address} within {BOOT_TIMEOUT} s")
-            time.sleep(0.1)
+        self.wait_for_ssh_on(self.port, self.next_port)
 
     def pause(self) -> None:
         """Freeze the host: it takes packets and answers nothing."""

@@ -69,7 +69,7 @@ def subnet_of(engine: Engine) -> ipaddress.IPv4Network:
 
 
 def allow(subnet: ipaddress.IPv4Network) -> None:
-    """Let our engine's hosts out to the package mirrors."""
+    """Let the hosts of a subnet out to the package mirrors."""
     script = ""
     for table, rule in RULES:
         rule = rule.replace("%s", str(subnet))
@@ -87,7 +87,12 @@ def remove(engine: Engine) -> None:
     subnet = subnet_of(engine)
     engine.run("network", "rm", NAME)
     if engine.is_ours:
-        script = ""
-        for table, rule in RULES:
-            script += f"iptables -w {table} -D {rule.replace('%s', str(subnet))} 2>/dev/null\n"
-        dockerd.as_root("PATH=$PATH:/usr/sbin:/sbin\n" + script)
+        forbid(subnet)
+
+
+def forbid(subnet: ipaddress.IPv4Network) -> None:
+    """Remove the rules that `allow` has set."""
+    script = ""
+    for table, rule in RULES:
+        script += f"iptables -w {table} -D {rule.replace('%s', str(subnet))} 2>/dev/null\n"
+    dockerd.as_root("PATH=$PATH:/usr/sbin:/sbin\n" + script)
