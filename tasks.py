@@ -49,7 +49,11 @@ def test(c, args=""):
     with rings.engine():
         rings.prepare()
         # While hosts boot and windows end, the cores have something else to do.
-        sys.exit(pytest("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup"))
+        sys.exit(
+            pytest(
+                "-m", "(host or local) and not machine", "-n", str(2 * CORES), "--dist", "loadgroup"
+            )
+        )
 
 
 def pytest(*words: str, python: str | Path = sys.executable) -> int:
@@ -103,6 +107,12 @@ def run_oldest() -> int:
         raise Exit(f"labfab: {error}", code=1) from None
     words = ("-q", "-m", QUICK, "-n", str(CORES), "--dist", "worksteal", "-p", "no:cacheprovider")
     return pytest(*words, python=python)
+
+
+@task
+def machine(c):
+    """Set a lab up on a machine with a kernel of its own, in qemu, and cut its power."""
+    sys.exit(pytest("-v", "tests/hosts/test_machine.py"))
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})

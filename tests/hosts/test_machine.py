@@ -16,7 +16,7 @@ from tests.rig.fab import Fab
 from tests.rig.snapshot import snapshot
 from tests.rig.virtual_machine import VirtualMachine
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.machine]
 
 PORT, NEXT = 2222, 2223
 BIG = ("home/lab/jupyter-venv", "home/lab/.cache")  # a minute to read in emulation
