@@ -720,7 +720,7 @@ def test_cut_at_any_moment(module_host, stranger, seed):
                 process.wait(rng.uniform(0.5, 6))
             cut(host, process, how)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(60)
+                process.wait(180)
             out.seek(0)
             said = out.read()
         assert process.returncode is not None, (how, said)
