@@ -23,3 +23,8 @@ class SetupError(Exit):
 
 class Unreachable(SetupError):
     """No connection to the host could be made."""
+
+
+def text_of(error: BaseException) -> str:
+    """Return the words of an error, without the host's label that a SetupError puts in front."""
+    return error.text if isinstance(error, SetupError) else str(error)

@@ -20,7 +20,7 @@ import paramiko
 from fabric import Connection
 
 from .. import console
-from ..errors import SetupError
+from ..errors import SetupError, text_of
 from ..facts import facts
 from ..host import connection
 from ..host.alias import alias_of
@@ -127,7 +127,7 @@ class Window:
         try:
             return self.revert()
         except RUN_ERRORS as worse:
-            return f"; and then: {told(worse)}"
+            return f"; and then: {text_of(worse)}"
 
     def insist(self) -> Result:
         """Make the host revert now. If the connection is gone, dial the old login until it has."""
@@ -228,7 +228,7 @@ def guarded(
                 prove(c, login or host.login)
                 window.disarm()
         except RUN_ERRORS as error:
-            problem = told(error).removeprefix(f"could not {why}: ") or type(error).__name__
+            problem = text_of(error).removeprefix(f"could not {why}: ") or type(error).__name__
             raise SetupError(
                 f"could not {why}: {problem}{window.revert_or_say()}", host=host.label
             ) from None
@@ -240,11 +240,6 @@ def guarded(
             if window.armed_at:
                 # The other facts that were read in the window are still true.
                 host.forget("guard")
-
-
-def told(error: BaseException) -> str:
-    """Return the text of an error, without the host's label."""
-    return error.text if isinstance(error, SetupError) else str(error)
 
 
 def prove_account(c: Connection, login: Login) -> None:

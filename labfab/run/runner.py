@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fabric import Connection
 
 from .. import console
-from ..errors import SetupError
+from ..errors import text_of
 from ..host.session import Host
 from ..host.shell import ConnectionLost
 from .ahead import Ahead, EarlyWork
@@ -78,7 +78,7 @@ class Runner:
         for work in self.early.values():
             work.cancel()
         if not all(work.future.done() for work in self.early.values()):
-            self.warn(f"{told(error)}; waiting for work that has already started")
+            self.warn(f"{text_of(error)}; waiting for work that has already started")
         for name in list(self.early):
             self.finish(name)
 
@@ -95,7 +95,7 @@ class Runner:
             # The run's own connection is lost too, and reports it.
             pass
         except RUN_ERRORS as error:
-            self.warn(f"{name}, started early: {told(error)}")
+            self.warn(f"{name}, started early: {text_of(error)}")
 
     def warn(self, words: str) -> None:
         """Warn about this host."""
@@ -112,11 +112,6 @@ def run_stage(c: Connection, name: str, stage: HostTask) -> Duration:
     if host.planning and len(host.changes) == before and name != "tunnel":
         console.note("nothing to do")
     return Duration(name, time.monotonic() - began)
-
-
-def told(error: Exception) -> str:
-    """Return the text of an error without the host's label, which the line begins with."""
-    return error.text if isinstance(error, SetupError) else str(error)
 
 
 def describe(took: Sequence[Duration]) -> Iterator[str]:
