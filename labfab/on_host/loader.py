@@ -7,6 +7,7 @@ which give one name to each thing that the two systems do with different tools.
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def shared(name: str) -> str:
 def script(name: str, kernel: str) -> str:
     """Return a whole script without the words, which the root shell already has."""
     return own(name, kernel) + shared(name)
+
+
+@cache
+def words(kernel: str) -> str:
+    """Return the shell functions that every script uses, and the program that they run."""
+    return f"RELAY={shlex.quote((FOLDER / 'relay.pl').read_text())}\n" + script("words", kernel)
 
 
 @cache

@@ -8,12 +8,14 @@ LC_ALL=C.UTF-8; export LC_ALL
 # shellcheck disable=SC2034  # facts.sh uses it
 FIRST_UID=1000
 
-# ACCOUNT SCRIPT: replaces this shell.
-become() { exec runuser -u "$1" -- sh -c "$2"; }
-# ACCOUNT COMMAND...  Sets account.
-run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }
-# ACCOUNT SCRIPT: runs it in the account's login shell.
-log_in() { runuser -l "$1" -c "$2"; }
+# SECONDS BYTES ACCOUNT COMMAND...: runs it as the account, within limits (relay.pl). Sets
+# account, limits.
+run_within() {
+  limits="$1 $2" account=$3; shift 3
+  # shellcheck disable=SC2086  # two numbers
+  relay $limits runuser -u "$account" -- "$@"
+}
+log_in() { relay 10 65536 runuser -l "$1" -c "$2"; }  # ACCOUNT SCRIPT: in its login shell
 # ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
 # No pipe: each program that is started costs milliseconds.
 # shellcheck disable=SC2034  # facts.sh uses entry_uid

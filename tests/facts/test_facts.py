@@ -41,7 +41,7 @@ def read(tmp_path):
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # The account's home comes from getent, so that is replaced.
         head = (
-            loader.script("words", "Linux")
+            loader.words("Linux")
             + head
             + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
         )
