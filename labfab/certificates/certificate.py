@@ -10,6 +10,8 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..text import one_line
+
 if TYPE_CHECKING:
     from cryptography import x509
 
@@ -96,7 +98,7 @@ def title(name: x509.Name) -> str:
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for part in name.get_attributes_for_oid(kind):
-            return str(part.value)
+            return one_line(str(part.value))
     return "nobody"
 
 

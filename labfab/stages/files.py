@@ -27,7 +27,7 @@ from ..laptop.transfer import MINE, Errand, Far, Survey
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, one_line
 from .tunnel import found_in_config, target_of
 
 MAKE = "mkdir -p -- %s"
@@ -290,7 +290,7 @@ def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str)
 
 def first_names(names: Sequence[str]) -> str:
     """List the first three names."""
-    text = ", ".join(names[:3])
+    text = ", ".join(map(one_line, names[:3]))
     return f"{text}, …" if len(names) > 3 else text
 
 
