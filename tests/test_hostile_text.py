@@ -88,9 +88,13 @@ def block() -> None:
     shown.draw()
 
 
-JOB = dict.fromkeys(
-    ("job", "state", "notebook", "error", "kernel", "folder"), HOSTILE
-) | {"cell": 1, "cells": 2, "started": 1.0, "submitted": 1.0, "ended": 2.0}
+JOB = dict.fromkeys(("job", "state", "notebook", "error", "kernel", "folder"), HOSTILE) | {
+    "cell": 1,
+    "cells": 2,
+    "started": 1.0,
+    "submitted": 1.0,
+    "ended": 2.0,
+}
 
 SOURCES = {
     "line": lambda: console.say(HOSTILE.replace("\n", "")),
