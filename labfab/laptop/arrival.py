@@ -81,7 +81,7 @@ def make_link(target: Path, link: Link) -> bool:
                 return True
         new = f".{secrets.token_hex(8)}"
         try:
-            with writable(folder):
+            with unchanged(folder):
                 os.symlink(link.target, new, dir_fd=folder)
                 try:
                     os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -94,17 +94,19 @@ def make_link(target: Path, link: Link) -> bool:
 
 
 @contextlib.contextmanager
-def writable(folder: int) -> Iterator[None]:
-    """Let yourself write to an open folder of yours, inside the block only."""
-    mode = stat.S_IMODE(os.fstat(folder).st_mode)
-    if mode & 0o300 == 0o300:
-        yield
-        return
-    os.fchmod(folder, mode | 0o300)
+def unchanged(folder: int) -> Iterator[None]:
+    """Write to an open folder of yours, and give it its mode and its times back."""
+    old = os.fstat(folder)
+    mode = stat.S_IMODE(old.st_mode)
+    closed = mode & 0o300 != 0o300
+    if closed:
+        os.fchmod(folder, mode | 0o300)
     try:
         yield
     finally:
-        os.fchmod(folder, mode)
+        if closed:
+            os.fchmod(folder, mode)
+        os.utime(folder, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
 def marks(target: Path, names: Iterable[str]) -> dict[str, Mark]:

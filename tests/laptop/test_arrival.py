@@ -69,6 +69,7 @@ def hostile(tmp_path) -> Path:
         "hidden": ".//.././../secret",
     }.items():
         (folder / name).symlink_to(target)
+    os.utime(folder / "sub", (10**9, 10**9))
     (folder / "run me").write_text("x")
     (folder / "run me").chmod(0o6777)
     os.mkfifo(folder / "pipe")
@@ -112,6 +113,7 @@ def test_no_link_leads_out_of_what_is_pulled(far, hostile, tmp_path, whole):
     kept |= {"two words -> x": "sub"} | dict.fromkeys(inside, "../data/sub")
     assert links == {f"{prefix}{name}": there for name, there in kept.items()}
     assert not (target / prefix / "pipe").exists()
+    assert (target / prefix / "sub").stat().st_mtime == (hostile / "sub").stat().st_mtime
     again, left = pull(far, str(hostile) + ("" if whole else "/"), target)
     assert not again and set(left) == out
 
