@@ -163,11 +163,12 @@ class Shell:
         Returns the kernel's name.
         """
         seen = {"out": bytearray(), "err": bytearray()}
-        asked = 0
+        asked, deadline = 0, time.monotonic() + PATIENCE * 30
         while not (found := re.search(READY, seen["out"])):
             received = self.receive(seen, timeout=30, largest=LARGEST_GREETING)
             # A cloud image's root login says whom to log in as, then sleeps for ten seconds.
-            if not received or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
+            late = time.monotonic() > deadline
+            if not received or late or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen), host=self.label)
             # A second prompt is the only sign of a wrong password in both sudo and sudo-rs.
             if seen["err"].count(PROMPT.encode()) > asked:

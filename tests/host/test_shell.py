@@ -414,7 +414,7 @@ def test_a_greeting_that_never_ends_ends(tmp_path):
     """Before the root shell is there, little is listened to."""
     with (
         pytest.raises(SetupError, match=r"answered more than 0\.1 MB"),
-        opened(tmp_path, uname="yes"),
+        opened(tmp_path, id="echo 1000", sudo="yes"),
     ):
         pass
 
