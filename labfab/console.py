@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from .errors import SetupError
-from .text import printable
+from .text import one_line, printable
 
 QUIET = 15.0  # seconds between signs of life if no line can be redrawn
 CLEAR = "\r\x1b[K"  # clears the line that is redrawn
@@ -98,12 +98,12 @@ def say(text: str = "") -> None:
 
 def note(text: str) -> None:
     """Print a remark below a line."""
-    say(f"  {text}")
+    say(f"  {one_line(text)}")
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    text = printable(text)
+    text = one_line(text)
     if there := desk():
         return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)
@@ -144,7 +144,7 @@ def answer(question: str, whose: str, secret: bool) -> str:
 
 def prompt(text: str, secret: bool) -> str:
     """Ask on the terminal. Raises EOFError if the input is closed; for a secret, SetupError."""
-    text = printable(text)
+    text = one_line(text)
     with asking:
         if not secret and sys.stdout.isatty():
             return input(f"{text} ")
@@ -168,12 +168,12 @@ def duration(seconds: float) -> str:
 def changed(where: str, why: str, seconds: float) -> None:
     """Print a change that was made."""
     took = f"  {duration(seconds)}" if seconds >= 1 else ""
-    say(f"[{where}] {why}{took}")
+    say(one_line(f"[{where}] {why}") + took)
 
 
 def planned(where: str, why: str, text: str = "") -> None:
     """Print a change that plan mode shows instead of making it."""
-    say(f"[{where}] would {why}")
+    say(one_line(f"[{where}] would {why}"))
     for line in text.splitlines():
         say(f"    {line}")
 
@@ -198,7 +198,8 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
             move(f"[{where}] {why} … {duration(now - began)}", newest)
         elif now - last >= QUIET:
             last = now
-            say(f"[{where}] {why} … {duration(now - began)}  {newest[:100]}".rstrip())
+            said = f"[{where}] {why} … {duration(now - began)}  {newest[:100]}"
+            say(one_line(said).rstrip())
 
     try:
         if there := desk():
@@ -216,7 +217,7 @@ def move(head: str, tail: str) -> None:
     global moving
     moving = bool(head)
     room = shutil.get_terminal_size().columns - 1
-    text = printable(f"{head}  {tail}").rstrip()[:room]
+    text = one_line(f"{head}  {tail}").rstrip()[:room]
     out = stream()
     out.write(f"{CLEAR}{text}")
     out.flush()

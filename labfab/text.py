@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 
-# Every character that controls a terminal or breaks a line, except tab and newline.
-CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
+# Kinds of characters that control a terminal, reorder or hide what is next to them, break a line,
+# or cannot be written at all.
+HARMFUL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Letters and marks that show nothing.
+INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+UNUSUAL = r"[^\t\n\x20-\x7e]"
 
 
 def printable(text: str) -> str:
-    """Replace each control character with ?, so that text from a host cannot move the cursor."""
-    return re.sub(CONTROL, "?", text)
+    """Replace each harmful character with ?, except tab and newline.
+
+    Text from a host can then neither move the cursor nor look like something else.
+    """
+    return re.sub(UNUSUAL, lambda found: "?" if is_harmful(found[0]) else found[0], text)
+
+
+def is_harmful(character: str) -> bool:
+    """Return whether a terminal must not get this character."""
+    return unicodedata.category(character) in HARMFUL or character in INVISIBLE
+
+
+def one_line(text: str) -> str:
+    """Make text from a host harmless, and put it on one line."""
+    return printable(re.sub(r"\s*[\t\r\n]\s*", " ", text))
+
+
+def json_text(document: object) -> str:
+    """Write a JSON document for people and programs, with every harmful character escaped."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return re.sub(UNUSUAL, lambda found: escaped(found[0]), text)
+
+
+def escaped(character: str) -> str:
+    """Return a character as JSON writes it, escaped if it is harmful."""
+    return json.dumps(character)[1:-1] if is_harmful(character) else character
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,11 +6,19 @@ Owns: nothing.
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..text import one_line
+
 if TYPE_CHECKING:
     from cryptography import x509
+
+
+# A file with one certificate and nothing else that any reader could take for a second one.
+ALONE = r"\s*-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*"
+LONGEST = 64 * 1024  # characters of such a file; ours have fewer than 1,000
 
 
 class Certificate(NamedTuple):
@@ -36,6 +44,25 @@ def parse(pem: str) -> x509.Certificate | None:
         return x509.load_pem_x509_certificate(pem.encode(errors="surrogateescape"))
     except ValueError:
         return None
+
+
+def alone(pem: str) -> x509.Certificate | None:
+    """Return the certificate of a PEM text that has nothing else in it, or None.
+
+    Programs that read the whole text would trust a second certificate too, and those that look for
+    other labels something that is no certificate to us.
+    """
+    if len(pem) > LONGEST or not re.fullmatch(ALONE, pem, re.ASCII):
+        return None
+    return parse(pem)
+
+
+def clean(pem: str) -> str | None:
+    """Return the only certificate of a PEM text, encoded again; None if there is anything else."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    found = alone(pem)
+    return found.public_bytes(Encoding.PEM).decode() if found else None
 
 
 def read(pem: str) -> Certificate | None:
@@ -71,15 +98,15 @@ def title(name: x509.Name) -> str:
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for part in name.get_attributes_for_oid(kind):
-            return str(part.value)
+            return one_line(str(part.value))
     return "nobody"
 
 
 def signed_by(pem: str, ca: str) -> bool:
-    """Return whether the first certificate of a PEM text was issued by the CA in another."""
+    """Return whether the first certificate of a PEM text was issued by the only one of another."""
     from cryptography.exceptions import InvalidSignature
 
-    leaf, authority = parse(pem), parse(ca)
+    leaf, authority = parse(pem), alone(ca)
     if leaf is None or authority is None:
         return False
     try:

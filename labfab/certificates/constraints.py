@@ -49,10 +49,13 @@ def general_name(name: str, alone: bool = False) -> x509.GeneralName:
 
 
 def permitted(ca: str) -> frozenset[str] | None:
-    """Return the names and addresses that a CA can vouch for, or None if it can do more."""
+    """Return the names and addresses that a CA can vouch for, or None if it can do more.
+
+    A file that has more in it than this one certificate can do more.
+    """
     from cryptography import x509
 
-    found = certificate.parse(ca)
+    found = certificate.alone(ca)
     if found is None:
         return None
     try:

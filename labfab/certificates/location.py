@@ -14,10 +14,11 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..host.account_files import private_folder, refuse_link
+from ..host.alias import alias_of
 from ..host.changes import change
 from ..host.session import Host
 from ..settings import Settings
-from . import certificate, vault
+from . import certificate, constraints, vault
 
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
 
@@ -55,20 +56,22 @@ def lab_names(c: Connection) -> list[str]:
 
     Without `names` in the settings, the address of this connection is added to those in the
     lab's certificate, so that a machine with several addresses does not need a new one each time.
-    Those in the certificate count only if this laptop knows the CA. Otherwise the host would
+    Those in the certificate count only if this laptop knows the CA, as this lab's, and the CA may
+    vouch for them. Otherwise the host would
     choose what a browser trusts.
     """
     want, have = Settings.of(c), facts(c).https
     if want.names or want.certificate != "self-signed":
         return want.reached_by(c.host)
-    if not have.cert or not have.ca or not vault.knows(have.ca.content):
+    if not have.cert or not have.ca or not vault.knows(alias_of(c, want), have.ca.content):
         return want.reached_by(c.host)
     if not certificate.signed_by(have.cert.content, have.ca.content):
         return [c.host]
-    found = certificate.read(have.cert.content)
-    if found is None:
+    found, permitted = certificate.read(have.cert.content), constraints.permitted(have.ca.content)
+    if found is None or permitted is None:
         return [c.host]
-    kept = [name for name in found.names if name not in loopback(want)]
+    # Who has the CA's key can sign for names that it may not vouch for.
+    kept = [name for name in found.names if name in permitted and name not in loopback(want)]
     if kept and certificate.plain(c.host) in found.names:
         return kept
     return [*kept, c.host]

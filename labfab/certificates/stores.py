@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import SetupError
+from . import certificate
 
 # Databases of differently packaged Chromiums, and folders of Firefox profiles, below a home.
 CHROMIUM = ("snap/*/current/.pki/nssdb", ".var/app/*/.pki/nssdb")
@@ -172,8 +172,11 @@ def is_wsl() -> bool:
 
 
 def der(pem: str) -> bytes:
-    """Return the bytes of a certificate."""
-    return ssl.PEM_cert_to_DER_cert(pem.replace("\r\n", "\n").strip() + "\n")
+    """Return the bytes of the first certificate of a text; empty if there is none."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    found = certificate.parse(pem)
+    return found.public_bytes(Encoding.DER) if found else b""
 
 
 def sha1(ca: Path) -> str:

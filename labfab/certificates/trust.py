@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import SetupError
 from ..local_state import files
-from . import constraints, stores, vault
+from . import certificate, constraints, stores, vault
 
 # Where Linux distributions keep additional CAs, and the command that loads them.
 SYSTEM = {
@@ -35,9 +35,12 @@ def load_ca(alias: str) -> tuple[Path, frozenset[str]]:
         )
     names = constraints.permitted(text)
     if names is None:
+        remedy = f"delete it, then fab -H {alias} https.issue"
+        # An earlier version may have shown it to a browser, or told you to install it.
+        if certificate.alone(text) is None:
+            remedy = f"fab -H {alias} https.untrust, then https.issue"
         raise SetupError(
-            f"{path} may vouch for more than this lab, so it will not be trusted: "
-            f"delete it, then fab -H {alias} https.issue"
+            f"{path} may vouch for more than this lab, so it will not be trusted: {remedy}"
         )
     return path, names
 

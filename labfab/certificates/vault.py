@@ -95,20 +95,44 @@ def keep(path: Path, new: Authority, passphrase: secrets.Secret) -> None:
 
 
 def remember(alias: str, ca: str) -> bool:
-    """Note the CA of the certificate that the host serves. Returns whether it is new here."""
-    path = path_of(alias, "ca.pem")
-    if files.load(path).decode(errors="replace") == ca:
+    """Note the CA of the certificate that the host serves. Returns whether it is new here.
+
+    Raises SetupError for a text with more in it: only what was tested is kept.
+    """
+    path, tested = path_of(alias, "ca.pem"), certificate.clean(ca)
+    if tested is None:
+        raise SetupError(
+            "ca.pem of the host has more in it than one certificate, so it was not kept: "
+            f"fab -H {alias} https.renew",
+            host=alias,
+        )
+    if kept_text(path) == tested:
         return False
-    write(path, ca.encode())
+    write(path, tested.encode())
     return True
 
 
-def knows(ca: str) -> bool:
-    """Return whether this is the CA of any lab that this laptop knows."""
-    return any(
-        files.load(path).decode(errors="replace") == ca
-        for path in path_of("any").parent.parent.glob("*/ca.pem")
-    )
+def knows(alias: str, ca: str) -> bool:
+    """Return whether this is the CA of this lab that this laptop knows.
+
+    Another lab's CA is public, so it says nothing about this host.
+    """
+    tested = certificate.clean(ca)
+    return tested is not None and own_ca(alias) == tested
+
+
+def kept_text(path: Path) -> str:
+    """Return the text of a kept certificate; empty if there is none."""
+    return files.load(path).decode(errors="replace")
+
+
+def own_ca(alias: str) -> str | None:
+    """Return the kept CA of a lab, an empty string if there is none.
+
+    Returns None for a file with more in it, which an earlier version may have kept.
+    """
+    text = kept_text(path_of(alias))
+    return certificate.clean(text) if text else ""
 
 
 def write(path: Path, data: bytes) -> None:

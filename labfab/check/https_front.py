@@ -116,18 +116,23 @@ def trust(probe: Probe, with_names: bool = True) -> Trust:
 
     with_names: whether the certificate must also be for the name that is asked for.
     """
-    own = vault.path_of(probe.alias)
-    if probe.want.certificate == "self-signed" and own.exists():
-        try:
-            context = ssl.create_default_context(cafile=str(own))
-        except ssl.SSLError:
-            raise Wrong(f"{own} holds no certificate") from None
+    own = vault.own_ca(probe.alias) if probe.want.certificate == "self-signed" else ""
+    if own is None:
+        raise Wrong(f"{vault.path_of(probe.alias)} holds {unfit(probe.alias)}")
+    if own:
+        context = ssl.create_default_context(cadata=own)
         found = Trust(context, "this lab's CA", own_ca=True)
     else:
         context = authorities()
         found = Trust(context, "the system's authorities")
     context.check_hostname = with_names
     return found
+
+
+def unfit(alias: str) -> str:
+    """Return what the kept CA is instead of this lab's."""
+    text = vault.kept_text(vault.path_of(alias))
+    return "no certificate" if certificate.parse(text) is None else "more than one certificate"
 
 
 def authorities() -> ssl.SSLContext:

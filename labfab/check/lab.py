@@ -9,7 +9,7 @@ import secrets as entropy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..laptop import kernel, tunnel
+from ..laptop import bounded, kernel, tunnel
 from ..local_state import secrets
 from ..stages.python import MIN_JUPYTER_SERVER, is_safe
 from .findings import Unseen, Wrong
@@ -205,10 +205,10 @@ def client(probe: Probe, token: str = "") -> Iterator[httpx.Client]:
     try:
         with httpx.Client(
             base_url=probe.url,
-            headers={"Authorization": f"token {token}"} if token else {},
+            headers=bounded.PLAIN | ({"Authorization": f"token {token}"} if token else {}),
             timeout=PATIENCE,
             trust_env=False,
-            verify=kernel.trust(probe.url),
+            transport=bounded.transport(kernel.trust(probe.url)),
         ) as http:
             yield http
     # ValueError: the answer is not JSON.

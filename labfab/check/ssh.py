@@ -40,6 +40,8 @@ def host_key(probe: Probe) -> str:
     pinned = known_hosts.pinned(connection.known_hosts_path(), host, port)
     shown = shown_key(probe, pinned)
     print_, name = known_hosts.fingerprint(shown), known_hosts.host_name(host, port)
+    if known_hosts.is_revoked(connection.known_hosts_path(), host, port, shown):
+        raise Wrong(f"it shows {print_}, which known_hosts says is revoked", "")
     if not pinned:
         raise Wrong(
             f"{name} is not in known_hosts; the host shows {print_}: "

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from .. import console
+from ..text import one_line
 from .findings import FAIL, OK, STATES, UNCHECKED, WARN
 from .rows import Row
 
@@ -33,9 +34,9 @@ def print_lines(rows: list[Row]) -> None:
     """Print one line for each row."""
     width = max(len(row.check.id) for row in rows)
     for row in rows:
-        mend = f"  → {row.mend}" if row.mend else ""
+        mend = f"  → {one_line(row.mend)}" if row.mend else ""
         head = f"{row.state:<11}  {row.check.id:<{width}}"
-        console.say(f"{head}  {row.check.title}: {row.detail}{mend}")
+        console.say(f"{head}  {row.check.title}: {one_line(row.detail)}{mend}")
 
 
 def print_table(label: str, rows: list[Row]) -> None:
@@ -44,15 +45,20 @@ def print_table(label: str, rows: list[Row]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=label, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(one_line(label)), title_justify="left", box=None, pad_edge=False)
     names = ["", "check", "found"]
     if any(row.mend for row in rows):
         names.append("fix with")
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in ("", "check"))
     for row in rows:
-        found = f"{escape(row.check.title)}: [bold]{escape(row.detail)}[/]"
-        cells = [f"[{COLOURS[row.state]}]{row.state}[/]", row.check.id, found, escape(row.mend)]
+        found = f"{escape(row.check.title)}: [bold]{escape(one_line(row.detail))}[/]"
+        cells = [
+            f"[{COLOURS[row.state]}]{row.state}[/]",
+            row.check.id,
+            found,
+            escape(one_line(row.mend)),
+        ]
         table.add_row(*cells[: len(names)], style="dim" if row.state == UNCHECKED else None)
     Console().print(table)
 

@@ -177,7 +177,7 @@ class Jupyter(NamedTuple):
             return ""
         try:
             found = json.loads(self.config.content)["IdentityProvider"]["token"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return ""
         return found if isinstance(found, str) else ""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from invoke.exceptions import Exit
 
 from ..console import duration
 from ..errors import SetupError
+from ..text import json_text, printable
 from .member import DONE, Member
 
 SCHEMA = 1
@@ -34,7 +34,9 @@ def table(members: list[Member], folder: Path | None) -> str:
             if member.log and member.log.exists():
                 lines.append(f"    its log: {short(member.log)}")
     where = f"; logs: {short(folder)}" if folder and folder.is_dir() else ""
-    return "\n".join([*lines, "", f"{done(members)} of {len(members)} hosts done{where}"])
+    return printable(
+        "\n".join([*lines, "", f"{done(members)} of {len(members)} hosts done{where}"])
+    )
 
 
 def done(members: list[Member]) -> int:
@@ -56,7 +58,7 @@ def document(members: list[Member]) -> str:
     }
     hosts = [member.entry() for member in members]
     found = {"schema": SCHEMA, "hosts": hosts, "summary": summary}
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    return json_text(found)
 
 
 def end(members: list[Member], interrupted: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from .. import console
 from ..console import duration
-from ..text import counted, printable
+from ..text import counted, one_line, printable
 from .member import DONE, FAILED, STOPPED, WAITING, WORKING, Member
 
 # If there is not enough room for all hosts, the first ones in this order are shown.
@@ -46,7 +46,7 @@ class View:
     def warn(self, member: Member, text: str) -> None:
         """Show a warning about a host."""
         with console.speaking:
-            print(f"  ! {named(member, text)}", file=sys.stderr, flush=True)
+            print(one_line(f"  ! {named(member, text)}"), file=sys.stderr, flush=True)
 
     def failed(self, member: Member) -> None:
         """Show why a host failed."""
@@ -89,14 +89,14 @@ class Block(View):
 
     def warn(self, member: Member, text: str) -> None:
         """Show a warning above the block."""
-        self.put(f"  ! {named(member, text)}")
+        self.put(one_line(f"  ! {named(member, text)}"))
 
     def failed(self, member: Member) -> None:
         """Do nothing, because the host's row shows it, and the recap in full."""
 
     def put(self, text: str) -> None:
         """Show a line above the block at the next draw()."""
-        self.above.append(text)
+        self.above.append(printable(text))
 
     def draw(self) -> None:
         """Redraw the block."""
@@ -146,7 +146,7 @@ def row(member: Member, width: int, columns: int) -> str:
         text += f", {counted(member.changes, 'change')}"
     took = duration(member.seconds) if member.seconds else ""
     room = max(columns - width - AROUND_NAME, 10)
-    name, text = printable(member.name)[:width], printable(text)[:room]
+    name, text = one_line(member.name)[:width], one_line(text)[:room]
     return f"{name:<{width}}  {text:<{room}}  {took:>10}"[:columns]
 
 

@@ -29,6 +29,9 @@ class Ask(paramiko.MissingHostKeyPolicy):
     ) -> None:
         """Accept and pin an unknown key. Raises SetupError if it is refused."""
         shown = known_hosts.fingerprint(key)
+        # The keys that are known do not include a revoked one.
+        if known_hosts.is_revoked(self.path, self.c.host, self.c.port, key):
+            raise known_hosts.revoked(self.path, self.c.host, key)
         if self.settings.host_key:
             self.compare(shown)
         else:
@@ -45,15 +48,32 @@ class Ask(paramiko.MissingHostKeyPolicy):
 
     def ask(self, shown: str, kind: str) -> None:
         """Ask the user whether the key is right. Without a terminal, refuse it."""
+        hint = self.authority_hint()
         if not sys.stdin.isatty():
             raise SetupError(
-                f"unknown host key {shown} ({kind}); "
+                f"unknown host key {shown} ({kind}){hint}; "
                 f"if it is right, type LABFAB_HOST_KEY={shown} in front of the command",
                 host=self.c.host,
             )
+        if hint:
+            console.note(f"{self.c.host}{hint}")
         question = f"{self.c.host} shows the key {shown} ({kind}) for the first time. Is it right?"
         if not console.agreed(question, "yes/no"):
             raise SetupError("host key not accepted, nothing was done", host=self.c.host)
+
+    def authority_hint(self) -> str:
+        """Return what to do if a certificate authority vouches for the host.
+
+        paramiko checks no certificates of hosts.
+        """
+        c = self.c
+        if not known_hosts.has_authority(self.path, c.host, c.port):
+            return ""
+        call = f"ssh -p {c.port} {c.user}@{c.host} 'cat /etc/ssh/ssh_host_*_key.pub'"
+        return (
+            ": known_hosts names a certificate authority for it, which ssh checks and labfab "
+            f"cannot, so compare with {call} | ssh-keygen -lf -"
+        )
 
 
 def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> SetupError:

@@ -195,7 +195,7 @@ class Host:
     def root_shell(self, settings: Settings) -> Shell:
         """Start a root shell. If sudo asks for a password, find one or ask the user."""
         given = secrets.take_from_environment("sudo-password")
-        stored = secrets.load(alias_of(self.c, settings), "sudo-password")
+        stored = self.stored_sudo_password(settings)
         candidates = [
             self.sudo_password,
             self.c.config.sudo.password,
@@ -217,6 +217,27 @@ class Host:
             "set LABFAB_SUDO_PASSWORD or use fab --prompt-for-sudo-password",
             host=self.label,
         )
+
+    def stored_sudo_password(self, settings: Settings) -> secrets.Secret | None:
+        """Return the password that is kept under this host's alias; None if there is none.
+
+        A new host may take the alias of an older one, and must not get its password.
+        """
+        alias = alias_of(self.c, settings)
+        belongs = secrets.belongs_to(alias, self.pinned_keys())
+        return secrets.load(alias, "sudo-password") if belongs else None
+
+    def pinned_keys(self) -> set[str]:
+        """Return the fingerprints of the keys by which this host is known."""
+        known = known_hosts.pinned(connection.known_hosts_path(), self.c.host, self.c.port)
+        return {known_hosts.fingerprint(key) for key in known}
+
+    def keep_sudo_password(self, alias: str, password: str) -> None:
+        """Keep the password for sudo under an alias, for this host alone."""
+        if not secrets.belongs_to(alias, self.pinned_keys()):
+            secrets.set_aside(alias, "sudo-password")
+        secrets.store(alias, "sudo-password", password, replace=True)
+        secrets.bind(alias, self.pinned_keys())
 
     def with_password(self, password: str | None) -> Shell:
         """Start a root shell with this sudo password, and keep the password.

@@ -46,6 +46,9 @@ fi
 """
 # What paramiko raises when the connection is gone depends on which thread notices first.
 CONNECTION_ERRORS = (paramiko.SSHException, OSError, EOFError)
+LARGEST = 64_000_000  # bytes that one answer may have; all of them are kept in memory
+LARGEST_GREETING = 100_000  # bytes before the root shell is there
+PATIENCE = 12  # how many times the silence that is allowed may an answer take in all
 START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
 
 
@@ -132,7 +135,7 @@ class Shell:
         self.password = password
         # Frames that have not ended yet, oldest first, and their output so far.
         self.frames: list[Frame] = []
-        self.seen = {"out": b"", "err": b""}
+        self.seen = {"out": bytearray(), "err": bytearray()}
         self.kernel = self.become_root()
         if self.kernel not in loader.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
@@ -159,12 +162,13 @@ class Shell:
 
         Returns the kernel's name.
         """
-        seen = {"out": b"", "err": b""}
-        asked = 0
+        seen = {"out": bytearray(), "err": bytearray()}
+        asked, deadline = 0, time.monotonic() + PATIENCE * 30
         while not (found := re.search(READY, seen["out"])):
-            received = self.receive(seen, timeout=30)
+            received = self.receive(seen, timeout=30, largest=LARGEST_GREETING)
             # A cloud image's root login says whom to log in as, then sleeps for ten seconds.
-            if not received or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
+            late = time.monotonic() > deadline
+            if not received or late or re.search(SEND_AWAY, seen["out"].decode(errors="replace")):
                 raise SetupError(self.refusal(seen), host=self.label)
             # A second prompt is the only sign of a wrong password in both sudo and sudo-rs.
             if seen["err"].count(PROMPT.encode()) > asked:
@@ -176,9 +180,9 @@ class Shell:
                 round_trips.count_wait(self.channel.transport)
         return found[1].decode(errors="replace")
 
-    def refusal(self, seen: dict[str, bytes]) -> str:
+    def refusal(self, seen: dict[str, bytearray]) -> str:
         """Return why there is no root shell, judging by the host's last output."""
-        text = (seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
+        text = bytes(seen["out"] + b" " + seen["err"]).decode(errors="replace").replace(PROMPT, "")
         words = " ".join(text.split())
         if "labfab-no-sudo" in words:
             return "this account is not root and sudo is not installed: log in as root"
@@ -239,15 +243,34 @@ class Shell:
         }
         if [frame.count_wait() for frame in self.frames][0]:
             round_trips.count_wait(self.channel.transport)
+        deadline = time.monotonic() + PATIENCE * timeout
+        looked = dict.fromkeys(ends, 0)
         while True:
-            out, err = (end.search(self.seen[name]) for name, end in ends.items())
+            # What was searched before has no end; one may have begun in its last bytes.
+            out, err = (end.search(self.seen[name], looked[name]) for name, end in ends.items())
             if out and err:
                 break
+            looked = {
+                name: looked[name] if found else max(0, len(self.seen[name]) - 2 * len(self.token))
+                for name, found in (("out", out), ("err", err))
+            }
             if not self.receive(self.seen, timeout, on_line):
                 raise self.lost()
+            if time.monotonic() > deadline:
+                raise self.babbling(f"has been answering for {PATIENCE * timeout / 60:.0f} minutes")
         said = self.seen["out"][: out.start()], self.seen["err"][: err.start()]
+        code = int(out[1])
         self.seen = {"out": self.seen["out"][out.end() :], "err": self.seen["err"][err.end() :]}
-        return Result(int(out[1]), *(text.decode(errors="replace") for text in said))
+        return Result(code, *(text.decode(errors="replace") for text in said))
+
+    def babbling(self, what: str) -> SetupError:
+        """Hang up on a host whose answer does not end, and return the error."""
+        self.close()
+        return SetupError(
+            f"the host {what}, so it was not believed: "
+            "find out what runs there, then run the same command again",
+            host=self.label,
+        )
 
     def lost(self) -> ConnectionLost:
         """Return the error for a broken connection."""
@@ -257,9 +280,13 @@ class Shell:
         )
 
     def receive(
-        self, seen: dict[str, bytes], timeout: float, on_line: Callable[[str], None] | None = None
+        self,
+        seen: dict[str, bytearray],
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+        largest: int = LARGEST,
     ) -> bool:
-        """Wait for output and add it to *seen*.
+        """Wait for output and add it to *seen*. Raises SetupError for more than *largest* bytes.
 
         Returns False if the host closed the channel or stayed silent.
         """
@@ -278,6 +305,8 @@ class Shell:
                     data = take(65536)
                     seen[name] += data
                     got = got or bool(data)
+                    if len(seen[name]) > largest:
+                        raise self.babbling(f"answered more than {largest / 1_000_000:g} MB")
                     if on_line:
                         self.tell(data, on_line)
             if got:

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from . import bounded
 from .kernel import trust
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 LONGEST = 65536  # bytes to read of an answer
+WHOLE = 10  # seconds for an answer
 
 
 def code(url: str, token: str) -> int:
@@ -47,7 +49,9 @@ def ask(url: str, path: str, headers: Mapping[str, str] = EMPTY) -> tuple[int, b
             caller: HTTPConnection = HTTPSConnection(host, port, timeout=3, context=context)
         else:
             caller = HTTPConnection(host, port, timeout=3)
-        with contextlib.closing(caller):
+        with contextlib.closing(caller), bounded.Alarm(WHOLE) as alarm:
+            caller.connect()
+            alarm.watch(caller.sock)
             caller.request("GET", f"{at.path.rstrip('/')}/{path}", headers=dict(headers))
             answer = caller.getresponse()
             return answer.status, answer.read(LONGEST)

@@ -3,23 +3,30 @@
 Owns: ~/labfab-backups/<alias>/<date>.  Undo: delete the folder
 
 An incomplete backup is called .unfinished, and the next one continues it. manifest.json has the
-SHA-256 of every file, and its own as "seal".
+SHA-256 of every file, and its own as "seal". links.json has the links that lead out of a part, and
+are not made here.
+
+Constraint: a backup may come from a hostile host. No link in it is followed, and only regular files
+that have no other name are read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import SetupError
 from ..local_state import files
 
-MANIFEST, UNFINISHED = "manifest.json", ".unfinished"
+MANIFEST, UNFINISHED, LINKS = "manifest.json", ".unfinished", "links.json"
+LARGEST = 64_000_000  # bytes of a file that labfab itself reads
 SHOWN = 3  # how many names a message lists
 Manifest = dict[str, Any]
 
@@ -87,12 +94,69 @@ def fingerprint(path: str) -> str:
         return "folder"
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as data:
+        with opened(path) as data:
             while block := data.read(1 << 20):
                 digest.update(block)
     except OSError as error:
         raise SetupError(f"cannot read {path}: {error.strerror}") from None
     return f"file {digest.hexdigest()}"
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """Open a regular file that has no other name. Raises SetupError for anything else, OSError."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise not_a_file(path) from None
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise not_a_file(path)
+    if found.st_nlink > 1:
+        os.close(handle)
+        raise SetupError(
+            f"{path} has another name (a hard link), so it may be a file from elsewhere: "
+            "copy the backup with cp -r, and use the copy"
+        )
+    return open(handle, "rb")
+
+
+def not_a_file(path: str | Path) -> SetupError:
+    """Return the error for a link, a pipe, a device or a socket where a file must be."""
+    return SetupError(f"{path} is a link or no file at all, and a backup has none there: delete it")
+
+
+def load(folder: Path, *parts: str) -> bytes:
+    """Read a file of a backup. Raises SetupError; FileNotFoundError if there is none."""
+    place = folder
+    for part in parts[:-1]:
+        place /= part
+        if place.is_symlink():
+            raise not_a_file(place)
+    path = place / parts[-1]
+    try:
+        with opened(path) as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > LARGEST:
+        raise SetupError(f"{path} is larger than any that labfab writes: it was not read")
+    return data
+
+
+def links_left_out(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the links that lead out of each part of a backup: part, name, where it leads."""
+    try:
+        found = json.loads(load(folder, LINKS))
+        return {part: {**found[part]} for part in found}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, RecursionError):
+        raise SetupError(f"{folder / LINKS} is damaged: nothing was changed") from None
 
 
 def seal(manifest: Manifest) -> str:
@@ -104,14 +168,14 @@ def seal(manifest: Manifest) -> str:
 def read(folder: Path) -> Manifest:
     """Read the manifest. Raises SetupError if it was changed or there is none."""
     try:
-        manifest: Manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest: Manifest = json.loads(load(folder, MANIFEST))
         if manifest["seal"] == seal(manifest):
             return manifest
     except FileNotFoundError:
         raise SetupError(
             f"{folder} is not a backup: it has no {MANIFEST}: backup.list shows the backups"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise SetupError(
         f"{folder}: the backup is damaged, {MANIFEST} has changed since it was written: "
@@ -123,6 +187,10 @@ def verify(folder: Path) -> Manifest:
     """Check every file of a backup, and return its manifest. Raises SetupError for damage."""
     manifest = read(folder)
     was, now = manifest["entries"], entries(folder)
+    for name, entry in now.items():
+        # rsync follows a link to a whole part.
+        if "/" not in name and entry.startswith("link"):
+            raise not_a_file(folder / name)
     wrong = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if wrong:
         more = ", …" if len(wrong) > SHOWN else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import SetupError
+from . import bounded
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +40,7 @@ def new_client(
     """Make a client for a server. Arguments as for login(); timeout: in seconds."""
     import httpx
 
-    class Direct(httpx.HTTPTransport):
+    class Direct(bounded.transport_class()):  # type: ignore[misc]
         """Connects to the address, whatever the name in the URL."""
 
         def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -52,13 +53,20 @@ def new_client(
                 stream=request.stream,
                 extensions=extensions,
             )
-            return super().handle_request(direct)
+            answer: httpx.Response = super().handle_request(direct)
+            return answer
 
     base = url.split("?")[0].rstrip("/") + "/"
-    kind = Direct if address else httpx.HTTPTransport
+    kind = Direct if address else bounded.transport_class()
     transport = kind(verify=trust(base, tls), trust_env=False)
     # Ignore a proxy in the environment: it could not reach our loopback.
-    return httpx.Client(base_url=base, timeout=timeout, trust_env=False, transport=transport)
+    return httpx.Client(
+        base_url=base,
+        timeout=timeout,
+        trust_env=False,
+        transport=transport,
+        headers=bounded.PLAIN,
+    )
 
 
 def login(
@@ -171,6 +179,7 @@ def connect(
         http_no_proxy=[base.hostname],
         timeout=timeout,
         sslopt={} if context is True else {"context": context},
+        class_=bounded.websocket_class(),
         **options,
     )
 

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from ..errors import SetupError
 from ..local_state import files
+from ..text import is_harmful, printable
+
+LONGEST_NAME = 200  # bytes
+
+# Bytes of a name; a file system allows 255, and the name gets an end of its own.
+LONGEST_NAME = 200
 
 
 def load(path: Path) -> str:
@@ -87,9 +94,12 @@ def digest(data: bytes) -> str:
 def file_name(name: str) -> str:
     """Turn a name that the host chose into one that stays in its folder."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(char if char.isprintable() else "_" for char in last) or "notebook"
+    name = "".join("_" if is_harmful(char) else char for char in last)
+    while len(os.fsencode(name)) > LONGEST_NAME:
+        name = name[:-1]
+    return name or "notebook"
 
 
 def shown(name: str) -> str:
     """Make a name safe for the terminal: it can neither move the cursor nor begin a line."""
-    return "".join(char if char.isprintable() else "?" for char in name)
+    return printable(name).translate({ord("\n"): "?", ord("\t"): "?"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -45,6 +46,10 @@ MEANINGS = {
     ),
 }
 UNREACHABLE = tuple(MEANINGS)[-4:]
+# Ends an ssh whose host answers more than 64 kB, which would else go to the disk of this machine.
+# The blocks of `ulimit` have 512 or 1,024 bytes.
+BRIEF = ("sh", "-c", 'ulimit -f 64; exec "$@"', "sh")
+MISSING = "the program {} is missing: install OpenSSH's client (openssh-client)"
 
 
 class Target(NamedTuple):
@@ -124,9 +129,7 @@ def run(
                 check=False,
             )
         except FileNotFoundError:
-            raise SetupError(
-                f"the program {argv[0]} is missing: install OpenSSH's client (openssh-client)"
-            ) from None
+            raise SetupError(MISSING.format(argv[0])) from None
         except subprocess.TimeoutExpired:
             return 255, "timed out"
         errors.seek(0)
@@ -138,9 +141,11 @@ def ask(target: Target, words: str, timeout: int) -> str:
 
     Raises SetupError if ssh fails.
     """
+    if not shutil.which("ssh"):
+        raise SetupError(MISSING.format("ssh"))
     options = ["-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"]
     with tempfile.TemporaryFile() as out:
-        code, errors = run([*command(target, *options), words], 3 * timeout, out)
+        code, errors = run([*BRIEF, *command(target, *options), words], 3 * timeout, out)
         out.seek(0)
         lines = out.read().decode(errors="replace").splitlines()
     if code == 255:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import subprocess
-import tempfile
 from collections.abc import Callable
 from typing import IO, cast
 
@@ -15,10 +15,19 @@ from . import openssh
 Tell = Callable[[str], None]
 BROKEN = (10, 12, 20, 30, 35, 255)  # exit codes of an interrupted transfer
 VANISHED, TOO_MANY = 24, 25
+SILENCE = 1800  # seconds without a word from the host, which may compare large files
+LONGEST = 256_000_000  # bytes of a list of files
+LONGEST_ERRORS = 1_000_000
+LAST_WORDS = 500  # milliseconds to wait for more errors once rsync has closed its output
+# The first version that has the options used here, and the first without holes that are known.
+OLDEST, SAFE = (3, 1), (3, 4, 3)
 
 
-def require() -> None:
-    """Raise SetupError if this machine has no rsync 3: macOS comes with another program."""
+def require() -> tuple[int, ...]:
+    """Return the version of this machine's rsync.
+
+    Raises SetupError if it is none, or older than 3.1: macOS comes with another program.
+    """
     argv = ["rsync", "--version"]
     try:
         said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
@@ -26,12 +35,27 @@ def require() -> None:
         raise SetupError(
             "rsync is missing on this machine: apt install rsync, or on a Mac brew install rsync"
         ) from None
-    found = re.match(r"rsync +version v?(\d+)", said)
-    if not found or int(found[1]) < 3:
+    found = re.match(r"rsync +version v?(\d+(?:\.\d+)*)", said)
+    version = tuple(map(int, found[1].split("."))) if found else ()
+    if version[:1] < OLDEST[:1]:
         raise SetupError(
             "the rsync of this machine is not rsync 3: on a Mac brew install rsync, "
             "then open a new terminal"
         )
+    if version < OLDEST:
+        raise SetupError("the rsync of this machine is older than 3.1: install a newer one")
+    return version
+
+
+def doubts(version: tuple[int, ...]) -> str:
+    """Return what to know about pulling with this version; empty if there is nothing."""
+    if version >= SAFE:
+        return ""
+    return (
+        f"this machine has rsync {'.'.join(map(str, version))}, and a hostile host can attack one "
+        "before 3.4.3 (CVE-2024-12086, -12087, -12088 and more): if your system does not fix its "
+        "rsync without a new number, as Debian and Ubuntu do, install a newer one"
+    )
 
 
 def run(argv: list[str], tell: Tell | None = None) -> tuple[int, str, str]:
@@ -40,20 +64,45 @@ def run(argv: list[str], tell: Tell | None = None) -> tuple[int, str, str]:
     tell: gets the progress while rsync runs; the output is empty then.
     """
     nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
-    out = b""
-    with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(
-            argv, stdin=nothing, stdout=pipe, stderr=errors, env=environment()
-        ) as process:
-            stdout = cast(IO[bytes], process.stdout)
-            while data := os.read(stdout.fileno(), 65536):
-                if tell:
-                    tell(progress(data.decode(errors="replace")))
-                else:
-                    out += data
-        errors.seek(0)
-        said = errors.read().decode(errors="replace")
-        return process.returncode, out.decode(errors="replace"), said
+    with subprocess.Popen(
+        argv, stdin=nothing, stdout=pipe, stderr=pipe, env=environment()
+    ) as process:
+        try:
+            out, errors = listen(process, tell)
+        except BaseException:
+            process.terminate()
+            raise
+    # Names need not be UTF-8.
+    return process.returncode, os.fsdecode(out), errors.decode(errors="replace")
+
+
+def listen(process: subprocess.Popen[bytes], tell: Tell | None) -> tuple[bytes, bytes]:
+    """Read what rsync prints until it ends. Raises SetupError for an endless list of files."""
+    stdout, stderr = (cast(IO[bytes], end).fileno() for end in (process.stdout, process.stderr))
+    out, errors = bytearray(), bytearray()
+    ready = select.poll()
+    ready.register(stdout, select.POLLIN)
+    ready.register(stderr, select.POLLIN)
+    pipes = {stdout, stderr}
+    # An ssh that stays in the background keeps the pipe of errors open.
+    while pipes and (found := ready.poll(None if stdout in pipes else LAST_WORDS)):
+        for pipe, _ in found:
+            data = os.read(pipe, 65536)
+            if not data:
+                ready.unregister(pipe)
+                pipes.remove(pipe)
+            elif pipe == stderr:
+                errors += data[: max(0, LONGEST_ERRORS - len(errors))]
+            elif tell:
+                tell(progress(data.decode(errors="replace")))
+            else:
+                out += data
+        if len(out) > LONGEST:
+            raise SetupError(
+                f"the host lists more than {LONGEST // 1_000_000} MB of names: "
+                "name a smaller folder"
+            )
+    return bytes(out), bytes(errors)
 
 
 def environment() -> dict[str, str]:

@@ -6,25 +6,37 @@ Constraints:
 - `-s` sends paths in rsync's own protocol: no shell of the host ever reads them.
 - A file gets its name only once it is complete. A partial one waits in .labfab-partial for the
   next run.
-- --max-delete is the number that was shown to the user, so never more than that is deleted.
+- --max-delete is the number that was shown to the user, so never more than that is deleted there.
+- A host may be hostile: what is pulled makes no link, deletes nothing and changes the mode of no
+  folder here by itself (arrival.py), and fills neither the memory nor the disk.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-from . import openssh, patchwork, rsync
+from . import arrival, openssh, patchwork, rsync
+from .arrival import Link
 from .openssh import Target
 from .rsync import Tell
 
 LIKE_PATCHWORK = "-pthrz"  # the options that patchwork uses itself
-OPTIONS = ("-s", "-l", "--partial-dir=.labfab-partial")
+OPTIONS = ("-s", "--partial-dir=.labfab-partial", f"--timeout={rsync.SILENCE}")
+LINKS = ("-l", "-J")  # -J: their times do not count
+# The modes of what is pulled. Existing files and folders keep theirs; new ones get at most what
+# your umask allows, and never set a user or a group.
+MINE = ("--no-perms", "--executability")
+# The same for a backup, which keeps the modes for the next host, but can be read here.
+KEPT = ("--chmod=ug-s,Du+rx,Fu+r",)
 PROGRESS = "--info=progress2,name0,flist0,stats0"
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
-LOOK = ("-n", "-8", "--out-format=%i %l %n")
+# rsync writes every control character as \#ooo, so this one ends the name.
+LOOK = ("-n", "-8", "--out-format=%i %l %n\x1f%L")
 LOOKED = r"(?P<kind>[<>ch.*][fdLDS])(?P<how>\S{9,}) (?P<size>\d+) (?P<name>.*)"
 DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
@@ -98,7 +110,7 @@ def look(errand: Errand, delete: bool = False, checksums: bool = False) -> Surve
     delete: also list what is not at the source. checksums: compare contents instead of sizes and
     times. Raises SetupError if rsync fails.
     """
-    more = [*LOOK]
+    more = [*LOOK, *LINKS]
     if delete:
         more.append("--delete")
     if checksums:
@@ -114,13 +126,15 @@ def parse(out: str) -> Survey:
     replaced: list[str] = []
     deleted: list[str] = []
     other = size = 0
-    for line in out.splitlines():
+    # splitlines() would split at characters that a host puts into names.
+    for line in out.split("\n"):
         if gone := re.fullmatch(DELETED, line):
-            deleted.append(gone["name"])
+            deleted.append(name_of(gone["name"], 0))
         elif found := re.fullmatch(LOOKED, line):
             kind, how = found["kind"], found["how"]
+            name = name_of(found["name"], int(found["size"]) if kind == "cL" else 0)
             if kind[0] in "<>" or kind == "cL":
-                (new if set(how) == {"+"} else replaced).append(found["name"])
+                (new if set(how) == {"+"} else replaced).append(name)
                 size += int(found["size"])
             elif (kind, how.strip(".")) != (".d", "t"):  # the time of a folder does not count
                 other += 1
@@ -129,8 +143,37 @@ def parse(out: str) -> Survey:
     )
 
 
+def name_of(said: str, size: int) -> str:
+    """Return a name as it is, from the way rsync prints it. size: of a link's target, else 0."""
+    text = re.sub(r"\\#([0-7]{3})", lambda found: chr(int(found[1], 8)), said)
+    raw = os.fsencode(text)
+    name, mark, target = raw[:-size], b"\x1f -> ", raw[-size:]
+    if size and name.endswith(mark):
+        return Link(os.fsdecode(name.removesuffix(mark)), os.fsdecode(target))
+    return text.removesuffix("\x1f")
+
+
+def links(found: Survey) -> list[Link]:
+    """Return the links of a survey."""
+    return [name for name in (*found.new, *found.replaced) if isinstance(name, Link)]
+
+
+def links_out(source: str, found: Survey) -> tuple[Link, ...]:
+    """Return the links that lead out of what is pulled. source: on the host."""
+    root = "" if source.endswith("/") else source.rpartition("/")[2]
+    return tuple(link for link in links(found) if arrival.leads_out(link, root))
+
+
+def without(found: Survey, names: tuple[Link, ...]) -> Survey:
+    """Return a survey without these names."""
+    new = tuple(name for name in found.new if name not in names)
+    return found._replace(
+        new=new, replaced=tuple(name for name in found.replaced if name not in names)
+    )
+
+
 def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
-    """Do a transfer.
+    """Do a transfer. What is pulled comes without links.
 
     tell: gets the progress. delete: how many files it may delete; None: all that are not at the
     source. Raises SetupError if not everything was copied.
@@ -141,9 +184,15 @@ def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
     elif delete:
         more += ["--delete", f"--max-delete={delete}"]
     if errand.pull:
-        code, _, errors = rsync.run(errand.argv(*more), tell)
+        place = Path(errand.place)
+
+        def tell_and_look(line: str) -> None:
+            arrival.refuse_full(place)
+            tell(line)
+
+        code, _, errors = rsync.run(errand.argv(*more), tell_and_look)
     else:
-        code, _, errors = push(errand, more, tell)
+        code, _, errors = push(errand, [*more, *LINKS], tell)
     judge(errand.far, code, errors)
 
 
@@ -158,7 +207,7 @@ def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
     far = errand.far
     words = [*OPTIONS, *errand.options, *more, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
-        Caller(far.user, far.name, far.port, tell),
+        Caller(shlex.quote(far.user), shlex.quote(far.name), far.port, tell),
         shlex.quote(errand.source),
         shlex.quote(errand.place),
         rsync_opts=shlex.join(words),

@@ -17,8 +17,10 @@ from . import files
 BEGIN, END = "# >>> labfab %s >>>", "# <<< labfab %s <<<"
 # Blocks of earlier versions have this line, and a new wording would rewrite all of them.
 NOTICE = "# Written anew by setup: options of your own go into a Host entry further down."
-# A word that needs no quotes, and is not an option or a token of ssh.
-WORD = r"[^\s\"'\\#%$~-][^\s\"'\\#%$~]*"
+# A word that needs no quotes in an ssh_config or a shell, and is not an option or a token of ssh.
+# ssh itself refuses most of these characters in names of users and hosts.
+SPECIAL = r"\s\0-\x1f\x7f\"'\\#%$~;|&()<>{}`*?!^"
+WORD = rf"[^{SPECIAL}-][^{SPECIAL}]*"
 # paramiko reads ssh's escapes and tokens differently, and replaces every ~.
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
 

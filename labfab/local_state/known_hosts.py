@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # The comment at the end of each line of ours.
 OURS = "labfab"
+# Files of the whole machine, which ssh reads too.
+SHARED = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
+REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 
 
 def fingerprint(key: PKey) -> str:
@@ -33,10 +36,37 @@ def host_name(hostname: str, port: int) -> str:
 
 
 def pinned(path: Path, hostname: str, port: int) -> list[PKey]:
-    """Return the keys known for a host, from lines with plain, hashed or wildcard names."""
-    wanted = host_name(hostname, port)
+    """Return the keys known for a host, from lines with plain, hashed or wildcard names.
+
+    A revoked key is not among them.
+    """
+    wanted, gone = host_name(hostname, port), revoked_blobs(path, hostname, port)
     keys = [key_of(kind, blob) for names, kind, blob in entries(path) if matches(names, wanted)]
-    return [key for key in keys if key is not None]
+    return [key for key in keys if key is not None and key.asbytes() not in gone]
+
+
+def is_revoked(path: Path, hostname: str, port: int, key: PKey) -> bool:
+    """Return whether a line with @revoked says that nobody may accept this key for a host."""
+    return key.asbytes() in revoked_blobs(path, hostname, port)
+
+
+def revoked_blobs(path: Path, hostname: str, port: int) -> set[bytes]:
+    """Return the revoked keys of a host. A name without a port stands for all of its ports."""
+    return {decoded(blob) for blob in marked(path, REVOKED, hostname, port)}
+
+
+def has_authority(path: Path, hostname: str, port: int) -> bool:
+    """Return whether a line with @cert-authority vouches for a host."""
+    return any(True for _ in marked(path, AUTHORITY, hostname, port))
+
+
+def marked(path: Path, marker: str, hostname: str, port: int) -> Iterator[str]:
+    """Yield the keys of the lines with a marker that match a host, in all files that ssh reads."""
+    wanted = {host_name(hostname, port), host_name(hostname, 22)}
+    for place in (path, path.with_name("known_hosts2"), *SHARED):
+        for names, _, blob in entries(place, marker):
+            if any(matches(names, name) for name in wanted):
+                yield blob
 
 
 def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
@@ -44,6 +74,8 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
 
     Raises SetupError if a different key of the same type is known: it may be a different machine.
     """
+    if is_revoked(path, hostname, port, key):
+        raise revoked(path, hostname, key)
     known = pinned(path, hostname, port)
     if key in known:
         return False
@@ -56,6 +88,15 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
         )
     append(path, f"{wanted} {key.get_name()} {key.get_base64()} {OURS}\n".encode())
     return True
+
+
+def revoked(path: Path, hostname: str, key: PKey) -> SetupError:
+    """Return the error for a host that shows a revoked key."""
+    return SetupError(
+        f"the host key {fingerprint(key)} is REVOKED ({REVOKED} in {path} or in /etc/ssh): whoever "
+        "has it may be somebody else, so nothing was sent; give the host a new key there",
+        host=hostname,
+    )
 
 
 def forget(path: Path, hostname: str, port: int) -> bool:
@@ -85,11 +126,15 @@ def append(path: Path, line: bytes) -> None:
         raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
 
-def entries(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield names, type and blob of every line, except those with @revoked or @cert-authority."""
+def entries(path: Path, marker: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield names, type and blob of every line with this marker, @revoked or @cert-authority."""
     for line in files.load(path).decode(errors="replace").split("\n"):
         words = line.split()
-        if len(words) >= 3 and words[0][0] not in "#@":
+        if words and words[0][0] == "@":
+            found, *words = words
+        else:
+            found = ""
+        if found == marker and len(words) >= 3 and words[0][0] != "#":
             yield words[0], words[1], words[2]
 
 
@@ -129,6 +174,14 @@ def key_of(kind: str, blob: str) -> PKey | None:
     from paramiko.pkey import UnknownKeyType
 
     try:
-        return PKey.from_type_string(kind, base64.b64decode(blob))
+        return PKey.from_type_string(kind, decoded(blob))
     except (UnknownKeyType, SSHException, ValueError, IndexError):
         return None
+
+
+def decoded(blob: str) -> bytes:
+    """Decode the base64 part of a key; empty if it is garbled."""
+    try:
+        return base64.b64decode(blob)
+    except ValueError:
+        return b""

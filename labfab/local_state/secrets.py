@@ -1,6 +1,7 @@
 """Secrets: come from the environment, or from a file that only you can read.
 
-Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token.
+Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token, and
+host-keys, the fingerprints of the host that the sudo password is for.
 A CA passphrase is never kept.  Undo: forget(alias)
 """
 
@@ -24,6 +25,8 @@ NAMES = (
     "jupyter-token",
     "ca-passphrase",
 )
+HOST_KEYS = "host-keys"
+ASIDE = ".other-host"  # the end of the name of a secret that is for another host
 # Reading a variable removes it from the environment. Later tasks of the same run find it here.
 TAKEN: dict[str, Secret] = {}
 
@@ -116,10 +119,33 @@ def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> 
     return path
 
 
+def bind(alias: str, fingerprints: set[str]) -> None:
+    """Note the host that the sudo password of an alias is for."""
+    if fingerprints:
+        path = files.config_folder(alias) / HOST_KEYS
+        files.replace(path, "".join(f"{one}\n" for one in sorted(fingerprints)).encode(), 0o600)
+
+
+def set_aside(alias: str, name: str) -> None:
+    """Keep a secret of another host under another name."""
+    path = path_of(alias, name)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(path.with_name(name + ASIDE))
+
+
+def belongs_to(alias: str, fingerprints: set[str]) -> bool:
+    """Return whether the sudo password of an alias may be for the host with these keys.
+
+    One that was stored by an earlier version may be for any.
+    """
+    known = files.load(files.config_folder(alias) / HOST_KEYS).decode(errors="replace").split()
+    return not known or not fingerprints.isdisjoint(known)
+
+
 def forget(alias: str) -> None:
     """Delete every secret of a lab, and its folder if that leaves it empty."""
     folder = files.config_folder(alias)
-    for name in (*NAMES, files.LOCK):
+    for name in (*NAMES, f"sudo-password{ASIDE}", HOST_KEYS, files.LOCK):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from ..host.session import Host
 from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, json_text
 from .undoing import CLEAN, Undo, chosen, forget_host, reach
 
 
@@ -33,7 +32,7 @@ def show(c: Connection, as_json: bool) -> None:
         entries = read(host)
     if as_json:
         document = {"host": host.label, "changes": [row(entry) for entry in entries]}
-        console.say(json.dumps(document, indent=2, ensure_ascii=False))
+        console.say(json_text(document))
         return
     for entry in entries:
         console.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")

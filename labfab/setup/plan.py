@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from fabric import Connection
@@ -11,7 +10,7 @@ from invoke.exceptions import Exit
 from .. import console
 from ..host.session import Change, Host
 from ..platforms.debian import FETCH_LISTS, UPGRADES_LATER
-from ..text import counted
+from ..text import counted, json_text
 
 PENDING = 2  # exit code: there is something to do
 
@@ -32,7 +31,7 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
     # The facts describe the host as it would be after the changes.
     host.forget()
     if as_json:
-        console.say(json.dumps(document(host.label, changes), indent=2, ensure_ascii=False))
+        console.say(json_text(document(host.label, changes)))
     elif changes:
         many = counted(len(changes), "change")
         console.say(f"[{host.label}] {many} to make: setup.full")

@@ -21,12 +21,13 @@ from ..facts import facts
 from ..host import rsync_as_account
 from ..host.changes import change
 from ..host.session import Host
-from ..laptop import patchwork, rsync, transfer
-from ..laptop.transfer import Errand, Far, Survey
+from ..laptop import arrival, patchwork, rsync, transfer
+from ..laptop.arrival import Link
+from ..laptop.transfer import MINE, Errand, Far, Survey
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, one_line
 from .tunnel import found_in_config, target_of
 
 MAKE = "mkdir -p -- %s"
@@ -76,13 +77,40 @@ def pull(
             host=label,
         )
     source, target = on_host(c, remote), on_laptop(to).rstrip("/") + "/"
-    found = survey(c, source, target, delete=delete, pull=True) if need_rsync(c) else None
+    found, left = None, tuple[Link, ...]()
+    if need_rsync(c):
+        every = survey(c, source, target, delete=delete, pull=True, options=MINE)
+        left = transfer.links_out(source, every)
+        found = transfer.without(every, left)
     if found is not None and not found:
         console.say(f"[{label}] nothing to pull")
+        say_left_out(left)
         return
-    limit = confirm_deletion(c, found, yes, "this machine")
+    doomed = found.deleted if found else ()
+    shown = arrival.marks(Path(target), doomed)
+    confirm_deletion(c, found, yes, "this machine")
     why = f"pull {in_words(found)} to {target.rstrip('/')}"
-    fetch(c, source, target, why, delete=limit)
+    fetch(c, source, target, why, options=MINE, found=found)
+    if not Host.of(c).planning:
+        arrival.delete(Path(target), shown)
+    say_left_out(left)
+    warn_of_rsync()
+
+
+def say_left_out(links: Sequence[Link]) -> None:
+    """Name the links that were not taken, because they lead elsewhere."""
+    if links:
+        shown = [f"{link} -> {link.target}" for link in links]
+        console.note(
+            f"{counted(len(links), 'link')} not taken, which would lead out of what is copied: "
+            f"{first_names(shown)}"
+        )
+
+
+def warn_of_rsync() -> None:
+    """Warn if the rsync of this machine may have holes that a hostile host can use."""
+    if doubts := rsync.doubts(rsync.require()):
+        console.warn(doubts)
 
 
 def is_contents(name: str) -> bool:
@@ -205,15 +233,20 @@ def fetch(
     why: str,
     delete: int | None = 0,
     options: tuple[str, ...] = (),
+    found: Survey | None = None,
 ) -> None:
-    """Pull files, and say so. delete: how many files it may delete here; None: any number."""
+    """Pull files, and say so.
+
+    delete: None deletes what the source lacks. found: what it will do, with links to make.
+    """
     host, account = Host.of(c), Settings.of(c).jupyter_user
     if host.planning:
         console.planned(host.label, why)
         return
-    began = time.monotonic()
+    began, folder = time.monotonic(), Path(target)
+    arrival.refuse_full(folder, found.size if found else 0)
     try:
-        Path(target).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot make the folder {target}: {error.strerror}") from None
     with (
@@ -221,7 +254,15 @@ def fetch(
         rsync_as_account.opened(c, account) as program,
     ):
         transfer.carry(errand(c, source, target, program, pull=True, options=options), tell, delete)
+    make_links(folder, found)
     console.changed(host.label, why, time.monotonic() - began)
+
+
+def make_links(folder: Path, found: Survey | None) -> None:
+    """Make the links that a transfer was to bring. Warn of those that cannot be made."""
+    failed = arrival.make_links(folder, transfer.links(found) if found else ())
+    if failed:
+        console.warn(f"{counted(len(failed), 'link')} could not be made: {first_names(failed)}")
 
 
 def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
@@ -249,7 +290,7 @@ def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str)
 
 def first_names(names: Sequence[str]) -> str:
     """List the first three names."""
-    text = ", ".join(names[:3])
+    text = ", ".join(map(one_line, names[:3]))
     return f"{text}, …" if len(names) > 3 else text
 
 

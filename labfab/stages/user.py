@@ -97,10 +97,11 @@ def sudo_password(c: Connection, want: Settings) -> str:
     It comes from the environment, from an earlier run, or is generated.
     """
     alias = alias_of(c, want)
-    given = secrets.take_from_environment("sudo-password") or secrets.load(alias, "sudo-password")
+    stored = Host.of(c).stored_sudo_password(want)
+    given = secrets.take_from_environment("sudo-password") or stored
     value = given.reveal() if given else passwords.generate()
     if not Host.of(c).planning:
-        secrets.store(alias, "sudo-password", value, replace=True)
+        Host.of(c).keep_sudo_password(alias, value)
     return value
 
 

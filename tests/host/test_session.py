@@ -484,3 +484,28 @@ def test_another_account_works_in_its_own_home(tmp_path):
         sh(script, tmp_path).stdout.decode()
         == f"{home}|root|{home if os.access(home, os.X_OK) else '/'}|it's|"
     )
+
+
+def test_a_stored_sudo_password_goes_to_the_host_that_it_is_for(fake, monkeypatch):
+    """A new host that takes the alias of an older one would hear it at its own prompt of sudo."""
+    heard = []
+    model = fake("ada")
+    model.sudo_passwords["ada"] = "right"
+    with_password = Host.with_password
+    monkeypatch.setattr(
+        Host,
+        "with_password",
+        lambda self, password: heard.append(password) or with_password(self, password),
+    )
+    monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:one", "SHA256:two"})
+    Host.of(model.c).keep_sudo_password("homelab", "right")
+    assert Host.of(model.again()).open() and heard.pop() == "right"
+    monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:another"})
+    with pytest.raises(SetupError, match="sudo asks for a password for ada"):
+        Host.of(model.again()).open()
+    assert set(heard) == {None}
+    assert user.sudo_password(model.c, Settings.of(model.c)) != "right"
+    other = secrets.path_of("homelab", "sudo-password").with_name("sudo-password.other-host")
+    assert other.read_text() == "right\n" and other.stat().st_mode & 0o777 == 0o600
+    secrets.forget("homelab")
+    assert not secrets.path_of("homelab", "sudo-password").parent.exists()

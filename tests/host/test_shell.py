@@ -385,3 +385,44 @@ def test_a_forced_command_is_told(tmp_path, said, says):
         opened(tmp_path, id=f'printf "%s\\n" "{quoted}" >&2; kill $PPID; sleep 0.1'),
     ):
         pass
+
+
+# A hostile host -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", ["", " >&2"])
+def test_an_answer_that_would_fill_the_memory_ends(tmp_path, monkeypatch, stream):
+    """One line says so, and nothing more is taken from that host."""
+    monkeypatch.setattr("labfab.host.shell.LARGEST", 3_000_000)
+    monkeypatch.setattr(Shell.receive, "__defaults__", (None, 3_000_000))
+    with opened(tmp_path) as shell:
+        began = time.monotonic()
+        with pytest.raises(SetupError, match="answered more than 3 MB") as error:
+            shell.run(f"yes{stream}")
+        assert not isinstance(error.value, ConnectionLost) and shell.channel.closed
+        assert max(map(len, shell.seen.values())) < 4_000_000 and time.monotonic() - began < 30
+
+
+def test_an_answer_that_never_ends_ends(tmp_path, monkeypatch):
+    """A host may send a byte now and then for years."""
+    monkeypatch.setattr("labfab.host.shell.PATIENCE", 1)
+    with opened(tmp_path) as shell, pytest.raises(SetupError, match="has been answering"):
+        shell.run("while sleep 0.1; do echo; done", timeout=1)
+
+
+def test_a_greeting_that_never_ends_ends(tmp_path):
+    """Before the root shell is there, little is listened to."""
+    with (
+        pytest.raises(SetupError, match=r"answered more than 0\.1 MB"),
+        opened(tmp_path, id="echo 1000", sudo="yes"),
+    ):
+        pass
+
+
+def test_a_large_answer_arrives_whole_and_soon(sh):
+    """Also where its end is cut in two; the time does not grow with the square of the size."""
+    began = time.monotonic()
+    said = sh.run("head -c 30000000 /dev/zero | tr '\\0' x; echo; echo err >&2; exit 3")
+    assert (said.code, len(said.out), said.err) == (3, 30_000_001, "err\n")
+    assert time.monotonic() - began < 60
+    assert sh.run("echo next").out == "next\n"

@@ -1,6 +1,7 @@
 import os
 import pwd
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,14 @@ def test_explain_passphrase(home: Path) -> None:
         Target("homelab", "x", identity=str(path)), "x: Permission denied (publickey)."
     )
     assert f"ssh-add '{path}'" in error.message
+
+
+@pytest.mark.parametrize("stream", ["", ">&2"])
+def test_a_host_that_never_stops_answering_fills_no_disk(tmp_path, monkeypatch, stream):
+    """Its answer to `pwd` is short, or ssh ends."""
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\nexec yes /home/lab {stream}\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    began = time.monotonic()
+    said = openssh.ask(openssh.Target("homelab"), "pwd", 10)
+    assert len(said) < 100 and time.monotonic() - began < 10

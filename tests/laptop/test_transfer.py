@@ -1,4 +1,5 @@
 import hashlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -177,3 +178,19 @@ def test_another_rsync_is_refused(tmp_path, monkeypatch, version) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupError, match="brew install rsync"):
         rsync.require()
+
+
+def test_no_shell_reads_the_login(called, tmp_path, monkeypatch) -> None:
+    """patchwork puts user and host into a command line as they are."""
+    asked = []
+    monkeypatch.setattr(rsync, "run", lambda argv, tell=None: asked.append(argv) or (0, "", ""))
+    for user, host in (
+        ("a;id", "lab"),
+        ("$(id)", "h`id`"),
+        ("lab", "x y&z"),
+    ):
+        far = Far(Target(host), user, 22)
+        transfer.carry(Errand(far, f"{tmp_path}/", "/x/"), lambda line: None)
+        shell, option, command = asked.pop()
+        assert (shell, option) == ("sh", "-c")
+        assert far.path("/x/") in shlex.split(command)

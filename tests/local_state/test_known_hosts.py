@@ -1,10 +1,12 @@
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import paramiko
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.host_key import Ask
 from labfab.local_state import known_hosts
 
 OTHERS = (
@@ -132,3 +134,116 @@ def test_not_a_file(path: Path, key: paramiko.PKey) -> None:
     path.mkdir(parents=True)
     with pytest.raises(SetupError, match="cannot read"):
         known_hosts.pin(path, "lab.example", 22, key)
+
+
+# @revoked and @cert-authority -----------------------------------------------------------------
+
+PLACES = [
+    ("lab.example", "lab.example", 22),
+    ("*", "lab.example", 2222),
+    ("*.example,!other.example", "lab.example", 22),
+    ("[lab.example]:2222", "lab.example", 2222),
+    ("lab.example", "lab.example", 2222),  # a name stands for all ports
+    ("HASHED", "lab.example", 22),
+    ("[HASHED]:2222", "lab.example", 2222),
+    ("2001:db8::1", "2001:db8::1", 2222),
+]
+
+
+def written(names: str, hostname: str, port: int) -> str:
+    if "HASHED" not in names:
+        return names
+    return paramiko.HostKeys.hash_host(known_hosts.host_name(hostname, port))
+
+
+@pytest.fixture
+def no_shared(monkeypatch, tmp_path):
+    monkeypatch.setattr(known_hosts, "SHARED", (tmp_path / "ssh_known_hosts",))
+    return tmp_path / "ssh_known_hosts"
+
+
+@pytest.mark.parametrize(("names", "hostname", "port"), PLACES)
+@pytest.mark.parametrize("where", ["before", "after", "known_hosts2", "shared"])
+def test_a_revoked_key_is_refused_even_if_it_is_known(
+    path, keys, no_shared, names, hostname, port, where
+):
+    one, other = (paramiko.PKey.from_path(key) for key in keys[:2])
+    known_hosts.pin(path, hostname, port, one)
+    line = f"@revoked {written(names, hostname, port)} {one.get_name()} {one.get_base64()} stolen\n"
+    if where == "before":
+        path.write_text(line + path.read_text())
+    elif where == "after":
+        path.write_text(path.read_text() + line)
+    else:
+        (path.with_name("known_hosts2") if where == "known_hosts2" else no_shared).write_text(line)
+    assert known_hosts.pinned(path, hostname, port) == []
+    with pytest.raises(SetupError, match=r"is REVOKED \(@revoked in .*new key") as error:
+        known_hosts.pin(path, hostname, port, one)
+    assert "\n" not in str(error.value)
+    for given in ("", known_hosts.fingerprint(one)):
+        with pytest.raises(SetupError, match="is REVOKED"):
+            asked(path, hostname, port, given).missing_host_key(None, hostname, one)
+    # Another key of this host, and this key elsewhere, are not concerned.
+    assert not known_hosts.is_revoked(path, hostname, port, other)
+    if names != "*":
+        assert not known_hosts.is_revoked(path, "other.example", 22, one)
+        assert known_hosts.pin(path, "other.example", 22, one)
+
+
+def asked(path: Path, hostname: str, port: int, given: str = "") -> Ask:
+    c = SimpleNamespace(host=hostname, port=port, user="lab")
+    return Ask(c, SimpleNamespace(host_key=given), path)
+
+
+def test_ssh_refuses_the_same_lines(path, keys, no_shared):
+    """ssh-keygen -F reads the patterns as ssh does."""
+    one = paramiko.PKey.from_path(keys[0])
+    for names, hostname, port in PLACES:
+        path.parent.mkdir(exist_ok=True)
+        text = f"@revoked {written(names, hostname, port)} {one.get_name()} {one.get_base64()}\n"
+        path.write_text(text)
+        exact = names != "lab.example" or port == 22
+        if exact and hostname != "2001:db8::1":
+            assert found(path, known_hosts.host_name(hostname, port)) == 1, names
+        assert known_hosts.is_revoked(path, hostname, port, one), names
+
+
+def test_lines_that_only_look_like_it_revoke_nothing(path, keys, no_shared):
+    one, other = (paramiko.PKey.from_path(key) for key in keys[:2])
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"# @revoked lab.example {one.get_name()} {one.get_base64()}\n"
+        f"@revoked other.example {one.get_name()} {one.get_base64()}\n"
+        f"@revoked !lab.example,*.example {one.get_name()} {one.get_base64()}\n"
+        f"@revoked lab.example {other.get_name()} {other.get_base64()}\n"
+        f"@revoked lab.example {one.get_name()} AAAA!\n@revoked\n@\n@revoked lab.example\n"
+    )
+    assert not known_hosts.is_revoked(path, "lab.example", 22, one)
+    assert known_hosts.pin(path, "lab.example", 22, one)
+
+
+def test_a_key_of_a_kind_that_paramiko_lacks_can_be_revoked(path, key, no_shared):
+    """The blob counts, whatever stands in front of it."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"@revoked lab.example sk-unknown {key.get_base64()}\n")
+    assert known_hosts.is_revoked(path, "lab.example", 22, key)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_certificate_authority_is_named_with_what_to_do(
+    path, key, no_shared, monkeypatch, capsys, terminal
+):
+    """paramiko cannot check certificates of hosts. The key itself is still asked for, never taken."""
+    no_shared.write_text(f"@cert-authority *.example {key.get_name()} {key.get_base64()}\n")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("labfab.console.agreed", lambda *words: False)
+    says = "not accepted" if terminal else "names a certificate authority.*compare with ssh -p 2222"
+    with pytest.raises(SetupError, match=says):
+        asked(path, "lab.example", 2222).missing_host_key(None, "lab.example", key)
+    if terminal:
+        assert "compare with ssh -p 2222 lab@lab.example" in capsys.readouterr().out
+    assert known_hosts.pinned(path, "lab.example", 2222) == []
+    assert not known_hosts.has_authority(path, "lab.test", 22)
+    # Its own key is no key of the host.
+    with pytest.raises(SetupError, match="unknown host key" if not terminal else "not accepted"):
+        asked(path, "lab.test", 22).missing_host_key(None, "lab.test", key)

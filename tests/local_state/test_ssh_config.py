@@ -301,3 +301,28 @@ def test_damaged_markers(lost: str, config: Path) -> None:
         with pytest.raises(SetupError, match="delete that block"):
             act(config, LAB)
     assert config.read_bytes() == before
+
+
+@pytest.mark.parametrize("sign", [*";|&()<>{}`*?!$%~#\"'\\ \t\n\x1b"])
+@pytest.mark.parametrize("field", ["hostname", "user", "proxy_jump"])
+def test_a_name_that_a_shell_would_read_is_no_name(config: Path, field: str, sign: str) -> None:
+    """rsync and ProxyCommand hand names on to shells."""
+    for value in (f"a{sign}b", f"{sign}b", f"a{sign}"):
+        with pytest.raises(SetupError, match="cannot be the"):
+            ssh_config.write(config, LAB._replace(**{field: value}))
+    assert not config.exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hostname": "2001:db8::1"},
+        {"hostname": "bücher.example"},
+        {"user": "ada@corp.example"},
+        {"user": "first.last+lab"},
+        {"proxy_jump": "me@[2001:db8::1]:22,you@gate.example:2222"},
+    ],
+)
+def test_usual_names_are_names(config: Path, values: dict[str, str]) -> None:
+    assert ssh_config.write(config, LAB._replace(**values))
+    assert ssh_config.read(config) == [LAB._replace(**values)]

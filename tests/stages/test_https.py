@@ -14,6 +14,7 @@ from labfab.stages.https import browsers
 from labfab.stages.https import certificate as https
 from tests import fake_commands
 from tests.fake import ADDRESS
+from tests.papers import issue
 
 NAMES = ["lab.example.org", "203.0.113.5"]
 KEY, TRUST = "make a key for the certificate", "fab -H homelab https.trust"
@@ -363,3 +364,46 @@ def test_lets_encrypts_needs_no_trust(fake, capsys):
     )
     browsers.trust(model.c)
     assert "browsers trust Let's Encrypt already" in capsys.readouterr().out
+
+
+# A hostile host --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ca", "cert"])
+def test_setup_issues_another_one_and_says_why(served, name):
+    model = served()
+    vault.forget("homelab")
+    model.set_file(
+        "https", name, model.file("https", name) + issue("a CA for everything").pem, "644 lab"
+    )
+    https.self_signed(model.again())
+    assert f"({name}.pem has more in it than one certificate)" in model.whys[-1]
+    kept = vault.path_of("homelab").read_text()
+    assert kept == model.file("https", "ca") and kept.count("BEGIN") == 1
+
+
+def test_who_has_the_cas_key_cannot_add_names(served):
+    """A CA of the host's own, known here, signs for a bank: clients refuse that, and so do we."""
+    model = served(names=[])
+    names = [ADDRESS, "localhost", "127.0.0.1"]
+    own = authority.make("homelab", names)
+    request = fake_commands.new_key(model, None, "")
+    model.set_file("https", "ca", own.pem, "644 lab")
+    model.set_file("https", "cert", authority.sign(own, request, names), "644 lab")
+    vault.remember("homelab", own.pem)
+    forged = authority.sign(own, request, [*names, "bank.example"])
+    model.set_file("https", "cert", forged, "644 lab")
+    assert own_ca.lab_names(model.again()) == [ADDRESS]
+    https.self_signed(model.c)
+    assert "bank.example" not in certificate.read(model.file("https", "cert")).names
+
+
+def test_a_host_cannot_take_the_names_of_another_lab(served):
+    """The other lab's CA and certificate are public."""
+    model, names = served(names=[]), ["other.example.org", "localhost", "127.0.0.1"]
+    other = authority.make("other", names)
+    vault.remember("other", other.pem)
+    request = fake_commands.new_key(model, None, "")
+    model.set_file("https", "ca", other.pem, "644 lab")
+    model.set_file("https", "cert", authority.sign(other, request, names), "644 lab")
+    assert own_ca.lab_names(model.again()) == [ADDRESS]

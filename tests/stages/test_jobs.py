@@ -160,3 +160,49 @@ def test_a_plan_of_a_fetch_writes_nothing(fake, alone, capsys):
         not (alone / "new").exists()
         and f"would write {alone}/new/a_[2J.executed.ipynb" in capsys.readouterr().out
     )
+
+
+# A hostile host -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "nothing",
+        "[]",
+        '{"jobs": 1}',
+        '{"jobs": [1]}',
+        '{"jobs": [{}]}',
+        '{"jobs": [], "now": "x"}',
+        "[" * 500_000,
+        json.dumps({"jobs": [STATE | {"job": 3}]}),
+        json.dumps({"jobs": [STATE | {"started": float("nan")}]}),
+        json.dumps({"jobs": [STATE | {"ended": 0}]}).replace('"ended": 0', '"ended": 1e999'),
+        json.dumps({"jobs": [STATE | {"notebook": None}]}),
+    ],
+    ids=lambda said: said[:30],
+)
+def test_an_answer_that_makes_no_sense_is_one_line(ready, said):
+    ready.answers[1] = ("jobs.py list", Result(0, said, ""))
+    if said != json.dumps({"jobs": [STATE | {"started": float("nan")}]}):  # null: not started yet
+        with pytest.raises(SetupError, match="makes no sense"):
+            notebook_jobs.jobs(ready.c)
+
+
+def fetched(ready, state, notebook) -> None:
+    said = json.dumps({"state": state, "notebook": notebook})
+    ready.answers[1] = ("jobs.py fetch", Result(0, said, ""))
+    notebook_jobs.fetch(ready.c)
+
+
+def test_a_notebook_that_unpacks_to_more_than_memory_is_refused(ready, alone, monkeypatch):
+    """A few kilobytes may unpack to gigabytes."""
+    monkeypatch.setattr(notebook_jobs, "LARGEST", 100_000)
+    bomb = base64.b64encode(zlib.compress(b"0" * 50_000_000)).decode()
+    with pytest.raises(SetupError, match="more than 0 MB"):
+        fetched(ready, STATE, bomb)
+    for broken in (bomb[:1000], "!", "AAAA", None, 7):
+        with pytest.raises(SetupError, match="makes no sense|more than"):
+            fetched(ready, STATE, broken)
+    assert not list(alone.glob("*.ipynb"))

@@ -17,13 +17,15 @@ from ...errors import SetupError
 from ...facts import facts
 from ...host.account_files import refuse_link
 from ...host.alias import alias_of
+from ...host.changes import ask, change
 from ...host.session import Host
-from ...laptop import archive, patchwork
+from ...laptop import archive, arrival, patchwork
 from ...laptop.transfer import Survey
 from ...local_state import secrets
 from ...platforms import platform
 from ...server import consent
 from ...settings import Settings
+from ...text import counted
 from .. import files, lab, python
 from ..jupyter import config as jupyter
 from ..jupyter import publishing
@@ -44,6 +46,13 @@ HOST_KEYS = {
 OPTIONS = {"jupyter": (f"--exclude=/{CONFIG}",)}
 # A replaced file stays in its folder, with the time added to its name.
 KEEP_REPLACED = ("-c", "--backup", "--suffix=.before-%Y%m%dT%H%M%S")
+# Run as the account. The first word is the folder, the others are names there.
+LACKING = """\
+sh -c 'cd "$0" || exit 0
+for name; do if [ -e "$name" ] || [ -L "$name" ]; then echo yes; else echo no; fi; done' %s"""
+MAKE_LINKS = """\
+sh -c 'cd "$0" && while [ $# -gt 0 ]; do
+mkdir -p -- "${1%%/*}" && ln -s -- "$2" "$1" || exit 1; shift 2; done' %s"""
 PRIVATE_FIRST = "restore it with LABFAB_PUBLISH=tunnel, then jupyter.password and setup.full"
 
 
@@ -75,11 +84,12 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
     refuse_to_replace(host.label, found or {}, force)
     python.install(c)
     warn_of_version(c, want, kept)
-    lock = (folder / packages.file_name(want)).read_text()
+    lock = lock_of(folder, want)
     packages.install(c, want, lock)
     restart = configure(c, want, folder, kept, yes)
     for name in present(c, want, folder) if found is None else found:
         send(c, want, folder, name, found[name] if found else None)
+    make_links(c, want, folder)
     if restart:
         lab.stop(c)
     lab.start(c)
@@ -89,7 +99,57 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
 
 def present(c: Connection, want: Settings, folder: Path) -> list[str]:
     """Return the names of the parts that the backup has."""
+    # A part that is a link has been refused.
     return [name for name in places(c, want) if (folder / name).is_dir()]
+
+
+def lock_of(folder: Path, want: Settings) -> str:
+    """Return the list of packages in a backup. Raises SetupError if there is none."""
+    name = packages.file_name(want)
+    try:
+        return archive.load(folder, name).decode(errors="replace")
+    except FileNotFoundError:
+        raise SetupError(f"{folder} has no {name}: use another backup") from None
+
+
+def config_of(folder: Path) -> Config:
+    """Return Jupyter's configuration in a backup. Raises SetupError if there is none."""
+    try:
+        config = json.loads(archive.load(folder, "jupyter", CONFIG))
+    except (FileNotFoundError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+        raise SetupError(
+            f"{folder / 'jupyter' / CONFIG} is not a configuration of Jupyter: use another backup"
+        )
+    return config
+
+
+def make_links(c: Connection, want: Settings, folder: Path) -> None:
+    """Make the links that lead out of a part of the lab, where nothing has their name."""
+    targets = places(c, want)
+    for part, links in archive.links_left_out(folder).items():
+        names = [name for name in links if arrival.is_below(name)] if part in targets else []
+        if names and not Host.of(c).planning:
+            given = [f"./{name}" for name in names]
+            said = ask(
+                c, LACKING + " %s" * len(given), targets[part], *given, user=want.jupyter_user
+            )
+            names = [
+                name
+                for name, answer in zip(names, said.out.split(), strict=False)
+                if answer == "no"
+            ]
+        if names:
+            pairs = [word for name in names for word in (f"./{name}", links[name])]
+            change(
+                c,
+                MAKE_LINKS + " %s" * len(pairs),
+                targets[part],
+                *pairs,
+                user=want.jupyter_user,
+                why=f"restore {counted(len(names), 'link')} in {targets[part]}",
+            )
 
 
 def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Survey]:
@@ -150,7 +210,7 @@ def configure(
     """
     old = facts(c)
     refuse_link(c, want.jupyter_user, old.jupyter.link)
-    saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
+    saved = movable(config_of(folder))
     have = jupyter.parsed(old.jupyter.config, want, Host.of(c).label)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
     publishing.refuse_without_certificate(c, want)

@@ -21,10 +21,13 @@ from ...facts.reader import PREFIXES
 from ...host.alias import alias_of
 from ...host.changes import ask
 from ...host.session import Host
-from ...laptop import archive
+from ...laptop import archive, transfer
+from ...laptop.arrival import Link
+from ...laptop.transfer import KEPT
 from ...local_state import files as local_files
 from ...run.task import host_task, laptop_task
 from ...settings import Settings
+from ...text import counted
 from .. import files
 from . import packages, restoring
 
@@ -55,8 +58,15 @@ def create(c: Connection, to: str = "") -> None:
         return
     done = make(c, want, to)
     console.say(f"[{host.label}] backed up {archive.summary(done)['files']} files to {done}")
-    for line in packages.others((done / packages.file_name(want)).read_text()):
+    for line in packages.others(restoring.lock_of(done, want)):
         console.warn(f"this package is on no index, so keep its source too: {line}")
+    for name, links in archive.links_left_out(done).items():
+        shown = files.first_names([f"{link} -> {target}" for link, target in links.items()])
+        console.warn(
+            f"{counted(len(links), 'link')} of {name} lead out of it, so the backup has where they "
+            f"lead, and not what is there: {shown}"
+        )
+    files.warn_of_rsync()
 
 
 def make(c: Connection, want: Settings, to: str) -> Path:
@@ -64,8 +74,10 @@ def make(c: Connection, want: Settings, to: str) -> Path:
     alias = alias_of(c, want)
     folder = archive.unfinished(alias, to)
     with local_files.locked(folder.parent):
-        for name, place in existing(c, want).items():
-            copy(c, want, folder, name, place)
+        every = existing(c, want)
+        left = {name: copy(c, want, folder, name, place) for name, place in every.items()}
+        write_links(folder, {name: links for name, links in left.items() if links})
+        keep_config(c, folder)
         write(folder / packages.file_name(want), packages.listed(c, want))
         write(folder / SETTINGS, to_json.dumps(want._asdict(), indent=2) + "\n")
         about = {
@@ -76,6 +88,22 @@ def make(c: Connection, want: Settings, to: str) -> Path:
             "python_version": packages.version(c, want),
         }
         return archive.finish(folder, about)
+
+
+def write_links(folder: Path, left: dict[str, dict[str, str]]) -> None:
+    """Write which links were not made here, because they lead out; remove an older list."""
+    if left:
+        write(folder / archive.LINKS, to_json.dumps(left, indent=2) + "\n")
+    else:
+        (folder / archive.LINKS).unlink(missing_ok=True)
+
+
+def keep_config(c: Connection, folder: Path) -> None:
+    """Write Jupyter's configuration as it was read, if it is a link on the host."""
+    config, path = facts(c).jupyter.config, folder / "jupyter" / restoring.CONFIG
+    if config and path.parent.is_dir() and (path.is_symlink() or not path.is_file()):
+        path.unlink(missing_ok=True)
+        write(path, config.content)
 
 
 def write(path: Path, text: str) -> None:
@@ -97,27 +125,40 @@ def existing(c: Connection, want: Settings) -> dict[str, str]:
     }
 
 
-def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> None:
-    """Pull one folder and compare it by checksums; pull again, once, what changed meanwhile."""
-    options = tuple(f"--exclude={path}" for path in left_out(c, want, name, place))
+def copy(c: Connection, want: Settings, folder: Path, name: str, place: str) -> dict[str, str]:
+    """Pull one folder and compare it by checksums; pull again, once, what changed meanwhile.
+
+    Returns the links that lead out of it, which are not made here: name, where it leads.
+    """
+    excluded = (f"--exclude={path}" for path in left_out(c, want, name, place))
+    options = (*KEPT, *excluded)
     source, target = f"{place}/", f"{folder}/{name}/"
     files.fetch(c, source, target, f"copy {name}", delete=None, options=options)
-    changed = differing(c, source, target, options)
+    changed, left = differing(c, source, target, options)
     if changed:
         why = f"copy {len(changed)} again, which changed during the copy"
         files.fetch(c, source, target, why, delete=None, options=(*options, "-c"))
-        changed = differing(c, source, target, options)
+        changed, left = differing(c, source, target, options)
     if changed:
         console.warn(
             f"{name}: some files change all the time, so the copies may be from different moments: "
             f"{', '.join(changed[:3])}"
         )
+    return {str(link): link.target for link in left}
 
 
-def differing(c: Connection, source: str, target: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the copied files whose checksums differ from the host's."""
+def differing(
+    c: Connection, source: str, target: str, options: tuple[str, ...]
+) -> tuple[list[str], tuple[Link, ...]]:
+    """Make the missing links; return the files that differ from the host's, and the links left out.
+
+    Files are compared by checksums.
+    """
     found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
-    return (*found.new, *found.replaced, *found.deleted)
+    left = transfer.links_out(source, found)
+    files.make_links(Path(target), transfer.without(found, left))
+    every = (*found.new, *found.replaced, *found.deleted)
+    return [name for name in every if not isinstance(name, Link)], left
 
 
 def left_out(c: Connection, want: Settings, name: str, place: str) -> list[str]:

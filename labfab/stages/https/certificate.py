@@ -7,7 +7,6 @@ apache).  Undo: https.delete
 from __future__ import annotations
 
 import time
-from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
@@ -21,6 +20,7 @@ from ...host.changes import change
 from ...host.session import Host
 from ...run.task import host_task
 from ...settings import Settings
+from ...text import json_text
 from .. import user
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def status(c: Connection, json: bool = False) -> None:
     """Show who issued the certificate and when it expires."""
     found = described(c)
     if json:
-        console.say(dumps(found, indent=2, ensure_ascii=False))
+        console.say(json_text(found))
     elif found["names"]:
         names = ", ".join(found["names"])
         console.say(f"{found['kind']} certificate for {names}, issued by {found['issuer']}")

@@ -112,7 +112,7 @@ def parsed(file: File | None, want: Settings, label: str) -> Config:
     """
     try:
         config = json.loads(file.content) if file else {}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
         path = f"~{want.jupyter_user}/.jupyter/jupyter_server_config.json"
