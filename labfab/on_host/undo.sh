@@ -128,7 +128,7 @@ lines() {
   if as_keeper test -L "$file" </dev/null; then
     # A dotfile that is kept elsewhere: change that, and keep the link.
     real=$(as_keeper perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // ""' "$file" </dev/null)
-    [ -n "$real" ] && as_keeper test -O "$real" </dev/null && is_ours "$real" ||
+    is_ours "$real" ||
       stays "$file leads to $real, which does not belong to $(who): remove labfab's lines there"
   fi
   look "$real" "$KEPT.now"
@@ -138,11 +138,14 @@ lines() {
   without "$@" && put_back "$before" "$file" "$real"
   code=$?
   rm -f "$KEPT.new" "$KEPT.lines" "$KEPT.now"
-  return $code
+  return "$code"
 }
 who() { if [ "$keeper" = root ]; then id -un; else echo "$keeper"; fi; }
-# FILE behind a link that root made: succeeds unless an account has a hand in it.
-is_ours() { [ "$keeper" != root ] || [ "$(locate "$1" && echo "$keeper")" = root ]; }
+# FILE behind a link: succeeds if it is the keeper's. In root's, no account may have a hand.
+is_ours() {
+  [ -n "$1" ] && as_keeper test -O "$1" </dev/null || return 1
+  [ "$keeper" != root ] || [ "$(locate "$1" && echo "$keeper")" = root ]
+}
 
 # LINE...: writes KEPT.now without these lines to KEPT.new.
 without() {
@@ -212,7 +215,7 @@ move_away() {
   keeper=$3
   failed=$( {
     { patiently 1200 tar -C "$1" -cf - . </dev/null || echo 1 >&3; } |
-      { cd "$2" && patiently 1200 tar -xpf -; } || echo 2 >&3
+      if ! cd "$2" || ! patiently 1200 tar -xpf -; then echo 1 >&3; fi
   } 3>&1 >/dev/null)
   if [ -n "$failed" ]; then
     (cd "$2" && empty .)

@@ -32,6 +32,7 @@ as_account() {
 locate() {
   keeper='' place=''
   found=$(perl -e "$KEEPER" "$@") || { keeper=nobody place=$1; return 1; }
+  # shellcheck disable=SC2034  # undo.sh and guard.sh use the place
   keeper=${found%%"
 "*} place=${found#*"
 "}
@@ -69,7 +70,7 @@ look() {
   esac
   code=$?
   rm -f "$2.seen"
-  return $code
+  return "$code"
 }
 
 # PATH COPY [ANYTHING]: keeps a file as it is, of a folder mode and owner. Of a link to a file, what
