@@ -25,17 +25,6 @@ whose() { locate "$1" || stays "$1, which any account can replace: look at it an
 SET_MODE='[ ! -L "$1" ] || exit 0
   [ -O "$1" ] || exit 3
   chgrp "$3" "$1" 2>/dev/null; chmod "$2" "$1"'
-# The same, with the content on its input.
-# shellcheck disable=SC2016  # as above
-WRITE='umask 077; new=$1.labfab-new; rm -f "$new"
-  cat >"$new" && { chgrp "$3" "$new" 2>/dev/null || :; } && chmod "$2" "$new" &&
-    { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] && mv -f "$new" "$1"'
-# The same, with TARGET.
-# shellcheck disable=SC2016  # as above
-LINK='rm -f "$1.labfab-new"
-  ln -s "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] &&
-    mv -f "$1.labfab-new" "$1"'
-
 # COPY PATH: gives it the copy's mode and owner. Links are left alone. Sets keeper, place, found.
 like() {
   whose "$2"
@@ -55,8 +44,6 @@ like() {
     *) return 1 ;;
   esac
 }
-group_of() { ids_of "$1" | cut -d: -f2; }  # COPY
-is_theirs() { [ "$(id -u)" != 0 ] || [ "$(owner_of "$1")" = "$keeper" ]; }  # COPY
 # COPY PATH: only root could give it to somebody else again, and would not know to what.
 told_of_owner() { is_theirs "$1" || note "$2 belongs to $keeper now, not to $(owner_of "$1")"; }
 
@@ -90,8 +77,7 @@ bring() {
   elif [ -L "$1" ]; then as_keeper sh -c "$LINK" sh "$2" "$(readlink "$1")" </dev/null
   else
     set -- "$1" "$2" "$(mode_of "$1")" "$(group_of "$1")"
-    # What root alone could read would become the account's.
-    is_theirs "$1" || [ $((0$3 & 4)) != 0 ] ||
+    may_become_theirs "$1" ||
       stays "$2, which only $(owner_of "$1") could read: it is $1 on the host"
     as_keeper sh -c "$WRITE" sh "$2" "$3" "$4" <"$1" && told_of_owner "$1" "$2"
   fi

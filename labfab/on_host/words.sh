@@ -122,6 +122,23 @@ as_it_was() {
   fi
   chmod "$mode" "$1" || return 73
 }
+
+# What the keeper runs, with PATH MODE GROUP, and the content of a file on its input.
+# shellcheck disable=SC2016  # the account's shell expands it
+WRITE='umask 077; new=$1.labfab-new; rm -f "$new"
+  cat >"$new" && { chgrp "$3" "$new" 2>/dev/null || :; } && chmod "$2" "$new" &&
+    { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] && mv -f "$new" "$1"'
+# The same, with PATH TARGET.
+# shellcheck disable=SC2016  # as above
+LINK='rm -f "$1.labfab-new"
+  ln -s "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] &&
+    mv -f "$1.labfab-new" "$1"'
+group_of() { ids_of "$1" | cut -d: -f2; }  # COPY
+is_theirs() { [ "$(id -u)" != 0 ] || [ "$(owner_of "$1")" = "$keeper" ]; }  # COPY
+# COPY: fails if what is in it could be read by root alone, or by another account. Older versions
+# read as root what is below a home.
+may_become_theirs() { is_theirs "$1" || [ $((0$(mode_of "$1") & 4)) != 0 ]; }
+
 # HOME COMMAND...: runs the tmux of LAB_USER, which may come from its Python or from Homebrew.
 # Sets home.
 in_tmux() {

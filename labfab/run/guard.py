@@ -32,9 +32,12 @@ from ..local_state import secrets
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
+from ..text import printable
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
+LEFT = f"{FOLDER}.left"  # copies of what could not be restored
+LOST = "labfab-lost: "  # guard.sh begins with it what an account kept it from restoring
 # An earlier window may have left files there that are needed to revert its change: keep those.
 INSTALL = """\
 [ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
@@ -120,7 +123,11 @@ class Window:
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        return f"; the host has reverted everything, the old login works again ({took})"
+        lost = [
+            line.removeprefix(LOST) for line in answer.out.splitlines() if line.startswith(LOST)
+        ]
+        what = f"all but {printable(', '.join(lost))} (see {LEFT} there)" if lost else "everything"
+        return f"; the host has reverted {what}, the old login works again ({took})"
 
     def revert_or_say(self) -> str:
         """Revert, and return the end of the error message, even if that fails too."""
