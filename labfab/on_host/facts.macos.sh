@@ -89,7 +89,7 @@ programs() (
   # Root must not run what the owner of Homebrew can change.
   account=$LAB_USER; [ -n "$LAB_HOME" ] || account=nobody
   new_enough='import sys; sys.exit(sys.version_info < (3, 10))'
-  [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" 2>/dev/null &&
+  [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" >/dev/null 2>&1 &&
     say package.python3 yes
   true
 )

@@ -224,7 +224,7 @@ import ctypes, os, socket, sys, time
 address, port, uid, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(uid); os.setuid(uid)
-ctypes.CDLL(None).prctl(4, 1)  # as exec() does: its files are its own again
+ctypes.CDLL(None).prctl(4, 1)  # dumpable again, as after an exec
 ctypes.CDLL(None).prctl(15, name.encode())
 listening = socket.create_server((address, port))
 print(listening.getsockname()[1], flush=True)
