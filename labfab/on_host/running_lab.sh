@@ -2,12 +2,12 @@
 # each server keeps while it runs. Needs as_account and home_of of words.*.sh; runs as root or as
 # that account.
 # $1: the account.
-# shellcheck disable=SC2016  # the account's shell expands it
-as_account "$1" sh -c '
-  for file in "$1"/.local/share/jupyter/runtime/jpserver-*.json \
-    "$1"/Library/Jupyter/runtime/jpserver-*.json; do
-    [ -f "$file" ] || continue
-    pid=${file##*/jpserver-}
-    ps -o args= -p "${pid%.json}" 2>/dev/null | grep -q jupyter || continue
-    exec sed -n "s/.*\"port\": *\([0-9]*\).*/port \1/p" "$file"
-  done' sh "$(home_of "$1")"
+home=$(home_of "$1")
+for file in "$home"/.local/share/jupyter/runtime/jpserver-*.json \
+  "$home"/Library/Jupyter/runtime/jpserver-*.json; do
+  [ -f "$file" ] || continue
+  pid=${file##*/jpserver-}
+  ps -o args= -p "${pid%.json}" 2>/dev/null | grep -q jupyter || continue
+  as_account "$1" sed -n 's/.*"port": *\([0-9]*\).*/port \1/p' "$file"
+  break
+done

@@ -124,12 +124,12 @@ as_it_was() {
 }
 
 # What the keeper runs, with PATH MODE GROUP, and the content of a file on its input.
-# shellcheck disable=SC2016  # the account's shell expands it
+# shellcheck disable=SC2016,SC2034  # the account's shell expands it; undo.sh and guard.sh use it
 WRITE='umask 077; new=$1.labfab-new; rm -f "$new"
   cat >"$new" && { chgrp "$3" "$new" 2>/dev/null || :; } && chmod "$2" "$new" &&
     { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] && mv -f "$new" "$1"'
 # The same, with PATH TARGET.
-# shellcheck disable=SC2016  # as above
+# shellcheck disable=SC2016,SC2034  # as above
 LINK='rm -f "$1.labfab-new"
   ln -s "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] &&
     mv -f "$1.labfab-new" "$1"'

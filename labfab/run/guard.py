@@ -123,11 +123,13 @@ class Window:
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        lost = [
-            line.removeprefix(LOST) for line in answer.out.splitlines() if line.startswith(LOST)
-        ]
-        what = f"all but {printable(', '.join(lost))} (see {LEFT} there)" if lost else "everything"
-        return f"; the host has reverted {what}, the old login works again ({took})"
+        if lost := [line for line in answer.out.splitlines() if line.startswith(LOST)]:
+            names = printable(", ".join(line.removeprefix(LOST) for line in lost))
+            return (
+                f"; the host has reverted all but {names}, whose copies are in {LEFT} there; "
+                f"the old login works again ({took})"
+            )
+        return f"; the host has reverted everything, the old login works again ({took})"
 
     def revert_or_say(self) -> str:
         """Revert, and return the end of the error message, even if that fails too."""
