@@ -25,19 +25,11 @@ NOTE = f"""KEPT={FOLDER}/before/{{number}}
 mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
   printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
-# For a link to a file, both the link and the content are kept.
-KEEP = f"""if [ -e {{path}} ] || [ -L {{path}} ]; then
-  cp -a {{path}} {FOLDER}/before/{{number}} || exit {FULL}
-fi
-if [ -L {{path}} ] && [ -f {{path}} ]; then
-  cp -aL {{path}} {FOLDER}/before/{{number}}.content || exit {FULL}
-fi
-"""
+# The words of words.sh read what an account can choose as that account.
+KEEP = f"keep {{path}} {FOLDER}/before/{{number}} || exit\n"
 # For a folder, only mode and owner are kept. All copies are in one folder, with % for / in names.
-ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept && if [ -d {{path}} ]; then
-  mkdir {{copy}} && chmod "$(mode_of {{path}})" {{copy}} && chown "$(ids_of {{path}})" {{copy}}
-elif [ -e {{path}} ] || [ -L {{path}} ]; then cp -a {{path}} {{copy}}; fi || exit {FULL}
-if [ -L {{path}} ] && [ -f {{path}} ]; then cp -aL {{path}} {{copy}}.content || exit {FULL}; fi
+ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept || exit {FULL}
+keep {{path}} {{copy}} anything || exit
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
 # An undo command that does nothing: sshd is reloaded once all its files are restored.

@@ -4,14 +4,23 @@
 # what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR and PUBLISH set.
 
 number=0
-# KIND PATH...: mode and owner of what must be closed to others. Sets kind; counts in number.
+# KIND PATH...: mode and owner of what must be closed to others. Sets kind, about; counts in number.
 private() {
   kind=$1; shift
   for path in "$@"; do
-    [ -e "$path" ] || continue
+    about=$(seen "$path")
+    case $about in *[[:cntrl:]]* | *' '*' '*) continue ;; [0-7]*' '?*) ;; *) continue ;; esac
     number=$((number + 1))
-    say "private.$number" "$kind $(mode_and_owner -L "$path") $path"
+    say "private.$number" "$kind $about $path"
   done
+}
+seen() {  # PATH: mode and owner, as the account sees them whose place it is
+  locate "$1"
+  if [ "$keeper" = root ]; then [ ! -e "$1" ] || mode_and_owner -L "$1"
+  else
+    as_keeper sh -c 'stat -L -c "%a %U" "$1" || stat -L -f "%Lp %Su" "$1"' sh "$1" \
+      </dev/null 2>/dev/null
+  fi
 }
 
 echo "[audit]"

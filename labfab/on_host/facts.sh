@@ -102,7 +102,8 @@ guard() {
   [ -e $folder/guard/armed ] && say armed "$(sed -n 2p $folder/guard/armed)"
   [ -e $folder/guard/reverting ] && say armed "$(sed -n 2p $folder/guard/reverting)"
   [ -e $folder/reverted ] || return 0
-  say reverted "$(sed -n 3p $folder/reverted)"
+  lost=$(sed -n '5,$p' $folder/reverted | tr '\n' ' ')  # what accounts kept it from restoring
+  say reverted "$(sed -n 3p $folder/reverted)${lost:+ (all but ${lost}see $folder/guard.left)}"
   say reverted_by "$(sed -n 2p $folder/reverted)"
   say reverted_at "$(local_time "$(sed -n 1p $folder/reverted)")"
 }

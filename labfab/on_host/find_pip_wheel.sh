@@ -11,7 +11,7 @@ while [ $tries -gt 0 ] && [ "$(date +%s)" -lt $end ]; do
     ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl; do
     [ -e "$wheel" ] && echo "$wheel" && break 2
   done
-  if pgrep -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; then
+  if pgrep -u 0 -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; then
     sleep 0.1
     continue
   fi

@@ -10,6 +10,10 @@
 # restored), both without blanks; RUN_SSHD (the command that makes sshd listen as its files say);
 # SECONDS_LEFT; WHY. $GUARD/armed has the deadline, WHY and the ID, one a line; $GUARD/before/ has
 # the copies.
+#
+# What lies below a home is read and restored as its account, within limits (words.sh), and after
+# sshd is as before: nothing that an account puts there may keep others out. What cannot be restored
+# there is told, and tried no further.
 
 GUARD=${GUARD:-/var/lib/labfab/guard}
 REVERTED=${GUARD%/*}/reverted
@@ -23,24 +27,56 @@ arm() {  # ID
   # Reserves space for what a revert writes, in case the disk fills up meanwhile.
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
-  # A home or a ~/.ssh may be a link. Save and restore where it led when the window opened.
-  for path in $PATHS; do
-    printf '%s/%s\n' "$(real "${path%/*}")" "${path##*/}"
-  done >"$GUARD/paths"
-  while read -r path; do
-    [ -e "$path" ] || [ -L "$path" ] || continue
-    mkdir -p "$GUARD/before${path%/*}"
-    cp -a "$path" "$GUARD/before$path"
-  done <"$GUARD/paths"
-  for folder in $FOLDERS; do
-    [ -d "$folder" ] || continue
-    printf '%s %s %s\n' "$(mode_of -L "$folder")" "$(ids_of -L "$folder")" "$(real "$folder")"
-  done >>"$GUARD/modes"
+  : >"$GUARD/paths"
+  for path in $PATHS; do keep_path "$path" || exit; done
+  for folder in $FOLDERS; do note_mode "$folder" || exit; done
   save_state  # what is in no file
   printf '%s\n' "$RUN_SSHD" >"$GUARD/run-sshd"
   printf '%s\n%s\n%s\n' "$(( $(date +%s) + SECONDS_LEFT ))" "$WHY" "$1" >"$GUARD/armed"
   flush "$GUARD/armed"
   start_clock "$1"
+}
+
+# PATH: keeps what is there, and its name without the links that root made on its way.
+keep_path() {
+  locate "$1" || return 0
+  case $keeper in
+    root)
+      if [ -e "$place" ] || [ -L "$place" ]; then
+        mkdir -p "$GUARD/before${place%/*}" && keep_tree "$place" || return
+      fi
+      ;;
+    *)
+      mkdir -p "$GUARD/before${place%/*}" && set -- "$place" "$GUARD/before$place" &&
+        keep_theirs "$1" "$2" anything || return
+      rm -f "$2.content"
+      # Neither a file nor a link to one: labfab writes nothing there.
+      if [ -d "$2" ] || [ -e "$2.unread" ]; then rm -rf "$2" "$2.unread"; return; fi
+      ;;
+  esac
+  printf '%s\n' "$place" >>"$GUARD/paths"
+}
+# FOLDER: notes its mode and owner. A home may be a link that root made.
+note_mode() {
+  locate "$1" follow || return 0
+  if [ "$keeper" = root ]; then
+    [ -d "$place" ] || return 0
+    mode=$(mode_of "$place") ids=$(ids_of "$place")
+  else
+    look "$place" "$GUARD/look" follow || return
+    [ "$kind" = folder ] || return 0
+  fi
+  printf '%s %s %s\n' "$mode" "${ids:-0:0}" "$place" >>"$GUARD/modes"
+}
+theirs_in() {  # PATH: folders there in which an account can write. Root does not work in them.
+  find "$1" -type d \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \) -print 2>/dev/null
+}
+ours_in() {  # PATH: everything else there, and the names of those folders
+  find "$1" -print -type d \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \) -prune 2>/dev/null
+}
+keep_tree() {  # PATH
+  if [ -z "$(theirs_in "$1")" ]; then cp -a "$1" "$GUARD/before$1"; return; fi
+  ours_in "$1" | while IFS= read -r now; do put_one "$now" "$GUARD/before$now" || exit; done
 }
 
 disarm() {  # ID
@@ -55,7 +91,17 @@ disarm() {  # ID
   rm -rf "$GUARD"
 }
 
-sync_paths() { while read -r path; do [ ! -e "$path" ] || flush "$path"; done <"$GUARD/paths"; }
+sync_paths() { while read -r path; do sync_path "$path"; done <"$GUARD/paths"; }
+sync_path() {  # PATH
+  locate "$1" || return 0
+  if [ "$keeper" = root ]; then [ ! -e "$1" ] || flush "$1"
+  else briefly sh -c 'sync -f "$1" || sync' sh "${1%/*}" </dev/null >/dev/null 2>&1; fi
+}
+# COMMAND...: runs it as the keeper. A revert has to end before labfab gives up on it.
+briefly() {
+  if [ "$keeper" = root ] || [ "$(id -u)" != 0 ]; then "$@"
+  else run_within 5 8388608 "$keeper" "$@"; fi
+}
 
 lock() { command exec 8<"$GUARD" && wait_and_hold 8; } 2>/dev/null
 
@@ -69,15 +115,18 @@ exit_with_outcome() {
   exit 0
 }
 
-# PATH: restores it, or removes it if it did not exist. Fails if it cannot. Sets failed.
+# PATH of root's: restores it, or removes it if it did not exist. Fails if it cannot. Sets failed,
+# theirs.
 put_back() {
-  [ "$(real "${1%/*}")" = "${1%/*}" ] || return 1  # somebody has put a link in the way
   # Remove what is new first: that frees space.
-  failed=$(find "$1" -depth 2>/dev/null | while IFS= read -r now; do
+  failed=$(ours_in "$1" | while IFS= read -r now; do
     [ -e "$GUARD/before$now" ] || [ -L "$GUARD/before$now" ] || rm -rf "$now" || echo "$now"
   done)
+  theirs=$(theirs_in "$1")
   failed=$failed$(find "$GUARD/before$1" 2>/dev/null | while IFS= read -r was; do
-    put_one "$was" "${was#"$GUARD/before"}" || echo "$was"
+    now=${was#"$GUARD/before"}
+    [ -z "$theirs" ] || { locate "$now"; [ "$keeper" = root ]; } || continue
+    put_one "$was" "$now" || echo "$was"
   done)
   [ -z "$failed" ]
 }
@@ -102,8 +151,32 @@ put_one() {
 same() {  # COPY ORIGINAL: compares kind, mode, owner and content
   [ "$(kind_and_ids "$1")" = "$(kind_and_ids "$2" 2>/dev/null)" ] || return
   if [ -L "$1" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]
-  elif [ ! -d "$1" ]; then cmp -s "$1" "$2"
+  elif [ -f "$1" ]; then cmp -s "$1" "$2"
   fi
+}
+
+# What an account runs, with PATH MODE GROUP: succeeds if the file there has the content that is on
+# its input.
+# shellcheck disable=SC2016  # the account's shell expands it
+SAME='[ ! -L "$1" ] && [ -f "$1" ] && cmp -s - "$1" || exit
+  chgrp "$3" "$1" 2>/dev/null; chmod "$2" "$1"'
+# PATH of an account's: restores it, or removes it if it did not exist. Fails if it cannot.
+# Sets keeper, place, found.
+put_back_theirs() {
+  locate "$1" && [ "$keeper" != root ] || return
+  set -- "$1" "$GUARD/before$1"
+  if [ -L "$2" ]; then briefly sh -c "$LINK" sh "$1" "$(readlink "$2")" </dev/null
+  elif [ -f "$2" ]; then
+    may_become_theirs "$2" && write_back "$1" "$2" "$(mode_of "$2")" "$(group_of "$2")"
+  elif [ ! -e "$2" ]; then briefly rm -f "$1" </dev/null; fi && sync_path "$1"
+} 2>/dev/null
+write_back() {  # PATH COPY MODE GROUP
+  briefly sh -c "$SAME" sh "$1" "$3" "$4" <"$2" && return
+  [ $? != 124 ] || return  # it takes too long: so would the rest
+  briefly sh -c "$WRITE" sh "$1" "$3" "$4" <"$2" && return
+  [ $? != 124 ] || return
+  briefly rm -f "$1.labfab-new" "$1" </dev/null  # no space for two copies
+  briefly sh -c "$WRITE" sh "$1" "$3" "$4" <"$2"
 }
 
 # CAUSE [ID]: restores everything; with an id, only if that window is open. Sets broken.
@@ -117,33 +190,65 @@ revert() {
   rm -f "$GUARD/ballast"
   broken=
   restore_state
-  restore_modes
+  restore_modes root
   # Only what could not be restored is tried again: the rest may have changed since, rightly.
+  : >"$GUARD/theirs"
   while read -r path; do
-    put_back "$path" || { broken=yes; echo "$path"; }
+    locate "$path"
+    if [ "$keeper" != root ]; then printf '%s\n' "$path" >>"$GUARD/theirs"
+    elif [ "$place" != "$path" ] || ! put_back "$path"; then  # somebody put a link in the way
+      broken=yes
+      printf '%s\n' "$path"
+    fi
   done <"$GUARD/paths" >"$GUARD/left"
   sync_paths
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
   sh "$GUARD/run-sshd" >/dev/null 2>&1
+  restore_theirs
   if [ -n "$broken" ] && [ "$1" != boot ]; then
     echo "not everything could be put back, it is tried again at the next boot" >&2
     exit 1
   fi
   # Leave the copies for a person to look at.
-  [ -z "$broken" ] || { rm -rf "$GUARD.left" && cp -a "$GUARD" "$GUARD.left"; }
+  if [ -n "$broken" ] || [ -s "$GUARD/lost" ]; then
+    rm -rf "$GUARD.left" && cp -a "$GUARD" "$GUARD.left"
+  fi
   mark_undone
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
+  cat "$GUARD/lost" >>"$REVERTED"
   flush /etc
   clear_up
 }
 
-restore_modes() {  # of FOLDERS. Sets broken on failure.
+# KEEPER, root or theirs: restores modes and owners of FOLDERS. Sets broken on failure of root's.
+restore_modes() {
   [ -e "$GUARD/modes" ] || return 0
-  while read -r mode owner folder; do
-    [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$owner" "$folder" &&
-      chmod "$mode" "$folder" || broken=yes
+  while read -r mode ids folder; do
+    locate "$folder"
+    case $1:$keeper in
+      root:root)
+        [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$ids" "$folder" &&
+          chmod "$mode" "$folder" || broken=yes
+        ;;
+      root:* | theirs:root) ;;
+      *)
+        # shellcheck disable=SC2016  # the account's shell expands it
+        briefly sh -c '[ -e "$1" ] || mkdir "$1"; [ -d "$1" ] && chmod "$2" "$1"' \
+          sh "$folder" "$mode" </dev/null 2>/dev/null || printf '%s\n' "$folder" >>"$GUARD/lost"
+        ;;
+    esac
   done <"$GUARD/modes"
+}
+
+# Restores what belongs to accounts. What that fails for is named in $GUARD/lost, and for labfab.
+restore_theirs() {
+  : >"$GUARD/lost"
+  restore_modes theirs
+  while read -r path; do
+    put_back_theirs "$path" || printf '%s\n' "$path" >>"$GUARD/lost"
+  done <"$GUARD/theirs"
+  sed 's/^/labfab-lost: /' "$GUARD/lost"
 }
 
 # Marks the changes of this window as undone in the journal; other changes of that time stay.

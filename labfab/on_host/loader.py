@@ -27,6 +27,13 @@ def shared(name: str) -> str:
     return (FOLDER / f"{name}.sh").read_text()
 
 
+@cache
+def programs() -> str:
+    """Return the Perl programs that the words run, as shell variables."""
+    texts = {name.upper(): (FOLDER / f"{name}.pl").read_text() for name in ("relay", "keeper")}
+    return "".join(f"{name}={shlex.quote(text)}\n" for name, text in texts.items())
+
+
 def script(name: str, kernel: str) -> str:
     """Return a whole script without the words, which the root shell already has."""
     return own(name, kernel) + shared(name)
@@ -34,8 +41,8 @@ def script(name: str, kernel: str) -> str:
 
 @cache
 def words(kernel: str) -> str:
-    """Return the shell functions that every script uses, and the program that they run."""
-    return f"RELAY={shlex.quote((FOLDER / 'relay.pl').read_text())}\n" + script("words", kernel)
+    """Return the shell functions that every script uses, and the programs that they run."""
+    return programs() + script("words", kernel)
 
 
 @cache

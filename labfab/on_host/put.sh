@@ -10,6 +10,7 @@ NEW=$path.labfab-new
 # macOS reads every file in this folder, whatever its name.
 case $path in */sshd_config.d/*) NEW=${path%/*/*}/${path##*/}.labfab-new ;; esac
 mkdir -p "$(dirname "$path")"
+if [ -d "$path" ] && [ ! -L "$path" ]; then echo "$path is a folder: move it away" >&2; exit 1; fi
 rm -f "$NEW"
 trap 'rm -f "$NEW"' EXIT
 cat >"$NEW"

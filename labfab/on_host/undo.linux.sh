@@ -1,7 +1,7 @@
 # The parts of undo.sh that differ on Linux: accounts, packages, ufw, systemd, Let's Encrypt.
 # Its functions are words of the journal too: do not rename them.
 
-from_skeleton() { cmp -s "$1" "/etc/skel/$1"; }  # FILE of a home: unchanged since it was made
+skeletons() { echo /etc/skel; }  # the folders that a new home is made from
 
 # useradd and the like keep a copy of each file they change.
 old_backups() {
@@ -41,15 +41,15 @@ works() {
 
 # ACCOUNT HOME: one of its files that is neither in its home nor in a temporary folder.
 elsewhere() {
-  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
+  relay 600 4096 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
     -o -path /var/tmp -o -path /var/lib/labfab -o -path "$BACKUPS" -o -path "$2" \) -prune \
     -o -user "$1" -print -quit 2>/dev/null
 }
 
 # VERB ACCOUNT: systemctl VERB for JupyterLab's unit.
 service() {
-  ! there "$2" || run_as "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" \
-    systemctl --user "$1" jupyter.service || :
+  ! there "$2" || run_within 60 65536 "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" \
+    systemctl --user "$1" jupyter.service </dev/null || :
 }
 
 LETSENCRYPT=/etc/letsencrypt

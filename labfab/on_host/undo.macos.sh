@@ -1,15 +1,11 @@
 # The parts of undo.sh that differ on macOS: accounts, the login window, jobs of launchd.
 # Its functions are words of the journal too: do not rename them.
 
-# FILE of a home: unchanged since it was made. A template has one part for everybody and one for
-# each language.
-from_skeleton() {
+# The folders that a new home is made from: one part for everybody and one for each language.
+skeletons() {
   for folder in "/Library/User Template" "/System/Library/User Template"; do
-    for part in "$folder"/Non_localized "$folder"/*.lproj; do
-      ! cmp -s "$1" "$part/$1" || return 0
-    done
+    printf '%s\n' "$folder"/Non_localized "$folder"/*.lproj
   done
-  return 1
 }
 
 old_backups() { :; }  # nothing keeps copies of the directory's records
@@ -26,7 +22,7 @@ works() {
 elsewhere() {
   data=/System/Volumes/Data  # the system's own volume has no files of accounts
   [ -d "$data" ] || data=
-  find "${data:-/}" -xdev \( -path "$data/.Spotlight-V100" -o -path "$data/.fseventsd" \
+  relay 600 4096 find "${data:-/}" -xdev \( -path "$data/.Spotlight-V100" -o -path "$data/.fseventsd" \
     -o -path "$data/Volumes" -o -path "$data/Users/*/Library/CloudStorage" \
     -o -path "$data/private/var/folders" -o -path "$data/private/var/db" \
     -o -path "$data/private/tmp" -o -path "$data/private/var/tmp" \

@@ -7,67 +7,99 @@
 # Called with KEPT (what the journal kept of this change: the file itself, or KEPT.kept/ with each
 # / of a path as %) and FORCE (yes: also take back what somebody has changed since). Prints
 # `labfab-stays: REASON` for what is left as it is, and `labfab-note: …` for what one should know.
+#
+# What lies below a home is undone as its account (words.sh): it may have put links and pipes there.
 
 BACKUPS=/var/backups/labfab
 
-stays() { echo "labfab-stays: $*"; exit 0; }
-note() { echo "labfab-note: $*"; }
+plain() { printf %s "$1" | tr '[:cntrl:]' '[?*]'; }  # TEXT that may have an account's names in it
+stays() { echo "labfab-stays: $(plain "$*")"; exit 0; }
+note() { echo "labfab-note: $(plain "$*")"; }
 kept() { printf '%s.kept/%s' "$KEPT" "$(printf %s "$1" | tr / %)"; }  # PATH: where its copy is
 content() { if [ -L "$1" ]; then echo "$1.content"; else echo "$1"; fi; }  # COPY
-# COMMAND...: runs it as $owner, which the caller sets.
-as_owner() {
-  if [ "$owner" = root ] || [ "$owner" = UNKNOWN ]; then "$@"; else run_as "$owner" "$@"; fi
-}
+# PATH: finds out as whom to undo it. Sets keeper, place, found.
+whose() { locate "$1" || stays "$1, which any account can replace: look at it and undo it by hand"; }
 
-# COPY PATH: gives it the copy's mode and owner. A link may have been put there to lead root
-# elsewhere, so links are left alone. Sets owner.
+# What the keeper runs, with PATH MODE GROUP.
+# shellcheck disable=SC2016  # the account's shell expands it
+SET_MODE='[ ! -L "$1" ] || exit 0
+  [ -O "$1" ] || exit 3
+  chgrp "$3" "$1" 2>/dev/null; chmod "$2" "$1"'
+# COPY PATH: gives it the copy's mode and owner. Links are left alone. Sets keeper, place, found.
 like() {
-  if [ -L "$1" ] || [ -L "$2" ]; then return 0; fi
-  owner=$(owner_of "$2")
-  as_owner chmod "$(mode_of "$1")" "$2" && chown -h "$(ids_of "$1")" "$2"
+  whose "$2"
+  [ ! -L "$1" ] || return 0
+  if [ "$keeper" = root ] && [ -L "$2" ]; then  # a home may be a link that root made
+    [ -d "$1" ] && locate "$2/." && [ "$keeper" != root ] || return 0
+    set -- "$1" "$2/."
+  fi
+  if [ "$keeper" = root ]; then
+    chown -h "$(ids_of "$1")" "$2" && chmod "$(mode_of "$1")" "$2"
+    return
+  fi
+  as_keeper sh -c "$SET_MODE" sh "$2" "$(mode_of "$1")" "$(group_of "$1")"
+  case $? in
+    0) told_of_owner "$1" "$2" ;;
+    3) note "$2 does not belong to $keeper: its mode and owner stay" ;;
+    *) return 1 ;;
+  esac
 }
+# COPY PATH: only root could give it to somebody else again, and would not know to what.
+told_of_owner() { is_theirs "$1" || note "$2 belongs to $keeper now, not to $(owner_of "$1")"; }
 
-sum() {  # FILE: identifies its content
-  if [ -L "$1" ]; then readlink "$1"
+sum() {  # FILE: identifies its content. Sets keeper, place, found, kind, mode, ids, code.
+  if ! locate "$1"; then echo unknown; return; fi
+  if [ "$keeper" != root ]; then
+    look "$1" "$KEPT.look"
+    case $kind in
+      link) cat "$KEPT.look" ;;
+      file) sha256 <"$KEPT.look" ;;
+      other) echo unknown ;;
+      *) echo none ;;
+    esac
+    rm -f "$KEPT.look"
+  elif [ -L "$1" ]; then readlink "$1"
   elif [ -f "$1" ]; then sha256 <"$1"
   else echo none; fi
 }
 
 backup_of() { echo "$BACKUPS/$(basename "$1")-$(date +%Y%m%dT%H%M%S)"; }  # PATH: a name for it
-save() { mkdir -p -m 700 "$BACKUPS" && cp -a "$1" "$(backup_of "$1")"; }
+save() { mkdir -p -m 700 "$BACKUPS" && keep "$1" "$(backup_of "$1")"; }
 
-# COPY FILE [OWNER]: puts the copy in the file's place. An account's file is written as that
-# account: a link could lead root elsewhere. Sets owner, new.
+# COPY FILE [ACCOUNT]: puts the copy in the file's place, as this account instead of the one whose
+# place it is. Sets keeper, place, found, new.
 bring() {
-  owner=${3:-$(owner_of "$1")}
-  if [ "$owner" = root ] || [ "$owner" = UNKNOWN ]; then
+  whose "$2"
+  [ ! -e "$1.unread" ] || stays "$2: it could not be read when labfab changed it"
+  keeper=${3:-$keeper}
+  if [ "$keeper" = root ]; then
     new=$(new_name "$2") && rm -f "$new" && cp -a "$1" "$new" && take_name "$new" "$2"
-  elif [ -L "$1" ]; then
-    as_owner sh -c 'rm -f "$1.labfab-new"
-      ln -s "$2" "$1.labfab-new" && rm -f "$1" && mv -f "$1.labfab-new" "$1"' \
-      sh "$2" "$(readlink "$1")"
+  elif [ -L "$1" ]; then as_keeper sh -c "$LINK" sh "$2" "$(readlink "$1")" </dev/null
   else
-    # shellcheck disable=SC2094  # another file: $1 of the inner shell is $2 here
-    as_owner sh -c 'umask 077; rm -f "$1.labfab-new"
-      cat >"$1.labfab-new" && chmod "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } &&
-        [ ! -d "$1" ] && mv -f "$1.labfab-new" "$1"' sh "$2" "$(mode_of "$1")" <"$1"
+    set -- "$1" "$2" "$(mode_of "$1")" "$(group_of "$1")"
+    may_become_theirs "$1" ||
+      stays "$2, which only $(owner_of "$1") could read: it is $1 on the host"
+    as_keeper sh -c "$WRITE" sh "$2" "$3" "$4" <"$1" && told_of_owner "$1" "$2"
   fi
 }
+delete() { whose "$1"; as_keeper rm -f "$1" </dev/null; }  # FILE. Sets keeper, place, found.
+there_is() { whose "$2"; as_keeper test "$1" "$2" </dev/null; }  # -e|-d|-f|-L PATH
 
 # PATH SHA256 COMMAND...: restores the file. If somebody changed it since, runs the command instead.
-# Sets path, written, now.
+# Sets path, written, now, was.
 file() {
-  path=$1 written=$2 now=$(sum "$1"); shift 2
-  if [ "$now" = "$(sum "$KEPT")" ]; then
+  whose "$1"
+  path=$1 written=$2 now=$(sum "$1") was=$(sum "$KEPT"); shift 2
+  if [ "$now" = "$was" ]; then
     [ ! -f "$KEPT" ] || like "$KEPT" "$path"
     return
   fi
   if [ "$now" != "$written" ]; then
     if [ -n "$*" ]; then "$@"; return; fi
     [ -n "$FORCE" ] || changed_by_hand "$path"
-    [ "$now" = none ] || { save "$path" && note "$path as you changed it is in $BACKUPS"; }
+    [ "$now" = none ] || { save "$path" && note "$path as you changed it is in $BACKUPS"; } || return
   fi
-  if [ -e "$KEPT" ] || [ -L "$KEPT" ]; then bring "$KEPT" "$path"; else rm -f "$path"; fi
+  if [ -e "$KEPT" ] || [ -L "$KEPT" ]; then bring "$KEPT" "$path"; else delete "$path"; fi
 }
 
 changed_by_hand() {  # PATH: leaves it
@@ -75,92 +107,134 @@ changed_by_hand() {  # PATH: leaves it
 }
 
 # FILE LINE...: removes these lines; restores the kept file if nothing else differs.
-# Sets file, real, owner, before, code.
+# Sets file, real, before, code.
 lines() {
   file=$1 real=$1; shift
-  [ -f "$file" ] || return 0
-  owner=$(owner_of "$file")
-  if [ -L "$file" ]; then  # a dotfile that is kept elsewhere: change that, and keep the link
-    real=$(real "$file") owner=$(owner_of "$(dirname "$file")")
-    [ "$(owner_of "$real")" = "$owner" ] ||
-      stays "$file leads to $real, which does not belong to $owner: remove labfab's lines there"
+  whose "$file"
+  if as_keeper test -L "$file" </dev/null; then
+    # A dotfile that is kept elsewhere: change that, and keep the link.
+    real=$(as_keeper perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // ""' "$file" </dev/null)
+    is_ours "$real" ||
+      stays "$file leads to $real, which does not belong to $(who): remove labfab's lines there"
   fi
+  look "$real" "$KEPT.now"
+  [ "$kind" != none ] || return 0
+  [ "$kind" = file ] || stays "$file is no file that $(who) can read: remove labfab's lines there"
   before=$KEPT; [ -e "$before" ] || [ -L "$before" ] || before=$(kept "$file")
-  without "$real" "$@" && put_back "$before" "$file" "$real" "$owner"
+  without "$@" && put_back "$before" "$file" "$real"
   code=$?
   rm -f "$KEPT.new" "$KEPT.lines" "$KEPT.now"
-  return $code
+  return "$code"
+}
+who() { if [ "$keeper" = root ]; then id -un; else echo "$keeper"; fi; }
+# FILE behind a link: succeeds if it is the keeper's. In root's, no account may have a hand.
+is_ours() {
+  [ -n "$1" ] && as_keeper test -O "$1" </dev/null || return 1
+  [ "$keeper" != root ] || [ "$(locate "$1" && echo "$keeper")" = root ]
 }
 
-# FILE LINE...: writes the file without these lines to KEPT.new. Reads it with no more rights than
-# $owner has. Sets from.
+# LINE...: writes KEPT.now without these lines to KEPT.new.
 without() {
-  from=$1; shift
-  rm -f "$KEPT.new" "$KEPT.now" && printf '%s\n' "$@" >"$KEPT.lines" &&
-    as_owner cat "$from" >"$KEPT.now" || return 1
+  rm -f "$KEPT.new" && printf '%s\n' "$@" >"$KEPT.lines" || return 1
   grep -vxFf "$KEPT.lines" "$KEPT.now" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
-  chmod "$(mode_of "$from")" "$KEPT.new" && chown "$(ids_of "$from")" "$KEPT.new"
+  as_it_was "$KEPT.new"
 }
 
-# BEFORE FILE REAL OWNER: brings KEPT.new, or the kept file if its text is the same. Sets same.
+# BEFORE FILE REAL: brings KEPT.new, or the kept file if its text is the same. Sets same.
 put_back() {
   same=$(content "$1")
-  if [ -e "$same" ] && [ "$(cat "$same")" = "$(cat "$KEPT.new")" ]; then
+  if [ -e "$same" ] && [ ! -e "$same.unread" ] && [ "$(cat "$same")" = "$(cat "$KEPT.new")" ]; then
     [ "$2" != "$3" ] || same=$1
-    bring "$same" "$3" "$4"
-  elif [ "$2" = "$3" ] && [ ! -e "$same" ] && ! grep -q . "$KEPT.new"; then as_owner rm -f "$2"
-  else bring "$KEPT.new" "$3" "$4"; fi
+    bring "$same" "$3" "$keeper"
+  elif [ "$2" = "$3" ] && [ ! -e "$same" ] && ! grep -q . "$KEPT.new"; then delete "$2"
+  else bring "$KEPT.new" "$3" "$keeper"; fi
 }
 
 restore() { bring "$(kept "$1")" "$1"; }  # PATH
-mode() { [ ! -e "$1" ] || like "$(kept "$1")" "$1"; }  # PATH
+mode() { ! there_is -e "$1" || like "$(kept "$1")" "$1"; }  # PATH
 
 # PATH: restores mode and owner, or removes the folder if it is new and empty.
 folder() {
-  [ -d "$1" ] || return 0
+  there_is -d "$1" || return 0
   if [ -d "$(kept "$1")" ]; then like "$(kept "$1")" "$1"
-  else rmdir "$1" 2>/dev/null || note "$1 stays: it is not empty"; fi
+  else as_keeper rmdir "$1" </dev/null 2>/dev/null || note "$1 stays: it is not empty"; fi
 }
 
-# FOLDER of a Python: what somebody made in it. A plain installation has neither of the two.
-added() {
-  [ -d "$1" ] && [ ! -L "$1" ] || return 0
-  if [ -n "$(find "$1/envs" -mindepth 1 -maxdepth 1 ! -name '.conda_envs_dir_test' 2>/dev/null)" ]
+# What the keeper runs, with the FOLDER of a Python: prints what somebody made in it. A plain
+# installation has neither of the two.
+# shellcheck disable=SC2016  # the account's shell expands it
+ADDED='[ -d "$1" ] && [ ! -L "$1" ] || exit 0
+  if [ -n "$(find "$1/envs" -mindepth 1 -maxdepth 1 ! -name .conda_envs_dir_test 2>/dev/null)" ]
   then echo environments
-  elif find "$1" \( -name '*.egg-link' -o -name '__editable__*' \) -print | grep -q . ||
-    find "$1" -name direct_url.json -exec grep -lE '"editable": *true' {} + | grep -q .
-  then echo 'editable installs'; fi
-}
+  elif find "$1" \( -name "*.egg-link" -o -name "__editable__*" \) -print | grep -q . ||
+    find "$1" -type f -name direct_url.json -exec grep -lE "\"editable\": *true" {} + | grep -q .
+  then echo editable installs; fi'
 
 # PATH: removes the tree if it is new; moves it away if somebody made something in it.
-# Sets found, place.
+# Sets made, target.
 tree() {
   if [ -e "$(kept "$1")" ] || [ -L "$(kept "$1")" ]; then note "$1 was there before and stays"
     return
   fi
-  found=$(added "$1")
-  if [ -z "$found" ]; then rm -rf "$1"; return; fi
-  place=$(backup_of "$1")
-  mkdir -p -m 700 "$BACKUPS" && mv "$1" "$place" &&
-    note "$1 has $found that labfab did not make: it is now $place on the host"
+  whose "$1"
+  made=$(patiently 120 sh -c "$ADDED" sh "$1" </dev/null) || made="something"
+  if [ -z "$made" ]; then
+    patiently 1200 rm -rf "$1" </dev/null && return
+    made="files of somebody else"
+  fi
+  target=$(backup_of "$1")
+  move_away "$1" "$target" "$keeper" &&
+    note "$1 has $made that labfab did not make: it is now $target on the host"
+}
+
+# PATH TARGET ACCOUNT: moves what the account has there to a folder of root's. Its name there is all
+# that root touches: what is in it is copied by the account, if it must be.
+# Reads place: the folder with the name has no link on its way. Sets parent, failed, keeper.
+move_away() {
+  mkdir -p -m 700 "$BACKUPS" || return
+  locate "$1" || return
+  parent=${place%/*}
+  # shellcheck disable=SC2016  # perl's
+  (cd -P "${parent:-/}" && [ "$(pwd -P)" = "${parent:-/}" ] &&
+    perl -e 'rename $ARGV[0], $ARGV[1] or exit 1' "./${place##*/}" "$2") && return
+  mkdir -m 700 "$2" && chown "$3" "$2" || return  # on another disk
+  keeper=$3
+  failed=$( {
+    { patiently 1200 tar -C "$1" -cf - . </dev/null || echo 1 >&3; } |
+      if ! cd "$2" || ! patiently 1200 tar -xpf -; then echo 1 >&3; fi
+  } 3>&1 >/dev/null)
+  if [ -n "$failed" ]; then
+    (cd "$2" && empty .)
+    rmdir "$2"
+    echo "$1 could not be copied to $2" >&2
+    return 1
+  fi
+  (cd / && empty "$1")
+  whose "$1"
+  as_keeper rmdir "$1" </dev/null
+}
+# FOLDER: deletes what is in it, as the keeper. Until then, macOS forbids to delete ~/Library.
+# shellcheck disable=SC2016  # the account's shell expands it
+empty() {
+  patiently 1200 sh -c 'cd "$1" || exit; chmod -RN . 2>/dev/null
+    find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +' sh "$1" </dev/null
 }
 
 # Certificates -----------------------------------------------------------------------------------
 
-# FOLDER: removes the new key and certificate that were prepared and not used. Sets owner.
+# FOLDER: removes the new key and certificate that were prepared and not used.
 next_key() {
-  [ -d "$1" ] || return 0
-  owner=$(owner_of "$1")
-  as_owner rm -f "$1/next-key.pem" "$1/next-cert.pem" "$1/next-ca.pem"
+  there_is -d "$1" || return 0
+  as_keeper rm -f "$1/next-key.pem" "$1/next-cert.pem" "$1/next-ca.pem" </dev/null
 }
 
 # FOLDER SHA256 of cert.pem: restores key, certificate and CA together. Sets now.
 certificate() {
-  [ -d "$1" ] || return 0
+  there_is -d "$1" || return 0
   now=$(sum "$1/cert.pem")
   if [ "$now" != "$2" ] && [ "$now" != "$(sum "$(kept "$1/cert.pem")")" ]; then
     [ -n "$FORCE" ] || changed_by_hand "$1/cert.pem"
-    for name in key cert ca; do [ ! -e "$1/$name.pem" ] || save "$1/$name.pem"; done
+    for name in key cert ca; do save "$1/$name.pem" || return; done
     note "the files in $1 as you changed them are in $BACKUPS"
   fi
   handed "$1"
@@ -168,13 +242,12 @@ certificate() {
     note "Apache did not load the previous certificate: see systemctl status apache2"
 }
 
-# FOLDER: restores key, certificate and CA, written as the folder's owner. Sets owner.
+# FOLDER: restores key, certificate and CA.
 handed() {
-  [ -d "$1" ] || return 0
+  there_is -d "$1" || return 0
   for name in key cert ca; do
-    owner=$(owner_of "$1")
     if [ -e "$(kept "$1/$name.pem")" ]; then bring "$(kept "$1/$name.pem")" "$1/$name.pem"
-    else as_owner rm -f "$1/$name.pem"; fi
+    else delete "$1/$name.pem"; fi
   done
 }
 
@@ -186,46 +259,62 @@ there() { id -u "$1" >/dev/null 2>&1; }  # ACCOUNT: succeeds if it exists
 session() {
   home=$(home_of "$1")
   pythons=$home/miniforge3/bin:$home/anaconda3/bin:$home/miniconda3/bin
-  ! there "$1" || run_as "$1" env PATH="$pythons:$PATH:/opt/homebrew/bin:/usr/local/bin" \
-    tmux kill-session -t =jupyter 2>/dev/null
-  [ -e "$(kept "$2")" ] || rm -f "$2"
+  ! there "$1" || as_account "$1" env PATH="$pythons:$PATH:/opt/homebrew/bin:/usr/local/bin" \
+    tmux kill-session -t =jupyter </dev/null 2>/dev/null
+  [ -e "$(kept "$2")" ] || delete "$2"
 }
 
 # ACCOUNT FOLDER: lets conda remove its lines from the startup files. A file whose text is then the
-# kept one is restored. Sets home, was, now.
+# kept one is restored. Sets home, was, now, keeper.
 conda_shell() {
-  home=$(home_of "$1")
-  [ ! -x "$home/$2/bin/conda" ] ||
-    run_as "$1" env HOME="$home" "$home/$2/bin/conda" init -q --reverse bash zsh
+  home=$(home_of "$1") keeper=$1
+  # shellcheck disable=SC2016  # the account's shell expands it
+  patiently 120 env HOME="$home" \
+    sh -c '[ ! -x "$1/bin/conda" ] || exec "$1/bin/conda" init -q --reverse bash zsh' \
+    sh "$home/$2" </dev/null
   for name in .bashrc .bash_profile .zshrc; do
     was=$(kept "$home/$name") now=$home/$name
-    if [ -L "$now" ] || [ -L "$was" ] || [ ! -e "$now" ]; then continue; fi
-    if [ ! -e "$was" ]; then [ -s "$now" ] || run_as "$1" rm -f "$now"
-    elif [ "$(cat "$was")" = "$(cat "$now")" ]; then bring "$was" "$now"; fi
+    whose "$now"
+    look "$now" "$KEPT.now"
+    if [ "$kind" != file ] || [ -L "$was" ] || [ -e "$was.unread" ]; then continue; fi
+    if [ ! -e "$was" ]; then [ -s "$KEPT.now" ] || delete "$now"
+    elif [ "$(cat "$was")" = "$(cat "$KEPT.now")" ]; then bring "$was" "$now"; fi
   done
+  rm -f "$KEPT.now"
 }
 
 # ACCOUNT: ends its notebooks that run. Their output belongs to the account and stays.
 jobs() {
   there "$1" || return 0
-  pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
-  wait_for_end pgrep -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
+  as_account "$1" pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$' </dev/null
+  wait_for_end as_account "$1" pgrep -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
 }
 
 # COMMAND...: waits, 5 s at most, until it prints nothing.
-wait_for_end() { for _ in $(seq 25); do [ -n "$("$@")" ] || return 0; sleep 0.2; done; }
+wait_for_end() {
+  for _ in $(seq 25); do [ -n "$("$@" </dev/null)" ] || return 0; sleep 0.2; done
+}
 
-# HOME: succeeds if it contains more than the account came with and programs write by themselves.
-holds_data() {
-  [ -d "$1" ] && cd "$1" && find . \( -path ./.cache -o -path ./.local/state \
+# What the keeper runs, with HOME and the FOLDERS that a new home is made from, one a line.
+# shellcheck disable=SC2016  # the account's shell expands it
+HOLDS='cd "$1" || exit
+find . \( -path ./.cache -o -path ./.local/state \
     -o -path ./.local/share/jupyter/runtime -o -path ./.local/share/jupyter/nbsignatures.db \
     -o -path ./.local/share/jupyter/notebook_secret -o -path ./.jupyter/lab.log \
     -o -path ./Library/Jupyter/runtime -o -path ./Library/Jupyter/nbsignatures.db \
     -o -path ./Library/Jupyter/notebook_secret -o -path ./.jupyter/migrated \
     -o -path ./.sudo_as_admin_successful -o -path ./Library/Caches -o -path ./Library/Logs \
     -o -path ./Library/Preferences -o -path ./.CFUserTextEncoding -o -path ./.zsh_sessions \
-    \) -prune -o ! -type d -print |
-    while read -r name; do from_skeleton "$name" || echo "$name"; done | grep -q .
+    \) -prune -o ! -type d -print | while read -r name; do
+  [ ! -L "$name" ] && [ -f "$name" ] && printf "%s\n" "$2" | {
+    while read -r folder; do ! cmp -s "$name" "$folder/$name" || exit 0; done; exit 1
+  } || echo data
+done | grep -q . || echo nothing'
+# HOME: succeeds if it contains more than the account came with and programs write by themselves.
+holds_data() {
+  [ -d "$1" ] || return 1
+  locate "$1/." || return 0
+  [ "$(patiently 120 sh -c "$HOLDS" sh "$1" "$(skeletons)" </dev/null)" != nothing ]
 }
 
 # NAME: removes the account if nothing of it is in use. A home with data is moved, never deleted.
@@ -243,16 +332,21 @@ account() {
     end_logins "$1"; pkill -KILL -u "$1"
     wait_for_end ps -o pid= -u "$1"
     clear_home "$1" "$home" || return 1
-    rm -rf "/tmp/tmux-$uid"
+    as_account "$1" rm -rf "/tmp/tmux-$uid" </dev/null
     delete_account "$1" || return 1
   fi
   old_backups
 }
 
-clear_home() {  # ACCOUNT HOME. Sets place.
-  if [ -d "$(kept "$2")" ]; then note "$2 was there before and stays"
-  elif holds_data "$2"; then
-    place=$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)
-    mkdir -p -m 700 "$BACKUPS" && mv "$2" "$place" && note "$2 is now $place on the host"
-  else rm -rf "$2" || true; fi
+clear_home() {  # ACCOUNT HOME. Sets target, keeper.
+  if [ -d "$(kept "$2")" ]; then note "$2 was there before and stays"; return; fi
+  [ -d "$2" ] || return 0
+  if ! holds_data "$2"; then
+    keeper=$1
+    (cd / && empty "$2")
+    whose "$2"
+    ! as_keeper rmdir "$2" </dev/null 2>/dev/null || return 0
+  fi
+  target=$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)
+  move_away "$2" "$target" "$1" && note "$2 is now $target on the host"
 }

@@ -23,6 +23,122 @@ as_account() {
   if [ "$name" = root ] || [ "$(id -u)" != 0 ]; then "$@"
   else run_within 10 8388608 "$name" "$@"; fi
 }
+
+# What lies below a home, or in any folder that an account can write to, is read and written as that
+# account: it could put a link or a pipe in the way of root, even in the middle of a command.
+
+# PATH [follow]: finds out whose it is (keeper.pl): root, or the account that has to do what is done
+# there. Fails if anybody could have put it there. Sets keeper, place, found.
+locate() {
+  keeper='' place=''
+  found=$(perl -e "$KEEPER" "$@") || { keeper=nobody place=$1; return 1; }
+  # shellcheck disable=SC2034  # undo.sh and guard.sh use the place
+  keeper=${found%%"
+"*} place=${found#*"
+"}
+}
+as_keeper() { as_account "$keeper" "$@"; }  # COMMAND...
+patiently() {  # SECONDS COMMAND...: as the keeper too, but for longer
+  if [ "$keeper" = root ] || [ "$(id -u)" != 0 ]; then shift; "$@"
+  else patience=$1; shift; run_within "$patience" 0 "$keeper" "$@"; fi
+}
+
+# What the keeper runs. Prints the kind of a file, mode and ids, on a second line what is in it.
+# shellcheck disable=SC2016  # the account's shell expands it
+LOOK='
+if [ -L "$1" ] && [ -z "$2" ]; then echo link; exec readlink "$1"; fi
+kind=other
+if [ -f "$1" ]; then kind=file; elif [ -d "$1" ]; then kind=folder
+elif [ ! -e "$1" ]; then echo none; exit; fi
+about=$(stat -L -c "%a %u:%g" "$1" 2>/dev/null || stat -L -f "%Lp %u:%g" "$1") || exit
+echo "$kind $about"
+[ $kind != file ] || exec cat <"$1"'
+# PATH COPY [follow]: reads what is there as the keeper, and writes what is in it to COPY. follow: a
+# link too. Sets kind (file, folder, link, none; other: it cannot be read), mode, ids.
+look() {
+  rm -f "$2" "$2.seen"
+  as_keeper sh -c "$LOOK" sh "$1" "${3:-}" </dev/null >"$2.seen" 2>/dev/null || : >"$2.seen"
+  kind='' mode='' ids=''
+  read -r kind mode ids <"$2.seen"
+  # It is what the account says.
+  case $mode in '' | *[!0-7]* | ?????*) mode=600 ;; esac
+  case $ids in *[!0-9:]* | :* | *:*:* | *:) ids= ;; esac
+  case $kind in
+    file | link) tail -n +2 "$2.seen" >"$2" ;;
+    folder | none) ;;
+    *) kind=other ;;
+  esac
+  code=$?
+  rm -f "$2.seen"
+  return "$code"
+}
+
+# PATH COPY [ANYTHING]: keeps a file as it is, of a folder mode and owner. Of a link to a file, what
+# is in it is in COPY.content. With ANYTHING, a link to a folder counts as that folder, and what
+# cannot be read is no error: COPY.unread says so. Exits with 73 if there is no room.
+# Sets keeper, place, found, kind, mode, ids, code.
+keep() {
+  if ! locate "$1"; then
+    echo "any account can replace $1: move it to a folder of its own" >&2
+    return 1
+  fi
+  if [ "$keeper" = root ]; then keep_own "$1" "$2" "${3:-}"; else keep_theirs "$1" "$2" "${3:-}"; fi
+}
+keep_own() {  # PATH COPY ANYTHING
+  if [ -d "$1" ] && { [ ! -L "$1" ] || [ -n "$3" ]; }; then
+    mkdir "$2" && chmod "$(mode_of -L "$1")" "$2" && chown "$(ids_of -L "$1")" "$2" || return 73
+    return
+  fi
+  if [ -e "$1" ] || [ -L "$1" ]; then cp -a "$1" "$2" || return 73; fi
+  if [ -L "$1" ] && locate "$1" follow; then keep_content "$1" "$2"; fi
+}
+keep_theirs() {  # PATH COPY ANYTHING
+  look "$1" "$2" || return 73
+  if [ "$kind" = link ]; then
+    set -- "$1" "$2" "$3" "$(cat "$2")"
+    rm -f "$2"
+    keep_content "$1" "$2" || return
+    if [ "$kind" != folder ] || [ -z "$3" ]; then ln -s "$4" "$2" || return 73; return; fi
+  fi
+  case $kind in
+    none) return 0 ;;
+    folder) mkdir "$2" || return 73 ;;
+    other)
+      [ -n "$3" ] || { echo "$1 is no file that $keeper can read: move it away" >&2; return 1; }
+      : >"$2" && : >"$2.unread" || return 73
+      ;;
+  esac
+  as_it_was "$2"
+}
+keep_content() {  # LINK COPY: keeps what is in the file that it leads to
+  look "$1" "$2.content" follow || return 73
+  if [ "$kind" = file ]; then as_it_was "$2.content"; else rm -f "$2.content"; fi
+}
+# COPY: gives it mode and owner of what was read. An account's word counts for mode and group only.
+as_it_was() {
+  if [ -n "$ids" ] && [ "$(id -u)" = 0 ]; then
+    [ "$keeper" = root ] || ids=$(id -u "$keeper"):${ids#*:}
+    chown "$ids" "$1" || return 73
+  fi
+  chmod "$mode" "$1" || return 73
+}
+
+# What the keeper runs, with PATH MODE GROUP, and the content of a file on its input.
+# shellcheck disable=SC2016,SC2034  # the account's shell expands it; undo.sh and guard.sh use it
+WRITE='umask 077; new=$1.labfab-new; rm -f "$new"
+  cat >"$new" && { chgrp "$3" "$new" 2>/dev/null || :; } && chmod "$2" "$new" &&
+    { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] && mv -f "$new" "$1"'
+# The same, with PATH TARGET.
+# shellcheck disable=SC2016,SC2034  # as above
+LINK='rm -f "$1.labfab-new"
+  ln -s "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] &&
+    mv -f "$1.labfab-new" "$1"'
+group_of() { ids_of "$1" | cut -d: -f2; }  # COPY
+is_theirs() { [ "$(id -u)" != 0 ] || [ "$(owner_of "$1")" = "$keeper" ]; }  # COPY
+# COPY: fails if what is in it could be read by root alone, or by another account. Older versions
+# read as root what is below a home.
+may_become_theirs() { is_theirs "$1" || [ $((0$(mode_of "$1") & 4)) != 0 ]; }
+
 # HOME COMMAND...: runs the tmux of LAB_USER, which may come from its Python or from Homebrew.
 # Sets home.
 in_tmux() {

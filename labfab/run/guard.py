@@ -32,9 +32,12 @@ from ..local_state import secrets
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
+from ..text import printable
 
 FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
+LEFT = f"{FOLDER}.left"  # copies of what could not be restored
+LOST = "labfab-lost: "  # guard.sh begins with it what an account kept it from restoring
 # An earlier window may have left files there that are needed to revert its change: keep those.
 INSTALL = """\
 [ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
@@ -120,6 +123,12 @@ class Window:
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
+        if lost := [line for line in answer.out.splitlines() if line.startswith(LOST)]:
+            names = printable(", ".join(line.removeprefix(LOST) for line in lost))
+            return (
+                f"; the host has reverted all but {names}, whose copies are in {LEFT} there; "
+                f"the old login works again ({took})"
+            )
         return f"; the host has reverted everything, the old login works again ({took})"
 
     def revert_or_say(self) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from labfab.host import journal
+from labfab.on_host import loader
 
 WHY = 'it\'s a "test" of $HOME, `id` and Käse\\n'
 
@@ -16,7 +17,8 @@ def run(tmp_path):
     """Run the journal's shell text for real, in a temporary folder."""
 
     def go(line: dict, then: str = "true") -> subprocess.CompletedProcess:
-        script = journal.command(line).replace(journal.FOLDER, str(tmp_path / "lib"))
+        script = loader.words("Linux") + journal.command(line)
+        script = script.replace(journal.FOLDER, str(tmp_path / "lib"))
         return subprocess.run(
             ["sh", "-c", script + then], capture_output=True, text=True, cwd=tmp_path
         )

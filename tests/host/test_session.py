@@ -14,6 +14,7 @@ from labfab.host.changes import ask, change, fill, put
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import keypair, secrets
+from labfab.on_host import loader
 from labfab.run import guard
 from labfab.settings import Settings
 from labfab.setup import sequences
@@ -76,7 +77,7 @@ def test_a_value_is_one_word_for_the_shell(tmp_path, value):
 
 def as_root(model, script: str) -> str:
     """Return a script without the commands that only root can run."""
-    return (
+    return loader.words("Linux") + (
         script.replace(journal.FOLDER, "lib")
         .replace("become lab ", "sh -c ")
         .replace("~lab", "$PWD")

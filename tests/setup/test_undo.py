@@ -38,11 +38,7 @@ def back(tmp_path):
         line = journal.entry("ssh", "why", path=path, keep=[str(name) for name in keep], number="7")
         lib, backups = str(tmp_path / "lib"), str(tmp_path / "backups")
         first = journal.command(line).replace(journal.FOLDER, lib)
-        way = (
-            loader.script("undo", "Linux")
-            .replace("/var/backups/labfab", backups)
-            .replace('run_as "$owner" ', "")
-        )
+        way = loader.script("undo", "Linux").replace("/var/backups/labfab", backups)
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
         first = loader.words("Linux") + first
         given = f"KEPT={lib}/before/7 FORCE={'yes' if force else ''}"

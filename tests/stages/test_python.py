@@ -323,7 +323,7 @@ def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
     with opened(tmp_path, **stubs) as sh:
         found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
     assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
-    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-f ")
+    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-u 0 -f ")
     command = debian.UPDATE.partition("$(")[2].partition(" 2>&1")[0]
     ours = command[command.index("apt-get") :]
     assert re.search(pattern, ours) and not re.search(pattern, "apt-get -qq -y update")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ...facts.records import Account
     from ...platforms.base import Platform
 
+# Another account could put something else in the place of a home that lies in its own.
+OWN_HOME = 'locate %s && [ "$keeper" = root ] && [ ! -L %s ] && chown -h %s %s'
+
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
 def generate(c: Context, passphrase: bool = False) -> None:
@@ -194,9 +197,8 @@ def fix_home(c: Connection, account: Account) -> None:
     name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
     key, why, undo = f"accounts.{name}.home_stat", f"protect {home} from others", ("mode %s", home)
     if owner != name:
-        command = "[ ! -L %s ] && chown -h %s %s"
         then = {key: f"{mode} {name}"}
-        change(c, command, home, name, home, why=why, undo=undo, keep=[home], then=then)
+        change(c, OWN_HOME, home, home, name, home, why=why, undo=undo, keep=[home], then=then)
     if int(mode, 8) & 0o022:
         then = {key: f"755 {name}"}
         change(c, "chmod go-w %s", home, user=name, why=why, undo=undo, keep=[home], then=then)

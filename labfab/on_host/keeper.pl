@@ -1,0 +1,59 @@
+# Prints whose a path is, and on a second line the path without the links that root made on its way.
+#
+# Arguments: PATH (with /. at its end: what is in that folder), FOLLOW (set: its last link too).
+#
+# Root's is what nobody else can replace: each folder on the way is root's and closed to others.
+# The first folder that is not ends the walk, because from there on an account chooses what is there.
+# What follows is its owner's, or the account's whose home it is in. Exits with 1 where anybody
+# could have put it.
+use strict;
+my ($path, $follow) = @ARGV;
+exit 1 if $path !~ m{^/};
+my @todo = map { [$_, 1] } grep { length && $_ ne "." } split m{/}, $path;  # name, is it PATH's own
+push @todo, ["", 1] if $path =~ m{/\.?\z};
+my ($at, $used, $links, $root) = ("", 0, 0, $>);  # without root's rights, what is one's own
+my $is_own = sub { my $uid = shift; $uid == 0 || $uid == $root };
+
+sub answer {  # KEEPER
+  print $_[0], "\n", join("/", $at, grep { length } map { $_->[0] } @todo) || "/", "\n";
+  exit;
+}
+sub account {  # UID: the owner of the folder where root's part ends
+  my $name = getpwuid($_[0]) // exit 1;
+  my $depth = 0;
+  while (my ($other, $uid, $home) = (getpwent)[0, 2, 7]) {
+    my @home = grep { length } split m{/}, $home // next;
+    next if $uid == 0 || @home < $used || @home < $depth;
+    next if index "$path/", join("/", "", @home, "");
+    next if @home == $depth && $uid != $_[0];
+    ($name, $depth) = ($other, scalar @home);
+  }
+  answer($name);
+}
+sub next_owner {  # NAME in a folder that others can write to, STICKY: whose it is
+  my $uid = (lstat "$at/$_[0]")[4] // exit 1;
+  account($uid) if !$is_own->($uid);
+  exit 1 if !$_[1];
+}
+
+while (@todo) {
+  # Whoever owns / has everything anyway.
+  my ($mode, $uid) = length $at ? (lstat $at)[2, 4] : (0755, 0);
+  account($uid) if !$is_own->($uid);
+  my ($name, $given) = @{$todo[0]};
+  next_owner($name, $mode & 01000) if $mode & 022 && length $name;
+  last if @todo == 1 && !$follow;
+  shift @todo;
+  $used += $given;
+  if ($name eq "..") { $at =~ s{/[^/]*\z}{}; next }
+  if (-l "$at/$name") {
+    exit 1 if $links++ > 40;
+    my $to = readlink "$at/$name";
+    unshift @todo, map { [$_, 0] } grep { length && $_ ne "." } split m{/}, $to;
+    $at = "" if $to =~ m{^/};
+    next;
+  }
+  $at .= "/$name" if length $name;
+  last if !-d "$at/";
+}
+answer("root");
