@@ -217,7 +217,8 @@ def make_venv(model, made) -> None:
 def add_packages(model, made, packages) -> None:
     for name in re.split(r"[\[<>=!~][^ ]*", " ".join(shlex.split(packages))):
         for one in name.split():
-            model.sections["python"]["version." + re.sub(r"[-_.]+", "_", one).lower()] = "2.21.0"
+            version = "4.6.6" if one == "jupyterlab" else "2.21.0"
+            model.sections["python"]["version." + re.sub(r"[-_.]+", "_", one).lower()] = version
     if "jupyterlab" in packages:
         model.sections["python"]["lab"] = "yes"
 

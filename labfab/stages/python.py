@@ -18,7 +18,7 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..on_host import loader
-from ..platforms import conda, platform
+from ..platforms import conda, floors, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from ..facts.records import Account
     from ..platforms.base import Platform
 
-# jupyter_server below 2.21 has known vulnerabilities, among them CVE-2026-44727 and CVE-2026-86049.
-MIN_JUPYTER_SERVER = (2, 21)
-JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={MIN_JUPYTER_SERVER[0]}.{MIN_JUPYTER_SERVER[1]}")
 UNDER_MARK = loader.called("unfinished")
 INDEX = " --index-url %s"
 STARTUP_FILES = (".bashrc", ".bash_profile", ".zshrc")  # conda writes to one of them
@@ -113,12 +110,14 @@ def add_packages(c: Connection, want: Settings) -> None:
     """Install JupyterLab if it is missing or too old, and the packages of the setting."""
     have = facts(c).python
     if not is_ready(c):
-        names = [*JUPYTER]
+        whole = have.lab and not have.half
+        due = floors.below(have.versions) if whole else floors.FLOORS
+        names = [floor.requirement for floor in due]
         if want.python == "venv" and "pip" not in have.versions:
             names.append("pip")  # for use in notebooks
         # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
-        first = not have.lab or have.half
-        install_packages(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
+        by_conda = want.python != "venv" and not whole
+        install_packages(c, want, names, "JupyterLab", by_conda)
     missing = [
         name for name in want.packages if have.half or normalized_name(name) not in have.versions
     ]
@@ -164,13 +163,7 @@ def is_ready(c: Connection) -> bool:
     """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
     whole = have.lab and not have.half and not have.unfinished
-    return whole and is_safe(have.versions.get("jupyter_server", ""))
-
-
-def is_safe(version: str) -> bool:
-    """Return whether a version of jupyter_server has no known vulnerability."""
-    numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
+    return whole and not floors.below(have.versions)
 
 
 def normalized_name(requirement: str) -> str:

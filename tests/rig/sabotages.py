@@ -192,6 +192,11 @@ CASES = [
         f"cd {PACKAGES}; rmdir jupyter_server-2.10.0.dist-info; mv /run/info $(cat /run/version)",
     ),
     Case(
+        "lab-version",
+        f"cd {PACKAGES}; mv jupyterlab-4.*-info /run/lab; mkdir jupyterlab-4.6.3.dist-info",
+        f"cd {PACKAGES}; rmdir jupyterlab-4.6.3.dist-info; mv /run/lab $(cat /run/lab-version)",
+    ),
+    Case(
         "lab-session",
         *(
             f"runuser -u lab -- tmux rename-session -t ={a} {b}"

@@ -1,6 +1,7 @@
 """Python and JupyterLab, from four sources, never half-made and never unverified."""
 
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -70,8 +71,6 @@ def test_it_belongs_to_the_account_that_runs_lab(ready):
 )
 def test_a_package_index_arrives_as_it_is(ready, index):
     """pip and uv get the mirror, and nothing in its address becomes shell text."""
-    import shlex
-
     model = ready(python="venv", package_index=index)
     python.install(model.c)
     for write in model.writes[1:]:
@@ -80,20 +79,34 @@ def test_a_package_index_arrives_as_it_is(ready, index):
         assert words[words.index("--index-url") + 1] == index
 
 
-def test_an_old_server_with_holes_is_raised(ready):
-    """jupyter_server below 2.21 is replaced, a newer one kept."""
-    model = ready(python="venv")
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
+@pytest.mark.parametrize(
+    "server, lab, raised",
+    [
+        ("2.20.9", "4.6.6", ["jupyter_server>=2.21"]),
+        ("2.21.0a0", "4.6.6", ["jupyter_server>=2.21"]),
+        ("2.21.0", "4.6.4", []),
+        ("3.0.0", "4.5.11", []),
+        ("2.21.1", "4.5.10", ["jupyterlab>=4.6.4"]),
+        ("2.21.1", "4.6.3", ["jupyterlab>=4.6.4"]),
+        ("2.17.0", "4.4.10", ["jupyterlab>=4.6.4", "jupyter_server>=2.21"]),
+        ("", "4.6.6", ["jupyter_server>=2.21"]),
+    ],
+)
+def test_an_old_lab_with_holes_is_raised(ready, kind, server, lab, raised):
+    """What is below its floor is replaced, and nothing else."""
+    model = ready(python=kind)
     python.install(model.c)
-    for version, whys in (
-        ("2.20.9", ["install JupyterLab"]),
-        ("2.21.0", []),
-        ("3.0.0", []),
-        ("", ["install JupyterLab"]),
-    ):
-        model.again()
-        model.sections["python"]["version.jupyter_server"] = version
-        python.install(model.c)
-        assert model.whys == whys, version
+    model.again()
+    model.sections["python"] |= {"version.jupyter_server": server, "version.jupyterlab": lab}
+    assert python.is_ready(model.c) is (not raised)
+    python.install(model.c)
+    assert model.whys == (["install JupyterLab"] if raised else [])
+    if raised:
+        lines = [one for one in model.writes[0].command.splitlines() if ">=" in one]
+        line = lines[0]
+        assert [word for word in shlex.split(line) if ">=" in word] == raised
+        assert shlex.split(line)[2] == ("uv" if kind == "venv" else "pip")
 
 
 def test_missing_packages_are_added(ready):
@@ -194,22 +207,6 @@ def test_login_shells_are_set_up_once(ready, kind):
     )
     python.init_shell(model.again())
     assert model.whys == []
-
-
-@pytest.mark.parametrize(
-    "version, safe",
-    [
-        ("2.21.0", True),
-        ("2.20.9", False),
-        ("10.0", True),
-        ("2", False),
-        ("", False),
-        ("3.0a1", True),
-    ],
-)
-def test_versions_are_compared_as_numbers(version, safe):
-    """2.9 is older than 2.21, and no version at all is not safe."""
-    assert python.is_safe(version) is safe
 
 
 # The scripts --------------------------------------------------------------------------------------
