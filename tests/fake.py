@@ -87,6 +87,7 @@ class FakeHost:
         )
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
+        self.sshd_defaults: dict[str, str] = {}  # lists of algorithms, for those that subtract
         self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
         self.failing: dict[str, str] = {}  # pattern of a command -> what it prints to stderr
         self.refused_logins = 0  # how many of the next fresh logins fail

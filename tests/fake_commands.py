@@ -3,6 +3,7 @@
 import base64
 import re
 import shlex
+from fnmatch import fnmatchcase
 
 GUARDED = re.compile(
     r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
@@ -41,6 +42,8 @@ def put(model, made) -> None:
         place = ("https", found[1])
     assert place, f"the model does not know the file: {made.path}"
     model.set_file(*place, made.text, f"{made.mode} {made.user}")
+    if place == ("ssh", "drop_in"):
+        server_options(model)
     if place == ("lab", "unit"):
         model.sections["lab"] |= {"service": "yes", "state": "inactive"}
     if made.path.endswith("/000-labfab.conf"):  # on a Mac each connection reads it
@@ -174,8 +177,26 @@ def sshd(model, made) -> None:
     for port in ports:
         have |= {f"port.{port}": "yes", f"listening.{port}": "sshd"}
     for name in {key.split(".")[0] for key in have if key.endswith(".permitrootlogin")}:
-        have |= {f"{name}.{key.lower()}": value for key, value in lines if key.lower() != "port"}
+        have |= {
+            f"{name}.{key.lower()}": value
+            for key, value in lines
+            if key.lower() != "port" and f"sshd.{key.lower()}" not in have
+        }
         have |= {f"{name}.{key}": value for key, value in model.match_users.get(name, {}).items()}
+
+
+def server_options(model) -> None:
+    """Apply what holds for everybody, as sshd -T says it at once. A list may be subtracted from the defaults."""
+    have, lines = model.sections["ssh"], model.file("ssh", "drop_in").splitlines()
+    for line in [line for line in lines if " " in line and line[0] != "#"][::-1]:
+        name, value = line.lower().split(" ", 1)
+        if f"sshd.{name}" not in have:
+            continue
+        if value.startswith("-"):
+            gone = value[1:].split(",")
+            names = model.sshd_defaults[name].split(",")
+            value = ",".join(one for one in names if not any(fnmatchcase(one, p) for p in gone))
+        have[f"sshd.{name}"] = value
 
 
 def reload(model, made) -> None:
@@ -434,6 +455,10 @@ EFFECTS = (
     ),
     (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
+    (
+        r"printf %s '[^']*port = ([^']*)\n' >\S+/zz-labfab.local.new && .*fail2ban-client reload.*",
+        lambda model, made, ports: model.sections["ssh"].update(jail=ports),
+    ),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (
         r"ufw default deny incoming && ufw --force enable",

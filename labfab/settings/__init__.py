@@ -138,6 +138,13 @@ class Settings(NamedTuple):
     reboot: Annotated[bool, doc("Reboot automatically when an upgrade requires it")] = False
 
     ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    harden_ssh: Annotated[
+        bool,
+        doc(
+            "Stop sshd from offering weak algorithms; `false` keeps them for clients from before "
+            "2017 or so"
+        ),
+    ] = True
     restrict_logins: Annotated[
         bool,
         doc(

@@ -150,6 +150,9 @@ CASES = [
         f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}",
         BACK,
     ),
+    Case(
+        "ssh-algorithms", sshd("MACs hmac-sha1,hmac-sha2-256-etm@openssh.com"), f"{BACK}; {RELOAD}"
+    ),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
