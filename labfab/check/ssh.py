@@ -242,24 +242,16 @@ def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
 )
 def strong(probe: Probe) -> str:
     """Read what the server offers to a stranger."""
-    offered = what_is_offered(probe)
+    c = probe.c
+    try:
+        offered = algorithms.offered_by(c, c.port)
+    except ValueError as error:
+        raise Wrong(str(error), "") from None
+    except CONNECTION_ERRORS as error:
+        raise Unseen(TIRED) from error
     found = [name for option, names in offered.items() for name in algorithms.weak(option, names)]
     if found and not probe.want.harden_ssh:
         raise Doubtful(f"as the setting harden_ssh wants, it offers {', '.join(found)}", "")
     if found:
         raise Wrong(f"it offers {', '.join(found)}")
     return f"{offered['KexAlgorithms'][0]} first of {sum(map(len, offered.values()))}"
-
-
-def what_is_offered(probe: Probe) -> dict[str, list[str]]:
-    """Return the server's algorithms by option, read over a connection of our own."""
-    c = probe.c
-    try:
-        with contextlib.closing(
-            c.open_gateway() if c.gateway else connection.open_socket(c)
-        ) as sock:
-            return algorithms.offered(sock)
-    except ValueError as error:
-        raise Wrong(str(error), "") from None
-    except CONNECTION_ERRORS as error:
-        raise Unseen(TIRED) from error

@@ -5,9 +5,14 @@ Owns: the table. docs/safety.md argues each entry, and each that is left.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
+
+from fabric import Connection
+
+from ..host import connection
 
 # Option of sshd_config -> patterns of what is weak, in sshd's own form.
 # NIST's curves cannot be verified; group 1 and 14 are too small; SHA-1 and MD5 are broken;
@@ -76,6 +81,15 @@ def common(ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]
             continue
         return option
     return ""
+
+
+def offered_by(c: Connection, port: int) -> dict[str, list[str]]:
+    """Ask the host, without logging in, for the algorithms that it offers, by option.
+
+    Raises ValueError if it does not speak SSH, and the errors of sockets.
+    """
+    with contextlib.closing(connection.stranger_socket(c, port)) as stream:
+        return offered(stream)
 
 
 def offered(stream: Stream) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import pytest
 from labfab.errors import SetupError
 from labfab.laptop import openssh
 from labfab.local_state import known_hosts
+from labfab.platforms import algorithms
 from labfab.stages import ssh
 from labfab.stages.keys import authorized_keys
 from labfab.stages.ssh import algorithms as stage
@@ -123,6 +124,33 @@ def test_a_login_that_fails_takes_it_back(ready):
         ssh.harden(model.c)
     assert drop_in(model) == [] and model.guard == ["arm", "revert"]
     assert model.sections["ssh"]["sshd.macs"] == DEBIAN_12["MACs"]
+
+
+def test_a_server_that_still_offers_what_is_weak_takes_it_back(ready, monkeypatch):
+    """sshd -T is paper: what a stranger is offered decides."""
+    model, lists = ready(), {name: text.split(",") for name, text in DEBIAN_12.items()}
+    monkeypatch.setattr(algorithms, "offered_by", lambda c, port: lists)
+    with pytest.raises(SetupError, match="sshd still offers ecdh-sha2-nistp256, .*hmac-sha1"):
+        ssh.harden(model.c)
+    assert drop_in(model) == []
+
+
+def test_an_sshd_that_is_reloading_is_asked_again(ready, monkeypatch):
+    """It closes its sockets for a moment; a proof in that moment would take everything back."""
+    model, refusals = ready(), iter([ConnectionRefusedError(), EOFError()])
+    monkeypatch.setattr(stage.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        algorithms,
+        "offered_by",
+        lambda c, port: raised(next(refusals, None)) or model.algorithms(c, port),
+    )
+    ssh.harden(model.c)
+    assert model.guard == ["arm", "disarm"] and next(refusals, "") == ""
+
+
+def raised(error: Exception | None) -> None:
+    if error:
+        raise error
 
 
 def test_an_ssh_that_could_not_log_in_any_more_stops_it(ready, monkeypatch):

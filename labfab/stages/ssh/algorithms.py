@@ -8,6 +8,8 @@ so that a later sshd still adds its new ones.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -17,6 +19,7 @@ from ...errors import SetupError
 from ...facts import facts
 from ...host import connection
 from ...host.session import Host
+from ...host.shell import CONNECTION_ERRORS
 from ...laptop import openssh
 from ...local_state import known_hosts
 from ...platforms import algorithms, platform
@@ -39,6 +42,7 @@ LIMITS = "give strangers less time and fewer connections to try a login"
 # Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
 # and somebody may have to type a passphrase, so these are no smaller.
 MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 8}
+TRIES, PAUSE = 10, 0.3  # seconds
 NO_LIMIT = {"LoginGraceTime": "0", "PerSourceMaxStartups": "none"}
 
 
@@ -60,6 +64,8 @@ def harden(c: Connection) -> None:
         if left:
             subtract(c, system, have, left)
         system.reload_sshd(c)
+        if left and not host.planning:
+            require_strong(c, host.login.port, left)
 
 
 def remaining(have: Ssh) -> dict[str, list[str]]:
@@ -109,6 +115,24 @@ def subtract(c: Connection, system: Platform, have: Ssh, left: dict[str, list[st
     if other:
         why = f"keep what another file leaves out of {', '.join(other)}"
         system.set_options(c, other, why=why, then=facts_of(other))
+
+
+def require_strong(c: Connection, port: int, left: Iterable[str]) -> None:
+    """Raise SetupError if a stranger is still offered what is weak.
+
+    An sshd that is reloading its configuration closes its sockets for a moment.
+    """
+    for _ in range(TRIES):
+        try:
+            offered = algorithms.offered_by(c, port)
+            break
+        except (*CONNECTION_ERRORS, ValueError):
+            time.sleep(PAUSE)
+    else:
+        return  # the fresh login says what is wrong
+    still = [name for option in left for name in algorithms.weak(option, offered[option])]
+    if still:
+        raise SetupError(f"sshd still offers {', '.join(still)}: look at `sshd -T` there")
 
 
 def facts_of(options: dict[str, str]) -> Values:
