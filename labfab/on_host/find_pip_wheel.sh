@@ -4,6 +4,20 @@
 # is taken out of the downloaded package, in ~/.cache/labfab/pip, as soon as apt has its lists.
 # No try is counted while apt_update.sh fetches them.
 
+# Succeeds if somebody holds apt's lock on its lists, which only root can open. A command line can
+# be anybody's. /proc/locks has device and inode, stat the device as one hexadecimal number.
+fetching() {
+  held=$(stat -c '0x%D %i' /var/lib/apt/lists/lock 2>/dev/null) || return 1
+  device=$((${held% *}))
+  held=$(printf '%02x:%02x:%s' $((device >> 8 & 0xfff)) \
+    $((device & 0xff | device >> 12 & 0xfff00)) "${held#* }")
+  grep -q " $held " /proc/locks
+}
+# Succeeds while root's apt_update.sh fetches the lists.
+updating() {
+  pgrep -U 0 -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null && fetching
+}
+
 tries=100
 end=$(($(date +%s) + 600))
 while [ $tries -gt 0 ] && [ "$(date +%s)" -lt $end ]; do
@@ -11,7 +25,7 @@ while [ $tries -gt 0 ] && [ "$(date +%s)" -lt $end ]; do
     ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl; do
     [ -e "$wheel" ] && echo "$wheel" && break 2
   done
-  if pgrep -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; then
+  if updating; then
     sleep 0.1
     continue
   fi

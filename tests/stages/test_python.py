@@ -1,8 +1,10 @@
 """Python and JupyterLab, from four sources, never half-made and never unverified."""
 
+import fcntl
 import re
 import shlex
 import subprocess
+import time
 
 import pytest
 
@@ -307,21 +309,41 @@ APT = """\
 echo fetched >>"$HOME/fetched"; : >python3-pip-whl_23_all.deb"""
 
 
-def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
-    """Wait while labfab's own apt update runs; ignore an update of anybody else."""
-    stubs = {
-        "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]',
-        "apt-get": APT,
+def wait_for_lists(tmp_path, apt: str = APT, **stubs: str) -> str:
+    """Run find_pip_wheel.sh in a home; return the wheel it found."""
+    stubs |= {
+        "apt-get": apt,
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
     script = debian.FIND_PIP_WHEEL.replace("%%", "%")
     # This machine may have one.
     script = script.replace(" /usr/share/python-wheels/", " /nowhere/")
+    script = script.replace("/var/lib/apt/lists/lock", f"{tmp_path}/lock")
     with opened(tmp_path, **stubs) as sh:
-        found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
-    assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
-    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-f ")
+        return sh.run(f"HOME={tmp_path}; export HOME; {script}").out.strip()
+
+
+ASKED = 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]'
+
+
+def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
+    """Wait while labfab's own apt update runs; ignore an update of anybody else."""
+    with open(tmp_path / "lock", "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        found = wait_for_lists(tmp_path, pgrep=ASKED)
+    assert found == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
+    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-U 0 -f ")
     command = debian.UPDATE.partition("$(")[2].partition(" 2>&1")[0]
     ours = command[command.index("apt-get") :]
     assert re.search(pattern, ours) and not re.search(pattern, "apt-get -qq -y update")
     assert (tmp_path / "fetched").read_text() == "fetched\n"
+
+
+def test_a_command_line_that_looks_like_apts_delays_nothing(tmp_path):
+    """Anybody can choose one, also a setuid program's; apt's lock is root's alone."""
+    (tmp_path / "lock").touch()
+    apt = "echo fetched >>$HOME/fetched; : >python3-pip-whl_23_all.deb"
+    looks = 'echo 4711; echo "$*" >>"$HOME/asked"'
+    began = time.monotonic()
+    assert wait_for_lists(tmp_path, apt, pgrep=looks).endswith(FOUND)
+    assert time.monotonic() - began < 5 and (tmp_path / "asked").read_text().count("\n") == 1
