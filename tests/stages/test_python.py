@@ -143,6 +143,18 @@ def test_miniforge_is_verified_before_it_runs(ready):
     assert model.whys == []
 
 
+@pytest.mark.parametrize(
+    "mirror, allowed", [("https://mirror.test/conda", "=https"), ("http://m.test", "=http,https")]
+)
+def test_tls_is_never_left_on_the_way(ready, mirror, allowed):
+    """A redirect from https to http is refused by curl, for the file and for its checksum."""
+    model = ready(python_mirror=mirror)
+    python.install(model.c)
+    words = shlex.split(model.writes[0].command)
+    for option in ("--proto", "--proto-redir"):
+        assert words[words.index(option) + 1] == allowed
+
+
 def test_a_verified_download_is_used_again(ready):
     """What an interrupted run has fetched is not fetched twice."""
     model = ready(digests=[DIGEST])
