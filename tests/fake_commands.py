@@ -465,13 +465,18 @@ EFFECTS = (
         facts("firewall", active="yes", incoming="deny"),
     ),
     (
-        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) ?{INDEX}\n"
+        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) "
+        rf"(?:'uv==[^']*' --require-hashes|uv '') ?{INDEX}\n"
         r"# Makes a virtual environment .*",
         make_venv,
     ),
     (
         rf"{MARK}set -- uv jupyter-venv (?:--reinstall )?{INDEX}(.*?)\n# Installs packages .*",
         add_packages,
+    ),
+    (
+        rf"{MARK}set -- uv-locked jupyter-venv(?: --reinstall)? ?{INDEX}\n# Installs packages .*",
+        lambda model, made: add_packages(model, made, "jupyterlab jupyter_server pip"),
     ),
     (rf"{MARK}set -- pip \w+ {INDEX}(.*?)\n# Installs packages .*", add_packages),
     (rf"{MARK}set -- conda \w+ (.*?)\n# Installs packages .*", add_packages),

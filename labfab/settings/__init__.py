@@ -202,6 +202,13 @@ class Settings(NamedTuple):
             "is installed"
         ),
     ] = False
+    locked: Annotated[
+        bool,
+        doc(
+            "`venv`: install JupyterLab in the versions and with the checksums that labfab ships; "
+            "`false`: the newest, unverified"
+        ),
+    ] = True
     packages: Annotated[
         list[Annotated[str, within(pattern=REQUIREMENT)]],
         doc("Python packages to install besides JupyterLab"),

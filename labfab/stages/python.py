@@ -18,13 +18,13 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..on_host import loader
-from ..platforms import conda, floors, platform
+from ..platforms import conda, floors, locks, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ..facts.records import Account, Python
     from ..platforms.base import Platform
 
 UNDER_MARK = loader.called("unfinished")
@@ -88,7 +88,9 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     """Make a virtual environment with uv, which installs many times faster than pip."""
     have, folder = facts(c), PREFIXES["venv"]
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"
-    options = ["--clear" if have.python.unfinished else "", *index_options(want)]
+    clear = "--clear" if have.python.unfinished else ""
+    uv = (locks.text("uv"), "--require-hashes") if want.locked else ("uv", "")
+    options = [clear, *uv, *index_options(want)]
     script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
     script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
     change(
@@ -110,19 +112,62 @@ def add_packages(c: Connection, want: Settings) -> None:
     """Install JupyterLab if it is missing or too old, and the packages of the setting."""
     have = facts(c).python
     if not is_ready(c):
-        whole = have.lab and not have.half
-        due = floors.below(have.versions) if whole else floors.FLOORS
-        names = [floor.requirement for floor in due]
-        if want.python == "venv" and "pip" not in have.versions:
-            names.append("pip")  # for use in notebooks
-        # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
-        by_conda = want.python != "venv" and not whole
-        install_packages(c, want, names, "JupyterLab", by_conda)
+        install_jupyterlab(c, want, have)
     missing = [
         name for name in want.packages if have.half or normalized_name(name) not in have.versions
     ]
     if missing:
         install_packages(c, want, missing, ", ".join(missing))
+
+
+def install_jupyterlab(c: Connection, want: Settings, have: Python) -> None:
+    """Install JupyterLab, from our lock if it is the first in a venv, or raise what is too old."""
+    whole = have.lab and not have.half
+    if want.python == "venv" and want.locked and not (whole or is_newer_than_lock(have)):
+        install_lock(c, want, have)
+        return
+    due = floors.below(have.versions) if whole else floors.FLOORS
+    names = [floor.requirement for floor in due]
+    if want.python == "venv" and "pip" not in have.versions:
+        names.append("pip")  # for use in notebooks
+    # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
+    by_conda = want.python != "venv" and not whole
+    install_packages(c, want, names, "JupyterLab", by_conda)
+
+
+def is_newer_than_lock(have: Python) -> bool:
+    """Return whether lab.update, say, has installed a JupyterLab that is newer than our lock."""
+    from packaging.version import Version
+
+    found = have.versions.get("jupyterlab", "")
+    # Whatever is no version is not newer; is_ready() has seen it.
+    return bool(re.match(r"\d+(\.\d+)*\Z", found)) and Version(found) > Version(
+        locks.version("jupyterlab")
+    )
+
+
+def install_lock(c: Connection, want: Settings, have: Python) -> None:
+    """Install JupyterLab and all it needs in the versions and with the checksums of our lock."""
+    options = [*(["--reinstall"] if have.half else []), *index_options(want)]
+    change(
+        c,
+        UNDER_MARK + loader.called("install_packages", 2 + len(options)),
+        "uv-locked",
+        PREFIXES["venv"],
+        *options,
+        user=want.jupyter_user,
+        stdin=locks.text("jupyterlab"),
+        why="install JupyterLab",
+        long=True,
+        then={
+            **{
+                f"python.version.{normalized_name(name)}": locks.version(name)
+                for name in ("jupyterlab", "jupyter-server", "pip")
+            },
+            "python.lab": "yes",
+            "python.half": None,
+        },
+    )
 
 
 def install_packages(

@@ -12,7 +12,7 @@ from labfab.errors import SetupError
 from labfab.host.changes import fill
 from labfab.host.shell import Result
 from labfab.on_host import loader
-from labfab.platforms import debian
+from labfab.platforms import debian, floors, locks
 from labfab.platforms.installers import PINS
 from labfab.stages import python, user
 from tests.local_sh import opened, stand_ins
@@ -56,7 +56,8 @@ def test_a_venv_is_made_once(ready):
     python.install(model.c)
     assert model.whys == VENV
     assert [write.user for write in model.writes] == ["root", "lab", "lab"]
-    assert "'jupyter_server>=2.21'" in model.writes[2].command
+    assert "--require-hashes" in model.writes[1].command
+    assert model.writes[2].stdin == locks.text("jupyterlab")
     python.install(model.again())
     assert model.whys == []
 
@@ -68,6 +69,43 @@ def test_it_belongs_to_the_account_that_runs_lab(ready):
     assert model.writes[1].user == "jupyter"
 
 
+def test_a_first_lab_can_be_the_newest(ready):
+    """locked: false is for a mirror that lacks our versions, or wheels that somebody rebuilt."""
+    model = ready(python="venv", locked=False)
+    python.install(model.c)
+    assert model.whys == VENV
+    assert "'jupyter_server>=2.21'" in model.writes[2].command and not model.writes[2].stdin
+    assert "--require-hashes ''" not in model.writes[1].command
+
+
+@pytest.mark.parametrize(
+    "lab, locked", [("4.4.10", True), ("4.6.6", True), ("99.0.0", False), ("garbage", True)]
+)
+def test_half_an_installation_is_repaired_from_the_lock(ready, lab, locked):
+    """Unless lab.update has brought a newer JupyterLab than the lock has."""
+    model = ready(python="venv")
+    python.install(model.c)
+    model.again()
+    model.sections["python"] |= {"half": "yes", "version.jupyterlab": lab}
+    python.install(model.c)
+    (write,) = model.writes
+    assert "--reinstall" in write.command and bool(write.stdin) is locked
+
+
+@pytest.mark.parametrize("name", ["uv", "jupyterlab"])
+def test_a_lock_pins_all_that_it_names_and_is_safe(name):
+    """Each requirement has a version and a SHA-256, and JupyterLab's are above the floors."""
+    blocks = re.split(r"(?m)^(?=\S)", locks.text(name))[1:]
+    for block in blocks:
+        assert re.match(r"[a-z0-9-]+==[\w.]+( ; .*)? \\\n", block), block
+        hashes = block.splitlines()[1:]
+        assert hashes and all(re.match(r" {4}--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+    if name == "jupyterlab":
+        assert not floors.below(
+            {one.replace("-", "_"): locks.version(one) for one in ("jupyterlab", "jupyter-server")}
+        )
+
+
 @pytest.mark.parametrize(
     "index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"]
 )
@@ -76,8 +114,7 @@ def test_a_package_index_arrives_as_it_is(ready, index):
     model = ready(python="venv", package_index=index)
     python.install(model.c)
     for write in model.writes[1:]:
-        line = next(one for one in write.command.splitlines() if one.startswith("set -- "))
-        words = shlex.split(line)
+        words = shlex.split(re.search(r"(?ms)^set -- (.*?)\n#", write.command)[1])
         assert words[words.index("--index-url") + 1] == index
 
 
@@ -261,6 +298,8 @@ def test_a_full_disk_is_named_if_the_work_fails(run, free, says):
 VENV_PYTHON = """\
 case $* in
   *"-m venv"*) mkdir -p ~/jupyter-venv/bin && cp "$0" ~/jupyter-venv/bin/python ;;
+  *zipfile*) mkdir -p ~/.cache/labfab/pip/unpacked ;;
+  *--require-hashes*) [ "$(cat ~/.cache/labfab/pip/uv.txt)" = "uv==1 --hash=x" ] || exit 1 ;;
 esac
 echo "${0##*/} $*" >>~/called"""
 
@@ -268,9 +307,11 @@ echo "${0##*/} $*" >>~/called"""
 def make_venv(run, tmp_path, wheel: str, *options: str) -> list[str]:
     """Run make_venv.sh, and return the calls of Python in it, with ~ for the home."""
     text = f"wheel_of_pip() {{ {wheel}; }}\n" + python.UNDER_MARK
-    text += loader.called("make_venv", 2 + len(options))
+    clear, *index = options
+    text += loader.called("make_venv", 5 + len(index))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
-    done = run(text, path, "jupyter-venv", *options, python3=VENV_PYTHON)
+    given = (clear, "uv==1 --hash=x", "--require-hashes", *index)
+    done = run(text, path, "jupyter-venv", *given, python3=VENV_PYTHON)
     called = (tmp_path / "called").read_text().replace(str(tmp_path), "~")
     return [*called.splitlines(), *done.stderr.splitlines(), str(done.returncode)]
 
@@ -282,7 +323,8 @@ def test_a_venv_gets_uv_from_the_unpacked_wheel_of_pip(run, tmp_path, clear, ind
     assert make_venv(run, tmp_path, "echo /w/pip.whl", clear, *index) == [
         " ".join(["python3 -m venv --without-pip", *clear.split(), "~/jupyter-venv"]),
         f"python3 -m zipfile -e /w/pip.whl {unpacked}",
-        f"python -B {unpacked}/pip install -q --no-compile --disable-pip-version-check {words}uv",
+        f"python -B {unpacked}/pip install -q --no-compile --disable-pip-version-check {words}"
+        "--require-hashes -r ~/.cache/labfab/pip/uv.txt",
         "0",
     ]
     assert not [*(tmp_path / ".cache/labfab").iterdir()]
@@ -300,6 +342,7 @@ def test_without_a_wheel_of_pip_the_venv_stays_unfinished(run, tmp_path):
     [
         ("conda", "conda", "install -y -q -n base --override-channels -c conda-forge"),
         ("uv", "uv", "pip install -q --python BIN/python"),
+        ("uv-locked", "uv", "pip install -q --python BIN/python --require-hashes -r -"),
         ("pip", "python", "-m pip install -q --disable-pip-version-check"),
     ],
 )
