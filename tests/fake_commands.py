@@ -369,7 +369,7 @@ def reboot(model, made) -> None:
 
 
 MARK = r"set --\n# Defines under_mark .*\n}\n"
-INDEX = r"(?:--index-url \S+ ?)?"
+INDEX = r"(?:--index-url \S+ ?)?(?:--trusted-host \S+ ?)?"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
     "version": "2.4.66",

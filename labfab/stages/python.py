@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fabric import Connection
 
@@ -90,7 +91,7 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"
     clear = "--clear" if have.python.unfinished else ""
     uv = (locks.text("uv"), "--require-hashes") if want.locked else ("uv", "")
-    options = [clear, *uv, *index_options(want)]
+    options = [clear, *uv, *index_options(want, by_pip=True)]
     script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
     script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
     change(
@@ -181,7 +182,7 @@ def install_packages(
     installer = "uv" if want.python == "venv" else "conda" if by_conda else "pip"
     options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
     if not by_conda:
-        options += index_options(want)
+        options += index_options(want, by_pip=installer == "pip")
     then: dict[str, str | None] = {
         f"python.version.{normalized_name(name)}": "9999" for name in packages
     }
@@ -199,9 +200,16 @@ def install_packages(
     )
 
 
-def index_options(want: Settings) -> list[str]:
-    """Return the options that point pip and uv at the package index in the settings."""
-    return ["--index-url", want.package_index] if want.package_index else []
+def index_options(want: Settings, by_pip: bool = False) -> list[str]:
+    """Return the options that point pip and uv at the package index in the settings.
+
+    by_pip: pip also has to be told that an index without TLS was accepted.
+    """
+    if not want.package_index:
+        return []
+    host = urlsplit(want.package_index).hostname or ""
+    plain = by_pip and want.package_index.startswith("http:")
+    return ["--index-url", want.package_index, *(["--trusted-host", host] if plain else [])]
 
 
 def is_ready(c: Connection) -> bool:

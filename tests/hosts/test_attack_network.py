@@ -2,13 +2,19 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 
-from tests.rig import ssh_audit
+from labfab.platforms import locks
+from tests.rig import network, package_index, ssh_audit
 from tests.rig.finished import PORT
 from tests.rig.places import REPO
+from tests.rig.wheels import collect
 
 pytestmark = pytest.mark.host
 
@@ -172,6 +178,39 @@ def test_one_address_cannot_hold_all_places(box, module_fab):
             assert done.returncode == 0, done.stderr
     finally:
         box.run("pkill -KILL -u mallory; true")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> Path:
+    """An index with all that a venv gets."""
+    folder = tmp_path_factory.mktemp("index")
+    package_index.fill(folder, collect("3.11"))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["jupyterlab", "uv"])
+def test_a_wheel_that_was_changed_on_the_way_is_never_installed(box, module_fab, wheels, name):
+    """A neighbour or a mirror gives the right version with one more file in it, which Python would run."""
+    (wheel,) = (wheels / "simple" / name).glob(f"{name}-{locks.version(name)}-*.whl")
+    honest = wheel.resolve()
+    wheel.unlink()
+    shutil.copy(honest, wheel)
+    with zipfile.ZipFile(wheel, "a") as inside:
+        inside.writestr("evil.pth", "import os; os.system('touch /tmp/evil')\n")
+    box.run("rm -rf /tmp/evil; mv /home/lab/jupyter-venv /home/lab/kept")
+    try:
+        here = str(next(network.ensure(box.engine).hosts()))
+        with package_index.served(wheels, here) as url:
+            index = {"LABFAB_PACKAGE_INDEX": url, "LABFAB_ACCEPT_HTTP_INDEX": "true"}
+            done = module_fab("-H", "homelab", "python.install", env=VENV | index)
+        done.fails("homelab: could not")
+        assert re.search(r"(?i)hash", done.text), done.text
+        assert box.run("ls -d /tmp/evil 2>/dev/null; find /home/lab -name evil.pth") == ""
+    finally:
+        box.run("rm -rf /home/lab/jupyter-venv; mv /home/lab/kept /home/lab/jupyter-venv")
+        box.run("rm -f /home/lab/.cache/labfab/jupyter-venv.*")
+        wheel.unlink()
+        wheel.symlink_to(honest)
 
 
 def test_the_newer_sshd_too(newer):

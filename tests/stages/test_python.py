@@ -119,6 +119,16 @@ def test_a_package_index_arrives_as_it_is(ready, index):
 
 
 @pytest.mark.parametrize("kind", ["venv", "miniforge"])
+def test_pip_is_told_of_an_index_without_tls(ready, kind):
+    """pip ignores such an index unless it is told to trust its host; uv and conda are not."""
+    given = {"package_index": "http://m.test:81/simple", "accept_http_index": True}
+    model = ready(python=kind, packages=["pandas"], **given)
+    python.install(model.c)
+    told = [write for write in model.writes if "--trusted-host m.test" in write.command]
+    assert [write.why for write in told] == (VENV[1:2] if kind == "venv" else ["install pandas"])
+
+
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
 @pytest.mark.parametrize(
     "server, lab, raised",
     [
