@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from invoke import Exit, task
@@ -14,6 +15,11 @@ LOCK = (
     "uv pip compile --universal --python-version 3.10 --generate-hashes --override overrides.txt "
     "--no-header --no-annotate --no-emit-index-url --no-emit-find-links "
     "--group pyproject.toml:dev pyproject.toml -o requirements.lock"
+)
+# What a venv on a host gets: labfab/platforms/locks/NAME.txt from these requirements.
+HOST_LOCK = (
+    "uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade --no-header "
+    "--no-annotate --no-emit-index-url --no-emit-find-links - -o labfab/platforms/locks/{}.txt"
 )
 QUICK = "not host and not local"
 COVERAGE = ("--cov=labfab", "--cov-report=term:skip-covered", "--cov-fail-under=82")
@@ -37,23 +43,25 @@ def demo(c, stop=False):
 )
 def test(c, args=""):
     """Run all tests: style and types, the quick ones, the oldest Python, booted hosts."""
-    from tests.rig import rings
+    from tests.rig import advisories, rings
 
     if args:
         sys.exit(pytest(*shlex.split(args)))
     rings.need_sshd()
     check(c)
+    # It waits for a distant service, so it takes no time of the tests.
+    asked = ThreadPoolExecutor(1).submit(advisories.ask)
     quick = pytest("-m", QUICK, "-n", str(CORES), "--dist", "worksteal", *COVERAGE)
     if quick or run_oldest():
         sys.exit(1)
     with rings.engine():
         rings.prepare()
         # While hosts boot and windows end, the cores have something else to do.
-        sys.exit(
-            pytest(
-                "-m", "(host or local) and not machine", "-n", str(2 * CORES), "--dist", "loadgroup"
-            )
+        failed = pytest(
+            "-m", "(host or local) and not machine", "-n", str(2 * CORES), "--dist", "loadgroup"
         )
+    tell(*asked.result())
+    sys.exit(failed)
 
 
 def pytest(*words: str, python: str | Path = sys.executable) -> int:
@@ -89,6 +97,22 @@ def check(c):
         c.run(f"{sys.executable} -m ruff check .")
         c.run(f"{sys.executable} -m ruff format --check --quiet .")
         c.run(f"{sys.executable} -m mypy")
+
+
+@task
+def audit(c):
+    """Ask the public advisories about the locked versions; say so where they do not answer."""
+    from tests.rig import advisories
+
+    tell(*advisories.ask())
+
+
+def tell(holes: list[str], unasked: list[str]) -> None:
+    """Report what the advisories say. Raises Exit if they know a vulnerability."""
+    for line in unasked:
+        print(f"labfab: the advisories could not be asked about {line}", file=sys.stderr)
+    if holes:
+        raise Exit("\n".join(f"labfab: {line}" for line in holes), code=1)
 
 
 @task
@@ -154,6 +178,15 @@ def screenshots(c):
 
 @task
 def lock(c):
-    """Write requirements.lock from pyproject.toml."""
+    """Write requirements.lock from pyproject.toml, and the locks of what a host gets."""
+    import io
+
+    from labfab.platforms import floors
+
+    hosts = {"uv": ["uv"], "jupyterlab": [*floors.REQUIREMENTS, "pip"]}
+    bin = Path(sys.executable).parent
     with c.cd(str(ROOT)):
-        c.run(f"{Path(sys.executable).parent}/{LOCK}")
+        c.run(f"{bin}/{LOCK}")
+        for name, wanted in hosts.items():
+            given = io.StringIO("\n".join(wanted) + "\n")
+            c.run(f"{bin}/{HOST_LOCK.format(name)}", in_stream=given, hide="stdout")

@@ -13,7 +13,7 @@ THEIRS = [
     *PACKAGES,
     "python3-venv",
 ]  # the others' modules for an environment want it; labfab takes the wheel of pip alone
-REQUIREMENTS = ["jupyterlab>=4.4", "jupyter_server>=2.21"]
+REQUIREMENTS = ["jupyterlab>=4.6.4", "jupyter_server>=2.21"]
 URL = "http://127.0.0.1:9999/api"
 FILES = {
     "00-labfab.conf": "/etc/ssh/sshd_config.d/00-labfab.conf",

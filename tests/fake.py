@@ -21,10 +21,12 @@ import pytest
 from fabric import Config, Connection
 
 from labfab.facts import reader
+from labfab.facts.records import key_type
 from labfab.host import alias, connection, journal, run_lock, session
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import passwords, secrets
+from labfab.platforms import algorithms
 from labfab.run import guard
 from tests import fake_commands
 
@@ -87,6 +89,7 @@ class FakeHost:
         )
         self.add_account("root", uid=0, home="/root")
         self.match_users: dict[str, dict[str, str]] = {}  # what a Match block gives back
+        self.sshd_defaults: dict[str, str] = {}  # lists of algorithms, for those that subtract
         self.answers: list[tuple[str, Result | Callable[[], Result]]] = []  # to questions
         self.failing: dict[str, str] = {}  # pattern of a command -> what it prints to stderr
         self.refused_logins = 0  # how many of the next fresh logins fail
@@ -265,6 +268,15 @@ class FakeHost:
         have = self.sections["ssh"].get(f"{user}.passwordauthentication")
         return ["publickey"] if have == "no" else ["publickey", "password"]
 
+    def algorithms(self, c: Connection, port: int) -> dict[str, list[str]]:
+        have = self.sections["ssh"]
+        kinds = [key.removeprefix("host_key.") for key in have if key.startswith("host_key.")]
+        found = {
+            option: have.get(f"sshd.{option.lower()}", "").split(",") for option in algorithms.WEAK
+        }
+        shown = [name for name in found["HostKeyAlgorithms"] if key_type(name) in kinds]
+        return found | {"HostKeyAlgorithms": shown}
+
     def shell(
         self, transport, label: str, given: str | None = None, root: bool = True
     ) -> SimpleNamespace:
@@ -354,6 +366,7 @@ def answering(model: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(connection, "dial", lambda c, settings: None)
     monkeypatch.setattr(connection, "log_in_again", model.fresh)
     monkeypatch.setattr(connection, "offered_methods", model.offered)
+    monkeypatch.setattr(algorithms, "offered_by", model.algorithms)
     # The real cost of a hash, 0.1 s, is for local_state/test_passwords.py.
     monkeypatch.setattr(passwords, "JUPYTER", {"memory_cost": 8, "time_cost": 1, "parallelism": 1})
     return model

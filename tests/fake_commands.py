@@ -3,6 +3,7 @@
 import base64
 import re
 import shlex
+from fnmatch import fnmatchcase
 
 GUARDED = re.compile(
     r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
@@ -41,6 +42,8 @@ def put(model, made) -> None:
         place = ("https", found[1])
     assert place, f"the model does not know the file: {made.path}"
     model.set_file(*place, made.text, f"{made.mode} {made.user}")
+    if place == ("ssh", "drop_in"):
+        server_options(model)
     if place == ("lab", "unit"):
         model.sections["lab"] |= {"service": "yes", "state": "inactive"}
     if made.path.endswith("/000-labfab.conf"):  # on a Mac each connection reads it
@@ -174,8 +177,26 @@ def sshd(model, made) -> None:
     for port in ports:
         have |= {f"port.{port}": "yes", f"listening.{port}": "sshd"}
     for name in {key.split(".")[0] for key in have if key.endswith(".permitrootlogin")}:
-        have |= {f"{name}.{key.lower()}": value for key, value in lines if key.lower() != "port"}
+        have |= {
+            f"{name}.{key.lower()}": value
+            for key, value in lines
+            if key.lower() != "port" and f"sshd.{key.lower()}" not in have
+        }
         have |= {f"{name}.{key}": value for key, value in model.match_users.get(name, {}).items()}
+
+
+def server_options(model) -> None:
+    """Apply what holds for everybody, as sshd -T says it at once. A list may be subtracted from the defaults."""
+    have, lines = model.sections["ssh"], model.file("ssh", "drop_in").splitlines()
+    for line in [line for line in lines if " " in line and line[0] != "#"][::-1]:
+        name, value = line.lower().split(" ", 1)
+        if f"sshd.{name}" not in have:
+            continue
+        if value.startswith("-"):
+            gone = value[1:].split(",")
+            names = model.sshd_defaults[name].split(",")
+            value = ",".join(one for one in names if not any(fnmatchcase(one, p) for p in gone))
+        have[f"sshd.{name}"] = value
 
 
 def reload(model, made) -> None:
@@ -217,7 +238,8 @@ def make_venv(model, made) -> None:
 def add_packages(model, made, packages) -> None:
     for name in re.split(r"[\[<>=!~][^ ]*", " ".join(shlex.split(packages))):
         for one in name.split():
-            model.sections["python"]["version." + re.sub(r"[-_.]+", "_", one).lower()] = "2.21.0"
+            version = "4.6.6" if one == "jupyterlab" else "2.21.0"
+            model.sections["python"]["version." + re.sub(r"[-_.]+", "_", one).lower()] = version
     if "jupyterlab" in packages:
         model.sections["python"]["lab"] = "yes"
 
@@ -347,7 +369,7 @@ def reboot(model, made) -> None:
 
 
 MARK = r"set --\n# Defines under_mark .*\n}\n"
-INDEX = r"(?:--index-url \S+ ?)?"
+INDEX = r"(?:--index-url \S+ ?)?(?:--trusted-host \S+ ?)?"
 APT = r"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q .*"
 APACHE = {  # as Debian brings it
     "version": "2.4.66",
@@ -433,19 +455,28 @@ EFFECTS = (
     ),
     (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
+    (
+        r"printf %s '[^']*port = ([^']*)\n' >\S+/zz-labfab.local.new && .*fail2ban-client reload.*",
+        lambda model, made, ports: model.sections["ssh"].update(jail=ports),
+    ),
     (r"ufw default deny incoming", facts("firewall", incoming="deny")),
     (
         r"ufw default deny incoming && ufw --force enable",
         facts("firewall", active="yes", incoming="deny"),
     ),
     (
-        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) ?{INDEX}\n"
+        rf"wheel_of_pip\(\) {{\n.*\n}}\n{MARK}set -- \S+ jupyter-venv (?:''|--clear) "
+        rf"(?:'uv==[^']*' --require-hashes|uv '') ?{INDEX}\n"
         r"# Makes a virtual environment .*",
         make_venv,
     ),
     (
         rf"{MARK}set -- uv jupyter-venv (?:--reinstall )?{INDEX}(.*?)\n# Installs packages .*",
         add_packages,
+    ),
+    (
+        rf"{MARK}set -- uv-locked jupyter-venv(?: --reinstall)? ?{INDEX}\n# Installs packages .*",
+        lambda model, made: add_packages(model, made, "jupyterlab jupyter_server pip"),
     ),
     (rf"{MARK}set -- pip \w+ {INDEX}(.*?)\n# Installs packages .*", add_packages),
     (rf"{MARK}set -- conda \w+ (.*?)\n# Installs packages .*", add_packages),

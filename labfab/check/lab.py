@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..laptop import bounded, kernel, tunnel
 from ..local_state import secrets
-from ..stages.python import MIN_JUPYTER_SERVER, is_safe
+from ..platforms.floors import FLOORS
 from .findings import Unseen, Wrong
 from .probe import Probe
 from .rows import check
@@ -38,20 +38,28 @@ def api(probe: Probe) -> str:
 
 @check(
     "lab-version",
-    "jupyter_server has no known vulnerability",
+    "JupyterLab has no known vulnerability",
     mend=INSTALL,
     needs=["ssh-login"],
 )
 def version(probe: Probe) -> str:
-    """Look at the version that is installed and the one that runs."""
-    have = probe.facts.python.versions.get("jupyter_server", "")
-    floor = ".".join(map(str, MIN_JUPYTER_SERVER))
-    if not have:
-        raise Unseen("no jupyter_server was found")
-    old = [one for one in (have, probe.facts.lab.api) if one and not is_safe(one)]
-    if old:
-        raise Wrong(f"{old[0]}, older than {floor}", RESTART if is_safe(have) else None)
-    return f"{have}, at least {floor}"
+    """Look at the versions that are installed, and at the server's that runs."""
+    have = probe.facts.python.versions
+    if not any(floor.package in have for floor in FLOORS):
+        raise Unseen("no JupyterLab was found")
+    for floor in FLOORS:
+        installed = have.get(floor.package, "")
+        running = probe.facts.lab.api if floor.package == "jupyter_server" else ""
+        for one in (installed, running):
+            if one and not floor.admits(one):
+                raise Wrong(
+                    f"{floor.package} {one}, older than {' or '.join(floor.releases)} "
+                    f"({floor.holes[-1]})",
+                    RESTART if floor.admits(installed) else None,
+                )
+    return ", ".join(
+        f"{floor.package} {have[floor.package]}" for floor in FLOORS if floor.package in have
+    )
 
 
 @check(

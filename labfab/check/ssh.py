@@ -15,8 +15,9 @@ from ..facts.reader import below
 from ..host import connection, login_errors
 from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
+from ..platforms import algorithms
 from ..stages.ssh.hardening import NO_PASSWORDS
-from .findings import Unseen, Wrong
+from .findings import Doubtful, Unseen, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -233,3 +234,26 @@ def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
         kind for kind in options.key_types if kind in kinds or (rsa and kind.startswith("rsa-sha2"))
     ]
     options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]
+
+
+@check(
+    "ssh-algorithms",
+    "sshd offers no weak algorithms",
+    mend="ssh.harden",
+    needs=["ssh-reach"],
+)
+def strong(probe: Probe) -> str:
+    """Read what the server offers to a stranger."""
+    c = probe.c
+    try:
+        offered = algorithms.offered_by(c, c.port)
+    except ValueError as error:
+        raise Wrong(str(error), "") from None
+    except CONNECTION_ERRORS as error:
+        raise Unseen(TIRED) from error
+    found = [name for option, names in offered.items() for name in algorithms.weak(option, names)]
+    if found and not probe.want.harden_ssh:
+        raise Doubtful(f"as the setting harden_ssh wants, it offers {', '.join(found)}", "")
+    if found:
+        raise Wrong(f"it offers {', '.join(found)}")
+    return f"{offered['KexAlgorithms'][0]} first of {sum(map(len, offered.values()))}"

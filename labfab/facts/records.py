@@ -116,6 +116,19 @@ class Ssh(NamedTuple):
     access: str = ""
     # macOS: the entries of that list, as user:NAME or group:NAME.
     members: frozenset[str] = frozenset()
+    # Options that hold for everybody, from sshd -T, in lower case.
+    server: Values = {}
+    # Type -> public key, in base64, of the keys that sshd shows.
+    host_keys: Values = {}
+    # The ports that fail2ban's jail for sshd closes to whom it bans; empty: there is no such jail.
+    jail: str = ""
+
+    def algorithms(self, option: str) -> list[str]:
+        """Return the algorithms of an option that sshd offers. Host keys: only those it has."""
+        names = self.server.get(option.lower(), "").split(",")
+        if option == "HostKeyAlgorithms":
+            names = [name for name in names if key_type(name) in self.host_keys]
+        return [name for name in names if name]
 
 
 class Guard(NamedTuple):
@@ -345,6 +358,9 @@ class Facts:
             plist=file_from(v, "plist"),
             access=v.get("access", ""),
             members=frozenset(below(v, "member")),
+            server=below(v, "sshd"),
+            host_keys=below(v, "host_key"),
+            jail=v.get("jail", ""),
         )
 
     @cached_property
@@ -499,6 +515,11 @@ def link_target(v: Values, *keys: str) -> str:
 def decoded(blob: str) -> str:
     """Decode base64 text. Bytes that are not UTF-8 survive a round trip."""
     return base64.b64decode(blob).decode(errors="surrogateescape")
+
+
+def key_type(algorithm: str) -> str:
+    """Return the type of the host key that a signature algorithm uses."""
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
 def normalised(package: str) -> str:

@@ -237,19 +237,25 @@ def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
 
 def offered_methods(c: Connection, user: str, port: int) -> list[str]:
     """Ask the host, without logging in, which authentication methods it offers this user."""
-    stranger = Connection(
-        c.host,
-        user=user,
-        port=port,
-        config=c.config,
-        connect_timeout=c.connect_timeout,
-        gateway=c.gateway,
-    )
-    sock = stranger.open_gateway() if c.gateway else open_socket(stranger)
-    with paramiko.Transport(sock) as transport:
+    with paramiko.Transport(stranger_socket(c, port)) as transport:
         transport.start_client(timeout=c.connect_timeout)
         try:
             transport.auth_none(user)
         except paramiko.BadAuthenticationType as error:
             return list(error.allowed_types)
     return ["none"]
+
+
+def stranger_socket(c: Connection, port: int) -> socket.socket:
+    """Open a connection to a port of the host, like somebody who does not log in."""
+    stranger = Connection(
+        c.host,
+        user=c.user,
+        port=port,
+        config=c.config,
+        connect_timeout=c.connect_timeout,
+        gateway=c.gateway,
+    )
+    sock: socket.socket = stranger.open_gateway() if c.gateway else open_socket(stranger)
+    sock.settimeout(c.connect_timeout)
+    return sock

@@ -21,6 +21,7 @@ from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
 
 SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
+ALGORITHMS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "MACs")
 # What ssh prints -> what it means and what to do; tried in this order.
 MEANINGS = {
     "HOST IDENTIFICATION HAS CHANGED": (
@@ -151,6 +152,20 @@ def ask(target: Target, words: str, timeout: int) -> str:
     if code == 255:
         raise explain(target, errors)
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def capabilities(host: str) -> dict[str, list[str]]:
+    """Return the algorithms that this machine's ssh would use for a host, by option.
+
+    Empty if ssh cannot tell: it is older than OpenSSH 6.8, or its configuration has an error.
+    """
+    with tempfile.TemporaryFile() as out:
+        code, _ = run(["ssh", *home_options(), "-G", "--", host], 10, out)
+        out.seek(0)
+        said = out.read().decode(errors="replace") if code == 0 else ""
+    pairs = [line.split(" ", 1) for line in said.splitlines() if " " in line]
+    options = {name.lower(): value.split(",") for name, value in pairs}
+    return {name: options[name.lower()] for name in ALGORITHMS if name.lower() in options}
 
 
 def below(home: str, path: str) -> str:

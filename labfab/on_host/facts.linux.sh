@@ -70,8 +70,28 @@ END
   [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
 }
 
+# fail2ban's jail for sshd: which ports it closes. Its files are read in this order, the last wins.
+# shellcheck disable=SC2016  # awk's
+JAIL='
+/^[ \t]*\[/ { gsub(/[][ \t\r]/, ""); section = $0; next }
+/^[ \t]*(enabled|port)[ \t]*[=:]/ && section ~ /^(DEFAULT|sshd)$/ {
+  name = $0; sub(/[ \t]*[=:].*/, "", name); gsub(/[ \t]/, "", name)
+  value = $0; sub(/^[^=:]*[=:][ \t]*/, "", value); sub(/[ \t\r]*$/, "", value)
+  found[section, name] = value; seen[section, name] = 1
+}
+function last(name) { return seen["sshd", name] ? found["sshd", name] : found["DEFAULT", name] }
+END { if (tolower(last("enabled")) ~ /^(true|yes|on|1)$/) print last("port") }'
+jail() {
+  [ -d /etc/fail2ban ] && command -v fail2ban-client >/dev/null || return 0
+  ports=$(cd /etc/fail2ban && for part in jail.conf jail.d/*.conf jail.local jail.d/*.local; do
+    [ ! -f "$part" ] || { cat "$part"; echo; }
+  done | awk "$JAIL")
+  [ -z "$ports" ] || say jail "$ports"
+}
+
 # Sets every: what sshd reports about itself.
 sshd_facts() {
+  jail
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
   every=$(sshd_says)

@@ -78,8 +78,13 @@ if [ -n "$MATCH" ]; then
 fi
 SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords'
 SSHD_OPTIONS="$SSHD_OPTIONS|permitrootlogin|pubkeyauthentication|allowtcpforwarding"
+# What holds for everybody.
+SERVER_OPTIONS='kexalgorithms|macs|ciphers|hostkeyalgorithms|logingracetime|maxauthtries'
+SERVER_OPTIONS="$SERVER_OPTIONS|persourcemaxstartups|hostkey"
 # ARGUMENTS of sshd -T: option and value, one pair a line, the ports first.
-sshd_says() { /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS) "; }
+sshd_says() {
+  /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS|$SERVER_OPTIONS) "
+}
 
 ssh() {
   [ -x /usr/sbin/sshd ] || return 0
@@ -88,7 +93,18 @@ ssh() {
     # Each call takes 80 ms. Without a Match block all answers would be the same.
     [ -z "$MATCH" ] || every=$(sshd_says -C "user=$user,host=h,addr=192.0.2.1")
     while read -r option value; do
-      [ "$option" = port ] || [ -z "$option" ] || say "$user.$option" "$value"
+      case $option in
+        port | '') ;;
+        kexalgorithms | macs | ciphers | hostkeyalgorithms | logingracetime | maxauthtries | \
+          persourcemaxstartups)
+          [ "$user" != root ] || say "sshd.$option" "$value"
+          ;;
+        hostkey)
+          [ "$user" != root ] || [ ! -f "$value.pub" ] || ! read -r kind key _ <"$value.pub" ||
+            say "host_key.$kind" "$key"
+          ;;
+        *) say "$user.$option" "$value" ;;
+      esac
     done <<END
 $every
 END

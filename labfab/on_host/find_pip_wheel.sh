@@ -4,6 +4,10 @@
 # is taken out of the downloaded package, in ~/.cache/labfab/pip, as soon as apt has its lists.
 # No try is counted while apt_update.sh fetches them.
 
+# Succeeds while apt_update.sh fetches the lists. Anybody may name a program like that, so only
+# root's count.
+updating() { pgrep -U 0 -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; }
+
 tries=100
 end=$(($(date +%s) + 600))
 while [ $tries -gt 0 ] && [ "$(date +%s)" -lt $end ]; do
@@ -11,7 +15,7 @@ while [ $tries -gt 0 ] && [ "$(date +%s)" -lt $end ]; do
     ~/.cache/labfab/pip/usr/share/python-wheels/pip-*.whl; do
     [ -e "$wheel" ] && echo "$wheel" && break 2
   done
-  if pgrep -u 0 -f '^apt-get .* Acquire::Languages=none .*update$' >/dev/null; then
+  if updating; then
     sleep 0.1
     continue
   fi

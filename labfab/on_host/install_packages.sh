@@ -1,6 +1,7 @@
 # Installs packages into an environment below the home of the account that runs this.
 #
-# "$1": the program that installs, conda, uv or pip. "$2": the folder. The rest: options and packages.
+# "$1": the program that installs, conda, uv or pip; uv-locked installs what the lock on standard
+# input names. "$2": the folder. The rest: options and packages.
 # Needs under_mark, of unfinished.sh.
 installer=$1
 folder=$2
@@ -9,6 +10,7 @@ install_packages() {
   bin=~/$folder/bin
   case $installer in
     conda) "$bin/conda" install -y -q -n base --override-channels -c conda-forge "$@" ;;
+    uv-locked) "$bin/uv" pip install -q --python "$bin/python" --require-hashes -r - "$@" ;;
     uv) "$bin/uv" pip install -q --python "$bin/python" "$@" ;;
     pip) "$bin/python" -m pip install -q --disable-pip-version-check "$@" ;;
   esac

@@ -147,6 +147,12 @@ sites() {  # the sites that somebody else has enabled, on one line
     grep -vxE '(000-default|default-ssl|zz-labfab)\.conf' | xargs
 }
 
+# FILE: restores fail2ban's jail, or removes it if it is new.
+jail() {
+  if [ -e "$(kept "$1")" ]; then restore "$1"; else rm -f "$1"; fi
+  ! fail2ban-client ping >/dev/null 2>&1 || fail2ban-client reload sshd >/dev/null || :
+}
+
 firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
 
 firewall_off() {

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fabric import Connection
 
+from ..host.remote_file import Values
 from ..settings import Settings
 
 # Options of sshd_config; one with several values gets a line for each.
@@ -132,8 +133,10 @@ class Platform(Protocol):
     def guarded_files(self, c: Connection) -> tuple[str, ...]:
         """Return the files and folders that decide who can log in: the guard restores these."""
 
-    def set_options(self, c: Connection, options: Options, why: str) -> None:
-        """Set options of sshd in labfab's own file."""
+    def set_options(
+        self, c: Connection, options: Options, why: str, then: Values | None = None
+    ) -> None:
+        """Set options of sshd in labfab's own file. then: facts that become true for everybody."""
 
     def reload_sshd(self, c: Connection) -> None:
         """Make sshd read its configuration; the ports stay as they are."""

@@ -16,11 +16,12 @@ from ..settings import Settings
 from .installers import Installer, checksum_in, installer
 
 # Resumes a download. Not below /tmp, which is in memory on Debian 13 and Ubuntu 26.04.
+# %s: the protocols that curl may use, so that a redirect never leads from TLS to none.
+CURL = "curl -fsSL --retry 3 --proto %s --proto-redir %s "
 DOWNLOAD = (
-    "mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && "
-    "curl -fsSL --retry 3 -C - -o %s.part %s && mv %s.part %s"
+    f"mkdir -p ~/.cache/labfab && cd ~/.cache/labfab && {CURL}-C - -o %s.part %s && mv %s.part %s"
 )
-CHECKSUM = "curl -fsSL --retry 3 %s || exit 1"
+CHECKSUM = f"{CURL}--max-filesize 10000000 %s || exit 1"
 # Runs in the account's shell, which does not know the words of words.*.sh. macOS has shasum,
 # Linux sha256sum.
 VERIFY = (
@@ -54,11 +55,17 @@ def fetch_installer(c: Connection, want: Settings) -> str:
     """Download the installer to the account's ~/.cache/labfab, verify it and return its name."""
     system, account = facts(c).system, want.jupyter_user
     chosen = installer(
-        want.python, system.kernel, system.machine, want.python_version, want.python_mirror
+        want.python,
+        system.kernel,
+        system.machine,
+        want.python_version,
+        want.python_mirror,
+        want.python_checksum,
     )
     name = chosen.filename
     if Host.of(c).planning:
-        change(c, DOWNLOAD, name, chosen.url, name, name, why=f"download {name}")
+        allowed = protocols(chosen.url)
+        change(c, DOWNLOAD, *allowed, name, chosen.url, name, name, why=f"download {name}")
         return name
     wanted = chosen.sha256 or published_checksum(c, account, chosen)
     if checksum(c, account, name) == wanted:
@@ -82,7 +89,7 @@ def download(c: Connection, account: str, chosen: Installer) -> None:
         change(
             c,
             DOWNLOAD,
-            *(name, chosen.url, name, name),
+            *(*protocols(chosen.url), name, chosen.url, name, name),
             user=account,
             why=f"download {name}",
             undo=undo,
@@ -98,6 +105,12 @@ def download(c: Connection, account: str, chosen: Installer) -> None:
         ) from None
 
 
+def protocols(url: str) -> tuple[str, str]:
+    """Return what curl may use for an address, and for where that redirects to."""
+    allowed = "=https" if url.startswith("https:") else "=http,https"
+    return allowed, allowed
+
+
 def checksum(c: Connection, account: str, name: str) -> str:
     """Return the SHA-256 of the downloaded file, or an empty string if there is none."""
     answer = ask(c, VERIFY, name, name, name, user=account)
@@ -106,7 +119,8 @@ def checksum(c: Connection, account: str, name: str) -> str:
 
 def published_checksum(c: Connection, account: str, chosen: Installer) -> str:
     """Return the SHA-256 that the publisher lists for the file."""
-    answer = ask(c, CHECKSUM, chosen.checksum_url, user=account)
+    url = str(chosen.checksum_url)
+    answer = ask(c, CHECKSUM, *protocols(url), url, user=account)
     try:
         return checksum_in(answer.out, chosen.filename)
     except SetupError:

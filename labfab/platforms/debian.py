@@ -12,6 +12,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host import journal
 from ..host.changes import change
+from ..host.remote_file import Values
 from ..host.session import Host
 from ..on_host import loader
 from ..settings import Settings
@@ -257,9 +258,9 @@ def guarded_files(c: Connection) -> tuple[str, ...]:
     return SSH_AND_SUDO
 
 
-def set_options(c: Connection, options: Options, why: str) -> None:
-    """Set options of sshd in our file."""
-    sshd.write(c, DROP_IN, INCLUDE, options, why)
+def set_options(c: Connection, options: Options, why: str, then: Values | None = None) -> None:
+    """Set options of sshd in our file. then: facts that become true for everybody."""
+    sshd.write(c, DROP_IN, INCLUDE, options, why, then)
 
 
 def reload_sshd(c: Connection) -> None:

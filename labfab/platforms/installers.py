@@ -112,12 +112,13 @@ class Installer(NamedTuple):
 
 
 def installer(
-    kind: str, system: str, machine: str, version: str = "", mirror: str = ""
+    kind: str, system: str, machine: str, version: str = "", mirror: str = "", checksum: str = ""
 ) -> Installer:
     """Return the installer of one kind for a machine.
 
     kind: miniforge, anaconda or miniconda. system, machine: from `uname -s` and `uname -m`.
     version: a release; empty: the pinned one. mirror: an address instead of the publisher's.
+    checksum: the SHA-256 that the file must have; empty: the pinned or published one.
     Raises SetupError if there is none.
     """
     if kind not in PRODUCTS:
@@ -133,7 +134,7 @@ def installer(
         version=release,
         base_url=checked_mirror(mirror) or BASES[kind].replace("%s", release),
         filename=f"{PRODUCTS[kind]}-{release}-{build}.sh",
-        sha256=digest if release == pinned else None,
+        sha256=checksum.lower() or (digest if release == pinned else None),
         mirrored=bool(mirror),
     )
 

@@ -18,6 +18,7 @@ from ..facts import facts
 from ..facts.reader import planned_file
 from ..host.alias import alias_of
 from ..host.changes import change, put
+from ..host.remote_file import Values
 from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..on_host import loader
@@ -219,9 +220,9 @@ def guarded_files(c: Connection) -> tuple[str, ...]:
     return ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d", PLIST)
 
 
-def set_options(c: Connection, options: Options, why: str) -> None:
-    """Set options of sshd in our file."""
-    sshd.write(c, DROP_IN, INCLUDE, options, why)
+def set_options(c: Connection, options: Options, why: str, then: Values | None = None) -> None:
+    """Set options of sshd in our file. then: facts that become true for everybody."""
+    sshd.write(c, DROP_IN, INCLUDE, options, why, then)
 
 
 def ports_to_keep(c: Connection) -> frozenset[int]:

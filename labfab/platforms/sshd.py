@@ -14,7 +14,7 @@ from ..facts import facts
 from ..facts.reader import planned_file
 from ..facts.records import Ssh
 from ..host.changes import put
-from ..host.remote_file import File
+from ..host.remote_file import File, Values
 from .base import Options
 
 MAIN = "/etc/ssh/sshd_config"
@@ -25,10 +25,13 @@ HEAD = (
 )
 
 
-def write(c: Connection, path: str, include: str, options: Options, why: str) -> None:
+def write(
+    c: Connection, path: str, include: str, options: Options, why: str, then: Values | None = None
+) -> None:
     """Set options in our file and keep its other lines.
 
-    path: the file. include: the line of sshd_config that makes sshd read it.
+    path: the file. include: the line of sshd_config that makes sshd read it. then: facts that
+    become true by options that hold for everybody.
     """
     have = facts(c).ssh
     include_folder(c, have.main, include)
@@ -37,8 +40,9 @@ def write(c: Connection, path: str, include: str, options: Options, why: str) ->
     # Ours come first: the first value wins, and lines after a Match hold for that match only.
     kept = [line for line in old if line != HEAD.rstrip() and keyword(line) not in names]
     text = HEAD + "".join(f"{line}\n" for line in [*lines(options), *kept])
-    then = {**planned_file("ssh.drop_in", text, "644", "root"), **effect(have, options)}
-    put(c, path, text, why=why, old=have.drop_in, check=CHECK, then=then)
+    effects = effect(have, options) if then is None else then
+    planned = {**planned_file("ssh.drop_in", text, "644", "root"), **effects}
+    put(c, path, text, why=why, old=have.drop_in, check=CHECK, then=planned)
 
 
 def lines(options: Options) -> list[str]:

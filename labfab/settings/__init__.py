@@ -138,6 +138,13 @@ class Settings(NamedTuple):
     reboot: Annotated[bool, doc("Reboot automatically when an upgrade requires it")] = False
 
     ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    harden_ssh: Annotated[
+        bool,
+        doc(
+            "Stop sshd from offering weak algorithms; `false` keeps them for clients from before "
+            "2017 or so"
+        ),
+    ] = True
     restrict_logins: Annotated[
         bool,
         doc(
@@ -172,10 +179,36 @@ class Settings(NamedTuple):
     python_version: Annotated[
         str, doc("Release of the installer; empty: the pinned one", pattern=r"^[A-Za-z0-9._-]*\Z")
     ] = ""
+    python_checksum: Annotated[
+        str,
+        doc(
+            "SHA-256 of the installer; empty: the pinned one, or what the publisher or the mirror "
+            "says over TLS",
+            pattern=r"^([0-9a-fA-F]{64})?\Z",
+        ),
+    ] = ""
     python_mirror: Annotated[
-        str, doc("URL of a folder to download the installer from", pattern=URL)
+        str,
+        doc(
+            "URL of a folder to download the installer from; http:// only with a pinned checksum",
+            pattern=URL,
+        ),
     ] = ""
     package_index: Annotated[str, doc("URL of a PyPI mirror (simple index)", pattern=URL)] = ""
+    accept_http_index: Annotated[
+        bool,
+        doc(
+            "You accept a `package_index` with http://, where anybody on the way can change what "
+            "is installed"
+        ),
+    ] = False
+    locked: Annotated[
+        bool,
+        doc(
+            "`venv`: install JupyterLab in the versions and with the checksums that labfab ships; "
+            "`false`: the newest, unverified"
+        ),
+    ] = True
     packages: Annotated[
         list[Annotated[str, within(pattern=REQUIREMENT)]],
         doc("Python packages to install besides JupyterLab"),
@@ -438,6 +471,7 @@ def consistent(settings: Settings) -> Settings:
     """Return the settings if their values fit together. Raises SetupError if they do not."""
     check_accounts_and_ports(settings)
     check_publishing(settings)
+    check_mirrors(settings)
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read "
@@ -456,6 +490,21 @@ def check_accounts_and_ports(settings: Settings) -> None:
         raise SetupError(
             f"lab_port {settings.lab_port} must stay private: "
             "give ssh_port or open_ports another number"
+        )
+
+
+def check_mirrors(settings: Settings) -> None:
+    """Raise SetupError for a mirror whose files anybody on the way could change."""
+    unpinned = settings.python_version and not settings.python_checksum
+    if settings.python_mirror.startswith("http:") and unpinned:
+        raise SetupError(
+            "python_mirror: anybody on the way can change what http:// brings, its checksum too: "
+            "give a mirror with https://, or the installer's SHA-256 as python_checksum"
+        )
+    if settings.package_index.startswith("http:") and not settings.accept_http_index:
+        raise SetupError(
+            "package_index: anybody on the way can change what http:// brings: "
+            "give an index with https://, or accept_http_index: true"
         )
 
 

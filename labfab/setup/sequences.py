@@ -32,6 +32,7 @@ UBUNTU: Stages = (
     ("passwords off", ssh.disable_passwords),
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
+    ("algorithms", ssh.harden),
     # Packages are installed early, because upgrades can only be listed once dpkg is idle.
     ("packages", packages.install),
     ("update", system.update),
@@ -54,6 +55,7 @@ MACOS: Stages = (
     ("root off", ssh.disable_root),
     ("port", ssh.change_port),
     ("port 22", ssh.close_port_22),
+    ("algorithms", ssh.harden),
     ("firewall", firewall.enable),
     ("Python", python.install),
     ("login shells", python.init_shell),
@@ -101,6 +103,7 @@ def skipped(name: str, want: Settings, in_apache: bool = False) -> bool:
         "update": want.update,
         "Remote Login": want.restrict_logins,
         "port 22": want.close_port_22,
+        "algorithms": want.harden_ssh,
         "firewall": want.firewall,
         "certificate": want.published,
         "Apache": want.publish == "apache" or in_apache,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fabric import Connection
 
@@ -18,18 +19,15 @@ from ..facts import facts
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..on_host import loader
-from ..platforms import conda, platform
+from ..platforms import conda, floors, locks, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ..facts.records import Account, Python
     from ..platforms.base import Platform
 
-# jupyter_server below 2.21 has known vulnerabilities, among them CVE-2026-44727 and CVE-2026-86049.
-MIN_JUPYTER_SERVER = (2, 21)
-JUPYTER = ("jupyterlab>=4.4", f"jupyter_server>={MIN_JUPYTER_SERVER[0]}.{MIN_JUPYTER_SERVER[1]}")
 UNDER_MARK = loader.called("unfinished")
 INDEX = " --index-url %s"
 STARTUP_FILES = (".bashrc", ".bash_profile", ".zshrc")  # conda writes to one of them
@@ -91,7 +89,9 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     """Make a virtual environment with uv, which installs many times faster than pip."""
     have, folder = facts(c), PREFIXES["venv"]
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"
-    options = ["--clear" if have.python.unfinished else "", *index_options(want)]
+    clear = "--clear" if have.python.unfinished else ""
+    uv = (locks.text("uv"), "--require-hashes") if want.locked else ("uv", "")
+    options = [clear, *uv, *index_options(want, by_pip=True)]
     script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
     script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
     change(
@@ -113,17 +113,62 @@ def add_packages(c: Connection, want: Settings) -> None:
     """Install JupyterLab if it is missing or too old, and the packages of the setting."""
     have = facts(c).python
     if not is_ready(c):
-        names = [*JUPYTER]
-        if want.python == "venv" and "pip" not in have.versions:
-            names.append("pip")  # for use in notebooks
-        # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
-        first = not have.lab or have.half
-        install_packages(c, want, names, "JupyterLab", by_conda=want.python != "venv" and first)
+        install_jupyterlab(c, want, have)
     missing = [
         name for name in want.packages if have.half or normalized_name(name) not in have.versions
     ]
     if missing:
         install_packages(c, want, missing, ", ".join(missing))
+
+
+def install_jupyterlab(c: Connection, want: Settings, have: Python) -> None:
+    """Install JupyterLab, from our lock if it is the first in a venv, or raise what is too old."""
+    whole = have.lab and not have.half
+    if want.python == "venv" and want.locked and not (whole or is_newer_than_lock(have)):
+        install_lock(c, want, have)
+        return
+    due = floors.below(have.versions) if whole else floors.FLOORS
+    names = [floor.requirement for floor in due]
+    if want.python == "venv" and "pip" not in have.versions:
+        names.append("pip")  # for use in notebooks
+    # conda installs a first JupyterLab; pip upgrades an old one, as it solves in seconds.
+    by_conda = want.python != "venv" and not whole
+    install_packages(c, want, names, "JupyterLab", by_conda)
+
+
+def is_newer_than_lock(have: Python) -> bool:
+    """Return whether lab.update, say, has installed a JupyterLab that is newer than our lock."""
+    from packaging.version import Version
+
+    found = have.versions.get("jupyterlab", "")
+    # Whatever is no version is not newer; is_ready() has seen it.
+    return bool(re.match(r"\d+(\.\d+)*\Z", found)) and Version(found) > Version(
+        locks.version("jupyterlab")
+    )
+
+
+def install_lock(c: Connection, want: Settings, have: Python) -> None:
+    """Install JupyterLab and all it needs in the versions and with the checksums of our lock."""
+    options = [*(["--reinstall"] if have.half else []), *index_options(want)]
+    change(
+        c,
+        UNDER_MARK + loader.called("install_packages", 2 + len(options)),
+        "uv-locked",
+        PREFIXES["venv"],
+        *options,
+        user=want.jupyter_user,
+        stdin=locks.text("jupyterlab"),
+        why="install JupyterLab",
+        long=True,
+        then={
+            **{
+                f"python.version.{normalized_name(name)}": locks.version(name)
+                for name in ("jupyterlab", "jupyter-server", "pip")
+            },
+            "python.lab": "yes",
+            "python.half": None,
+        },
+    )
 
 
 def install_packages(
@@ -137,7 +182,7 @@ def install_packages(
     installer = "uv" if want.python == "venv" else "conda" if by_conda else "pip"
     options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
     if not by_conda:
-        options += index_options(want)
+        options += index_options(want, by_pip=installer == "pip")
     then: dict[str, str | None] = {
         f"python.version.{normalized_name(name)}": "9999" for name in packages
     }
@@ -155,22 +200,23 @@ def install_packages(
     )
 
 
-def index_options(want: Settings) -> list[str]:
-    """Return the options that point pip and uv at the package index in the settings."""
-    return ["--index-url", want.package_index] if want.package_index else []
+def index_options(want: Settings, by_pip: bool = False) -> list[str]:
+    """Return the options that point pip and uv at the package index in the settings.
+
+    by_pip: pip also has to be told that an index without TLS was accepted.
+    """
+    if not want.package_index:
+        return []
+    host = urlsplit(want.package_index).hostname or ""
+    plain = by_pip and want.package_index.startswith("http:")
+    return ["--index-url", want.package_index, *(["--trusted-host", host] if plain else [])]
 
 
 def is_ready(c: Connection) -> bool:
     """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
     whole = have.lab and not have.half and not have.unfinished
-    return whole and is_safe(have.versions.get("jupyter_server", ""))
-
-
-def is_safe(version: str) -> bool:
-    """Return whether a version of jupyter_server has no known vulnerability."""
-    numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
+    return whole and not floors.below(have.versions)
 
 
 def normalized_name(requirement: str) -> str:

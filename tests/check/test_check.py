@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from labfab.check import ports, table
+from labfab.check import lab, ports, table
 from labfab.check.findings import STATES, Doubtful, Unseen, Wrong
 from labfab.check.inspection import CHECKS, answer, answers, chosen
 from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, Check, Row
@@ -475,3 +475,31 @@ def test_the_page_has_every_row_and_the_task_that_mends_it():
     page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
     told = dict(re.findall(r"^\| `([a-z]+-[a-z-]+)` \|.*\| (?:`([^`]+)` )?\|$", page, re.MULTILINE))
     assert told == {check.id: check.mend for check in CHECKS}
+
+
+@pytest.mark.parametrize(
+    ("installed", "runs", "told", "mend"),
+    [
+        (("4.6.6", "2.21.1"), "2.21.1", "", ""),
+        (("4.5.11", "2.21"), "", "", ""),
+        (("4.6.3", "2.21.1"), "2.21.1", "jupyterlab 4.6.3, older than 4.5.11 or 4.6.4", None),
+        (("4.5.10", "2.21.1"), "", "jupyterlab 4.5.10, older than 4.5.11 or 4.6.4", None),
+        (("4.6.6", "2.21.0a0"), "", "jupyter_server 2.21.0a0, older than 2.21", None),
+        (("4.6.6", "2.21.1"), "2.17.0", "jupyter_server 2.17.0, older than 2.21", lab.RESTART),
+        (("4.6.6", "2.17.0"), "2.17.0", "jupyter_server 2.17.0, older than 2.21", None),
+    ],
+)
+def test_a_lab_with_known_holes_is_named(installed, runs, told, mend):
+    """Both packages count, and the server that still runs after an upgrade."""
+    versions = dict(zip(("jupyterlab", "jupyter_server"), installed, strict=True))
+    found = SimpleNamespace(
+        facts=SimpleNamespace(
+            python=SimpleNamespace(versions=versions), lab=SimpleNamespace(api=runs)
+        )
+    )
+    if not told:
+        assert lab.version(found) == "jupyterlab {}, jupyter_server {}".format(*installed)
+        return
+    with pytest.raises(Wrong, match=re.escape(told)) as error:
+        lab.version(found)
+    assert error.value.mend == mend and "CVE-2026-" in str(error.value)

@@ -292,6 +292,60 @@ def test_every_listening_port_has_its_program(read, listen):
 # The answer -----------------------------------------------------------------------------------
 
 
+SSHD_T = """port 22
+kexalgorithms a,b
+macs c
+hostkeyalgorithms ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,ssh-ed25519-cert-v01@openssh.com
+logingracetime 120
+persourcemaxstartups none
+permitrootlogin yes
+hostkey {0}/ed25519
+hostkey {0}/gone"""
+
+
+def test_what_sshd_offers_to_everybody_is_read_once(read, tmp_path):
+    """Only host keys that are there count, and no option of the server is taken for an account's."""
+    (tmp_path / "ed25519.pub").write_text("ssh-ed25519 AAAAC3Nz root@box\n")
+    (tmp_path / "sshd-says").write_text(SSHD_T.format(tmp_path))
+    stand_in(tmp_path, "sshd", f"cat {tmp_path}/sshd-says")
+    found = read(
+        "ssh", instead=("/usr/sbin/sshd", f"{tmp_path}/bin/sshd"), USERS=f"root {ME.pw_name}"
+    )["ssh"]
+    assert found["sshd.kexalgorithms"] == "a,b" and found["sshd.persourcemaxstartups"] == "none"
+    assert found["host_key.ssh-ed25519"] == "AAAAC3Nz"
+    assert [key for key in found if key.startswith("host_key.")] == ["host_key.ssh-ed25519"]
+    assert found[f"{ME.pw_name}.permitrootlogin"] == "yes"
+    assert not [key for key in found if key.startswith(f"{ME.pw_name}.") and "alg" in key]
+
+
+JAILS = {
+    "jail.conf": "[DEFAULT]\nenabled = false\nport = 0:65535\n\n[sshd]\nport    = ssh\n",
+    "jail.d/defaults-debian.conf": "[sshd]\nenabled = true\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "jail"),
+    [
+        ({}, "ssh"),
+        ({"jail.local": "[sshd]\nport = 2200,2201 \n"}, "2200,2201"),
+        ({"jail.d/zz-labfab.local": "# ours\n[sshd]\nport = 2222\n"}, "2222"),
+        ({"jail.d/z.local": "[nginx]\nport = 80\n"}, "ssh"),
+        ({"jail.local": "[ sshd ]\nenabled: no\n"}, None),
+        ({"jail.d/defaults-debian.conf": ""}, None),
+        ({"jail.conf": "[DEFAULT]\nenabled = yes\nport = all\n"}, "all"),
+    ],
+)
+def test_fail2bans_jail_is_read_from_its_files(read, tmp_path, more, jail):
+    """The last file wins, a section is not another's, and a jail that is off is none."""
+    (tmp_path / "f/jail.d").mkdir(parents=True)
+    for name, text in (JAILS | more).items():
+        (tmp_path / "f" / name).write_text(text)
+    path = stand_in(tmp_path, "fail2ban-client", "")
+    found = read("ssh", path=path, instead=("/etc/fail2ban", f"{tmp_path}/f"))["ssh"]
+    assert found.get("jail") == jail
+
+
 def test_an_answer_is_split_at_the_first_sign():
     """Values keep equal signs, brackets and blanks; lines outside of sections are ignored."""
     out = "motd of the host\n[system]\nname=Debian [x] = y\nempty=\n[lab]\n[ssh]\nport.22=yes\n"

@@ -122,7 +122,7 @@ def test_an_upgrade_and_a_reboot_come_between(fab, host):
 def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     """The stage tells it at its turn, when SSH and firewall are done; with an index again the rest follows."""
     box = host("debian12", "offline")
-    dead = ENV | {"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}
+    dead = ENV | {"LABFAB_PACKAGE_INDEX": "https://127.0.0.1:9/simple"}
     run = fab.on(box, "setup.full", env=dead).fails("could not make the environment ~/jupyter-venv")
     assert re.search(r"Python, started early: could not make the environment", run.err)
     assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [

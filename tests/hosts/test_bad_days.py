@@ -591,19 +591,16 @@ def test_downloads_go_wrong(unchanged, ready, module_fab):
         named = installer.double("miniforge", server.url)
         file = Path(folder) / named.filename
         file.write_bytes(os.urandom(100_000))
-        env = {
-            "LABFAB_PYTHON_MIRROR": server.url,
-            "LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"],
-        }
-        server.wrong_checksum = True
+        env = installer.settings("miniforge", server.url, file)
+        wrong = env | {"LABFAB_PYTHON_CHECKSUM": "ab" * 32}
         refused(
-            module_fab("-H", "homelab", "python.install", env=env),
+            module_fab("-H", "homelab", "python.install", env=wrong),
             "homelab",
             "SHA-256",
             "python_mirror",
         )
         assert named.filename not in ready.run("ls /home/lab/.cache/labfab")
-        server.wrong_checksum, server.missing = False, {named.filename}
+        server.missing = {named.filename}
         refused(
             module_fab("-H", "homelab", "python.install", env=env),
             "homelab",

@@ -25,6 +25,7 @@ def place(engine, fab_log) -> Iterator[Place]:
         place = Place(labs(engine, fab, stack)("debian12", "check", env=VENV), fab, VENV)
         place.host.run("useradd -m -s /bin/bash side")
         place.host.run(f"cd {PACKAGES}; ls -d jupyter_server-2.*-info >/run/version")
+        place.host.run(f"cd {PACKAGES}; ls -d jupyterlab-4.*-info >/run/lab-version")
         assert states(place) == {}
         yield place
         assert states(place) == {}

@@ -46,6 +46,7 @@ def place(engine, fab_log) -> Iterator[Place]:
         host.run("useradd -m -s /bin/bash side")
         fab.on(host, "setup.full", env=env).ok()
         host.run(f"cd {PACKAGES}; ls -d jupyter_server-2.*-info >/run/version")
+        host.run(f"cd {PACKAGES}; ls -d jupyterlab-4.*-info >/run/lab-version")
         assert states(place) == {}
         yield place
         assert states(place) == {}

@@ -211,7 +211,7 @@ def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path)
     pip = f"runuser -u lab -- /home/lab/jupyter-venv/bin/uv pip install -q --python /home/lab/jupyter-venv/bin/python --index-url {mirror}"
     box.run(f"{pip} jupyterlab==4.4.10", timeout=180)
     later("lab.restart").ok()
-    env = {"LABFAB_PACKAGE_INDEX": mirror}
+    env = {"LABFAB_PACKAGE_INDEX": mirror, "LABFAB_ACCEPT_HTTP_INDEX": "true"}
     assert "JupyterLab 4.4.10 →" in later("lab.update", env=env).ok().out
     good = lab_version(box)
     assert good != "4.4.10"
@@ -219,7 +219,7 @@ def test_an_update_that_works_and_one_that_does_not(box, later, index, tmp_path)
     assert "nothing to change" in later("lab.update", env=env).ok().out
     assert pid(later) == before
 
-    later("lab.update", env={"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}).fails(
+    later("lab.update", env=env | {"LABFAB_PACKAGE_INDEX": "http://127.0.0.1:9/simple"}).fails(
         "homelab: cannot find out what is newer"
     )
 

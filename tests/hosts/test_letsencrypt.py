@@ -360,10 +360,7 @@ def mirror(engine):
 
 def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, mirror):
     given = CLOUD | {"LABFAB_NAMES": "cloud.example.test", "LABFAB_ACCEPT_ANACONDA_TERMS": "true"}
-    given |= {
-        "LABFAB_PYTHON_VERSION": installer.VERSIONS["anaconda"],
-        "LABFAB_PYTHON_MIRROR": mirror.url,
-    }
+    given |= installer.settings("anaconda", mirror.url)
     before, recipe = bare.checksums(), ("-f", "config/letsencrypt.yaml")
     module_fab.on(
         bare, *recipe, "setup.full", env={k: v for k, v in given.items() if "TERMS" not in k}

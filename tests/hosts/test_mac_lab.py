@@ -38,8 +38,9 @@ ls -d /var/cache/labfab /var/lib/labfab /Users/lab 2>/dev/null; pgrep -f '[j]upy
 def mirror(engine):
     """Serve the installer where hosts can reach it."""
     address = str(next(network.ensure(engine).hosts()))
-    folder = installer.build("miniforge", system="Darwin", machine="arm64").parent
-    with installer.serve(folder, address=address) as server:
+    file = installer.build("miniforge", system="Darwin", machine="arm64")
+    with installer.serve(file.parent, address=address) as server:
+        server.file_for_macs = file
         yield server
 
 
@@ -55,10 +56,7 @@ def box(module_host):
 @pytest.fixture(scope="module")
 def run(box, module_fab, mirror):
     """Run fab: first with the administrator's login, then with the name that the Mac has."""
-    env = {
-        "LABFAB_PYTHON_VERSION": installer.VERSIONS["miniforge"],
-        "LABFAB_PYTHON_MIRROR": mirror.url,
-    }
+    env = installer.settings("miniforge", mirror.url, mirror.file_for_macs)
 
     def later(*words: str, **settings: str):
         return module_fab(

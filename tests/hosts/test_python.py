@@ -37,11 +37,7 @@ def fab_on(box, module_fab, mirror):
     """Run fab against the host, with Python from the mirror."""
 
     def run(kind: str, *words: str, **more: str):
-        env = {
-            "LABFAB_PYTHON": kind,
-            "LABFAB_PYTHON_VERSION": installer.VERSIONS[kind],
-            "LABFAB_PYTHON_MIRROR": mirror.url,
-        }
+        env = {"LABFAB_PYTHON": kind} | installer.settings(kind, mirror.url)
         return module_fab.on(box, *words, env=env | more)
 
     return run
@@ -66,22 +62,24 @@ def test_a_file_that_is_not_there_is_named(box, fab_on, mirror):
     mirror.missing = {"*"}
     try:
         fab_on("miniforge", "python.install").fails(
-            "python_version", "python_mirror", name_of("miniforge")
+            "404", "python_version", "python_mirror", name_of("miniforge")
         )
-        mirror.missing = {name_of("miniforge")}
-        fab_on("miniforge", "python.install").fails("404", "python_mirror")
     finally:
         mirror.missing = set()
     assert left(box) == ""
 
 
 def test_a_file_with_another_checksum_never_runs(box, fab_on, mirror):
-    mirror.wrong_checksum = True
-    try:
-        fab_on("miniforge", "python.install").fails("SHA-256")
-    finally:
-        mirror.wrong_checksum = False
+    fab_on("miniforge", "python.install", LABFAB_PYTHON_CHECKSUM="ab" * 32).fails("SHA-256")
     assert left(box) == ""
+
+
+def test_a_mirror_without_tls_vouches_for_nothing(box, fab_on, mirror):
+    """Its checksum would come the same way as the file, so it is not even asked."""
+    before, seen = box.checksums(), mirror.count()
+    done = fab_on("miniforge", "python.install", LABFAB_PYTHON_CHECKSUM="")
+    done.fails("python_mirror", "https://", "python_checksum")
+    assert box.checksums() == before and mirror.count() == seen
 
 
 def test_a_download_goes_on_where_it_was_cut_and_an_unpacking_is_healed(box, fab_on, mirror):

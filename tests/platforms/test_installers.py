@@ -68,6 +68,13 @@ def test_a_mirror_serves_the_checksum_of_a_foreign_release(kind):
     )
 
 
+@pytest.mark.parametrize("version", ["", "1.2.3-4"])
+def test_a_checksum_of_the_users_own_wins(version):
+    """Nothing is fetched to learn what the file must be."""
+    found = installer("miniforge", "Linux", "x86_64", version, "http://m.test", "AB" * 32)
+    assert (found.sha256, found.checksum_url) == ("ab" * 32, None)
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [

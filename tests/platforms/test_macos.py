@@ -10,15 +10,17 @@ from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host.changes import fill
 from labfab.host.session import Host
+from labfab.laptop import openssh
 from labfab.local_state import secrets
 from labfab.on_host import loader
 from labfab.platforms import macos, platform
 from labfab.settings import Settings
 from labfab.stages import firewall, user
 from labfab.stages.keys import authorized_keys, rotation
-from labfab.stages.ssh import hardening, remote_login
+from labfab.stages.ssh import algorithms, hardening, remote_login
 from tests.fake import alone, fake  # noqa: F401
 from tests.fake_mac import turn_into_mac
+from tests.platforms.test_algorithms import DEBIAN_12
 
 ACCESS = (
     user.add,
@@ -300,3 +302,22 @@ def test_setup_ubuntu_is_not_for_macs(mac):
 )
 def test_what_sysadminctl_says_is_told_in_words(said, words):
     assert words in macos.explain(said) and "sysadminctl[" not in macos.explain(said)
+
+
+def test_weak_algorithms_go_in_the_same_file_and_apples_list_is_not_widened(mac, monkeypatch):
+    """Apple's crypto.conf leaves out more than OpenSSH does, and our line would win over it."""
+    monkeypatch.setattr(openssh, "capabilities", lambda host: {})
+    model = mac()
+    go(model, *ACCESS)
+    apples = "hmac-sha2-512-etm@openssh.com,hmac-sha1"
+    model.sshd_defaults = {"macs": DEBIAN_12["MACs"]}
+    model.sections["ssh"] |= {"sshd.macs": apples, "host_key.ssh-ed25519": "AAAA"}
+    model.again()
+    assert go(model, algorithms.harden) == [
+        "stop offering hmac-sha1*",
+        "keep what another file leaves out of MACs",
+    ]
+    assert model.sections["ssh"]["sshd.macs"] == "hmac-sha2-512-etm@openssh.com"
+    assert model.writes[-1].path == macos.DROP_IN
+    model.again()
+    assert go(model, algorithms.harden) == []

@@ -14,12 +14,12 @@ from . import wheels
 from .downloads import serve
 from .places import CACHE, locked, say
 
-__all__ = ["VERSIONS", "build", "double", "serve"]
+__all__ = ["VERSIONS", "build", "double", "serve", "settings"]
 
 HERE = Path(__file__).parent
 PYTHONS = ("3.11", "3.13")  # Debian 12 and 13
 # Releases that nobody publishes: with lab.python_version set to one and lab.python_mirror to the test server, no pinned checksum
-# applies and the .sha256 beside the file is fetched.
+# applies. The server speaks no TLS, so the settings have the checksum.
 VERSIONS = {"miniforge": "99.1.0-0", "anaconda": "2099.01-0", "miniconda": "py311_99.1.0-0"}
 BASE = {"miniforge": ("pip",), "anaconda": ("pip", *wheels.OLD), "miniconda": ("pip",)}
 TERMS = {
@@ -35,6 +35,15 @@ def double(
 ) -> Installer:
     """Return what labfab will ask a mirror for when the double is to be installed."""
     return installer(kind, system, machine, version=VERSIONS[kind], mirror=mirror)
+
+
+def settings(kind: str, mirror: str, file: Path | None = None) -> dict[str, str]:
+    """Return the settings for a double that a test server has. file: another one of that name."""
+    return {
+        "LABFAB_PYTHON_VERSION": VERSIONS[kind],
+        "LABFAB_PYTHON_MIRROR": mirror,
+        "LABFAB_PYTHON_CHECKSUM": hashlib.sha256((file or build(kind)).read_bytes()).hexdigest(),
+    }
 
 
 def build(kind: str, pythons: tuple = PYTHONS, **host: str) -> Path:

@@ -150,6 +150,9 @@ CASES = [
         f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}",
         BACK,
     ),
+    Case(
+        "ssh-algorithms", sshd("MACs hmac-sha1,hmac-sha2-256-etm@openssh.com"), f"{BACK}; {RELOAD}"
+    ),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
@@ -190,6 +193,11 @@ CASES = [
         "lab-version",
         f"cd {PACKAGES}; mv jupyter_server-2.*-info /run/info; mkdir jupyter_server-2.10.0.dist-info",
         f"cd {PACKAGES}; rmdir jupyter_server-2.10.0.dist-info; mv /run/info $(cat /run/version)",
+    ),
+    Case(
+        "lab-version",
+        f"cd {PACKAGES}; mv jupyterlab-4.*-info /run/lab; mkdir jupyterlab-4.6.3.dist-info",
+        f"cd {PACKAGES}; rmdir jupyterlab-4.6.3.dist-info; mv /run/lab $(cat /run/lab-version)",
     ),
     Case(
         "lab-session",

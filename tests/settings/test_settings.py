@@ -7,7 +7,7 @@ from invoke import Context
 from labfab import settings
 from labfab.errors import SetupError
 from labfab.local_state import ssh_config
-from labfab.settings import Settings, sources
+from labfab.settings import Settings, consistent, sources
 from tests.fake import alone as alone_
 
 alone = alone_
@@ -452,3 +452,31 @@ def test_a_file_that_changes_is_read_again(given):
         given(invoke=FLEET.replace("3003", port), host="box").ssh_port
         for port in ("3003", "3013", "3023")
     ] == [3003, 3013, 3023]
+
+
+MIRROR = "http://mirror.test/conda"
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({"python_mirror": MIRROR}, ""),  # the pinned release has its SHA-256 here
+        ({"python_mirror": MIRROR, "python_version": "1.2.3-4"}, "python_mirror"),
+        (
+            {"python_mirror": MIRROR, "python_version": "1.2.3-4", "python_checksum": "ab" * 32},
+            "",
+        ),
+        ({"python_mirror": "https://mirror.test", "python_version": "1.2.3-4"}, ""),
+        ({"package_index": "http://mirror.test/simple"}, "package_index"),
+        ({"package_index": "http://127.0.0.1:3141/simple"}, "package_index"),
+        ({"package_index": "http://mirror.test/simple", "accept_http_index": True}, ""),
+        ({"package_index": "https://mirror.test/simple"}, ""),
+    ],
+)
+def test_a_mirror_without_tls_is_refused_unless_a_pin_protects(given, refused):
+    """The checksum that such a mirror would give comes the same way, so it counts for nothing."""
+    if not refused:
+        consistent(Settings(**given))
+        return
+    with pytest.raises(SetupError, match=f"^{refused}: anybody on the way can change .*https://"):
+        consistent(Settings(**given))

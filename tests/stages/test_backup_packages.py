@@ -45,6 +45,15 @@ def test_what_no_index_has_is_named() -> None:
     assert packages.others(CONDA) == []
 
 
+@pytest.mark.parametrize("lock", [VENV, CONDA])
+def test_a_backup_does_not_bring_known_holes_back(lock, capsys) -> None:
+    """An old JupyterLab in a backup is named and left out; a safe one is restored as it was."""
+    assert "jupyterlab" not in packages.without_holes(lock)
+    assert "jupyterlab 4.4.10 of the backup has known vulnerabilities" in capsys.readouterr().err
+    safe = lock.replace("4.4.10", "4.5.11")
+    assert packages.without_holes(safe) == safe
+
+
 @pytest.mark.parametrize(
     ("version", "installed"),
     [("4.9.0", []), ("4.8.0", ["humanize==4.9.0"]), ("", ["humanize==4.9.0"])],

@@ -1,7 +1,9 @@
 """Python and JupyterLab, from four sources, never half-made and never unverified."""
 
 import re
+import shlex
 import subprocess
+import time
 
 import pytest
 
@@ -9,7 +11,7 @@ from labfab.errors import SetupError
 from labfab.host.changes import fill
 from labfab.host.shell import Result
 from labfab.on_host import loader
-from labfab.platforms import debian
+from labfab.platforms import debian, floors, locks
 from labfab.platforms.installers import PINS
 from labfab.stages import python, user
 from tests.local_sh import opened, stand_ins
@@ -53,7 +55,8 @@ def test_a_venv_is_made_once(ready):
     python.install(model.c)
     assert model.whys == VENV
     assert [write.user for write in model.writes] == ["root", "lab", "lab"]
-    assert "'jupyter_server>=2.21'" in model.writes[2].command
+    assert "--require-hashes" in model.writes[1].command
+    assert model.writes[2].stdin == locks.text("jupyterlab")
     python.install(model.again())
     assert model.whys == []
 
@@ -65,35 +68,93 @@ def test_it_belongs_to_the_account_that_runs_lab(ready):
     assert model.writes[1].user == "jupyter"
 
 
+def test_a_first_lab_can_be_the_newest(ready):
+    """locked: false is for a mirror that lacks our versions, or wheels that somebody rebuilt."""
+    model = ready(python="venv", locked=False)
+    python.install(model.c)
+    assert model.whys == VENV
+    assert "'jupyter_server>=2.21'" in model.writes[2].command and not model.writes[2].stdin
+    assert "--require-hashes ''" not in model.writes[1].command
+
+
+@pytest.mark.parametrize(
+    "lab, locked", [("4.4.10", True), ("4.6.6", True), ("99.0.0", False), ("garbage", True)]
+)
+def test_half_an_installation_is_repaired_from_the_lock(ready, lab, locked):
+    """Unless lab.update has brought a newer JupyterLab than the lock has."""
+    model = ready(python="venv")
+    python.install(model.c)
+    model.again()
+    model.sections["python"] |= {"half": "yes", "version.jupyterlab": lab}
+    python.install(model.c)
+    (write,) = model.writes
+    assert "--reinstall" in write.command and bool(write.stdin) is locked
+
+
+@pytest.mark.parametrize("name", ["uv", "jupyterlab"])
+def test_a_lock_pins_all_that_it_names_and_is_safe(name):
+    """Each requirement has a version and a SHA-256, and JupyterLab's are above the floors."""
+    blocks = re.split(r"(?m)^(?=\S)", locks.text(name))[1:]
+    for block in blocks:
+        assert re.match(r"[a-z0-9-]+==[\w.]+( ; .*)? \\\n", block), block
+        hashes = block.splitlines()[1:]
+        assert hashes and all(re.match(r" {4}--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+    if name == "jupyterlab":
+        assert not floors.below(
+            {one.replace("-", "_"): locks.version(one) for one in ("jupyterlab", "jupyter-server")}
+        )
+
+
 @pytest.mark.parametrize(
     "index", ["https://mirror.test/simple", "https://mirror.test/a%20b/$(id)/`x`;y&z|w"]
 )
 def test_a_package_index_arrives_as_it_is(ready, index):
     """pip and uv get the mirror, and nothing in its address becomes shell text."""
-    import shlex
-
     model = ready(python="venv", package_index=index)
     python.install(model.c)
     for write in model.writes[1:]:
-        line = next(one for one in write.command.splitlines() if one.startswith("set -- "))
-        words = shlex.split(line)
+        words = shlex.split(re.search(r"(?ms)^set -- (.*?)\n#", write.command)[1])
         assert words[words.index("--index-url") + 1] == index
 
 
-def test_an_old_server_with_holes_is_raised(ready):
-    """jupyter_server below 2.21 is replaced, a newer one kept."""
-    model = ready(python="venv")
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
+def test_pip_is_told_of_an_index_without_tls(ready, kind):
+    """pip ignores such an index unless it is told to trust its host; uv and conda are not."""
+    given = {"package_index": "http://m.test:81/simple", "accept_http_index": True}
+    model = ready(python=kind, packages=["pandas"], **given)
     python.install(model.c)
-    for version, whys in (
-        ("2.20.9", ["install JupyterLab"]),
-        ("2.21.0", []),
-        ("3.0.0", []),
-        ("", ["install JupyterLab"]),
-    ):
-        model.again()
-        model.sections["python"]["version.jupyter_server"] = version
-        python.install(model.c)
-        assert model.whys == whys, version
+    told = [write for write in model.writes if "--trusted-host m.test" in write.command]
+    assert [write.why for write in told] == (VENV[1:2] if kind == "venv" else ["install pandas"])
+
+
+@pytest.mark.parametrize("kind", ["venv", "miniforge"])
+@pytest.mark.parametrize(
+    "server, lab, raised",
+    [
+        ("2.20.9", "4.6.6", ["jupyter_server>=2.21"]),
+        ("2.21.0a0", "4.6.6", ["jupyter_server>=2.21"]),
+        ("2.21.0", "4.6.4", []),
+        ("3.0.0", "4.5.11", []),
+        ("2.21.1", "4.5.10", ["jupyterlab>=4.6.4"]),
+        ("2.21.1", "4.6.3", ["jupyterlab>=4.6.4"]),
+        ("2.17.0", "4.4.10", ["jupyterlab>=4.6.4", "jupyter_server>=2.21"]),
+        ("", "4.6.6", ["jupyter_server>=2.21"]),
+    ],
+)
+def test_an_old_lab_with_holes_is_raised(ready, kind, server, lab, raised):
+    """What is below its floor is replaced, and nothing else."""
+    model = ready(python=kind)
+    python.install(model.c)
+    model.again()
+    model.sections["python"] |= {"version.jupyter_server": server, "version.jupyterlab": lab}
+    assert python.is_ready(model.c) is (not raised)
+    python.install(model.c)
+    assert model.whys == (["install JupyterLab"] if raised else [])
+    if raised:
+        lines = [one for one in model.writes[0].command.splitlines() if ">=" in one]
+        line = lines[0]
+        assert [word for word in shlex.split(line) if ">=" in word] == raised
+        assert shlex.split(line)[2] == ("uv" if kind == "venv" else "pip")
 
 
 def test_missing_packages_are_added(ready):
@@ -126,6 +187,18 @@ def test_miniforge_is_verified_before_it_runs(ready):
     )
     python.install(model.again())
     assert model.whys == []
+
+
+@pytest.mark.parametrize(
+    "mirror, allowed", [("https://mirror.test/conda", "=https"), ("http://m.test", "=http,https")]
+)
+def test_tls_is_never_left_on_the_way(ready, mirror, allowed):
+    """A redirect from https to http is refused by curl, for the file and for its checksum."""
+    model = ready(python_mirror=mirror)
+    python.install(model.c)
+    words = shlex.split(model.writes[0].command)
+    for option in ("--proto", "--proto-redir"):
+        assert words[words.index(option) + 1] == allowed
 
 
 def test_a_verified_download_is_used_again(ready):
@@ -196,22 +269,6 @@ def test_login_shells_are_set_up_once(ready, kind):
     assert model.whys == []
 
 
-@pytest.mark.parametrize(
-    "version, safe",
-    [
-        ("2.21.0", True),
-        ("2.20.9", False),
-        ("10.0", True),
-        ("2", False),
-        ("", False),
-        ("3.0a1", True),
-    ],
-)
-def test_versions_are_compared_as_numbers(version, safe):
-    """2.9 is older than 2.21, and no version at all is not safe."""
-    assert python.is_safe(version) is safe
-
-
 # The scripts --------------------------------------------------------------------------------------
 
 
@@ -250,6 +307,8 @@ def test_a_full_disk_is_named_if_the_work_fails(run, free, says):
 VENV_PYTHON = """\
 case $* in
   *"-m venv"*) mkdir -p ~/jupyter-venv/bin && cp "$0" ~/jupyter-venv/bin/python ;;
+  *zipfile*) mkdir -p ~/.cache/labfab/pip/unpacked ;;
+  *--require-hashes*) [ "$(cat ~/.cache/labfab/pip/uv.txt)" = "uv==1 --hash=x" ] || exit 1 ;;
 esac
 echo "${0##*/} $*" >>~/called"""
 
@@ -257,9 +316,11 @@ echo "${0##*/} $*" >>~/called"""
 def make_venv(run, tmp_path, wheel: str, *options: str) -> list[str]:
     """Run make_venv.sh, and return the calls of Python in it, with ~ for the home."""
     text = f"wheel_of_pip() {{ {wheel}; }}\n" + python.UNDER_MARK
-    text += loader.called("make_venv", 2 + len(options))
+    clear, *index = options
+    text += loader.called("make_venv", 5 + len(index))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
-    done = run(text, path, "jupyter-venv", *options, python3=VENV_PYTHON)
+    given = (clear, "uv==1 --hash=x", "--require-hashes", *index)
+    done = run(text, path, "jupyter-venv", *given, python3=VENV_PYTHON)
     called = (tmp_path / "called").read_text().replace(str(tmp_path), "~")
     return [*called.splitlines(), *done.stderr.splitlines(), str(done.returncode)]
 
@@ -271,7 +332,8 @@ def test_a_venv_gets_uv_from_the_unpacked_wheel_of_pip(run, tmp_path, clear, ind
     assert make_venv(run, tmp_path, "echo /w/pip.whl", clear, *index) == [
         " ".join(["python3 -m venv --without-pip", *clear.split(), "~/jupyter-venv"]),
         f"python3 -m zipfile -e /w/pip.whl {unpacked}",
-        f"python -B {unpacked}/pip install -q --no-compile --disable-pip-version-check {words}uv",
+        f"python -B {unpacked}/pip install -q --no-compile --disable-pip-version-check {words}"
+        "--require-hashes -r ~/.cache/labfab/pip/uv.txt",
         "0",
     ]
     assert not [*(tmp_path / ".cache/labfab").iterdir()]
@@ -289,6 +351,7 @@ def test_without_a_wheel_of_pip_the_venv_stays_unfinished(run, tmp_path):
     [
         ("conda", "conda", "install -y -q -n base --override-channels -c conda-forge"),
         ("uv", "uv", "pip install -q --python BIN/python"),
+        ("uv-locked", "uv", "pip install -q --python BIN/python --require-hashes -r -"),
         ("pip", "python", "-m pip install -q --disable-pip-version-check"),
     ],
 )
@@ -310,21 +373,37 @@ APT = """\
 echo fetched >>"$HOME/fetched"; : >python3-pip-whl_23_all.deb"""
 
 
-def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
-    """Wait while labfab's own apt update runs; ignore an update of anybody else."""
-    stubs = {
-        "pgrep": 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]',
-        "apt-get": APT,
+def wait_for_lists(tmp_path, apt: str = APT, **stubs: str) -> str:
+    """Run find_pip_wheel.sh in a home; return the wheel it found."""
+    stubs |= {
+        "apt-get": apt,
         "dpkg-deb": f"mkdir -p usr/share/python-wheels && : >usr/share/python-wheels/{FOUND}",
     }
     script = debian.FIND_PIP_WHEEL.replace("%%", "%")
     # This machine may have one.
     script = script.replace(" /usr/share/python-wheels/", " /nowhere/")
     with opened(tmp_path, **stubs) as sh:
-        found = sh.run(f"HOME={tmp_path}; export HOME; {script}")
-    assert found.out.strip() == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
-    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-u 0 -f ")
+        return sh.run(f"HOME={tmp_path}; export HOME; {script}").out.strip()
+
+
+ASKED = 'echo "$*" >>"$HOME/asked"; [ "$(wc -l <"$HOME/asked")" -le 2 ]'
+
+
+def test_the_wheel_of_pip_is_taken_once_apt_has_its_lists(tmp_path):
+    """Wait while labfab's own apt update runs; ignore an update of anybody else."""
+    found = wait_for_lists(tmp_path, pgrep=ASKED)
+    assert found == f"{tmp_path}/.cache/labfab/pip/usr/share/python-wheels/{FOUND}"
+    pattern = (tmp_path / "asked").read_text().splitlines()[0].removeprefix("-U 0 -f ")
     command = debian.UPDATE.partition("$(")[2].partition(" 2>&1")[0]
     ours = command[command.index("apt-get") :]
     assert re.search(pattern, ours) and not re.search(pattern, "apt-get -qq -y update")
     assert (tmp_path / "fetched").read_text() == "fetched\n"
+
+
+def test_a_command_line_that_looks_like_apts_delays_nothing(tmp_path):
+    """Anybody can choose one; only root's programs are asked about."""
+    apt = "echo fetched >>$HOME/fetched; : >python3-pip-whl_23_all.deb"
+    anybody = 'case $* in *"-U 0 "*) exit 1 ;; esac; echo 4711'
+    began = time.monotonic()
+    assert wait_for_lists(tmp_path, apt, pgrep=anybody).endswith(FOUND)
+    assert time.monotonic() - began < 5

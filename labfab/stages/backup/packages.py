@@ -12,6 +12,7 @@ from ...facts import facts
 from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
+from ...platforms.floors import FLOORS
 from ...settings import Settings
 from ...text import counted
 from .. import python
@@ -26,6 +27,8 @@ VERSION = "~/%s/bin/python -c 'import platform; print(platform.python_version())
 PIN = r"[A-Za-z0-9][A-Za-z0-9._-]*==\S+"
 # conda's own form of a pin; the section `pip:` below has pip's.
 CONDA_PIN = r"(?m)^ *- ([A-Za-z0-9][A-Za-z0-9._-]*==?[^=\s]+)"
+# One line of either form.
+ONE_PIN = r" *(?:- )?([A-Za-z0-9][A-Za-z0-9._-]*)==?([^=\s]+)"
 # The installers themselves are not pinned.
 TOOLS = ("pip", "setuptools", "uv", "wheel", "python", "conda")
 
@@ -69,6 +72,24 @@ def pins(lock: str) -> list[str]:
         for line in lines
         if re.fullmatch(PIN, line) and python.normalized_name(line) not in TOOLS
     ]
+
+
+def without_holes(lock: str) -> str:
+    """Return a lock without pins to a JupyterLab with known vulnerabilities, and name them."""
+    kept = []
+    for line in lock.splitlines(keepends=True):
+        found = re.fullmatch(ONE_PIN, line.rstrip())
+        if found and any(
+            floor.package == python.normalized_name(found[1]) and not floor.admits(found[2])
+            for floor in FLOORS
+        ):
+            console.warn(
+                f"{found[1]} {found[2]} of the backup has known vulnerabilities: "
+                "the newer one that is installed stays"
+            )
+        else:
+            kept.append(line)
+    return "".join(kept)
 
 
 def others(lock: str) -> list[str]:

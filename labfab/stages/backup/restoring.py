@@ -84,7 +84,7 @@ def restore(c: Connection, folder: Path, force: bool, yes: bool) -> None:
     refuse_to_replace(host.label, found or {}, force)
     python.install(c)
     warn_of_version(c, want, kept)
-    lock = lock_of(folder, want)
+    lock = packages.without_holes(lock_of(folder, want))
     packages.install(c, want, lock)
     restart = configure(c, want, folder, kept, yes)
     for name in present(c, want, folder) if found is None else found:

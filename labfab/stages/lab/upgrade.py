@@ -17,10 +17,11 @@ from ...facts import facts
 from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
+from ...platforms.floors import REQUIREMENTS
 from ...run.task import host_task
 from ...server import consent, process
 from ...settings import Settings
-from ..python import INDEX, JUPYTER
+from ..python import INDEX
 from .lifecycle import start, stop
 
 
@@ -98,8 +99,8 @@ def update(c: Connection, yes: bool = False) -> None:
 def is_newer(c: Connection, want: Settings, commands: Commands) -> bool:
     """Return whether the index has anything newer. Raises SetupError if it cannot tell."""
     index = index_of(want)
-    options = INDEX * len(index) + " %s" * len(JUPYTER)
-    given = (PREFIXES[want.python], *index, *JUPYTER)
+    options = INDEX * len(index) + " %s" * len(REQUIREMENTS)
+    given = (PREFIXES[want.python], *index, *REQUIREMENTS)
     look = PREFIX + LOOK.format(newer=commands.newer + options)
     answer = ask(c, look, *given, user=want.jupyter_user)
     if answer.out.startswith("failed"):
@@ -124,13 +125,13 @@ def keep_list(c: Connection, want: Settings, commands: Commands) -> str:
 def upgrade(c: Connection, want: Settings, commands: Commands) -> None:
     """Install what is newer."""
     index = index_of(want)
-    options = INDEX * len(index) + " %s" * len(JUPYTER)
+    options = INDEX * len(index) + " %s" * len(REQUIREMENTS)
     change(
         c,
         PREFIX + commands.update + options,
         PREFIXES[want.python],
         *index,
-        *JUPYTER,
+        *REQUIREMENTS,
         user=want.jupyter_user,
         why="upgrade JupyterLab",
         long=True,

@@ -26,6 +26,7 @@ from ...run.guard import guarded
 from ...run.task import host_task
 from ...settings import Settings
 from ..keys import authorized_keys
+from . import fail2ban
 
 if TYPE_CHECKING:
     from ...facts.records import Firewall, Ssh
@@ -133,6 +134,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
     host, system, have, new = Host.of(c), platform(c), facts(c).ssh, want.ssh_port
     kept = system.ports_to_keep(c)
     if have.ports - kept == {new} - kept and listens(c, host, have, new):
+        fail2ban.follow(c)
         return
     refuse_port(c, new)
     old = have.ports - {new}
@@ -148,6 +150,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
             system.close_port(c, left)
     host.proven_as(login)
     remember(c, want)
+    fail2ban.follow(c)
 
 
 def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:

@@ -1,0 +1,172 @@
+"""Algorithms: sshd offers no weak ones, and does not wait for strangers for ever.
+
+Owns: KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs, LoginGraceTime, MaxAuthTries and
+PerSourceMaxStartups in labfab's own file of sshd.  Undo: setup.undo --to ssh
+What this sshd offers decides, never its version. Weak algorithms are subtracted from the defaults,
+so that a later sshd still adds its new ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fabric import Connection
+
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host import connection
+from ...host.session import Host
+from ...host.shell import CONNECTION_ERRORS
+from ...laptop import openssh
+from ...local_state import known_hosts
+from ...platforms import algorithms, platform
+from ...run.guard import guarded
+from ...run.task import host_task
+from ..keys import authorized_keys
+from . import fail2ban
+
+if TYPE_CHECKING:
+    from ...facts.records import Ssh
+    from ...host.remote_file import Values
+    from ...platforms.base import Platform
+
+WHY = "stop offering weak algorithms"
+SHUT_OUT = (
+    "clients from before 2017 or so cannot log in after this (OpenSSH 6.4, PuTTY 0.67, JSch "
+    "0.1.55, libssh2 1.10); harden_ssh: false lets them"
+)
+LIMITS = "give strangers less time and fewer connections to try a login"
+# Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
+# and somebody may have to type a passphrase, so these are no smaller.
+MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 8}
+TRIES, PAUSE = 10, 0.3  # seconds
+NO_LIMIT = {"LoginGraceTime": "0", "PerSourceMaxStartups": "none"}
+
+
+@host_task
+def harden(c: Connection) -> None:
+    """Stop sshd from offering weak algorithms."""
+    authorized_keys.copy(c)
+    fail2ban.follow(c)
+    host, system, have = Host.of(c), platform(c), facts(c).ssh
+    left, limits = remaining(have), too_generous(have)
+    if not (left or limits):
+        return
+    if left:
+        refuse_to_shut_out(c, host, have, left)
+        console.note(SHUT_OUT)
+    with guarded(c, WHY if left else LIMITS):
+        if limits:
+            system.set_options(c, limits, why=LIMITS, then=facts_of(limits))
+        if left:
+            subtract(c, system, have, left)
+        system.reload_sshd(c)
+        if left and not host.planning:
+            require_strong(c, host.login.port, left)
+
+
+def remaining(have: Ssh) -> dict[str, list[str]]:
+    """Return what is left of each option that has weak algorithms, by option.
+
+    Where nothing would be left, the option stays as it is, and a warning says so.
+    """
+    left = {}
+    for option in algorithms.WEAK:
+        offered = have.algorithms(option)
+        weak = algorithms.weak(option, offered)
+        if not weak:
+            continue
+        if len(weak) == len(offered):
+            console.warn(f"sshd has no strong {option}, only {', '.join(weak)}: they stay")
+            continue
+        everything = have.server[option.lower()].split(",")
+        left[option] = [one for one in everything if one not in algorithms.weak(option, everything)]
+    return left
+
+
+def too_generous(have: Ssh) -> dict[str, str]:
+    """Return the limits that this sshd knows and that are missing or too high, with ours."""
+    found = {}
+    for option, most in MOST.items():
+        value = have.server.get(option.lower(), "")
+        if value and (value == NO_LIMIT.get(option) or (value.isdigit() and int(value) > most)):
+            found[option] = str(most)
+    return found
+
+
+def subtract(c: Connection, system: Platform, have: Ssh, left: dict[str, list[str]]) -> None:
+    """Subtract what is weak from sshd's lists.
+
+    Our line replaces that of another file, which may have left out more than sshd's defaults do.
+    Then we write what is left of that line.
+    """
+    gone = {option: algorithms.patterns(option, have.algorithms(option)) for option in left}
+    lines = {option: f"-{','.join(patterns)}" for option, patterns in gone.items()}
+    named = ", ".join(pattern for patterns in gone.values() for pattern in patterns)
+    after = {option: ",".join(names) for option, names in left.items()}
+    system.set_options(c, lines, why=f"stop offering {named}", then=facts_of(after))
+    if Host.of(c).planning:
+        return
+    now = facts(c).ssh.server
+    other = {option: names for option, names in after.items() if now.get(option.lower()) != names}
+    if other:
+        why = f"keep what another file leaves out of {', '.join(other)}"
+        system.set_options(c, other, why=why, then=facts_of(other))
+
+
+def require_strong(c: Connection, port: int, left: Iterable[str]) -> None:
+    """Raise SetupError if a stranger is still offered what is weak.
+
+    An sshd that is reloading its configuration closes its sockets for a moment.
+    """
+    for _ in range(TRIES):
+        try:
+            offered = algorithms.offered_by(c, port)
+            break
+        except (*CONNECTION_ERRORS, ValueError):
+            time.sleep(PAUSE)
+    else:
+        return  # the fresh login says what is wrong
+    still = [name for option in left for name in algorithms.weak(option, offered[option])]
+    if still:
+        raise SetupError(f"sshd still offers {', '.join(still)}: look at `sshd -T` there")
+
+
+def facts_of(options: dict[str, str]) -> Values:
+    """Return the facts of an sshd with these options, for plan mode."""
+    return {f"ssh.sshd.{option.lower()}": value for option, value in options.items()}
+
+
+def refuse_to_shut_out(c: Connection, host: Host, have: Ssh, left: dict[str, list[str]]) -> None:
+    """Make sure that this machine's ssh can still log in and knows a host key that stays.
+
+    Raises SetupError, before anything is changed, if it cannot.
+    """
+    after = {option: left.get(option, have.algorithms(option)) for option in algorithms.WEAK}
+    if lacking := algorithms.common(openssh.capabilities(c.host), after):
+        raise SetupError(
+            f"this machine's ssh has none of the {lacking} that would be left: update OpenSSH, "
+            "look for such a line in ~/.ssh/config, or set harden_ssh: false",
+            host=host.label,
+        )
+    if "HostKeyAlgorithms" in left and not host.planning:
+        pin_a_key_that_stays(c, host, have)
+
+
+def pin_a_key_that_stays(c: Connection, host: Host, have: Ssh) -> None:
+    """Pin a host key that sshd will still show, read over the login that is already trusted."""
+    path, port = connection.known_hosts_path(), host.login.port
+    stays = {
+        kind: blob
+        for kind, blob in have.host_keys.items()
+        if kind == "ssh-rsa" or not algorithms.weak("HostKeyAlgorithms", [kind])
+    }
+    if any(key.get_name() in stays for key in known_hosts.pinned(path, c.host, port)):
+        return
+    for kind, blob in stays.items():
+        key = known_hosts.key_of(kind, blob)
+        if key is not None:
+            known_hosts.pin(path, c.host, port, key)
