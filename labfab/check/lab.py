@@ -37,6 +37,24 @@ def api(probe: Probe) -> str:
 
 
 @check(
+    "lab-owner",
+    "nobody else answers in its place",
+    mend="lab.status",
+    needs=["lab-api"],
+)
+def owner(probe: Probe) -> str:
+    """Look whose program listens. Every row that sends a secret there needs this one."""
+    have, user = probe.facts.lab, probe.want.jupyter_user
+    if have.owner == user:
+        return f"{probe.want.lab_place} is held by {user}"
+    if have.owner:
+        holder = f"{have.holder or 'a program'} of {have.owner}"
+        raise Wrong(f"{probe.want.lab_place} is held by {holder}: no secret was sent there")
+    probe.needs_root()
+    raise Unseen(f"the host does not say who holds {probe.want.lab_place}")
+
+
+@check(
     "lab-version",
     "jupyter_server has no known vulnerability",
     mend=INSTALL,
@@ -88,7 +106,7 @@ def linger(probe: Probe) -> str:
     "lab-closed",
     "nobody gets in without a password or a token",
     mend=CONFIGURE,
-    needs=["lab-api"],
+    needs=["lab-owner"],
 )
 def no_way_in(probe: Probe) -> str:
     """Ask for /api/status as a stranger."""
