@@ -23,6 +23,10 @@ PATIENCE = 15  # seconds
 RESTART = "lab.stop lab.start"
 CONFIGURE = f"jupyter.configure {RESTART}"
 INSTALL = f"python.install {RESTART}"
+# For the kernel: prints ipc, or tcp.
+TRANSPORT = """\
+from ipykernel.connect import get_connection_info
+print(get_connection_info(unpack=True)["transport"])"""
 
 
 @check("lab-api", "JupyterLab answers", mend="lab.start", needs=["ssh-login"])
@@ -148,14 +152,16 @@ def token(probe: Probe) -> str:
     return "/api/status answers 200"
 
 
-@check("lab-kernel", "a kernel computes", mend=INSTALL, needs=["lab-token"])
+@check("lab-kernel", "a kernel computes, and nobody overhears it", INSTALL, needs=["lab-token"])
 def computes(probe: Probe) -> str:
-    """Multiply two random numbers in a kernel."""
+    """Multiply two random numbers in a kernel, and ask it how it is reached."""
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
     with logged_in(probe) as http:
-        answer = kernel.execute(http, f"print({a} * {b})")
+        answer, _, how = kernel.execute(http, f"print({a} * {b})\n{TRANSPORT}").partition("\n")
     if answer != str(a * b):
         raise Wrong(f"{a} × {b} came out as {answer[:40]!r}")
+    if how != "ipc":
+        raise Wrong("every account of the host can read what kernels compute", CONFIGURE)
     return f"{a} × {b} = {answer}"
 
 

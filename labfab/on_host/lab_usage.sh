@@ -12,8 +12,8 @@ field() {  # key: its value in the JSON file $note
 }
 find_server() {  # pid: set note, url and sock to those the server started with
   note=~/.jupyter/jupyter_server_config.json
-  for folder in .local/share/jupyter Library/Jupyter; do
-    place=~/$folder/runtime/jpserver-$1.json
+  for folder in .local/share/jupyter/runtime Library/Jupyter/runtime .local/state/lab; do
+    place=~/$folder/jpserver-$1.json
     [ ! -f "$place" ] || note=$place
   done
   # Without its own file, the server is asked as the settings say.

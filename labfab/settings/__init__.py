@@ -438,6 +438,7 @@ def consistent(settings: Settings) -> Settings:
     """Return the settings if their values fit together. Raises SetupError if they do not."""
     check_accounts_and_ports(settings)
     check_publishing(settings)
+    check_kernels(settings)
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read "
@@ -456,6 +457,16 @@ def check_accounts_and_ports(settings: Settings) -> None:
         raise SetupError(
             f"lab_port {settings.lab_port} must stay private: "
             "give ssh_port or open_ports another number"
+        )
+
+
+def check_kernels(settings: Settings) -> None:
+    """Raise SetupError if other accounts of the host could read what kernels compute."""
+    transport = settings.jupyter_options.get("KernelManager", {}).get("transport", "ipc")
+    if transport != "ipc":
+        raise SetupError(
+            f"jupyter_options: with KernelManager.transport {transport!r}, every account of the "
+            "host could read what kernels compute: remove it"
         )
 
 

@@ -168,6 +168,8 @@ CASES = [
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
     Case("secrets-jupyter", *mode(f"{JUPYTER}/lab.log", 640, 600)),
+    Case("secrets-notebooks", *mode("/home/lab/notebooks", 755, 700)),
+    Case("secrets-notebooks", *mode("/home/lab", 750, 700)),
     Case(
         "secrets-sudo",
         "echo >/etc/sudoers.d/more; chmod 446 /etc/sudoers.d/more",
