@@ -24,7 +24,8 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
     if target:
         raise SetupError(
             f"a link in the home of {account} leads to {target}, which is not {account}'s: "
-            "nothing there was read or changed; remove the link there, as {account}, then run this again",
+            "nothing there was read or changed; "
+            f"remove the link there, as {account}, then run this again",
             host=Host.of(c).label,
         )
 

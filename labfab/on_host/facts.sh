@@ -40,7 +40,7 @@ own_folder() {  # KEY HOME PATH ACCOUNT
 }
 
 # HOME: succeeds if a web server may have files there.
-serves() {
+has_sites() {
   [ -d "$1/public_html" ] || [ -d "$1/Sites" ] || grep -qRsF "$1/" /etc/apache2/sites-enabled \
     /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/caddy /etc/lighttpd
 }
@@ -58,7 +58,7 @@ accounts() {
     if [ -d "$home" ]; then
       stat=$(mode_and_owner -L "$home")
       say "$user.home_stat" "$stat"
-      case $stat in *0' '*) ;; *) serves "$home" && say "$user.serves" yes ;; esac
+      case $stat in *0' '*) ;; *) has_sites "$home" && say "$user.serves" yes ;; esac
     fi
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"

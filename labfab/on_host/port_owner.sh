@@ -3,12 +3,12 @@
 
 # UID PORT: succeeds if this account, and nobody else, listens where 127.0.0.1:PORT leads.
 port_is_of() {
-  if [ -r /proc/net/tcp ]; then
-    [ "$(listening_uids "$2" | sort -u)" = "$1" ]
+  if [ "$(uname -s)" = Linux ]; then [ "$(listening_uids "$2" | sort -u)" = "$1" ]
   else
     seen=$(seen_of "$1" "$2")
     [ "$seen" -gt 0 ] && [ "$seen" -eq "$(netstat -anp tcp 2>/dev/null | awk -v port="$2" '
-      $NF == "LISTEN" && ($4 == "127.0.0.1." port || $4 == "*." port)' | wc -l)" ]
+      $NF == "LISTEN" && ($4 == "127.0.0.1." port || $4 == "*." port) { count++ }
+      END { print count + 0 }')" ]
   fi
 }
 # PORT: on Linux, the uid of each socket that a call to 127.0.0.1:PORT reaches. The kernel prefers

@@ -14,8 +14,8 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import planned_file
-from ..host.alias import alias_of
 from ..host.account_files import close_folder
+from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
 from ..local_state import passwords, secrets
