@@ -154,6 +154,13 @@ def own_home(model, made, name) -> None:
     model.sections["accounts"][f"{name}.home_stat"] = f"{mode} {name}"
 
 
+def close_folder(model, made, mode, path) -> None:
+    if path == model.sections["accounts"][f"{made.user}.home"]:
+        model.sections["accounts"][f"{made.user}.home_stat"] = f"{mode} {made.user}"
+    else:
+        model.sections["jupyter"]["root_dir_mode"] = mode
+
+
 def close_home(model, made) -> None:
     model.sections["accounts"][f"{made.user}.home_stat"] = f"755 {made.user}"
 
@@ -251,7 +258,7 @@ def unpack(model, made, kind) -> None:
 
 
 def root_dir(model, made, path) -> None:
-    model.sections["jupyter"]["root_dir"] = made.user
+    model.sections["jupyter"] |= {"root_dir": made.user, "root_dir_mode": "700"}
 
 
 def linger(model, made, name) -> None:
@@ -400,7 +407,7 @@ EFFECTS = (
         r"~/\w+/bin/conda install -y -q -n base --override-channels -c conda-forge tmux",
         lambda model, made: model.install("tmux"),
     ),
-    (r"useradd --create-home --shell /bin/bash ([a-z_0-9-]+)", add_account),
+    (r"useradd --create-home -K HOME_MODE=0700 --shell /bin/bash ([a-z_0-9-]+)", add_account),
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
     (
@@ -484,7 +491,8 @@ EFFECTS = (
     (r"cd ~/.cache/labfab && touch (\w+).unfinished && bash .*", unpack),
     (r"printf %s .* >>\S+/\.z?profile", facts("python", **{"shell.venv": "yes"})),
     (r"~/\w+/bin/conda init bash(?: zsh)?", facts("python", **{"shell.conda": "yes"})),
-    (r"mkdir -p ('?/.*)", root_dir),
+    (r"umask 077; mkdir -p ('?/.*)", root_dir),
+    (r"chmod (\d+) (/\S+)", close_folder),
     (r"loginctl enable-linger ([a-z]+)", linger),
     (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),

@@ -49,7 +49,7 @@ def add_account(model, made, name) -> None:
 
 
 def make_home(model, made, name, home) -> None:
-    model.sections["accounts"][f"{name}.home_stat"] = f"750 {name}"
+    model.sections["accounts"][f"{name}.home_stat"] = f"700 {name}"
 
 
 def hide(model, made, name) -> None:
@@ -95,7 +95,10 @@ def close_remote_login(model, made) -> None:
 EFFECTS = (
     (r"set -- ([a-z]+)\n# Adds a standard account .*sysadminctl -addUser .*", add_account),
     (r"dscl . -create /Users/([a-z]+) IsHidden 1", hide),
-    (r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \]", make_home),
+    (
+        r"createhomedir -c -u ([a-z]+) >/dev/null; \[ -d (\S+) \] && run_as \1 chmod 700 \2",
+        make_home,
+    ),
     (
         r"defaults write /Library/Preferences/com.apple.loginwindow SHOWOTHERUSERS_MANAGED -bool FALSE",
         hide_others,

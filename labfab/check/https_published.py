@@ -212,7 +212,8 @@ def wrong_password(probe: Probe) -> str:
     "https-password",
     "the password on your laptop is accepted there, too",
     mend="jupyter.password lab.stop lab.start",
-    needs=["https-login"],
+    # Apache passes it on to whoever holds JupyterLab's port.
+    needs=["https-login", "lab-owner"],
     publish=PUBLISHED,
 )
 def right_password(probe: Probe) -> str:

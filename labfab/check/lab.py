@@ -23,6 +23,10 @@ PATIENCE = 15  # seconds
 RESTART = "lab.stop lab.start"
 CONFIGURE = f"jupyter.configure {RESTART}"
 INSTALL = f"python.install {RESTART}"
+# For the kernel: prints ipc, or tcp.
+TRANSPORT = """\
+from ipykernel.connect import get_connection_info
+print(get_connection_info(unpack=True)["transport"])"""
 
 
 @check("lab-api", "JupyterLab answers", mend="lab.start", needs=["ssh-login"])
@@ -34,6 +38,24 @@ def api(probe: Probe) -> str:
     have = probe.facts.lab
     holder = f", which {have.holder} holds" if have.holder and not have.api else ""
     raise Wrong(f"no Jupyter server answers on the host's {probe.want.lab_place}{holder}")
+
+
+@check(
+    "lab-owner",
+    "nobody else answers in its place",
+    mend="lab.status",
+    needs=["lab-api"],
+)
+def owner(probe: Probe) -> str:
+    """Look whose program listens. Every row that sends a secret there needs this one."""
+    have, user = probe.facts.lab, probe.want.jupyter_user
+    if have.owner == user:
+        return f"{probe.want.lab_place} is held by {user}"
+    if have.owner:
+        holder = f"{have.holder or 'a program'} of {have.owner}"
+        raise Wrong(f"{probe.want.lab_place} is held by {holder}: no secret was sent there")
+    probe.needs_root()
+    raise Unseen(f"the host does not say who holds {probe.want.lab_place}")
 
 
 @check(
@@ -96,7 +118,7 @@ def linger(probe: Probe) -> str:
     "lab-closed",
     "nobody gets in without a password or a token",
     mend=CONFIGURE,
-    needs=["lab-api"],
+    needs=["lab-owner"],
 )
 def no_way_in(probe: Probe) -> str:
     """Ask for /api/status as a stranger."""
@@ -138,14 +160,16 @@ def token(probe: Probe) -> str:
     return "/api/status answers 200"
 
 
-@check("lab-kernel", "a kernel computes", mend=INSTALL, needs=["lab-token"])
+@check("lab-kernel", "a kernel computes, and nobody overhears it", INSTALL, needs=["lab-token"])
 def computes(probe: Probe) -> str:
-    """Multiply two random numbers in a kernel."""
+    """Multiply two random numbers in a kernel, and ask it how it is reached."""
     a, b = random.randint(10**6, 10**9), random.randint(10**6, 10**9)
     with logged_in(probe) as http:
-        answer = kernel.execute(http, f"print({a} * {b})")
+        answer, _, how = kernel.execute(http, f"print({a} * {b})\n{TRANSPORT}").partition("\n")
     if answer != str(a * b):
         raise Wrong(f"{a} × {b} came out as {answer[:40]!r}")
+    if how != "ipc":
+        raise Wrong("every account of the host can read what kernels compute", CONFIGURE)
     return f"{a} × {b} = {answer}"
 
 

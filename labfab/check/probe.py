@@ -151,11 +151,12 @@ class Probe:
         """Return a note for answers that root's rights would make more complete."""
         return "; limited to what you can see without root" if self.powerless else ""
 
-    def by_hand(self, command: str) -> str:
-        """Return the command line that fixes what no task fixes."""
+    def by_hand(self, command: str, account: str = "root") -> str:
+        """Return the command line that fixes what no task fixes, with the rights of an account."""
         named = find_alias(self.c)
         login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
-        return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
+        sudo = "sudo" if account == "root" else f"sudo -u {shlex.quote(account)}"
+        return f"ssh -t {login} {shlex.quote(f'{sudo} {command}')}"
 
     def needs_root(self) -> None:
         """Raise Unseen without root, for a row that only root can answer."""

@@ -10,7 +10,7 @@ from .findings import Unseen, Wrong
 from .probe import Private, Probe
 from .rows import PUBLISHED, check
 
-READ, WRITE = 0o077, 0o022  # what others must not be able to do
+READ, WRITE, PASS = 0o077, 0o022, 0o011  # what others must not be able to do
 
 
 @check("secrets-keys", "nobody else can add a key", mend="keys.copy", needs=["ssh-login"])
@@ -35,6 +35,23 @@ def jupyter(probe: Probe) -> str:
     owner = probe.want.jupyter_user
     found = closed(probe, "jupyter", owner, READ, by_task=True)
     return checked(probe, found + closed(probe, "jupyter-files", owner, READ))
+
+
+@check(
+    "secrets-notebooks",
+    "nobody else can look into the notebooks and their home",
+    mend="user.add jupyter.configure",
+    needs=["ssh-login"],
+)
+def notebooks(probe: Probe) -> str:
+    """Look at the home of JupyterLab's account and at the folder of the notebooks."""
+    owner = probe.want.jupyter_user
+    account = probe.facts.accounts.get(owner)
+    home = account.home if account else ""
+    # A web server may pass through the home, to files that it can name.
+    found = closed(probe, "home", owner, READ - PASS, by_task=True)
+    own = probe.want.notebooks(home).startswith(f"{home}/")
+    return checked(probe, found + closed(probe, "notebooks", owner, READ, by_task=own))
 
 
 @check(
@@ -91,16 +108,20 @@ def closed(
     """Return the paths of a kind. Raises Wrong for those that are open to others.
 
     owner: who must own them, unless root does. forbidden: mode bits. by_task: whether the row's
-    task fixes them; else a command does.
+    task fixes them; else a command does, with no more rights than the owner's: a link of that
+    account could lead root elsewhere. For what is not its own there is none.
     """
     found = list(probe.private(kind))
     bad = [one for one in found if one.owner not in (owner, "root") or one.mode & forbidden]
     if not bad:
         return found
-    path = shlex.quote(bad[0].path)
+    if by_task:
+        raise Wrong(listed(bad))
     bits = "go-w" if forbidden == WRITE else "go-rwx"
-    command = f"chmod {bits} {path}" if bad[0].owner == owner else f"chown {owner} {path}"
-    raise Wrong(listed(bad), None if by_task else probe.by_hand(command))
+    command = shlex.join(["chmod", bits, bad[0].path])
+    if bad[0].owner != owner:
+        raise Wrong(f"{listed(bad)}: find out why, and let {owner} replace it", "")
+    raise Wrong(listed(bad), probe.by_hand(command, owner))
 
 
 def listed(paths: Sequence[Private]) -> str:

@@ -19,6 +19,13 @@ from .reader import below, read
 # The values in pmset's output of a Mac that never sleeps, wakes for the network and restarts.
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
 
+# How long the path of a Unix socket may be, by kernel.
+SOCKET_PATH = {"Linux": 107, "Darwin": 103}
+KERNEL_SOCKET = f"/kernel-{'0' * 36}-ipc-10"
+SHORT_RUNTIME = ".local/state/lab"
+# The longest home that leaves room for Jupyter's usual runtime folder, on Linux and on macOS.
+USUAL_HOME = 27
+
 
 class System(NamedTuple):
     """The operating system and the login that reads it."""
@@ -87,6 +94,21 @@ class Account(NamedTuple):
     hidden: bool = False
     # macOS: labfab created it.
     ours: bool = False
+    # A web server may have files in its home.
+    serves: bool = False
+
+    @property
+    def runtime(self) -> str:
+        """Return Jupyter's runtime folder if its usual one has too long a path, else nothing.
+
+        Kernels keep their sockets there. on_host/start_in_tmux.sh decides alike.
+        """
+        return f"{self.home}/{SHORT_RUNTIME}" if len(self.home) > USUAL_HOME else ""
+
+    @staticmethod
+    def longest_home(kernel: str) -> int:
+        """Return how long a home's path may be for the sockets of kernels."""
+        return SOCKET_PATH[kernel] - len(f"/{SHORT_RUNTIME}{KERNEL_SOCKET}")
 
     @property
     def profile(self) -> str:
@@ -180,6 +202,7 @@ class Jupyter(NamedTuple):
     others: tuple[str, ...]
     # Owner of the notebooks' folder; empty: missing.
     root_dir: str
+    root_dir_mode: str
     # Target of a link at ~/.jupyter or the configuration, if the account does not own the target.
     link: str = ""
 
@@ -409,6 +432,7 @@ class Facts:
             folder_stat=v.get("folder_stat", ""),
             others=tuple(below(v, "other")),
             root_dir=v.get("root_dir", ""),
+            root_dir_mode=v.get("root_dir_mode", ""),
             link=link_target(v, "folder_link", "config.link"),
         )
 
@@ -488,6 +512,7 @@ def account_from(name: str, v: Values) -> Account:
         link=link_target(v, "ssh_link", "keys.link"),
         hidden="hidden" in v,
         ours="ours" in v,
+        serves="serves" in v,
     )
 
 

@@ -24,7 +24,8 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
     if target:
         raise SetupError(
             f"a link in the home of {account} leads to {target}, which is not {account}'s: "
-            "nothing there was read or changed; remove the link on the host, then run this again",
+            "nothing there was read or changed; "
+            f"remove the link there, as {account}, then run this again",
             host=Host.of(c).label,
         )
 
@@ -54,6 +55,29 @@ def give_back(
         undo=(undo, path),
         keep=[path],
         then=then,
+    )
+
+
+def is_open(mode: str) -> bool:
+    """Return whether other accounts may do anything with a path.
+
+    mode: octal; empty: not known.
+    """
+    return bool(int(mode or "0", 8) & 0o077)
+
+
+def close_folder(c: Connection, account: str, path: str, mode: str, key: str, value: str) -> None:
+    """Close a folder of an account to all others. mode: octal. key, value: the fact, afterwards."""
+    change(
+        c,
+        "chmod %s %s",
+        mode,
+        path,
+        user=account,
+        why=f"close {path} to other accounts",
+        undo=("mode %s", path),
+        keep=[path],
+        then={key: value},
     )
 
 

@@ -137,14 +137,17 @@ def run(
         return done.returncode, errors.read().decode(errors="replace").replace("\r", "")
 
 
-def ask(target: Target, words: str, timeout: int) -> str:
+def ask(target: Target, words: str, timeout: int, control: Path | None = None) -> str:
     """Run a command on the host and return the last line of its output.
 
+    control: the socket of an ssh whose connection is used; None: a new connection.
     Raises SetupError if ssh fails.
     """
     if not shutil.which("ssh"):
         raise SetupError(MISSING.format("ssh"))
-    options = ["-o", f"ConnectTimeout={timeout}", "-o", "ControlPath=none"]
+    path = str(control).replace("%", "%%") if control else "none"
+    options = ["-o", f"ConnectTimeout={timeout}", "-o", "ControlMaster=no"]
+    options += ["-o", f'ControlPath="{path}"']
     with tempfile.TemporaryFile() as out:
         code, errors = run([*BRIEF, *command(target, *options), words], 3 * timeout, out)
         out.seek(0)

@@ -136,7 +136,8 @@ def parse(out: str) -> Survey:
             if kind[0] in "<>" or kind == "cL":
                 (new if set(how) == {"+"} else replaced).append(name)
                 size += int(found["size"])
-            elif (kind, how.strip(".")) != (".d", "t"):  # the time of a folder does not count
+            # The time of a folder does not count, and the target itself keeps its mode.
+            elif kind != ".d" or (how.strip(".") != "t" and found["name"] != "./"):
                 other += 1
     return Survey(
         new=tuple(new), replaced=tuple(replaced), other=other, deleted=tuple(deleted), size=size

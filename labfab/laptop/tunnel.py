@@ -10,12 +10,14 @@ Constraints:
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import SetupError
 from ..local_state import files
+from ..on_host import loader
 from . import control, openssh, ports
 from .api import answers, code
 from .openssh import Target
@@ -24,6 +26,8 @@ from .services import MANAGERS, Manager
 
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
+PROVEN = "it is"
+ASK_OWNER = f'uid=$(id -u %s) && port_is_of "$uid" %d && echo "{PROVEN}"'
 TRIES = 5  # how many ports to try, in case another program takes the free one first
 State = dict[str, Any]
 KEYS: dict[str, type | tuple[type, ...]] = {  # of tunnel.json
@@ -131,6 +135,25 @@ def prove(opened: Tunnel) -> None:
         state = load(opened.alias)
         if state and process(opened.alias, state) == opened.pid:
             save(opened.alias, {**state, "proven": control.born(opened.pid)})
+
+
+def leads_to(opened: Tunnel, target: Target, account: str, timeout: int = 10) -> bool:
+    """Ask the host whether an account of it, and nobody else, listens where the tunnel ends.
+
+    Asks through the tunnel's own ssh; a kept tunnel has no control socket, so it logs in again.
+    A socket in the account's home needs no question: nobody else can make one there.
+    Returns False if the host does not know: macOS shows a login only its own ports.
+    """
+    if isinstance(opened.remote_port, str):
+        return True
+    place = load(opened.alias).get("control")
+    control_socket = Path(place) if place else None
+    question = loader.shared("port_owner") + ASK_OWNER % (account, opened.remote_port)
+    words = f"sh -c {shlex.quote(question)}"
+    try:
+        return openssh.ask(target, words, timeout, control_socket) == PROVEN
+    except SetupError:
+        return False
 
 
 def process(alias: str, state: State) -> int:

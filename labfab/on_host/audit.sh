@@ -39,9 +39,12 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
       say "nopasswd.$user" yes
   done
   private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
+  private home "$LAB_HOME"
+  private notebooks "$ROOT_DIR"
   private jupyter-files "$LAB_HOME/.jupyter/lab.log" \
     "$LAB_HOME/.local/share/jupyter/runtime/jupyter_cookie_secret" \
-    "$LAB_HOME/Library/Jupyter/runtime/jupyter_cookie_secret"
+    "$LAB_HOME/Library/Jupyter/runtime/jupyter_cookie_secret" \
+    "$LAB_HOME/.local/state/lab/jupyter_cookie_secret"
   case $PUBLISH in
     https) tls=$LAB_HOME/.jupyter/tls ;;
     apache) tls=/etc/labfab/tls ;;

@@ -47,6 +47,12 @@ own_folder() {  # KEY HOME PATH ACCOUNT
   leads_away "$1_link" "$2" "$3" "$4" || say "$1_stat" "$(mode_and_owner -L "$2/$3")"
 }
 
+# HOME: succeeds if a web server may have files there.
+has_sites() {
+  [ -d "$1/public_html" ] || [ -d "$1/Sites" ] || grep -qRsF "$1/" /etc/apache2/sites-enabled \
+    /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/caddy /etc/lighttpd
+}
+
 accounts() {
   for user in $USERS; do
     entry "$user"
@@ -57,7 +63,11 @@ accounts() {
     say "$user.shell" "$entry_shell"
     say "$user.groups" "$(id -Gn "$user")"
     account_facts "$user"
-    [ -d "$home" ] && say "$user.home_stat" "$(mode_and_owner -L "$home")"
+    if [ -d "$home" ]; then
+      stat=$(mode_and_owner -L "$home")
+      say "$user.home_stat" "$stat"
+      case $stat in *0' '*) ;; *) has_sites "$home" && say "$user.serves" yes ;; esac
+    fi
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
   done
@@ -159,7 +169,7 @@ jupyter() {
     [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
   done
   case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
-  [ -d "$root" ] && say root_dir "$(owner_of "$root")"
+  [ -d "$root" ] && say root_dir "$(owner_of "$root")" && say root_dir_mode "$(mode_of "$root")"
   return 0
 }
 

@@ -179,6 +179,16 @@ def client(job: Job, cancel: Callable[[], object]) -> Any:
 
     # nbclient is on the host only: no types here.
     class Client(NotebookClient):  # type: ignore[misc,unused-ignore]
+        def create_kernel_manager(self) -> Any:
+            # Over TCP, any account of the host could read along. Nobody else can enter the folder.
+            self.km = self.kernel_manager_class(
+                kernel_name=self.kernel_name,
+                transport="ipc",
+                connection_file=str(job.folder / "kernel.json"),
+                config=self.config,
+            )
+            return self.km
+
         def process_message(self, *args: Any, **kwargs: Any) -> Any:
             job.unsaved = True
             return super().process_message(*args, **kwargs)

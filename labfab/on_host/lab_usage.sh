@@ -1,5 +1,5 @@
 # Prints what JupyterLab computes and what that costs, as the section [activity].
-# Runs as JupyterLab's account: root would follow links in its home.
+# Runs as JupyterLab's account: root would follow links in its home. Follows port_owner.sh.
 # $1: folder of the notebooks. $2, $3: URL and Unix socket, as the settings say. $4: pid, or empty.
 root=$1 url=$2 sock=$3 pids=$4
 set --
@@ -12,8 +12,8 @@ field() {  # key: its value in the JSON file $note
 }
 find_server() {  # pid: set note, url and sock to those the server started with
   note=~/.jupyter/jupyter_server_config.json
-  for folder in .local/share/jupyter Library/Jupyter; do
-    place=~/$folder/runtime/jpserver-$1.json
+  for folder in .local/share/jupyter/runtime Library/Jupyter/runtime .local/state/lab; do
+    place=~/$folder/jpserver-$1.json
     [ ! -f "$place" ] || note=$place
   done
   # Without its own file, the server is asked as the settings say.
@@ -22,7 +22,15 @@ find_server() {  # pid: set note, url and sock to those the server started with
   [ "$(field secure)" != true ] || scheme=https
   url=$scheme://127.0.0.1:$(field port)$(field base_url) sock=$(field sock)
 }
+# Succeeds unless another account listens at $url: it would get the token.
+is_ours() {
+  [ -z "$sock" ] || return 0
+  end=${url#*://}
+  end=${end%%/*}
+  port_is_of "$(id -u)" "${end##*:}"
+}
 get() {  # path: the answer in base64; the token goes through a pipe, because `ps` shows arguments
+  is_ours || return
   printf 'header = "Authorization: token %s"\n' "$(field token)" |
     curl -q -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'
 }

@@ -7,6 +7,9 @@ if [ -d "/run/user/$(id -u)" ]; then
   XDG_RUNTIME_DIR=/run/user/$(id -u)
   export XDG_RUNTIME_DIR
 fi
+# A kernel's socket must have a short path (Account.runtime in facts/records.py).
+runtime=
+[ ${#HOME} -le 27 ] || runtime='env JUPYTER_RUNTIME_DIR="$HOME/.local/state/lab"'
 # tee, so that `tmux attach -t jupyter` shows the log too.
 tmux new-session -d -s jupyter \
-  "exec ~/$1/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log"
+  "exec $runtime ~/$1/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log"

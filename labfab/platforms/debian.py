@@ -167,17 +167,17 @@ def refuse_unsupported(c: Connection, want: Settings) -> None:
 
 
 def add_account(c: Connection, name: str) -> None:
-    """Add an account with a home and without a password."""
+    """Add an account with a home that only it can enter, and without a password."""
     made = {
         "uid": "1000",
         "home": f"/home/{name}",
         "shell": "/bin/bash",
         "groups": name,
-        "home_stat": f"755 {name}",
+        "home_stat": f"700 {name}",
     }
     change(
         c,
-        "useradd --create-home --shell /bin/bash %s",
+        "useradd --create-home -K HOME_MODE=0700 --shell /bin/bash %s",
         name,
         why=f"add the account {name}",
         undo=("account %s", name),

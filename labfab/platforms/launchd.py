@@ -44,13 +44,15 @@ def unit_text(c: Connection) -> str:
     """Return the text that the property list should have."""
     want = Settings.of(c)
     account, prefix = facts(c).accounts[want.jupyter_user], PREFIXES[want.python]
-    path = f"{account.home}/{prefix}/bin:{PATH}"
+    environment = {"HOME": account.home, "PATH": f"{account.home}/{prefix}/bin:{PATH}"}
+    if account.runtime:
+        environment["JUPYTER_RUNTIME_DIR"] = account.runtime
     return plistlib.dumps(
         {
             "Label": LABEL,
             "UserName": account.name,
             "ProgramArguments": ["/bin/sh", "-c", RUN.format(prefix=prefix)],
-            "EnvironmentVariables": {"HOME": account.home, "PATH": path},
+            "EnvironmentVariables": environment,
             "WorkingDirectory": account.home,
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},

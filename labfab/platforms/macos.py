@@ -70,7 +70,7 @@ SSH_JOB = OWN_SSHD
 SECRET = "login-of-lab-user"
 ADD = loader.called("add_mac_account", 1)
 HIDE = "dscl . -create /Users/%s IsHidden 1"
-MAKE_HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ]"
+MAKE_HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ] && run_as %s chmod 700 %s"
 LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
 HIDE_OTHERS = "defaults write %s SHOWOTHERUSERS_MANAGED -bool FALSE"
 NO_ACCESS = (
@@ -144,8 +144,9 @@ def finish_account(c: Connection, name: str) -> None:
     have = facts(c)
     account, shown = have.accounts[name], have.system.others_shown
     if not account.home_stat:
-        then = {f"accounts.{name}.home_stat": f"750 {name}"}
-        change(c, MAKE_HOME, name, account.home, why=f"make {account.home}", then=then)
+        then = {f"accounts.{name}.home_stat": f"700 {name}"}
+        given = (name, account.home, name, account.home)
+        change(c, MAKE_HOME, *given, why=f"make {account.home}", then=then)
     if account.ours and not account.hidden:
         why, then = f"hide {name} in the login window", {f"accounts.{name}.hidden": "yes"}
         change(c, HIDE, name, why=why, undo=("shown %s", name), then=then)

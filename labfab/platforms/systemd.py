@@ -21,7 +21,7 @@ UNIT = """\
 Description=JupyterLab
 
 [Service]
-Environment=PATH=%h/{prefix}/bin:/usr/local/bin:/usr/bin:/bin
+Environment=PATH=%h/{prefix}/bin:/usr/local/bin:/usr/bin:/bin{runtime}
 WorkingDirectory=%h
 UMask=0077
 ExecStart=%h/{prefix}/bin/jupyter-lab --no-browser
@@ -61,7 +61,10 @@ def require(c: Connection) -> None:
 
 def unit_text(c: Connection) -> str:
     """Return the text that the unit should have."""
-    return UNIT.format(prefix=PREFIXES[Settings.of(c).python])
+    want = Settings.of(c)
+    runtime = facts(c).accounts[want.jupyter_user].runtime
+    more = f"\nEnvironment=JUPYTER_RUNTIME_DIR={runtime}" if runtime else ""
+    return UNIT.format(prefix=PREFIXES[want.python], runtime=more)
 
 
 def install(c: Connection) -> None:

@@ -123,6 +123,19 @@ def refuse(c: Connection, want: Settings) -> None:
         )
 
 
+def prove(c: Connection, want: Settings) -> None:
+    """Raise SetupError unless JupyterLab's account, and nobody else, listens where JupyterLab does.
+
+    Call it before a password, a token or a cookie goes there.
+    """
+    refuse(c, want)
+    if not facts(c).lab.owner and not Host.of(c).planning:
+        raise SetupError(
+            f"nobody listens on {want.lab_place}: see lab.logs, then lab.start",
+            host=Host.of(c).label,
+        )
+
+
 def not_installed(host: Host, want: Settings) -> SetupError:
     """Return the error for an account without JupyterLab; it names the task that installs it."""
     where = f"~/{PREFIXES[want.python]} (python: {want.python})"

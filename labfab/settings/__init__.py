@@ -472,6 +472,7 @@ def consistent(settings: Settings) -> Settings:
     check_accounts_and_ports(settings)
     check_publishing(settings)
     check_mirrors(settings)
+    check_kernels(settings)
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read "
@@ -505,6 +506,16 @@ def check_mirrors(settings: Settings) -> None:
         raise SetupError(
             "package_index: anybody on the way can change what http:// brings: "
             "give an index with https://, or accept_http_index: true"
+        )
+
+
+def check_kernels(settings: Settings) -> None:
+    """Raise SetupError if other accounts of the host could read what kernels compute."""
+    transport = settings.jupyter_options.get("KernelManager", {}).get("transport", "ipc")
+    if transport != "ipc":
+        raise SetupError(
+            f"jupyter_options: with KernelManager.transport {transport!r}, every account of the "
+            "host could read what kernels compute: remove it"
         )
 
 

@@ -19,7 +19,7 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..host import rsync_as_account
-from ..host.changes import change
+from ..host.changes import ask, change
 from ..host.session import Host
 from ..laptop import arrival, patchwork, rsync, transfer
 from ..laptop.arrival import Link
@@ -30,7 +30,8 @@ from ..settings import Settings
 from ..text import counted, one_line
 from .tunnel import found_in_config, target_of
 
-MAKE = "mkdir -p -- %s"
+# Prints the folder's mode as it was, or is now.
+MAKE = "umask 077; mkdir -p -- %s && { stat -L -c %%a %s 2>/dev/null || stat -L -f %%Lp %s; }"
 TO = "Destination folder, made if it is missing"
 DELETE = "Delete files there that the source lacks; says how many, then asks"
 YES = "Delete without asking"
@@ -213,8 +214,9 @@ def send(
     """Push files, and note it in the journal. delete: how many files it may delete there."""
     host, account = Host.of(c), Settings.of(c).jupyter_user
     folder = target.rstrip("/") or "/"
-    change(c, MAKE, folder, user=account, why=why, undo=("folder %s", folder), keep=[folder])
-    if host.planning:
+    undo = ("folder %s", folder)
+    made = change(c, MAKE, *[folder] * 3, user=account, why=why, undo=undo, keep=[folder])
+    if made is None:
         return
     began = time.monotonic()
     into = folder.rstrip("/") + "/"
@@ -223,6 +225,9 @@ def send(
         rsync_as_account.opened(c, account) as program,
     ):
         transfer.carry(errand(c, source, into, program, options=options), tell, delete)
+    if source.endswith("/"):
+        # rsync gave the folder the mode of the one here, which may be open to others.
+        ask(c, "chmod %s %s", made.out.strip(), folder, user=account)
     console.note(f"sent in {console.duration(time.monotonic() - began)}")
 
 

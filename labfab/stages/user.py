@@ -14,6 +14,7 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import planned_file
+from ..host.account_files import close_folder
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
@@ -43,6 +44,25 @@ def add(c: Connection) -> None:
         if want.lab_user not in facts(c).accounts:
             system.add_account(c, want.lab_user)
         system.finish_account(c, want.lab_user)
+    close_home(c, want)
+
+
+def close_home(c: Connection, want: Settings) -> None:
+    """Close the home of JupyterLab's account to other accounts.
+
+    An administrator's own Mac stays as it is. If a web server has files there, it may still pass
+    through, but not look around.
+    """
+    account = facts(c).accounts[want.jupyter_user]
+    mode, _, owner = account.home_stat.partition(" ")
+    is_mac = facts(c).system.kernel == "Darwin"
+    if owner != account.name or (is_mac and not want.lab_user):
+        return
+    served = want.webroot.startswith(f"{account.home}/") or account.serves
+    closed = f"{int(mode, 8) & (0o711 if served else 0o700):o}"
+    if mode != closed:
+        key, value = f"accounts.{account.name}.home_stat", f"{closed} {account.name}"
+        close_folder(c, account.name, account.home, closed, key, value)
 
 
 def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:

@@ -1,5 +1,6 @@
 """A row is asked only if the rows it needs are right; people and programs see the same answers."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from labfab.check import lab, ports, table
 from labfab.check.findings import STATES, Doubtful, Unseen, Wrong
 from labfab.check.inspection import CHECKS, answer, answers, chosen
+from labfab.check.probe import Private
 from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, Check, Row
 from labfab.errors import SetupError
 from labfab.facts.records import Firewall, Power, Updates
@@ -34,6 +36,68 @@ def test_what_a_row_needs_comes_before_it():
     for check in CHECKS:
         assert check.area in AREAS
         assert all(ids.index(need) < ids.index(check.id) for need in check.needs), check.id
+
+
+SENDS_SECRETS = re.compile(r"stored_password|stored_token|logged_in\(")
+
+
+@pytest.mark.parametrize("publish", ALWAYS)
+def test_no_secret_is_sent_before_it_is_known_whose_the_port_is(publish):
+    """A row that logs in needs lab-owner, and what is published also has proven its certificate."""
+    needs = {check.id: check.needs for check in chosen("", publish)}
+
+    def all_needs(id: str) -> set[str]:
+        return {id}.union(*map(all_needs, needs[id]))
+
+    sending = {
+        check.id
+        for check in chosen("", publish)
+        if SENDS_SECRETS.search(inspect.getsource(check.ask)) and "wrong" not in check.id
+    }
+    assert {"lab-password", "lab-token", "lab-kernel", "lab-terminal"} <= sending
+    assert all("lab-owner" in all_needs(id) for id in sending)
+    assert all("https-names" in all_needs(id) for id in sending if id.startswith("https-"))
+
+
+@pytest.mark.parametrize(
+    ("lab", "powerless", "state"),
+    [
+        ({"owner": "lab"}, "", "ok"),
+        ({"owner": "eve", "holder": "jupyter-lab"}, "", "fail"),
+        ({"owner": ""}, "", "not checked"),
+        ({"owner": ""}, "no sudo", "not checked"),
+    ],
+)
+def test_whose_the_port_is(lab, powerless, state):
+    def needs_root():
+        if powerless:
+            raise Unseen(powerless)
+
+    look = vars(seen(lab=SimpleNamespace(**{"holder": ""} | lab))) | {"needs_root": needs_root}
+    found = asked("lab-owner", SimpleNamespace(**look))
+    assert found.state == state
+    if state == "fail":
+        assert found.detail == "port 9999 is held by jupyter-lab of eve: no secret was sent there"
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "advice"),
+    [
+        (0o777, "eve", "sudo -u eve chmod go-w /home/eve/.ssh"),
+        (0o755, "lab", ""),
+        (0o1777, "root", ""),
+    ],
+)
+def test_advice_gives_nobody_the_rights_of_root(mode, owner, advice):
+    """What is in eve's home may lead elsewhere: it is mended as eve, or looked at by a person."""
+    look = vars(seen()) | {
+        "logins": ["eve"],
+        "private": lambda kind: (
+            [Private(kind, mode, owner, "/home/eve/.ssh")] * (kind == "keys:eve")
+        ),
+        "by_hand": lambda command, account="root": f"sudo -u {account} {command}",
+    }
+    assert asked("secrets-keys", SimpleNamespace(**look)).mend == advice
 
 
 @pytest.mark.parametrize("publish", ALWAYS)

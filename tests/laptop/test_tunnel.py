@@ -118,6 +118,17 @@ def wait_for(condition) -> None:
 
 
 @needs_sshd
+def test_whose_port_is_behind_a_tunnel_is_asked_through_it(target, lab):
+    """Of the kernel there, by the tunnel's own connection; a port that nobody holds is nobody's."""
+    me = getpass.getuser()
+    opened = tunnel.open(target, free_port(), lab)
+    assert tunnel.leads_to(opened, target, me)
+    assert not tunnel.leads_to(opened, target, "nobody" if me != "nobody" else "root")
+    assert not tunnel.leads_to(opened, target, "no-such-account")
+    assert not tunnel.leads_to(opened._replace(remote_port=free_port()), target, me)
+
+
+@needs_sshd
 def test_open_use_close(
     target: Target, lab: int, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

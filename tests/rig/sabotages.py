@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import squatter
 from .fab import Fab
 from .host import Host
 
@@ -100,6 +101,19 @@ def lab(text: str) -> str:
     return f"cat >{CONFIG}.py <<'E'\n{text}\nE\n{RESTART}"
 
 
+def squat(place: Place) -> None:
+    """End JupyterLab and let another account answer in its place; the tmux session stays."""
+    place.host.run("pkill -u lab -f bin/jupyter-lab")
+    squatter.take(place.host, "side")
+    place.host.run("runuser -u lab -- tmux new-session -d -s jupyter 'sleep 600'")
+
+
+def unsquat(place: Place) -> None:
+    """Undo squat()."""
+    place.host.run(f"runuser -u lab -- tmux kill-session -t =jupyter; {RESTART}")
+    squatter.leave(place.host, "side")
+
+
 def laptop(relative: str, change: Callable[[Path], None]) -> Callable[[Place], None]:
     """Change a file of the laptop."""
     return lambda place: change(place.home / relative)
@@ -157,6 +171,8 @@ CASES = [
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
     Case("secrets-jupyter", *mode(f"{JUPYTER}/lab.log", 640, 600)),
+    Case("secrets-notebooks", *mode("/home/lab/notebooks", 755, 700)),
+    Case("secrets-notebooks", *mode("/home/lab", 750, 700)),
     Case(
         "secrets-sudo",
         "echo >/etc/sudoers.d/more; chmod 446 /etc/sudoers.d/more",
@@ -188,6 +204,7 @@ CASES = [
         "iptables -I INPUT -i lo -p tcp --dport 9999 -j REJECT --reject-with tcp-reset",
         "iptables -D INPUT 1",
     ),
+    Case("lab-owner", squat, unsquat, says="held by python3 of side: no secret was sent there"),
     Case("lab-loopback", SERVE % ("$(hostname -i)", 9999), UNSERVE),
     Case(
         "lab-version",

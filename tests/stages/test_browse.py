@@ -35,6 +35,7 @@ def opened(monkeypatch) -> list:
         ),
     )
     monkeypatch.setattr(process, "prove", proven.append)
+    monkeypatch.setattr(process, "leads_to", lambda found, target, account: account == "lab")
     monkeypatch.setattr(process, "answers", lambda url: "2.21.0")
     monkeypatch.setattr(process, "code", lambda url, token: 200 if token == TOKEN else 403)
     return seen
@@ -100,11 +101,23 @@ def test_a_token_that_no_longer_serves_is_fetched_anew(running, opened):
 
 def test_what_does_not_run_is_started(running, opened, monkeypatch):
     model = running()
-    started = []
-    monkeypatch.setattr(lab, "start", lambda c: started.append(Host.of(c).label))
+    started = starting(model, monkeypatch)
     model.sections["lab"].clear()
     browse.open_(model.c)
     assert started and opened
+
+
+def starting(model, monkeypatch) -> list:
+    """Stand in for JupyterLab's start; collects the hosts on which it was started."""
+    started = []
+
+    def start(c):
+        started.append(Host.of(c).label)
+        Host.of(c).facts.clear()  # as it does once it has waited
+        model.sections["lab"] |= {"owner": "lab", "pid": "4711", "api": "2.21.0"}
+
+    monkeypatch.setattr(lab, "start", start)
+    return started
 
 
 def server(model, **keys) -> None:
@@ -156,8 +169,8 @@ def test_a_lab_with_other_settings_stays_as_it_is(running, opened, monkeypatch, 
 )
 def test_with_its_settings_it_is_started(running, opened, monkeypatch, settings, keys):
     """The same settings as setup wrote do not count as others."""
-    model, started = running(**settings), []
-    monkeypatch.setattr(lab, "start", lambda c: started.append(c))
+    model = running(**settings)
+    started = starting(model, monkeypatch)
     server(model, **keys)
     browse.open_(model.c)
     assert started and opened
@@ -207,6 +220,20 @@ def test_through_another_ssh_the_token_goes_only_once_the_host_was_asked(
     assert sent == [] and model.told
     browse.open_(model.again())  # by the ssh that was checked then
     assert sent == [TOKEN] and model.told == []
+
+
+def test_through_a_known_tunnel_the_token_goes_only_if_the_port_is_still_jupyterlabs(
+    running, opened, monkeypatch
+):
+    """JupyterLab ended by itself, and somebody took its port; the tunnel has stayed open."""
+    model, sent = running(), []
+    browse.open_(model.c)
+    monkeypatch.setattr(process, "code", lambda url, token: sent.append(token) or 200)
+    monkeypatch.setattr(process, "leads_to", lambda *values: False)
+    model.sections["lab"] |= {"owner": "eve", "holder": "python3"}
+    with pytest.raises(SetupError, match="taken by python3 of eve"):
+        browse.open_(model.again())
+    assert sent == [] and len(opened) == 1
 
 
 @pytest.mark.parametrize(

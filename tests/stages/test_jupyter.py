@@ -5,8 +5,11 @@ import json
 import pytest
 
 from labfab.errors import SetupError
+from labfab.facts import facts
+from labfab.facts.records import KERNEL_SOCKET, SHORT_RUNTIME, USUAL_HOME
 from labfab.host.shell import Result
 from labfab.local_state import passwords, secrets
+from labfab.on_host import loader
 from labfab.stages import python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.jupyter import passwords as password
@@ -175,8 +178,27 @@ def test_any_folder_can_hold_the_notebooks(ready, given, path):
 
     model = ready(root_dir=given)
     jupyter.configure(model.c)
-    assert shlex.split(model.wrote(f"make {path}").command) == ["mkdir", "-p", path]
+    made = shlex.split(model.wrote(f"make {path}").command)
+    assert made == ["umask", "077;", "mkdir", "-p", path]
     assert config_of(model)["ServerApp"]["root_dir"] == path
+
+
+@pytest.mark.parametrize(
+    ("given", "owner", "whys"),
+    [
+        ("notebooks", "lab", ["close /home/lab/notebooks to other accounts"]),
+        ("notebooks", "root", []),
+        ("/srv/shared", "lab", []),
+    ],
+)
+def test_notebooks_are_closed_to_other_accounts(ready, given, owner, whys):
+    """What is elsewhere may be shared on purpose, so check.secrets names it."""
+    model = ready("{}", root_dir=given)
+    model.sections["jupyter"] |= {"root_dir": owner, "root_dir_mode": "755"}
+    jupyter.configure(model.c)
+    assert [why for why in model.whys if why.startswith("close")] == whys
+    jupyter.configure(model.again())
+    assert model.whys == []
 
 
 def test_files_that_may_overrule_are_named(ready, capsys):
@@ -298,7 +320,31 @@ def test_a_socket_takes_the_place_of_the_port_and_gives_it_back(ready):
         "sock",
         "sock_mode",
     } & set(server)
-    assert kernels == {"shutdown_wait_time": 9}
+    assert kernels == {"shutdown_wait_time": 9, "transport": "ipc"}
+
+
+def test_kernels_never_talk_over_tcp(ready):
+    """Neither a configuration that says so nor a setting makes them readable to other accounts."""
+    model = ready(json.dumps({"KernelManager": {"transport": "tcp"}}))
+    jupyter.configure(model.c)
+    assert config_of(model)["KernelManager"] == {"transport": "ipc"}
+    model.lab["jupyter_options"] = {"KernelManager": {"transport": "tcp"}}
+    with pytest.raises(SetupError, match="every account of the host could read what kernels"):
+        jupyter.configure(model.again())
+
+
+def test_a_home_must_leave_room_for_the_sockets_of_kernels(ready):
+    """Jupyter's runtime folder moves to a shorter path; a home beyond that is refused."""
+    model = ready(user="a" * 32)
+    jupyter.configure(model.c)
+    account = facts(model.c).accounts["a" * 32]
+    assert len(f"{account.runtime}{KERNEL_SOCKET}") <= 107
+    assert facts(model.c).accounts["root"].runtime == ""
+    assert f'JUPYTER_RUNTIME_DIR="$HOME/{SHORT_RUNTIME}"' in loader.shared("start_in_tmux")
+    assert f"${{#HOME}} -le {USUAL_HOME} " in loader.shared("start_in_tmux")
+    model.sections["accounts"][f"{account.name}.home"] = f"/srv/homes/{account.name}"
+    with pytest.raises(SetupError, match="a home of at most 39 characters"):
+        jupyter.configure(model.again())
 
 
 LONG, SHORT = "fourteen letters", "short"

@@ -108,16 +108,20 @@ def test_a_bad_public_key_changes_nothing(fake, value):
     assert model.writes == []
 
 
+CLOSE = "close /home/lab to other accounts"
+
+
 @pytest.mark.parametrize(
     "account, stat, whys",
     [
-        ({"home_stat": "775 lab"}, "600 lab", ["protect /home/lab from others"]),
-        ({"home_stat": "755 root"}, "600 lab", ["protect /home/lab from others"]),
+        ({"home_stat": "775 lab"}, "600 lab", [CLOSE]),
+        ({"home_stat": "755 root"}, "600 lab", ["protect /home/lab from others", CLOSE]),
         ({"ssh_stat": "755 lab"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({"ssh_stat": "700 root"}, "600 lab", ["make /home/lab/.ssh private"]),
         ({}, "644 lab", ["make /home/lab/.ssh/authorized_keys private"]),
         ({}, "600 root", ["make /home/lab/.ssh/authorized_keys private"]),
-        ({"home_stat": "755 lab"}, "600 lab", []),
+        ({"home_stat": "755 lab"}, "600 lab", [CLOSE]),
+        ({"home_stat": "711 lab", "serves": "yes"}, "600 lab", []),
     ],
 )
 def test_owners_and_modes_are_fixed(fake, alone, account, stat, whys):

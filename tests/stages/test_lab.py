@@ -39,7 +39,7 @@ def test_it_starts_once(ready):
     lab.start(model.c)
     assert model.whys[-3:] == START and model.writes[-1].user == "lab"
     assert model.writes[-1].command.startswith("set -- jupyter-venv ")
-    assert "exec ~/$1/bin/jupyter-lab" in model.writes[-1].command
+    assert "exec $runtime ~/$1/bin/jupyter-lab" in model.writes[-1].command
     assert "http://127.0.0.1:9999/api" in model.questions[-1]
     lab.start(model.again())
     assert model.whys == [] and model.questions == []

@@ -52,7 +52,8 @@ def test_the_configuration_fits_its_new_host(fake, folder) -> None:
     )
     assert (config["ServerApp"]["ip"], config["ServerApp"]["port"]) == ("127.0.0.1", 9999)
     assert config["ServerApp"]["root_dir"] == "/home/lab/notebooks"
-    assert not {"sock", "certfile"} & set(config["ServerApp"]) and "KernelManager" not in config
+    assert not {"sock", "certfile"} & set(config["ServerApp"])
+    assert config["KernelManager"] == {"transport": "ipc"}
 
 
 @pytest.mark.parametrize(("known", "kept"), [("open", "open"), ("another", None), (None, None)])

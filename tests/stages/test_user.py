@@ -55,6 +55,36 @@ def test_an_existing_account_is_kept_as_it_is(fake):
     assert changed == {"lab.groups"}
 
 
+@pytest.mark.parametrize(
+    ("lab", "more", "closed"),
+    [
+        ({}, {"home_stat": "755 lab"}, "700 lab"),
+        ({}, {"home_stat": "750 lab"}, "700 lab"),
+        ({}, {"home_stat": "755 lab", "serves": "yes"}, "711 lab"),
+        ({"webroot": "/home/lab/www"}, {"home_stat": "755 lab"}, "711 lab"),
+        ({}, {"home_stat": "755 root"}, "755 root"),
+    ],
+)
+def test_the_home_of_jupyterlab_is_closed_to_other_accounts(fake, lab, more, closed):
+    """Also one that was there before; a web server may still pass through to its files."""
+    model = fake(**lab)
+    model.install("sudo")
+    model.add_account("lab", groups="lab sudo", password="P", **more)
+    user.add(model.c)
+    wanted = ["close /home/lab to other accounts"] if closed != more["home_stat"] else []
+    assert model.whys == wanted and model.sections["accounts"]["lab.home_stat"] == closed
+    user.add(model.again())
+    assert model.whys == []
+
+
+def test_with_two_accounts_the_other_home_stays_as_it_is(fake):
+    model = fake(lab_user="jupyter")
+    user.add(model.c)
+    model.sections["accounts"] |= {"lab.home_stat": "755 lab", "jupyter.home_stat": "755 jupyter"}
+    user.add(model.again())
+    assert model.whys == ["close /home/jupyter to other accounts"]
+
+
 def test_sudo_without_a_password_is_checked_by_visudo(fake):
     """sudo: nopasswd writes one read-only file, which visudo checks before sudo reads it."""
     model = fake(sudo="nopasswd")

@@ -15,7 +15,7 @@ from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...facts.reader import planned_file
-from ...host.account_files import private_folder, refuse_link
+from ...host.account_files import close_folder, is_open, private_folder, refuse_link
 from ...host.alias import alias_of
 from ...host.changes import change, put
 from ...host.remote_file import File
@@ -30,6 +30,10 @@ from .publishing import Config
 
 if TYPE_CHECKING:
     from ...facts.records import Account
+
+# Over TCP, any account of the host could read what kernels compute. The sockets are in a folder
+# that only JupyterLab's account can enter.
+KERNELS: Config = {"KernelManager": {"transport": "ipc"}}
 
 
 @host_task(default=True)
@@ -52,6 +56,7 @@ def configure(c: Connection) -> None:
 def wanted(c: Connection, want: Settings) -> Config:
     """Make the notebook folder; return what the configuration must say."""
     account = facts(c).accounts[want.jupyter_user]
+    refuse_long_home(c, account)
     server = {
         # Otherwise Jupyter tries other ports, and the tunnel leads nowhere.
         "port_retries": 0,
@@ -62,16 +67,24 @@ def wanted(c: Connection, want: Settings) -> Config:
     config = merged(
         {"ServerApp": server | publishing.server_keys(c, want)}, listening(want, account)
     )
-    return merged(config, want.jupyter_options)
+    return merged(merged(config, KERNELS), want.jupyter_options)
+
+
+def refuse_long_home(c: Connection, account: Account) -> None:
+    """Raise SetupError if the path of a kernel's socket would be too long for the system."""
+    longest = account.longest_home(facts(c).system.kernel)
+    if len(account.home) > longest:
+        raise SetupError(
+            f"the home {account.home} is too long for the sockets of kernels: "
+            f"give {account.name} a home of at most {longest} characters",
+            host=Host.of(c).label,
+        )
 
 
 def listening(want: Settings, account: Account | None) -> Config:
-    """Return the options for where to listen. With a Unix socket, kernels need no port either."""
+    """Return the options for where JupyterLab listens."""
     if want.lab_socket:
-        return {
-            "ServerApp": {"sock": socket_path(want, account), "sock_mode": "0600"},
-            "KernelManager": {"transport": "ipc"},
-        }
+        return {"ServerApp": {"sock": socket_path(want, account), "sock_mode": "0600"}}
     ip = "*" if want.publish == "https" else "127.0.0.1"
     return {"ServerApp": {"ip": ip, "port": want.lab_port}}
 
@@ -80,24 +93,29 @@ def remove_other_address(config: Config, want: Settings) -> None:
     """Remove the options of the other `listen`: Jupyter refuses to start with both."""
     for name in ("ip", "port") if want.lab_socket else ("sock", "sock_mode"):
         config["ServerApp"].pop(name, None)
-    if not want.lab_socket and config.get("KernelManager", {}).get("transport") == "ipc":
-        del config["KernelManager"]["transport"]
 
 
 def make_root_dir(c: Connection, want: Settings, account: Account) -> str:
-    """Make the notebook folder if it is missing; return its absolute path."""
-    path = want.notebooks(account.home)
-    if not facts(c).jupyter.root_dir:
+    """Make the notebook folder, closed to other accounts; return its absolute path."""
+    path, have = want.notebooks(account.home), facts(c).jupyter
+    if not have.root_dir:
         change(
             c,
-            "mkdir -p %s",
+            "umask 077; mkdir -p %s",
             path,
             user=account.name,
             why=f"make {path}",
             undo=("folder %s", path),
-            then={"jupyter.root_dir": account.name},
+            then={"jupyter.root_dir": account.name, "jupyter.root_dir_mode": "700"},
         )
+    elif have.root_dir == account.name and is_open(have.root_dir_mode) and below(account, path):
+        close_folder(c, account.name, path, "700", "jupyter.root_dir_mode", "700")
     return path
+
+
+def below(account: Account, path: str) -> bool:
+    """Return whether a path is below an account's home. A folder elsewhere may be shared."""
+    return path.startswith(f"{account.home}/")
 
 
 def merged(below: Config, above: Config) -> Config:

@@ -102,7 +102,9 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
     consent.require(c, want, yes, "restart")
     with contextlib.ExitStack() as stack:
         browser = None
-        if old_password and facts(c).lab.api and not host.planning:
+        lab = facts(c).lab
+        ours = lab.api and lab.owner == want.jupyter_user
+        if old_password and ours and not host.planning:
             # Refused if it was set after JupyterLab started: that still knows an older one.
             with contextlib.suppress(kernel.WrongPassword):
                 browser = stack.enter_context(logged_in(c, want, old_password))
@@ -144,11 +146,13 @@ def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[ht
 def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
     """Try the old cookie, password and token, and the new password.
 
-    Raises SetupError if one of the old ones still opens JupyterLab, or the new one does not.
+    Raises SetupError if one of the old ones still opens JupyterLab, or the new one does not, and
+    if another account listens there.
     """
     import httpx
 
     label = Host.of(c).label
+    process.prove(c, want)
     try:
         with door(c, want) as url:
             alive = list(still_open(url, old, new))

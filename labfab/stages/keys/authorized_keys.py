@@ -188,6 +188,8 @@ def fix_modes(c: Connection, name: str) -> None:
     """Return home, .ssh and authorized_keys the owner and mode that sshd's StrictModes demands."""
     account = facts(c).accounts[name]
     fix_home(c, account)
+    if name == Settings.of(c).jupyter_user:
+        user.close_home(c, Settings.of(c))
     private_folder(c, name, account.home, ".ssh", account.ssh_stat, f"accounts.{name}.ssh_stat")
     fix_key_file(c, facts(c).accounts[name])
 

@@ -131,7 +131,9 @@ def by_tunnel(c: Context, want: Settings, token: Secret) -> Place | None:
     target = tunnel.target_of(c)
     found = tunnel.dial(target, want)
     url = want.lab_url(found.local_port)
-    code = ssh_tunnel.code(url, token.reveal()) if found.proven else None
+    # Ask each time: JupyterLab may have ended since, and somebody else may have its port now.
+    ours = found.proven and ssh_tunnel.leads_to(found, target, want.jupyter_user)
+    code = ssh_tunnel.code(url, token.reveal()) if ours else None
     if code == 200:
         return Place(target.alias, url, token, tunnel.moved(found, want))
     # 0: no answer. The host may have rebooted since, and ssh has not noticed.
@@ -151,7 +153,7 @@ def from_host(c: Connection, want: Settings) -> Place:
     if token is None:
         lifecycle.start(c)
         # Somebody else's program may be what answers now.
-        process.refuse(c, want)
+        process.prove(c, want)
         token = token_of(c)
     remember_second_laptop(c, want, identity)
     alias = tunnel.target_of(c).alias

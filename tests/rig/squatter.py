@@ -1,0 +1,52 @@
+"""A squatter: another account of a host takes JupyterLab's port and writes down all that it hears."""
+
+from .host import Host
+
+HEARD = "/tmp/heard"
+# Answers as JupyterLab would: a version to everybody, a login page, 403 to a stranger.
+PROGRAM = """\
+import http.server, sys
+class Squatter(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        with open(sys.argv[2], "ab") as heard:
+            heard.write(f"{self.command} {self.path}\\n{self.headers}\\n".encode())
+            heard.write(self.rfile.read(length) + b"\\n")
+        code = 403 if "status" in self.path else 200
+        text = b'{"version": "2.21.1"}'
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Set-Cookie", "_xsrf=x")
+        self.end_headers()
+        self.wfile.write(text)
+    do_POST = do_PUT = do_DELETE = do_GET
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Squatter).serve_forever()
+"""
+TAKE = """
+rm -f %(heard)s
+cat >/tmp/squatter.py
+chmod 644 /tmp/squatter.py
+for i in $(seq 100); do ss -Hltn 'sport = :%(port)d' | grep -q . || break; sleep 0.1; done
+runuser -u %(account)s -- python3 /tmp/squatter.py %(port)d %(heard)s >/dev/null 2>&1 </dev/null &
+for i in $(seq 100); do curl -s http://127.0.0.1:%(port)d/api >/dev/null && exit 0; sleep 0.1; done
+exit 1
+"""
+LEAVE = "pkill -u %s -f [s]quatter.py; rm -f %s"
+
+
+def take(host: Host, account: str, port: int = 9999) -> None:
+    """Let an account listen at a port, once nobody else does."""
+    host.run(TAKE % {"account": account, "port": port, "heard": HEARD}, input=PROGRAM)
+
+
+def leave(host: Host, account: str) -> None:
+    """End the squatter."""
+    host.run(LEAVE % (account, HEARD))
+
+
+def heard(host: Host) -> str:
+    """All that was said to the squatter."""
+    return host.run(f"cat {HEARD}")
