@@ -24,6 +24,7 @@ def put(model, made) -> None:
     place = {
         "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
         "/etc/ssh/sshd_config": ("ssh", "main"),
+        "/etc/systemd/system/ssh.service.d/labfab.conf": ("ssh", "restarts"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
         "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
@@ -362,6 +363,8 @@ APACHE = {  # as Debian brings it
 }
 LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
+    (r"mkdir -p /etc/systemd/system/ssh\.service\.d", facts("ssh")),
+    (r"systemctl daemon-reload", facts("ssh")),
     (LIST_UPDATES, list_updates),
     (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
@@ -15,8 +15,10 @@ from ..facts.reader import below
 from ..host import connection, login_errors
 from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
+from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
+from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
-from .findings import Unseen, Wrong
+from .findings import Doubtful, Unseen, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -198,6 +200,33 @@ def options(line: str) -> dict[str, str]:
     if not found:
         raise Wrong("sshd finds an error in its configuration: run `sshd -t` there")
     return found
+
+
+@check(
+    "ssh-port",
+    "no other account can take sshd's port",
+    mend="ssh.change-port",
+    needs=["ssh-login"],
+)
+def port(probe: Probe) -> str:
+    """Look whether the ports are below 1024, or whether systemd or launchd holds their sockets."""
+    have = probe.facts.ssh
+    kept = probe.platform.ports_to_keep(probe.c)
+    ports = sorted((have.ports or {probe.c.port}) - kept)
+    open_ = [number for number in ports if hardening.can_be_taken(probe.c, number)]
+    if open_:
+        raise Doubtful(
+            f"any account of the host can take port {open_[0]} while sshd restarts",
+            f"ssh.change-port, after setting ssh_port: {SSH_PORT}",
+        )
+    if any(number >= FIRST_UNPRIVILEGED for number in ports):
+        return f"{listed(ports)}: the system itself holds the socket"
+    return f"{listed(ports)}: only root can listen there"
+
+
+def listed(ports: Iterable[int]) -> str:
+    """Return ports as text."""
+    return ", ".join(map(str, ports)) or "none"
 
 
 @contextlib.contextmanager

@@ -107,6 +107,8 @@ class Ssh(NamedTuple):
     drop_in: File | None
     # Lines in other files that set Port.
     other_ports: tuple[str, ...]
+    # Our file that makes systemd start sshd again whenever it ends.
+    restarts: File | None = None
     # macOS: port of Apple's own job for sshd; 0: switched off.
     remote_login: int = 0
     # macOS: our job for sshd.
@@ -340,6 +342,7 @@ class Facts:
             main=file_from(v, "main"),
             drop_in=file_from(v, "drop_in"),
             other_ports=tuple(decoded(v.get("other_ports", "")).splitlines()),
+            restarts=file_from(v, "restarts"),
             remote_login=int(v.get("remote_login", 0)),
             plist=file_from(v, "plist"),
             access=v.get("access", ""),

@@ -86,6 +86,7 @@ END
   others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
     grep -v "^$DROP_IN:")
   [ -z "$others" ] || echo "$others" | blob other_ports
+  file restarts /etc/systemd/system/ssh.service.d/labfab.conf
   listeners
   at='^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*'
   printf '%s\n' "$LISTENERS" |

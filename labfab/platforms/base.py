@@ -138,6 +138,9 @@ class Platform(Protocol):
     def reload_sshd(self, c: Connection) -> None:
         """Make sshd read its configuration; the ports stay as they are."""
 
+    def keep_sshd_running(self, c: Connection) -> None:
+        """Make the system start sshd again whenever it ends, whoever ended it."""
+
     def ports_to_keep(self, c: Connection) -> frozenset[int]:
         """Return the SSH ports that belong to the system and stay open."""
 

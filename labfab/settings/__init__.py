@@ -48,6 +48,11 @@ COMMAND = r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z"
 EMAIL = r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z"
 ACME = r"^(staging|https://[^\s'\"]+)?\Z"
 
+# Where sshd moves to. Only root can listen below 1024, so no account takes the port while sshd
+# restarts. From 512 on, RPC services of root take any free port. 292 is registered for nothing.
+SSH_PORT = 292
+FIRST_UNPRIVILEGED = 1024
+
 # Accounts of systemd, cron or packages. JupyterLab as one of them would expose their files.
 RESERVED = {"root", "daemon", "bin", "sys", "sync", "games", "man", "mail", "backup", "nobody"}
 RESERVED |= {"sshd", "www-data"}
@@ -137,7 +142,15 @@ class Settings(NamedTuple):
     ] = 24
     reboot: Annotated[bool, doc("Reboot automatically when an upgrade requires it")] = False
 
-    ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    ssh_port: Annotated[
+        int,
+        doc(
+            "Port that sshd listens on. If you set none, a host whose sshd has left port 22 keeps "
+            "its port. From 1024 on, any account of the host can take it while sshd restarts",
+            ge=1,
+            le=65535,
+        ),
+    ] = SSH_PORT
     restrict_logins: Annotated[
         bool,
         doc(
@@ -246,6 +259,11 @@ class Settings(NamedTuple):
             pattern=r"^(/[^\x00-\x1f]*)?\Z",
         ),
     ] = ""
+
+    @classmethod
+    def sets(cls, c: Context, key: str) -> bool:
+        """Return whether a file or variable sets this key for the context, even to the default."""
+        return any(key in layer.values for layer in layers(c, structured()) if layer.taken)
 
     @property
     def jupyter_user(self) -> str:

@@ -110,5 +110,6 @@ def preflight(c: Connection, want: Settings) -> None:
         acme.require_email(c, want)
     if want.publish == "apache":
         proxy.refuse_to_publish(c)
-    if facts(c).ssh.ports - system.ports_to_keep(c) != {want.ssh_port}:
-        hardening.refuse_port(c, want.ssh_port)
+    port = hardening.wanted_port(c, want)
+    if facts(c).ssh.ports - system.ports_to_keep(c) != {port}:
+        hardening.refuse_port(c, port)

@@ -373,8 +373,8 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
         "https://cloud.example.test:8888/lab"
         in module_fab.on(bare, *recipe, "setup.full", env=given).ok().out
     )
-    assert probes.answering(bare.address, (22, 80, 443, 2222, 8888)) == [2222, 8888]
-    assert probes.takes_key(bare.address, "cloud-user", 2222, module_fab.home)
+    assert probes.answering(bare.address, (22, 80, 443, 292, 8888)) == [292, 8888]
+    assert probes.takes_key(bare.address, "cloud-user", 292, module_fab.home)
     password = (module_fab.home / ".config/labfab/cloud/jupyter-password").read_text().strip()
     tls = trusting(acme)
     with closing(

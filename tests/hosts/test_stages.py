@@ -161,7 +161,7 @@ def test_disable_root_leaves_another_way_in(host, fab):
 
 
 @pytest.mark.parametrize(
-    "flavour, words, port", [("ubuntu-like", (), 2222), ("debian12", ("--port", "2300"), 2300)]
+    "flavour, words, port", [("ubuntu-like", (), 292), ("debian12", ("--port", "2300"), 2300)]
 )
 def test_change_port_moves_sshd_for_good(host, fab, flavour, words, port):
     box = host(flavour)

@@ -168,7 +168,7 @@ CASES = [
     ),
     Case(
         "ports-answering",
-        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 2222",
+        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 292",
         "iptables -t nat -F PREROUTING",
     ),
     Case(

@@ -1,7 +1,9 @@
 """Hardening: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf; on macOS 000-labfab.conf and a job of launchd.
-Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then reload sshd
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf, ssh.service.d/labfab.conf of systemd; on macOS
+000-labfab.conf and a job of launchd.
+Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf /etc/systemd/system/ssh.service.d/labfab.conf, then
+systemctl daemon-reload and reload sshd
 sshd takes the first value it reads, so our file comes before those of others.
 """
 
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import paramiko
 from fabric import Connection
 
+from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...host import connection
@@ -24,7 +27,7 @@ from ...platforms import platform
 from ...run import guard
 from ...run.guard import guarded
 from ...run.task import host_task
-from ...settings import Settings
+from ...settings import FIRST_UNPRIVILEGED, SSH_PORT, Settings
 from ..keys import authorized_keys
 
 if TYPE_CHECKING:
@@ -130,14 +133,22 @@ def change_port(c: Connection, port: int | str = "") -> None:
     On macOS Remote Login keeps its own port.
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
-    host, system, have, new = Host.of(c), platform(c), facts(c).ssh, want.ssh_port
+    host, system, have = Host.of(c), platform(c), facts(c).ssh
+    new = want.ssh_port if port != "" else wanted_port(c, want)
     kept = system.ports_to_keep(c)
     if have.ports - kept == {new} - kept and listens(c, host, have, new):
+        # setup.full leaves a host of an earlier version as it is.
+        if host.depth == 1:
+            with guarded(c, "let systemd restart sshd"):
+                system.keep_sshd_running(c)
         return
     refuse_port(c, new)
+    warn_unprivileged(c, new)
     old = have.ports - {new}
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
+        # First, so that sshd tries again if somebody holds the port when it restarts.
+        system.keep_sshd_running(c)
         open_port(c, host, system, facts(c).firewall, new)
         system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not host.planning:
@@ -148,6 +159,31 @@ def change_port(c: Connection, port: int | str = "") -> None:
             system.close_port(c, left)
     host.proven_as(login)
     remember(c, want)
+
+
+def wanted_port(c: Connection, want: Settings) -> int:
+    """Return the port for sshd: the setting, or if nobody set one, the port that it moved to."""
+    moved = facts(c).ssh.ports - platform(c).ports_to_keep(c)
+    if len(moved) == 1 and 22 not in moved and not Settings.sets(c, "ssh_port"):
+        return min(moved)
+    return want.ssh_port
+
+
+def can_be_taken(c: Connection, port: int) -> bool:
+    """Return whether any account of the host could take the port while sshd restarts."""
+    if port < FIRST_UNPRIVILEGED:
+        return False
+    return not (facts(c).ssh.socket_activated or platform(c).SSH_JOB)
+
+
+def warn_unprivileged(c: Connection, port: int) -> None:
+    """Warn before sshd moves to a port that any account of the host can take."""
+    if can_be_taken(c, port):
+        console.warn(
+            f"[{Host.of(c).label}] any account of the host can take port {port} while sshd "
+            f"restarts, and nobody logs in until it gives it back: choose an ssh_port below 1024, "
+            f"e.g. {SSH_PORT}"
+        )
 
 
 def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
