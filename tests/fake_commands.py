@@ -5,7 +5,7 @@ import re
 import shlex
 
 GUARDED = re.compile(
-    r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
+    r"^sudoers\.|\.(keys\.|home_stat|ssh_stat|groups|password)"
 )  # what the guard restores of the accounts
 
 

@@ -84,8 +84,14 @@ class Account(NamedTuple):
     link: str = ""
     # macOS: from the login window.
     hidden: bool = False
-    # macOS: labfab created it.
+    # labfab created it.
     ours: bool = False
+    # labfab has changed files in its home, and has not undone that.
+    known: bool = False
+    # A service runs as it: its uid is low, or nobody can log in to it.
+    service: bool = False
+    # The programs whose rules let it become root: sudo, doas. Read for lab_user only.
+    rules: frozenset[str] = frozenset()
 
     @property
     def profile(self) -> str:
@@ -474,6 +480,9 @@ def account_from(name: str, v: Values) -> Account:
         link=link_target(v, "ssh_link", "keys.link"),
         hidden="hidden" in v,
         ours="ours" in v,
+        known="known" in v,
+        service="service" in v,
+        rules=frozenset(v.get("rules", "").split()),
     )
 
 

@@ -102,6 +102,8 @@ class Platform(Protocol):
 
     # The group that may use sudo.
     ADMIN_GROUP: str
+    # Groups whose members are root, or can become it, separated by blanks.
+    POWERFUL_GROUPS: str
     # Whether the account of JupyterLab may log in over SSH too.
     LAB_USER_LOGS_IN: bool
 

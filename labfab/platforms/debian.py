@@ -35,6 +35,13 @@ SHOW_BIG_FOLDERS = "du -xh -d 2 -t 100M"
 SHOW_LISTENER = "ss -ltnp 'sport = :{}'"
 
 ADMIN_GROUP = "sudo"
+POWERFUL_GROUPS = (
+    "sudo admin wheel root "
+    # They start containers and machines, which can mount the host's disks.
+    "docker podman lxd incus incus-admin microk8s libvirt libvirt-qemu kvm vboxusers "
+    # They read disks, passwords, logs, memory and keyboards, or write programs that root runs.
+    "disk shadow adm systemd-journal kmem input tty staff src netdev lpadmin"
+)
 LAB_USER_LOGS_IN = False
 SSH_JOB = ""  # sshd changes its ports without ending open sessions
 FIREWALL_PACKAGE = "ufw"
@@ -188,6 +195,7 @@ def add_account(c: Connection, name: str) -> None:
         "shell": "/bin/bash",
         "groups": name,
         "home_stat": f"755 {name}",
+        "ours": "yes",
     }
     change(
         c,

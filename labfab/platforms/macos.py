@@ -64,6 +64,7 @@ PLIST = f"/Library/LaunchDaemons/{OWN_SSHD}.plist"
 REMOTE_LOGIN = "com.openssh.sshd"
 REMOTE_PLIST = "/System/Library/LaunchDaemons/ssh.plist"
 SSH_JOB = OWN_SSHD
+POWERFUL_GROUPS = "admin wheel daemon sys operator kmem"
 
 # The name under which the laptop keeps the password of JupyterLab's account.
 SECRET = "login-of-lab-user"

@@ -88,6 +88,13 @@ class Settings(NamedTuple):
             pattern=rf"{ACCOUNT}|^\Z",
         ),
     ] = ""
+    take_over: Annotated[
+        list[Annotated[str, within(pattern=ACCOUNT)]],
+        doc(
+            "Accounts that exist already, made by somebody else, and that may become `user` or "
+            "`lab_user` all the same; their passwords and keys stay as they are"
+        ),
+    ] = []
     sudo: Annotated[
         Literal["password", "nopasswd"],
         doc(

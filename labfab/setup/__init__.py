@@ -14,7 +14,7 @@ from ..run import recipe as recipes
 from ..run.runner import Runner
 from ..run.task import host_task
 from ..settings import Settings
-from ..stages import proxy, tunnel
+from ..stages import proxy, tunnel, user
 from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages
@@ -106,6 +106,7 @@ def preflight(c: Connection, want: Settings) -> None:
     system = platform(c)
     system.refuse_unsupported(c, want)
     authorized_keys.keys_from_settings(want)
+    user.refuse_accounts(c, want)
     if want.published and want.certificate == "letsencrypt":
         acme.require_email(c, want)
     if want.publish == "apache":

@@ -98,6 +98,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
     user.add(model.again())
     assert model.whys == ["hide lab in the login window"]
     del model.sections["accounts"]["lab.hidden"], model.sections["accounts"]["lab.ours"]
+    model.lab["take_over"] = ["lab"]
     user.add(model.again())
     assert model.whys == []
 

@@ -75,6 +75,7 @@ def copy(c: Connection) -> None:
     login = Login(want.user, host.login.port, identity)
     new = host.proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
+        user.grant_sudo_in_window(c, want, platform(c))
         for name in names:
             fix_modes(c, name)
             have = facts(c).accounts
