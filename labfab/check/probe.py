@@ -154,7 +154,7 @@ class Probe:
     def by_hand(self, command: str) -> str:
         """Return the command line that fixes what no task fixes."""
         named = find_alias(self.c)
-        login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
+        login = named.admin_name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         return f"ssh -t {login} {shlex.quote(f'sudo {command}')}"
 
     def needs_root(self) -> None:

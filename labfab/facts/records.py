@@ -88,6 +88,8 @@ class Account(NamedTuple):
     ours: bool = False
     # labfab has changed files in its home, and has not undone that.
     known: bool = False
+    # JupyterLab's configuration is in its home.
+    lab: bool = False
     # A service runs as it: its uid is low, or nobody can log in to it.
     service: bool = False
     # The programs whose rules let it become root: sudo, doas. Read for lab_user only.
@@ -481,6 +483,7 @@ def account_from(name: str, v: Values) -> Account:
         hidden="hidden" in v,
         ours="ours" in v,
         known="known" in v,
+        lab="lab" in v,
         service="service" in v,
         rules=frozenset(v.get("rules", "").split()),
     )

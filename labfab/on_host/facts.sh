@@ -74,6 +74,7 @@ accounts() {
     [ -d "$home" ] && say "$user.home_stat" "$(mode_and_owner -L "$home")"
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
+    [ ! -e "$home/.jupyter/jupyter_server_config.json" ] || say "$user.lab" yes
   done
   file sudoers /etc/sudoers.d/90-labfab
 }

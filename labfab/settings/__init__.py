@@ -26,7 +26,8 @@ from typing import (
 from invoke.context import Context
 
 from ..errors import SetupError
-from .sources import DEFAULT_ALIAS, HOSTS, Layer, layers
+from ..local_state.aliases import has_one_account
+from .sources import DEFAULT_ALIAS, HOSTS, Layer, had_one_account, layers
 
 if TYPE_CHECKING:
     import msgspec
@@ -346,11 +347,16 @@ class Settings(NamedTuple):
         Raises SetupError for an unknown key or a bad value, and names its source.
         """
         values: dict[str, Any] = {}
+        ready = False  # whether lab_user comes from a recipe that once had none
         for layer in layers(c, structured()):
             if layer.taken:
                 values.update(checked(layer.values, layer.place))
+                if "lab_user" in layer.values:
+                    ready = had_one_account(layer.place)
             else:
                 check_once(layer)
+        if ready and has_one_account(c, values.get("alias", DEFAULT_ALIAS)):
+            values["lab_user"] = ""
         given = {key: value for key, value in flags.items() if value is not None}
         values.update(checked(given, "the command line"))
         settings = cls(**values)

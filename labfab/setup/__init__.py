@@ -9,6 +9,7 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host.alias import alias_of
 from ..host.session import Host
+from ..local_state.aliases import find_alias
 from ..platforms import family, platform
 from ..run import recipe as recipes
 from ..run.runner import Runner
@@ -98,7 +99,9 @@ def run_sequence(c: Connection, sequence: Sequence) -> None:
     if not host.planning:
         alias = alias_of(c, want)
         recipes.remember(c, alias)
-        summarize(host, want, alias, facts(c).system.reboot_required, took)
+        block = find_alias(c)
+        admin = block.admin_name if block else alias
+        summarize(host, want, alias, facts(c).system.reboot_required, took, admin)
 
 
 def preflight(c: Connection, want: Settings) -> None:
@@ -107,6 +110,7 @@ def preflight(c: Connection, want: Settings) -> None:
     system.refuse_unsupported(c, want)
     authorized_keys.keys_from_settings(want)
     user.refuse_accounts(c, want)
+    user.refuse_to_move(c, want)
     if want.published and want.certificate == "letsencrypt":
         acme.require_email(c, want)
     if want.publish == "apache":

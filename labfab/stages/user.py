@@ -144,6 +144,20 @@ def refuse_accounts(c: Connection, want: Settings) -> None:
                 )
 
 
+def refuse_to_move(c: Connection, want: Settings) -> None:
+    """Raise SetupError if the host's JupyterLab runs as `user` and would get a second account."""
+    have = facts(c).accounts.get(want.user)
+    if want.lab_user and have and have.lab and have.known:
+        if want.lab_user in facts(c).accounts:
+            return
+        raise SetupError(
+            f"JupyterLab of this host belongs to {want.user}, not to lab_user {want.lab_user}: "
+            "LABFAB_LAB_USER= (empty) keeps it there; "
+            "backup.create, setup.undo, setup.full and backup.restore move it",
+            host=Host.of(c).label,
+        )
+
+
 def is_foreign(c: Connection, name: str) -> bool:
     """Return whether the account is neither this login nor one that labfab made or worked with."""
     account = facts(c).accounts.get(name)

@@ -21,7 +21,7 @@ chown lab: /home/lab/.ssh/authorized_keys && chmod 600 /home/lab/.ssh/authorized
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory):
     """The key of the old account's owner, which the admin does not have."""
-    return keypair.ensure(str(tmp_path_factory.mktemp("owner") / "id_ed25519"))
+    return keypair.generate(tmp_path_factory.mktemp("owner") / "id_ed25519", "")
 
 
 @pytest.fixture(scope="module")

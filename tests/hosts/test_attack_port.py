@@ -64,7 +64,7 @@ def test_the_default_port_cannot_be_taken(box, module_fab):
     """Restarts, a move and an sshd that is ended: mallory gets nothing, and sshd is there again."""
     with mallory(box, SSH_PORT) as has_it:
         for _ in range(3):
-            box.run("systemctl restart ssh")
+            box.run("systemctl restart ssh || { journalctl -n 30 -u ssh --no-pager >&2; exit 1; }")
         box.run(f"kill -TERM $({MAIN_PID}); sleep 1.5")
         assert until(lambda: answers(box, SSH_PORT))
         module_fab("-H", "homelab", "ssh.change-port", "--port=300", env=ENV).ok()

@@ -150,6 +150,7 @@ CASES = [
         f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}",
         BACK,
     ),
+    Case("ssh-port", f"{KEEP}; echo 'Port 2222' >>{DROP_IN}", BACK, "warn", "take port 2222"),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
