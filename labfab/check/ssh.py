@@ -213,12 +213,13 @@ def port(probe: Probe) -> str:
     have = probe.facts.ssh
     kept = probe.platform.ports_to_keep(probe.c)
     ports = sorted((have.ports or {probe.c.port}) - kept)
-    open_ = [number for number in ports if hardening.can_be_taken(probe.c, number)]
-    if open_:
-        raise Doubtful(
-            f"any account of the host can take port {open_[0]} while sshd restarts",
-            f"ssh.change-port, after setting ssh_port: {SSH_PORT}",
-        )
+    for number in ports:
+        why = hardening.can_be_taken(probe.c, number)
+        if why and number < FIRST_UNPRIVILEGED:
+            start = f"sysctl -w net.ipv4.ip_unprivileged_port_start={FIRST_UNPRIVILEGED}"
+            raise Doubtful(why, probe.by_hand(start))
+        if why:
+            raise Doubtful(why, f"ssh.change-port, after setting ssh_port: {SSH_PORT}")
     if any(number >= FIRST_UNPRIVILEGED for number in ports):
         return f"{listed(ports)}: the system itself holds the socket"
     return f"{listed(ports)}: only root can listen there"

@@ -115,6 +115,8 @@ class Ssh(NamedTuple):
     drop_in: File | None
     # Lines in other files that set Port.
     other_ports: tuple[str, ...]
+    # The lowest port on which every account may listen.
+    first_unprivileged: int = 1024
     # Our file that makes systemd start sshd again whenever it ends.
     restarts: File | None = None
     # macOS: port of Apple's own job for sshd; 0: switched off.
@@ -350,6 +352,7 @@ class Facts:
             main=file_from(v, "main"),
             drop_in=file_from(v, "drop_in"),
             other_ports=tuple(decoded(v.get("other_ports", "")).splitlines()),
+            first_unprivileged=int(v.get("first_unprivileged", 1024)),
             restarts=file_from(v, "restarts"),
             remote_login=int(v.get("remote_login", 0)),
             plist=file_from(v, "plist"),

@@ -44,7 +44,7 @@ rules() {
   found=
   [ "$(id -u)" = 0 ] && perl -e 'alarm 5; exec @ARGV' sudo -n -l -U "$1" 2>/dev/null |
     grep -q ' may run the following ' && found=sudo
-  [ ! -e /etc/doas.conf ] || awk -v name="$1" -v groups=" $(id -Gn "$1") " '
+  [ -e /etc/doas.conf ] && awk -v name="$1" -v groups=" $(id -Gn "$1") " '
     $1 == "permit" {
       for (i = 2; i <= NF && $i ~ /^(nopass|nolog|persist|keepenv)$/; i++);
       if ($i == "setenv") while (i < NF && $i !~ /\}/) i++

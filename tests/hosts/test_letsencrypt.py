@@ -386,7 +386,9 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
             tls,
             bare.address,
         )
-    assert said.split() == ["42", "/home/cloud-user/anaconda3", "cloud-user"]
+    assert said.split() == ["42", "/home/jupyter/anaconda3", "jupyter"]
+    assert bare.run("id -nG jupyter") == "jupyter"
+    assert probes.takes_key(bare.address, "jupyter", 292, module_fab.home)
     with pytest.raises(kernel.WrongPassword):
         kernel.login("https://cloud.example.test:8888", "something else", tls, bare.address)
     assert (

@@ -287,7 +287,7 @@ def test_files_of_any_name_and_many_megabytes_come_and_go_unharmed(lab):
             client.get(f"files/{name}", params={"_xsrf": client.cookies["_xsrf"]}).content == data
         )
         assert client.delete(f"api/contents/{name}", headers=header(client)).status_code == 204
-    assert lab.host.run("ls /home/lab/notebooks") == ""
+    assert lab.host.run("ls /home/jupyter/notebooks") == ""
 
 
 def test_after_a_restart_of_jupyterlab_nobody_waits(lab):

@@ -25,6 +25,8 @@ MACHINE = (
     "--cap-add=NET_ADMIN",
     "--cap-add=SYS_PTRACE",
     "--security-opt=seccomp=unconfined",
+    # Engines let every account of a container listen on any port; on a machine only root can.
+    "--sysctl=net.ipv4.ip_unprivileged_port_start=1024",
     "--security-opt=apparmor=unconfined",
 )
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")

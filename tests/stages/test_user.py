@@ -3,6 +3,7 @@
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.stages import user
 from labfab.stages.keys import authorized_keys
@@ -107,11 +108,12 @@ def test_an_account_of_a_service_is_never_taken_over(fake, key):
 
 
 def test_an_account_that_is_taken_over_gets_sudo_only_together_with_your_key(fake, capsys):
-    """user.add says what stays open and gives nothing; keys.copy gives it inside its window."""
+    """In a setup, user.add gives nothing yet; keys.copy gives it inside its window."""
     model = fake(take_over=["lab"])
     model.add_account("lab", foreign=True)
     model.set_file("accounts", "lab.keys", KEYS, "600 lab")
-    user.add(model.c)
+    with Host.of(model.c).filed_under("setup"):
+        user.add(model.c)
     assert model.whys == ["install sudo"]
     assert "lab is taken over; 1 key in /home/lab/.ssh/authorized_keys" in capsys.readouterr().err
     model.again()

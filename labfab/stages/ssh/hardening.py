@@ -169,20 +169,32 @@ def wanted_port(c: Connection, want: Settings) -> int:
     return want.ssh_port
 
 
-def can_be_taken(c: Connection, port: int) -> bool:
-    """Return whether any account of the host could take the port while sshd restarts."""
+def can_be_taken(c: Connection, port: int) -> str:
+    """Return why any account of the host could take the port while sshd restarts; empty: it cannot.
+
+    From which port on accounts may listen is a setting of the kernel, usually 1024.
+    """
+    have = facts(c).ssh
+    if port < have.first_unprivileged or have.socket_activated or platform(c).SSH_JOB:
+        return ""
+    why = f"any account of the host can take port {port} while sshd restarts"
     if port < FIRST_UNPRIVILEGED:
-        return False
-    return not (facts(c).ssh.socket_activated or platform(c).SSH_JOB)
+        why += f" (net.ipv4.ip_unprivileged_port_start is {have.first_unprivileged} there)"
+    return why
 
 
 def warn_unprivileged(c: Connection, port: int) -> None:
     """Warn before sshd moves to a port that any account of the host can take."""
-    if can_be_taken(c, port):
+    why = can_be_taken(c, port)
+    if why:
+        first = min(facts(c).ssh.first_unprivileged, FIRST_UNPRIVILEGED)
+        better = (
+            f"choose an ssh_port below {first}, e.g. {SSH_PORT}"
+            if first > SSH_PORT
+            else f"set that to {FIRST_UNPRIVILEGED} with sysctl"
+        )
         console.warn(
-            f"[{Host.of(c).label}] any account of the host can take port {port} while sshd "
-            f"restarts, and nobody logs in until it gives it back: choose an ssh_port below 1024, "
-            f"e.g. {SSH_PORT}"
+            f"[{Host.of(c).label}] {why}, and nobody logs in until it gives it back: {better}"
         )
 
 
