@@ -7,6 +7,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.facts import facts
+from labfab.host import connection
 from labfab.host.session import Host
 from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
@@ -350,17 +351,45 @@ def test_a_port_that_an_account_can_take_is_named(ready, capsys, port, socket, w
     assert all("port 2222" in line and "ssh_port below 1024" in line for line in said)
 
 
+@pytest.fixture
+def moved(ready, alone):
+    """A host that an earlier version moved to port 2222."""
+
+    def make(**settings):
+        model = ready(**settings)
+        for key in ("port", "listening"):
+            del model.sections["ssh"][f"{key}.22"]
+            model.sections["ssh"][f"{key}.2222"] = "yes"
+        model.set_file("ssh", "drop_in", "Port 2222\n", "644 root")
+        path = alone / "home/.ssh/config"
+        ssh_config.write(path, ssh_config.read(path)[0]._replace(port=2222))
+        model.again()
+        return model
+
+    return make
+
+
 @pytest.mark.parametrize("settings, port", [({}, 2222), ({"ssh_port": 300}, 300)])
-def test_a_host_that_was_moved_before_keeps_its_port(ready, settings, port):
+def test_a_host_that_was_moved_before_keeps_its_port(moved, settings, port):
     """An older default, or a port of the user's own: no run moves sshd unless a setting says so."""
-    model = ready(**settings)
-    for key in ("port", "listening"):
-        del model.sections["ssh"][f"{key}.22"]
-        model.sections["ssh"][f"{key}.2222"] = "yes"
-    model.set_file("ssh", "drop_in", "Port 2222\n", "644 root")
-    model.sections["accounts"]["lab.password"] = "P"
-    c = model.again()
-    with Host.of(c).filed_under("setup"):
-        hardening.change_port(c)
-    assert facts(c).ssh.ports == {port}
+    model = moved(**settings)
+    with Host.of(model.c).filed_under("setup"):
+        hardening.change_port(model.c)
+    assert facts(model.c).ssh.ports == {port}
     assert (model.whys == []) is (port == 2222)
+
+
+def test_a_move_that_fails_leaves_sshd_a_way_back_to_a_port_that_can_be_taken(moved, monkeypatch):
+    """Somebody may take 2222 while the revert restarts sshd: systemd then goes on trying."""
+    model = moved(ssh_port=292)
+
+    def refuse_the_new_port(c, user, port, identity=None):
+        if port == 292:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return model.fresh(c, user, port, identity)
+
+    monkeypatch.setattr(connection, "log_in_again", refuse_the_new_port)
+    with pytest.raises(SetupError, match="could not move sshd to port 292: .*reverted everything"):
+        hardening.change_port(model.c)
+    assert model.guard == ["arm", "disarm", "arm", "revert"]
+    assert model.file("ssh", "restarts") == debian.ALWAYS

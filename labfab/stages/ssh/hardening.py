@@ -139,11 +139,12 @@ def change_port(c: Connection, port: int | str = "") -> None:
     if have.ports - kept == {new} - kept and listens(c, host, have, new):
         # setup.full leaves a host of an earlier version as it is.
         if host.depth == 1:
-            with guarded(c, "let systemd restart sshd"):
-                system.keep_sshd_running(c)
+            keep_running(c, system)
         return
     refuse_port(c, new)
     warn_unprivileged(c, new)
+    if any(can_be_taken(c, port) for port in have.ports):
+        keep_running(c, system)  # a revert of the move must not take this back
     old = have.ports - {new}
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
@@ -159,6 +160,12 @@ def change_port(c: Connection, port: int | str = "") -> None:
             system.close_port(c, left)
     host.proven_as(login)
     remember(c, want)
+
+
+def keep_running(c: Connection, system: Platform) -> None:
+    """Make the system start sshd again whenever it ends, as a change of its own."""
+    with guarded(c, "let the system start sshd again whenever it ends"):
+        system.keep_sshd_running(c)
 
 
 def wanted_port(c: Connection, want: Settings) -> int:
