@@ -211,10 +211,9 @@ def options(line: str) -> dict[str, str]:
 def port(probe: Probe) -> str:
     """Look whether the ports are below 1024, or whether systemd or launchd holds their sockets."""
     have = probe.facts.ssh
-    kept = probe.platform.ports_to_keep(probe.c)
-    ports = sorted((have.ports or {probe.c.port}) - kept)
+    ports = sorted((have.ports or {probe.c.port}) - {have.remote_login})
     for number in ports:
-        why = hardening.can_be_taken(probe.c, number)
+        why = hardening.can_be_taken(have, probe.platform, number)
         if why and number < FIRST_UNPRIVILEGED:
             start = f"sysctl -w net.ipv4.ip_unprivileged_port_start={FIRST_UNPRIVILEGED}"
             raise Doubtful(why, probe.by_hand(start))

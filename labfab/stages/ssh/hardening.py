@@ -143,7 +143,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
         return
     refuse_port(c, new)
     warn_unprivileged(c, new)
-    if any(can_be_taken(c, port) for port in have.ports):
+    if any(can_be_taken(have, system, port) for port in have.ports):
         keep_running(c, system)  # a revert of the move must not take this back
     old = have.ports - {new}
     login = host.login._replace(port=new)
@@ -176,13 +176,12 @@ def wanted_port(c: Connection, want: Settings) -> int:
     return want.ssh_port
 
 
-def can_be_taken(c: Connection, port: int) -> str:
+def can_be_taken(have: Ssh, system: Platform, port: int) -> str:
     """Return why any account of the host could take the port while sshd restarts; empty: it cannot.
 
     From which port on accounts may listen is a setting of the kernel, usually 1024.
     """
-    have = facts(c).ssh
-    if port < have.first_unprivileged or have.socket_activated or platform(c).SSH_JOB:
+    if port < have.first_unprivileged or have.socket_activated or system.SSH_JOB:
         return ""
     why = f"any account of the host can take port {port} while sshd restarts"
     if port < FIRST_UNPRIVILEGED:
@@ -192,7 +191,7 @@ def can_be_taken(c: Connection, port: int) -> str:
 
 def warn_unprivileged(c: Connection, port: int) -> None:
     """Warn before sshd moves to a port that any account of the host can take."""
-    why = can_be_taken(c, port)
+    why = can_be_taken(facts(c).ssh, platform(c), port)
     if why:
         first = min(facts(c).ssh.first_unprivileged, FIRST_UNPRIVILEGED)
         better = (
