@@ -6,7 +6,7 @@ nothing to do on a host that another one has set up.
 
 from __future__ import annotations
 
-ACCOUNT, PORT = "lab", 2222
+ACCOUNT, PORT = "lab", 292
 HOME = f"/home/{ACCOUNT}"
 PACKAGES = ["sudo", "ca-certificates", "curl", "tmux", "ufw"]
 THEIRS = [

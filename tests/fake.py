@@ -156,7 +156,10 @@ class FakeHost:
 
     # What is there -------------------------------------------------------------------------------
 
-    def add_account(self, name: str, uid: int = 1000, home: str = "", **more: str) -> None:
+    def add_account(
+        self, name: str, uid: int = 1000, home: str = "", foreign: bool = False, **more: str
+    ) -> None:
+        """Add an account: one that labfab made, or with `foreign` somebody else's."""
         home = home or f"/home/{name}"
         have = {
             "uid": str(uid),
@@ -165,7 +168,7 @@ class FakeHost:
             "groups": name,
             "password": "L",
             "home_stat": f"700 {name}",
-        }
+        } | ({} if foreign else {"ours": "yes"})
         self.sections["accounts"] |= {
             f"{name}.{key}": value for key, value in (have | more).items()
         }

@@ -6,7 +6,7 @@ import shlex
 from fnmatch import fnmatchcase
 
 GUARDED = re.compile(
-    r"^sudoers\.|\.(keys\.|home_stat|ssh_stat)"
+    r"^sudoers\.|\.(keys\.|home_stat|ssh_stat|groups|password)"
 )  # what the guard restores of the accounts
 
 
@@ -25,6 +25,7 @@ def put(model, made) -> None:
     place = {
         "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
         "/etc/ssh/sshd_config": ("ssh", "main"),
+        "/etc/systemd/system/ssh.service.d/labfab.conf": ("ssh", "restarts"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
         "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
@@ -391,6 +392,8 @@ APACHE = {  # as Debian brings it
 }
 LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
+    (r"mkdir -p /etc/systemd/system/ssh\.service\.d", facts("ssh")),
+    (r"systemctl daemon-reload", facts("ssh")),
     (LIST_UPDATES, list_updates),
     (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..facts.reader import below
+from ..settings import Settings
 from .findings import Doubtful, Unseen, Wrong
 from .probe import Probe
 from .rows import check
@@ -38,7 +39,17 @@ def sudo(probe: Probe) -> str:
         raise Doubtful(f"{names}: anybody who has the key is root", mend)
     if "root" not in probe.audit and probe.c.user != want.user:
         raise Unseen(f"needs root to see the rights of {want.user}")
-    return f"no account may do without{probe.limits}"
+    return f"no account may do without{probe.limits}{one_account(want)}"
+
+
+def one_account(want: Settings) -> str:
+    """Return what one account for sudo and for JupyterLab means; empty if there are two."""
+    if want.lab_user:
+        return ""
+    return (
+        f"; JupyterLab runs as {want.user} too, so code in a notebook can become root "
+        "(lab_user gives it an account of its own)"
+    )
 
 
 @check("host-updates", "all upgrades are installed", mend="system.update", needs=["ssh-login"])

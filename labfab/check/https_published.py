@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from ..errors import SetupError
 from ..laptop import kernel
 from ..settings import is_address
+from ..stages.user import powers
 from . import https_front, ports
-from .findings import Wrong
+from .findings import Doubtful, Unseen, Wrong
 from .https_tls import RESTART, server
 from .lab import stored_password
 from .probe import Probe
@@ -271,3 +272,26 @@ def logged_in(probe: Probe, password: str) -> contextlib.closing[httpx.Client]:
     """Return an HTTP client that has logged in at the main name."""
     place, trusted = https_front.url(probe, https_front.names(probe)[0]), https_front.trust(probe)
     return contextlib.closing(kernel.login(place, password, trusted.context, probe.c.host))
+
+
+@check(
+    "https-account",
+    "code in a notebook cannot become root",
+    needs=["ssh-login"],
+    publish=PUBLISHED,
+)
+def account(probe: Probe) -> str:
+    """Look whether JupyterLab has an account of its own, and what that may do."""
+    want = probe.want
+    if not want.lab_user:
+        raise Doubtful(
+            f"JupyterLab runs as {want.user}, which may use sudo: whoever gets in can become root "
+            "at the next run of labfab; the setting lab_user gives it an account of its own"
+        )
+    have = probe.facts.accounts.get(want.lab_user)
+    if have is None:
+        raise Unseen(f"there is no account {want.lab_user}")
+    found = powers(have, probe.platform)
+    if found:
+        raise Wrong(f"lab_user {want.lab_user} {found}")
+    return f"{want.lab_user} has no rights of root{probe.limits}"

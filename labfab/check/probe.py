@@ -154,7 +154,7 @@ class Probe:
     def by_hand(self, command: str, account: str = "root") -> str:
         """Return the command line that fixes what no task fixes, with the rights of an account."""
         named = find_alias(self.c)
-        login = named.name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
+        login = named.admin_name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
         sudo = "sudo" if account == "root" else f"sudo -u {shlex.quote(account)}"
         return f"ssh -t {login} {shlex.quote(f'{sudo} {command}')}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
@@ -16,6 +16,8 @@ from ..host import connection, login_errors
 from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
 from ..platforms import algorithms
+from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
+from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
 from .findings import Doubtful, Unseen, Wrong
 from .probe import Probe
@@ -201,6 +203,33 @@ def options(line: str) -> dict[str, str]:
     if not found:
         raise Wrong("sshd finds an error in its configuration: run `sshd -t` there")
     return found
+
+
+@check(
+    "ssh-port",
+    "no other account can take sshd's port",
+    mend="ssh.change-port",
+    needs=["ssh-login"],
+)
+def port(probe: Probe) -> str:
+    """Look whether the ports are below 1024, or whether systemd or launchd holds their sockets."""
+    have = probe.facts.ssh
+    ports = sorted((have.ports or {probe.c.port}) - {have.remote_login})
+    for number in ports:
+        why = hardening.can_be_taken(have, probe.platform, number)
+        if why and number < FIRST_UNPRIVILEGED:
+            start = f"sysctl -w net.ipv4.ip_unprivileged_port_start={FIRST_UNPRIVILEGED}"
+            raise Doubtful(why, probe.by_hand(start))
+        if why:
+            raise Doubtful(why, f"ssh.change-port, after setting ssh_port: {SSH_PORT}")
+    if any(number >= FIRST_UNPRIVILEGED for number in ports):
+        return f"{listed(ports)}: the system itself holds the socket"
+    return f"{listed(ports)}: only root can listen there"
+
+
+def listed(ports: Iterable[int]) -> str:
+    """Return ports as text."""
+    return ", ".join(map(str, ports)) or "none"
 
 
 @contextlib.contextmanager

@@ -92,10 +92,18 @@ class Account(NamedTuple):
     link: str = ""
     # macOS: from the login window.
     hidden: bool = False
-    # macOS: labfab created it.
+    # labfab created it.
     ours: bool = False
     # A web server may have files in its home.
     serves: bool = False
+    # labfab has changed files in its home, and has not undone that.
+    known: bool = False
+    # JupyterLab's configuration is in its home.
+    lab: bool = False
+    # A service runs as it: its uid is low, or nobody can log in to it.
+    service: bool = False
+    # The programs whose rules let it become root: sudo, doas. Read for lab_user only.
+    rules: frozenset[str] = frozenset()
 
     @property
     def runtime(self) -> str:
@@ -130,6 +138,10 @@ class Ssh(NamedTuple):
     drop_in: File | None
     # Lines in other files that set Port.
     other_ports: tuple[str, ...]
+    # The lowest port on which every account may listen.
+    first_unprivileged: int = 1024
+    # Our file that makes systemd start sshd again whenever it ends.
+    restarts: File | None = None
     # macOS: port of Apple's own job for sshd; 0: switched off.
     remote_login: int = 0
     # macOS: our job for sshd.
@@ -377,6 +389,8 @@ class Facts:
             main=file_from(v, "main"),
             drop_in=file_from(v, "drop_in"),
             other_ports=tuple(decoded(v.get("other_ports", "")).splitlines()),
+            first_unprivileged=int(v.get("first_unprivileged", 1024)),
+            restarts=file_from(v, "restarts"),
             remote_login=int(v.get("remote_login", 0)),
             plist=file_from(v, "plist"),
             access=v.get("access", ""),
@@ -513,6 +527,10 @@ def account_from(name: str, v: Values) -> Account:
         hidden="hidden" in v,
         ours="ours" in v,
         serves="serves" in v,
+        known="known" in v,
+        lab="lab" in v,
+        service="service" in v,
+        rules=frozenset(v.get("rules", "").split()),
     )
 
 

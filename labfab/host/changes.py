@@ -16,8 +16,8 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..local_state import ssh_config
-from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
+from ..local_state import files, ssh_config
+from ..local_state.aliases import find_alias, note_of_lab_user, proxy_jump, ssh_config_path
 from ..on_host import loader
 from ..settings import Settings
 from . import journal
@@ -205,8 +205,19 @@ def failed(
     return SetupError(text, host=label)
 
 
+def note_lab_user(name: str, lab_user: str) -> None:
+    """Note on the laptop that the lab of this alias has an account of its own."""
+    place = note_of_lab_user(name)
+    if not place.exists():
+        files.make_private(place.parent)
+        files.replace(place, f"{lab_user}\n".encode(), 0o600)
+
+
 def remember(c: Connection, settings: Settings) -> None:
-    """Write the proven login into ~/.ssh/config, under the alias."""
+    """Write the proven login into ~/.ssh/config, under the alias.
+
+    The alias leads to lab_user if its login was proven too.
+    """
     host, path = Host.of(c), ssh_config_path(c)
     known, login = find_alias(c), host.login
     moved = (login.user, login.port) != (c.user, c.port)
@@ -219,8 +230,13 @@ def remember(c: Connection, settings: Settings) -> None:
         identity=str(login.identity or (known.identity if known else "")),
         was=f"{c.user}@{c.host}:{c.port}" if moved else "",
         proxy_jump=proxy_jump(c),
+        lab_user=host.proven_lab_user or (known.lab_user if known else ""),
     )
-    if not host.planning and ssh_config.write(path, block):
+    if host.planning:
+        return
+    if settings.lab_user:
+        note_lab_user(block.name, settings.lab_user)
+    if ssh_config.write(path, block):
         why = f"remember the host as {block.name}"
         host.record(why)
         console.changed(host.label, f"{why} in {path}", 0)

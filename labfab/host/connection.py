@@ -50,9 +50,10 @@ def known_hosts_path() -> Path:
     return Path.home() / ".ssh" / "known_hosts"
 
 
-def follow(c: Connection) -> str:
+def follow(c: Connection, everyday: bool = False) -> str:
     """Point the connection at the login that setup moved this one to, and say so.
 
+    everyday: the login of the notebooks, if it has an account of its own; else the one with sudo.
     Returns the alias, or "".
     """
     alias = find_alias(c)
@@ -61,11 +62,12 @@ def follow(c: Connection) -> str:
     # Fabric reads the alias's block too, so the key may already be set.
     if alias.identity and c.connect_kwargs.get("key_filename") in (None, [], [alias.identity]):
         use_key(c, Path(alias.identity))
-    if (alias.user, alias.port) != (c.user, c.port):
-        console.say(
-            f"[{alias.name}] {address(c)} is now {alias.user}@{alias.hostname}:{alias.port}"
-        )
-        c.user, c.host, c.port = alias.user, alias.hostname, alias.port
+    user = alias.everyday_user if everyday else alias.user
+    if (user, alias.port) != (c.user, c.port):
+        # The alias itself leads to the account of the notebooks, which is no news.
+        if (alias.lab_user, alias.port) != (c.user, c.port):
+            console.say(f"[{alias.name}] {address(c)} is now {user}@{alias.hostname}:{alias.port}")
+        c.user, c.host, c.port = user, alias.hostname, alias.port
     return alias.name
 
 

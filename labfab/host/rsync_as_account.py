@@ -36,13 +36,16 @@ class Program(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(c: Connection, account: str) -> Iterator[Program]:
-    """Yield the program that the login must call as rsync. It works only once."""
-    if c.user == account:
+def opened(c: Connection, login: str, account: str) -> Iterator[Program]:
+    """Yield the program that the login must call as rsync. It works only once.
+
+    login: the account that ssh logs in as. account: the one that rsync must run as.
+    """
+    if login == account:
         yield Program()
         return
     place = f"/var/run/labfab-files-{secrets.token_hex(8)}"
-    ask(c, loader.called("serve_rsync", 3), place, c.user, account)
+    ask(c, loader.called("serve_rsync", 3), place, login, account)
     try:
         yield Program(
             fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out

@@ -83,6 +83,8 @@ class Host:
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
+        # The account of the notebooks, once its own login was proven.
+        self.proven_lab_user = ""
         self.before_write: Callable[[], WriteMark] | None = None
         # The mark of the window that is open.
         self.mark: WriteMark | None = None
@@ -141,9 +143,12 @@ class Host:
         """Return whether writes are shown instead of done."""
         return bool(self.c.config.run.dry)
 
-    def follow(self) -> None:
-        """Switch to the address and the alias that setup has since given to this login."""
-        self.label = connection.follow(self.c) or self.label
+    def follow(self, everyday: bool = False) -> None:
+        """Switch to the address and the alias that setup has since given to this login.
+
+        everyday: switch to the account of the notebooks, if there is one, instead of sudo's.
+        """
+        self.label = connection.follow(self.c, everyday) or self.label
 
     def open(self) -> Shell:
         """Return the root shell; connect first if necessary."""
@@ -346,6 +351,10 @@ class Host:
     def proven_as(self, login: Login) -> None:
         """Remember the login that was proven last."""
         self.proven = login
+
+    def proven_for_notebooks(self, user: str) -> None:
+        """Remember that the account of the notebooks can log in."""
+        self.proven_lab_user = user
 
     def start_background(self, work: Future[Any]) -> None:
         """Keep the background work that the laptop does for this run."""

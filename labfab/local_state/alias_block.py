@@ -1,5 +1,8 @@
 """Alias block: the alias of one host, and its text between markers in an ssh_config.
 
+If JupyterLab has an account of its own, `ssh homelab` leads to that account and `ssh homelab-admin`
+to the one with sudo. labfab logs in as the latter under both names.
+
 ssh_config.py reads and writes the file of all blocks; aliases.py finds the block of a connection.
 """
 
@@ -30,6 +33,7 @@ class Alias(NamedTuple):
 
     name: str
     hostname: str
+    # The account with sudo, as which labfab logs in.
     user: str
     port: int
     # The private key; empty: the ones that ssh tries by itself.
@@ -37,6 +41,18 @@ class Alias(NamedTuple):
     # Earlier logins, as root@203.0.113.5:22, separated by blanks.
     was: str = ""
     proxy_jump: str = ""
+    # The account of the notebooks, if the alias leads there; empty: it leads to `user`.
+    lab_user: str = ""
+
+    @property
+    def everyday_user(self) -> str:
+        """Return the account that the alias leads to."""
+        return self.lab_user or self.user
+
+    @property
+    def admin_name(self) -> str:
+        """Return the name that leads to the account with sudo."""
+        return f"{self.name}-admin" if self.lab_user else self.name
 
 
 # Logins are compared with those of all aliases, many times in a run.
@@ -64,6 +80,8 @@ def check(alias: Alias) -> None:
     """Raise SetupError for values that ssh and paramiko would read differently."""
     files.check_alias(alias.name)
     words = {"host name": alias.hostname, "user name": alias.user}
+    if alias.lab_user:
+        words["name of lab_user"] = alias.lab_user
     if alias.proxy_jump:
         words["ProxyJump"] = alias.proxy_jump
     for what, value in words.items():
@@ -81,10 +99,24 @@ def check(alias: Alias) -> None:
 
 def render(alias: Alias, newline: str) -> str:
     """Return the text of an alias, with *newline* at the end of each line."""
+    lines = [
+        BEGIN % alias.name,
+        NOTICE,
+        *([f"# labfab: was {canonical(alias.was)}"] if alias.was else []),
+        *entry(alias, alias.name, alias.everyday_user),
+        *(entry(alias, alias.admin_name, alias.user) if alias.lab_user else []),
+        "Host *",
+        END % alias.name,
+    ]
+    return "".join(line + newline for line in lines)
+
+
+def entry(alias: Alias, name: str, user: str) -> list[str]:
+    """Return the lines that lead from a name to an account of the host."""
     options: dict[str, str | int] = {
         "HostName": alias.hostname,
         "Port": alias.port,
-        "User": alias.user,
+        "User": user,
         "ProxyJump": alias.proxy_jump,
     }
     if alias.identity:
@@ -92,22 +124,15 @@ def render(alias: Alias, newline: str) -> str:
         options["IdentityFile"] = alias.identity if plain else f'"{alias.identity}"'
         options["IdentitiesOnly"] = "yes"
     options["ServerAliveInterval"] = 15
-    lines = [
-        BEGIN % alias.name,
-        NOTICE,
-        *([f"# labfab: was {canonical(alias.was)}"] if alias.was else []),
-        f"Host {alias.name}",
-        *(f"    {key} {value}" for key, value in options.items() if value),
-        "Host *",
-        END % alias.name,
-    ]
-    return "".join(line + newline for line in lines)
+    return [f"Host {name}", *(f"    {key} {value}" for key, value in options.items() if value)]
 
 
 def parse(name: str, block: str) -> Alias:
     """Parse an alias from its text."""
-    options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", block, re.MULTILINE)
-    found = {key.lower(): value.strip().strip('"') for key, value in options}
+    block, _, admin = block.partition(f"\nHost {name}-admin")
+    found, lab_user = options_in(block), ""
+    if admin:
+        lab_user, found = found.get("user", ""), options_in(admin)
     was = re.search(r"^# labfab: was (.+)$", block, re.MULTILINE)
     port = found.get("port", "22")
     return Alias(
@@ -118,4 +143,11 @@ def parse(name: str, block: str) -> Alias:
         identity=found.get("identityfile", ""),
         was=canonical(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),
+        lab_user=lab_user,
     )
+
+
+def options_in(text: str) -> dict[str, str]:
+    """Return the options of an entry, by their names in lower case."""
+    options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", text, re.MULTILINE)
+    return {key.lower(): value.strip().strip('"') for key, value in options}

@@ -11,7 +11,7 @@ from fabric import Connection
 from invoke.context import Context
 
 from .. import fabric_internals
-from . import ssh_config
+from . import files, ssh_config
 
 
 def ssh_config_path(c: Context) -> Path:
@@ -22,6 +22,30 @@ def ssh_config_path(c: Context) -> Path:
 def find_alias(c: Connection) -> ssh_config.Alias | None:
     """Find the alias that setup wrote for this login; None before setup."""
     return ssh_config.find(ssh_config_path(c), c.user, c.host, c.port, proxy_jump(c))
+
+
+def note_of_lab_user(name: str) -> Path:
+    """Return the file that holds the name of lab_user, for an alias whose lab has one."""
+    return files.config_folder(name) / "lab-user"
+
+
+def has_one_account(c: Context, name: str) -> bool:
+    """Return whether an earlier version set this host up, with one account for everything.
+
+    name: the alias, if no host is given with -H.
+    """
+    if isinstance(c, Connection):
+        block = find_alias(c)
+    else:
+        blocks = ssh_config.read(ssh_config_path(c))
+        block = next((one for one in blocks if one.name == name), None)
+    return block is not None and not note_of_lab_user(block.name).exists()
+
+
+def everyday_user(c: Connection) -> str:
+    """Return the account that the host's alias leads to; before setup, that of the connection."""
+    block = find_alias(c)
+    return block.everyday_user if block else c.user
 
 
 def host_names(c: Context) -> set[str]:

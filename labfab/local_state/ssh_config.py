@@ -50,9 +50,12 @@ def find(
     """
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
-        present = login(alias.user, alias.hostname, alias.port)
+        present = [
+            login(one, alias.hostname, alias.port) for one in (alias.user, alias.everyday_user)
+        ]
+        named = hostname in (alias.name, alias.admin_name)
         way = proxy_jump is None or proxy_jump == alias.proxy_jump
-        if hostname == alias.name or (way and wanted in (present, *alias.was.split())):
+        if named or (way and wanted in (*present, *alias.was.split())):
             return alias
     return None
 
@@ -65,7 +68,9 @@ def write(path: Path, alias: Alias) -> bool:
         old = {one.name: one for one in read(path)}.get(alias.name)
         if old is None:
             refuse_foreign(data, path, alias.name)
-        elif old.hostname == alias.hostname:
+        if alias.lab_user and not (old and old.lab_user):
+            refuse_foreign(data, path, alias.admin_name)
+        if old and old.hostname == alias.hostname:
             alias = alias._replace(was=earlier(old, alias))
         return save(path, data, place(data, path, alias))
 

@@ -102,6 +102,8 @@ END
   others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
     grep -v "^$DROP_IN:")
   [ -z "$others" ] || echo "$others" | blob other_ports
+  read -r first </proc/sys/net/ipv4/ip_unprivileged_port_start && say first_unprivileged "$first"
+  file restarts /etc/systemd/system/ssh.service.d/labfab.conf
   sockets
   while read -r _ port uid pid; do
     [ -n "$port" ] || continue

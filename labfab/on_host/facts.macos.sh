@@ -23,7 +23,6 @@ system() {
 account_facts() {  # ACCOUNT
   [ -z "$(values "/Users/$1" AuthenticationAuthority)" ] || say "$1.password" P
   [ "$(values "/Users/$1" IsHidden)" != 1 ] || say "$1.hidden" yes
-  ! grep -qsF "\"undo\": [\"account $1\"]" /var/lib/labfab/journal.jsonl || say "$1.ours" yes
   say "$1.linger" yes  # programs survive the login that started them
 }
 

@@ -52,6 +52,21 @@ has_sites() {
   [ -d "$1/public_html" ] || [ -d "$1/Sites" ] || grep -qRsF "$1/" /etc/apache2/sites-enabled \
     /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/caddy /etc/lighttpd
 }
+# ACCOUNT: the programs that a rule lets it become root by. Sets found.
+rules() {
+  found=
+  [ "$(id -u)" = 0 ] && perl -e 'alarm 5; exec @ARGV' sudo -n -l -U "$1" 2>/dev/null |
+    grep -q ' may run the following ' && found=sudo
+  [ -e /etc/doas.conf ] && awk -v name="$1" -v groups=" $(id -Gn "$1") " '
+    $1 == "permit" {
+      for (i = 2; i <= NF && $i ~ /^(nopass|nolog|persist|keepenv)$/; i++);
+      if ($i == "setenv") while (i < NF && $i !~ /\}/) i++
+      who = $i ~ /\}/ ? $(i + 1) : $i
+      if (who == name || (who ~ /^:/ && index(groups, " " substr(who, 2) " "))) yes = 1
+    }
+    END { exit !yes }' /etc/doas.conf 2>/dev/null && found="$found doas"
+  [ -z "$found" ] || say "$1.rules" "$found"
+}
 
 accounts() {
   for user in $USERS; do
@@ -61,8 +76,14 @@ accounts() {
     say "$user.uid" "$entry_uid"
     say "$user.home" "$home"
     say "$user.shell" "$entry_shell"
+    case $entry_shell in
+      */nologin | */false | */sync | */halt | */shutdown) say "$user.service" yes ;;
+      *) [ "$entry_uid" -ge "$FIRST_UID" ] || say "$user.service" yes ;;
+    esac
     say "$user.groups" "$(id -Gn "$user")"
     account_facts "$user"
+    journaled "$user" "$home"
+    [ "$user" != "$LAB_USER" ] || [ "$LAB_USER" = "${USERS%% *}" ] || rules "$user"
     if [ -d "$home" ]; then
       stat=$(mode_and_owner -L "$home")
       say "$user.home_stat" "$stat"
@@ -70,6 +91,7 @@ accounts() {
     fi
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
+    [ ! -e "$home/.jupyter/jupyter_server_config.json" ] || say "$user.lab" yes
   done
   file sudoers /etc/sudoers.d/90-labfab
 }

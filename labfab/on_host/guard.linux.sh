@@ -47,10 +47,39 @@ ufw_active() { command -v ufw >/dev/null && LC_ALL=C ufw status | grep -q 'Statu
 
 ufw_changed() { ! diff -r --no-dereference "$GUARD/before/etc/ufw" /etc/ufw >/dev/null 2>&1; }
 
-save_state() { if ufw_active; then touch "$GUARD/ufw-active"; fi; }
+save_state() {
+  if ufw_active; then touch "$GUARD/ufw-active"; fi
+  save_accounts
+}
+
+# Whether each of ACCOUNTS is in the group sudo, and its password. The files themselves are not kept:
+# a package may add accounts of its own meanwhile.
+save_accounts() {
+  for account in ${ACCOUNTS-}; do
+    id -u "$account" >/dev/null 2>&1 || continue
+    printf '%s:%s:%s\n' "$account" "$(admin "$account")" \
+      "$(getent shadow "$account" | cut -d: -f2,3)"
+  done >"$GUARD/accounts"
+}
+admin() { case " $(id -Gn "$1") " in *' sudo '*) echo yes ;; esac; }  # ACCOUNT
+
+# Sets account, may, hash, changed; sets broken on failure.
+restore_accounts() {
+  [ -e "$GUARD/accounts" ] || return 0
+  while IFS=: read -r account may hash changed; do
+    id -u "$account" >/dev/null 2>&1 || continue
+    if [ -z "$may" ] && [ -n "$(admin "$account")" ]; then
+      gpasswd --delete "$account" sudo >/dev/null || broken=yes
+    fi
+    [ "$(getent shadow "$account" | cut -d: -f2)" != "$hash" ] || continue
+    printf '%s:%s\n' "$account" "$hash" | chpasswd -e &&
+      chage -d "${changed:--1}" "$account" || broken=yes
+  done <"$GUARD/accounts"
+}
 
 # Runs before the firewall's files are put back. Sets reload.
 restore_state() {
+  restore_accounts
   reload=
   grep -qx /etc/ufw "$GUARD/paths" || return 0
   if [ -e "$GUARD/ufw-active" ]; then

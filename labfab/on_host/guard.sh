@@ -7,9 +7,9 @@
 # a late revert leaves the next window alone.
 #
 # arm ID needs these variables: PATHS (files and folders) and FOLDERS (only mode and owner are
-# restored), both without blanks; RUN_SSHD (the command that makes sshd listen as its files say);
-# SECONDS_LEFT; WHY. $GUARD/armed has the deadline, WHY and the ID, one a line; $GUARD/before/ has
-# the copies.
+# restored), both without blanks; ACCOUNTS (their password and sudo are restored, on Linux);
+# RUN_SSHD (the command that makes sshd listen as its files say); SECONDS_LEFT; WHY. $GUARD/armed has
+# the deadline, WHY and the ID, one a line; $GUARD/before/ has the copies.
 #
 # What lies below a home is read and restored as its account, within limits (words.sh), and after
 # sshd is as before: nothing that an account puts there may keep others out. What cannot be restored

@@ -159,3 +159,19 @@ take_name() {
   if [ -L "$2" ]; then [ ! -d "$2" ] || rm -f "$2"; elif [ -d "$2" ]; then return 1; fi
   mv -f "$1" "$2"
 }
+# ACCOUNT HOME: what the journal says of it, without what was undone: labfab made the account, or has
+# changed files in its home.
+journaled() {
+  [ -r /var/lib/labfab/journal.jsonl ] || return 0
+  awk -v name="$1" -v home="\"$2/" '
+    match($0, /"(number|undone)": "[^"]*"/) {
+      number = substr($0, RSTART + 11, RLENGTH - 12)
+      if ($0 ~ /^\{"undone"/) { delete made[number]; delete worked[number] }
+      else if (index($0, "\"undo\": [\"account " name "\"]")) made[number] = 1
+      else if (index($0, home)) worked[number] = 1
+    }
+    END {
+      for (number in made) { print name ".ours=yes"; break }
+      for (number in worked) { print name ".known=yes"; break }
+    }' /var/lib/labfab/journal.jsonl
+}

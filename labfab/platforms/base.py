@@ -103,6 +103,8 @@ class Platform(Protocol):
 
     # The group that may use sudo.
     ADMIN_GROUP: str
+    # Groups whose members are root, or can become it, separated by blanks.
+    POWERFUL_GROUPS: str
     # Whether the account of JupyterLab may log in over SSH too.
     LAB_USER_LOGS_IN: bool
 
@@ -140,6 +142,9 @@ class Platform(Protocol):
 
     def reload_sshd(self, c: Connection) -> None:
         """Make sshd read its configuration; the ports stay as they are."""
+
+    def keep_sshd_running(self, c: Connection) -> None:
+        """Make the system start sshd again whenever it ends, whoever ended it."""
 
     def ports_to_keep(self, c: Connection) -> frozenset[int]:
         """Return the SSH ports that belong to the system and stay open."""

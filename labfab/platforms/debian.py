@@ -10,8 +10,9 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
+from ..facts.reader import planned_file
 from ..host import journal
-from ..host.changes import change
+from ..host.changes import change, put
 from ..host.remote_file import Values
 from ..host.session import Host
 from ..on_host import loader
@@ -35,6 +36,13 @@ SHOW_BIG_FOLDERS = "du -xh -d 2 -t 100M"
 SHOW_LISTENER = "ss -ltnp 'sport = :{}'"
 
 ADMIN_GROUP = "sudo"
+POWERFUL_GROUPS = (
+    "sudo admin wheel root "
+    # They start containers and machines, which can mount the host's disks.
+    "docker podman lxd incus incus-admin microk8s libvirt libvirt-qemu kvm vboxusers "
+    # They read disks, passwords, logs, memory and keyboards, or write programs that root runs.
+    "disk shadow adm systemd-journal kmem input tty staff src netdev lpadmin"
+)
 LAB_USER_LOGS_IN = False
 SSH_JOB = ""  # sshd changes its ports without ending open sessions
 FIREWALL_PACKAGE = "ufw"
@@ -44,6 +52,20 @@ FIREWALL_CLOSES_PORTS = True
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
 
+# Debian's unit restarts sshd only if it fails, and not if its port is taken (255). SIGTERM is no
+# failure. Without a limit of restarts, sshd is back as soon as the port is free.
+SSHD_UNIT = "/etc/systemd/system/ssh.service.d"
+RESTARTS = f"{SSHD_UNIT}/labfab.conf"
+ALWAYS = """\
+# Written by labfab.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=1
+RestartPreventExitStatus=
+"""
 # What the guard restores: who may log in and use sudo, and ufw's rules.
 SSH_AND_SUDO = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d")
 UFW = ("/etc/ufw", "/etc/default/ufw")
@@ -174,6 +196,7 @@ def add_account(c: Connection, name: str) -> None:
         "shell": "/bin/bash",
         "groups": name,
         "home_stat": f"700 {name}",
+        "ours": "yes",
     }
     change(
         c,
@@ -242,10 +265,29 @@ def run_sshd(c: Connection) -> str:
     have = facts(c)
     if not have.system.systemd:
         return "/usr/sbin/sshd -t && service ssh restart"
-    restart_all = f"{RESET_FAILED}; systemctl restart ssh"
-    if have.ssh.socket_activated:
-        return f"/usr/sbin/sshd -t && systemctl daemon-reload && {{ {restart_all}.socket; }}"
-    return f"/usr/sbin/sshd -t && {{ {restart_all}; }}"
+    unit = "ssh.socket" if have.ssh.socket_activated else "ssh"
+    restart = f"{RESET_FAILED}; systemctl restart {unit}"
+    return f"/usr/sbin/sshd -t && systemctl daemon-reload && {{ {restart}; }}"
+
+
+def keep_sshd_running(c: Connection) -> None:
+    """Make systemd start sshd again whenever it ends, whoever ended it."""
+    if not facts(c).system.systemd:
+        return
+    why = "let systemd start sshd again whenever it ends"
+    old, then = facts(c).ssh.restarts, planned_file("ssh.restarts", ALWAYS, "644", "root")
+    if old and (old.content, old.mode, old.owner) == (ALWAYS, "644", "root"):
+        return
+    change(
+        c,
+        "mkdir -p %s",
+        SSHD_UNIT,
+        why="make a folder for systemd's options of sshd",
+        undo=("folder %s", SSHD_UNIT),
+        keep=[SSHD_UNIT],
+    )
+    put(c, RESTARTS, ALWAYS, why=why, old=old, then=then)
+    change(c, "systemctl daemon-reload", why="reload systemd", undo=(journal.SSHD_READS,))
 
 
 def guarded_files(c: Connection) -> tuple[str, ...]:
@@ -253,9 +295,9 @@ def guarded_files(c: Connection) -> tuple[str, ...]:
 
     ufw's files count only if it is installed: its package may add them while the guard is armed.
     """
-    if FIREWALL_PACKAGE in facts(c).system.packages:
-        return SSH_AND_SUDO + UFW
-    return SSH_AND_SUDO
+    have = facts(c).system
+    unit = (SSHD_UNIT,) if have.systemd else ()
+    return SSH_AND_SUDO + unit + (UFW if FIREWALL_PACKAGE in have.packages else ())
 
 
 def set_options(c: Connection, options: Options, why: str, then: Values | None = None) -> None:

@@ -164,6 +164,7 @@ def guard_settings(c: Connection, why: str) -> dict[str, object]:
     return {
         "PATHS": " ".join([*how.guarded_files(c), *keys]),
         "FOLDERS": " ".join(folders),
+        "ACCOUNTS": want.user,
         "RUN_SSHD": how.run_sshd(c),
         "SECONDS_LEFT": want.revert_after,
         "WHY": why,

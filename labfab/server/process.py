@@ -17,6 +17,7 @@ from ..host.changes import ask, change
 from ..host.session import Host
 from ..host.shell import Result
 from ..laptop.notebooks import shown
+from ..local_state.aliases import everyday_user, find_alias
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
@@ -54,7 +55,7 @@ def start(c: Connection, want: Settings) -> None:
     if not account.linger:
         system.keep_running(c, account.name)
     if want.start_command:
-        launchlab.install(c, want, want.user, want.start_command)
+        launchlab.install(c, want, command_account(c, want), want.start_command)
     lab = settle(c, want, account, ENDING if lab.stale else PATIENCE)
     if lab.api:
         if lab.stale:
@@ -71,6 +72,14 @@ def start(c: Connection, want: Settings) -> None:
     elif not lab.session:
         start_in_tmux(c, want, account)
     wait(c, want, account)
+
+
+def command_account(c: Connection, want: Settings) -> str:
+    """Return the account whose shell gets the start command: the one that the alias leads to."""
+    if find_alias(c):
+        return everyday_user(c)
+    # In a plan there is no alias yet.
+    return want.user if platform(c).LAB_USER_LOGS_IN else want.jupyter_user
 
 
 def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:

@@ -26,7 +26,8 @@ from typing import (
 from invoke.context import Context
 
 from ..errors import SetupError
-from .sources import DEFAULT_ALIAS, HOSTS, Layer, layers
+from ..local_state.aliases import has_one_account
+from .sources import DEFAULT_ALIAS, HOSTS, Layer, had_one_account, layers
 
 if TYPE_CHECKING:
     import msgspec
@@ -47,6 +48,11 @@ URL_PATH = r"^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*\Z"
 COMMAND = r"^([A-Za-z_][A-Za-z0-9_-]*)?\Z"
 EMAIL = r"^([^\s@]+@[^\s@]+\.[^\s@]+)?\Z"
 ACME = r"^(staging|https://[^\s'\"]+)?\Z"
+
+# Where sshd moves to. Only root can listen below 1024, so no account takes the port while sshd
+# restarts. From 512 on, RPC services of root take any free port. 292 is registered for nothing.
+SSH_PORT = 292
+FIRST_UNPRIVILEGED = 1024
 
 # Accounts of systemd, cron or packages. JupyterLab as one of them would expose their files.
 RESERVED = {"root", "daemon", "bin", "sys", "sync", "games", "man", "mail", "backup", "nobody"}
@@ -83,6 +89,13 @@ class Settings(NamedTuple):
             pattern=rf"{ACCOUNT}|^\Z",
         ),
     ] = ""
+    take_over: Annotated[
+        list[Annotated[str, within(pattern=ACCOUNT)]],
+        doc(
+            "Accounts that exist already, made by somebody else, and that may become `user` or "
+            "`lab_user` all the same; their passwords and keys stay as they are"
+        ),
+    ] = []
     sudo: Annotated[
         Literal["password", "nopasswd"],
         doc(
@@ -137,7 +150,15 @@ class Settings(NamedTuple):
     ] = 24
     reboot: Annotated[bool, doc("Reboot automatically when an upgrade requires it")] = False
 
-    ssh_port: Annotated[int, doc("Port that sshd listens on", ge=1, le=65535)] = 2222
+    ssh_port: Annotated[
+        int,
+        doc(
+            "Port that sshd listens on. If you set none, a host whose sshd has left port 22 keeps "
+            "its port. From 1024 on, any account of the host can take it while sshd restarts",
+            ge=1,
+            le=65535,
+        ),
+    ] = SSH_PORT
     harden_ssh: Annotated[
         bool,
         doc(
@@ -280,6 +301,11 @@ class Settings(NamedTuple):
         ),
     ] = ""
 
+    @classmethod
+    def sets(cls, c: Context, key: str) -> bool:
+        """Return whether a file or variable sets this key for the context, even to the default."""
+        return any(key in layer.values for layer in layers(c, structured()) if layer.taken)
+
     @property
     def jupyter_user(self) -> str:
         """Return the account that owns Python, the notebooks and the JupyterLab process."""
@@ -354,11 +380,16 @@ class Settings(NamedTuple):
         Raises SetupError for an unknown key or a bad value, and names its source.
         """
         values: dict[str, Any] = {}
+        ready = False  # whether lab_user comes from a recipe that once had none
         for layer in layers(c, structured()):
             if layer.taken:
                 values.update(checked(layer.values, layer.place))
+                if "lab_user" in layer.values:
+                    ready = had_one_account(layer.place)
             else:
                 check_once(layer)
+        if ready and has_one_account(c, values.get("alias", DEFAULT_ALIAS)):
+            values["lab_user"] = ""
         given = {key: value for key, value in flags.items() if value is not None}
         values.update(checked(given, "the command line"))
         settings = cls(**values)

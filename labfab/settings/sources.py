@@ -28,6 +28,8 @@ CONFIG = next((d for d in (PACKAGE / "config", PACKAGE.parent / "config") if d.i
 # The key under `lab:` whose entries apply to single hosts.
 HOSTS = "hosts"
 DEFAULT_ALIAS = "homelab"
+# Recipes that set no lab_user at first. Hosts that were set up with them keep their one account.
+HAD_ONE_ACCOUNT = ("apache", "https", "letsencrypt", "droplet")
 # LABFAB_* variables that are not settings: secrets, the recipe, and a switch for developers.
 NOT_SETTINGS = {
     "LOGIN_PASSWORD",
@@ -163,6 +165,12 @@ def recipe_path(name: str, place: str) -> Path:
         known = ", ".join(sorted(p.stem for p in CONFIG.glob("*.yaml"))) or "none"
         raise SetupError(f"{place}: there is no recipe {name!r}; there are: {known}")
     return path
+
+
+def had_one_account(place: str) -> bool:
+    """Return whether a place of settings is a ready recipe that set no lab_user at first."""
+    path = Path(place)
+    return path.stem in HAD_ONE_ACCOUNT and path.resolve().parent == CONFIG.resolve()
 
 
 def yaml_file(

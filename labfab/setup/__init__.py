@@ -9,12 +9,13 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host.alias import alias_of
 from ..host.session import Host
+from ..local_state.aliases import find_alias
 from ..platforms import family, platform
 from ..run import recipe as recipes
 from ..run.runner import Runner
 from ..run.task import host_task
 from ..settings import Settings
-from ..stages import proxy, tunnel
+from ..stages import proxy, tunnel, user
 from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages
@@ -98,7 +99,9 @@ def run_sequence(c: Connection, sequence: Sequence) -> None:
     if not host.planning:
         alias = alias_of(c, want)
         recipes.remember(c, alias)
-        summarize(host, want, alias, facts(c).system.reboot_required, took)
+        block = find_alias(c)
+        admin = block.admin_name if block else alias
+        summarize(host, want, alias, facts(c).system.reboot_required, took, admin)
 
 
 def preflight(c: Connection, want: Settings) -> None:
@@ -106,9 +109,12 @@ def preflight(c: Connection, want: Settings) -> None:
     system = platform(c)
     system.refuse_unsupported(c, want)
     authorized_keys.keys_from_settings(want)
+    user.refuse_accounts(c, want)
+    user.refuse_to_move(c, want)
     if want.published and want.certificate == "letsencrypt":
         acme.require_email(c, want)
     if want.publish == "apache":
         proxy.refuse_to_publish(c)
-    if facts(c).ssh.ports - system.ports_to_keep(c) != {want.ssh_port}:
-        hardening.refuse_port(c, want.ssh_port)
+    port = hardening.wanted_port(c, want)
+    if facts(c).ssh.ports - system.ports_to_keep(c) != {port}:
+        hardening.refuse_port(c, port)

@@ -15,17 +15,23 @@ WIDTH = 14  # columns for the labels, unless one is longer
 
 
 def summarize(
-    host: Host, want: Settings, alias: str, reboot_required: bool, took: Sequence[Duration]
+    host: Host,
+    want: Settings,
+    alias: str,
+    reboot_required: bool,
+    took: Sequence[Duration],
+    admin: str = "",
 ) -> None:
     """Print the addresses of the lab, where its secrets are and what is left to do.
 
-    took: how long each stage took; printed only if something was changed.
+    took: how long each stage took; printed only if something was changed. admin: the name that
+    leads to the account with sudo, if the alias leads to another.
     """
     if host.changes:
         console.say()
         console.say(f"time: {times(took)}")
     console.say()
-    rows = [*doors(host, want, alias), *kept(want, alias), *commands(alias)]
+    rows = [*doors(host, want, alias), *kept(want, alias), *commands(alias, admin)]
     if host.changes:
         rows += to_do(host, want, alias)
     if reboot_required:
@@ -65,10 +71,12 @@ def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
             yield label, f"in {place}"
 
 
-def commands(alias: str) -> Iterator[tuple[str, str]]:
-    """Yield the everyday commands."""
+def commands(alias: str, admin: str) -> Iterator[tuple[str, str]]:
+    """Yield the everyday commands. admin: the name that leads to the account with sudo."""
     yield "next time", f"fab -H {alias} lab.open"
     yield "shell", f"ssh {alias}"
+    if admin not in ("", alias):
+        yield "with sudo", f"ssh {admin}"
     yield "all tasks", "fab --list"
 
 

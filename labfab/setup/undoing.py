@@ -29,7 +29,7 @@ from ..host.session import Host, Login
 from ..host.shell import Result
 from ..laptop import keeper, shortcuts, tunnel
 from ..local_state import secrets, ssh_config
-from ..local_state.aliases import find_alias, ssh_config_path
+from ..local_state.aliases import find_alias, note_of_lab_user, ssh_config_path
 from ..on_host import loader
 from ..platforms import platform
 from ..run import guard, recipe
@@ -166,7 +166,10 @@ class Undo:
     def continue_as(self, login: Login) -> None:
         """Continue over a proven login. Change the alias too, in case this run is interrupted."""
         if self.block:
-            remember(self.c, self.block, login.user, login.port)
+            # Without your key, lab_user's login no longer works.
+            keyless = any(entry.stage in LAST for entry in self.entries)
+            block = self.block._replace(lab_user="") if keyless else self.block
+            remember(self.c, block, login.user, login.port)
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.log_in_again(self.c, *login)
@@ -297,4 +300,5 @@ def forget_host(c: Connection, alias: str) -> None:
     if ssh_config.remove(ssh_config_path(c), alias):
         console.changed(alias, f"remove the alias {alias} from {ssh_config_path(c)}", 0)
     recipe.forget(alias)
+    note_of_lab_user(alias).unlink(missing_ok=True)
     secrets.forget(alias)

@@ -24,6 +24,7 @@ from ..host.session import Host
 from ..laptop import arrival, patchwork, rsync, transfer
 from ..laptop.arrival import Link
 from ..laptop.transfer import MINE, Errand, Far, Survey
+from ..local_state.aliases import everyday_user
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
@@ -170,7 +171,7 @@ def errand(
 ) -> Errand:
     """Describe a transfer, with the host's alias or else the login given with -H."""
     block, ssh_target = found_in_config(c), target_of(c)
-    user, port = (block.user, block.port) if block else (c.user, c.port)
+    user, port = (block.everyday_user, block.port) if block else (c.user, c.port)
     far = Far(
         target=ssh_target,
         user=user,
@@ -198,7 +199,7 @@ def survey(
     """
     with (
         console.working(Host.of(c).label, "compare"),
-        rsync_as_account.opened(c, Settings.of(c).jupyter_user) as program,
+        rsync_as_account.opened(c, everyday_user(c), Settings.of(c).jupyter_user) as program,
     ):
         return transfer.look(errand(c, source, target, program, pull, options), delete, checksums)
 
@@ -222,7 +223,7 @@ def send(
     into = folder.rstrip("/") + "/"
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, account) as program,
+        rsync_as_account.opened(c, everyday_user(c), account) as program,
     ):
         transfer.carry(errand(c, source, into, program, options=options), tell, delete)
     if source.endswith("/"):
@@ -256,7 +257,7 @@ def fetch(
         raise SetupError(f"cannot make the folder {target}: {error.strerror}") from None
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, account) as program,
+        rsync_as_account.opened(c, everyday_user(c), account) as program,
     ):
         transfer.carry(errand(c, source, target, program, pull=True, options=options), tell, delete)
     make_links(folder, found)

@@ -3,6 +3,10 @@
 Owns: the accounts it made, /etc/sudoers.d/90-labfab.
 Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
 On macOS the first is the administrator you log in as, which exists already.
+
+Whoever holds the password or a key of an account gets what labfab gives to it. So an account that
+somebody else made is taken over only if the setting take_over names it, and gets sudo only together
+with your key: the guard of keys.copy takes both back unless your login as that account works.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fabric import Connection
 
+from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import planned_file
@@ -23,23 +28,33 @@ from ..platforms import platform
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
+from ..text import counted
 
 if TYPE_CHECKING:
+    from ..facts.records import Account
     from ..platforms.base import Platform
 
 SUDOERS = "/etc/sudoers.d/90-labfab"
-ADMIN_GROUPS = {"sudo", "admin", "wheel", "root"}
+SUDO_GROUPS = {"sudo", "admin", "wheel"}
 
 
 @host_task(default=True)
 def add(c: Connection) -> None:
     """Add the sudo user, and lab_user if set."""
     want, system = Settings.of(c), platform(c)
-    refuse_admin_as_lab_user(c, want)
+    refuse_accounts(c, want)
+    foreign = is_foreign(c, want.user)
+    if foreign and not Host.of(c).planning:
+        console.warn(f"[{Host.of(c).label}] {want.user} is taken over; {ways_in(c, want.user)}")
     system.install(c, "sudo")
+    # Without sudo, nobody could tell what its rules allow.
+    refuse_admin_as_lab_user(c, want)
     if want.user not in facts(c).accounts:
         system.add_account(c, want.user)
-    grant_sudo(c, want, system)
+    # In a setup, keys.copy does this inside its window.
+    if not foreign or Host.of(c).depth == 1:
+        grant_sudo(c, want, system)
+        settle_sudo_password(c, want)
     if want.lab_user:
         if want.lab_user not in facts(c).accounts:
             system.add_account(c, want.lab_user)
@@ -65,35 +80,46 @@ def close_home(c: Connection, want: Settings) -> None:
         close_folder(c, account.name, account.home, closed, key, value)
 
 
+def grant_sudo_in_window(c: Connection, want: Settings, system: Platform) -> None:
+    """Let an account that was taken over use sudo, within the guarded change of keys.copy."""
+    if is_foreign(c, want.user):
+        grant_sudo(c, want, system)
+        if want.sudo == "nopasswd":
+            allow_without_password(c, want.user)
+
+
 def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
     """Let the account use sudo, and give it a password for that if it has none."""
     account = facts(c).accounts[want.user]
     if system.ADMIN_GROUP not in account.groups:
         system.join_group(c, want.user, system.ADMIN_GROUP)
-    if want.sudo == "nopasswd":
-        drop_sudo_password(c, want.user)
-        return
-    if account.password != "P":
+    if want.sudo == "password" and account.password != "P":
         system.set_password(c, want.user, sudo_password(c, want))
-    if facts(c).sudoers:
+
+
+def settle_sudo_password(c: Connection, want: Settings) -> None:
+    """Add or remove the rule that lets the account use sudo without a password."""
+    if want.sudo == "nopasswd":
+        with guarded(c, f"let {want.user} use sudo without a password"):
+            allow_without_password(c, want.user)
+    elif facts(c).sudoers:
         require_sudo_password(c)
 
 
-def drop_sudo_password(c: Connection, user: str) -> None:
-    """Let the account use sudo without a password."""
-    why, rule = f"let {user} use sudo without a password", f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
-    with guarded(c, why):
-        # sudo skips files with a dot in their name; visudo checks the file before sudo reads it.
-        put(
-            c,
-            SUDOERS,
-            rule,
-            why=why,
-            old=facts(c).sudoers,
-            mode="440",
-            check='visudo -cqf "$NEW"',
-            then=planned_file("accounts.sudoers", rule, "440", "root"),
-        )
+def allow_without_password(c: Connection, user: str) -> None:
+    """Write the rule that lets the account use sudo without a password."""
+    rule = f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+    # sudo skips files with a dot in their name; visudo checks the file before sudo reads it.
+    put(
+        c,
+        SUDOERS,
+        rule,
+        why=f"let {user} use sudo without a password",
+        old=facts(c).sudoers,
+        mode="440",
+        check='visudo -cqf "$NEW"',
+        then=planned_file("accounts.sudoers", rule, "440", "root"),
+    )
 
 
 def require_sudo_password(c: Connection) -> None:
@@ -125,11 +151,86 @@ def sudo_password(c: Connection, want: Settings) -> str:
     return value
 
 
-def refuse_admin_as_lab_user(c: Connection, want: Settings) -> None:
-    """Raise SetupError if lab_user may use sudo: no account that runs JupyterLab should."""
-    account = facts(c).accounts.get(want.lab_user)
-    if account and account.groups & ADMIN_GROUPS:
+def refuse_accounts(c: Connection, want: Settings) -> None:
+    """Raise SetupError, before anything is changed, for accounts that must not get these rights."""
+    refuse_admin_as_lab_user(c, want)
+    for key, name in (("user", want.user), ("lab_user", want.lab_user)):
+        if name and is_foreign(c, name):
+            refuse_service(c, key, name)
+            if name not in want.take_over:
+                raise SetupError(
+                    f"the account {name} exists already, made by somebody else; "
+                    f"{ways_in(c, name)}: choose another {key}, "
+                    f"or if it is yours, set take_over: [{name}]",
+                    host=Host.of(c).label,
+                )
+
+
+def refuse_to_move(c: Connection, want: Settings) -> None:
+    """Raise SetupError if the host's JupyterLab runs as `user` and would get a second account."""
+    have = facts(c).accounts.get(want.user)
+    if want.lab_user and have and have.lab and have.known:
+        if want.lab_user in facts(c).accounts:
+            return
         raise SetupError(
-            f"lab_user {want.lab_user} may use sudo: choose another name, or leave lab_user empty",
+            f"JupyterLab of this host belongs to {want.user}, not to lab_user {want.lab_user}: "
+            "LABFAB_LAB_USER= (empty) keeps it there; "
+            "backup.create, setup.undo, setup.full and backup.restore move it",
             host=Host.of(c).label,
         )
+
+
+def is_foreign(c: Connection, name: str) -> bool:
+    """Return whether the account is neither this login nor one that labfab made or worked with."""
+    account = facts(c).accounts.get(name)
+    return bool(account and name != c.user and not account.ours and not account.known)
+
+
+def ways_in(c: Connection, name: str) -> str:
+    """Describe what opens an account today, and stays."""
+    account = facts(c).accounts[name]
+    ways = ["its own password"] if account.password == "P" else []
+    lines = account.keys.content.splitlines() if account.keys else []
+    keys = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if keys:
+        ways.append(f"{counted(len(keys), 'key')} in {account.home}/.ssh/authorized_keys")
+    if account.link:
+        ways.append(f"whatever {account.link} holds")
+    opens = " and ".join(ways) or "neither a password nor a key"
+    return f"{opens} would still open it" if ways else f"it has {opens}"
+
+
+def refuse_service(c: Connection, key: str, name: str) -> None:
+    """Raise SetupError for an account that a service runs as, even if take_over names it."""
+    account = facts(c).accounts[name]
+    if account.service:
+        raise SetupError(
+            f"the account {name} belongs to a service (uid {account.uid}, {account.shell}): "
+            f"choose another {key}",
+            host=Host.of(c).label,
+        )
+
+
+def refuse_admin_as_lab_user(c: Connection, want: Settings) -> None:
+    """Raise SetupError if lab_user can become root: no account that runs JupyterLab should."""
+    account = facts(c).accounts.get(want.lab_user)
+    found = powers(account, platform(c)) if account else ""
+    if found:
+        raise SetupError(
+            f"lab_user {want.lab_user} {found}, so code in a notebook could become root: "
+            "choose another name, take that away from it, or leave lab_user empty",
+            host=Host.of(c).label,
+        )
+
+
+def powers(account: Account, system: Platform) -> str:
+    """Describe how an account can become root, in a few words; empty if it cannot."""
+    groups = sorted(account.groups & {*system.POWERFUL_GROUPS.split()})
+    ways = [f"the {'groups' if len(groups) > 1 else 'group'} {', '.join(groups)}"] if groups else []
+    ways += [f"a rule of {program}" for program in sorted(account.rules)]
+    if account.uid == 0:
+        ways.append("its uid 0")
+    if not ways:
+        return ""
+    sudo = account.groups & SUDO_GROUPS or "sudo" in account.rules
+    return f"{'may use sudo' if sudo else 'can become root'} (by {' and '.join(ways)})"

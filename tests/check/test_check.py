@@ -522,6 +522,46 @@ def test_sudo_without_a_password_fails_on_a_published_host(publish, state):
     assert asked("host-sudo", published(publish, {"root": "yes"})).state == "ok"
 
 
+def listening(port: int, **more) -> SimpleNamespace:
+    """A probe of a host whose sshd listens on a port."""
+    have = {"remote_login": 0, "socket_activated": False, "first_unprivileged": 1024}
+    return seen(ssh=SimpleNamespace(ports=frozenset({port}), **have | more))
+
+
+@pytest.mark.parametrize(
+    ("look", "state", "words"),
+    [
+        (listening(292), "ok", "292: only root can listen there"),
+        (listening(2222), "warn", "any account of the host can take port 2222"),
+        (listening(2222, socket_activated=True), "ok", "the system itself holds the socket"),
+        (listening(292, first_unprivileged=80), "warn", "ip_unprivileged_port_start is 80"),
+    ],
+)
+def test_a_port_that_any_account_can_take_is_a_warning(look, state, words):
+    found = asked("ssh-port", look)
+    assert found.state == state and words in found.detail
+    assert ("ssh_port: 292" in found.mend) is (state == "warn" and "2222" in words)
+
+
+def test_one_account_for_sudo_and_a_published_lab_is_a_warning():
+    """Behind the tunnel it is said, and no more."""
+    told = asked("host-sudo", seen({"root": "yes"})).detail
+    assert "code in a notebook can become root" in told and "lab_user" in told
+    found = asked("https-account", published("https"))
+    assert found.state == "warn" and "lab_user" in found.detail and "may use sudo" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("groups", "rules", "state"),
+    [({"jupyter"}, (), "ok"), ({"docker"}, (), "fail"), (set(), ("sudo",), "fail")],
+)
+def test_an_account_of_its_own_must_not_become_root(groups, rules, state):
+    account = SimpleNamespace(uid=1001, groups=frozenset(groups), rules=frozenset(rules))
+    look = published("https", accounts={"jupyter": account})
+    look.want = look.want._replace(lab_user="jupyter")
+    assert asked("https-account", look).state == state
+
+
 def test_without_rows_one_sentence_says_why(capsys):
     table.show("homelab", [])
     assert (

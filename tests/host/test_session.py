@@ -408,7 +408,7 @@ def test_a_second_run_of_everything_changes_nothing(fake, alone, publish):
     assert model.planned == [] and model.writes == [] and model.guard == [] and model.logins == []
     assert model.sections["ssh"] == first
     assert len([told for told in model.told if "set -- " in told]) == 1
-    assert (model.c.user, model.c.port) == ("lab", 2222)
+    assert (model.c.user, model.c.port) == ("lab", 292)
 
 
 # Tasks -----------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
     states = {row["why"]: row["state"] for row in journal(fab, "-H", "homelab")}
     assert states["make the environment ~/jupyter-venv"] == states["start JupyterLab"] == "undone"
     assert states["refuse passwords for every user"] == states["switch the firewall on"] == "done"
-    assert probes.answering(box.address, [22, 2222]) == [2222]
+    assert probes.answering(box.address, [22, 292]) == [292]
 
 
 def test_a_laptop_that_dies_meanwhile_leaves_nothing_half_done(fab, host):
@@ -104,7 +104,7 @@ def test_an_upgrade_and_a_reboot_come_between(fab, host):
     before, env = box.boot_id(), ENV | {"LABFAB_REBOOT": "true"}
     run = fab.on(box, "setup.full", env=env).ok()
     road = (
-        "let sshd listen on port 2222 only",
+        "let sshd listen on port 292 only",
         "upgrade the system (1 package)",
         "] reboot",
         "make the environment",
@@ -125,9 +125,7 @@ def test_without_an_index_the_machine_is_safe_all_the_same(fab, host):
     dead = ENV | {"LABFAB_PACKAGE_INDEX": "https://127.0.0.1:9/simple"}
     run = fab.on(box, "setup.full", env=dead).fails("could not make the environment ~/jupyter-venv")
     assert re.search(r"Python, started early: could not make the environment", run.err)
-    assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 2222]) == [
-        2222
-    ]
+    assert "switch the firewall on" in run.out and probes.answering(box.address, [22, 292]) == [292]
     assert "start JupyterLab" in fab("-H", "homelab", "setup.full", env=ENV).ok().out
 
 

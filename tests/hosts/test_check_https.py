@@ -41,6 +41,8 @@ def place(engine, fab_log) -> Iterator[Place]:
             "LABFAB_PUBLISH": "apache",
             "LABFAB_NAMES": f"{NAME},{host.address}",
             "LABFAB_BASE_URL": BASE,
+            "LABFAB_USER": "admin",
+            "LABFAB_LAB_USER": "lab",
         }
         place = Place(host, fab, env)
         host.run("useradd -m -s /bin/bash side")

@@ -27,8 +27,8 @@ find "$@" -printf '%m %U:%G %y %p %l\n' 2>/dev/null | sort; find "$@" -type f -e
 """
 # Moments in the life of a window, as shell text that is true from then on.
 ARMED = "[ -e /var/lib/labfab/guard/armed ]"
-BOTH = "ss -Hltn | grep -q ':2222 '"
-ONLY = "! grep -qx 'Port 22' /etc/ssh/sshd_config.d/00-labfab.conf && ss -Hltn | awk '/:2222 /{n=1} /:22 /{o=1} END{exit !n || o}'"
+BOTH = "ss -Hltn | grep -q ':292 '"
+ONLY = "! grep -qx 'Port 22' /etc/ssh/sshd_config.d/00-labfab.conf && ss -Hltn | awk '/:292 /{n=1} /:22 /{o=1} END{exit !n || o}'"
 # Logins take long from then on, so that there is time between the change and its proof.
 SLOW = (
     "echo 'grep -qx \"Port 22\" /etc/ssh/sshd_config.d/00-labfab.conf || sleep 4' >/etc/ssh/sshrc"
@@ -151,7 +151,7 @@ class Machine:
         write_table()
         assert self.host.run(LEFT) == ""
         assert self.state() == self.before
-        assert not probes.answering(self.host.address, [2222])
+        assert not probes.answering(self.host.address, [292])
 
     def is_healed(self) -> bool:
         try:
@@ -207,7 +207,7 @@ def test_the_laptop_dies(each):
     end = (
         time.monotonic() + 3
     )  # systemd closes the sockets of both ports before it opens the new one
-    while (found := probes.answering(each.host.address, [22, 2222])) != [2222]:
+    while (found := probes.answering(each.host.address, [22, 292])) != [292]:
         assert time.monotonic() < end, f"these ports answer: {found}"
     each.heals(
         "the laptop dies right after the change (window of 8 s)",
@@ -219,7 +219,7 @@ def test_the_next_run_tells_what_the_host_did_alone(each):
     """It follows the one above, whose laptop could not tell."""
     said = each.start("user.add").end().ok()
     assert (
-        "the host reverted a change because no fresh login proved it: move sshd to port 2222"
+        "the host reverted a change because no fresh login proved it: move sshd to port 292"
         in said.text
     )
     assert "reverted a change" not in each.start("user.add").end().ok().text
@@ -237,7 +237,7 @@ def test_the_host_goes_down_while_armed(each, how):
     }[how]
     each.heals(case, "the host took it back as it booted")
     attempt.signal(signal.SIGCONT)
-    attempt.end().fails("could not move sshd to port 2222", "the old login works again")
+    attempt.end().fails("could not move sshd to port 292", "the old login works again")
 
 
 def test_the_proof_comes_too_late(each):
@@ -248,7 +248,7 @@ def test_the_proof_comes_too_late(each):
         "the laptop sleeps longer than the window (5 s)", "the host took it back at the deadline"
     )
     attempt.signal(signal.SIGCONT)
-    attempt.end().fails("could not move sshd to port 2222", "the old login works again")
+    attempt.end().fails("could not move sshd to port 292", "the old login works again")
 
 
 def test_the_host_freezes(each):
@@ -257,7 +257,7 @@ def test_the_host_freezes(each):
     each.host.pause()
     time.sleep(6)
     each.host.resume()
-    run = attempt.end().fails("could not move sshd to port 2222", "the old login works again")
+    run = attempt.end().fails("could not move sshd to port 292", "the old login works again")
     each.heals(
         "the host freezes for longer than the window (5 s)", "the host took it back as it woke up"
     )
@@ -286,7 +286,7 @@ def outer_rule(rule: str, *address: str):
 
 def test_the_network_blocks_the_new_port(each):
     each.fault = time.monotonic()
-    with outer_rule("OUTPUT -d %s -p tcp --dport 2222 -j DROP", each.host.address):
+    with outer_rule("OUTPUT -d %s -p tcp --dport 292 -j DROP", each.host.address):
         run = (
             each.start("ssh.change-port")
             .end()
@@ -303,7 +303,7 @@ def box(engine, module_host, module_fab):
 
 
 def test_a_firewall_of_the_host_blocks_the_new_port(box):
-    rule = "INPUT -p tcp --dport 2222 -j DROP"
+    rule = "INPUT -p tcp --dport 292 -j DROP"
     box.host.run(f"iptables -I {rule}")
     box.fault = time.monotonic()
     run = (
@@ -362,7 +362,7 @@ def test_something_breaks_behind_our_back(box, case, small_disk):
         attempt = box.start("ssh.change-port")
         box.wait_until(moment)
         run = attempt.end().fails(
-            "could not move sshd to port 2222", words, "the old login works again"
+            "could not move sshd to port 292", words, "the old login works again"
         )
     box.heals(case, "the change or its proof failed, it was taken back")
     one_line(run)
@@ -465,11 +465,11 @@ def test_the_line_loses_packets(box):
     ):
         run = attempt.end()
     if run.rc == 0:
-        assert probes.takes_key(box.host.address, "root", 2222, box.fab.home)
+        assert probes.takes_key(box.host.address, "root", 292, box.fab.home)
         box.host.run("rm /etc/ssh/sshd_config.d/00-labfab.conf; systemctl restart ssh")
         (box.fab.home / ".ssh" / "config").unlink()
     else:
-        run.fails("could not move sshd to port 2222", "the old login works again")
+        run.fails("could not move sshd to port 292", "the old login works again")
         one_line(run)
     box.heals("a third of all packets is lost", "a slow proof, or the change was taken back")
 
@@ -530,7 +530,7 @@ def test_the_next_run_settles_what_a_dead_one_left(box):
     time.sleep(1)
     said = box.start("user.add").end().ok()
     assert (
-        "an earlier run was interrupted: move sshd to port 2222; reverting that change now"
+        "an earlier run was interrupted: move sshd to port 292; reverting that change now"
         in said.text
     )
     box.heals("the laptop dies, the same command is typed again", "the next run took it back")

@@ -23,9 +23,9 @@ while not os.path.exists("enough"):
 SLEEP = "import time; time.sleep(600)"
 JOBS = "/home/lab/.local/share/labfab/jobs"
 CUT = (
-    "iptables -I INPUT -p tcp --dport 2222 -j DROP; pkill -KILL -u lab -x 'sshd|sshd-session'; true"
+    "iptables -I INPUT -p tcp --dport 292 -j DROP; pkill -KILL -u lab -x 'sshd|sshd-session'; true"
 )
-OPEN = "ss -Htn state established '( sport = :2222 )'"
+OPEN = "ss -Htn state established '( sport = :292 )'"
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_it_goes_on_with_the_laptop_away(box, lab, module_fab, tmp_path):
         )
         wait_for_output(box, job, f"tick {last + 8}")
     finally:
-        box.run("iptables -D INPUT -p tcp --dport 2222 -j DROP")
+        box.run("iptables -D INPUT -p tcp --dport 292 -j DROP")
     assert f"  {job}  running    cell 2/4 " in lab("lab.jobs").ok().out
     lab("lab.fetch", "--to", str(tmp_path / "results")).ok()
     fetched = tmp_path / "results" / ODD.replace(".ipynb", ".executed.ipynb")

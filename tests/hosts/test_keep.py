@@ -87,7 +87,7 @@ def both(module_host, module_lab, module_fab, tmp_path_factory) -> tuple[Host, L
         ).ok()  # so that JupyterLab too is there after a reboot
         laptop = installing.result()
     module_fab("-H", "homelab", "keys.copy", env=ENV | {"LABFAB_PUBLIC_KEYS": laptop.key}).ok()
-    assert "no browser can be opened here" in laptop.ok(f"fab -H lab@{host.address}:2222 lab.open")
+    assert "no browser can be opened here" in laptop.ok(f"fab -H lab@{host.address}:292 lab.open")
     return host, laptop
 
 
@@ -131,7 +131,7 @@ def test_closed_it_comes_back_when_asked(laptop, url):
 def test_it_survives_a_killed_connection(host, laptop, url):
     """By the kernel where it can (ss -K), else by the end of the host's sshd."""
     before = laptop.pid
-    laptop.machine.run(f"ss -K dst {host.address} dport = 2222 2>/dev/null || true")
+    laptop.machine.run(f"ss -K dst {host.address} dport = 292 2>/dev/null || true")
     time.sleep(1)
     if laptop.pid == before:
         host.run("pkill -KILL -f '^sshd: lab( |@|$)'")

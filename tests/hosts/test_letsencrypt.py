@@ -370,8 +370,8 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
         "https://cloud.example.test:8888/lab"
         in module_fab.on(bare, *recipe, "setup.full", env=given).ok().out
     )
-    assert probes.answering(bare.address, (22, 80, 443, 2222, 8888)) == [2222, 8888]
-    assert probes.takes_key(bare.address, "cloud-user", 2222, module_fab.home)
+    assert probes.answering(bare.address, (22, 80, 443, 292, 8888)) == [292, 8888]
+    assert probes.takes_key(bare.address, "cloud-user", 292, module_fab.home)
     password = (module_fab.home / ".config/labfab/cloud/jupyter-password").read_text().strip()
     tls = trusting(acme)
     with closing(
@@ -383,7 +383,9 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
             tls,
             bare.address,
         )
-    assert said.split() == ["42", "/home/cloud-user/anaconda3", "cloud-user"]
+    assert said.split() == ["42", "/home/jupyter/anaconda3", "jupyter"]
+    assert bare.run("id -nG jupyter") == "jupyter"
+    assert probes.takes_key(bare.address, "jupyter", 292, module_fab.home)
     with pytest.raises(kernel.WrongPassword):
         kernel.login("https://cloud.example.test:8888", "something else", tls, bare.address)
     assert (

@@ -94,7 +94,7 @@ class Mac:
             assert time.monotonic() < end, set(self.state()) ^ set(self.before)
             time.sleep(0.3)
         assert probes.takes_key(self.host.address, "admin", 22, self.fab.home)
-        assert not probes.answering(self.host.address, [2222])
+        assert not probes.answering(self.host.address, [292])
 
     def ssh(self, user: str, port: int, command: str) -> subprocess.CompletedProcess:
         """Log in as ssh does, to the end: sshd may take the key, and PAM close the door all the same."""
@@ -150,9 +150,9 @@ def test_the_account_is_standard_hidden_and_opened_by_the_key_alone(guided):
     )
     assert "IsHidden: 1" in told and "/bin/zsh" in told and "SHOWOTHERUSERS_MANAGED = 0" in told
     assert not {"admin", "wheel"} & {*guided.host.run("id -Gn lab").split()}
-    assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
+    assert guided.ssh("lab", 292, "id -un").stdout == "lab\n"
     kept = (guided.fab.home / ".config/labfab/homelab/login-of-lab-user").read_text().strip()
-    assert len(kept) >= 16 and not probes.takes_password(guided.host.address, "lab", 2222, kept)
+    assert len(kept) >= 16 and not probes.takes_password(guided.host.address, "lab", 292, kept)
     assert guided.host.run(f"dscl . -authonly lab '{kept}' && echo right") == "right"
 
 
@@ -163,7 +163,7 @@ def test_an_account_that_is_shown_is_hidden_again(guided):
 
 
 @pytest.mark.parametrize("user", ["admin", "lab", "root", "nobody-at-all"])
-@pytest.mark.parametrize("port", [22, 2222])
+@pytest.mark.parametrize("port", [22, 292])
 def test_nobody_is_asked_for_a_password(guided, user, port):
     assert probes.offered(guided.host.address, user, port) == ["publickey"]
 
@@ -174,9 +174,9 @@ def test_who_is_not_on_the_list_is_shut_out(guided):
         "sysadminctl -addUser side -fullName side -shell /bin/zsh -password x 2>/dev/null"
     )
     guided.host.run("cp -R /Users/lab/.ssh /Users/side/ && chown -R side /Users/side/.ssh")
-    assert guided.ssh("side", 2222, "id -un").stdout == ""
+    assert guided.ssh("side", 292, "id -un").stdout == ""
     guided.host.run(f"dseditgroup -o edit -a side -t user {LIST}")  # the list alone kept it out
-    assert guided.ssh("side", 2222, "id -un").stdout == "side\n"
+    assert guided.ssh("side", 292, "id -un").stdout == "side\n"
     guided.host.run(
         f"dseditgroup -o edit -d side -t user {LIST}; sysadminctl -deleteUser side 2>/dev/null"
     )
@@ -261,8 +261,8 @@ def test_sshd_is_asked_for_what_counts_alone(guided):
 
 
 def test_it_holds_after_a_restart(guided):
-    guided.host.reboot(port=2222)
-    assert guided.ssh("lab", 2222, "id -un").stdout == "lab\n"
+    guided.host.reboot(port=292)
+    assert guided.ssh("lab", 292, "id -un").stdout == "lab\n"
     assert "nothing to change" in guided.run("ssh.change-port").ok().out
 
 
@@ -270,16 +270,16 @@ def test_port_22_closes_where_that_is_wanted_and_comes_back_with_the_undo(guided
     """Told over the new port, for what Remote Login started may end with it."""
     mac.switch(guided.host, "bootout-ends-sessions", True)
     assert "] close port 22\n" in guided.run("ssh.close-port-22").ok().out
-    assert probes.answering(guided.host.address, [22, 2222]) == [2222]
-    guided.host.reboot(port=2222)
-    assert probes.answering(guided.host.address, [22, 2222]) == [2222]
+    assert probes.answering(guided.host.address, [22, 292]) == [292]
+    guided.host.reboot(port=292)
+    assert probes.answering(guided.host.address, [22, 292]) == [292]
     assert "nothing to change" in guided.run("ssh.close-port-22").ok().out
 
 
 def test_undo_gives_the_state_before(guided):
     """It follows the one above: the door that it came in by goes last, over Remote Login."""
     guided.run("setup.undo").ok()
-    assert probes.answering(guided.host.address, [22, 2222]) == [22]
+    assert probes.answering(guided.host.address, [22, 292]) == [22]
     assert guided.host.checksums() == guided.bare
     assert (
         guided.host.run("ls /private/var/backups/labfab 2>/dev/null || true") == ""
@@ -311,13 +311,13 @@ def test_one_whose_sudo_asks_and_that_is_slow_to_end_its_jobs(module_host, modul
         and "] make launchd listen there\n" in said
         and "] close port 22\n" in said
     )
-    assert box.ssh("lab", 2222, "pwd").stdout == "/Users/lab\n" and PASSWORD not in said
+    assert box.ssh("lab", 292, "pwd").stdout == "/Users/lab\n" and PASSWORD not in said
     box.run("user.add", sudo_password="wrong").fails("sudo")
-    box.host.reboot(port=2222)
-    assert probes.answering(box.host.address, [22, 2222]) == [2222]
+    box.host.reboot(port=292)
+    assert probes.answering(box.host.address, [22, 292]) == [292]
     mac.switch(box.host, "bootstrap-refusals", "2")
     box.run("setup.undo", sudo_password=PASSWORD).ok()
-    assert probes.answering(box.host.address, [22, 2222]) == [22]
+    assert probes.answering(box.host.address, [22, 292]) == [22]
     assert box.host.checksums() == bare
 
 
@@ -345,7 +345,7 @@ def test_a_revert_that_dies_half_way_is_taken_up_at_the_deadline(faulty):
 def test_the_next_run_tells_of_it(faulty):
     said = faulty.start("user.add").end().ok()
     assert (
-        "the host reverted a change because no fresh login proved it: move sshd to port 2222"
+        "the host reverted a change because no fresh login proved it: move sshd to port 292"
         in said.text
     )
 
@@ -358,7 +358,7 @@ def test_the_mac_goes_down_in_the_window(faulty, how):
     getattr(faulty.host, how)(22)
     faulty.heals()
     attempt.signal(signal.SIGCONT)
-    attempt.end().fails("could not move sshd to port 2222")
+    attempt.end().fails("could not move sshd to port 292")
 
 
 # case: stage, moment, deed, words of the message

@@ -19,7 +19,7 @@ PLIST = """\
 SSHD = """\
 <key>Program</key><string>/usr/libexec/sshd-keygen-wrapper</string>
 <key>ProgramArguments</key><array><string>sshd-keygen-wrapper</string>%s</array>
-<key>Sockets</key><dict><key>Listeners</key><dict><key>SockServiceName</key><string>2222</string></dict></dict>
+<key>Sockets</key><dict><key>Listeners</key><dict><key>SockServiceName</key><string>292</string></dict></dict>
 <key>inetdCompatibility</key><dict><key>Wait</key><false/></dict><key>StandardErrorPath</key><string>/dev/null</string>
 """
 SHELL = "<key>ProgramArguments</key><array><string>/bin/sh</string><string>-c</string><string>%s</string></array>"

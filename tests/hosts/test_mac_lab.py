@@ -116,7 +116,7 @@ def test_the_table_has_every_row(run):
     found = rows(run)
     assert set(bad(found)) == {"host-sudo", "host-sleep", "host-updates"}, bad(found)
     assert found["ports-firewall"]["detail"].startswith("macOS's own is off")
-    assert found["ports-answering"]["detail"].startswith("22, 2222")
+    assert found["ports-answering"]["detail"].startswith("22, 292")
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_files_of_any_name_and_many_megabytes_come_and_go_unharmed(lab):
             client.get(f"files/{name}", params={"_xsrf": client.cookies["_xsrf"]}).content == data
         )
         assert client.delete(f"api/contents/{name}", headers=header(client)).status_code == 204
-    assert lab.host.run("ls /home/lab/notebooks") == ""
+    assert lab.host.run("ls /home/jupyter/notebooks") == ""
 
 
 def test_after_a_restart_of_jupyterlab_nobody_waits(lab):
@@ -342,8 +342,8 @@ def test_old_tls_is_refused(lab):
 
 
 def test_only_ssh_and_the_web_are_open(lab):
-    ports = [*range(1, 1025), 2222, *range(8000, 9000, 8), 8888, *range(9990, 10010)]
-    assert probes.answering(lab.host.address, ports) == [80, 443, 2222]
+    ports = [*range(1, 1025), 292, *range(8000, 9000, 8), 8888, *range(9990, 10010)]
+    assert probes.answering(lab.host.address, ports) == [80, 443, 292]
 
 
 def test_the_log_holds_no_token(lab):

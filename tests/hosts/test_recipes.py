@@ -52,8 +52,8 @@ class Guide:
             cafile=str(self.fab.home / ".config/labfab" / self.alias / "ca.pem")
         )
 
-    def ssh(self, command: str) -> str:
-        """Type a command on the host, as `ssh ALIAS` does."""
+    def ssh(self, command: str, admin: bool = False) -> str:
+        """Type a command on the host, as `ssh ALIAS` does, or `ssh ALIAS-admin`."""
         ssh = self.fab.home / ".ssh"
         words = [
             "ssh",
@@ -63,7 +63,7 @@ class Guide:
             f"UserKnownHostsFile={ssh}/known_hosts",
             "-o",
             "BatchMode=yes",
-            self.alias,
+            f"{self.alias}-admin" if admin else self.alias,
             command,
         ]
         return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -115,7 +115,7 @@ def test_https_serves_the_machines_own_address(https):
         httpx.get(url, trust_env=False)
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://{https.host.address}:8888/api", trust_env=False)
-    assert probes.answering(https.host.address, [22, 80, 443, 2222, 8888, 9999]) == [2222, 8888]
+    assert probes.answering(https.host.address, [22, 80, 443, 292, 8888, 9999]) == [292, 8888]
 
 
 def test_https_starts_with_the_word_of_the_guide(https):
@@ -125,6 +125,26 @@ def test_https_starts_with_the_word_of_the_guide(https):
     assert "JupyterLab runs already" in https.ssh("bash -lc start_jupyter_server")
     assert "nothing to change" in https.later("lab.start").ok().out
     https.later("check.all").ok()
+
+
+def test_what_runs_in_a_notebook_of_a_recipe_does_not_become_root(https, droplet):
+    """JupyterLab's account has no sudo; the everyday alias leads there, and labfab to the other."""
+    for guide in (https, droplet):
+        assert guide.host.run("ps -o user= -C jupyter-lab").split() == ["jupyter"]
+        assert guide.ssh("id -nG; sudo -n true 2>/dev/null || echo refused").split() == [
+            "jupyter",
+            "refused",
+        ]
+        assert "lab sudo" in guide.ssh("id -nG", admin=True)
+        row = json.loads(guide.later("check.all", "--json").ok().out)["checks"]
+        assert {one["id"]: one["state"] for one in row}["https-account"] == "ok"
+        guide.later("lab.status").ok()
+    (https.fab.home / "new.txt").write_text("mine")
+    https.later("files.push", str(https.fab.home / "new.txt")).ok()
+    assert https.host.run("stat -c %U /home/jupyter/notebooks/new.txt") == "jupyter"
+    https.later("files.pull", "new.txt", "--to", str(https.fab.home / "back")).ok()
+    assert (https.fab.home / "back/new.txt").read_text() == "mine"
+    https.host.run("rm /home/jupyter/notebooks/new.txt")
 
 
 def test_a_second_run_knows_the_recipe(https, droplet):
@@ -137,7 +157,7 @@ def test_a_second_run_knows_the_recipe(https, droplet):
 
 def test_droplet_is_reached_by_its_address(droplet):
     url = f"https://{droplet.host.address}:9000"
-    config = json.loads(droplet.host.run("cat /home/lab/.jupyter/jupyter_server_config.json"))
+    config = json.loads(droplet.host.run("cat /home/jupyter/.jupyter/jupyter_server_config.json"))
     assert config["IdentityProvider"]["hashed_password"].startswith("argon2:")
     with closing(kernel.login(url, droplet.password, droplet.tls)) as client:
         assert product(client, droplet.tls)
@@ -165,7 +185,7 @@ def test_a_published_lab_wants_a_long_password_and_sudo_with_one(droplet):
 
 def test_droplet_is_bare_again_after_undo(droplet):
     droplet.later("setup.undo", "--to", "https").ok()
-    assert droplet.host.run("ls /home/lab/.jupyter/tls 2>/dev/null || echo gone") == "gone"
+    assert droplet.host.run("ls /home/jupyter/.jupyter/tls 2>/dev/null || echo gone") == "gone"
     droplet.later("setup.full").ok()
     droplet.later("check.https").ok()
 
@@ -177,7 +197,7 @@ def test_mac_mini_on_linux(mac_mini):
     assert host.run("runuser -u remote -- sudo -n true 2>&1 || echo refused").endswith("refused")
     assert host.run("ps -o user= -C jupyter-lab").split() == ["remote"]
     assert "127.0.0.1:9999" in host.run("ss -Hltn 'sport = :9999'")
-    assert probes.answering(host.address, [22, 2222, 9000, 9999]) == [2222]
+    assert probes.answering(host.address, [22, 292, 9000, 9999]) == [292]
     url = re.search(r"http://127\.0\.0\.1:\d+", mac_mini.first.out).group()
     with closing(kernel.login(url, mac_mini.password)) as client:
         assert product(client)

@@ -77,12 +77,12 @@ def test_attempts_to_leave_are_counted(box):
 
 
 def test_ubuntu_moves_its_port_with_the_socket(box, module_fab):
-    box.run("echo 'Port 2222' >/etc/ssh/sshd_config.d/00-port.conf; systemctl daemon-reload")
-    assert "ListenStream=0.0.0.0:2222" in box.run(
+    box.run("echo 'Port 292' >/etc/ssh/sshd_config.d/00-port.conf; systemctl daemon-reload")
+    assert "ListenStream=0.0.0.0:292" in box.run(
         "cat /run/systemd/generator/ssh.socket.d/addresses.conf"
     )
     box.run("systemctl restart ssh.socket")
-    box.wait_for_ssh(2222)
+    box.wait_for_ssh(292)
     assert ":22 " not in box.run("ss -Hltn")
     box.run("echo nonsense >/etc/ssh/sshd_config.d/01-broken.conf; systemctl daemon-reload")
     assert "ssh.socket.d" not in box.run("ls /run/systemd/generator")

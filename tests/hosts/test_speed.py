@@ -91,7 +91,7 @@ def probe(c):
     print("made", Host.of(c).c.transport.is_active(), flush=True)
 
 WHAT = sys.argv[2]
-probe(Connection(sys.argv[1], user="lab", port=2222, config=Config(overrides={"lab": {"sudo": "nopasswd"}})))
+probe(Connection(sys.argv[1], user="lab", port=292, config=Config(overrides={"lab": {"sudo": "nopasswd"}})))
 """
 
 
@@ -159,7 +159,7 @@ import sys
 from fabric import Connection
 from labfab.host.connection import dial
 from labfab.settings import Settings
-c = Connection(sys.argv[1], user="lab", port=2222)
+c = Connection(sys.argv[1], user="lab", port=292)
 dial(c, Settings())
 print(c.transport.packetizer._Packetizer__keepalive_interval)
 """

@@ -87,7 +87,9 @@ def test_user_add_makes_accounts_and_keeps_those_that_are_there(host, fab):
         "useradd -m -s /bin/dash -G video -c 'Ada L' -d /home/ada ada && echo ada:hers-alone | chpasswd"
     )
     entry, shadow = box.run("getent passwd ada"), box.run("getent shadow ada")
-    fab.on(box, "user.add", env={"LABFAB_USER": "ada", "LABFAB_SUDO_PASSWORD": "another-one"}).ok()
+    ada = {"LABFAB_USER": "ada", "LABFAB_SUDO_PASSWORD": "another-one"}
+    fab.on(box, "user.add", env=ada).fails("the account ada exists already", "take_over: [ada]")
+    fab.on(box, "user.add", env=ada | {"LABFAB_TAKE_OVER": "ada"}).ok()
     assert (box.run("getent passwd ada"), box.run("getent shadow ada")) == (entry, shadow)
     assert set(box.run("id -nG ada").split()) == {"ada", "video", "sudo"}
 
@@ -117,7 +119,8 @@ def test_keys_copy_merges_what_may_log_in(host, fab, tmp_path):
     box.run("cat >>/root/.ssh/authorized_keys", input=f'{forced}\nfrom="*" {lines[0]}\n')
     box.run("useradd -m -s /bin/bash lab && cd /home/lab && mkdir .ssh && chmod 777 . .ssh")
     box.run("cat >/home/lab/.ssh/authorized_keys", input=f"# mine\n{lines[1]}")
-    fab.on(box, "keys.copy", env={"LABFAB_PUBLIC_KEYS": f"{tmp_path}/file.pub,{lines[3]}"}).ok()
+    given = {"LABFAB_PUBLIC_KEYS": f"{tmp_path}/file.pub,{lines[3]}", "LABFAB_TAKE_OVER": "lab"}
+    fab.on(box, "keys.copy", env=given).ok()
     text = box.run("cat /home/lab/.ssh/authorized_keys")
     assert text.startswith(f"# mine\n{lines[1]}\n")  # the old last line had no end
     for line in (fab.key, f'from="*" {lines[0]}', lines[2], lines[3]):
@@ -161,7 +164,7 @@ def test_disable_root_leaves_another_way_in(host, fab):
 
 
 @pytest.mark.parametrize(
-    "flavour, words, port", [("ubuntu-like", (), 2222), ("debian12", ("--port", "2300"), 2300)]
+    "flavour, words, port", [("ubuntu-like", (), 292), ("debian12", ("--port", "2300"), 2300)]
 )
 def test_change_port_moves_sshd_for_good(host, fab, flavour, words, port):
     box = host(flavour)

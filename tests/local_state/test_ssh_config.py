@@ -326,3 +326,58 @@ def test_a_name_that_a_shell_would_read_is_no_name(config: Path, field: str, sig
 def test_usual_names_are_names(config: Path, values: dict[str, str]) -> None:
     assert ssh_config.write(config, LAB._replace(**values))
     assert ssh_config.read(config) == [LAB._replace(**values)]
+
+
+# Two accounts --------------------------------------------------------------------------------------
+
+TWO = Alias("box", "203.0.113.5", "lab", 292, was="root@203.0.113.5:22", lab_user="jupyter")
+
+
+def test_the_alias_leads_to_the_notebooks_and_another_to_sudo(tmp_path):
+    """OpenSSH reads both names, each with its account, and nothing else of the file changes."""
+    path = tmp_path / "config"
+    path.write_text("Host other\n    User me\n")
+    path.chmod(0o600)
+    assert ssh_config.write(path, TWO) and not ssh_config.write(path, TWO)
+    for name, user in (("box", "jupyter"), ("box-admin", "lab"), ("other", "me")):
+        said = subprocess.run(
+            ["ssh", "-G", "-F", path, name], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert f"user {user}" in said
+        assert ("port 292" in said) is (name != "other")
+    assert ssh_config.read(path) == [TWO]
+    assert ssh_config.remove(path, "box") and path.read_text() == "Host other\n    User me\n"
+
+
+@pytest.mark.parametrize(
+    "user, host, port",
+    [
+        ("jupyter", "203.0.113.5", 292),
+        ("lab", "203.0.113.5", 292),
+        ("root", "203.0.113.5", 22),
+        ("me", "box", 22),
+        ("me", "box-admin", 22),
+    ],
+)
+def test_a_host_with_two_accounts_is_found_by_each_of_its_logins(tmp_path, user, host, port):
+    path = tmp_path / "config"
+    ssh_config.write(path, TWO)
+    assert ssh_config.find(path, user, host, port) == TWO
+
+
+def test_an_alias_becomes_two_and_one_again(tmp_path):
+    """A host with one account may get a second one, and lose it."""
+    path = tmp_path / "config"
+    one = TWO._replace(lab_user="")
+    for alias in (one, TWO, one):
+        assert ssh_config.write(path, alias)
+        assert ssh_config.read(path) == [alias]
+
+
+def test_a_name_of_the_users_own_is_not_taken(tmp_path):
+    """A Host box-admin of the user's own would be hidden."""
+    path = tmp_path / "config"
+    path.write_text("Host box-admin\n    User me\n")
+    with pytest.raises(SetupError, match="has a Host box-admin of your own"):
+        ssh_config.write(path, TWO)
+    ssh_config.write(path, TWO._replace(lab_user=""))

@@ -58,7 +58,7 @@ def test_the_guide_step_by_step_and_then_nothing_more(mac):
         "let only administrators, admin and lab log in over SSH",
         "refuse passwords for every user",
         "refuse logins as root",
-        "let sshd listen on port 2222 too",
+        "let sshd listen on port 292 too",
         "make launchd listen there",
     ]
     model.again()
@@ -100,6 +100,7 @@ def test_an_account_of_labfabs_that_is_shown_is_hidden_and_anothers_is_not(mac):
     user.add(model.again())
     assert model.whys == ["hide lab in the login window"]
     del model.sections["accounts"]["lab.hidden"], model.sections["accounts"]["lab.ours"]
+    model.lab["take_over"] = ["lab"]
     user.add(model.again())
     assert model.whys == []
 
@@ -176,10 +177,10 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
 
 def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
     """The wrapper refuses arguments, so only its name is given."""
-    job = plistlib.loads(macos.plist([2222]).encode())
+    job = plistlib.loads(macos.plist([292]).encode())
     assert (job["Label"], job["Sockets"]) == (
         "org.labfab.sshd",
-        {"Listeners": {"SockServiceName": "2222"}},
+        {"Listeners": {"SockServiceName": "292"}},
     )
     assert job["ProgramArguments"] == ["sshd-keygen-wrapper"] and job["inetdCompatibility"] == {
         "Wait": False,
@@ -191,13 +192,13 @@ def test_the_job_of_sshd_is_apples_but_for_the_label_and_the_port(mac):
 def test_remote_login_keeps_its_port_unless_it_is_told_to_close(mac):
     model = mac(close_port_22=True)
     go(model, authorized_keys.copy, hardening.change_port)
-    assert facts(model.c).ssh.ports == {22, 2222}
+    assert facts(model.c).ssh.ports == {22, 292}
     model.again()
     remote_login.close_port_22(model.c)
     # The run moved to the other port first.
-    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 2222
+    assert model.whys == ["close port 22"] and Host.of(model.c).c.port == 292
     model.again()
-    model.c.port = 2222
+    model.c.port = 292
     assert go(model, hardening.change_port, remote_login.close_port_22) == []
 
 
@@ -219,7 +220,7 @@ def test_another_port_of_ours_is_listened_at_beside_the_old_one_first(mac):
         if write.path
     ]
     assert texts == [
-        [{"SockServiceName": "2200"}, {"SockServiceName": "2222"}],
+        [{"SockServiceName": "292"}, {"SockServiceName": "2200"}],
         {"SockServiceName": "2200"},
     ]
     assert facts(model.c).ssh.ports == {22, 2200}

@@ -76,7 +76,7 @@ def set_up(host: Host) -> None:
 def settings(host: Host) -> dict[str, str]:
     """Choose what a demo needs; LABFAB_* variables given by the user win."""
     chosen = {"LABFAB_RECIPE": OWNER, "LABFAB_HOST_KEY": host.host_key_fingerprint()}
-    if host.next_port != 2222:
+    if host.next_port != 292:
         chosen["LABFAB_SSH_PORT"] = str(host.next_port)
     given = {name: value for name, value in os.environ.items() if name.startswith("LABFAB_")}
     if "LABFAB_PYTHON" not in given:

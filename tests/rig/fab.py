@@ -113,7 +113,7 @@ class Fab:
         port = port or host.port
         place = f"{user}@{host.address}" + (f":{port}" if port != 22 else "")
         trusted = {"LABFAB_HOST_KEY": host.host_key_fingerprint()}
-        if host.next_port != 2222:
+        if host.next_port != 292:
             trusted["LABFAB_SSH_PORT"] = str(host.next_port)
         return self("-H", place, *words, env=trusted | (env or {}), **options)
 

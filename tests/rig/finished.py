@@ -19,7 +19,7 @@ from .places import CACHE, CLONE, REPO, locked, say
 
 FLAVOURS = ("debian12", "debian13")  # those that tests ask for
 SETTINGS = {"LABFAB_PYTHON": "venv"}
-PORT = 2222  # where sshd listens once setup.full is done
+PORT = 292  # where sshd listens once setup.full is done
 SOURCES = ("labfab", "config", "tests/rig/finished.py", "tests/rig/host.py")
 # Nothing runs with a tunnel's socket or a half-written file when the disk is saved.
 QUIET = """\

@@ -25,6 +25,8 @@ MACHINE = (
     "--cap-add=NET_ADMIN",
     "--cap-add=SYS_PTRACE",
     "--security-opt=seccomp=unconfined",
+    # Engines let every account of a container listen on any port; on a machine only root can.
+    "--sysctl=net.ipv4.ip_unprivileged_port_start=1024",
     "--security-opt=apparmor=unconfined",
 )
 DOCKER = ("--tmpfs=/run", "--tmpfs=/run/lock", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
@@ -127,8 +129,8 @@ class Host:
     def _start(cls, engine: Engine, image_name: str, name: str, owner: str) -> "Host":
         """Start a container on the first address that is free."""
         subnet = network.ensure(engine)
-        ports = {} if engine.reaches_containers else {22: free_port(), 2222: free_port()}
-        ports = {22: ports[22], ports[2222]: ports[2222]} if ports else {}
+        ports = {} if engine.reaches_containers else {22: free_port(), 292: free_port()}
+        ports = {22: ports[22], ports[292]: ports[292]} if ports else {}
         publish = [f"--publish=127.0.0.1:{outside}:{inside}" for inside, outside in ports.items()]
         kind = ("--systemd=always",) if engine.is_podman else DOCKER
         for _ in range(30):
@@ -186,7 +188,7 @@ class Host:
     @property
     def next_port(self) -> int:
         """A second port that is the same inside and outside, for sshd to move to."""
-        return next((inside for inside in self._ports if inside != 22), 2222)
+        return next((inside for inside in self._ports if inside != 22), 292)
 
     def run(self, command: str, input: str | None = None, timeout: float = 120) -> str:
         """Run a shell command inside as root, past sshd, and return what it prints."""

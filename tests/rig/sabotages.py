@@ -167,6 +167,7 @@ CASES = [
     Case(
         "ssh-algorithms", sshd("MACs hmac-sha1,hmac-sha2-256-etm@openssh.com"), f"{BACK}; {RELOAD}"
     ),
+    Case("ssh-port", f"{KEEP}; echo 'Port 2222' >>{DROP_IN}", BACK, "warn", "take port 2222"),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),
@@ -187,7 +188,7 @@ CASES = [
     ),
     Case(
         "ports-answering",
-        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 2222",
+        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j REDIRECT --to-ports 292",
         "iptables -t nat -F PREROUTING",
     ),
     Case(

@@ -100,6 +100,12 @@ def know_again(place: Place) -> None:
 
 HTTPS_CASES = [
     Case(
+        "https-account",
+        "groupadd -f docker; gpasswd -a lab docker",
+        "gpasswd -d lab docker",
+        says="can become root (by the group docker)",
+    ),
+    Case(
         "https-reach",
         REFUSE % ("", 443),
         "iptables -D INPUT 1",

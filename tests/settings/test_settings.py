@@ -6,7 +6,7 @@ from invoke import Context
 
 from labfab import settings
 from labfab.errors import SetupError
-from labfab.local_state import ssh_config
+from labfab.local_state import aliases, ssh_config
 from labfab.settings import Settings, consistent, sources
 from tests.fake import alone as alone_
 
@@ -480,3 +480,44 @@ def test_a_mirror_without_tls_is_refused_unless_a_pin_protects(given, refused):
         return
     with pytest.raises(SetupError, match=f"^{refused}: anybody on the way can change .*https://"):
         consistent(Settings(**given))
+
+
+# Recipes that set no lab_user at first ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["apache", "https", "droplet", "letsencrypt"])
+def test_a_host_that_was_set_up_with_one_account_keeps_it(given, alone, monkeypatch, recipe):
+    """The recipe gives a new host two accounts; yours may do so on purpose."""
+    env = {"LABFAB_RECIPE": recipe, "LABFAB_ACCEPT_ANACONDA_TERMS": "true", "LABFAB_ALIAS": "box"}
+    assert given(env=env, host="root@203.0.113.9").lab_user == "jupyter"
+    ssh_config.write(
+        alone / "home/.ssh/config", ssh_config.Alias("box", "203.0.113.9", "lab", 2222)
+    )
+    for host in ("box", "lab@203.0.113.9:2222", ""):
+        assert given(env=env, host=host).lab_user == ""
+    assert given(env=env | {"LABFAB_LAB_USER": "own"}, host="box").lab_user == "own"
+    monkeypatch.delenv("LABFAB_LAB_USER")
+    note = aliases.note_of_lab_user("box")
+    note.parent.mkdir(parents=True)
+    note.write_text("jupyter\n")
+    assert given(env=env, host="box").lab_user == "jupyter"
+
+
+def test_a_recipe_that_always_had_two_accounts_keeps_them(given, alone):
+    ssh_config.write(
+        alone / "home/.ssh/config", ssh_config.Alias("macmini", "203.0.113.9", "lab", 2222)
+    )
+    assert given(env={"LABFAB_RECIPE": "mac-mini"}, host="macmini").lab_user == "remote"
+
+
+@pytest.mark.parametrize(
+    "layer", [{}, {"runtime": lab(ssh_port=292)}, {"env": {"LABFAB_SSH_PORT": "292"}}]
+)
+def test_whether_a_setting_was_chosen_is_known_even_if_it_is_the_default(given, alone, layer):
+    given(**layer)
+    config = Config(
+        project_location=str(alone / "project"),
+        runtime_path=str(alone / "project/recipe.yaml") if "runtime" in layer else None,
+    )
+    config.load_project(), config.load_runtime()
+    assert Settings.sets(Context(config), "ssh_port") is bool(layer)

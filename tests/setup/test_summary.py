@@ -20,7 +20,7 @@ ALIAS = "homelab"
 
 def host(*changes: str) -> SimpleNamespace:
     """Return a host that this run has changed."""
-    login = Login("lab", 2222, None)
+    login = Login("lab", 292, None)
     return SimpleNamespace(changes=changes, login=login, c=SimpleNamespace(host="203.0.113.5"))
 
 
@@ -46,10 +46,10 @@ def test_what_is_left_to_do_is_told_after_a_change_only(alone, capsys):
     published = Settings(publish="apache", names=["lab.example.test"])
     assert "to do" not in summary(capsys, published)
     assert summary(capsys, Settings(), "a change")["to do"] == [
-        "open TCP 2222 in your router or cloud firewall"
+        "open TCP 292 in your router or cloud firewall"
     ]
     assert summary(capsys, published, "a change", reboot=True)["to do"] == [
-        "open TCP 2222, 80, 443 in your router or cloud firewall",
+        "open TCP 292, 80, 443 in your router or cloud firewall",
         "trust this lab in your browsers: fab -H homelab https.trust",
         "reboot: fab -H homelab system.reboot",
     ]

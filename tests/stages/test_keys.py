@@ -4,10 +4,12 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.session import Host
 from labfab.local_state import keypair, ssh_config
 from labfab.stages.keys import authorized_keys
 
 ADD = "let your key log in as lab"
+THEIRS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOfSomebodyWhoCouldBecomeRootBefore them"
 
 
 def line(comment: str = "old", options: str = "") -> str:
@@ -185,3 +187,54 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
 def test_the_key_in_a_line(text, key):
     """Options that look like a key, comments and truncated lines are recognised."""
     assert authorized_keys.key_of(text) == key
+
+
+# Two accounts --------------------------------------------------------------------------------------
+
+
+def test_the_alias_leads_to_the_account_of_the_notebooks(fake, alone, capsys):
+    """Your key opens both, both logins are proven, and later runs find the one with sudo silently."""
+    model = fake(lab_user="jupyter")
+    authorized_keys.copy(model.c)
+    assert model.logins == [("jupyter", 22), ("lab", 22)]
+    block = ssh_config.read(alone / "home/.ssh/config")[0]
+    assert (block.user, block.lab_user) == ("lab", "jupyter")
+    assert model.sections["accounts"]["jupyter.password"] == "L"
+    capsys.readouterr()
+    model.again()
+    later = model.connect("jupyter")
+    authorized_keys.copy(later)
+    assert (later.user, model.planned) == ("lab", []) and "is now" not in capsys.readouterr().out
+
+
+def test_the_keys_of_root_do_not_open_the_notebooks(fake):
+    """Who could become root before still can; the notebooks' account is yours."""
+    model = fake(lab_user="jupyter")
+    model.set_file("accounts", "root.keys", f"{THEIRS}\n", "600 root")
+    authorized_keys.copy(model.c)
+    assert THEIRS in model.file("accounts", "lab.keys")
+    assert THEIRS not in model.file("accounts", "jupyter.keys")
+
+
+def test_a_lab_user_that_cannot_log_in_is_taken_back(fake, alone):
+    """AllowUsers or PAM may refuse it: then nothing of the window stays."""
+    model = fake(lab_user="jupyter")
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="the login jupyter@.* does not work.*reverted everything"):
+        authorized_keys.copy(model.c)
+    assert model.guard == ["arm", "revert"] and not ssh_config.read(alone / "home/.ssh/config")
+
+
+def test_a_host_of_an_earlier_version_keeps_its_alias(fake, alone):
+    """setup.full changes nothing there; keys.copy itself turns the alias."""
+    model = fake(lab_user="jupyter")
+    authorized_keys.copy(model.c)
+    path = alone / "home/.ssh/config"
+    ssh_config.write(path, ssh_config.read(path)[0]._replace(lab_user=""))
+    before = path.read_bytes()
+    c = model.again()
+    with Host.of(c).filed_under("setup"):
+        authorized_keys.copy(c)
+    assert path.read_bytes() == before and model.writes == []
+    authorized_keys.copy(model.again())
+    assert ssh_config.read(path)[0].lab_user == "jupyter"

@@ -6,6 +6,9 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
+from labfab.facts import facts
+from labfab.host import connection
+from labfab.host.session import Host
 from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
 from labfab.platforms import debian
@@ -159,14 +162,16 @@ def test_the_port_moves_in_two_steps(ready, alone):
     """Both ports, a login on the new one, then only that; alias and host key follow."""
     model = ready()
     hardening.change_port(model.c)
-    assert [write.text.splitlines()[1:] for write in model.writes if write.path] == [
-        ["Port 22", "Port 2222"],
-        ["Port 2222"],
+    assert [
+        write.text.splitlines()[1:] for write in model.writes if write.path == debian.DROP_IN
+    ] == [
+        ["Port 22", "Port 292"],
+        ["Port 292"],
     ]
-    assert model.logins == [("lab", 2222), ("lab", 2222)]
+    assert model.logins == [("lab", 292), ("lab", 292)]
     block = ssh_config.read(alone / "home/.ssh/config")[0]
-    assert (block.port, block.identity) == (2222, str(alone / "home/.ssh/id_ed25519"))
-    assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 2222)
+    assert (block.port, block.identity) == (292, str(alone / "home/.ssh/id_ed25519"))
+    assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 292)
     hardening.change_port(model.again())
     assert model.planned == []
 
@@ -186,14 +191,15 @@ def test_an_sshd_that_is_reloading_is_not_moved_again(ready, monkeypatch):
         for key, value in model.sections["ssh"].items()
         if key not in ("port.22", "listening.22")
     }
-    model.sections["ssh"]["port.2222"] = "yes"
+    model.sections["ssh"]["port.292"] = "yes"
+    model.set_file("ssh", "restarts", debian.ALWAYS, "644 root")
     model.again()
     monkeypatch.setattr(
-        hardening.time, "sleep", lambda _: model.sections["ssh"].update({"listening.2222": "sshd"})
+        hardening.time, "sleep", lambda _: model.sections["ssh"].update({"listening.292": "sshd"})
     )
     hardening.change_port(model.c)
     assert model.writes == []
-    del model.sections["ssh"]["listening.2222"]
+    del model.sections["ssh"]["listening.292"]
     monkeypatch.setattr(hardening.time, "sleep", lambda _: None)
     model.again()
     hardening.change_port(model.c)
@@ -212,8 +218,8 @@ def test_an_impossible_port_changes_nothing(ready, port):
 def test_a_taken_port_is_named_with_its_holder(ready):
     """Another program on the wanted port stops the stage before sshd is changed."""
     model = ready()
-    model.sections["ssh"]["listening.2222"] = "nginx"
-    with pytest.raises(SetupError, match="port 2222 is taken by nginx: choose another ssh_port"):
+    model.sections["ssh"]["listening.292"] = "nginx"
+    with pytest.raises(SetupError, match="port 292 is taken by nginx: choose another ssh_port"):
         hardening.change_port(model.c)
     assert model.writes == []
 
@@ -237,7 +243,8 @@ def test_the_firewall_is_opened_first_and_closed_last(ready):
         "allowed.22": "allow 22/tcp",
     }
     hardening.change_port(model.c)
-    assert model.whys[0] == "open port 2222" and model.whys[-1] == "close port 22"
+    ports = [why for why in model.whys if "port" in why]
+    assert ports[0] == "open port 292" and ports[-1] == "close port 22"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +255,7 @@ def test_who_listens_is_asked_of_the_host(ready, state, command):
     model = ready()
     model.sections["ssh"]["socket"] = state
     hardening.change_port(model.c)
-    assert f"systemctl {command}" in model.writes[1].command
+    assert any(f"systemctl {command}" in write.command for write in model.writes)
 
 
 @pytest.mark.parametrize("state", ["active", "inactive"])
@@ -269,7 +276,7 @@ def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
     """If a cloud firewall blocks the new port, everything stays on the old one."""
     model = ready()
     model.refused_logins = 1
-    with pytest.raises(SetupError, match="could not move sshd to port 2222: .*reverted everything"):
+    with pytest.raises(SetupError, match="could not move sshd to port 292: .*reverted everything"):
         hardening.change_port(model.c)
     assert drop_in(model) == [] and "listening.22" in model.sections["ssh"]
     assert ssh_config.read(alone / "home/.ssh/config")[0].port == 22
@@ -313,3 +320,76 @@ def test_root_that_is_refused_on_the_way_in_is_no_traceback(ready, monkeypatch):
     with pytest.raises(SetupError) as error:
         hardening.disable_passwords(model.c)
     assert "\n" not in str(error.value) and "could not" in str(error.value)
+
+
+# The port that no account can take --------------------------------------------------------------
+
+
+def test_systemd_starts_sshd_again_whoever_ended_it(ready):
+    """Before the first restart; also where the port was taken, for which sshd ends with 255."""
+    model = ready()
+    hardening.change_port(model.c)
+    text = model.wrote("let systemd start sshd again whenever it ends").text
+    for line in ("Restart=always", "RestartPreventExitStatus=", "StartLimitIntervalSec=0"):
+        assert line in text.splitlines()
+    whys = model.whys
+    assert whys.index("reload systemd") < whys.index("let sshd listen on port 292 too")
+    assert debian.SSHD_UNIT in debian.guarded_files(model.c)
+
+
+@pytest.mark.parametrize(
+    "port, socket, warned",
+    [(2222, "inactive", True), (2222, "active", False), (922, "inactive", False)],
+)
+def test_a_port_that_an_account_can_take_is_named(ready, capsys, port, socket, warned):
+    """A choice from 1024 on is warned of in one line; below, or with systemd's socket, it is not."""
+    model = ready()
+    model.sections["ssh"]["socket"] = socket
+    hardening.change_port(model.c, port=port)
+    said = [line for line in capsys.readouterr().err.splitlines() if "can take port" in line]
+    assert len(said) == int(warned)
+    assert all("port 2222" in line and "ssh_port below 1024" in line for line in said)
+
+
+@pytest.fixture
+def moved(ready, alone):
+    """A host that an earlier version moved to port 2222."""
+
+    def make(**settings):
+        model = ready(**settings)
+        for key in ("port", "listening"):
+            del model.sections["ssh"][f"{key}.22"]
+            model.sections["ssh"][f"{key}.2222"] = "yes"
+        model.set_file("ssh", "drop_in", "Port 2222\n", "644 root")
+        path = alone / "home/.ssh/config"
+        ssh_config.write(path, ssh_config.read(path)[0]._replace(port=2222))
+        model.again()
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("settings, port", [({}, 2222), ({"ssh_port": 300}, 300)])
+def test_a_host_that_was_moved_before_keeps_its_port(moved, settings, port):
+    """An older default, or a port of the user's own: no run moves sshd unless a setting says so."""
+    model = moved(**settings)
+    with Host.of(model.c).filed_under("setup"):
+        hardening.change_port(model.c)
+    assert facts(model.c).ssh.ports == {port}
+    assert (model.whys == []) is (port == 2222)
+
+
+def test_a_move_that_fails_leaves_sshd_a_way_back_to_a_port_that_can_be_taken(moved, monkeypatch):
+    """Somebody may take 2222 while the revert restarts sshd: systemd then goes on trying."""
+    model = moved(ssh_port=292)
+
+    def refuse_the_new_port(c, user, port, identity=None):
+        if port == 292:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return model.fresh(c, user, port, identity)
+
+    monkeypatch.setattr(connection, "log_in_again", refuse_the_new_port)
+    with pytest.raises(SetupError, match="could not move sshd to port 292: .*reverted everything"):
+        hardening.change_port(model.c)
+    assert model.guard == ["arm", "disarm", "arm", "revert"]
+    assert model.file("ssh", "restarts") == debian.ALWAYS

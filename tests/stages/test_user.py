@@ -3,8 +3,10 @@
 import pytest
 
 from labfab.errors import SetupError
+from labfab.host.session import Host
 from labfab.local_state import secrets
 from labfab.stages import user
+from labfab.stages.keys import authorized_keys
 
 BARE = [
     "install sudo",
@@ -85,6 +87,75 @@ def test_with_two_accounts_the_other_home_stays_as_it_is(fake):
     assert model.whys == ["close /home/jupyter to other accounts"]
 
 
+# Accounts of somebody else -----------------------------------------------------------------------
+
+KEYS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOldKeyOfTheOwner ada@old\n# a note\n"
+
+
+@pytest.mark.parametrize(
+    "settings, key, name",
+    [({}, "user", "lab"), ({"lab_user": "jupyter"}, "lab_user", "jupyter")],
+)
+def test_an_account_of_somebody_else_is_not_taken_over_unasked(fake, settings, key, name):
+    """Before any change, in one line: what would open it, and the setting that agrees to it."""
+    model = fake(**settings)
+    model.add_account(name, foreign=True, password="P")
+    model.set_file("accounts", f"{name}.keys", KEYS, f"600 {name}")
+    with pytest.raises(SetupError) as refused:
+        user.add(model.c)
+    text = refused.value.text
+    assert model.writes == [] and "\n" not in text
+    assert f"the account {name} exists already" in text and f"take_over: [{name}]" in text
+    assert f"its own password and 1 key in /home/{name}/.ssh/authorized_keys" in text
+    assert f"choose another {key}" in text
+
+
+@pytest.mark.parametrize("mark", ["ours", "known"])
+def test_an_account_that_labfab_made_or_worked_with_is_not_asked_about(fake, mark):
+    """Hosts that earlier versions set up go on as they are."""
+    model = fake()
+    model.add_account("lab", foreign=True, **{mark: "yes"})
+    user.add(model.c)
+    assert "add lab to the group sudo" in model.whys
+
+
+def test_the_login_itself_is_not_asked_about(fake):
+    """Who logs in as that account may use it."""
+    model = fake("lab")
+    model.add_account("lab", foreign=True, password="P", groups="lab sudo")
+    user.add(model.c)
+    assert model.whys == ["install sudo"]
+
+
+@pytest.mark.parametrize("key", ["user", "lab_user"])
+def test_an_account_of_a_service_is_never_taken_over(fake, key):
+    """Even if the setting names it: its files and its rights belong to a service."""
+    model = fake(**{key: "postgres", "take_over": ["postgres"]})
+    model.add_account("postgres", uid=114, foreign=True, service="yes", shell="/usr/sbin/nologin")
+    with pytest.raises(SetupError, match="the account postgres belongs to a service"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def test_an_account_that_is_taken_over_gets_sudo_only_together_with_your_key(fake, capsys):
+    """In a setup, user.add gives nothing yet; keys.copy gives it inside its window."""
+    model = fake(take_over=["lab"])
+    model.add_account("lab", foreign=True)
+    model.set_file("accounts", "lab.keys", KEYS, "600 lab")
+    with Host.of(model.c).filed_under("setup"):
+        user.add(model.c)
+    assert model.whys == ["install sudo"]
+    assert "lab is taken over; 1 key in /home/lab/.ssh/authorized_keys" in capsys.readouterr().err
+    model.again()
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="reverted everything"):
+        authorized_keys.copy(model.c)
+    assert model.guard == ["arm", "revert"]
+    assert {"add lab to the group sudo", "give lab a password for sudo"} <= set(model.whys)
+    authorized_keys.copy(model.again())
+    assert "add lab to the group sudo" in model.whys and model.logins == [("lab", 22)]
+
+
 def test_sudo_without_a_password_is_checked_by_visudo(fake):
     """sudo: nopasswd writes one read-only file, which visudo checks before sudo reads it."""
     model = fake(sudo="nopasswd")
@@ -106,6 +177,30 @@ def test_an_account_of_its_own_for_lab(fake):
     user.add(model.c)
     assert model.whys == [*BARE, "add the account jupyter"]
     assert model.sections["accounts"]["jupyter.groups"] == "jupyter"
+
+
+@pytest.mark.parametrize(
+    "group", ["docker", "lxd", "incus", "disk", "libvirt", "adm", "shadow", "systemd-journal"]
+)
+def test_a_lab_user_that_can_become_root_is_refused(fake, group):
+    """Groups that are as good as sudo are named; nothing is changed."""
+    model = fake(lab_user="boss")
+    model.add_account("boss", groups=f"boss users {group}")
+    with pytest.raises(
+        SetupError, match=rf"lab_user boss can become root \(by the group {group}\)"
+    ):
+        user.add(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize("rules", ["sudo", "doas", "doas sudo"])
+def test_a_lab_user_with_a_rule_in_any_file_is_refused(fake, rules):
+    """sudo's and doas' rules count wherever they are."""
+    model = fake(lab_user="boss")
+    model.add_account("boss", rules=rules)
+    with pytest.raises(SetupError, match=f"a rule of {rules.split()[0]}"):
+        user.add(model.c)
+    assert model.writes == []
 
 
 @pytest.mark.parametrize("group", ["sudo", "admin"])

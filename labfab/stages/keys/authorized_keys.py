@@ -23,6 +23,7 @@ from ...host.session import Host, Login
 from ...local_state import keypair
 from ...local_state.aliases import find_alias
 from ...platforms import platform
+from ...run import guard
 from ...run.guard import guarded
 from ...run.task import host_task, laptop_task
 from ...settings import Settings
@@ -71,26 +72,47 @@ def copy(c: Connection) -> None:
     want, host = Settings.of(c), Host.of(c)
     given = keys_from_settings(want)  # before the host is touched: one may be wrong
     user.add(c)
-    names = accounts_to_open(want, platform(c))
+    names = accounts_to_open(c, want, platform(c))
     refuse_links(c, host, names)
     identity, mine = own_key(c, want, host)
     unlock(c, host, identity)
     login = Login(want.user, host.login.port, identity)
     new = host.proven is None and c.user != want.user
     with guarded(c, f"let your key log in as {want.user}", login, always=new):
+        user.grant_sudo_in_window(c, want, platform(c))
         for name in names:
             fix_modes(c, name)
             have = facts(c).accounts
-            add_keys(c, have[name], [mine, *given, *keys_in_use(c.user, want.user, have)])
+            # Whoever could log in before keeps the way to sudo, and needs none to the notebooks.
+            others = keys_in_use(c.user, want.user, have) if name == want.user else []
+            add_keys(c, have[name], [mine, *given, *others])
+        split = alias_is_lab_users(c, want)
+        before = find_alias(c)
+        if split and not (host.planning or (before and before.lab_user == want.lab_user)):
+            guard.prove_account(c, login._replace(user=want.lab_user))
     host.proven_as(login)
+    if split:
+        host.proven_for_notebooks(want.lab_user)
     remember(c, want)
 
 
-def accounts_to_open(want: Settings, system: Platform) -> list[str]:
+def accounts_to_open(c: Connection, want: Settings, system: Platform) -> list[str]:
     """Return the accounts that your key should open."""
-    if want.lab_user and system.LAB_USER_LOGS_IN:
+    if want.lab_user and (system.LAB_USER_LOGS_IN or alias_is_lab_users(c, want)):
         return [want.user, want.lab_user]
     return [want.user]
+
+
+def alias_is_lab_users(c: Connection, want: Settings) -> bool:
+    """Return whether the alias should lead to lab_user, and another one to the account with sudo.
+
+    On a host whose alias an earlier version wrote, only keys.copy itself changes that. On a Mac the
+    alias stays the administrator's: Remote Login may not let lab_user in yet.
+    """
+    if not want.lab_user or platform(c).LAB_USER_LOGS_IN:
+        return False
+    known = find_alias(c)
+    return known is None or bool(known.lab_user) or Host.of(c).depth == 1
 
 
 def unlock(c: Connection, host: Host, identity: Path | None) -> None:

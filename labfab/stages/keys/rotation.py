@@ -86,7 +86,7 @@ def rotate(c: Connection) -> None:
 
 def add_to_all(c: Connection, want: Settings, system: Platform, lines: list[str]) -> None:
     """Add keys to each account that your key opens."""
-    for name in authorized_keys.accounts_to_open(want, system):
+    for name in authorized_keys.accounts_to_open(c, want, system):
         account = facts(c).accounts.get(name)
         if account:
             authorized_keys.add_keys(c, account, lines)

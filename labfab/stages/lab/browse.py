@@ -169,19 +169,24 @@ def remember_second_laptop(c: Connection, want: Settings, identity: Path | None)
     """Write the alias to ~/.ssh/config if another laptop has set up the host."""
     # Read the settings again: *want* may be older than what is known of the host.
     if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:
-        Host.of(c).proven_as(Login(c.user, c.port, identity))
+        host = Host.of(c)
+        host.proven_as(Login(c.user, c.port, identity))
+        lab_user = facts(c).accounts.get(want.lab_user)
+        keys = lab_user.keys.content if lab_user and lab_user.keys else ""
+        if identity and keypair.public_line(identity).split()[1] in keys:
+            host.proven_for_notebooks(want.lab_user)
         remember(c, want)
 
 
 @contextlib.contextmanager
 def own_rights(c: Connection, want: Settings) -> Iterator[None]:
-    """Read the host with the login's own rights if they are enough.
+    """Read the host with the rights of JupyterLab's account if it logs in by itself.
 
     A second laptop need not know the sudo password.
     """
     host = Host.of(c)
     if host.shell is None:
-        host.follow()
+        host.follow(everyday=True)
         if not c.is_connected:
             host.dial(want)
     if host.shell or c.user != want.jupyter_user:
@@ -192,6 +197,8 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
         yield
     finally:
         host.close_shell()
+        if want.lab_user:
+            host.close()  # what else is to be done needs the account with sudo
 
 
 def own_key(c: Connection) -> Path | None:

@@ -16,7 +16,7 @@ from ...facts import facts
 from ...host.changes import change
 from ...host.session import Host
 from ...laptop import shortcuts
-from ...local_state.aliases import find_alias
+from ...local_state.aliases import everyday_user, find_alias
 from ...run.task import host_task, laptop_task
 from ...server import launchlab
 from ...settings import Settings
@@ -32,18 +32,18 @@ def install(c: Connection) -> None:
             "the shortcuts call it by its alias, which it does not have yet: setup.full makes it",
             host=host.label,
         )
-    target = tunnel.target_of(c)
+    target, login = tunnel.target_of(c), everyday_user(c)
     wanted = shortcuts.texts(
         target,
         want.lab_url(want.local_port),
         want.local_port,
         tunnel.remote_place(want),
         facts(c).accounts[want.jupyter_user].home,
-        tty=c.user != want.jupyter_user,
+        tty=login != want.jupyter_user,
     )
     missing = shortcuts.differing(wanted, target.alias)
-    if not launchlab.install(c, want, c.user, launchlab.NAME) and not host.planning:
-        launchlab.put_on_path(c, c.user, launchlab.NAME)
+    if not launchlab.install(c, want, login, launchlab.NAME) and not host.planning:
+        launchlab.put_on_path(c, login, launchlab.NAME)
     for path in missing:
         host.record(f"write {path}", str(path))
         if host.planning:
@@ -74,12 +74,13 @@ def remove(c: Context) -> None:
 
 @host_task
 def remove_from_host(c: Connection) -> None:
-    """Remove launchlab from the account that logs in."""
-    if launchlab.installed(c, c.user, launchlab.NAME):
+    """Remove launchlab from the account that the alias leads to."""
+    login = everyday_user(c)
+    if launchlab.installed(c, login, launchlab.NAME):
         change(
             c,
             "rm -f ~/.local/bin/%s",
             launchlab.NAME,
-            user=c.user,
+            user=login,
             why=f"remove ~/.local/bin/{launchlab.NAME}",
         )

@@ -1,7 +1,9 @@
 """Hardening: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf; on macOS 000-labfab.conf and a job of launchd.
-Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf, then reload sshd
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf, ssh.service.d/labfab.conf of systemd; on macOS
+000-labfab.conf and a job of launchd.
+Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf /etc/systemd/system/ssh.service.d/labfab.conf, then
+systemctl daemon-reload and reload sshd
 sshd takes the first value it reads, so our file comes before those of others.
 """
 
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import paramiko
 from fabric import Connection
 
+from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...host import connection
@@ -24,7 +27,7 @@ from ...platforms import platform
 from ...run import guard
 from ...run.guard import guarded
 from ...run.task import host_task
-from ...settings import Settings
+from ...settings import FIRST_UNPRIVILEGED, SSH_PORT, Settings
 from ..keys import authorized_keys
 from . import fail2ban
 
@@ -131,15 +134,24 @@ def change_port(c: Connection, port: int | str = "") -> None:
     On macOS Remote Login keeps its own port.
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
-    host, system, have, new = Host.of(c), platform(c), facts(c).ssh, want.ssh_port
+    host, system, have = Host.of(c), platform(c), facts(c).ssh
+    new = want.ssh_port if port != "" else wanted_port(c, want)
     kept = system.ports_to_keep(c)
     if have.ports - kept == {new} - kept and listens(c, host, have, new):
+        # setup.full leaves a host of an earlier version as it is.
+        if host.depth == 1:
+            keep_running(c, system)
         fail2ban.follow(c)
         return
     refuse_port(c, new)
+    warn_unprivileged(c, new)
+    if any(can_be_taken(have, system, port) for port in have.ports):
+        keep_running(c, system)  # a revert of the move must not take this back
     old = have.ports - {new}
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
+        # First, so that sshd tries again if somebody holds the port when it restarts.
+        system.keep_sshd_running(c)
         open_port(c, host, system, facts(c).firewall, new)
         system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not host.planning:
@@ -151,6 +163,48 @@ def change_port(c: Connection, port: int | str = "") -> None:
     host.proven_as(login)
     remember(c, want)
     fail2ban.follow(c)
+
+
+def keep_running(c: Connection, system: Platform) -> None:
+    """Make the system start sshd again whenever it ends, as a change of its own."""
+    with guarded(c, "let the system start sshd again whenever it ends"):
+        system.keep_sshd_running(c)
+
+
+def wanted_port(c: Connection, want: Settings) -> int:
+    """Return the port for sshd: the setting, or if nobody set one, the port that it moved to."""
+    moved = facts(c).ssh.ports - platform(c).ports_to_keep(c)
+    if len(moved) == 1 and 22 not in moved and not Settings.sets(c, "ssh_port"):
+        return min(moved)
+    return want.ssh_port
+
+
+def can_be_taken(have: Ssh, system: Platform, port: int) -> str:
+    """Return why any account of the host could take the port while sshd restarts; empty: it cannot.
+
+    From which port on accounts may listen is a setting of the kernel, usually 1024.
+    """
+    if port < have.first_unprivileged or have.socket_activated or system.SSH_JOB:
+        return ""
+    why = f"any account of the host can take port {port} while sshd restarts"
+    if port < FIRST_UNPRIVILEGED:
+        why += f" (net.ipv4.ip_unprivileged_port_start is {have.first_unprivileged} there)"
+    return why
+
+
+def warn_unprivileged(c: Connection, port: int) -> None:
+    """Warn before sshd moves to a port that any account of the host can take."""
+    why = can_be_taken(facts(c).ssh, platform(c), port)
+    if why:
+        first = min(facts(c).ssh.first_unprivileged, FIRST_UNPRIVILEGED)
+        better = (
+            f"choose an ssh_port below {first}, e.g. {SSH_PORT}"
+            if first > SSH_PORT
+            else f"set that to {FIRST_UNPRIVILEGED} with sysctl"
+        )
+        console.warn(
+            f"[{Host.of(c).label}] {why}, and nobody logs in until it gives it back: {better}"
+        )
 
 
 def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:

@@ -24,7 +24,7 @@ def restrict(c: Connection) -> None:
     """Let in only administrators and Lab's account (macOS)."""
     authorized_keys.copy(c)
     host, system = Host.of(c), platform(c)
-    names = authorized_keys.accounts_to_open(Settings.of(c), system)
+    names = authorized_keys.accounts_to_open(c, Settings.of(c), system)
     with guarded(c, "let only the accounts on Remote Login's list log in"):
         before = len(host.changes)
         system.restrict_logins(c, names)
