@@ -176,7 +176,9 @@ write_back() {  # PATH COPY MODE GROUP
   briefly sh -c "$WRITE" sh "$1" "$3" "$4" <"$2" && return
   [ $? != 124 ] || return
   briefly rm -f "$1.labfab-new" "$1" </dev/null  # no space for two copies
-  briefly sh -c "$WRITE" sh "$1" "$3" "$4" <"$2"
+  briefly sh -c "$WRITE" sh "$1" "$3" "$4" <"$2" && return
+  briefly rm -f "$1.labfab-new" </dev/null
+  return 1
 }
 
 # CAUSE [ID]: restores everything; with an id, only if that window is open. Sets broken.

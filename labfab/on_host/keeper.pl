@@ -19,8 +19,7 @@ sub answer {  # KEEPER
   exit;
 }
 sub account {  # UID: the owner of the folder where root's part ends
-  my $name = getpwuid($_[0]) // exit 1;
-  my $depth = 0;
+  my ($name, $depth) = (scalar getpwuid($_[0]), 0);
   while (my ($other, $uid, $home) = (getpwent)[0, 2, 7]) {
     my @home = grep { length } split m{/}, $home // next;
     next if $uid == 0 || @home < $used || @home < $depth;
@@ -28,7 +27,7 @@ sub account {  # UID: the owner of the folder where root's part ends
     next if @home == $depth && $uid != $_[0];
     ($name, $depth) = ($other, scalar @home);
   }
-  answer($name);
+  answer($name // exit 1);
 }
 sub next_owner {  # NAME in a folder that others can write to, STICKY: whose it is
   my $uid = (lstat "$at/$_[0]")[4] // exit 1;

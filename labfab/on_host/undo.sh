@@ -338,15 +338,21 @@ account() {
   old_backups
 }
 
-clear_home() {  # ACCOUNT HOME. Sets target, keeper.
+clear_home() {  # ACCOUNT HOME. Sets there, target, keeper.
   if [ -d "$(kept "$2")" ]; then note "$2 was there before and stays"; return; fi
   [ -d "$2" ] || return 0
+  locate "$2" follow
+  there=$place  # a home may be a link that root made
+  remove_home "$1" "$2" || return
+  [ ! -L "$2" ] || delete "$2"
+}
+remove_home() {  # ACCOUNT HOME. Reads there. Sets target, keeper.
   if ! holds_data "$2"; then
     keeper=$1
-    (cd / && empty "$2")
-    whose "$2"
-    ! as_keeper rmdir "$2" </dev/null 2>/dev/null || return 0
+    (cd / && empty "$there")
+    whose "$there"
+    ! as_keeper rmdir "$there" </dev/null 2>/dev/null || return 0
   fi
   target=$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)
-  move_away "$2" "$target" "$1" && note "$2 is now $target on the host"
+  move_away "$there" "$target" "$1" && note "$2 is now $target on the host"
 }

@@ -1,0 +1,459 @@
+"""What lies below a home is its account's: no link, pipe or name there makes root work for it, or wait for it."""
+
+import itertools
+import shlex
+import time
+
+import pytest
+
+from labfab.host import journal
+from labfab.host.changes import fill
+from labfab.on_host import loader
+
+pytestmark = pytest.mark.host
+
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_LAB_USER": "jupyter"}
+HOME = "/home/jupyter"
+KEPT = "/root/kept"  # instead of the journal's folder
+NUMBERS = itertools.count()
+# What root has and an account would like to have. /srv/roots is closed to nobody, so a link shows it.
+ROOTS = """\
+rm -rf /srv/roots; mkdir -p /srv/roots/sub/deep /srv/roots/empty; cd /srv/roots; umask 022
+for name in key.pem cert.pem ca.pem next-key.pem next-cert.pem profile file lab.log sub/file; do
+  echo "roots $name" >$name; echo ours >>$name
+done
+chmod 600 key.pem; chmod 640 file
+"""
+STATE = "cd /srv/roots; find . -printf '%p %u:%g %m %y %l\\n' | sort; find . -type f -exec sha256sum {} + | sort -k 2"
+# Mode and owner of the folders that the attacks of old aimed at.
+SYSTEM = "stat -c '%n %U:%G %a' / /etc /etc/ssh /usr /usr/lib /var/lib /var/lib/labfab /etc/passwd"
+
+
+@pytest.fixture(scope="module")
+def box(module_lab):
+    host = module_lab("debian12", "box", env=ENV)
+    host.run("useradd -m mallory; chmod 755 /home/jupyter")
+    return host
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_roots_changes(box):
+    """Whatever a case does, root's own stays as it was."""
+    box.run(ROOTS)
+    before = box.run(STATE), box.run(SYSTEM)
+    yield
+    assert (box.run(STATE), box.run(SYSTEM)) == before
+
+
+def theirs(script: str, account: str = "jupyter") -> str:
+    """Return shell text that runs as an account, in its home."""
+    return fill("(cd ~%s && runuser -u %s -- sh -c %s)\n", account, account, script)
+
+
+def undone(
+    box,
+    word: str,
+    *,
+    keep: tuple[str, ...] = (),
+    path: str = "",
+    kept: str = "",
+    attack: str = "true",
+    force: bool = False,
+    timeout: float = 60,
+) -> str:
+    """Journal a change, let the account do something, and undo it.
+
+    kept: shell text that makes the before-images, as an older version did; it finds $KEPT.
+    """
+    number = f"attack-{next(NUMBERS)}"
+    line = journal.entry("files", "why", path=path, keep=keep, number=number)
+    note = journal.command(line).replace(journal.FOLDER, KEPT)
+    given = f"KEPT={KEPT}/before/{number} FORCE={'yes' if force else ''}\n"
+    script = f"{loader.words('Linux')}{note}{given}{kept}\n{attack}\n"
+    script += f"{loader.script('undo', 'Linux')}\n{word}\n"
+    return box.run("sh -s 2>&1", input=f"({script}\n) </dev/null; true", timeout=timeout)
+
+
+def image(path: str, text: str = "", ids: str = "jupyter:jupyter", mode: str = "755") -> str:
+    """Return shell text that makes a before-image with what an account chose; empty text: a folder."""
+    copy = '"$KEPT.kept/"' + shlex.quote(path.replace("/", "%"))
+    make = f"printf %s {shlex.quote(text)} >{copy}" if text else f"mkdir {copy}"
+    return f'mkdir -p "$KEPT.kept"; {make}; chmod {mode} {copy}; chown {ids} {copy}\n'
+
+
+LINK = theirs("rm -rf a; mkdir a; mv a b 2>/dev/null; rm -rf a b; ln -s /srv/roots a")
+BELOW = f"{HOME}/a"
+PEMS = "".join(image(f"{BELOW}/{name}.pem", "mine") for name in ("key", "cert", "ca"))
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "word, kept",
+    [
+        (f"folder {BELOW}/sub", image(f"{BELOW}/sub", mode="777")),
+        (f"folder {BELOW}/empty", ""),
+        (f"mode {BELOW}/file", image(f"{BELOW}/file", "x", mode="777")),
+        (f"mode {BELOW}/sub", image(f"{BELOW}/sub", mode="777")),
+        (f"file {BELOW}/file 0", 'echo mine >"$KEPT"; chown jupyter: "$KEPT"'),
+        (f"file {BELOW}/key.pem 0", ""),
+        (f"file {BELOW}/file 0", 'ln -s /tmp/x "$KEPT"'),
+        (f"lines {BELOW}/profile ours", image(f"{BELOW}/profile", "roots profile")),
+        (f"lines {BELOW}/profile ours", ""),
+        (f"restore {BELOW}/file", image(f"{BELOW}/file", "mine")),
+        (f"tree {BELOW}/sub", ""),
+        (f"next_key {BELOW}", ""),
+        (f"handed {BELOW}", PEMS),
+        (f"handed {BELOW}", ""),
+        (f"certificate {BELOW} 0", PEMS),
+        (f"session jupyter {BELOW}/lab.log", ""),
+    ],
+)
+def test_no_way_back_leaves_the_home_through_a_link(box, word, kept, force):
+    """A folder on the way is a link by now; the copies are as an older version made them."""
+    undone(box, word, kept=kept, attack=LINK, force=force)
+
+
+@pytest.mark.parametrize("target", ["/var/lib/labfab", "/usr/lib"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_folder_given_back_is_never_roots(box, target, depth):
+    """~/x/y/NAME, where one of the three is a link when it is undone; the copy is labfab's own."""
+    name = target.rpartition("/")[2]
+    way = ["one", "two", name]
+    folder = "/".join([HOME, *way])
+    first = theirs(f"rm -rf one old; mkdir -p one/two/{name}; chmod 777 one/two/{name}")
+    box.run(first)
+    cut, there = "/".join(way[: depth + 1]), target.split("/")[: len(target.split("/")) - 2 + depth]
+    swap = f"mv {cut} old; ln -s {'/'.join(there) or '/'} {cut}"
+    said = undone(box, f"folder {folder}", keep=(folder,), attack=theirs(swap))
+    assert "labfab-stays" not in said
+
+
+def test_a_link_shows_root_nothing_that_the_account_may_not_read(box):
+    """Neither the journal nor --force copies it, and what an older version copied is not given back."""
+    secret = f"{BELOW}/key.pem"
+    box.run(LINK)
+    said = undone(box, f"ls -A {KEPT}/before/*.kept; cat {KEPT}/before/*/*", keep=(secret,))
+    assert "roots key.pem" not in said
+    box.run(theirs("rm -f a; mkdir a; echo x >a/key.pem; echo x >a/cert.pem; echo x >a/ca.pem"))
+    copy = image(secret, "stolen", ids="root:root", mode="600")
+    said = undone(box, f"handed {BELOW}", kept=copy)
+    assert "labfab-stays" in said and "stolen" not in box.run(f"cat {BELOW}/*")
+
+
+PIPES = {
+    "authorized_keys": (f"lines {HOME}/p/authorized_keys ours", "authorized_keys"),
+    "a file": (f"file {HOME}/p/file 0", "file"),
+    "a profile": (f"lines {HOME}/p/.profile ours", ".profile"),
+    "lab.log": (f"session jupyter {HOME}/p/lab.log", "lab.log"),
+    "key": (f"certificate {HOME}/p 0", "cert.pem"),
+    "direct_url.json": (f"tree {HOME}/p", "direct_url.json"),
+    ".bashrc": ("conda_shell jupyter none", "../.bashrc"),
+    "a home": (f"if holds_data {HOME}/p; then echo data; fi", ".bashrc"),
+}
+
+
+@pytest.mark.parametrize("case", PIPES)
+def test_nobody_waits_for_a_pipe(box, case):
+    word, name = PIPES[case]
+    path = f"{HOME}/p/{name}"
+    aside = "[ ! -f ../.bashrc ] || mv ../.bashrc ../bashrc"
+    box.run(theirs(f"rm -rf p; mkdir p; cd p; {aside}; mkfifo {name}"))
+    began = time.monotonic()
+    undone(box, word, keep=(path,), force=True)
+    assert time.monotonic() - began < 15
+    box.run(theirs("rm -rf p; [ ! -f bashrc ] || mv -f bashrc .bashrc"))
+
+
+def test_a_file_that_becomes_a_pipe_is_waited_for_ten_seconds(box):
+    """Between the look and the read. The limits of time hold, whatever is found first."""
+    swap = "while :; do rm -f p; mkfifo p; rm -f p; echo text >p; done"
+    box.run(theirs(f"setsid sh -c {shlex.quote(swap)} >/dev/null 2>&1 &"))
+    began = time.monotonic()
+    for _ in range(3):
+        undone(box, f"file {HOME}/p 0", force=True, timeout=120)
+    assert time.monotonic() - began < 75
+    box.run("pkill -KILL -u jupyter -f '[w]hile :' || true; rm -f /home/jupyter/p")
+
+
+# Whose a path is -------------------------------------------------------------------------------
+
+
+def keeper(box, path: str) -> str:
+    script = f'{loader.words("Linux")}locate {shlex.quote(path)}; echo "$keeper $place"'
+    return box.run("sh -s", input=script)
+
+
+def test_a_path_is_its_homes_accounts(box):
+    """Also in a home on another disk, in a home within a home, and in one that belongs to nobody."""
+    box.run(
+        "mkdir -p /srv/disk/far /srv/disk/old && useradd -d /home/far far && useradd -d /srv/disk/old old && "
+        "useradd -d /home/jupyter/inner inner && mkdir -p /home/jupyter/inner && "
+        "ln -sfn /srv/disk/far /home/far && chown far /srv/disk/far && chown inner /home/jupyter/inner && "
+        "chown 4321 /srv/disk/old && mkdir -p /srv/open && chmod 1777 /srv/open"
+    )
+    assert keeper(box, "/home/far/.ssh/x") == "far /srv/disk/far/.ssh/x"
+    assert keeper(box, "/home/far") == "root /home/far"
+    assert keeper(box, f"{HOME}/inner/.ssh/x") == f"inner {HOME}/inner/.ssh/x"
+    assert keeper(box, f"{HOME}/inner") == f"inner {HOME}/inner"
+    assert keeper(box, f"{HOME}/innermost/x").startswith("jupyter ")
+    assert keeper(box, "/srv/disk/old/x") == "old /srv/disk/old/x"
+    assert keeper(box, "/etc/ssh/sshd_config") == "root /etc/ssh/sshd_config"
+    assert keeper(box, "/var/backups/labfab") == "root /var/backups/labfab"
+    assert keeper(box, "/srv/open/new") == "nobody /srv/open/new"
+    box.run(theirs("mkdir /srv/open/of-jupyter"))
+    assert keeper(box, "/srv/open/of-jupyter/x") == "jupyter /srv/open/of-jupyter/x"
+    box.run("for i in far old inner; do userdel $i; done; rm -rf /srv/open /srv/disk /home/far")
+    box.run(f"rm -rf {HOME}/inner")
+
+
+def test_what_is_an_honest_accounts_comes_back(box):
+    """In a home on another disk: content, mode, group; a new file goes; a tree with work is moved."""
+    box.run(
+        "useradd -m -d /home/far far && mkdir -p /srv/disk && mount -t tmpfs -o size=20m tmpfs /srv/disk && "
+        "mv /home/far /srv/disk/far && ln -s /srv/disk/far /home/far && usermod -aG games far"
+    )
+    box.run(theirs("echo mine >f; chgrp games f; chmod 640 f; mkdir -m 750 d", "far"))
+    spoil = theirs("rm f; echo new >f; chmod 700 d; echo new >g", "far")
+    box.run("sha256sum </home/far/f")
+    new = box.run("printf 'new\\n' | sha256sum").split()[0]
+    undone(box, f"file /home/far/f {new}", path="/home/far/f", attack=spoil)
+    undone(box, f"file /home/far/g {new}", path="/home/far/g2")
+    undone(box, "folder /home/far/d", kept=image("/home/far/d", ids="far:far", mode="750"))
+    box.run(
+        "mkdir -p /srv/disk/far/env/envs/mine; echo work >/srv/disk/far/env/envs/mine/x; chown -R far: /srv/disk/far/env"
+    )
+    said = undone(box, "tree /home/far/env")
+    told = box.run(
+        "cd /home/far && stat -c '%n %U:%G %a' f d; ls; cat f; cat /var/backups/labfab/env-*/envs/mine/x"
+    )
+    assert told.split("\n") == ["f far:games 640", "d far:far 750", "d", "f", "mine", "work"]
+    assert "has environments that labfab did not make" in said
+    said = undone(box, "account far")
+    assert "/home/far is now /var/backups/labfab/far-" in said
+    assert box.run("cat /var/backups/labfab/far-*/f; id far 2>&1 || true").startswith("mine")
+    box.run("umount /srv/disk; rm -rf /srv/disk /home/far /var/backups/labfab")
+
+
+# The guard -------------------------------------------------------------------------------------
+
+GUARD = "/var/lib/labfab/guard"
+SSHD = "/etc/ssh/sshd_config"
+
+
+class Window:
+    """A window of the guard, opened as labfab opens it."""
+
+    def __init__(self, box, account: str = "jupyter") -> None:
+        self.box = box
+        self.home = box.run(f"getent passwd {account} | cut -d: -f6")
+        self.before = box.run(f"sha256sum {SSHD}")
+
+    def arm(self, seconds: int = 600) -> None:
+        text = loader.words("Linux") + loader.script("guard", "Linux")
+        self.box.run(f"mkdir -p -m 700 {GUARD} && cat >{GUARD}/guard.sh", input=text)
+        given = {
+            "PATHS": f"/etc/ssh /etc/sudoers.d {self.home}/.ssh/authorized_keys",
+            "FOLDERS": f"{self.home} {self.home}/.ssh",
+            "RUN_SSHD": "touch /run/sshd-was-told",
+            "SECONDS_LEFT": str(seconds),
+            "WHY": "try",
+        }
+        values = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
+        self.box.run(f"rm -f /run/sshd-was-told; {values} sh {GUARD}/guard.sh arm one", timeout=60)
+
+    def revert(self, cause: str = "asked") -> str:
+        """Break sshd's file, revert, and see that root's files are back, quickly."""
+        self.box.run(f"echo Broken >>{SSHD}")
+        began = time.monotonic()
+        said = self.box.run(f"sh {GUARD}/guard.sh revert {cause} one 2>&1; true", timeout=90)
+        took = time.monotonic() - began
+        self.ended()
+        assert took < 20, said
+        return said
+
+    def ended(self) -> None:
+        assert self.box.run(f"sha256sum {SSHD}") == self.before
+        self.box.run(
+            f"test ! -e {GUARD} && test -e /run/sshd-was-told && rm -f /var/lib/labfab/reverted"
+        )
+
+
+@pytest.fixture
+def window(box):
+    box.run(
+        theirs(
+            "rm -rf .ssh p; mkdir -m 700 .ssh; echo mine >.ssh/authorized_keys; chmod 600 .ssh/*"
+        )
+    )
+    yield Window(box)
+    box.run(f"rm -rf {HOME}/.ssh {HOME}/p {GUARD}.left")
+
+
+def test_a_revert_gives_no_folder_of_roots_away(box, window):
+    """~/.ssh is a link when the window opens; where it leads is somewhere else at the end."""
+    box.run(theirs("rm -rf .ssh; mkdir -p p/etc; ln -s p/etc .ssh"))
+    window.arm()
+    box.run(theirs("mv p q; ln -s / p"))
+    window.revert()
+    box.run(theirs("rm -rf p q .ssh"))
+
+
+@pytest.mark.parametrize("name", ["authorized_keys.labfab-new", "authorized_keys"])
+def test_a_revert_writes_through_no_link(box, window, name):
+    """The account puts links to a file of root's there, again and again."""
+    loop = f"while :; do ln -sf /srv/roots/profile .ssh/{name}; rm -f .ssh/{name}; done"
+    for _ in range(5):
+        box.run(theirs("rm -rf .ssh; mkdir -m 700 .ssh; echo mine >.ssh/authorized_keys"))
+        window.arm()
+        box.run(
+            theirs(
+                f"echo else >.ssh/authorized_keys; setsid sh -c {shlex.quote(loop)} >/dev/null 2>&1 &"
+            )
+        )
+        window.revert()
+        box.run("pkill -KILL -u jupyter -f '[w]hile :' || true")
+
+
+@pytest.mark.parametrize("when", ["before", "in the window"])
+@pytest.mark.parametrize("cause", ["asked", "deadline", "boot"])
+def test_a_pipe_keeps_no_revert_waiting(box, window, when, cause):
+    """The others' way in is restored, and the window is closed for good."""
+    pipe = theirs("rm -f .ssh/authorized_keys; mkfifo .ssh/authorized_keys")
+    if when == "before":
+        box.run(pipe)
+    window.arm()
+    box.run(pipe)
+    window.revert(cause)
+    if when != "before":
+        assert box.run(f"cat {HOME}/.ssh/authorized_keys") == "mine"
+
+
+def test_the_deadline_needs_nobody(box, window):
+    """systemd reverts by itself while the account swaps files, folders and pipes."""
+    swap = "while :; do mv .ssh s; ln -s /etc .ssh; rm -f .ssh; mv s .ssh; rm -f .ssh/authorized_keys; mkfifo .ssh/authorized_keys; done"
+    window.arm(seconds=2)
+    box.run(f"echo Broken >>{SSHD}")
+    box.run(theirs(f"setsid sh -c {shlex.quote(swap)} >/dev/null 2>&1 &"))
+    box.run(
+        f"for i in $(seq 300); do [ -e {GUARD} ] || exit 0; sleep 0.1; done; exit 1", timeout=60
+    )
+    box.run("pkill -KILL -u jupyter -f '[w]hile :'; true")
+    window.ended()
+
+
+def test_an_account_that_does_not_let_it_is_named(box, window):
+    """What cannot be put back is told, once, and its copy is kept."""
+    window.arm()
+    box.run(theirs("rm -f .ssh/authorized_keys; mkdir -p .ssh/authorized_keys/in-the-way"))
+    said = window.revert()
+    assert f"labfab-lost: {HOME}/.ssh/authorized_keys" in said
+    assert box.run(f"cat {GUARD}.left/before{HOME}/.ssh/authorized_keys") == "mine"
+    box.run(f"rm -rf {HOME}/.ssh/authorized_keys")
+
+
+def test_a_folder_of_an_account_in_roots_is_left_to_it(box, window):
+    """/etc/ssh/keys/jupyter, where the keys of an account lie on some hosts."""
+    box.run(
+        "mkdir -p /etc/ssh/keys/jupyter && echo mine >/etc/ssh/keys/jupyter/keys && chown -R jupyter /etc/ssh/keys/jupyter"
+    )
+    window.arm()
+    box.run(
+        theirs(
+            "cd /etc/ssh/keys/jupyter && rm keys && ln -s /srv/roots/profile keys && mkfifo pipe && ln -s /srv/roots roots"
+        )
+    )
+    window.revert()
+    assert box.run("ls /etc/ssh/keys/jupyter").split() == ["keys", "pipe", "roots"]
+    box.run("rm -rf /etc/ssh/keys")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_honest_accounts_keys_come_back_byte_for_byte(box, window, full):
+    """Also on a disk that is full by now."""
+    if full:
+        box.run(f"mount -t tmpfs -o size=64k,mode=700,uid=$(id -u jupyter) tmpfs {HOME}/.ssh")
+        box.run(
+            theirs(
+                "head -c 20000 /dev/urandom | base64 >.ssh/authorized_keys; chmod 640 .ssh/authorized_keys"
+            )
+        )
+    state = f"stat -c '%n %U:%G %a' {HOME} {HOME}/.ssh {HOME}/.ssh/*; sha256sum {HOME}/.ssh/*"
+    before = box.run(state)
+    window.arm()
+    box.run(
+        theirs(
+            "cd .ssh; tr A-Z a-z <authorized_keys >n; cat n >authorized_keys; rm n; "
+            "chmod 666 authorized_keys; chmod 755 .; chmod 711 .."
+        )
+    )
+    if full:  # one copy fits, no two
+        box.run(theirs("cat /dev/zero >.ssh/filler; true"))
+    said = window.revert()
+    box.run(f"rm -f {HOME}/.ssh/filler")
+    assert (box.run(state), said) == (before, "")
+    if full:
+        box.run(f"umount {HOME}/.ssh")
+
+
+# Owners ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made, reason",
+    [
+        ("echo x >/home/x; ln /home/x %s", "another name elsewhere"),
+        ("echo secret >%s; chmod 600 %s", "only its owner can read it"),
+        ("mkdir -m 700 %s; touch %s/secret", "only its owner can read it"),
+        ("mkfifo %s", "it is no file"),
+        ("ln -s /srv/roots/profile %s", "it is a link"),
+    ],
+)
+def test_what_is_roots_is_given_to_no_account(box, made, reason):
+    """A second name of a file of root's, and what root keeps to itself in the account's home."""
+    path = f"{HOME}/.jupyter/given"
+    box.run(made.replace("%s", path))
+    script = fill(loader.called("give_back", 4), HOME, f"{HOME}/.jupyter", "given", "jupyter")
+    assert reason in box.run("sh -s 2>&1 || true", input=script)
+    assert box.run(f"stat -c %U {path}") == "root"
+    box.run(f"rm -rf {path} /home/x")
+
+
+# The whole chain, last: it takes the lab back ----------------------------------------------------
+
+
+def test_an_undo_in_a_home_full_of_traps_ends_and_gives_root_to_nobody(box, module_fab, tmp_path):
+    """lab.submit, files.push, links where folders were, pipes where files were; then setup.undo."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "file").write_text("pushed")
+    box.run(
+        theirs("mkdir -p .local/share/labfab notebooks/project/lib; chmod 000 .local/share/labfab")
+    )
+    fab = lambda *words: module_fab("-H", "homelab", *words, env=ENV, timeout=300)  # noqa: E731
+    fab("files.push", str(tmp_path / "x"), "--to", "project/lib").ok()
+    fab("lab.submit", "none.ipynb", "--there")
+    box.run(
+        theirs(
+            "mkdir -p .local/share; rm -rf .local/old; mv .local/share .local/old; ln -s /var/lib .local/share"
+        )
+    )
+    box.run(theirs("mv notebooks/project notebooks/old; ln -s /usr notebooks/project"))
+    box.run(
+        theirs(
+            "mkdir -p .ssh; rm -f .ssh/authorized_keys .profile; mkfifo .ssh/authorized_keys .profile"
+        )
+    )
+    box.run(
+        theirs(
+            "mkfifo jupyter-venv/direct_url.json; rm -f .jupyter/lab.log; mkfifo .jupyter/lab.log"
+        )
+    )
+    began = time.monotonic()
+    said = fab("setup.undo")
+    if said.rc:
+        said = fab("setup.undo")
+    assert time.monotonic() - began < 240
+    owned = "find / -xdev -user jupyter -not -path '/home/*' -not -path '/proc/*' -not -path '/var/backups/*'"
+    assert box.run(f"{owned} 2>/dev/null || true") == ""
+    # Only what the account made unreadable or took away may stay, and it is named.
+    said.ok()
+    box.run("mkdir -p /var/lib/labfab && chmod 700 /var/lib/labfab")  # for the comparison
