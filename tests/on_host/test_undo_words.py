@@ -11,7 +11,7 @@ SHARED = (
     "tree"
 )
 LINUX = (
-    "apache_service apache_site certbot_packages certbot_snap firewall firewall_off group lineage "
+    "apache_service apache_site certbot_packages certbot_snap firewall firewall_off group jail lineage "
     "linger packages password service timer_off"
 )
 MACOS = (

@@ -271,6 +271,16 @@ def test_a_home_holds_data_when_in_doubt(back, tmp_path, names, data):
 # Which -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("before", ["", "[sshd]\nport = 2200\n"])
+def test_fail2bans_jail_is_as_it_was(back, tmp_path, before):
+    """A jail of ours that was there is restored, a new one goes, and fail2ban need not be there."""
+    jail = tmp_path / "zz-labfab.local"
+    if before:
+        jail.write_text(before)
+    assert back("jail %s", jail, keep=[jail], change=fill("echo new >%s", jail)) == ""
+    assert (jail.read_text() if jail.exists() else "") == before
+
+
 def entries(*stages: str) -> list[Entry]:
     return [
         Entry(str(number), number, stage, f"do {stage}", ["folder /x"])
