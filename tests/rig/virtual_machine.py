@@ -155,9 +155,14 @@ class VirtualMachine(Host):
         self.disk.unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
+    def has_ended(self) -> bool:
+        """Tell whether qemu has ended by itself, or could not be started."""
+        return self.qemu is not None and self.qemu.poll() is not None
+
     def last_words(self) -> str:
         """Tell how qemu does and what the machine's console said last."""
-        state = "running" if self.qemu and self.qemu.poll() is None else "off"
+        ended = self.qemu.poll() if self.qemu else "power cut"
+        state = "running" if ended is None else f"off ({ended})"
         said = []
         for name in ("qemu.log", "console"):
             with suppress(FileNotFoundError):
