@@ -152,7 +152,7 @@ class VirtualMachine(Host):
         self.cut_power()
         self.tap.remove()
         self.disk.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def has_ended(self) -> bool:
         """Tell whether the machine has ended by itself, or could not be started."""
