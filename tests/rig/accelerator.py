@@ -24,7 +24,7 @@ TRIAL = "root=/dev/nvme0n1 ro console=ttyS0 panic=-1 init=/usr/bin/true"
 
 def choose(kernel: Path, disk: Path) -> str:
     """Return "kvm", "uml" or "tcg" (qemu's emulation)."""
-    otherwise = "uml" if user_mode_linux.PROGRAM.exists() else "tcg"
+    otherwise = "uml" if user_mode_linux.is_possible() else "tcg"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return otherwise
     asked = f"{BOOT.read_text().strip()} {kernel}"

@@ -2,16 +2,23 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 PACKAGE = "user-mode-linux"
 PROGRAM = Path("/usr/bin/linux.uml")
 MODULES = Path("/usr/lib/uml/modules")  # a folder for each version
+ROOM = 2_000_000_000  # bytes
 NETWORK = "vec0"
 # This kernel has iptables' packet filter, and of nftables only the part for bridges.
 PREPARE = """\
 for name in iptables ip6tables; do update-alternatives --quiet --set $name /usr/sbin/$name-legacy; done
 """
+
+
+def is_possible() -> bool:
+    """Tell whether it is installed, and a machine's memory has room where it puts it."""
+    return PROGRAM.exists() and shutil.disk_usage("/dev/shm").free > ROOM
 
 
 def versions() -> list[str]:
