@@ -57,9 +57,7 @@ def test(c, args=""):
     with rings.engine():
         rings.prepare()
         # While hosts boot and windows end, the cores have something else to do.
-        failed = pytest(
-            "-m", "(host or local) and not machine", "-n", str(2 * CORES), "--dist", "loadgroup"
-        )
+        failed = pytest("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup")
     tell(*asked.result())
     sys.exit(failed)
 
@@ -135,8 +133,8 @@ def run_oldest() -> int:
 
 @task
 def machine(c):
-    """Set a lab up on a machine with a kernel of its own, in qemu, and cut its power."""
-    sys.exit(pytest("-v", "tests/hosts/test_machine.py"))
+    """Run the test on a machine with a kernel of its own alone: a lab, a power cut, undo."""
+    sys.exit(pytest("-v", "-s", "tests/hosts/test_machine.py"))
 
 
 @task(name="mac-report", help={"to": "file that gets the report"})

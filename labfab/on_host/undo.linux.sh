@@ -153,7 +153,21 @@ jail() {
   ! fail2ban-client ping >/dev/null 2>&1 || fail2ban-client reload sshd >/dev/null || :
 }
 
-firewall() { command -v ufw >/dev/null || return 0; ufw "$@"; }
+firewall() {
+  command -v ufw >/dev/null || return 0
+  ufw "$@" && restore_no_rules /etc/ufw /usr/share/ufw/iptables
+}
+
+# FOLDER STOCK: ufw writes its files of rules in its own words with the first rule, and leaves them
+# so when there is no rule any more. Sets file, copy.
+restore_no_rules() {
+  for file in user.rules user6.rules; do
+    copy=$(kept "$1/$file")
+    if cmp -s "$copy" "$2/$file" && ! grep -q '^### tuple' "$1/$file"; then
+      bring "$copy" "$1/$file"
+    fi
+  done
+}
 
 firewall_off() {
   firewall --force disable

@@ -69,6 +69,7 @@ RestartPreventExitStatus=
 # What the guard restores: who may log in and use sudo, and ufw's rules.
 SSH_AND_SUDO = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d")
 UFW = ("/etc/ufw", "/etc/default/ufw")
+UFW_RULES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules")
 
 # NEEDRESTART_MODE and the options for conffiles keep apt from asking; it waits for dpkg's lock.
 APT = (
@@ -355,6 +356,7 @@ def allow_port(c: Connection, port: int, comment: str = "") -> None:
         *words,
         why=f"open port {port}",
         undo=("firewall delete allow %s/tcp", str(port)),
+        keep=UFW_RULES,
         then={f"firewall.allowed.{port}": rule},
     )
 

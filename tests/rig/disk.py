@@ -7,10 +7,11 @@ installs by apt are on the disk already: in emulation apt takes minutes, and it 
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from . import compile_wheels, dockerd, image, machine, wheels
+from . import compile_wheels, dockerd, image, machine, user_mode_linux, wheels
 from .leftovers import alive
 from .places import CACHE, RigError, locked, say
 
@@ -30,10 +31,22 @@ TOOLS = {
     "iptables": "iptables",
 }
 RESOLVED = Path("/run/systemd/resolve/resolv.conf")  # the servers behind a resolver on loopback
-ENABLED = "systemd-networkd.service systemd-network-generator.service"  # reads ip= of the kernel
+ENABLED = (  # the first two read ip= of the kernel
+    "systemd-networkd.service systemd-network-generator.service rig-agent.service"
+)
 # Each login of an account without another one would start and stop its systemd: seconds of work
 # in emulation.
 MANAGERS = "[Login]\nUserStopDelaySec=infinity\n"
+# Without qemu there is no port that the agent's own service waits for.
+AGENT = """\
+[Unit]
+ConditionVirtualization=uml
+[Service]
+ExecStart=/usr/sbin/qemu-ga -m isa-serial -p /dev/ttyS0
+Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
 # Timers that would start work of their own in the middle of a test, and what nobody looks at.
 MASKED = (
     "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer "
@@ -48,6 +61,7 @@ mmdebstrap --quiet --variant=minbase --include=%(packages)s --keyring=%(keyring)
   --customize-hook='chroot "$1" systemctl enable --quiet %(enabled)s' \
   --customize-hook='chroot "$1" systemctl mask --quiet %(masked)s' \
   --customize-hook='chroot "$1" ssh-keygen -A >/dev/null' \
+  --customize-hook='[ ! -d %(modules)s ] || cp -r %(modules)s/. "$1/usr/lib/modules"' \
   %(suite)s %(tree)s %(lines)s >&2
 cd %(tree)s
 mkdir wheels && cp -L %(collected)s/*.whl wheels
@@ -73,23 +87,28 @@ class Disk(NamedTuple):
 
 def ensure() -> Disk:
     """Return the kernel and the disk, made if they are not there."""
+    with locked("machines"):
+        install_tools()
+        return found_or_made()
+
+
+def found_or_made() -> Disk:
     files = dict(contents())
     lines, collected = machine.apt_lines(SUITE), wheels.collect(PYTHON)
     compiled = [COMPILE.read_text(), *sorted(path.name for path in collected.iterdir())]
     parts = [f"{name} {text}" for name, text in sorted(files.items())]
     folder = FOLDER / image.digest(
-        MAKE, BARE, WANTED, SIZE, MASKED, ENABLED, *lines, *compiled, *parts
+        *(MAKE, BARE, WANTED, SIZE, MASKED, ENABLED),
+        *(*user_mode_linux.versions(), *lines, *compiled, *parts),
     )
-    with locked("machines"):
-        install_tools()
-        for path in FOLDER.glob(f"*{COPY}"):
-            if not alive(int(path.name.split("-")[0])):
-                path.unlink()
-        if not folder.exists():
-            FOLDER.mkdir(parents=True, exist_ok=True)
-            for old in [path for path in FOLDER.iterdir() if path.is_dir()]:
-                shutil.rmtree(old)
-            make(folder, files, lines, collected)
+    for path in FOLDER.glob(f"*{COPY}"):
+        if not alive(int(path.name.split("-")[0])):
+            path.unlink()
+    if not folder.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for old in [path for path in FOLDER.iterdir() if path.is_dir()]:
+            shutil.rmtree(old)
+        make(folder, files, lines, collected)
     return Disk(folder / "vmlinuz", folder / "disk", folder / "wheels")
 
 
@@ -98,6 +117,7 @@ def contents() -> Iterator[tuple[str, str]]:
     yield from machine.files().items()
     yield "etc/resolv.conf", name_servers()
     yield "etc/systemd/logind.conf.d/rig.conf", MANAGERS
+    yield "etc/systemd/system/rig-agent.service", AGENT
     yield "etc/hostname", "machine\n"
     yield "etc/hosts", "127.0.0.1 localhost machine\n::1 localhost\n"
 
@@ -117,6 +137,9 @@ def install_tools() -> None:
         missing.append("debian-archive-keyring")
     if missing:
         dockerd.install_packages(*missing)
+    if not user_mode_linux.PROGRAM.exists():
+        with suppress(RigError):  # not every distribution has it
+            dockerd.install_packages(user_mode_linux.PACKAGE)
 
 
 def make(folder: Path, files: dict[str, str], lines: list[str], collected: Path) -> None:
@@ -141,6 +164,7 @@ def make(folder: Path, files: dict[str, str], lines: list[str], collected: Path)
         "enabled": ENABLED,
         "suite": SUITE,
         "size": SIZE,
+        "modules": user_mode_linux.MODULES,
         "lines": " ".join(shlex.quote(line) for line in lines),
     }
     if dockerd.as_root("PATH=$PATH:/usr/sbin:/sbin\n" + MAKE % words, timeout=1200).returncode:

@@ -19,7 +19,7 @@ from xdist.workermanage import WorkerController
 # About how many minutes a group takes. Only the order counts: a wrong number loses time, no test.
 WEIGHTS = {
     "": 0.2,
-    "hosts/test_machine.py": 8,  # emulated
+    "hosts/test_machine.py": 6,  # on KVM one, emulated ten
     "hosts/test_keep.py": 5,  # two minutes of them a line without a packet
     "hosts/test_mac_lab.py": 5,
     "hosts/test_letsencrypt.py": 5,

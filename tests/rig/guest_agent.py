@@ -6,7 +6,6 @@ import random
 import socket
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from .places import RigError
 
@@ -16,10 +15,10 @@ FRESH = b"\xff"  # before it, whatever came for somebody else
 
 
 class GuestAgent:
-    """The agent behind a socket of qemu."""
+    """The agent at the other end of a socket."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
 
     def run(self, command: str, input: str, timeout: float) -> str:
         """Run a shell command and return what it prints.
@@ -63,19 +62,17 @@ class GuestAgent:
             time.sleep(0.2)
 
     def exchange(self, name: str, arguments: dict, timeout: float) -> dict:
-        """Open the line, make sure that we hear answers to our own questions, and ask."""
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(timeout)
-            line.connect(str(self.path))
-            with line.makefile("rb") as answers:
-                mark = random.randrange(2**31)
-                line.sendall(FRESH + question("guest-sync-delimited", {"id": mark}))
-                while True:
-                    found = read(answers).rpartition(FRESH)
-                    if found[1] and json.loads(found[2]).get("return") == mark:
-                        break
-                line.sendall(question(name, arguments))
-                answer = json.loads(read(answers))
+        """Make sure that we hear answers to our own questions, and ask."""
+        self.line.settimeout(timeout)
+        with self.line.makefile("rb") as answers:
+            mark = random.randrange(2**31)
+            self.line.sendall(FRESH + question("guest-sync-delimited", {"id": mark}))
+            while True:
+                found = read(answers).rpartition(FRESH)
+                if found[1] and json.loads(found[2]).get("return") == mark:
+                    break
+            self.line.sendall(question(name, arguments))
+            answer = json.loads(read(answers))
         if "error" in answer:
             raise RigError(f"the machine's guest agent refuses {name}: {answer['error']['desc']}")
         return answer["return"]
@@ -86,7 +83,7 @@ def question(name: str, arguments: dict) -> bytes:
 
 
 def read(answers) -> bytes:
-    """Read one line; EOFError where qemu has hung up."""
+    """Read one line; EOFError where the machine is off."""
     line = answers.readline()
     if not line:
         raise EOFError

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-from . import browser, dockerd, finished, image, network, sshd, wheels
+from . import browser, disk, dockerd, finished, image, network, sshd, virtual_machine, wheels
 from .engine import find, running
 from .places import RigError
 
@@ -41,7 +41,7 @@ def need_sshd() -> None:
 
 
 def prepare() -> None:
-    """Make what many tests wait for, all of it side by side: images, finished labs, wheels."""
+    """Make what many tests wait for, all of it side by side: images, finished labs, wheels, a disk."""
     engine = running()
     if not engine:
         return
@@ -50,6 +50,8 @@ def prepare() -> None:
             pool.submit(made, engine, suite)
         for python in ("3.11", "3.13"):
             pool.submit(wheels.collect, python)
+        if not virtual_machine.refusal():
+            pool.submit(disk.ensure)
 
 
 def made(engine, suite: str) -> None:

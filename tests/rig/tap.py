@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +55,8 @@ class Tap:
         for name in ("wire", "tap", "switch", "lo"):
             self.inside("link", "set", name, "up")
         ip("address", "add", f"{self.here}/{self.subnet.prefixlen}", "dev", wire)
+        # User-mode Linux throws away what is longer than one packet.
+        ip("link", "set", wire, "gso_max_segs", "1", "gso_max_size", "1500")
         ip("link", "set", wire, "up")
         network.allow(self.subnet)
         if FORWARD.read_text().strip() != "1":
@@ -65,11 +68,25 @@ class Tap:
     def remove(self) -> None:
         """End what runs in the namespace and remove it; the wire goes with it."""
         if (NAMESPACES / self.namespace).exists():
-            for pid in ip("netns", "pids", self.namespace).split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+            self.end_processes()
             ip("netns", "delete", self.namespace)
         network.forbid(self.subnet)
+
+    def end_processes(self) -> None:
+        """Kill what runs in the namespace, and wait until it is gone."""
+        while pids := [pid for pid in ip("netns", "pids", self.namespace).split() if runs(pid)]:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def runs(pid: str) -> bool:
+    """Tell whether a process is more than an exit code that its parent has not read yet."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def clear_leftovers() -> None:

@@ -1,7 +1,7 @@
-"""A host with a kernel of its own: Debian 13 in qemu, with real boots, disks and power cuts.
+"""A host with a kernel of its own: Debian 13 with real boots, disks and power cuts.
 
-Containers share the kernel, the cgroups and the packet filter of the machine around them. A virtual
-machine does not, but takes minutes where it is emulated: use it for what containers cannot show.
+Containers share the kernel, the cgroups and the packet filter of the machine around them. This one
+does not, but is slow where KVM does not work: use it for what containers cannot show.
 """
 
 import os
@@ -9,12 +9,13 @@ import platform
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from . import accelerator, disk, dockerd
+from . import accelerator, disk, dockerd, qemu, user_mode_linux
 from .guest_agent import GuestAgent
 from .host import Host
 from .places import RigError
@@ -23,9 +24,8 @@ from .tap import Tap
 MEMORY = 1500  # megabytes
 # Keep little unwritten data in memory: an fsync in a guarded window would wait for all of it.
 KERNEL_WORDS = (
-    "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 nowatchdog mitigations=off nokaslr "
-    "panic=-1 systemd.log_level=warning sysctl.vm.dirty_background_bytes=8388608 "
-    "ip=%s::%s:255.255.255.0:machine:eth0:none"
+    "rw quiet net.ifnames=0 mitigations=off panic=-1 systemd.log_level=warning "
+    "sysctl.vm.dirty_background_bytes=8388608 ip=%s::%s:255.255.255.0:machine:%s:none"
 )
 
 
@@ -41,17 +41,17 @@ def refusal() -> str:
 
 
 class VirtualMachine(Host):
-    """One machine in qemu, looked into through its guest agent."""
+    """One machine, looked into through qemu's guest agent."""
 
-    boot_timeout = 400  # in emulation, beside other tests; alone it takes half a minute
+    boot_timeout = 400  # beside other tests; alone it takes half a minute
 
     def __init__(self, folder: Path, tap: Tap, found: disk.Disk) -> None:
         self.folder, self.tap, self.kernel = folder, tap, found.kernel
         self.disk = disk.FOLDER / f"{os.getpid()}-{folder.name}{disk.COPY}"
         self.accelerator = accelerator.choose(found.kernel, found.disk)
         self.wheels = found.wheels
-        self.agent = GuestAgent(folder / "agent")
-        self.qemu: subprocess.Popen | None = None
+        self.agent: GuestAgent | None = None
+        self.process: subprocess.Popen | None = None
         super().__init__(None, tap.namespace, tap.there, {})
 
     @classmethod
@@ -67,11 +67,13 @@ class VirtualMachine(Host):
         if refusal():
             raise RigError(refusal())
         found = disk.ensure()
-        folder = Path(tempfile.mkdtemp(prefix="lf-machine-", dir="/tmp"))  # for short sockets
+        folder = Path(tempfile.mkdtemp(prefix="lf-machine-", dir="/tmp"))  # sockets: short paths
         host = cls(folder, Tap.make(), found)
         try:
             host.copy_disk(found.disk)
             host.switch_on()
+            if host.accelerator == "uml":
+                host.run(user_mode_linux.PREPARE)
             host.let_in(user, key, password, nopasswd)
         except BaseException:
             host.stop()
@@ -84,36 +86,31 @@ class VirtualMachine(Host):
         subprocess.run(command, check=True)
 
     def start(self) -> None:
-        """Give it power.
-
-        What the guest has written to its disk outlives a power cut, what is still in its memory
-        does not: each write reaches a file of this machine. cache=unsafe means that nobody waits
-        until that file is on the real disk.
-        """
-        drive = f"file={self.disk},if=none,id=disk,format=raw,cache=unsafe"
-        words = [
-            *("ip", "netns", "exec", self.tap.namespace, "qemu-system-x86_64"),
-            *("-nodefaults", "-no-user-config", "-display", "none"),
-            *accelerator.WORDS[self.accelerator],
-            *("-smp", "2", "-m", str(MEMORY), "-pidfile", str(self.folder / "pid")),
-            *("-serial", f"file:{self.folder / 'console'}"),
-            *("-chardev", f"socket,id=agent,path={self.agent.path},server=on,wait=off"),
-            *("-device", "virtio-serial-pci"),
-            *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
-            *("-netdev", "tap,id=net,ifname=tap,script=no,downscript=no"),
-            *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
-            *("-drive", drive, "-device", "nvme,drive=disk,serial=rig"),
-            *("-kernel", str(self.kernel)),
-            *("-append", KERNEL_WORDS % (self.tap.there, self.tap.here)),
-        ]
-        with (self.folder / "qemu.log").open("a") as log:
-            self.qemu = subprocess.Popen(
-                words,
+        """Give it power."""
+        ours, theirs = socket.socketpair()
+        self.agent = GuestAgent(ours)
+        with theirs, self.console.open("a") as console:
+            self.process = subprocess.Popen(
+                ["ip", "netns", "exec", self.tap.namespace, *self.command(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=console,
+                stderr=console,
+                pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+
+    def command(self, agent: int) -> list[str]:
+        """Return the command that runs the machine; `agent` is the guest agent's end of the line."""
+        way = user_mode_linux if self.accelerator == "uml" else qemu
+        words = KERNEL_WORDS % (self.tap.there, self.tap.here, way.NETWORK)
+        if self.accelerator == "uml":
+            return user_mode_linux.command(self.folder, self.disk, MEMORY, agent, words)
+        return qemu.command(self.accelerator, self.kernel, self.disk, MEMORY, agent, words)
+
+    @property
+    def console(self) -> Path:
+        """What the kernel and systemd said on the console, of all boots."""
+        return self.folder / "console"
 
     def run(self, command: str, input: str | None = None, timeout: float = 300) -> str:
         """Run a shell command inside as root, past sshd, and return what it prints."""
@@ -124,14 +121,16 @@ class VirtualMachine(Host):
 
     def cut_power(self) -> None:
         """Pull the plug."""
-        if self.qemu:
-            self.qemu.kill()
-            self.qemu.wait()
-            self.qemu = None
+        if self.process:
+            self.process.kill()
+            self.tap.end_processes()  # those of user-mode Linux
+            self.process.wait()
+            self.agent.line.close()
+            self.process = None
 
     def switch_on(self, port: int | None = None) -> None:
         """Start the machine if it is off; wait for sshd on the port given, else on either one."""
-        if not self.qemu or self.qemu.poll() is not None:
+        if not self.process or self.process.poll() is not None:
             self.start()
         self.wait_for_ssh_on(*([port] if port else [self.port, self.next_port]))
 
@@ -142,24 +141,28 @@ class VirtualMachine(Host):
 
     def pause(self) -> None:
         """Freeze the machine: it takes packets and answers nothing."""
-        self.qemu.send_signal(signal.SIGSTOP)
+        os.killpg(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen machine go on."""
-        self.qemu.send_signal(signal.SIGCONT)
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Remove the machine for good."""
         self.cut_power()
         self.tap.remove()
         self.disk.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def has_ended(self) -> bool:
+        """Tell whether the machine has ended by itself, or could not be started."""
+        return self.process is not None and self.process.poll() is not None
 
     def last_words(self) -> str:
-        """Tell how qemu does and what the machine's console said last."""
-        state = "running" if self.qemu and self.qemu.poll() is None else "off"
-        said = []
-        for name in ("qemu.log", "console"):
-            with suppress(FileNotFoundError):
-                said += (self.folder / name).read_text(errors="replace").splitlines()[-5:]
-        return f"{state}: {shlex.join(said)}"
+        """Tell how the machine does and what its console said last."""
+        ended = self.process.poll() if self.process else "power cut"
+        state = "running" if ended is None else f"off ({ended})"
+        with suppress(FileNotFoundError):
+            said = self.console.read_text(errors="replace").splitlines()[-10:]
+            return f"{state}: {shlex.join(said)}"
+        return state

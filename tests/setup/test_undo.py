@@ -72,6 +72,28 @@ def test_a_file_is_as_it_was(back, tmp_path, old):
     )
 
 
+@pytest.mark.parametrize(
+    "was, now, found",
+    [
+        ("stock\n", "in ufw's words\n", "stock\n"),
+        ("stock\n", "### tuple ### allow tcp 80\n", "### tuple ### allow tcp 80\n"),
+        ("### tuple ### allow tcp 80\n", "in ufw's words\n", "in ufw's words\n"),
+    ],
+    ids=["no rule is left", "somebody added a rule", "somebody deleted a rule"],
+)
+def test_ufw_without_rules_has_the_files_it_came_with(back, tmp_path, was, now, found):
+    ufw, stock = tmp_path / "ufw", tmp_path / "stock"
+    for folder in (ufw, stock):
+        folder.mkdir()
+    for name in ("user.rules", "user6.rules"):
+        (ufw / name).write_text(was)
+        (stock / name).write_text("stock\n")
+    change = fill("printf %s | tee %s/user.rules >%s/user6.rules", now, ufw, ufw)
+    keep = [ufw / "user.rules", ufw / "user6.rules"]
+    assert back("restore_no_rules %s %s", ufw, stock, keep=keep, change=change) == ""
+    assert [path.read_text() for path in keep] == [found, found]
+
+
 def test_a_file_that_was_changed_by_hand_is_kept_and_named(back, tmp_path):
     path = tmp_path / "f"
     said = back(
