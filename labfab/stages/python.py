@@ -15,6 +15,7 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
+from ..facts.package_names import normalized_name
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..on_host import loader
@@ -171,14 +172,6 @@ def is_safe(version: str) -> bool:
     """Return whether a version of jupyter_server has no known vulnerability."""
     numbers = re.findall(r"\d+", version)
     return tuple(map(int, numbers[:2])) >= MIN_JUPYTER_SERVER
-
-
-def normalized_name(requirement: str) -> str:
-    """Return the normalized name of a requirement, as the facts spell it.
-
-    As in PEP 503, but with `_` for `-`, as in the folder names of installed metadata.
-    """
-    return re.sub(r"[-_.]+", "_", re.split(r"[\[<>=!~]", requirement)[0]).lower()
 
 
 @host_task(name="init-shell")
