@@ -76,12 +76,19 @@ def imports() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for name, tree in trees.items():
         here = name.split(".") if name in names else name.split(".")[:-1]
-        graph[name] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
-                graph[name] |= targets(node, [part for part in here if part], trees)
-        graph[name].discard(name)
+        graph[name] = imported(tree, [part for part in here if part], trees) - {name}
     return graph
+
+
+def imported(tree: ast.Module, here: list[str], trees: dict[str, ast.Module]) -> set[str]:
+    """Give the modules of labfab that a module imports. here: its package."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= targets(node, here, trees)
+        elif isinstance(node, ast.Import):
+            found |= whole_modules(node, trees)
+    return found
 
 
 def targets(node: ast.ImportFrom, here: list[str], trees: dict[str, ast.Module]) -> set[str]:
@@ -98,6 +105,12 @@ def targets(node: ast.ImportFrom, here: list[str], trees: dict[str, ast.Module])
         full = ".".join([*base, alias.name])
         found.add(full if full in trees else ".".join(base))
     return {name for name in found if name}
+
+
+def whole_modules(node: ast.Import, trees: dict[str, ast.Module]) -> set[str]:
+    """Give the modules of labfab that `import labfab.x` names."""
+    found = {alias.name.removeprefix("labfab.") for alias in node.names}
+    return found & trees.keys() - {""}
 
 
 def rooms() -> dict[str, set[str]]:

@@ -100,7 +100,7 @@ def test_tables_hold_every_cell():
 
 
 def test_the_plot_has_a_bar_for_each_median():
-    """It is well-formed, the longest bar of a panel fills it, and it has colours for a dark ground."""
+    """It is well-formed, the longest bar of a panel fills it, and it has colors for a dark ground."""
     drawn = ElementTree.fromstring(plot.svg(TIMES))
     bars = [float(one.get("width")) for one in drawn.iter("{http://www.w3.org/2000/svg}rect")]
     assert len(bars) == len(table.time_rows(TIMES))

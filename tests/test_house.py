@@ -150,6 +150,23 @@ def test_no_arrow_runs_up(room):
     assert not up, f"{room} imports {', '.join(sorted(up))}, which is not below it"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from ..setup import plan", {"setup.plan"}),
+        ("from labfab.setup import plan", {"setup.plan"}),
+        ("import labfab.setup.plan", {"setup.plan"}),
+        ("def f():\n    import json, labfab.setup.plan as p", {"setup.plan"}),
+        ("if TYPE_CHECKING:\n    from ..fleet import view", {"fleet.view"}),
+        ("import labfab", set()),
+        ("import json", set()),
+    ],
+)
+def test_every_kind_of_import_counts(text, found):
+    """An arrow is seen however the import is written."""
+    assert rooms.imported(ast.parse(text), ["host"], rooms.modules()) == found
+
+
 def test_no_arrow_runs_in_a_circle():
     """No module imports itself through others, even for types and inside functions."""
     found = circles(rooms.imports())

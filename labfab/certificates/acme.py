@@ -128,7 +128,7 @@ def refuse_closed(label: str, have: Firewall) -> None:
     """Raise SetupError if the host's own firewall blocks the server's request to port 80."""
     if have.active and have.incoming != "allow" and 80 not in have.allowed:
         raise SetupError(
-            "port 80 is closed in the firewall, and the server asks there: firewall.enable",
+            "the firewall blocks port 80, which the ACME server must reach: firewall.enable",
             host=label,
         )
 
@@ -185,10 +185,7 @@ def explain_name(name: str, kind: str, detail: str, known: Addresses, webroot: s
             f"a new one takes a while ({said})"
         )
     if kind == "caa":
-        return (
-            f"the CAA record of {name} lets others issue for it, not this server: "
-            "correct it in the DNS"
-        )
+        return f"the CAA record of {name} does not allow this CA to issue: correct it in the DNS"
     if place:
         return (
             f"{name} leads to {place}, and the host is {known.own[0]}: "

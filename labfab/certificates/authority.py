@@ -12,9 +12,9 @@ Constraints:
 
 from __future__ import annotations
 
-import secrets as random
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SetupError
@@ -68,7 +68,7 @@ def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
 
     key = ec.generate_private_key(ec.SECP256R1())
     # NSS takes two authorities with the same name for one, so each name is unique.
-    subject = common_name(f"labfab CA of {lab} {random.token_hex(4)}")
+    subject = common_name(f"labfab CA of {lab} {token_hex(4)}")
     builder = (
         begin(subject, subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

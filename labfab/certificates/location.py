@@ -21,6 +21,8 @@ from ..settings import Settings
 from . import certificate, constraints, vault
 
 OPEN_FOLDER = "mkdir -p %s %s && chmod 755 %s"
+# Apache reads a new certificate or site only then.
+RELOAD_APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
 
 
 class Location(NamedTuple):

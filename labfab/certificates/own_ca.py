@@ -19,7 +19,7 @@ from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
 from . import authority, certificate, constraints, vault
-from .location import Location, lab_names, location_of, loopback, make_folder
+from .location import RELOAD_APACHE, Location, lab_names, location_of, loopback, make_folder
 
 if TYPE_CHECKING:
     from ..facts.records import Https
@@ -32,7 +32,6 @@ openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out next-key.pem
 openssl req -new -key next-key.pem -subj /CN=labfab
 """
 REPLACE = loader.called("replace_certificate", 3)
-RELOAD_APACHE = "if systemctl -q is-active apache2; then systemctl reload apache2; fi"
 
 
 def all_names(c: Connection) -> list[str]:

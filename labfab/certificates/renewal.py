@@ -21,7 +21,7 @@ from ..facts.reader import planned_file
 from ..host.changes import change, fill, put
 from ..host.session import Host
 from ..on_host import loader
-from .location import Location, location_of, make_folder
+from .location import RELOAD_APACHE, Location, location_of, make_folder
 
 if TYPE_CHECKING:
     from ..facts.records import Acme, Https
@@ -31,7 +31,6 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/labfab"
 UNITS = "/etc/systemd/system/labfab-certbot"
 # The two %s: the account and the folder.
 TEXT = "#!/bin/sh\n" + loader.shared("certbot_hook").partition("\n\n")[2]
-RELOAD = "if systemctl -q is-active apache2; then systemctl reload apache2; fi\n"
 SERVICE = """\
 [Unit]
 Description=Renew the certificate of JupyterLab (labfab)
@@ -55,7 +54,7 @@ def write_hook(c: Connection) -> None:
     """Write certbot's hook, and the folder that it writes to."""
     at = location_of(c)
     make_folder(c, at)
-    text = fill(TEXT, at.account, at.folder) + (RELOAD if at.login is None else "")
+    text = fill(TEXT, at.account, at.folder) + (f"{RELOAD_APACHE}\n" if at.login is None else "")
     then = planned_file("acme.hook", text, "755", "root")
     why = "install certbot's hook for renewed certificates"
     put(c, HOOK, text, why=why, old=facts(c).acme.hook, mode="755", then=then)

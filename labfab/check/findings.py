@@ -1,4 +1,4 @@
-"""Findings: the answers to a question other than that all is well."""
+"""Findings: answers other than 'ok'."""
 
 from __future__ import annotations
 

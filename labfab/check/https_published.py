@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import secrets as entropy
 from collections.abc import Callable
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -204,7 +204,7 @@ def login_page(probe: Probe) -> str:
 )
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
-    with contextlib.suppress(kernel.WrongPassword), logged_in(probe, entropy.token_urlsafe(16)):
+    with contextlib.suppress(kernel.WrongPassword), logged_in(probe, token_urlsafe(16)):
         raise Wrong("any password is accepted")
     return "tried"
 

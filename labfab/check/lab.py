@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import secrets as entropy
 from collections.abc import Iterator
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from ..laptop import bounded, kernel, tunnel
@@ -131,7 +131,7 @@ def no_way_in(probe: Probe) -> str:
 @check("lab-wrong-password", "a wrong password is refused", mend=CONFIGURE, needs=["lab-closed"])
 def wrong_password(probe: Probe) -> str:
     """Try to log in with a random password."""
-    if kernel.accepts_password(probe.url, entropy.token_urlsafe(16)):
+    if kernel.accepts_password(probe.url, token_urlsafe(16)):
         raise Wrong("any password is accepted")
     return "tried"
 

@@ -169,7 +169,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address, as ss or netstat prints it, is a loopback address."""
+    """Return whether an address, as the kernel or netstat prints it, is a loopback address."""
     with contextlib.suppress(ValueError):
         inner = ipaddress.ip_address(address.strip("[]").partition("%")[0])
         return (getattr(inner, "ipv4_mapped", None) or inner).is_loopback

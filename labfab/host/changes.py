@@ -51,7 +51,8 @@ def ask(c: Connection, command: str, *args: object, user: str | None = None) -> 
     result = host.read(as_user(fill(command, *args), user))
     if result.code not in (0, 1):
         raise SetupError(
-            f"cannot find out ({command.split()[0]}): {result.last_words}", host=host.label
+            f"a query on the host failed ({command.split()[0]}): {result.last_words}",
+            host=host.label,
         )
     return result
 
@@ -68,6 +69,8 @@ def change(
     long: bool = False,
     then: Mapping[str, str | None] | None = None,
     explain: Callable[[str], str] | None = None,
+    caveat: str = "",
+    permanent: bool = False,
 ) -> Result | None:
     """Change something on the host.
 
@@ -78,14 +81,16 @@ def change(
     long: allow long silences, as for a download.
     then: the facts that become true, for later stages in plan mode; None for a fact that is gone.
     explain: condenses the output of a failed command into one line.
+    caveat: what the plan cannot say about this change, shown there.
+    permanent: setup.undo of everything says at its end that this was not undone.
     Raises SetupError if the command fails. Returns None in plan mode.
     """
     text = as_user(fill(command, *args), user)
     if stdin:
         text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
-    line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep)
+    line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep, permanent=permanent)
     if Host.of(c).planning:
-        plan(c, why, then)
+        plan(c, why, then, caveat=caveat)
         return None
     return write(c, text, line, why, LONG_SILENCE if long else SILENCE, explain)
 
@@ -137,12 +142,19 @@ def difference(path: str, old: str, new: str) -> str:
 
 
 def plan(
-    c: Connection, why: str, then: Mapping[str, str | None] | None, path: str = "", diff: str = ""
+    c: Connection,
+    why: str,
+    then: Mapping[str, str | None] | None,
+    path: str = "",
+    diff: str = "",
+    caveat: str = "",
 ) -> None:
     """Show a change instead of making it; later stages of this plan assume its effect."""
     host = Host.of(c)
-    host.record(why, path, diff)
+    host.record(why, path, diff, caveat)
     console.planned(host.label, why, diff)
+    if caveat:
+        console.note(caveat)
     host.assume(then or {})
 
 

@@ -53,11 +53,24 @@ class Entry(NamedTuple):
     # The stage's number in that run; early work has the number of its stage.
     step: int = 0
     undone: bool = False
+    # The end of an undo names it, because it cannot be undone.
+    permanent: bool = False
 
     @property
     def state(self) -> str:
         """Return what became of it: done, undone, or stays (there is no way back)."""
         return "undone" if self.undone else "done" if self.undo or self.path else "stays"
+
+    @property
+    def lasting(self) -> bool:
+        """Return whether an undo must say that this stays.
+
+        Older versions did not note it: upgrades have to be told from their reasons then.
+        """
+        if self.permanent:
+            return True
+        upgrade = self.why.startswith(("upgrade ", "install "))
+        return self.stage == "system" and self.state == "stays" and upgrade
 
 
 def entry(
@@ -68,14 +81,22 @@ def entry(
     number: str = "",
     sha256: str = "",
     keep: Sequence[str] = (),
+    permanent: bool = False,
 ) -> dict[str, object]:
     """Return one line of the journal.
 
     undo: a command. path: a file, kept as before/NUMBER. sha256: of its new content.
     keep: more files and folders to copy, because the undo command needs them as they were.
+    permanent: setup.undo says that this stays.
     """
     line = {"number": number or new_number(), "time": int(time.time()), "stage": stage, "why": why}
-    more = {"undo": list(undo), "path": path, "sha256": sha256, "keep": list(keep)}
+    more = {
+        "undo": list(undo),
+        "path": path,
+        "sha256": sha256,
+        "keep": list(keep),
+        "permanent": permanent,
+    }
     return line | {name: value for name, value in more.items() if value}
 
 

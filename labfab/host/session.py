@@ -39,16 +39,21 @@ class Change(NamedTuple):
     """One write that was made, or would be made in plan mode.
 
     path, diff: of the file that it writes. The diff is empty if the file is secret.
+    caveat: what the plan cannot say about it.
     """
 
     stage: str
     why: str
     path: str = ""
     diff: str = ""
+    caveat: str = ""
 
 
 class Login(NamedTuple):
-    """A login that is known to work. identity: None if it works the same way as the present one."""
+    """A login that is known to work.
+
+    identity: None: authenticate as the current connection does.
+    """
 
     user: str
     port: int
@@ -328,9 +333,9 @@ class Host:
             else:
                 self.facts[section][key] = value
 
-    def record(self, why: str, path: str = "", diff: str = "") -> None:
-        """Record a change of this stage. path, diff: of the file that it writes."""
-        self.changes.append(Change(self.stage, why, path, diff))
+    def record(self, why: str, path: str = "", diff: str = "", caveat: str = "") -> None:
+        """Record a change of this stage; the arguments are those of Change."""
+        self.changes.append(Change(self.stage, why, path, diff, caveat))
 
     def count_as_own(self, other: Host) -> None:
         """Add the changes of a twin; if there are any, forget the facts."""

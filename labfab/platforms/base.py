@@ -24,8 +24,8 @@ class Service(Protocol):
 
     # What messages call it.
     NAME: str
-    # The first half of a shell `if`: if the service is set up, start it or say how. labfab's own
-    # start command in the account adds the other branch. It must contain no %s.
+    # The `if … then` part of a shell conditional that starts an installed service or says how.
+    # launchlab.py adds `else … fi`. It must contain no %s.
     START_BY_HAND: str
 
     def require(self, c: Connection) -> None:

@@ -99,8 +99,8 @@ def download(c: Connection, account: str, chosen: Installer) -> None:
         if "404" not in error.text:
             raise
         raise SetupError(
-            f"{error.text} There is no such file at {chosen.url}: "
-            "set python_version or python_mirror.",
+            f"{error.text}; there is no such file at {chosen.url}: "
+            "set python_version or python_mirror",
             host=error.host,
         ) from None
 

@@ -117,9 +117,8 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists if they are older than *max_age* hours."""
     if facts(c).updates.older_than(max_age):
-        change(c, UPDATE, why=FETCH_LISTS, long=True, then={"updates.age": "0"})
-        if Host.of(c).planning:
-            console.note(UPGRADES_LATER)
+        then = {"updates.age": "0"}
+        change(c, UPDATE, why=FETCH_LISTS, long=True, then=then, caveat=UPGRADES_LATER)
 
 
 def repair(c: Connection) -> None:
@@ -145,7 +144,8 @@ def upgrade(c: Connection) -> None:
     if pending:
         command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
         why = f"upgrade the system ({counted(pending, 'package')})"
-        change(c, command, why=why, long=True, then={"upgrades.pending": "0"})
+        then = {"upgrades.pending": "0"}
+        change(c, command, why=why, long=True, then=then, permanent=True)
 
 
 def install(c: Connection, *packages: str, undo: str = "") -> None:

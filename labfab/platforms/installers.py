@@ -123,8 +123,8 @@ def installer(
     """
     if kind not in PRODUCTS:
         raise SetupError(
-            f"There is no installer named {kind!r}; "
-            f"set python to one of {', '.join(PRODUCTS)}, venv."
+            f"there is no installer named {kind!r}: "
+            f"set python to one of {', '.join(PRODUCTS)}, venv"
         )
     build = build_for(kind, system, machine)
     pinned, digest = PINS[kind, build]
@@ -155,8 +155,8 @@ def checksum_in(text: str, filename: str) -> str:
     )
     if not found:
         raise SetupError(
-            f"No SHA-256 of {filename} is published there; "
-            "leave python_version empty to use the pinned release."
+            f"no SHA-256 of {filename} is published there: "
+            "leave python_version empty to use the pinned release"
         )
     return found.group(1).lower()
 
@@ -168,8 +168,8 @@ def build_for(kind: str, system: str, machine: str) -> str:
         return BUILDS[system.lower(), machine.lower()]
     except KeyError:
         raise SetupError(
-            f"{PRODUCTS[kind]} has no installer for {system} {machine}; "
-            "set python to venv to use the machine's own Python."
+            f"{PRODUCTS[kind]} has no installer for {system} {machine}: "
+            "set python to venv to use the machine's own Python"
         ) from None
 
 
@@ -178,8 +178,8 @@ def checked_version(version: str) -> str:
     if re.fullmatch(VERSION, version):
         return version
     raise SetupError(
-        f"{version!r} is not an installer release; "
-        "set python_version to one such as 26.5.3-0, or leave it empty."
+        f"{version!r} is not an installer release: "
+        "set python_version to one such as 26.5.3-0, or leave it empty"
     )
 
 
@@ -188,5 +188,5 @@ def checked_mirror(mirror: str) -> str:
     if not mirror or re.fullmatch(MIRROR, mirror):
         return mirror.rstrip("/")
     raise SetupError(
-        f"{mirror!r} is not a mirror; set python_mirror to an address that begins with https://."
+        f"{mirror!r} is not a mirror: set python_mirror to an address that begins with https://"
     )

@@ -94,7 +94,8 @@ def refuse_unsupported(c: Connection, want: Settings) -> None:
     programs.refuse(c)
     if c.user == "root":
         raise SetupError(
-            "root is not the way into a Mac: log in as an administrator, fab -H ADMIN@… setup.full",
+            "labfab does not log in to a Mac as root: "
+            "use an administrator, fab -H ADMIN@… setup.full",
             host=label,
         )
     if want.publish == "apache":

@@ -62,4 +62,6 @@ def refuse_missing(c: Connection, want: Settings, name: str) -> None:
     tmux comes from conda, so it is not available with python: venv.
     """
     if name != "tmux" or want.python == "venv":
-        raise SetupError(MISSING.get(name, f"{name} is not for macOS"), host=Host.of(c).label)
+        raise SetupError(
+            MISSING.get(name, f"{name} is not available on macOS"), host=Host.of(c).label
+        )

@@ -70,9 +70,7 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """List the updates again if the list is older than *max_age* hours."""
     if facts(c).updates.older_than(max_age):
-        change(c, LIST, why=LOOK, long=True, then={"updates.age": "0"})
-        if Host.of(c).planning:
-            console.note(LATER)
+        change(c, LIST, why=LOOK, long=True, then={"updates.age": "0"}, caveat=LATER)
 
 
 def upgrade(c: Connection) -> None:
@@ -109,6 +107,7 @@ def install_quietly(c: Connection, labels: list[str]) -> None:
         why=f"install {', '.join(labels)}",
         long=True,
         then={"updates.listed": "", "upgrades.pending": "0"},
+        permanent=True,
     )
     left = {update.label for update in parse(facts(c).updates.listed)} & set(labels)
     if left:
@@ -122,7 +121,8 @@ def install_and_restart(c: Connection, want: Settings, labels: list[str]) -> Non
     host, have, names = Host.of(c), facts(c), ", ".join(labels)
     if not want.reboot:
         console.note(
-            f"{names} waits: it needs a restart; set reboot: true when nothing is running there"
+            f"not installed yet, needs a restart: {names}; "
+            "set reboot: true when nothing is running there"
         )
         return
     refuse_filevault(c, f"install {names}")
@@ -137,7 +137,8 @@ def install_and_restart(c: Connection, want: Settings, labels: list[str]) -> Non
     before = have.system.boot_id
     command = INSTALL + RESTART + " %s" * len(labels)
     with contextlib.suppress(ConnectionLost):  # the restart may be quicker than the answer
-        change(c, command, *labels, why=f"install {names} and restart", long=True)
+        why = f"install {names} and restart"
+        change(c, command, *labels, why=why, long=True, permanent=True)
     if not host.planning:
         wait_for_boot(host, before, patience=2 * HOUR)
         change(c, LIST, why=LOOK, long=True)

@@ -115,7 +115,7 @@ def run_stage(c: Connection, name: str, stage: HostTask) -> Duration:
 
 
 def describe(took: Sequence[Duration]) -> Iterator[str]:
-    """Describe which stages took longer than a moment, those that ran in parallel apart."""
+    """Describe which stages took longer than a moment, the parallel ones separately."""
     long = [one for one in took if one.seconds >= MOMENT]
     yield ", ".join(spoken(one) for one in long if not one.parallel)
     if any(one.parallel for one in long):

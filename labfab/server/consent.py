@@ -20,7 +20,7 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
 
     yes: do not ask. action: what would end them, for the question.
     A JupyterLab that listens where earlier settings said, or that does not answer, counts as busy:
-    nobody knows what it computes.
+    nobody knows what it is running.
     """
     host, account = Host.of(c), facts(c).accounts.get(want.jupyter_user)
     lab = process.settle(c, want, account, process.ENDING) if account else facts(c).lab
@@ -31,9 +31,9 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
     from . import usage
 
     found = usage.read(c, want, have)
-    busy = [f"JupyterLab (pid {pid}) does not say what it computes" for pid in found.silent]
+    busy = [f"JupyterLab (pid {pid}) does not report what it is running" for pid in found.silent]
     if found.busy:
-        busy.insert(0, f"{', '.join(found.busy)} computes right now")
+        busy.insert(0, f"{', '.join(found.busy)} is running code right now")
     if found.kernels and not busy:
         console.note(f"{counted(len(found.kernels), 'idle kernel')} will lose all variables")
     if not busy or yes:
@@ -44,4 +44,4 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
             f"{reason}, and a {action} would end that: wait, or add --yes", host=host.label
         )
     if not console.agreed(f"{host.label}: {reason}; {action} anyway?"):
-        raise SetupError("left as it is", host=host.label)
+        raise SetupError("nothing was changed", host=host.label)

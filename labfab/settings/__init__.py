@@ -235,7 +235,7 @@ class Settings(NamedTuple):
         doc("Python packages to install besides JupyterLab"),
     ] = []
     accept_anaconda_terms: Annotated[
-        bool, doc("You accept Anaconda's terms of service (organisations over 200 people pay)")
+        bool, doc("You accept Anaconda's terms of service (organizations over 200 people pay)")
     ] = False
 
     lab_port: Annotated[
@@ -507,7 +507,7 @@ def consistent(settings: Settings) -> Settings:
     if settings.python == "anaconda" and not settings.accept_anaconda_terms:
         raise SetupError(
             "python: anaconda needs accept_anaconda_terms: true; read "
-            "https://www.anaconda.com/legal first (organisations over 200 people need a licence), "
+            "https://www.anaconda.com/legal first (organizations over 200 people need a license), "
             "or leave python at miniforge"
         )
     return settings

@@ -94,13 +94,9 @@ def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
         forget_host(work.c, alias)
     result = f"{told(work.count)} undone" if work.count else "nothing to undo"
     console.say(f"[{work.label}] {result}")
-    upgrades = [
-        entry.why
-        for entry in entries
-        if entry.stage == "system" and entry.why.startswith("upgrade")
-    ]
-    if upgrades and not to:
-        console.note(f"not undone: {'; '.join(upgrades)}")
+    lasting = [entry.why for entry in entries if entry.lasting]
+    if lasting and not to:
+        console.note(f"not undone: {'; '.join(lasting)}")
 
 
 def told(count: int) -> str:

@@ -9,7 +9,6 @@ from invoke.exceptions import Exit
 
 from .. import console
 from ..host.session import Change, Host
-from ..platforms.debian import FETCH_LISTS, UPGRADES_LATER
 from ..text import counted, json_text
 
 PENDING = 2  # exit code: there is something to do
@@ -48,10 +47,9 @@ def document(label: str, changes: list[Change]) -> dict[str, object]:
         stages.setdefault(change.stage, []).append(
             {"why": change.why, "path": change.path or None, "diff": change.diff or None}
         )
-    fetches = any(change.why == FETCH_LISTS for change in changes)
     return {
         "host": label,
         "changes": len(changes),
         "stages": [{"stage": stage, "changes": made} for stage, made in stages.items()],
-        "notes": [f"{FETCH_LISTS}: {UPGRADES_LATER}"] if fetches else [],
+        "notes": [f"{change.why}: {change.caveat}" for change in changes if change.caveat],
     }

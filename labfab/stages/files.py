@@ -289,7 +289,7 @@ def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str)
         raise SetupError(
             f"{files} would be deleted on {where} ({names}): if that is right, add --yes"
         )
-    if not console.agreed(f"Delete {files} on {where}?"):
+    if not console.agreed(f"delete {files} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
 

@@ -44,9 +44,7 @@ rewrite proxy_wstunnel; do set -- "$@" -C "Include /etc/apache2/mods-available/$
 said=$(apache2ctl -t "$@" -c "Include $NEW" 2>&1) ||
   { printf '%s\\n' "$said" | grep -vE '^(AH00558|AH01574)' >&2; exit 1; }
 """
-OFF = (
-    "a2dissite -q zz-labfab && if systemctl is-active -q apache2; then systemctl reload apache2; fi"
-)
+OFF = f"a2dissite -q zz-labfab && {location.RELOAD_APACHE}"
 ON = APACHE.replace("%", "%%") + "site_on"
 
 

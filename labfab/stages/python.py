@@ -16,6 +16,7 @@ from fabric import Connection
 
 from .. import console
 from ..facts import facts
+from ..facts.package_names import normalized_name
 from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..on_host import loader
@@ -217,14 +218,6 @@ def is_ready(c: Connection) -> bool:
     have = facts(c).python
     whole = have.lab and not have.half and not have.unfinished
     return whole and not floors.below(have.versions)
-
-
-def normalized_name(requirement: str) -> str:
-    """Return the normalized name of a requirement, as the facts spell it.
-
-    As in PEP 503, but with `_` for `-`, as in the folder names of installed metadata.
-    """
-    return re.sub(r"[-_.]+", "_", re.split(r"[\[<>=!~]", requirement)[0]).lower()
 
 
 @host_task(name="init-shell")

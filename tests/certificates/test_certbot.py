@@ -224,7 +224,7 @@ def test_a_host_that_shuts_port_80_is_told(host):
     }
     with pytest.raises(
         SetupError,
-        match="port 80 is closed in the firewall, and the server asks there: firewall.enable",
+        match="the firewall blocks port 80, which the ACME server must reach: firewall.enable",
     ):
         certificate.letsencrypt(model.c)
 
@@ -351,7 +351,7 @@ SAID = {  # what it means: what was said
     % ("connection", "198.51.100.7: Timeout during connect"),
     "what answers at http://lab.example.org/": FAILED
     % ("unauthorized", "198.51.100.7: Invalid response: 404"),
-    "the CAA record of lab.example.org lets others": FAILED
+    "the CAA record of lab.example.org does not allow this CA": FAILED
     % ("caa", "CAA record for lab.example.org prevents issuance"),
     "Let's Encrypt issues no more for now (too many certificates (5) already issued for this exact set, retry after 2026-11-22 08:00:00 UTC": ELSE
     % "There were too many requests of a given type :: Error creating new order :: too many certificates (5) already issued for "

@@ -110,7 +110,7 @@ def test_a_failed_simulation_has_no_result(read, tmp_path):
     )
 
 
-def test_an_environment_with_python_is_recognised(read, tmp_path):
+def test_an_environment_with_python_is_recognized(read, tmp_path):
     """Programs and versions are found by their files; no program is started."""
     binaries, packages = (
         tmp_path / "jupyter-venv/bin",

@@ -204,7 +204,8 @@ def test_a_question_that_fails_is_an_error(fake):
     model = fake()
     model.answers = [("test", Result(127, "", "sh: 1: test: not found\n"))]
     with pytest.raises(
-        SetupError, match=r"root@203\.0\.113\.5: cannot find out \(test\): sh: 1: test: not found"
+        SetupError,
+        match=r"root@203\.0\.113\.5: a query on the host failed \(test\): sh: 1: test: not found",
     ):
         ask(model.c, "test -e %s", "/x")
 

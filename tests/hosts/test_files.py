@@ -138,7 +138,7 @@ def test_nothing_is_deleted_unless_told_and_confirmed(box, module_fab, tmp_path)
         module_fab, "-H", "homelab", "files.push", str(source), "--delete", env=ENV
     ) as screen:
         screen.sees("1 file will be deleted from homelab: data/one").sees(
-            "Delete 1 file on homelab?"
+            "delete 1 file on homelab?"
         ).types("no")
         assert screen.ends() == 1
     assert box.run("ls /home/lab/notebooks/data").split() == ["one", "three", "two"]

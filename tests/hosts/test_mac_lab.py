@@ -90,7 +90,7 @@ def test_the_whole_guide_from_a_fresh_mac(run, module_fab):
     """Updates that need no restart, Python and tmux from conda-forge, the Lab behind the tunnel; others are named."""
     said = run.first.ok().text
     assert "install Command Line Tools for Xcode 26.5-26.5" in said and "install tmux" in said
-    assert "macOS Tahoe 26.6-25G80 waits: it needs a restart; set reboot: true" in said
+    assert "not installed yet, needs a restart: macOS Tahoe 26.6-25G80; set reboot: true" in said
     assert "this Mac sleeps after 1 min" in said
     url = re.search(r"http://127\.0\.0\.1:\d+", run("tunnel.open").ok().out).group()
     assert kernel.accepts_password(

@@ -75,7 +75,7 @@ def test_load_edited() -> None:
 
 
 def test_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """XDG_CONFIG_HOME is honoured when it is absolute."""
+    """XDG_CONFIG_HOME is honored when it is absolute."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "my config"))
     assert secrets.store("a", "sudo-password", "x") == tmp_path / "my config/labfab/a/sudo-password"
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")

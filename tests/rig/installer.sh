@@ -23,7 +23,7 @@ done
 [ -z "${PYTHONPATH:-}" ] || printf 'WARNING:\n    You currently have a PYTHONPATH environment variable set.\n'
 
 if [ "$BATCH" = 0 ]; then
-    [ -t 0 ] || { printf 'ERROR: the licence terms wait for an answer and there is no terminal\n' >&2; exit 2; }
+    [ -t 0 ] || { printf 'ERROR: the license terms wait for an answer and there is no terminal\n' >&2; exit 2; }
     printf 'Welcome to @NAME@ @VERSION@\n\nDo you accept the license terms? [yes|no]\n>>> '
     read -r answer
     [ "$answer" = yes ] || { printf "The license agreement wasn't approved, aborting installation.\n"; exit 2; }

@@ -22,7 +22,7 @@ PATIENCE = 300  # seconds; softwareupdate asks Apple
 
 
 class Question(NamedTuple):
-    """One command: what its answer has to look like for labfab, and where its behaviour is written down."""
+    """One command: what its answer has to look like for labfab, and where its behavior is written down."""
 
     command: str
     expected: str  # a regular expression for what it prints, on stdout and stderr together

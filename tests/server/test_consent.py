@@ -26,7 +26,7 @@ def test_kernels_of_a_lab_with_other_settings_count(ready, have):
     model.sections["lab"] |= have
     with pytest.raises(
         SetupError,
-        match="python3 computes right now, and a restart would end that: wait, or add --yes",
+        match="python3 is running code right now, and a restart would end that: wait, or add --yes",
     ):
         ask(model.c)
     assert "become lab " in model.told[-1]
@@ -40,7 +40,7 @@ def test_a_lab_that_does_not_tell_counts_as_busy(ready, answer):
     model = ready(f"kernels.7={answer}", "parent.7=yes")
     model.sections["lab"] |= {"session": "yes", "owner": "lab", "pid": "7", "api": "2.21.0"}
     with pytest.raises(
-        SetupError, match=r"JupyterLab \(pid 7\) does not say what it computes, and a restart"
+        SetupError, match=r"JupyterLab \(pid 7\) does not report what it is running, and a restart"
     ):
         ask(model.c)
     ask(model.again(), yes=True)

@@ -55,6 +55,30 @@ def test_access_comes_after_the_rest_and_is_proven(journaled, capsys):
     assert "not undone: upgrade 3 packages" in said
 
 
+@pytest.mark.parametrize(
+    ("stage", "why", "permanent", "named"),
+    [
+        ("system", "install Command Line Tools for Xcode 26.5-26.5", True, True),
+        ("system", "begin the release upgrade", True, True),
+        # Older versions did not note what is permanent: on Debian, on a Mac, and what is neither.
+        ("system", "upgrade the system (7 packages)", False, True),
+        ("system", "install macOS Tahoe 26.6-25G80 and restart", False, True),
+        ("system", "fetch the package lists", False, False),
+        ("power", "install a cover", False, False),
+    ],
+)
+def test_the_end_names_what_is_permanent(fake, capsys, stage, why, permanent, named):
+    model = fake()
+    line = journal.entry(stage, why, permanent=permanent, number="1")
+    assert ("permanent" in line) is permanent
+    model.answers += [
+        ("^cat .*journal.jsonl", Result(0, json.dumps(line), "")),
+        ("^rm -rf /var/lib/labfab", Result(0, "", "")),
+    ]
+    setup.undo(model.c)
+    assert (f"not undone: {why}" in capsys.readouterr().out) is named
+
+
 def test_where_the_old_login_is_not_proven_the_account_stays(journaled, capsys):
     """What was undone under the guard does not count: the host has reverted it."""
     journaled.refused_logins = 1

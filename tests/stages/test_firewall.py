@@ -75,7 +75,7 @@ def test_a_firewall_that_does_not_start_is_reported(fake):
 
 
 def test_a_port_of_what_was_published_is_closed_when_it_is_no_longer(fake):
-    """Only labfab's rule, recognised by its comment; never anybody else's, open_ports' or sshd's."""
+    """Only labfab's rule, recognized by its comment; never anybody else's, open_ports' or sshd's."""
     model = fake(publish="https", lab_port=8888, open_ports=[9443])
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp"
     firewall.enable(model.c)

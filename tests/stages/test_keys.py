@@ -185,7 +185,7 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
     ],
 )
 def test_the_key_in_a_line(text, key):
-    """Options that look like a key, comments and truncated lines are recognised."""
+    """Options that look like a key, comments and truncated lines are recognized."""
     assert authorized_keys.key_of(text) == key
 
 

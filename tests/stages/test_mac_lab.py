@@ -100,7 +100,10 @@ def test_what_needs_no_restart_is_installed_once_and_the_rest_is_named(mac, caps
     assert model.wrote(f"install {QUIET[0]}").command.startswith(
         f"softwareupdate -i '{QUIET[0]}' && "
     )
-    assert f"{LOUD[0]} waits: it needs a restart; set reboot: true" in capsys.readouterr().out
+    assert (
+        f"not installed yet, needs a restart: {LOUD[0]}; set reboot: true"
+        in capsys.readouterr().out
+    )
     system.update(model.again())
     assert model.whys == []
 

@@ -234,7 +234,7 @@ def test_a_missing_installer_names_the_settings(ready):
     model = ready()
     model.failing = {"curl": "curl: (22) The requested URL returned error: 404"}
     with pytest.raises(
-        SetupError, match="There is no such file at https://.*: set python_version or python_mirror"
+        SetupError, match="there is no such file at https://.*: set python_version or python_mirror"
     ):
         python.install(model.c)
 

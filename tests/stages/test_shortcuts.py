@@ -33,7 +33,9 @@ def known(fake, alone):
 def test_without_an_alias_the_task_is_named(fake):
     """They use the alias to call the host."""
     model = fake()
-    with pytest.raises(SetupError, match="its alias, which it does not have yet: setup.full"):
+    with pytest.raises(
+        SetupError, match="the shortcuts need an alias, and this host has none yet: setup.full"
+    ):
         shortcuts.install(model.c)
     assert model.writes == []
 

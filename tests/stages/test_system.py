@@ -7,6 +7,7 @@ from labfab.errors import SetupError
 from labfab.host.session import Host
 from labfab.platforms import platform
 from labfab.stages.system import packages, updates
+from tests import fake_commands
 
 
 def test_an_up_to_date_host_is_left_alone(fake):
@@ -155,6 +156,26 @@ def test_a_release_upgrade_is_ubuntus_and_asks_for_a_backup(fake):
     with pytest.raises(SetupError, match="make a backup first"):
         updates.release_upgrade(model.c)
     assert model.writes == []
+
+
+@pytest.mark.parametrize("open_already", [False, True])
+def test_a_release_upgrade_opens_the_port_of_its_own_sshd_under_the_guard(
+    fake, monkeypatch, open_already
+):
+    """Every change to the firewall is guarded; a rule of the user's is none of ours to undo."""
+    model = fake()
+    model.sections["system"] |= {"id": "ubuntu", "version": "24.04"}
+    model.install("tmux", "ubuntu-release-upgrader-core")
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "yes"}
+    if open_already:
+        model.sections["firewall"]["allowed.1022"] = "allow 1022/tcp"
+    nothing = [(r"rm -f .*ucf-old", lambda *words: None), (r"tmux new-.*", lambda *words: None)]
+    monkeypatch.setattr(fake_commands, "EFFECTS", [*fake_commands.EFFECTS, *nothing])
+    updates.release_upgrade(model.c, yes=True)
+    opened = [] if open_already else ["open port 1022"]
+    whys = ["remove a leftover that apt complains about", *opened, "begin the release upgrade"]
+    assert model.whys == whys
+    assert model.guard == ([] if open_already else ["arm", "disarm"])
 
 
 @pytest.mark.parametrize("name", ["fedora", ""])

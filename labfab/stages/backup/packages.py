@@ -9,6 +9,7 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
+from ...facts.package_names import normalized_name
 from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
@@ -68,9 +69,7 @@ def pins(lock: str) -> list[str]:
     if is_conda_lock(lock):
         lines = [re.sub(r"==?", "==", pin) for pin in re.findall(CONDA_PIN, lock)]
     return [
-        line
-        for line in lines
-        if re.fullmatch(PIN, line) and python.normalized_name(line) not in TOOLS
+        line for line in lines if re.fullmatch(PIN, line) and normalized_name(line) not in TOOLS
     ]
 
 
@@ -106,13 +105,13 @@ def missing(c: Connection, want: Settings, lock: str) -> list[str]:
         have = {name: f"{name}=={version}" for name, version in facts(c).python.versions.items()}
     else:
         # Much of what conda installs is not a Python package, so only conda can list it.
-        have = {python.normalized_name(pin): normalized(pin) for pin in pins(present(c, want))}
-    return [pin for pin in pins(lock) if have.get(python.normalized_name(pin)) != normalized(pin)]
+        have = {normalized_name(pin): normalized(pin) for pin in pins(present(c, want))}
+    return [pin for pin in pins(lock) if have.get(normalized_name(pin)) != normalized(pin)]
 
 
 def normalized(pin: str) -> str:
     """Normalize the name in a pin, so that two pins can be compared."""
-    return f"{python.normalized_name(pin)}=={pin.partition('==')[2]}"
+    return f"{normalized_name(pin)}=={pin.partition('==')[2]}"
 
 
 def present(c: Connection, want: Settings) -> str:

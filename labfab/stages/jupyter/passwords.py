@@ -7,9 +7,9 @@ Undo: set another
 from __future__ import annotations
 
 import contextlib
-import secrets as random
 import sys
 from collections.abc import Iterator
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
 from fabric import Connection
@@ -109,7 +109,7 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
             with contextlib.suppress(kernel.WrongPassword):
                 browser = stack.enter_context(logged_in(c, want, old_password))
         identity["hashed_password"] = passwords.hash(new.reveal())
-        identity["token"] = random.token_hex(24)
+        identity["token"] = token_hex(24)
         jupyter.write(c, want, config, why="renew JupyterLab's password and token")
         keep(c, want, new)
         restart(c, want)

@@ -1,4 +1,4 @@
-"""Publishing: what the configuration needs when browsers come without SSH, and the long password.
+"""Publishing: the options a published server needs, and its minimum password length.
 
 Owns: these keys of jupyter_server_config.json, noted there under Labfab.
 Undo: jupyter.configure with another `publish`

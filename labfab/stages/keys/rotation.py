@@ -171,7 +171,7 @@ def prove_refused(c: Connection, host: Host, old: Path) -> None:
         console.warn(f"{untried}: {error}; see check.ssh")
         return
     raise SetupError(
-        f"the old key {old} still opens it: "
+        f"the old key {old} can still log in: "
         "look for it in authorized_keys and AuthorizedKeysFile there",
         host=host.label,
     )

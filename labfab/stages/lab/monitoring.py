@@ -77,7 +77,7 @@ def show(found: Activity, days: int | None) -> None:
     for kernel in found.kernels:
         console.say(row(kernel))
     for pid in found.silent:
-        console.say(f"  JupyterLab (pid {pid}) does not say what it computes")
+        console.say(f"  JupyterLab (pid {pid}) does not report what it is running")
     if not found.kernels and not found.silent:
         console.say("  no kernel is running")
     if found.disk_free is not None and found.disk_size:

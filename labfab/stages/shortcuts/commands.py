@@ -29,7 +29,7 @@ def install(c: Connection) -> None:
     host, want = Host.of(c), Settings.of(c)
     if not find_alias(c):
         raise SetupError(
-            "the shortcuts call it by its alias, which it does not have yet: setup.full makes it",
+            "the shortcuts need an alias, and this host has none yet: setup.full",
             host=host.label,
         )
     target, login = tunnel.target_of(c), everyday_user(c)

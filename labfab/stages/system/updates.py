@@ -5,6 +5,8 @@ Owns: only the time of the last check, /var/cache/labfab.  Undo: upgrades stay.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fabric import Connection
 
 from ... import console
@@ -13,8 +15,12 @@ from ...facts import facts
 from ...host.changes import change
 from ...host.session import Host
 from ...platforms import platform
+from ...run.guard import guarded
 from ...run.task import host_task
 from ...settings import Settings
+
+if TYPE_CHECKING:
+    from ...platforms.base import Platform
 
 # As guide 001 does it, but safe to leave alone: in a tmux session of its own.
 RELEASE_UPGRADE = (
@@ -70,9 +76,8 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
     system = platform(c)
     system.install(c, "tmux", "ubuntu-release-upgrader-core")
     change(c, "rm -f %s", LEFTOVER, why="remove a leftover that apt complains about")
-    if facts(c).firewall.active:
-        system.allow_port(c, RESCUE_PORT)
-    change(c, RELEASE_UPGRADE, why="begin the release upgrade")
+    open_rescue_port(c, system)
+    change(c, RELEASE_UPGRADE, why="begin the release upgrade", permanent=True)
     console.note(
         "it continues by itself for an hour or more; "
         f"meanwhile a second sshd listens on port {RESCUE_PORT}"
@@ -80,3 +85,11 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
     console.note(
         "watch: ssh -t HOST sudo tmux attach -t release-upgrade; at its end: system.reboot"
     )
+
+
+def open_rescue_port(c: Connection, system: Platform) -> None:
+    """Let the firewall admit the second sshd of a release upgrade."""
+    firewall = facts(c).firewall
+    if firewall.active and RESCUE_PORT not in firewall.allowed:
+        with guarded(c, f"open port {RESCUE_PORT}"):
+            system.allow_port(c, RESCUE_PORT)
