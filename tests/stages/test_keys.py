@@ -181,3 +181,19 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
 def test_the_key_in_a_line(text, key):
     """Options that look like a key, comments and truncated lines are recognised."""
     assert authorized_keys.key_of(text) == key
+
+
+@pytest.mark.parametrize(
+    "sign", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r"]
+)
+def test_a_comment_of_a_key_never_becomes_a_key(fake, alone, sign):
+    """sshd ends a line at a newline only. Whoever sent root a key chose its comment."""
+    good, evil = line("one"), line("evil")
+    model = ready(fake())
+    model.set_file("accounts", "root.keys", f"{good}{sign}{evil}\n", "600 root")
+    authorized_keys.copy(model.c)
+    text = model.wrote(ADD.replace("your key", "2 keys")).text
+    assert not [
+        one for one in text.split("\n") if one.startswith(evil.split()[0] + " " + evil.split()[1])
+    ]
+    assert good.split()[1] in text
