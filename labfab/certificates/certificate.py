@@ -88,7 +88,9 @@ def names(found: x509.Certificate) -> tuple[str, ...]:
     except (x509.ExtensionNotFound, ValueError):
         return ()
     return tuple(
-        str(name.value) for name in listed if isinstance(name, (x509.DNSName, x509.IPAddress))
+        one_line(str(name.value))
+        for name in listed
+        if isinstance(name, (x509.DNSName, x509.IPAddress))
     )
 
 

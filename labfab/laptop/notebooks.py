@@ -57,6 +57,11 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
     note = files.config_folder(alias) / "fetched.json"
     with files.locked(note.parent):
         known = remembered(note)
+        if at.is_symlink() and not force:  # it may have come from the host
+            raise SetupError(
+                f"{shown(str(at))} is a link: --force writes to where it leads, "
+                "--to FOLDER writes elsewhere"
+            )
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
             raise SetupError(

@@ -16,7 +16,7 @@ from ..host.session import Host
 from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
-from ..text import counted, json_text
+from ..text import counted, json_text, one_line
 from .undoing import CLEAN, Undo, chosen, forget_host, reach
 
 
@@ -35,7 +35,8 @@ def show(c: Connection, as_json: bool) -> None:
         console.say(json_text(document))
         return
     for entry in entries:
-        console.say(f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}")
+        said = f"{clock(entry.time)}  {entry.stage:<9} {entry.state:<7} {entry.why}"
+        console.say(one_line(said))
     if not entries:
         console.say(f"[{host.label}] the journal is empty")
 

@@ -76,3 +76,22 @@ def test_a_garbled_note_is_no_obstacle(tmp_path, home):
     (home / ".config/labfab/box/fetched.json").write_text("[")
     with pytest.raises(SetupError, match="differs"):
         notebooks.save("box", tmp_path, "a.ipynb", b"2", force=False)
+
+
+def test_a_link_is_not_written_through(home, tmp_path) -> None:
+    """It may have come with files of the host, and lead to one that is not there yet."""
+    target = tmp_path / "profile"
+    (tmp_path / "a.executed.ipynb").symlink_to(target)
+    with pytest.raises(SetupError, match="is a link: --force"):
+        notebooks.save("homelab", tmp_path, "a.ipynb", b"{}", force=False)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "ä" * 300, "../../x", "..", ".", "", "a/..", "\x1b[2J"]
+)
+def test_any_name_of_a_host_stays_in_the_folder(home, tmp_path, name) -> None:
+    folder = tmp_path / "here"
+    at = notebooks.save("homelab", folder, name, b"{}", force=False)
+    assert at.parent == folder and [path.name for path in folder.iterdir()] == [at.name]
+    assert at.name.endswith(".executed.ipynb") and at.name.isprintable()

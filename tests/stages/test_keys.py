@@ -238,3 +238,18 @@ def test_a_host_of_an_earlier_version_keeps_its_alias(fake, alone):
     assert path.read_bytes() == before and model.writes == []
     authorized_keys.copy(model.again())
     assert ssh_config.read(path)[0].lab_user == "jupyter"
+
+@pytest.mark.parametrize(
+    "sign", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r"]
+)
+def test_a_comment_of_a_key_never_becomes_a_key(fake, alone, sign):
+    """sshd ends a line at a newline only. Whoever sent root a key chose its comment."""
+    good, evil = line("one"), line("evil")
+    model = ready(fake())
+    model.set_file("accounts", "root.keys", f"{good}{sign}{evil}\n", "600 root")
+    authorized_keys.copy(model.c)
+    text = model.wrote(ADD.replace("your key", "2 keys")).text
+    assert not [
+        one for one in text.split("\n") if one.startswith(evil.split()[0] + " " + evil.split()[1])
+    ]
+    assert good.split()[1] in text

@@ -159,9 +159,9 @@ def keys_from_settings(want: Settings) -> list[str]:
 def keys_in_use(login: str, user: str, have: dict[str, Account]) -> list[str]:
     """Return the lines of the keys that open root and the present login, unless that is *user*."""
     files = [have[name].keys for name in ("root", login) if name in have and name != user]
-    lines = [line for file in files if file for line in file.content.splitlines()]
+    lines = [line for file in files if file for line in lines_of(file.content)]
     # Cloud images give root a line whose forced command only says "log in as ubuntu".
-    return [line for line in lines if key_of(line) and "command=" not in line]
+    return [line for line in lines if key_of(line) and "command=" not in line.lower()]
 
 
 def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
@@ -256,8 +256,16 @@ def key_file(account: Account) -> str:
 
 def keys_of(account: Account) -> set[str]:
     """Return the keys that may log in to the account."""
-    lines = account.keys.content.splitlines() if account.keys else []
-    return {key_of(line) for line in lines}
+    return {key_of(line) for line in lines_of(account.keys.content if account.keys else "")}
+
+
+def lines_of(content: str) -> list[str]:
+    """Return the lines of authorized_keys as sshd counts them.
+
+    splitlines() would also split at characters that somebody may have put into a comment, and what
+    follows them would become a key.
+    """
+    return [line.removesuffix("\r") for line in content.split("\n")]
 
 
 def key_of(line: str) -> str:

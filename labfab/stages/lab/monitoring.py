@@ -81,7 +81,9 @@ def show(found: Activity, days: int | None) -> None:
     if not found.kernels and not found.silent:
         console.say("  no kernel is running")
     if found.disk_free is not None and found.disk_size:
-        console.say(f"  disk {found.disk}: {size(found.disk_free)} free of {size(found.disk_size)}")
+        console.say(
+            f"  disk {shown(found.disk)}: {size(found.disk_free)} free of {size(found.disk_size)}"
+        )
     if days is not None:
         console.say(f"  certificate: {days} days left")
 
