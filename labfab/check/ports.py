@@ -151,8 +151,16 @@ def listening(probe: Probe) -> list[tuple[str, int, str]]:
     for line in below(probe.audit, "listen").values():
         place, _, program = line.partition(" ")
         address, _, port = place.rpartition(":")
-        found.append((address, int(port), program))
+        found.append((short(address), int(port), program))
     return found
+
+
+def short(address: str) -> str:
+    """Return an address as people write it: [::] for an IPv6 address of zeros."""
+    with contextlib.suppress(ValueError):
+        if address.startswith("["):
+            return f"[{ipaddress.ip_address(address.strip('[]'))}]"
+    return address
 
 
 def is_public(address: str) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from fabric import Connection
 
+from ..errors import SetupError
 from ..host.remote_file import File, Values
 from ..host.session import Host
 from . import vhosts
@@ -500,9 +501,17 @@ def account_from(name: str, v: Values) -> Account:
 
 
 def file_from(v: Values, key: str) -> File | None:
-    """Return the record of a file from KEY.stat and KEY.text; None if it was not found."""
+    """Return the record of a file from KEY.stat and KEY.text; None if it was not found.
+
+    Raises SetupError if only a part of it could be read: writing that back would lose the rest.
+    """
     if f"{key}.stat" not in v:
         return None
+    if f"{key}.cut" in v:
+        raise SetupError(
+            f"a file of an account ({key}) has more than 8 MB or takes more than 10 s to read: "
+            "look at it on the host, then run this again"
+        )
     mode, owner = v[f"{key}.stat"].split()
     return File(mode=mode, owner=owner, content=decoded(v.get(f"{key}.text", "")))
 

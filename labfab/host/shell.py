@@ -136,7 +136,7 @@ class Shell:
         self.kernel = self.become_root()
         if self.kernel not in loader.SYSTEMS:
             raise SetupError(f"{label} runs {self.kernel}: labfab sets up Debian, Ubuntu and macOS")
-        self.words = loader.script("words", self.kernel)
+        self.words = loader.words(self.kernel)
 
     def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
         """Run a command on the host in a new channel. Raises NoSession."""

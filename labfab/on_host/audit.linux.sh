@@ -2,11 +2,15 @@
 
 # Prints one fact for each TCP socket that listens. Reads number.
 listeners() {
-  ss -Hltnp 2>/dev/null | while read -r _ _ _ address _ users; do
-    program=$(printf '%s' "$users" | sed -nE 's/.*users:\(\("([^"]*)".*/\1/p')
+  sockets
+  while read -r address port uid pid; do
+    [ -n "$port" ] || continue
+    name_program "$pid" "$uid"
     number=$((number + 1))
-    say "listen.$number" "$address ${program:-unknown}"
-  done
+    say "listen.$number" "$address:$port $program"
+  done <<END
+$SOCKETS
+END
 }
 
 timers() {

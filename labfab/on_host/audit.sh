@@ -56,7 +56,7 @@ df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null |
   awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' |
   sort -u -t ' ' -k 2
 if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then
-  in_tmux "$LAB_HOME" has-session -t =jupyter && say session yes
+  in_tmux "$LAB_HOME" has-session -t =jupyter >/dev/null && say session yes
 else
   say session unknown
 fi

@@ -70,10 +70,6 @@ END
   [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
 }
 
-# TCP sockets that listen. Sets LISTENERS, once.
-LISTENERS=
-listeners() { [ -n "$LISTENERS" ] || LISTENERS=$(ss -Hltnpe 2>/dev/null); }
-
 # Sets every: what sshd reports about itself.
 sshd_facts() {
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
@@ -86,11 +82,14 @@ END
   others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
     grep -v "^$DROP_IN:")
   [ -z "$others" ] || echo "$others" | blob other_ports
-  listeners
-  at='^LISTEN +[0-9]+ +[0-9]+ +[^ ]*:([0-9]+) .*'
-  printf '%s\n' "$LISTENERS" |
-    sed -nE -e "s/$at"'users:\(\("([^"]*)".*/listening.\1=\2/p;t' \
-      -e "s/$at/listening.\1=another program/p"
+  sockets
+  while read -r _ port uid pid; do
+    [ -n "$port" ] || continue
+    name_program "$pid" "$uid"
+    say "listening.$port" "$program"
+  done <<END
+$SOCKETS
+END
 }
 
 # Which TCP ports each rule of ufw opens to everybody, as the words that delete the rule; empty if
@@ -135,33 +134,46 @@ lab_service() {
     systemctl --user is-active jupyter.service 2>/dev/null)"
 }
 
-# Who listens where JupyterLab should. Reads home. Sets owner, pid, holder; they stay empty if
-# nobody listens.
+# Who listens where JupyterLab should, and would get what is sent to 127.0.0.1. Reads home. Sets
+# owner, pid, holder; they stay empty if nobody listens.
 lab_listener() {
-  socket=
-  if [ -n "$LAB_SOCKET" ]; then
-    path=$home/$LAB_SOCKET
-    socket=$(ss -Hlxpe 2>/dev/null | awk -v path="$path" '$5 == path' | head -n 1)
-    [ -n "$socket" ] && say socket_mode "$(mode_of "$path")" &&
-      socket="$socket uid:$(stat -c %u "$path")"
-  else
-    listeners
-    while read -r line; do
-      read -r _ _ _ place _ <<END
-$line
-END
-      case $place in *":$LAB_PORT") [ -n "$socket" ] || socket=$line ;; esac
-    done <<LINES
-$LISTENERS
-LINES
-  fi
-  [ -n "$socket" ] || return 0
-  # The kernel reports the owner of a socket even if it hides the process. Root's has no uid.
-  uid=0
-  case $socket in *' uid:'*) uid=${socket#* uid:} uid=${uid%%[!0-9]*} ;; esac
-  case $socket in *pid=*) pid=${socket#*pid=} pid=${pid%%[!0-9]*} ;; esac
-  case $socket in *'users:(("'*) holder=${socket#*'users:(("'} holder=${holder%%\"*} ;; esac
+  found=
+  if [ -n "$LAB_SOCKET" ]; then unix_listener; else tcp_listener; fi
+  [ -n "$found" ] || return 0
+  uid=${found% *} pid=${found#* }
   owner=$(name_of "$uid")
+  [ -n "$pid" ] || return 0
+  name_program "$pid" 0
+  holder=$program
+}
+ANY_OF_BOTH=0000:0000:0000:0000:0000:0000:0000:0000
+MAPPED_LOOPBACK=0000:0000:0000:0000:0000:FFFF:7F00:0001
+tcp_listener() {  # reads LAB_PORT; sets found: uid and pid
+  sockets
+  # The kernel prefers the exact address, then any of IPv4, then any of both.
+  for address in 127.0.0.1 "[$MAPPED_LOOPBACK]" 0.0.0.0 "[$ANY_OF_BOTH]"; do
+    while read -r place port uid pid; do
+      [ "$place $port" != "$address $LAB_PORT" ] || found="$uid $pid"
+    done <<END
+$SOCKETS
+END
+    [ -z "$found" ] || return 0
+  done
+}
+# The path lies in the home of JupyterLab's account: only a socket of that account is taken for
+# its own. Reads home, LAB_SOCKET, LAB_USER; sets found: uid and pid.
+unix_listener() {
+  path=$home/$LAB_SOCKET
+  [ -S "$path" ] && [ ! -L "$path" ] || return 0
+  found=$(stat -c %u "$path")
+  inodes=$(awk -v path="$path" '$4 == "00010000" && $8 == path { print $7 }' /proc/net/unix)
+  holders=$(for inode in $inodes; do
+    find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -uid "$found" -printf '%h\n'
+  done 2>/dev/null | sort -u -t / -k 3n)
+  [ -n "$inodes" ] || { found=; return 0; }  # nobody listens there
+  say socket_mode "$(mode_of "$path")"
+  holders=${holders#/proc/}
+  found="$found ${holders%%/*}"
 }
 
 # Which certbot is installed, and what it keeps under the name labfab. Over SSH, root's PATH may

@@ -89,7 +89,7 @@ programs() (
   # Root must not run what the owner of Homebrew can change.
   account=$LAB_USER; [ -n "$LAB_HOME" ] || account=nobody
   new_enough='import sys; sys.exit(sys.version_info < (3, 10))'
-  [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" 2>/dev/null &&
+  [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" >/dev/null 2>&1 &&
     say package.python3 yes
   true
 )
@@ -116,10 +116,18 @@ lab_listener() {
     path=
     set -- -iTCP:"$LAB_PORT" -sTCP:LISTEN
   fi
-  # p, c, L and n start the lines with a process's number, name, account and open files.
-  found=$(lsof -nP "$@" -F pcLn 2>/dev/null | awk -v path="$path" '
+  # p, c, L and n start the lines with a process's number, name, account and open files. What is
+  # sent to 127.0.0.1 goes to the exact address, then to any of IPv4 or of both.
+  found=$(lsof -nP "$@" -F pcLn 2>/dev/null | awk -v path="$path" -v port="$LAB_PORT" '
     /^p/ { pid = substr($0, 2) } /^c/ { name = substr($0, 2) } /^L/ { account = substr($0, 2) }
-    /^n/ && (path == "" || substr($0, 2) == path) { print pid "\t" account "\t" name; exit }')
+    /^n/ {
+      place = substr($0, 2); rank = 0
+      if (path != "") rank = place == path
+      else if (place == "127.0.0.1:" port) rank = 2
+      else if (place == "*:" port) rank = 1
+      if (rank > best) { best = rank; found = pid "\t" account "\t" name }
+    }
+    END { if (best) print found }')
   [ -n "$found" ] || return 0
   pid=$(printf '%s' "$found" | cut -f1)
   owner=$(printf '%s' "$found" | cut -f2)

@@ -28,11 +28,19 @@ leads_away() {
   leads=$(real "$2/$3")
   [ "$leads" != "$(real "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] && say "$1" "$leads"
 }
-own_file() {  # KEY HOME PATH ACCOUNT
+# KEY HOME PATH ACCOUNT: like file(), read as the account. Half a text must not be taken for the
+# whole. Sets code.
+own_file() {
   [ -e "$2/$3" ] || return 0
   leads_away "$1.link" "$2" "$3" "$4" && return 0
   say "$1.stat" "$(mode_and_owner -L "$2/$3")"
-  [ -f "$2/$3" ] && as_account "$4" cat "$2/$3" 2>/dev/null | blob "$1.text"
+  [ -f "$2/$3" ] || return 0
+  {
+    code=$({
+      { as_account "$4" cat "$2/$3" 2>/dev/null; echo $? >&3; } | blob "$1.text" >&4
+    } 3>&1)
+  } 4>&1
+  [ "$code" != 124 ] || say "$1.cut" yes
 }
 own_folder() {  # KEY HOME PATH ACCOUNT
   [ -d "$2/$3" ] || return 0
@@ -118,8 +126,10 @@ python() {
     *zsh) startup=.zshrc profile=.zprofile ;;
     *) startup=.bashrc profile=.profile ;;
   esac
-  [ -f "$home/$startup" ] && grep -qs 'conda initialize' "$home/$startup" && say shell.conda yes
-  [ -f "$home/$profile" ] && grep -qs "HOME/$PREFIX/bin" "$home/$profile" && say shell.venv yes
+  marks=$(as_account "$LAB_USER" grep -soHE -D skip "conda initialize|HOME/$PREFIX/bin" \
+    "$home/$startup" "$home/$profile")
+  case $marks in *"/$startup:conda initialize"*) say shell.conda yes ;; esac
+  case $marks in *"/$profile:HOME/$PREFIX/bin"*) say shell.venv yes ;; esac
   [ -d "$home/$PREFIX" ] || return 0
   prefix=$home/$PREFIX
   say prefix "$prefix"
@@ -150,12 +160,12 @@ lab() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
   lab_service
-  in_tmux "$home" has-session -t =jupyter && say session yes
+  in_tmux "$home" has-session -t =jupyter >/dev/null && say session yes
   config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
   lab_listener
   if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
-    newer_than "$config" \
-      "$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | head -n 1)" && say stale yes
+    pane=$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | grep -m 1 -xE '[0-9]+')
+    newer_than "$config" "$pane" && say stale yes
     return 0
   fi
   say owner "$owner"

@@ -7,6 +7,7 @@ which give one name to each thing that the two systems do with different tools.
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -32,11 +33,17 @@ def script(name: str, kernel: str) -> str:
 
 
 @cache
-def called(name: str, count: int = 0, words: str = "") -> str:
+def words(kernel: str) -> str:
+    """Return the shell functions that every script uses, and the program that they run."""
+    return f"RELAY={shlex.quote((FOLDER / 'relay.pl').read_text())}\n" + script("words", kernel)
+
+
+@cache
+def called(name: str, count: int = 0, uses: str = "") -> str:
     """Return a script as shell text for ask() and change(), with %s for each argument.
 
     name: the NAME in on_host/NAME.sh, which gets its arguments as "$1", "$2", … count: how many.
-    words: another script, whose functions it uses.
+    uses: another script, whose functions it calls.
     """
-    text = (shared(words) if words else "") + shared(name)
+    text = (shared(uses) if uses else "") + shared(name)
     return f"set --{' %s' * count}\n{text.replace('%', '%%')}"

@@ -8,12 +8,14 @@ LC_ALL=C.UTF-8; export LC_ALL
 # shellcheck disable=SC2034  # facts.sh uses it
 FIRST_UID=1000
 
-# ACCOUNT SCRIPT: replaces this shell.
-become() { exec runuser -u "$1" -- sh -c "$2"; }
-# ACCOUNT COMMAND...  Sets account.
-run_as() { account=$1; shift; runuser -u "$account" -- "$@"; }
-# ACCOUNT SCRIPT: runs it in the account's login shell.
-log_in() { runuser -l "$1" -c "$2"; }
+# SECONDS BYTES ACCOUNT COMMAND...: runs it as the account, within limits (relay.pl). Sets
+# account, limits.
+run_within() {
+  limits="$1 $2" account=$3; shift 3
+  # shellcheck disable=SC2086  # two numbers
+  relay $limits runuser -u "$account" -- "$@"
+}
+log_in() { relay 10 65536 runuser -l "$1" -c "$2"; }  # ACCOUNT SCRIPT: in its login shell
 # ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
 # No pipe: each program that is started costs milliseconds.
 # shellcheck disable=SC2034  # facts.sh uses entry_uid
@@ -49,3 +51,44 @@ newer_than() {
 }
 clear_places() { :; }  # removes parent folders that only labfab uses: none on Linux
 boot() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot
+
+# What listens on TCP, one socket a line: address, port, uid, pid. Root's come last. The kernel says
+# whose a socket is and who holds it; the names that ss(8) prints are chosen by programs.
+SOCKETS=
+SELECT='
+function number(hex,  value, i) {
+  for (i = 1; i <= length(hex); i++)
+    value = 16 * value + index("123456789ABCDEF", substr(hex, i, 1))
+  return value + 0
+}
+function byte(at) { return substr(hex, at, 2) }
+function address(  text, at) {  # of hex: groups of four bytes, each in the order of the processor
+  if (length(hex) == 8)
+    return number(byte(7)) "." number(byte(5)) "." number(byte(3)) "." number(byte(1))
+  for (at = 1; at < 32; at += 8)
+    text = text ":" byte(at + 6) byte(at + 4) ":" byte(at + 2) byte(at)
+  return "[" substr(text, 2) "]"
+}
+$1 == "fd" {
+  split($2, path, "/"); key = $3 " " $4
+  if (!(key in pid) || path[3] + 0 < pid[key]) pid[key] = path[3] + 0
+}
+$4 == "0A" {
+  split($2, place, ":"); hex = place[1]
+  line = address() " " number(place[2]) " " $8 " " pid[$8 " socket:[" $10 "]"] "\n"
+  if ($8 == 0) own = own line; else others = others line
+}
+END { printf "%s%s", others, own }'
+sockets() {  # sets SOCKETS, once
+  [ -n "$SOCKETS" ] || SOCKETS=$({
+    find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %p %U %l\n'
+    cat /proc/net/tcp /proc/net/tcp6
+  } 2>/dev/null | awk "$SELECT")
+}
+# PID UID: what the program calls itself, marked unless it is root's: an account may choose a name
+# of the system's. Sets program.
+name_program() {
+  program=unknown
+  [ -z "$1" ] || read -r program </proc/"$1"/comm
+  [ "$2" = 0 ] || program="$program (uid $2)"
+} 2>/dev/null

@@ -10,12 +10,14 @@ PATH=/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=en_US.UTF-8; export PATH LC_ALL
 # shellcheck disable=SC2034  # facts.sh uses it
 FIRST_UID=501
 
-# ACCOUNT SCRIPT: replaces this shell.
-become() { exec sudo -n -H -u "$1" -- sh -c "$2"; }
-# ACCOUNT COMMAND...  Sets account.
-run_as() { account=$1; shift; sudo -n -H -u "$account" -- "$@"; }
-# ACCOUNT SCRIPT: runs it in the account's login shell.
-log_in() { su -l "$1" -c "$2"; }
+# SECONDS BYTES ACCOUNT COMMAND...: runs it as the account, within limits (relay.pl). Sets
+# account, limits.
+run_within() {
+  limits="$1 $2" account=$3; shift 3
+  # shellcheck disable=SC2086  # two numbers
+  relay $limits sudo -n -H -u "$account" -- "$@"
+}
+log_in() { relay 10 65536 su -l "$1" -c "$2"; }  # ACCOUNT SCRIPT: in its login shell
 # ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
 # shellcheck disable=SC2034  # facts.sh uses entry_uid
 entry() {

@@ -12,11 +12,16 @@ say() {
 }
 blob() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a base64 fact
 
+# SECONDS BYTES COMMAND...: runs it with pipes of its own and within these limits (relay.pl).
+relay() { perl -e "$RELAY" "$@"; }
+run_as() { run_within 0 0 "$@"; }  # ACCOUNT COMMAND...
+become() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
 # ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
-# what the account may not see. Sets name.
+# what the account may not see, a pipe or a huge file could keep root waiting. Sets name.
 as_account() {
   name=$1; shift
-  if [ "$name" != root ] && [ "$(id -u)" = 0 ]; then run_as "$name" "$@"; else "$@"; fi
+  if [ "$name" = root ] || [ "$(id -u)" != 0 ]; then "$@"
+  else run_within 10 8388608 "$name" "$@"; fi
 }
 # HOME COMMAND...: runs the tmux of LAB_USER, which may come from its Python or from Homebrew.
 # Sets home.

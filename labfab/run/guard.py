@@ -164,7 +164,7 @@ def guard_settings(c: Connection, why: str) -> dict[str, object]:
 def script(host: Host) -> str:
     """Return guard.sh and the functions it uses as one script that needs nothing of labfab's."""
     kernel = host.open().kernel
-    return loader.script("words", kernel) + loader.script("guard", kernel)
+    return loader.words(kernel) + loader.script("guard", kernel)
 
 
 def install(host: Host) -> str:

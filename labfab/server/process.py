@@ -192,7 +192,8 @@ def stop(c: Connection, want: Settings) -> None:
     if service_runs(lab):
         platform(c).service.stop(c)
     elif lab.pid:
-        change(c, STOP, lab.pid, lab.pid, why="stop JupyterLab")
+        # As the account: whatever process the number names by now, it is one of its own.
+        change(c, STOP, lab.pid, lab.pid, user=lab.owner, why="stop JupyterLab")
     elif lab.session:
         account = have.accounts[want.jupyter_user]
         given = (account.name, PREFIXES[want.python], account.home, account.name)

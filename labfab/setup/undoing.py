@@ -23,7 +23,7 @@ from ..facts import facts
 from ..facts.reader import APACHE
 from ..host import connection, journal
 from ..host.alias import alias_of
-from ..host.changes import LONG_SILENCE, fill
+from ..host.changes import LONG_SILENCE, as_user, fill
 from ..host.journal import Entry
 from ..host.session import Host, Login
 from ..host.shell import Result
@@ -127,7 +127,7 @@ class Undo:
         tunnel.close(alias_of(self.c, want))
         running = facts(self.c).lab
         if running.pid and running.owner == want.jupyter_user:
-            self.run(fill(process.STOP, running.pid, running.pid))
+            self.run(as_user(fill(process.STOP, running.pid, running.pid), running.owner))
 
     def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
         """Undo the changes to access, prove the original login and continue over it.

@@ -5,7 +5,9 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -41,12 +43,13 @@ def read(tmp_path):
         head = "".join(f"{key}='{value}'\n" for key, value in (given | values).items())
         # The account's home comes from getent, so that is replaced.
         head = (
-            loader.script("words", "Linux")
+            loader.words("Linux")
             + head
             + f"home_of() {{ id \"$1\" >/dev/null 2>&1 && echo '{tmp_path}'; }}\n"
         )
         head += 'entry() { entry_home=$(home_of "$1"); '
         head += 'entry_uid=$(id -u "$1" 2>/dev/null); entry_shell=/bin/sh; }\n'
+        head += 'name_of() { id -nu "$1"; }\n'
         script = loader.script("facts", "Linux").replace("/var/cache/labfab", f"{tmp_path}/cache")
         script = script.replace("mkdir -p -m 755 /run/sshd", "true").replace(*instead)
         done = subprocess.run(
@@ -216,26 +219,74 @@ def test_the_state_of_ufw_is_read_from_its_chains_and_settings(
     assert (found.get("active"), found["incoming"]) == ("yes" if loaded else None, incoming)
 
 
-SS = """\
-LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=7,fd=3))
-LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=7,fd=4))
-LISTEN 0 4096 *:2222 *:* users:(("systemd",pid=1,fd=44))
-LISTEN 0 511 127.0.0.1:8080 0.0.0.0:*
-LISTEN 0 511 [::ffff:127.0.0.1]:9999 *:* users:(("jupyter-lab",pid=9,fd=6))
+LISTEN = """\
+import ctypes, os, socket, sys, time
+address, port, uid, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(uid); os.setuid(uid)
+ctypes.CDLL(None).prctl(4, 1)  # dumpable again, as after an exec
+ctypes.CDLL(None).prctl(15, name.encode())
+listening = socket.create_server((address, port))
+print(listening.getsockname()[1], flush=True)
+time.sleep(60)
 """
 
 
+@pytest.fixture
+def listen():
+    """Start programs that listen: listen("127.0.0.1", port, uid, name) returns port and pid."""
+    started = []
+
+    def start(address: str, port: int, uid: int, name: str) -> tuple[str, str]:
+        argv = [sys.executable, "-c", LISTEN, address, str(port), str(uid), name]
+        started.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+        return started[-1].stdout.readline().strip(), str(started[-1].pid)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="listens as other accounts")
+@pytest.mark.parametrize(
+    "name", ["sshd", " uid:2 ", '",pid=1,fd=3))', "x\nLISTEN 0 1 127.0.0.1:9 x"]
+)
+def test_the_name_of_a_program_does_not_say_whose_a_port_is(read, listen, name):
+    """An account names its program as it likes; another one listens on an address beside it."""
+    port, mine = listen("127.0.0.1", 0, 2, name)
+    listen("127.0.0.9", int(port), 65534, name)
+    found = read("lab", "ssh", LAB_PORT=port)
+    assert (found["lab"]["owner"], found["lab"]["pid"]) == (pwd.getpwuid(2).pw_name, mine)
+    assert found["ssh"][f"listening.{port}"].endswith((" (uid 2)", " (uid 65534)"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="listens as other accounts")
+def test_a_port_beside_127_0_0_1_is_nobodys(read, listen):
+    """What is sent to 127.0.0.1 never gets there."""
+    port, _ = listen("127.0.0.9", 0, 65534, "jupyter-lab")
+    assert "owner" not in read("lab", LAB_PORT=port)["lab"]
+
+
+@pytest.mark.parametrize(("address", "port"), [("0.0.0.0", 0), ("::", 0)])
+def test_a_program_that_listens_everywhere_is_found(read, listen, address, port):
+    """As a published JupyterLab does."""
+    listening = socket.create_server(
+        (address, port),
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        dualstack_ipv6=":" in address,
+    )
+    with listening:
+        found = read("lab", LAB_PORT=str(listening.getsockname()[1]))["lab"]
+    assert (found["owner"], found["pid"]) == (ME.pw_name, str(os.getpid()))
+
+
 @pytest.mark.skipif(not os.path.exists("/usr/sbin/sshd"), reason="needs an sshd")
-def test_every_listening_port_has_its_program(read, tmp_path):
-    """IPv4, IPv6, both, and a program that is not shown."""
-    found = read("ssh", path=stand_in(tmp_path, "ss", f"cat <<'END'\n{SS}END"))["ssh"]
-    listening = reader.below(found, "listening")
-    assert listening == {
-        "22": "sshd",
-        "2222": "systemd",
-        "8080": "another program",
-        "9999": "jupyter-lab",
-    }
+def test_every_listening_port_has_its_program(read, listen):
+    """Root's programs have their plain name."""
+    port, _ = listen("127.0.0.1", 0, 0, "some-daemon")
+    assert read("ssh")["ssh"][f"listening.{port}"] == "some-daemon"
 
 
 # The answer -----------------------------------------------------------------------------------

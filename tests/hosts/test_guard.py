@@ -515,7 +515,7 @@ rm -rf /tmp/race /tmp/guard.sh /var/lib/labfab/reverted
 def test_a_revert_and_a_disarm_race(box):
     box.host.run(
         "cat >/tmp/guard.sh",
-        input=loader.script("words", "Linux") + loader.script("guard", "Linux"),
+        input=loader.words("Linux") + loader.script("guard", "Linux"),
     )
     rounds = box.host.run(RACE).splitlines()
     assert len(rounds) == 30 and set(map(str.strip, rounds)) <= {"0 3 after", "1 0 before"}, rounds

@@ -256,7 +256,7 @@ def test_nothing_that_the_login_puts_first_is_run(guided):
 
 def test_sshd_is_asked_for_what_counts_alone(guided):
     given = "USERS='root admin lab' LAB_USER=lab PREFIX=.venv\n"
-    told = guided.host.run("sh -s ssh", input=loader.script("words", "Darwin") + given + FACTS)
+    told = guided.host.run("sh -s ssh", input=loader.words("Darwin") + given + FACTS)
     assert "lab.permitrootlogin=no" in told and "lab.ciphers" not in told
 
 
@@ -418,7 +418,7 @@ def test_the_list_is_as_it_was_when_the_laptop_dies(faulty, before):
 def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
     """Its name and its number, which decides on a Mac."""
     group, number = f"/Groups/{LIST}-lost", "AAAAAAAA-0000-0000-0000-000000000000"
-    words = loader.script("words", "Darwin").replace(LIST, f"{LIST}-lost")
+    words = loader.words("Darwin").replace(LIST, f"{LIST}-lost")
     faulty.host.run(
         f"dseditgroup -o create -q {LIST}-lost; dseditgroup -o edit -a admin -t user {LIST}-lost"
     )
@@ -432,7 +432,7 @@ def test_of_an_account_that_is_gone_nothing_stays_on_the_list(faulty):
 
 
 def test_of_the_folders_that_a_mac_has_not_none_stays_empty(faulty):
-    words = loader.script("words", "Darwin")
+    words = loader.words("Darwin")
     faulty.host.run("sh -s", input=words + "mkdir -p /private/var/backups && clear_places\n")
     assert (
         faulty.host.run("ls -d /private/var/lib /private/var/backups 2>/dev/null || true")

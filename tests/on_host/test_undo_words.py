@@ -23,7 +23,7 @@ MACOS = (
 @pytest.mark.parametrize("kernel, words", [("Linux", LINUX), ("Darwin", MACOS)])
 def test_no_word_of_an_old_journal_is_lost(kernel, words):
     """A function that was renamed or removed would leave the changes of older versions in place."""
-    text = loader.script("words", kernel) + loader.script("undo", kernel)
+    text = loader.words(kernel) + loader.script("undo", kernel)
     if kernel == "Linux":
         text += loader.shared("apache")
     known = set(re.findall(r"^([a-z_]+)\(\) ", text, re.MULTILINE))

@@ -208,7 +208,7 @@ def root_shell(channel: paramiko.Channel, model) -> None:
             typed += data.decode()
             while end := END.search(typed):
                 text, typed = (
-                    typed[: end.start()].removeprefix(loader.script("words", KERNEL)),
+                    typed[: end.start()].removeprefix(loader.words(KERNEL)),
                     typed[end.end() :],
                 )
                 found = answer(model, text)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from labfab.on_host import loader
 
-WORDS = loader.script("words", "Darwin")
+WORDS = loader.words("Darwin")
 ME = "@ME@"  # stands for the account that asks
 PATIENCE = 300  # seconds; softwareupdate asks Apple
 

@@ -9,7 +9,7 @@ import pytest
 
 from labfab.on_host import loader
 
-SCRIPT = loader.script("words", "Linux") + loader.script("guard", "Linux")
+SCRIPT = loader.words("Linux") + loader.script("guard", "Linux")
 # Without systemd, ufw and boots, which tests/hosts/test_guard.py tests on machines.
 ROOTLESS = {
     "systemctl": "exit 0",

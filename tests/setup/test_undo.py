@@ -44,7 +44,7 @@ def back(tmp_path):
             .replace('run_as "$owner" ', "")
         )
         way = way.replace("LETSENCRYPT=/etc", f"LETSENCRYPT={tmp_path}")
-        first = loader.script("words", "Linux") + first
+        first = loader.words("Linux") + first
         given = f"KEPT={lib}/before/7 FORCE={'yes' if force else ''}"
         script = f"{first}{change}\n{given}\n{way}\n{fill(command, *values)}"
         done = subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=tmp_path)
@@ -452,7 +452,7 @@ def test_every_way_back_in_the_code_exists(kernel):
     from pathlib import Path
 
     script = (
-        loader.script("words", kernel)
+        loader.words(kernel)
         + loader.script("undo", kernel)
         + (undoing.APACHE if kernel == "Linux" else "")
     )

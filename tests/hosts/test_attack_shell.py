@@ -1,0 +1,142 @@
+"""Accounts of a host that try to speak for root, or to aim root's kill: labfab listens to neither."""
+
+import json
+import shlex
+
+import pytest
+
+pytestmark = pytest.mark.host
+
+ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_LAB_USER": "jupyter"}
+HOME = "/home/jupyter"
+# Says what an attacker wants root to believe, through each output that it can reach, also later.
+FORGE = """\
+#!/bin/sh
+forged() {
+  printf '\\n[lab]\\nowner=jupyter\\npid=1\\n[accounts]\\nlab.keys.text=%(key)s\\n'
+  printf 'lab.keys.text=%(key)s\\nlab.keys.stat=600 lab\\nprivate.1=journal 777 root /x\\n'
+  printf '%%s\\n' '%(line)s'
+}
+forged
+for place in /proc/$$/fd/* /proc/$PPID/fd/*; do forged >>$place; done 2>/dev/null
+(setsid sh -c "while sleep 0.05; do printf '\\n%%s\\n%%s\\n' '%(line)s' lab.keys.text=%(key)s
+done" &) 2>/dev/null
+%(end)s
+"""
+LINE = {"number": "20000101T000000-forged00", "time": 1, "stage": "lab", "why": "forged line"}
+CLAIM = """\
+import ctypes, socket, sys, time
+ctypes.CDLL(None).prctl(15, sys.argv[2].encode())
+listening = socket.create_server((sys.argv[1], 9999))
+open("/tmp/claims", "w").close()
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def box(module_lab):
+    host = module_lab("debian12", "box", env=ENV)
+    host.run("useradd -m mallory && ssh-keygen -q -t ed25519 -N '' -f /root/mallory")
+    return host
+
+
+@pytest.fixture
+def lab(box, module_fab):
+    """Run fab by the name that the host has now."""
+    return lambda *words, **more: module_fab("-H", "homelab", *words, env=ENV | more)
+
+
+@pytest.fixture
+def forge(box):
+    """Replace a program of JupyterLab's account: forge("bin/tmux", "exit 1"); undone afterwards."""
+    replaced = []
+
+    def replace(name: str, end: str) -> None:
+        key = box.run("base64 -w 0 /root/mallory.pub")
+        text = FORGE % {"key": key, "line": json.dumps(LINE), "end": end}
+        path = f"{HOME}/jupyter-venv/{name}"
+        replaced.append(path)
+        box.run(
+            f"[ ! -e {path} ] || mv {path} {path}.real\n"
+            f"printf %s {shlex.quote(text)} >{path} && chmod 755 {path} && chown jupyter: {path}"
+        )
+
+    yield replace
+    for path in replaced:
+        box.run(f"rm {path}; [ ! -e {path}.real ] || mv {path}.real {path}")
+    box.run("pkill -KILL -u jupyter -f '[w]hile sleep' || true")
+
+
+@pytest.fixture
+def claim(box):
+    """Listen beside JupyterLab, or in its place: claim("mallory", address, name)."""
+
+    def start(account: str, address: str, name: str) -> None:
+        box.run(
+            "rm -f /tmp/claims; printf %s " + shlex.quote(CLAIM) + " >/tmp/claim.py\n"
+            f"setsid runuser -u {account} -- python3 /tmp/claim.py {address} {shlex.quote(name)} "
+            ">/dev/null 2>&1 &\n"
+            "for i in $(seq 100); do [ ! -e /tmp/claims ] || exit 0; sleep 0.1; done; exit 1"
+        )
+
+    yield start
+    box.run("pkill -KILL -f '[/]tmp/claim.py' || true")
+
+
+def sshd(box) -> str:
+    """The number of the process that lets everybody in."""
+    return box.run("systemctl show -P MainPID ssh")
+
+
+def keys(box) -> str:
+    return box.run("cat /home/lab/.ssh/authorized_keys /root/.ssh/authorized_keys")
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 1"])
+def test_what_an_accounts_tmux_prints_is_no_fact(box, lab, forge, end):
+    """Not through its output, not through its parent's, and not later."""
+    before = keys(box)
+    forge("bin/tmux", end)
+    lab("setup.full")
+    lab("check.secrets")
+    assert keys(box) == before
+    assert "777" not in lab("check.secrets").text
+    assert "pid 1," not in lab("lab.status").text
+
+
+def test_a_tmux_that_never_answers_does_not_keep_a_run_waiting(box, module_fab, forge):
+    """JupyterLab answers, so the host can still be looked at, stopped and undone."""
+    forge("bin/tmux", "exec sleep 300")
+    module_fab("-H", "homelab", "lab.status", env=ENV, timeout=100).ok()
+
+
+def test_what_an_accounts_python_leaves_behind_is_no_line_of_the_journal(box, lab, forge):
+    """Both tasks use one shell of root's, and the second one reads the journal in it."""
+    journal = box.run("cat /var/lib/labfab/journal.jsonl")
+    forge("bin/python", "exit 1")
+    said = lab("lab.jobs", "setup.history").text
+    assert "forged" not in said
+    said = lab("lab.jobs").text
+    assert "forged line" not in lab("setup.history").text
+    assert box.run("cat /var/lib/labfab/journal.jsonl") == journal
+
+
+@pytest.mark.parametrize(
+    ("account", "address"), [("mallory", "127.9.9.9"), ("jupyter", "127.0.0.1")]
+)
+def test_a_claim_ends_no_process_of_somebody_else(box, lab, claim, account, address):
+    """A name that looks like sshd's number in the output of ss(8); JupyterLab runs, or it does not."""
+    door = sshd(box)
+    lab("lab.stop" if address == "127.0.0.1" else "lab.start").ok()
+    claim(account, address, f'",pid={door},fd=3))'[:15])
+    for task in ("lab.stop", "lab.restart"):
+        lab(task)
+    assert sshd(box) == door
+
+
+def test_a_name_does_not_make_a_port_jupyterlabs(box, lab, claim):
+    """lab.status says who holds it, and nothing is opened there."""
+    lab("lab.stop").ok()
+    claim("mallory", "127.0.0.1", f" uid:{box.run('id -u jupyter')} ")
+    assert "mallory" in lab("lab.status").text
+    assert "mallory" in lab("lab.start").fails("mallory").text

@@ -1,0 +1,62 @@
+"""Relay: what an account's program may do to the shell that runs it, and for how long."""
+
+import subprocess
+import time
+
+import pytest
+
+from labfab.on_host import loader
+
+RELAY = loader.FOLDER / "relay.pl"
+
+
+def relay(script: str, seconds: int = 0, size: int = 0, **more) -> subprocess.CompletedProcess:
+    argv = ["perl", str(RELAY), str(seconds), str(size), "sh", "-c", script]
+    return subprocess.run(argv, capture_output=True, timeout=30, check=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("true", 0), ("exit 7", 7), ("kill -9 $$", 137), ("no-such-program", 127)]
+)
+def test_the_exit_code_is_the_commands(script, code):
+    """Also that of a command that was killed, as a shell tells it."""
+    assert relay(script).returncode == code
+
+
+def test_both_outputs_and_the_input_pass():
+    """Nothing is lost or mixed, however much it is."""
+    done = relay("cat; head -c 3000000 /dev/zero >&2", input=b"x" * 1_000_000)
+    assert done.stdout == b"x" * 1_000_000
+    assert done.stderr == bytes(3_000_000)
+
+
+def test_a_program_that_stays_behind_is_not_waited_for():
+    """It also has no way to add to what comes after it."""
+    began = time.monotonic()
+    done = relay("(sleep 20; echo forged) & echo said")
+    assert done.stdout == b"said\n"
+    assert time.monotonic() - began < 10
+
+
+def test_the_command_has_no_descriptor_but_its_own():
+    """A lock or the shell's own output must not be in its hands, not even by number."""
+    inner = f'exec 7>&1 9>&1 200</dev/null; exec perl {RELAY} 0 0 sh -c "$0"'
+    argv = ["bash", "-c", inner, "echo forged >&7; echo forged >&9; ls /proc/$$/fd"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert "forged" not in done.stdout
+    assert not {"7", "9", "200"} & set(done.stdout.split())
+
+
+def test_a_limit_of_time_holds():
+    """Whatever the command ignores, the shell goes on."""
+    began = time.monotonic()
+    done = relay("trap '' TERM; echo said; sleep 20", seconds=1)
+    assert (done.returncode, done.stdout) == (124, b"said\n")
+    assert time.monotonic() - began < 10
+
+
+def test_a_limit_of_size_holds():
+    """Half a text must be known for what it is."""
+    done = relay("yes", size=200_000)
+    assert done.returncode == 124
+    assert len(done.stdout) <= 200_000
