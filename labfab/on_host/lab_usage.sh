@@ -22,15 +22,8 @@ find_server() {  # pid: set note, url and sock to those the server started with
   [ "$(field secure)" != true ] || scheme=https
   url=$scheme://127.0.0.1:$(field port)$(field base_url) sock=$(field sock)
 }
-# Succeeds unless another account listens at $url: it would get the token.
-is_ours() {
-  [ -z "$sock" ] || return 0
-  end=${url#*://}
-  end=${end%%/*}
-  port_is_of "$(id -u)" "${end##*:}"
-}
 get() {  # path: the answer in base64; the token goes through a pipe, because `ps` shows arguments
-  is_ours || return
+  [ -n "$sock" ] || url_is_ours "$url" || return  # another account would get the token
   printf 'header = "Authorization: token %s"\n' "$(field token)" |
     curl -q -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'
 }

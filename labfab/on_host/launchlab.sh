@@ -1,14 +1,18 @@
 # Start JupyterLab in tmux unless it runs, and print where it is: the main part of `launchlab`.
 # $1: account that runs it. $2: URL. $3: Unix socket below the home, or empty.
 # $4: folder of its Python, below the home. $5: the system's PATH.
-# Follows two functions: start_in_tmux, whose body is start_in_tmux.sh, and start_by_service,
+# Follows port_owner.sh and two functions: start_in_tmux, whose body is start_in_tmux.sh, and start_by_service,
 # which fails unless a service manager is to run JupyterLab.
 user=$1 url=$2 socket=$3 prefix=$4 path=$5
 place=${url}lab
 # shellcheck disable=SC2088  # it is printed
 [ -z "$socket" ] || place="~/$socket"
 [ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
-answers() { curl -fsk -m 5 ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null; }
+# Whoever is told that it runs types the password there.
+answers() {
+  [ -n "$socket" ] || url_is_ours "$url" || return
+  curl -fsk -m 5 ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null
+}
 in_session() { tmux has-session -t =jupyter 2>/dev/null; }
 
 cd || exit

@@ -46,11 +46,11 @@ def words(kernel: str) -> str:
 
 
 @cache
-def called(name: str, count: int = 0, words: str = "") -> str:
+def called(name: str, count: int = 0, uses: str = "") -> str:
     """Return a script as shell text for ask() and change(), with %s for each argument.
 
     name: the NAME in on_host/NAME.sh, which gets its arguments as "$1", "$2", … count: how many.
-    words: another script, whose functions it uses.
+    uses: another script, whose functions it calls.
     """
-    text = (shared(words) if words else "") + shared(name)
+    text = (shared(uses) if uses else "") + shared(name)
     return f"set --{' %s' * count}\n{text.replace('%', '%%')}"

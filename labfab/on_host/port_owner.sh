@@ -6,10 +6,16 @@ port_is_of() {
   if [ "$(uname -s)" = Linux ]; then [ "$(listening_uids "$2" | sort -u)" = "$1" ]
   else
     seen=$(seen_of "$1" "$2")
-    [ "$seen" -gt 0 ] && [ "$seen" -eq "$(netstat -anp tcp 2>/dev/null | awk -v port="$2" '
+    [ "$seen" -gt 0 ] && [ "$seen" -ge "$(netstat -anp tcp 2>/dev/null | awk -v port="$2" '
       $NF == "LISTEN" && ($4 == "127.0.0.1." port || $4 == "*." port) { count++ }
       END { print count + 0 }')" ]
   fi
+}
+# URL: succeeds if this account, and nobody else, listens there. Sets authority.
+url_is_ours() {
+  authority=${1#*://}
+  authority=${authority%%/*}
+  port_is_of "$(id -u)" "${authority##*:}"
 }
 # PORT: on Linux, the uid of each socket that a call to 127.0.0.1:PORT reaches. The kernel prefers
 # one that listens (0A) at that very address. tcp6 has the IPv6 sockets that take IPv4 calls too.

@@ -1,10 +1,13 @@
 # Wait until JupyterLab answers. Runs as its account: root would follow a link in the log's place.
 # $1: path of its Unix socket, empty: it listens on TCP. $2: seconds to wait. $3: URL to ask.
 # $4: folder of its Python, below the home. $5: the system's PATH.
+# Follows port_owner.sh: what another account answers in its place does not count.
 # Fails with the end of the log once no JupyterLab of this account is left, or the time is up.
 end=$(($(date +%s) + $2))
 while [ "$(date +%s)" -lt "$end" ]; do
-  curl -q -fsk -m 5 ${1:+--unix-socket "$1"} "$3" >/dev/null && exit 0
+  if [ -n "$1" ] || url_is_ours "$3"; then
+    curl -q -fsk -m 5 ${1:+--unix-socket "$1"} "$3" >/dev/null && exit 0
+  fi
   # [b] keeps this script itself from matching.
   pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null || break
   sleep 0.1

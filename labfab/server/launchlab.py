@@ -46,7 +46,7 @@ def text(c: Connection, want: Settings) -> str:
     """Make the command. It starts JupyterLab as lab.start does, with the present settings."""
     system = platform(c)
     main = fill(
-        loader.called("launchlab", 5),
+        loader.called("launchlab", 5, uses="port_owner"),
         want.jupyter_user,
         want.lab_url(want.lab_port),
         want.lab_socket,

@@ -174,7 +174,7 @@ def ask_until(c: Connection, want: Settings, account: Account, limit: int) -> Re
     """Ask JupyterLab until it answers, until none is left, or for *limit* seconds."""
     return ask(
         c,
-        loader.called("wait_for_lab", 5),
+        loader.called("wait_for_lab", 5, uses="port_owner"),
         socket_path(want, account),
         limit,
         f"{want.lab_url(want.lab_port)}api",

@@ -97,7 +97,7 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
     account = have.accounts[want.jupyter_user]
     answer = ask(
         c,
-        loader.called("lab_usage", 4, words="port_owner"),
+        loader.called("lab_usage", 4, uses="port_owner"),
         want.notebooks(account.home),
         want.lab_url(want.lab_port),
         socket_path(want, account),

@@ -1,11 +1,15 @@
 """A squatter: another account of a host takes JupyterLab's port and writes down all that it hears."""
 
+import shlex
+
 from .host import Host
 
 HEARD = "/tmp/heard"
 # Answers as JupyterLab would: a version to everybody, a login page, 403 to a stranger.
 PROGRAM = """\
 import http.server, sys
+if len(sys.argv) > 3:
+    open("/proc/self/comm", "w").write(sys.argv[3])
 class Squatter(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -30,16 +34,22 @@ rm -f %(heard)s
 cat >/tmp/squatter.py
 chmod 644 /tmp/squatter.py
 for i in $(seq 100); do ss -Hltn 'sport = :%(port)d' | grep -q . || break; sleep 0.1; done
-runuser -u %(account)s -- python3 /tmp/squatter.py %(port)d %(heard)s >/dev/null 2>&1 </dev/null &
+runuser -u %(account)s -- python3 /tmp/squatter.py %(port)d %(heard)s %(name)s >/dev/null 2>&1 </dev/null &
 for i in $(seq 100); do curl -s http://127.0.0.1:%(port)d/api >/dev/null && exit 0; sleep 0.1; done
 exit 1
 """
 LEAVE = "pkill -u %s -f [s]quatter.py; rm -f %s"
 
 
-def take(host: Host, account: str, port: int = 9999) -> None:
-    """Let an account listen at a port, once nobody else does."""
-    host.run(TAKE % {"account": account, "port": port, "heard": HEARD}, input=PROGRAM)
+def take(host: Host, account: str, port: int = 9999, name: str = "") -> None:
+    """Let an account listen at a port, once nobody else does. name: what the program calls itself."""
+    given = {
+        "account": account,
+        "port": port,
+        "heard": HEARD,
+        "name": shlex.quote(name) * bool(name),
+    }
+    host.run(TAKE % given, input=PROGRAM)
 
 
 def leave(host: Host, account: str) -> None:
