@@ -93,3 +93,7 @@ def answer(probe: Probe, check: Check, rows: dict[str, Row]) -> Row:
         return Row(check, UNCHECKED, f"the connection to the host failed: {words}")
     except SetupError as error:
         return Row(check, FAIL, str(error), check.mend)
+    # The answer of a host or a server that is none.
+    except (ValueError, LookupError, TypeError) as error:
+        words = f"{type(error).__name__}: {str(error)[:100]}"
+        return Row(check, UNCHECKED, f"the answer to it cannot be read ({words})")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from .. import decode
 from ..errors import SetupError
 
 if TYPE_CHECKING:
@@ -119,11 +121,22 @@ def execute(
             f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); "
             "see its log"
         )
-    kernel = answer.json()["id"]
+    kernel = read_id(answer, client)
     try:
         return run_cell(client, kernel, code, tls, address)
     finally:
         client.delete(f"api/kernels/{kernel}", headers=headers)
+
+
+def read_id(answer: httpx.Response, client: httpx.Client) -> str:
+    """Return the id of a kernel that was started. Raises SetupError if the answer has none."""
+    try:
+        found = decode.parsed(answer.content)["id"]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if not isinstance(found, str) or not re.fullmatch(r"[\w-]{1,100}", found, re.ASCII):
+        raise SetupError(f"JupyterLab at {client.base_url} started a kernel without an id")
+    return found
 
 
 def run_cell(
@@ -144,7 +157,11 @@ def run_cell(
             return collect(channel, request["header"]["msg_id"])
         finally:
             channel.close()
-    except (websocket.WebSocketException, OSError) as error:
+    # The last four: what arrives is not Jupyter's protocol.
+    except (
+        *(websocket.WebSocketException, OSError),
+        *(ValueError, LookupError, TypeError, AttributeError),
+    ) as error:
         raise SetupError(
             f"the kernel at {client.base_url} does not answer ({error}); try again, see its log"
         ) from error
@@ -220,7 +237,7 @@ def collect(channel: Any, request: str) -> str:
     """
     output = ""
     while True:
-        message = json.loads(channel.recv())
+        message = decode.parsed(channel.recv())
         if message["parent_header"].get("msg_id") != request or message["channel"] != "iopub":
             continue
         kind, content = message["msg_type"], message["content"]

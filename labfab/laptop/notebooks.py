@@ -11,15 +11,19 @@ import hashlib
 import json
 from pathlib import Path
 
+from .. import decode
 from ..errors import SetupError
 from ..local_state import files
+
+# Bytes of a file's name; most file systems take 255, with the suffix.
+LONGEST = 230
 
 
 def load(path: Path) -> str:
     """Read a notebook as JSON text, without its outputs. Raises SetupError for anything else."""
     shown_path = shown(str(path))
     try:
-        notebook = json.loads(path.expanduser().read_bytes())
+        notebook = decode.parsed(files.expanded(path).read_bytes())
     except FileNotFoundError:
         raise SetupError(
             f"there is no {shown_path} here; one that is on the host already: "
@@ -67,13 +71,13 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
 
 def place(folder: Path, name: str) -> Path:
     """Return where to write a notebook of the host."""
-    return folder / f"{file_name(name).removesuffix('.ipynb')}.executed.ipynb"
+    return folder / f"{file_name(name)}.executed.ipynb"
 
 
 def remembered(note: Path) -> dict[str, str]:
     """Return the digest of each file that was fetched, by its path."""
     try:
-        known = json.loads(files.load(note))
+        known = decode.parsed(files.load(note))
     except ValueError:
         return {}
     return known if isinstance(known, dict) else {}
@@ -85,8 +89,9 @@ def digest(data: bytes) -> str:
 
 
 def file_name(name: str) -> str:
-    """Turn a name that the host chose into one that stays in its folder."""
-    last = name.replace("\\", "/").rpartition("/")[2]
+    """Turn a name that the host chose, without .ipynb, into one that stays in its folder."""
+    last = name.replace("\\", "/").rpartition("/")[2].removesuffix(".ipynb")
+    last = last.encode(errors="replace")[:LONGEST].decode(errors="ignore")
     return "".join(char if char.isprintable() else "_" for char in last) or "notebook"
 
 

@@ -114,7 +114,8 @@ def parse(out: str) -> Survey:
     replaced: list[str] = []
     deleted: list[str] = []
     other = size = 0
-    for line in out.splitlines():
+    # splitlines() would split at characters that stand in names.
+    for line in out.split("\n"):
         if gone := re.fullmatch(DELETED, line):
             deleted.append(gone["name"])
         elif found := re.fullmatch(LOOKED, line):

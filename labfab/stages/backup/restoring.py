@@ -5,14 +5,13 @@ Owns: nothing; each change is made and journaled by the stage that it belongs to
 
 from __future__ import annotations
 
-import json
 import posixpath
 import time
 from pathlib import Path
 
 from fabric import Connection
 
-from ... import console
+from ... import console, decode
 from ...errors import SetupError
 from ...facts import facts
 from ...host.account_files import refuse_link
@@ -150,7 +149,7 @@ def configure(
     """
     old = facts(c)
     refuse_link(c, want.jupyter_user, old.jupyter.link)
-    saved = movable(json.loads((folder / "jupyter" / CONFIG).read_text()))
+    saved = movable(saved_config(folder / "jupyter" / CONFIG))
     have = jupyter.parsed(old.jupyter.config, want, Host.of(c).label)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
     publishing.refuse_without_certificate(c, want)
@@ -162,6 +161,17 @@ def configure(
     jupyter.write(c, want, config, why="restore Jupyter's configuration, password and token")
     keep_password(c, want, kept["alias"], publishing.hash_of(config))
     return restart
+
+
+def saved_config(path: Path) -> Config:
+    """Return the configuration in a backup. Raises SetupError if it is none."""
+    try:
+        found = decode.parsed(path.read_bytes())
+    except (OSError, ValueError):
+        found = None
+    if not jupyter.is_config(found):
+        raise SetupError(f"{path} is not a configuration of Jupyter: use another backup")
+    return found
 
 
 def movable(config: Config) -> Config:

@@ -11,11 +11,11 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from ... import console
+from ... import console, decode
 from ...errors import SetupError
 from ...facts import facts
 from ...facts.reader import PREFIXES
@@ -23,6 +23,7 @@ from ...host.alias import alias_of
 from ...host.changes import ask, change, put
 from ...host.session import Host
 from ...laptop import notebooks
+from ...local_state import files
 from ...on_host import loader
 from ...platforms import platform
 from ...run.task import host_task
@@ -43,6 +44,26 @@ NONE = "there are no jobs yet: lab.submit NOTEBOOK"
 SHOWN = 10
 # Fields that are of use only on the host.
 INTERNAL = ("boot", "pid")
+
+
+class State(NamedTuple):
+    """What a line about a job needs to know."""
+
+    job: str
+    state: str
+    notebook: str
+    cell: int
+    cells: int
+    submitted: float
+    started: float | None
+    ended: float | None
+    error: str
+
+
+class Clock(NamedTuple):
+    """The time of the host's clock."""
+
+    now: float = 0
 
 
 @host_task(
@@ -74,7 +95,7 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
         undo=("jobs %s", want.jupyter_user) if first else (),
     )
     if done:
-        state = json.loads(done.out)
+        state = described(decoded(done.out, Host.of(c).label), Host.of(c).label)
         console.note(
             f"job {state['job']} is {state['state']} ({state['cells']} cells, kernel "
             f"{state['kernel']}); follow it with lab.jobs, get its results with lab.fetch"
@@ -145,8 +166,39 @@ def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
     answer = ask(c, NONE_YET + CALL, PREFIXES[want.python], word, number, user=want.jupyter_user)
     if not answer.ok:
         raise SetupError(answer.last_words, host=label)
-    found: dict[str, Any] = json.loads(answer.out)
-    return found
+    return decoded(answer.out, label)
+
+
+def decoded(text: str, label: str) -> dict[str, Any]:
+    """Parse what jobs.py printed: text of an account. Raises SetupError if it is something else."""
+    try:
+        found = decode.parsed(text)
+        if isinstance(found, dict) and isinstance(found.get("jobs", []), list):
+            decode.record(Clock, found)
+            for state in found.get("jobs", []):
+                described(state, label)
+            return found
+    except ValueError:
+        pass
+    raise unreadable(label)
+
+
+def described(state: Any, label: str) -> dict[str, Any]:
+    """Return the state of a job if it is one. Raises SetupError otherwise."""
+    try:
+        if isinstance(state, dict):
+            decode.record(State, state)
+            return state
+    except ValueError:
+        pass
+    raise unreadable(label)
+
+
+def unreadable(label: str) -> SetupError:
+    """Return the error for an answer that jobs.py never gives."""
+    return SetupError(
+        "the job runner's answer cannot be read: look into ~/.local/share/labfab there", host=label
+    )
 
 
 @host_task(reads=True, help={"json": "Print JSON, as docs/jobs.md describes it"})
@@ -182,7 +234,7 @@ def row(state: dict[str, Any], now: float) -> str:
     cells = f"cell {state['cell']}/{state['cells']}"
     name, error = notebooks.shown(state["notebook"]), notebooks.shown(state["error"])
     words = f"{state['job']:>4}  {state['state']:<9}  {cells:<10}  {took:>12}  {name}  {error}"
-    return words.rstrip()
+    return notebooks.shown(words.rstrip())
 
 
 @host_task(
@@ -198,8 +250,8 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     host, found = Host.of(c), call(c, "fetch", job)
     if "state" not in found:
         raise SetupError(NONE, host=host.label)
-    state, data = found["state"], zlib.decompress(base64.b64decode(found["notebook"]))
-    folder, name = Path(to).expanduser(), state["notebook"]
+    state, data = described(found["state"], host.label), executed(found, host.label)
+    folder, name = files.expanded(to), state["notebook"]
     if host.planning:
         path = notebooks.shown(str(notebooks.place(folder, name)))
         console.planned(host.label, f"write {path}")
@@ -208,6 +260,14 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
     cells = f"cell {state['cell']}/{state['cells']}"
     console.say(f"[{host.label}] job {state['job']}, {state['state']} ({cells}{error}): {place}")
+
+
+def executed(found: dict[str, Any], label: str) -> bytes:
+    """Return the notebook in an answer. Raises SetupError if there is none."""
+    try:
+        return zlib.decompress(base64.b64decode(found["notebook"]))
+    except (zlib.error, ValueError, KeyError, TypeError):
+        raise unreadable(label) from None
 
 
 @host_task(positional=["job"], help={"job": "Number of the job"})
