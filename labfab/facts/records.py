@@ -172,6 +172,8 @@ class Jupyter(NamedTuple):
     root_dir: str
     # Target of a link at ~/.jupyter or the configuration, if the account does not own the target.
     link: str = ""
+    # The environment's own configuration, which limits the login page of a published lab.
+    login: File | None = None
 
     @property
     def token(self) -> str:
@@ -413,6 +415,7 @@ class Facts:
             others=tuple(below(v, "other")),
             root_dir=v.get("root_dir", ""),
             link=link_target(v, "folder_link", "config.link"),
+            login=file_from(v, "login"),
         )
 
     @section

@@ -22,6 +22,10 @@ class WrongPassword(SetupError):
     """The server answered, and refused the password."""
 
 
+class TooManyTries(SetupError):
+    """The server did not look at the password: too many were tried from here."""
+
+
 def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
     """Return whom to trust at an address: an SSL context, or True for the system's authorities.
 
@@ -69,8 +73,8 @@ def login(
     """Log in with the password and return a client that has the session's cookies.
 
     tls: whom to trust, if the system's authorities do not vouch for the server. address: where to
-    connect, instead of resolving the URL's host. Raises Refused for a wrong password, and
-    SetupError if nothing answers.
+    connect, instead of resolving the URL's host. Raises WrongPassword, TooManyTries, and SetupError
+    if nothing answers.
     """
     import httpx
 
@@ -78,7 +82,7 @@ def login(
     base = str(client.base_url)
     try:
         client.get("login")
-        client.post("login", data={"_xsrf": xsrf(client), "password": password})
+        answer = client.post("login", data={"_xsrf": xsrf(client), "password": password})
         status = client.get("api/status").status_code
     except httpx.HTTPError as error:
         client.close()
@@ -87,6 +91,11 @@ def login(
         ) from error
     if status != 200:
         client.close()
+        if answer.status_code in (429, 503) and "retry-after" in answer.headers:
+            raise TooManyTries(
+                f"JupyterLab at {base} takes no more passwords from here for now: "
+                "wait a minute, or use lab.open, which needs none"
+            )
         raise WrongPassword(
             f"JupyterLab at {base} refuses the password; set it again with jupyter.password"
         )

@@ -25,7 +25,7 @@ from ...run.task import host_task
 from ...server.process import socket_path
 from ...settings import Settings
 from .. import user
-from . import publishing
+from . import limit, publishing
 from .publishing import Config
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def configure(c: Connection) -> None:
     identity["hashed_password"] = hashed(c, want, config)
     identity.setdefault("token", random.token_hex(24))
     warn_of_others(have.jupyter.others)
+    limit.ensure(c, want, facts(c).accounts[want.jupyter_user])
     write(c, want, config, why="write Jupyter's configuration")
 
 
