@@ -10,14 +10,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from labfab.laptop import kernel
 from tests.rig import Host
 from tests.rig.fab import Fab
 
 pytestmark = pytest.mark.host
 
 BASE = "/jupyter/"
-LIMIT = "/home/lab/jupyter-venv/etc/jupyter/jupyter_server_config.py"
-CONFIG = "/home/lab/.jupyter/jupyter_server_config.json"
+# With publish: https, JupyterLab has an account of its own; with Apache it shares the one with sudo.
+ACCOUNTS = {"https": "nb", "apache": "lab"}
 # From an address of the host's own: another one than the guesser's.
 OWNER = """
 cd "$(mktemp -d)"
@@ -27,19 +28,19 @@ curl -sk -b jar -c jar -o page -w '%{{http_code}}' --data-urlencode "_xsrf=$(awk
 """
 
 
+def settings(publish: str) -> dict[str, str]:
+    found = {"LABFAB_PYTHON": "venv", "LABFAB_PUBLISH": publish, "LABFAB_BASE_URL": BASE}
+    return found | ({"LABFAB_LAB_USER": ACCOUNTS[publish]} if publish == "https" else {})
+
+
 class Published:
     """A lab that everybody may call, and the laptop's way to it."""
 
     def __init__(self, host: Host, fab: Fab, publish: str):
-        self.host, self.fab = host, fab
-        self.env = {
-            "LABFAB_PYTHON": "venv",
-            "LABFAB_PUBLISH": publish,
-            "LABFAB_NAMES": host.address
-            if publish == "https"
-            else f"lab.example.test,{host.address}",
-            "LABFAB_BASE_URL": BASE,
-        }
+        self.host, self.fab, self.env = host, fab, settings(publish)
+        self.account = ACCOUNTS[publish]
+        self.limit = f"/home/{self.account}/jupyter-venv/etc/jupyter/jupyter_server_config.py"
+        self.file = f"/home/{self.account}/.jupyter/jupyter_server_config.json"
         port = "" if publish == "apache" else ":9999"
         self.url = f"https://{host.address}{port}{BASE}"
 
@@ -49,7 +50,7 @@ class Published:
 
     @property
     def config(self) -> dict:
-        return json.loads(self.host.run(f"cat {CONFIG}"))
+        return json.loads(self.host.run(f"cat {self.file}"))
 
     @property
     def token(self) -> str:
@@ -73,8 +74,7 @@ class Published:
 @pytest.fixture(scope="module", params=["https", "apache"])
 def published(request, module_lab, module_fab) -> Iterator[Published]:
     kind = request.param
-    names = {"LABFAB_PUBLISH": kind, "LABFAB_BASE_URL": BASE, "LABFAB_PYTHON": "venv"}
-    yield Published(module_lab("debian12", f"public-{kind}", names), module_fab, kind)
+    yield Published(module_lab("debian12", f"public-{kind}", settings(kind)), module_fab, kind)
 
 
 @pytest.fixture
@@ -172,21 +172,59 @@ def test_an_old_hash_is_not_published(fresh):
     config = fresh.config
     digest = hashlib.sha1(fresh.password.encode() + b"abcdef").hexdigest()
     config["IdentityProvider"]["hashed_password"] = f"sha1:abcdef:{digest}"
-    kept = fresh.host.run(f"cp -p {CONFIG} /run/kept.json; cat >{CONFIG}", input=json.dumps(config))
+    kept = fresh.host.run(
+        f"cp -p {fresh.file} /run/kept.json; cat >{fresh.file}", input=json.dumps(config)
+    )
     assert kept == ""
     try:
         done = fresh.fab("-H", "homelab", "jupyter.configure", env=fresh.env)
         assert done.rc == 1 and "has an old hash" in done.err and done.err.count("\n") == 1
     finally:
-        fresh.host.run(f"mv /run/kept.json {CONFIG}")
+        fresh.host.run(f"mv /run/kept.json {fresh.file}")
 
 
 def test_the_limit_goes_with_publishing(fresh):
     """It is in place, a second run changes nothing, and it is gone once nothing is published."""
-    assert "RateLimit" in fresh.host.run(f"cat {LIMIT}")
+    assert "RateLimit" in fresh.host.run(f"cat {fresh.limit}")
     done = fresh.fab("-H", "homelab", "jupyter.configure", env=fresh.env).ok()
     assert "nothing to change" in done.text
     fresh.fab(
         "-H", "homelab", "jupyter.configure", env=fresh.env | {"LABFAB_PUBLISH": "tunnel"}
     ).ok()
-    assert fresh.host.run(f"ls {LIMIT} 2>&1 || true").endswith("No such file or directory")
+    assert fresh.host.run(f"ls {fresh.limit} 2>&1 || true").endswith("No such file or directory")
+
+
+SERVICE = "runuser -u {account} -- env XDG_RUNTIME_DIR=/run/user/$(id -u {account}) {command}"
+# What a notebook may need, and what it never does: a setuid file, the kernel's cryptography.
+NOTEBOOK = """
+import os, pathlib, socket, subprocess, tempfile
+def tried(call):
+    try:
+        call()
+        return "done"
+    except OSError as error:
+        return type(error).__name__
+def setuid():
+    file = pathlib.Path(tempfile.mkdtemp(), "x")
+    file.write_text("")
+    os.chmod(file, 0o4755)
+who = subprocess.run("id -un; stat -c %U /root", shell=True, capture_output=True, text=True)
+print(*who.stdout.split(), tried(lambda: socket.create_server(("127.0.0.1", 0)).close()), tried(setuid),
+      tried(lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)),
+      "NoNewPrivs:\\t1" in pathlib.Path("/proc/self/status").read_text())
+"""
+
+
+def test_a_notebook_of_the_service_gains_nothing(published):
+    """What runs there keeps the rights that it has, and has all that a notebook needs."""
+    if published.account == "lab":
+        return  # it may use sudo in a notebook, so nothing is taken away
+    published.fab("-H", "homelab", "lab.service", "--yes", env=published.env).ok()
+    with published.browser(Authorization=f"token {published.token}") as client:
+        client.get("lab")
+        ca = published.fab.home / ".config/labfab/homelab/ca.pem"
+        said = kernel.execute(client, NOTEBOOK, ssl.create_default_context(cafile=str(ca)))
+    assert said == "nb root done PermissionError OSError True"
+    command = "systemd-analyze --user security --no-pager jupyter.service | tail -n 1"
+    score = published.host.run(SERVICE.format(account=published.account, command=command))
+    assert float(re.search(r"([0-9]+\.[0-9])", score)[1]) < 8, score
