@@ -1,10 +1,14 @@
 """What fuzzing has found, as plain cases: each of these was a traceback, a hang or a lie."""
 
 import json
+import re
+import ssl
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from labfab import decode
+from labfab.certificates import certificate
 from labfab.check.findings import UNCHECKED
 from labfab.check.inspection import answer
 from labfab.check.rows import Check
@@ -18,6 +22,7 @@ from labfab.settings import checked
 from labfab.setup import history
 from labfab.stages.backup import restoring
 from labfab.stages.lab import notebook_jobs
+from tests import papers
 
 from .hostile import blob, limited
 
@@ -178,3 +183,20 @@ def test_a_file_name_adds_no_line_to_what_rsync_lists(odd):
 def test_a_setting_that_is_no_text():
     with pytest.raises(SetupError, match="here: sudo cannot be"):
         checked({"sudo": "\udc80"}, "here")
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_certificate_with_a_garbled_name(offset):
+    """Its names are decoded only when they are asked for."""
+    whole = papers.issue("lab", ("example.org",)).certificate.public_bytes(Encoding.DER)
+    at = [found.start() for found in re.finditer(rb"\x0c\x03lab", whole)][offset]
+    garbled = whole[:at] + b"\x00" + whole[at + 1 :]
+    assert certificate.read(ssl.DER_cert_to_PEM_cert(garbled)) is None
+
+
+def test_a_certificate_with_a_key_of_an_unknown_kind():
+    ca = papers.issue("ca")
+    der, kind = ca.certificate.public_bytes(Encoding.DER), bytes.fromhex("06072a8648ce3d0201")
+    odd = ssl.DER_cert_to_PEM_cert(der.replace(kind, kind[:-1] + b"\x63"))
+    leaf = papers.issue("lab", ("example.org",), by=ca)
+    assert not certificate.signed_by(leaf.pem, odd)
