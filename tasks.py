@@ -97,6 +97,20 @@ def check(c):
         c.run(f"{sys.executable} -m mypy")
 
 
+@task(help={"minutes": "How long to try new examples"})
+def fuzz(c, minutes=5):
+    """Feed hostile text to everything that parses what others wrote, each time other text."""
+    import secrets
+    import time
+
+    end = time.monotonic() + 60 * float(minutes)
+    while time.monotonic() < end:
+        seed = secrets.randbelow(10**9)
+        words = ("-q", "tests/fuzz", "--hypothesis-profile=long", f"--hypothesis-seed={seed}")
+        if pytest(*words, "-n", str(CORES), "--dist", "worksteal", "-k", "not found"):
+            raise Exit(f"labfab: found with seed {seed}: mend it, and add it to test_found.py")
+
+
 @task
 def audit(c):
     """Ask the public advisories about the locked versions; say so where they do not answer."""

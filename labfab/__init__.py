@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from . import check, setup
+from . import check, fabric_internals, setup
 from .stages import (
     backup,
     files,
@@ -23,6 +23,7 @@ from .stages import (
 
 __all__ = ["ns"]
 
+fabric_internals.name_garbled_files()
 ns = Collection(
     setup,
     check,

@@ -5,10 +5,28 @@ msgspec does that. It is imported on use, because loading it takes longer than l
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 Kind = TypeVar("Kind", bound=NamedTuple)
+
+
+def parsed(text: str | bytes) -> Any:
+    """Parse JSON. Raises ValueError if it is something else, or nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def number(text: str) -> int | None:
+    """Return a whole number from its digits; None for anything else.
+
+    Python's own test for digits accepts some that int rejects.
+    """
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def records(text: bytes, kind: type[Kind]) -> list[Kind]:
@@ -18,7 +36,11 @@ def records(text: bytes, kind: type[Kind]) -> list[Kind]:
     """
     import msgspec
 
-    return [record(kind, values) for values in msgspec.json.decode(text, type=list[dict[str, Any]])]
+    try:
+        found = msgspec.json.decode(text, type=list[dict[str, Any]])
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return [record(kind, values) for values in found]
 
 
 def record(kind: type[Kind], values: Mapping[str, Any]) -> Kind:

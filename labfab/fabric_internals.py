@@ -6,14 +6,18 @@ from. tests/test_fabric_internals.py fails when a new version of either lacks wh
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import fabric
 from invoke.config import Config
 from invoke.context import Context
 from paramiko import SSHConfig
+
+from .errors import SetupError
 
 # The levels of Invoke's configuration that files and collections fill, weakest first.
 Level = Literal["collection", "system", "user", "project", "runtime", "overrides"]
@@ -56,6 +60,53 @@ def load_level(config: Config, level: Literal["project", "runtime"]) -> None:
 def read_project(folder: str) -> Config:
     """Return an empty Invoke configuration that finds invoke.yaml in a folder."""
     return Config(project_location=Path(folder), lazy=True)
+
+
+def name_garbled_files() -> None:
+    """Let `fab` end with one line if it cannot read -f FILE or fabric.yaml.
+
+    Fabric loads both before any task of ours runs, and passes on whatever their parser raises.
+    """
+    levels: tuple[Level, ...] = ("project", "runtime")
+    for level in levels:
+        load = getattr(fabric.Config, f"load_{level}")
+        if not hasattr(load, "__wrapped__"):
+            setattr(fabric.Config, f"load_{level}", telling(load, level))
+
+
+def telling(load: Callable[..., None], level: Level) -> Callable[..., None]:
+    """Return a method that loads a file; it raises SetupError for one that cannot be parsed."""
+
+    @functools.wraps(load)
+    def told(config: Config, *args: Any, **kwargs: Any) -> None:
+        try:
+            load(config, *args, **kwargs)
+            refuse_strange_keys(level_data(config, level))
+            # Fabric does this later, and values of the wrong kind do not merge.
+            config.merge()
+        # The parsers' errors have no common base class.
+        except Exception as error:
+            place = level_path(config, level) if level == "runtime" else "fabric.yaml"
+            raise unreadable(place, error) from None
+
+    return told
+
+
+def refuse_strange_keys(values: object) -> None:
+    """Raise ValueError for what Invoke cannot use: no mapping, or a key that is not text."""
+    if not isinstance(values, Mapping):
+        raise ValueError("it must hold settings, one `key: value` a line")
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ValueError(f"the key {key!r} is not text: write it in quotes")
+        if isinstance(value, Mapping):
+            refuse_strange_keys(value)
+
+
+def unreadable(place: str, error: Exception) -> SetupError:
+    """Return the error for a file of settings that cannot be parsed."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return SetupError(f"{place} cannot be read: {words[:200]}: correct the file")
 
 
 def copy_for_host(config: Any) -> Any:

@@ -39,6 +39,8 @@ def put(model, made) -> None:
         place = ("accounts", f"{found[1]}.keys")
     elif made.path.endswith("/.jupyter/jupyter_server_config.json"):
         place = ("jupyter", "config")
+    elif made.path.endswith("/etc/jupyter/jupyter_server_config.py"):
+        place = ("jupyter", "login")
     elif found := re.fullmatch(r"\S+/tls/(cert|ca)\.pem", made.path):
         place = ("https", found[1])
     assert place, f"the model does not know the file: {made.path}"
@@ -258,6 +260,11 @@ def unpack(model, made, kind) -> None:
     model.sections["python"].pop("unfinished", None)
 
 
+def no_limit(model, made) -> None:
+    for key in ("login.stat", "login.text"):
+        model.sections["jupyter"].pop(key)
+
+
 def root_dir(model, made, path) -> None:
     model.sections["jupyter"] |= {"root_dir": made.user, "root_dir_mode": "700"}
 
@@ -449,6 +456,7 @@ EFFECTS = (
         r"(if systemctl -q is-active apache2; .*; fi)?",
         certificate,
     ),
+    (r"rm -f \S+/etc/jupyter/jupyter_server_config\.py", no_limit),
     (r"rm -f (\S+/tls)/key.pem \S+/tls/cert.pem \S+/tls/ca.pem", no_certificate),
     (
         r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",

@@ -41,9 +41,12 @@ def parse(pem: str) -> x509.Certificate | None:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificate(pem.encode(errors="surrogateescape"))
+        found = x509.load_pem_x509_certificate(pem.encode(errors="surrogateescape"))
+        # These are decoded when they are asked for, and fail then if they are garbled.
+        _ = (found.issuer, found.subject, found.not_valid_before_utc, found.not_valid_after_utc)
     except ValueError:
         return None
+    return found
 
 
 def alone(pem: str) -> x509.Certificate | None:
@@ -106,14 +109,14 @@ def title(name: x509.Name) -> str:
 
 def signed_by(pem: str, ca: str) -> bool:
     """Return whether the first certificate of a PEM text was issued by the only one of another."""
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     leaf, authority = parse(pem), alone(ca)
     if leaf is None or authority is None:
         return False
     try:
         leaf.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -10,9 +10,10 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..host.shell import CONNECTION_ERRORS, ConnectionLost
+from ..laptop.kernel import TooManyTries
 
 # Each of these modules adds its rows to CHECKS.
-from . import host, https_published, https_tls, lab, ports, secrets, ssh, table  # noqa: F401
+from . import host, https_published, https_strangers, https_tls, lab, ports, secrets, ssh, table  # noqa: F401
 from .findings import FAIL, OK, UNCHECKED, Finding
 from .probe import Probe
 from .rows import AREAS, CHECKS, Check, Row
@@ -91,5 +92,11 @@ def answer(probe: Probe, check: Check, rows: dict[str, Row]) -> Row:
     except (ConnectionLost, *CONNECTION_ERRORS) as error:
         words = str(error) or type(error).__name__
         return Row(check, UNCHECKED, f"the connection to the host failed: {words}")
+    except TooManyTries as error:
+        return Row(check, UNCHECKED, str(error))
     except SetupError as error:
         return Row(check, FAIL, str(error), check.mend)
+    # The answer of a host or a server that is none.
+    except (ValueError, LookupError, TypeError) as error:
+        words = f"{type(error).__name__}: {str(error)[:100]}"
+        return Row(check, UNCHECKED, f"the answer to it cannot be read ({words})")

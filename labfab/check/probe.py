@@ -66,7 +66,7 @@ class Probe:
     def identity(self) -> Path | None:
         """Return the private key that the alias names."""
         found = find_alias(self.c)
-        return Path(found.identity).expanduser() if found and found.identity else None
+        return files.expanded(found.identity) if found and found.identity else None
 
     def log_in(self) -> None:
         """Dial, and open a root shell, or else a shell with the rights of the login."""

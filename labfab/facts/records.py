@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import NamedTuple, TypeVar
 
 from fabric import Connection
 
+from .. import decode
 from ..errors import SetupError
 from ..host.remote_file import File, Values
 from ..host.session import Host
 from . import vhosts
 from .reader import below, read
+
+Record = TypeVar("Record")
 
 # The values in pmset's output of a Mac that never sleeps, wakes for the network and restarts.
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
@@ -217,6 +220,8 @@ class Jupyter(NamedTuple):
     root_dir_mode: str
     # Target of a link at ~/.jupyter or the configuration, if the account does not own the target.
     link: str = ""
+    # The environment's own configuration, which limits the login page of a published lab.
+    login: File | None = None
 
     @property
     def token(self) -> str:
@@ -224,8 +229,8 @@ class Jupyter(NamedTuple):
         if not self.config:
             return ""
         try:
-            found = json.loads(self.config.content)["IdentityProvider"]["token"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            found = decode.parsed(self.config.content)["IdentityProvider"]["token"]
+        except (ValueError, KeyError, TypeError):
             return ""
         return found if isinstance(found, str) else ""
 
@@ -308,6 +313,22 @@ class Proxy(NamedTuple):
     boots: bool
 
 
+def section(parse: Callable[[Facts], Record]) -> cached_property[Record]:
+    """Make a property that is parsed once. Raises SetupError for values that make no sense."""
+
+    @wraps(parse)
+    def checked(self: Facts) -> Record:
+        try:
+            return parse(self)
+        except (ValueError, LookupError, TypeError) as error:
+            raise SetupError(
+                f"the host's answer about {parse.__name__} cannot be read "
+                f"({type(error).__name__}: {str(error)[:100]}): run the same command again"
+            ) from error
+
+    return cached_property(checked)
+
+
 class Facts:
     """The sections of one host, each parsed on first use and then kept in this object."""
 
@@ -322,7 +343,7 @@ class Facts:
             host.facts.update(read(self.c, section))
         return host.facts[section]
 
-    @cached_property
+    @section
     def system(self) -> System:
         v = self.raw("system")
         return System(
@@ -340,7 +361,7 @@ class Facts:
             others_shown=v.get("others_shown", ""),
         )
 
-    @cached_property
+    @section
     def updates(self) -> Updates:
         v = self.raw("updates")
         return Updates(
@@ -350,33 +371,33 @@ class Facts:
             filevault="filevault" in v,
         )
 
-    @cached_property
+    @section
     def pending(self) -> int | None:
         """Return how many packages an upgrade would install or remove; None if unknown."""
         found = self.raw("upgrades").get("pending", "")
         return int(found) if found else None
 
-    @cached_property
+    @section
     def power(self) -> Power:
         v = self.raw("power")
         minutes = v.get("sleep", "")
         return Power(
-            sleep=int(minutes) if minutes.isdigit() else None,
+            sleep=decode.number(minutes),
             stays_awake=all(v.get(name, value) == value for name, value in AWAKE.items()),
         )
 
-    @cached_property
+    @section
     def accounts(self) -> dict[str, Account]:
         v = self.raw("accounts")
         names = [key.removesuffix(".uid") for key in v if key.endswith(".uid")]
         return {name: account_from(name, below(v, name)) for name in names}
 
-    @cached_property
+    @section
     def sudoers(self) -> File | None:
         """Return our file in /etc/sudoers.d."""
         return file_from(self.raw("accounts"), "sudoers")
 
-    @cached_property
+    @section
     def ssh(self) -> Ssh:
         v = self.raw("ssh")
         option = ".permitrootlogin"
@@ -400,7 +421,7 @@ class Facts:
             jail=v.get("jail", ""),
         )
 
-    @cached_property
+    @section
     def guard(self) -> Guard:
         v = self.raw("guard")
         return Guard(
@@ -410,7 +431,7 @@ class Facts:
             reverted_at=v.get("reverted_at", ""),
         )
 
-    @cached_property
+    @section
     def firewall(self) -> Firewall:
         v = self.raw("firewall")
         rules = {
@@ -424,7 +445,7 @@ class Facts:
             rules=rules,
         )
 
-    @cached_property
+    @section
     def python(self) -> Python:
         v = self.raw("python")
         return Python(
@@ -438,7 +459,7 @@ class Facts:
             versions={normalised(name): number for name, number in below(v, "version").items()},
         )
 
-    @cached_property
+    @section
     def jupyter(self) -> Jupyter:
         v = self.raw("jupyter")
         return Jupyter(
@@ -448,9 +469,10 @@ class Facts:
             root_dir=v.get("root_dir", ""),
             root_dir_mode=v.get("root_dir_mode", ""),
             link=link_target(v, "folder_link", "config.link"),
+            login=file_from(v, "login"),
         )
 
-    @cached_property
+    @section
     def lab(self) -> Lab:
         v = self.raw("lab")
         return Lab(
@@ -467,7 +489,7 @@ class Facts:
             state=v.get("state", ""),
         )
 
-    @cached_property
+    @section
     def https(self) -> Https:
         v = self.raw("https")
         return Https(
@@ -480,7 +502,7 @@ class Facts:
             link=link_target(v, "folder_link", "cert.link", "ca.link"),
         )
 
-    @cached_property
+    @section
     def acme(self) -> Acme:
         v = self.raw("acme")
         return Acme(
@@ -492,7 +514,7 @@ class Facts:
             timers=frozenset(below(v, "renews")),
         )
 
-    @cached_property
+    @section
     def proxy(self) -> Proxy:
         v = self.raw("proxy")
         return Proxy(
@@ -547,6 +569,7 @@ def file_from(v: Values, key: str) -> File | None:
             "look at it on the host, then run this again"
         )
     mode, owner = v[f"{key}.stat"].split()
+    int(mode, 8)
     return File(mode=mode, owner=owner, content=decoded(v.get(f"{key}.text", "")))
 
 

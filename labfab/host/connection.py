@@ -23,7 +23,7 @@ from fabric import Connection
 
 from .. import console
 from ..errors import SetupError
-from ..local_state import keypair, known_hosts, secrets
+from ..local_state import files, keypair, known_hosts, secrets
 from ..local_state.aliases import find_alias, hops
 from ..settings import Settings
 from . import round_trips
@@ -77,7 +77,7 @@ def use_key(c: Connection, identity: Path) -> None:
     If the agent holds it, use the agent's copy. The agent would else try its keys one by one.
     """
     c.connect_kwargs["key_filename"] = [str(identity)]
-    held = held_by_agent(identity.expanduser())
+    held = held_by_agent(files.expanded(identity))
     if held:
         c.connect_kwargs["pkey"] = held
 

@@ -13,9 +13,10 @@ import secrets
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from .. import decode
+from ..errors import SetupError
 
 FOLDER = "/var/lib/labfab"
 UNKNOWN = 1  # exit code if the journal has no such line, as grep's
@@ -126,24 +127,35 @@ def command(line: Mapping[str, object]) -> str:
 def parse(text: str) -> list[Entry]:
     """Read the entries of a journal, in the order of the stages.
 
-    A line that a power cut left incomplete is skipped.
+    A line that a power cut left incomplete is skipped. Raises SetupError for a whole one that is no
+    entry, because nobody knows what it changed.
     """
     lines = []
-    for line in text.splitlines():
+    # splitlines() would split at characters that stand in names.
+    for line in text.split("\n"):
         try:
             # encode() raises ValueError for what is not UTF-8, so that is skipped too.
-            line = json.loads(line.encode())
+            line = decode.parsed(line.encode())
         except ValueError:
             continue
         lines += [line] if isinstance(line, dict) else []
     undone = {line["undone"] for line in lines if isinstance(line.get("undone"), str)}
-    entries = [
-        decode.record(Entry, line | {"undone": line["number"] in undone})
-        for line in lines
-        if "number" in line
-    ]
+    entries = [one._replace(undone=one.number in undone) for one in map(entry_from, lines) if one]
     first = {entry.run or entry.number: place for place, entry in reversed([*enumerate(entries)])}
     return sorted(entries, key=lambda entry: (first[entry.run or entry.number], entry.step))
+
+
+def entry_from(line: dict[str, Any]) -> Entry | None:
+    """Return the entry of a line; None if the line is of another kind. Raises SetupError."""
+    if "number" not in line:
+        return None
+    try:
+        return decode.record(Entry, line | {"undone": False})
+    except ValueError as error:
+        raise SetupError(
+            f"{FOLDER}/journal.jsonl has a line that is no entry ({error}): "
+            "find out there, as root, who wrote it"
+        ) from None
 
 
 def mark(numbers: Sequence[str]) -> str:

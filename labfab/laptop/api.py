@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from .. import decode
+from ..text import printable
 from . import bounded
 from .kernel import trust
 
@@ -26,11 +27,11 @@ def answers(url: str) -> str | None:
     """Return the version of the Jupyter server at an address, None if none answers."""
     status, text = ask(url, "api")
     try:
-        found = json.loads(text) if status == 200 else None
+        found = decode.parsed(text) if status == 200 else None
     except ValueError:
         return None
     version = found.get("version") if isinstance(found, dict) else None
-    return version if isinstance(version, str) else None
+    return printable(version) if isinstance(version, str) else None
 
 
 def ask(url: str, path: str, headers: Mapping[str, str] = EMPTY) -> tuple[int, bytes]:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .. import decode
 from ..errors import SetupError
 from ..local_state import files
 
@@ -39,7 +40,7 @@ def root() -> Path:
 def unfinished(alias: str, base: str = "") -> Path:
     """Return the folder of an unfinished backup. base: instead of the usual folder."""
     files.check_alias(alias)
-    place = files.make_private(Path(base).expanduser().absolute() if base else root())
+    place = files.make_private(files.expanded(base).absolute() if base else root())
     return files.make_private(files.make_private(place / alias) / UNFINISHED)
 
 
@@ -168,14 +169,15 @@ def seal(manifest: Manifest) -> str:
 def read(folder: Path) -> Manifest:
     """Read the manifest. Raises SetupError if it was changed or there is none."""
     try:
-        manifest: Manifest = json.loads(load(folder, MANIFEST))
-        if manifest["seal"] == seal(manifest):
+        manifest: Manifest = decode.parsed(load(folder, MANIFEST))
+        listed = manifest["entries"].values()
+        if manifest["seal"] == seal(manifest) and all(isinstance(one, str) for one in listed):
             return manifest
     except FileNotFoundError:
         raise SetupError(
             f"{folder} is not a backup: it has no {MANIFEST}: backup.list shows the backups"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise SetupError(
         f"{folder}: the backup is damaged, {MANIFEST} has changed since it was written: "
@@ -222,8 +224,8 @@ def find(name: str, alias: str) -> Path:
                 "name one with --from, backup.list shows them"
             )
         return mine[-1]
-    places = [Path(name).expanduser(), root() / name, root() / alias / name]
-    place = next((place for place in places if place.is_dir()), None)
+    places = [files.expanded(name), root() / name, root() / alias / name]
+    place = next((place for place in places if os.path.isdir(place)), None)
     if place is None:
         raise SetupError(f"there is no backup {name}: backup.list shows the backups")
     return Path(os.path.abspath(place))

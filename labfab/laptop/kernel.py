@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from .. import decode
 from ..errors import SetupError
 from . import bounded
 
@@ -19,6 +21,10 @@ TIMEOUT = 60  # seconds: the first kernel on a small host starts slowly
 
 class WrongPassword(SetupError):
     """The server answered, and refused the password."""
+
+
+class TooManyTries(SetupError):
+    """The server did not look at the password: too many were tried from here."""
 
 
 def trust(url: str, tls: ssl.SSLContext | None = None) -> ssl.SSLContext | bool:
@@ -75,8 +81,8 @@ def login(
     """Log in with the password and return a client that has the session's cookies.
 
     tls: whom to trust, if the system's authorities do not vouch for the server. address: where to
-    connect, instead of resolving the URL's host. Raises Refused for a wrong password, and
-    SetupError if nothing answers.
+    connect, instead of resolving the URL's host. Raises WrongPassword, TooManyTries, and SetupError
+    if nothing answers.
     """
     import httpx
 
@@ -84,7 +90,7 @@ def login(
     base = str(client.base_url)
     try:
         client.get("login")
-        client.post("login", data={"_xsrf": xsrf(client), "password": password})
+        answer = client.post("login", data={"_xsrf": xsrf(client), "password": password})
         status = client.get("api/status").status_code
     except httpx.HTTPError as error:
         client.close()
@@ -93,6 +99,11 @@ def login(
         ) from error
     if status != 200:
         client.close()
+        if answer.status_code in (429, 503) and "retry-after" in answer.headers:
+            raise TooManyTries(
+                f"JupyterLab at {base} takes no more passwords from here for now: "
+                "wait a minute, or use lab.open, which needs none"
+            )
         raise WrongPassword(
             f"JupyterLab at {base} refuses the password; set it again with jupyter.password"
         )
@@ -127,11 +138,22 @@ def execute(
             f"JupyterLab at {client.base_url} starts no kernel (HTTP {answer.status_code}); "
             "see its log"
         )
-    kernel = answer.json()["id"]
+    kernel = read_id(answer, client)
     try:
         return run_cell(client, kernel, code, tls, address)
     finally:
         client.delete(f"api/kernels/{kernel}", headers=headers)
+
+
+def read_id(answer: httpx.Response, client: httpx.Client) -> str:
+    """Return the id of a kernel that was started. Raises SetupError if the answer has none."""
+    try:
+        found = decode.parsed(answer.content)["id"]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if not isinstance(found, str) or not re.fullmatch(r"[\w-]{1,100}", found, re.ASCII):
+        raise SetupError(f"JupyterLab at {client.base_url} started a kernel without an id")
+    return found
 
 
 def run_cell(
@@ -152,7 +174,11 @@ def run_cell(
             return collect(channel, request["header"]["msg_id"])
         finally:
             channel.close()
-    except (websocket.WebSocketException, OSError) as error:
+    # The last four: what arrives is not Jupyter's protocol.
+    except (
+        *(websocket.WebSocketException, OSError),
+        *(ValueError, LookupError, TypeError, AttributeError),
+    ) as error:
         raise SetupError(
             f"the kernel at {client.base_url} does not answer ({error}); try again, see its log"
         ) from error
@@ -229,7 +255,7 @@ def collect(channel: Any, request: str) -> str:
     """
     output = ""
     while True:
-        message = json.loads(channel.recv())
+        message = decode.parsed(channel.recv())
         if message["parent_header"].get("msg_id") != request or message["channel"] != "iopub":
             continue
         kind, content = message["msg_type"], message["content"]

@@ -12,13 +12,12 @@ import json
 import os
 from pathlib import Path
 
+from .. import decode
 from ..errors import SetupError
 from ..local_state import files
 from ..text import is_harmful, printable
 
-LONGEST_NAME = 200  # bytes
-
-# Bytes of a name; a file system allows 255, and the name gets an end of its own.
+# Bytes of a file's name; most file systems take 255, and the name gets an end of its own.
 LONGEST_NAME = 200
 
 
@@ -26,7 +25,7 @@ def load(path: Path) -> str:
     """Read a notebook as JSON text, without its outputs. Raises SetupError for anything else."""
     shown_path = shown(str(path))
     try:
-        notebook = json.loads(path.expanduser().read_bytes())
+        notebook = decode.parsed(files.expanded(path).read_bytes())
     except FileNotFoundError:
         raise SetupError(
             f"there is no {shown_path} here; one that is on the host already: "
@@ -79,13 +78,13 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
 
 def place(folder: Path, name: str) -> Path:
     """Return where to write a notebook of the host."""
-    return folder / f"{file_name(name).removesuffix('.ipynb')}.executed.ipynb"
+    return folder / f"{file_name(name)}.executed.ipynb"
 
 
 def remembered(note: Path) -> dict[str, str]:
     """Return the digest of each file that was fetched, by its path."""
     try:
-        known = json.loads(files.load(note))
+        known = decode.parsed(files.load(note))
     except ValueError:
         return {}
     return known if isinstance(known, dict) else {}
@@ -97,8 +96,8 @@ def digest(data: bytes) -> str:
 
 
 def file_name(name: str) -> str:
-    """Turn a name that the host chose into one that stays in its folder."""
-    last = name.replace("\\", "/").rpartition("/")[2]
+    """Turn a name that the host chose, without .ipynb, into one that stays in its folder."""
+    last = name.replace("\\", "/").rpartition("/")[2].removesuffix(".ipynb")
     name = "".join("_" if is_harmful(char) else char for char in last)
     while len(os.fsencode(name)) > LONGEST_NAME:
         name = name[:-1]

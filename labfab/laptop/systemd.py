@@ -9,6 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from .. import decode
 from ..errors import SetupError
 from ..local_state import files
 
@@ -90,7 +91,7 @@ def remove(alias: str) -> bool:
 def pid(alias: str) -> int:
     """Return the process ID of its ssh, or 0 between two tries."""
     said = systemctl("show", "-p", "MainPID", "--value", name(alias))[1].strip()
-    return int(said) if said.isdigit() else 0
+    return decode.number(said) or 0
 
 
 def quoted(word: str) -> str:

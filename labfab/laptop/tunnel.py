@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import decode
 from ..errors import SetupError
 from ..local_state import files
 from ..on_host import loader
@@ -272,7 +273,7 @@ def read_errors(alias: str) -> str:
 def load(alias: str) -> State:
     """Read what is known about a lab's tunnel; empty if the file is missing or damaged."""
     try:
-        state = json.loads(state_path(alias).read_bytes())
+        state = decode.parsed(state_path(alias).read_bytes())
     except (OSError, ValueError):
         return {}
     if not isinstance(state, dict):

@@ -14,6 +14,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
+from .. import decode
 from ..errors import SetupError
 from . import files
 
@@ -71,8 +72,9 @@ def canonical(logins: str) -> str:
     for word in logins.split():
         user, _, rest = word.rpartition("@")
         hostname, _, port = rest.rpartition(":")
-        if port.isdigit():
-            found.append(login(user, hostname, int(port)))
+        number = decode.number(port)
+        if number is not None:
+            found.append(login(user, hostname, number))
     return " ".join(found)
 
 
@@ -134,12 +136,11 @@ def parse(name: str, block: str) -> Alias:
     if admin:
         lab_user, found = found.get("user", ""), options_in(admin)
     was = re.search(r"^# labfab: was (.+)$", block, re.MULTILINE)
-    port = found.get("port", "22")
     return Alias(
         name=name,
         hostname=found.get("hostname", name),
         user=found.get("user", ""),
-        port=int(port) if port.isdigit() else 22,
+        port=decode.number(found.get("port", "")) or 22,
         identity=found.get("identityfile", ""),
         was=canonical(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),

@@ -38,6 +38,15 @@ def check_alias(alias: str) -> None:
         )
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with its ~ replaced. Raises SetupError for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise SetupError(f"{path}: {user} is the home of no account here: correct it") from None
+
+
 def make_private(folder: Path) -> Path:
     """Create a folder that only you can enter. An existing one keeps its mode."""
     try:

@@ -26,7 +26,7 @@ def ensure(identity: str = "") -> Path:
     Raises SetupError if *identity*, or every key in ~/.ssh, cannot be used.
     """
     if identity:
-        return usable(Path(identity).expanduser())
+        return usable(files.expanded(identity))
     folder = Path.home() / ".ssh"
     problem: SetupError | None = None
     for path in (folder / name for name in NAMES):

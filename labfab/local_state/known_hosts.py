@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,11 +151,8 @@ def matches(names: str, wanted: str) -> bool:
 
 def fits(wanted: str, pattern: str) -> bool:
     """Return whether a name matches a pattern, in which only * and ? are special."""
-    if "*" not in pattern and "?" not in pattern:
-        return pattern == wanted
-    parts = {"*": ".*", "?": "."}
-    regex = "".join(parts.get(letter, re.escape(letter)) for letter in pattern)
-    return re.fullmatch(regex, wanted) is not None
+    # Unlike a regex of our own, this takes no longer for many asterisks.
+    return fnmatchcase(wanted, pattern.replace("[", "[[]"))
 
 
 def hashes_to(hashed: str, wanted: str) -> bool:

@@ -32,6 +32,11 @@ def hash(password: str) -> str:
     return "argon2:" + PasswordHasher(**JUPYTER).hash(encoded(password))
 
 
+def is_slow(hashed: str) -> bool:
+    """Return whether a hash makes each guess cost time and memory: argon2, not the old sha1."""
+    return hashed.strip().startswith("argon2:")
+
+
 def verify(hashed: str, password: str) -> bool:
     """Check a password against a hash of Jupyter's: argon2, or the older sha1:salt:digest."""
     algorithm, _, rest = hashed.strip().partition(":")

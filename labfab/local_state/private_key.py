@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SetupError
@@ -16,8 +18,9 @@ MAGIC = b"openssh-key-v1\0"
 def is_encrypted(path: Path) -> bool:
     """Return whether a private key needs a passphrase."""
     data = read(path)
-    blob = unwrap(data)
-    return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
+    with told_if_damaged(path):
+        blob = unwrap(data)
+        return take(blob)[0] != b"none" if blob else b"ENCRYPTED" in data
 
 
 def opens(path: Path, passphrase: str) -> bool:
@@ -26,7 +29,9 @@ def opens(path: Path, passphrase: str) -> bool:
     from cryptography.hazmat.primitives import serialization as form
 
     data = read(path)
-    load = form.load_ssh_private_key if unwrap(data) else form.load_pem_private_key
+    with told_if_damaged(path):
+        own = unwrap(data)
+    load = form.load_ssh_private_key if own else form.load_pem_private_key
     try:
         load(data, passphrase.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -40,15 +45,22 @@ def derive(path: Path) -> str:
     Raises SetupError if the key is damaged.
     """
     data = read(path)
-    try:
+    with told_if_damaged(path):
         line = from_openssh(unwrap(data)) or from_pem(data)
+    if line and not is_whole(*line.split(" ")):
+        raise SetupError(f"the private key {path} is damaged: restore it, or name another one")
+    return line
+
+
+@contextlib.contextmanager
+def told_if_damaged(path: Path) -> Iterator[None]:
+    """Raise SetupError if the key that the block reads is damaged."""
+    try:
+        yield
     except (ValueError, TypeError, struct.error) as error:
         raise SetupError(
             f"the private key {path} is damaged ({error}): restore it, or name another one"
         ) from None
-    if line and not is_whole(*line.split(" ")):
-        raise SetupError(f"the private key {path} is damaged: restore it, or name another one")
-    return line
 
 
 def read(path: Path) -> bytes:

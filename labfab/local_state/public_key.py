@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from ..errors import SetupError
+from . import files
 
 TYPES = (
     "ssh-ed25519",
@@ -45,7 +46,7 @@ def read_publics(value: str) -> list[str]:
         raise SetupError("no public key is given: name a file that ends in .pub")
     if re.search(LITERAL, value):
         return parse(value, "the public key given")
-    path = Path(value).expanduser()
+    path = files.expanded(value)
     return parse(read_text(path), str(path))
 
 

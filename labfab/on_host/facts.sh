@@ -186,6 +186,7 @@ jupyter() {
   [ -n "$home" ] || return 0
   own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
   own_folder folder "$home" .jupyter "$LAB_USER"
+  own_file login "$home" "$PREFIX/etc/jupyter/jupyter_server_config.py" "$LAB_USER"
   for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json \
     jupyter_lab_config.py; do
     [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
@@ -211,7 +212,9 @@ lab() {
   say pid "$pid"
   say holder "$holder"
   [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
-  newer_than "$config" "$pid" && say stale yes
+  for file in "$config" "$home/$PREFIX/etc/jupyter/jupyter_server_config.py"; do
+    newer_than "$file" "$pid" && say stale yes
+  done
   answer=$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
     "${LAB_URL}api" 2>/dev/null)
   case $answer in

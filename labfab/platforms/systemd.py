@@ -29,9 +29,22 @@ StandardOutput=append:%h/.jupyter/lab.log
 StandardError=inherit
 Restart=on-failure
 RestartSec=2
-
+{hardened}
 [Install]
 WantedBy=default.target
+"""
+# Only with lab_user, because all of it keeps sudo in a notebook from working. What needs a
+# namespace (PrivateTmp, ProtectSystem) is not here: a user's systemd cannot, or hides the account
+# names. docs/safety.md says why each of the others is missing.
+HARDENED = """\
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap
 """
 # labfab's shell does not run in a session of the account, so it says where systemd's socket is.
 SYSTEMCTL = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user %s jupyter.service"
@@ -64,7 +77,8 @@ def unit_text(c: Connection) -> str:
     want = Settings.of(c)
     runtime = facts(c).accounts[want.jupyter_user].runtime
     more = f"\nEnvironment=JUPYTER_RUNTIME_DIR={runtime}" if runtime else ""
-    return UNIT.format(prefix=PREFIXES[want.python], runtime=more)
+    hardened = HARDENED if want.lab_user else ""
+    return UNIT.format(prefix=PREFIXES[want.python], runtime=more, hardened=hardened)
 
 
 def install(c: Connection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def kernels(values: Values) -> Iterator[Kernel]:
     for answer in below(values, "kernels").values():
         for kernel in listed(answer, KernelAnswer) or []:
             process = process_of(processes.get(kernel.id, ""))
-            card = cards.get(str(process.pid)) if process else None
+            card = decode.number(cards.get(str(process.pid), "")) if process else None
             yield Kernel(
                 id=kernel.id,
                 name=kernel.name,
@@ -136,7 +137,7 @@ def kernels(values: Values) -> Iterator[Kernel]:
                 pid=process.pid if process else None,
                 cpu_percent=process.cpu if process else None,
                 ram_bytes=process.rss * 1024 if process else None,
-                gpu_bytes=int(card) * 2**20 if card else None,
+                gpu_bytes=card * 2**20 if card is not None else None,
             )
 
 
@@ -152,15 +153,20 @@ def process_of(line: str) -> Process | None:
     """Read a line of lab_usage.sh: pid, KiB of memory, percent of a CPU. None: no such line."""
     with contextlib.suppress(ValueError):
         pid, rss, cpu = line.split()
-        return Process(pid=int(pid), rss=int(rss), cpu=float(cpu))
+        found = Process(pid=int(pid), rss=int(rss), cpu=float(cpu))
+        # JSON has no word for these.
+        return found if math.isfinite(found.cpu) else None
     return None
 
 
 def silent(values: Values) -> Iterator[int]:
     """Return the servers that did not answer, without those that run no program."""
     for pid, answer in below(values, "kernels").items():
-        if listed(answer, KernelAnswer) is None and pid in below(values, "parent"):
-            yield int(pid)
+        server = decode.number(pid)
+        if server is None or pid not in below(values, "parent"):
+            continue
+        if listed(answer, KernelAnswer) is None:
+            yield server
 
 
 def listed(answer: str, kind: type[decode.Kind]) -> list[decode.Kind] | None:

@@ -463,7 +463,8 @@ def convert(key: str, value: Any, place: str) -> Any:
 
     try:
         found = msgspec.convert(value, types()[key], strict=False)
-    except (msgspec.ValidationError, TypeError) as error:
+    # ValueError: a lone surrogate, which no program accepts as text.
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise SetupError(f"{place}: {key} cannot be {value!r}: {reason(key, error)}") from None
     if key in ("user", "lab_user") and found in RESERVED:
         raise SetupError(

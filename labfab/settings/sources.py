@@ -7,7 +7,6 @@ separately here, so that an error can name the file of a bad value.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from invoke.config import Config
 from invoke.context import Context
 
-from .. import fabric_internals
+from .. import decode, fabric_internals
 from ..errors import SetupError
 from ..local_state.aliases import host_names
 
@@ -184,8 +183,7 @@ def yaml_file(
         fabric_internals.load_level(config, level)
     # The parsers' errors have no common base class.
     except Exception as error:
-        problem = " ".join(str(error).split())
-        raise SetupError(f"{place} cannot be read: {problem}") from None
+        raise fabric_internals.unreadable(place, error) from None
     yield from settings_in(config, level, place)
 
 
@@ -202,7 +200,7 @@ def parsed(text: str, variable: str) -> Any:
     """Parse a list or mapping given in a variable: JSON, or items separated by commas."""
     if text.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
+            return decode.parsed(text)
+        except ValueError as error:
             raise SetupError(f"{variable} is not valid JSON: {error}") from None
     return [item.strip() for item in text.split(",") if item.strip()]

@@ -56,7 +56,10 @@ def row(entry: Entry) -> dict[str, object]:
 
 def clock(seconds: int) -> str:
     """Return a time in the laptop's time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "no time"
 
 
 def undo(c: Connection, to: str, force: bool) -> None:

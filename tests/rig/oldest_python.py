@@ -54,7 +54,7 @@ def prepare() -> Path:
         "-o",
         str(lowest),
     )
-    uv("pip", "install", *here, "-r", str(lowest), "pytest", "pytest-xdist", "six")
+    uv("pip", "install", *here, "-r", str(lowest), "pytest", "pytest-xdist", "hypothesis", "six")
     uv("pip", "install", *here, "--no-deps", "patchwork==1.0.1", "-e", ".")
     return python
 

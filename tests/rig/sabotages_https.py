@@ -6,7 +6,7 @@ from tests.papers import Paper, issue
 
 from .sabotages import (
     ANY_PASSWORD,
-    CONFIG,
+    JUPYTER,
     PASSWORD,
     RESTART,
     Act,
@@ -14,7 +14,6 @@ from .sabotages import (
     Place,
     do,
     edited,
-    lab,
     laptop,
     mode,
     token,
@@ -24,6 +23,9 @@ NAME = "lab.example.test"
 BASE = "/jupyter/"
 TLS = "/etc/labfab/tls"
 CA = ".config/labfab/homelab/ca.pem"
+JSON = f"{JUPYTER}/jupyter_server_config.json"
+LIMIT = "/home/lab/jupyter-venv/etc/jupyter/jupyter_server_config.py"
+NO_OPTION = f"mv /run/jupyter.json {JSON} && {RESTART}"
 SITE = "/etc/apache2/sites-available/zz-labfab.conf"
 OLD_KEY = "/etc/letsencrypt/archive/old/privkey1.pem"
 # A reload starts new workers while the old ones still end.
@@ -61,6 +63,15 @@ def listening(port: int, more: str) -> tuple[str, str]:
         port,
         more,
     ), f"rm {MORE}; ufw delete allow {port}/tcp >/dev/null; {RELOAD}"
+
+
+def option(part: str, name: str, value: object) -> str:
+    """Add an option to Jupyter's configuration, as somebody might have before labfab."""
+    program = (
+        f"import json; p='{JSON}'; c=json.load(open(p)); "
+        f"c.setdefault('{part}',{{}})['{name}']={value!r}; json.dump(c,open(p,'w'))"
+    )
+    return f'cp -p {JSON} /run/jupyter.json && python3 -c "{program}" && {RESTART}'
 
 
 def logged_in(place: Place) -> None:
@@ -169,9 +180,33 @@ HTTPS_CASES = [
     Case("https-kernel", *site("s/ upgrade=websocket//"), says="the kernel at"),
     Case(
         "https-wrong-password",
-        lab(ANY_PASSWORD),
-        f"rm {CONFIG}.py; {RESTART}",
+        f"cp -p {LIMIT} /run/limit.py; cat >>{LIMIT} <<'E'\n{ANY_PASSWORD}\nE\n{RESTART}",
+        f"mv /run/limit.py {LIMIT}; {RESTART}",
         says="any password is accepted",
+    ),
+    Case(
+        "https-limit",
+        f"mv {LIMIT} /run/limit.py && {RESTART}",
+        f"mv /run/limit.py {LIMIT} && {RESTART}",
+        says="nothing limits them",
+    ),
+    Case("https-body", *site("/LimitRequestBody 65536/d"), says="it waits for all of"),
+    Case(
+        "https-compression",
+        *site("/no-gzip/d; s/SSLEngine on/&\n  AddOutputFilterByType DEFLATE text\\/html/"),
+        says="the login page comes as gzip",
+    ),
+    Case(
+        "https-options",
+        option("ServerApp", "allow_origin", "*"),
+        NO_OPTION,
+        says="pages of strangers may use it",
+    ),
+    Case(
+        "https-options",
+        option("ServerApp", "disable_check_xsrf", True),
+        NO_OPTION,
+        says="ServerApp.disable_check_xsrf",
     ),
     Case("secrets-tls", *mode(f"{TLS}/key.pem", 640, 600), says="key.pem is 640 root"),
     Case(

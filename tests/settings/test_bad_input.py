@@ -129,6 +129,28 @@ def test_a_garbled_file_is_named(refused, project):
     refused(SETUP, "invoke.yaml cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\0{[: - a", "recipe.yaml cannot be read"),
+        ("lab: {user: [", "recipe.yaml cannot be read: while parsing"),
+        ("- 1", "recipe.yaml cannot be read: it must hold settings"),
+        ("lab: {1: 2}", "the key 1 is not text"),
+        ("run: 3", "Can't cleanly merge"),
+        ("a: &a {b: *a}", "recipe.yaml cannot be read: maximum recursion"),
+    ],
+)
+def test_a_garbled_recipe_is_named(refused, project, text, says):
+    """Fabric reads it before any task of ours runs."""
+    (project / "recipe.yaml").write_text(text)
+    refused(["-f", "recipe.yaml", *SETUP], says)
+
+
+def test_a_garbled_fabric_yaml_is_named(refused, project):
+    (project / "fabric.yaml").write_text("lab: {user: [\n")
+    refused(SETUP, "fabric.yaml cannot be read")
+
+
 def test_a_missing_file_is_not_ignored(refused):
     refused(["-f", "absent.yaml", *SETUP], "-f absent.yaml: there is no such file")
 

@@ -1,5 +1,6 @@
 """A private server with a password; what is in its configuration stays."""
 
+import hashlib
 import json
 
 import pytest
@@ -478,3 +479,49 @@ def test_a_certificate_that_is_not_there_is_not_configured(ready, given):
     with pytest.raises(SetupError, match="no certificate with its key yet: https.issue first"):
         jupyter.configure(given(model, LONG))
     assert model.file("jupyter", "config") == ""
+
+
+LIMITS = "limit how often JupyterLab's login page can be tried"
+
+
+@pytest.mark.parametrize("publish", ["https", "apache"])
+def test_a_published_login_page_is_limited_as_long_as_it_is_published(public, given, publish):
+    model = public(publish)
+    model.sections["python"]["lab"] = "yes"
+    jupyter.configure(given(model, LONG))
+    made = model.wrote(LIMITS)
+    assert (made.mode, made.user) == ("600", "lab")
+    assert made.path == "/home/lab/miniforge3/etc/jupyter/jupyter_server_config.py"
+    jupyter.configure(given(model, None))
+    assert model.whys == []
+    jupyter.configure(given(model, None, publish="tunnel"))
+    assert model.whys == ["remove the limit of JupyterLab's login page", WRITE]
+    assert "login.text" not in model.sections["jupyter"]
+
+
+def test_a_foreign_configuration_of_the_environment_stays_and_is_named(public, given, capsys):
+    model = public()
+    model.sections["python"]["lab"] = "yes"
+    model.set_file("jupyter", "login", "c.ServerApp.x = 1\n", "644 lab")
+    jupyter.configure(given(model, LONG))
+    assert LIMITS not in model.whys
+    assert "nothing limits how often the login page can be tried" in capsys.readouterr().err
+
+
+def test_an_old_hash_is_refused_where_everybody_may_try_it(public, given):
+    """Even if its password is long; jupyter.password hashes the same one again."""
+    old = f"sha1:abcdef:{hashlib.sha1(LONG.encode() + b'abcdef').hexdigest()}"
+    secrets.store("homelab", "jupyter-password", LONG)
+    model = public(publish="tunnel")
+    jupyter.configure(given(model, LONG))
+    config = config_of(model)
+    config["IdentityProvider"]["hashed_password"] = old
+    model.set_file("jupyter", "config", json.dumps(config), "600 lab")
+    jupyter.configure(given(model, None))
+    assert model.whys == []
+    for value in (None, LONG):
+        with pytest.raises(SetupError, match=r"has an old hash.*jupyter\.password"):
+            jupyter.configure(given(model, value, publish="https"))
+    password.password(given(model, LONG, publish="tunnel"))
+    jupyter.configure(given(model, None, publish="https"))
+    assert passwords.is_slow(config_of(model)["IdentityProvider"]["hashed_password"])

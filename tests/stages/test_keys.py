@@ -239,6 +239,7 @@ def test_a_host_of_an_earlier_version_keeps_its_alias(fake, alone):
     authorized_keys.copy(model.again())
     assert ssh_config.read(path)[0].lab_user == "jupyter"
 
+
 @pytest.mark.parametrize(
     "sign", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r"]
 )

@@ -5,14 +5,13 @@ Owns: nothing; each change is made and journaled by the stage that it belongs to
 
 from __future__ import annotations
 
-import json
 import posixpath
 import time
 from pathlib import Path
 
 from fabric import Connection
 
-from ... import console
+from ... import console, decode
 from ...errors import SetupError
 from ...facts import facts
 from ...host.account_files import refuse_link
@@ -115,10 +114,10 @@ def lock_of(folder: Path, want: Settings) -> str:
 def config_of(folder: Path) -> Config:
     """Return Jupyter's configuration in a backup. Raises SetupError if there is none."""
     try:
-        config = json.loads(archive.load(folder, "jupyter", CONFIG))
-    except (FileNotFoundError, ValueError, RecursionError):
+        config = decode.parsed(archive.load(folder, "jupyter", CONFIG))
+    except (OSError, ValueError):
         config = None
-    if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+    if not jupyter.is_config(config):
         raise SetupError(
             f"{folder / 'jupyter' / CONFIG} is not a configuration of Jupyter: use another backup"
         )

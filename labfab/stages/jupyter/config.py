@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import secrets as random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from fabric import Connection
 
-from ... import console
+from ... import console, decode
 from ...errors import SetupError
 from ...facts import facts
 from ...facts.reader import planned_file
@@ -25,7 +25,7 @@ from ...run.task import host_task
 from ...server.process import socket_path
 from ...settings import Settings
 from .. import user
-from . import publishing
+from . import limit, publishing
 from .publishing import Config
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def configure(c: Connection) -> None:
     identity["hashed_password"] = hashed(c, want, config)
     identity.setdefault("token", random.token_hex(24))
     warn_of_others(have.jupyter.others)
+    limit.ensure(c, want, facts(c).accounts[want.jupyter_user])
     write(c, want, config, why="write Jupyter's configuration")
 
 
@@ -129,15 +130,20 @@ def parsed(file: File | None, want: Settings, label: str) -> Config:
     label: the host's, for the SetupError raised if Jupyter could not read it either.
     """
     try:
-        config = json.loads(file.content) if file else {}
-    except (ValueError, RecursionError):
+        config = decode.parsed(file.content) if file else {}
+    except ValueError:
         config = None
-    if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+    if not is_config(config):
         path = f"~{want.jupyter_user}/.jupyter/jupyter_server_config.json"
         raise SetupError(
             f"{path} is not JSON that Jupyter can read: correct it or move it away", host=label
         )
     return config
+
+
+def is_config(found: object) -> TypeGuard[Config]:
+    """Return whether a JSON document is a configuration: classes, each with its options."""
+    return isinstance(found, dict) and all(isinstance(part, dict) for part in found.values())
 
 
 def hashed(c: Connection, want: Settings, config: Config) -> str:

@@ -66,7 +66,8 @@ def replace(c: Connection, want: Settings, new: secrets.Secret) -> None:
         publishing.refuse_short(c, want, new)
     config = configured(c, want)
     identity = config.setdefault("IdentityProvider", {})
-    if not passwords.verify(identity.get("hashed_password", ""), new.reveal()):
+    old = publishing.hash_of(config)
+    if not (passwords.is_slow(old) and passwords.verify(old, new.reveal())):
         identity["hashed_password"] = passwords.hash(new.reveal())
         jupyter.write(c, want, config, why="set JupyterLab's password")
         if facts(c).lab.api:

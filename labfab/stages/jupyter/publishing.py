@@ -109,9 +109,15 @@ def refuse_weak(
 
     aliases: the labs whose passwords this laptop may have kept. how: the advice in the error.
     """
+    hash = hash_of(config)
+    if want.published and not passwords.is_slow(hash):
+        raise SetupError(
+            f"publish: {want.publish} needs a password hashed with argon2, and JupyterLab's has an "
+            "old hash, which can be tried fast: set one with jupyter.password",
+            host=Host.of(c).label,
+        )
     if not want.published or config.get(NOTE, {}).get("long_password") == mark(config):
         return
-    hash = hash_of(config)
     given = secrets.take_from_environment("jupyter-password")
     if given and passwords.verify(hash, given.reveal()):
         refuse_short(c, want, given, how)

@@ -20,7 +20,7 @@ from ...host import connection, login_errors
 from ...host.account_files import give_back, private_folder, refuse_link
 from ...host.changes import change, put, remember
 from ...host.session import Host, Login
-from ...local_state import keypair
+from ...local_state import files, keypair
 from ...local_state.aliases import find_alias
 from ...platforms import platform
 from ...run import guard
@@ -43,7 +43,7 @@ def generate(c: Context, passphrase: bool = False) -> None:
 
     An existing key is kept, and the task says so.
     """
-    path = Path(Settings.of(c).identity or "~/.ssh/id_ed25519").expanduser()
+    path = files.expanded(Settings.of(c).identity or "~/.ssh/id_ed25519")
     if path.exists():
         console.say(f"kept {path}, which exists already; for another key set identity to its path")
         return
@@ -141,7 +141,7 @@ def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str
     """
     known = find_alias(c)
     named = want.identity
-    if not named and known and Path(known.identity).expanduser().is_file():
+    if not named and known and files.expanded(known.identity).is_file():
         named = known.identity
     exists = named or any((Path.home() / ".ssh" / name).exists() for name in keypair.NAMES)
     if host.planning and not exists:

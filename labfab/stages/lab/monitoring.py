@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Connection
 
-from ... import console
+from ... import console, decode
 from ...certificates import certificate
 from ...facts import facts
 from ...host.changes import ask
@@ -165,7 +165,7 @@ def growth(c: Connection, account: str, start: int) -> tuple[int, str]:
     """Return the log's size in bytes, and what follows its first *start* bytes."""
     answer = ask(c, loader.called("log_growth", 1), start, user=account)
     size, _, text = answer.out.partition("\n")
-    return int(size), readable(text)
+    return decode.number(size) or 0, readable(text)
 
 
 def readable(text: str) -> str:
