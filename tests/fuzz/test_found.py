@@ -168,9 +168,10 @@ def test_a_backup_of_a_long_name(home):
 
 @pytest.mark.parametrize("text", ["", DEEP, "[]", '{"ServerApp": 3}'])
 def test_a_configuration_in_a_backup_that_is_none(home, text):
-    (home / "config.json").write_text(text)
+    (home / "jupyter").mkdir()
+    (home / "jupyter" / restoring.CONFIG).write_text(text)
     with pytest.raises(SetupError, match="is not a configuration of Jupyter"):
-        restoring.saved_config(home / "config.json")
+        restoring.config_of(home)
 
 
 @pytest.mark.parametrize("odd", ["\x85", "\u2028", "\x0b"])

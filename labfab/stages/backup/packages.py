@@ -79,7 +79,7 @@ def without_holes(lock: str) -> str:
     for line in lock.splitlines(keepends=True):
         found = re.fullmatch(ONE_PIN, line.rstrip())
         if found and any(
-            floor.package == python.normalized_name(found[1]) and not floor.admits(found[2])
+            floor.package == normalized_name(found[1]) and not floor.admits(found[2])
             for floor in FLOORS
         ):
             console.warn(
