@@ -54,7 +54,7 @@ sum() {  # FILE: identifies its content. Sets keeper, place, found, kind, mode, 
     case $kind in
       link) cat "$KEPT.look" ;;
       file) sha256 <"$KEPT.look" ;;
-      other) echo unknown ;;
+      unread) echo unknown ;;
       *) echo none ;;
     esac
     rm -f "$KEPT.look"
@@ -118,8 +118,11 @@ lines() {
       stays "$file leads to $real, which does not belong to $(who): remove labfab's lines there"
   fi
   look "$real" "$KEPT.now"
-  [ "$kind" != none ] || return 0
-  [ "$kind" = file ] || stays "$file is no file that $(who) can read: remove labfab's lines there"
+  case $kind in
+    file) ;;
+    unread) stays "$file, which $(who) cannot read: remove labfab's lines there" ;;
+    *) return 0 ;;
+  esac
   before=$KEPT; [ -e "$before" ] || [ -L "$before" ] || before=$(kept "$file")
   without "$@" && put_back "$before" "$file" "$real"
   code=$?

@@ -54,7 +54,7 @@ about=$(stat -L -c "%a %u:%g" "$1" 2>/dev/null || stat -L -f "%Lp %u:%g" "$1") |
 echo "$kind $about"
 [ $kind != file ] || exec cat <"$1"'
 # PATH COPY [follow]: reads what is there as the keeper, and writes what is in it to COPY. follow: a
-# link too. Sets kind (file, folder, link, none; other: it cannot be read), mode, ids.
+# link too. Sets kind (file, folder, link, other, none; unread: it cannot be read), mode, ids.
 look() {
   rm -f "$2" "$2.seen"
   as_keeper sh -c "$LOOK" sh "$1" "${3:-}" </dev/null >"$2.seen" 2>/dev/null || : >"$2.seen"
@@ -65,8 +65,8 @@ look() {
   case $ids in *[!0-9:]* | :* | *:*:* | *:) ids= ;; esac
   case $kind in
     file | link) tail -n +2 "$2.seen" >"$2" ;;
-    folder | none) ;;
-    *) kind=other ;;
+    folder | other | none) ;;
+    *) kind=unread ;;
   esac
   code=$?
   rm -f "$2.seen"
@@ -103,7 +103,7 @@ keep_theirs() {  # PATH COPY ANYTHING
   case $kind in
     none) return 0 ;;
     folder) mkdir "$2" || return 73 ;;
-    other)
+    other | unread)
       [ -n "$3" ] || { echo "$1 is no file that $keeper can read: move it away" >&2; return 1; }
       : >"$2" && : >"$2.unread" || return 73
       ;;

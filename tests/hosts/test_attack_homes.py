@@ -67,7 +67,8 @@ def undone(
     """
     number = f"attack-{next(NUMBERS)}"
     line = journal.entry("files", "why", path=path, keep=keep, number=number)
-    note = journal.command(line).replace(journal.FOLDER, KEPT)
+    note = journal.command(line).replace(f"{journal.FOLDER}/", f"{KEPT}/")
+    note = note.replace(f"700 {journal.FOLDER} ", f"700 {KEPT} ")
     given = f"KEPT={KEPT}/before/{number} FORCE={'yes' if force else ''}\n"
     script = f"{loader.words('Linux')}{note}{given}{kept}\n{attack}\n"
     script += f"{loader.script('undo', 'Linux')}\n{word}\n"
@@ -114,18 +115,17 @@ def test_no_way_back_leaves_the_home_through_a_link(box, word, kept, force):
 
 
 @pytest.mark.parametrize("target", ["/var/lib/labfab", "/usr/lib"])
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_folder_given_back_is_never_roots(box, target, depth):
-    """~/x/y/NAME, where one of the three is a link when it is undone; the copy is labfab's own."""
-    name = target.rpartition("/")[2]
-    way = ["one", "two", name]
-    folder = "/".join([HOME, *way])
-    first = theirs(f"rm -rf one old; mkdir -p one/two/{name}; chmod 777 one/two/{name}")
+    """~/var/lib/labfab, where one of the three is a link when it is undone; the copy is labfab's own."""
+    way = target.strip("/").split("/")[:depth]
+    first = theirs(f"rm -rf var usr old; mkdir -p .{target}; chmod 777 .{target}")
     box.run(first)
-    cut, there = "/".join(way[: depth + 1]), target.split("/")[: len(target.split("/")) - 2 + depth]
-    swap = f"mv {cut} old; ln -s {'/'.join(there) or '/'} {cut}"
-    said = undone(box, f"folder {folder}", keep=(folder,), attack=theirs(swap))
+    cut = "/".join(way)
+    swap = theirs(f"mv {cut} old; ln -s /{cut} {cut}")
+    said = undone(box, f"folder {HOME}{target}", keep=(f"{HOME}{target}",), attack=swap)
     assert "labfab-stays" not in said
+    box.run(theirs("rm -rf var usr old"))
 
 
 def test_a_link_shows_root_nothing_that_the_account_may_not_read(box):
@@ -447,12 +447,13 @@ def test_an_undo_in_a_home_full_of_traps_ends_and_gives_root_to_nobody(box, modu
             "mkfifo jupyter-venv/direct_url.json; rm -f .jupyter/lab.log; mkfifo .jupyter/lab.log"
         )
     )
+    uid = box.run("id -u jupyter")
     began = time.monotonic()
     said = fab("setup.undo")
     if said.rc:
         said = fab("setup.undo")
     assert time.monotonic() - began < 240
-    owned = "find / -xdev -user jupyter -not -path '/home/*' -not -path '/proc/*' -not -path '/var/backups/*'"
+    owned = f"find / -xdev -uid {uid} -not -path '/home/*' -not -path '/proc/*' -not -path '/var/backups/*'"
     assert box.run(f"{owned} 2>/dev/null || true") == ""
     # Only what the account made unreadable or took away may stay, and it is named.
     said.ok()
