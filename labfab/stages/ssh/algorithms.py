@@ -1,7 +1,7 @@
 """Algorithms: sshd offers no weak ones, and does not wait for strangers for ever.
 
-Owns: KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs, LoginGraceTime, MaxAuthTries and
-PerSourceMaxStartups in labfab's own file of sshd.  Undo: setup.undo --to ssh
+Owns: KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs, LoginGraceTime, MaxAuthTries, MaxStartups
+and PerSourceMaxStartups in labfab's own file of sshd.  Undo: setup.undo --to ssh
 What this sshd offers decides, never its version. Weak algorithms are subtracted from the defaults,
 so that a later sshd still adds its new ones.
 """
@@ -94,6 +94,9 @@ def too_generous(have: Ssh) -> dict[str, str]:
         value = have.server.get(option.lower(), "")
         if value and (value == NO_LIMIT.get(option) or (value.isdigit() and int(value) > most)):
             found[option] = str(most)
+    startups = have.server.get("maxstartups", "")
+    if "PerSourceMaxStartups" in found and startups in MAX_STARTUPS:
+        found["MaxStartups"] = MAX_STARTUPS[startups]
     return found
 
 
@@ -145,7 +148,11 @@ def refuse_to_shut_out(c: Connection, host: Host, have: Ssh, left: dict[str, lis
 
     Raises SetupError, before anything is changed, if it cannot.
     """
-    after = {option: left.get(option, have.algorithms(option)) for option in algorithms.WEAK}
+    after = {}
+    for option in algorithms.WEAK:
+        offered = have.algorithms(option)
+        gone = algorithms.weak(option, offered) if option in left else []
+        after[option] = [name for name in offered if name not in gone]
     if lacking := algorithms.common(openssh.capabilities(c.host), after):
         raise SetupError(
             f"this machine's ssh has none of the {lacking} that would be left: update OpenSSH, "
