@@ -41,9 +41,11 @@ SHUT_OUT = (
 LIMITS = "give strangers less time and fewer connections to try a login"
 # Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
 # and somebody may have to type a passphrase, so these are no smaller.
-MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 8}
+MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 16}
 TRIES, PAUSE = 10, 0.3  # seconds
 NO_LIMIT = {"LoginGraceTime": "0", "PerSourceMaxStartups": "none"}
+# sshd begins to drop logins at random from 10 on; one address must not bring that about alone.
+MAX_STARTUPS = {"10:30:100": "32:30:100"}
 
 
 @host_task
