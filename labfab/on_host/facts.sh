@@ -112,7 +112,7 @@ SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypas
 SSHD_OPTIONS="$SSHD_OPTIONS|permitrootlogin|pubkeyauthentication|allowtcpforwarding"
 # What holds for everybody.
 SERVER_OPTIONS='kexalgorithms|macs|ciphers|hostkeyalgorithms|logingracetime|maxauthtries'
-SERVER_OPTIONS="$SERVER_OPTIONS|persourcemaxstartups|hostkey"
+SERVER_OPTIONS="$SERVER_OPTIONS|maxstartups|persourcemaxstartups|hostkey"
 # ARGUMENTS of sshd -T: option and value, one pair a line, the ports first.
 sshd_says() {
   /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS|$SERVER_OPTIONS) "
@@ -128,7 +128,7 @@ ssh() {
       case $option in
         port | '') ;;
         kexalgorithms | macs | ciphers | hostkeyalgorithms | logingracetime | maxauthtries | \
-          persourcemaxstartups)
+          maxstartups | persourcemaxstartups)
           [ "$user" != root ] || say "sshd.$option" "$value"
           ;;
         hostkey)

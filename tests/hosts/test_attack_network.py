@@ -22,9 +22,7 @@ VENV = {"LABFAB_PYTHON": "venv"}
 DROP_IN = "/etc/ssh/sshd_config.d/00-labfab.conf"
 THEIRS = "/etc/ssh/sshd_config.d/50-own.conf"
 MACS = "/usr/sbin/sshd -T | grep '^macs '"
-FORGET = (
-    f"sed -i -E '/^(Kex|HostKeyA|MACs|Ciphers|LoginG|PerSource)/d' {DROP_IN}; systemctl reload ssh"
-)
+FORGET = f"sed -i -E '/^(Kex|HostKeyA|MACs|Ciphers|LoginG|PerSource|MaxS)/d' {DROP_IN}; systemctl reload ssh"
 SAFETY = REPO / "docs" / "safety.md"
 # A client that asks what it is called with, and writes it down.
 FAIL2BAN = """\

@@ -15,7 +15,12 @@ from tests.fake import ADDRESS, KEY
 from tests.platforms.test_algorithms import DEBIAN_12
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReVbg+1KkO6QfFYkbKUJHwZaSB/H2Xm"
-LIMITS = {"logingracetime": "120", "maxauthtries": "6", "persourcemaxstartups": "none"}
+LIMITS = {
+    "logingracetime": "120",
+    "maxauthtries": "6",
+    "persourcemaxstartups": "none",
+    "maxstartups": "10:30:100",
+}
 SUBTRACTED = [
     "KexAlgorithms -ecdh-sha2-*,diffie-hellman-group14-*",
     "HostKeyAlgorithms -ecdsa-sha2-*",
@@ -59,7 +64,12 @@ def test_what_is_weak_is_subtracted_and_named(ready, capsys):
         "umac-128@openssh.com, hmac-sha2-256, hmac-sha2-512",
         "reload sshd",
     ]
-    assert drop_in(model) == [*SUBTRACTED, "LoginGraceTime 60", "PerSourceMaxStartups 8"]
+    assert drop_in(model) == [
+        *SUBTRACTED,
+        "LoginGraceTime 60",
+        "PerSourceMaxStartups 16",
+        "MaxStartups 32:30:100",
+    ]
     assert model.logins == [("lab", 22)] and model.guard == ["arm", "disarm"]
     said = capsys.readouterr().out
     assert said.index("PuTTY 0.67") < said.index("stop offering")
@@ -106,7 +116,8 @@ def test_an_sshd_with_nothing_else_keeps_what_it_has(ready, capsys):
         ({}, []),
         ({"logingracetime": "30", "maxauthtries": "3", "persourcemaxstartups": "4"}, []),
         ({"logingracetime": "0"}, ["LoginGraceTime 60"]),
-        ({"maxauthtries": "6"}, []),
+        ({"maxauthtries": "6", "maxstartups": "10:30:100"}, []),
+        ({"persourcemaxstartups": "none", "maxstartups": "5"}, ["PerSourceMaxStartups 16"]),
         ({"maxauthtries": "100"}, ["MaxAuthTries 10"]),
     ],
 )

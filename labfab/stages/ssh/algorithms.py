@@ -1,7 +1,7 @@
 """Algorithms: sshd offers no weak ones, and does not wait for strangers for ever.
 
-Owns: KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs, LoginGraceTime, MaxAuthTries and
-PerSourceMaxStartups in labfab's own file of sshd.  Undo: setup.undo --to ssh
+Owns: KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs, LoginGraceTime, MaxAuthTries, MaxStartups
+and PerSourceMaxStartups in labfab's own file of sshd.  Undo: setup.undo --to ssh
 What this sshd offers decides, never its version. Weak algorithms are subtracted from the defaults,
 so that a later sshd still adds its new ones.
 """
@@ -41,9 +41,11 @@ SHUT_OUT = (
 LIMITS = "give strangers less time and fewer connections to try a login"
 # Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
 # and somebody may have to type a passphrase, so these are no smaller.
-MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 8}
+MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 16}
 TRIES, PAUSE = 10, 0.3  # seconds
 NO_LIMIT = {"LoginGraceTime": "0", "PerSourceMaxStartups": "none"}
+# sshd begins to drop logins at random from 10 on; one address must not bring that about alone.
+MAX_STARTUPS = {"10:30:100": "32:30:100"}
 
 
 @host_task
@@ -94,6 +96,9 @@ def too_generous(have: Ssh) -> dict[str, str]:
         value = have.server.get(option.lower(), "")
         if value and (value == NO_LIMIT.get(option) or (value.isdigit() and int(value) > most)):
             found[option] = str(most)
+    startups = have.server.get("maxstartups", "")
+    if "PerSourceMaxStartups" in found and startups in MAX_STARTUPS:
+        found["MaxStartups"] = MAX_STARTUPS[startups]
     return found
 
 
@@ -145,7 +150,11 @@ def refuse_to_shut_out(c: Connection, host: Host, have: Ssh, left: dict[str, lis
 
     Raises SetupError, before anything is changed, if it cannot.
     """
-    after = {option: left.get(option, have.algorithms(option)) for option in algorithms.WEAK}
+    after = {}
+    for option in algorithms.WEAK:
+        offered = have.algorithms(option)
+        gone = algorithms.weak(option, offered) if option in left else []
+        after[option] = [name for name in offered if name not in gone]
     if lacking := algorithms.common(openssh.capabilities(c.host), after):
         raise SetupError(
             f"this machine's ssh has none of the {lacking} that would be left: update OpenSSH, "
