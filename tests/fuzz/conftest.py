@@ -13,5 +13,5 @@ CALM = {
     "suppress_health_check": list(HealthCheck),
 }
 settings.register_profile("quick", max_examples=20, derandomize=True, **CALM)
-settings.register_profile("long", max_examples=500, **CALM)
+settings.register_profile("long", max_examples=200, **CALM)
 settings.load_profile("quick")
