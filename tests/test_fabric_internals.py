@@ -21,6 +21,7 @@ OF_FABRIC = [*OF_INVOKE, "_runtime_ssh_path", "_given_explicit_object", "base_ss
 OTHERS = {
     "check/https_front.py": {"_sslobj"},
     "host/round_trips.py": {"_send_message"},
+    "laptop/bounded.py": {"_recv"},
     "laptop/forward.py": {"_send_user_message"},
     "laptop/show_page.py": {"_exit"},
     "local_state/secrets.py": {"_value"},
