@@ -98,7 +98,7 @@ def digest(data: bytes) -> str:
 def file_name(name: str) -> str:
     """Turn a name that the host chose, without .ipynb, into one that stays in its folder."""
     last = name.replace("\\", "/").rpartition("/")[2].removesuffix(".ipynb")
-    name = "".join("_" if is_harmful(char) else char for char in last)
+    name = "".join("_" if is_harmful(char) or not char.isprintable() else char for char in last)
     while len(os.fsencode(name)) > LONGEST_NAME:
         name = name[:-1]
     return name or "notebook"

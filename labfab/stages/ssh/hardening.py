@@ -137,17 +137,21 @@ def change_port(c: Connection, port: int | str = "") -> None:
     host, system, have = Host.of(c), platform(c), facts(c).ssh
     new = want.ssh_port if port != "" else wanted_port(c, want)
     kept = system.ports_to_keep(c)
-    if have.ports - kept == {new} - kept and listens(c, host, have, new):
-        # setup.full leaves a host of an earlier version as it is.
-        if host.depth == 1:
-            keep_running(c, system)
-        fail2ban.follow(c)
-        return
-    refuse_port(c, new)
-    warn_unprivileged(c, new)
+    if have.ports - kept != {new} - kept or not listens(c, host, have, new):
+        refuse_port(c, new)
+        warn_unprivileged(c, new)
+        move(c, host, system, have, new)
+        remember(c, want)
+    elif host.depth == 1:  # setup.full leaves a host of an earlier version as it is
+        keep_running(c, system)
+    fail2ban.follow(c)
+
+
+def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> None:
+    """Let sshd listen on the new port too, prove a login there, and close the old ports."""
     if any(can_be_taken(have, system, port) for port in have.ports):
         keep_running(c, system)  # a revert of the move must not take this back
-    old = have.ports - {new}
+    old, kept = have.ports - {new}, system.ports_to_keep(c)
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
         # First, so that sshd tries again if somebody holds the port when it restarts.
@@ -161,8 +165,6 @@ def change_port(c: Connection, port: int | str = "") -> None:
         for left in sorted((old - kept) & facts(c).firewall.allowed):
             system.close_port(c, left)
     host.proven_as(login)
-    remember(c, want)
-    fail2ban.follow(c)
 
 
 def keep_running(c: Connection, system: Platform) -> None:
