@@ -87,7 +87,7 @@ accounts() {
     if [ -d "$home" ]; then
       stat=$(mode_and_owner -L "$home")
       say "$user.home_stat" "$stat"
-      case $stat in *0' '*) ;; *) has_sites "$home" && say "$user.serves" yes ;; esac
+      case $stat in *00' '*) ;; *) has_sites "$home" && say "$user.serves" yes ;; esac
     fi
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
