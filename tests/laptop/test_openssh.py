@@ -147,3 +147,22 @@ def test_a_host_that_never_stops_answering_fills_no_disk(tmp_path, monkeypatch, 
     began = time.monotonic()
     said = openssh.ask(openssh.Target("homelab"), "pwd", 10)
     assert len(said) < 100 and time.monotonic() - began < 10
+
+
+def test_what_this_ssh_can_is_read_with_its_configuration(tmp_path, monkeypatch):
+    """As its own home has it, and without our secrets; an ssh that cannot tell says nothing."""
+    program = tmp_path / "bin/ssh"
+    program.parent.mkdir()
+    said = "user me\\nmacs a,b\\nkexalgorithms c\\nciphers d\\nhostkeyalgorithms e\\nport 22"
+    program.write_text(f"#!/bin/sh\nprintf '{said}\\n'; echo \"$*\" >{tmp_path}/called\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    assert openssh.capabilities("box") == {
+        "KexAlgorithms": ["c"],
+        "HostKeyAlgorithms": ["e"],
+        "Ciphers": ["d"],
+        "MACs": ["a", "b"],
+    }
+    assert (tmp_path / "called").read_text().endswith("-G -- box\n")
+    program.write_text("#!/bin/sh\necho unknown option -- G >&2; exit 255\n")
+    assert openssh.capabilities("box") == {}
