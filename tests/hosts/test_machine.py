@@ -18,7 +18,7 @@ from tests.rig.virtual_machine import VirtualMachine
 
 pytestmark = [pytest.mark.host, pytest.mark.machine]
 
-PORT, NEXT = 2222, 2223
+PORT, NEXT = 292, 293
 BIG = ("home/lab/jupyter-venv", "home/lab/.cache")  # a minute to read in emulation
 # No login over a new port ends before the power does.
 SSHRC = f"if grep -q {NEXT} /etc/ssh/sshd_config.d/00-labfab.conf; then sleep 120; fi\n"
