@@ -330,6 +330,7 @@ account() {
     [ -z "$busy" ] || [ -n "$FORCE" ] ||
       stays "the account $1 still runs ${busy% }: end that, or --force"
     other=$(elsewhere "$1" "$home")
+    [ $? != 124 ] || stays "the account $1: it took too long to look for what else it owns"
     [ -z "$other" ] ||
       stays "the account $1 owns $other: move such files or give them to somebody else"
     end_logins "$1"; pkill -KILL -u "$1"
