@@ -18,7 +18,7 @@ note() { echo "labfab-note: $(plain "$*")"; }
 kept() { printf '%s.kept/%s' "$KEPT" "$(printf %s "$1" | tr / %)"; }  # PATH: where its copy is
 content() { if [ -L "$1" ]; then echo "$1.content"; else echo "$1"; fi; }  # COPY
 # PATH: finds out as whom to undo it. Sets keeper, place, found.
-whose() { locate "$1" || stays "$1, which any account can replace: look at it and undo it by hand"; }
+whose() { locate "$1" || stays "$1, which belongs to an account that is gone: undo it by hand"; }
 
 # What the keeper runs, with PATH MODE GROUP.
 # shellcheck disable=SC2016  # the account's shell expands it
