@@ -95,7 +95,9 @@ sync_paths() { while read -r path; do sync_path "$path"; done <"$GUARD/paths"; }
 sync_path() {  # PATH
   locate "$1" || return 0
   if [ "$keeper" = root ]; then [ ! -e "$1" ] || flush "$1"
-  else briefly sh -c 'sync -f "$1" || sync' sh "${1%/*}" </dev/null >/dev/null 2>&1; fi
+  else
+    briefly sh -c '[ ! -d "$1" ] || sync -f "$1" || sync' sh "${1%/*}" </dev/null >/dev/null 2>&1
+  fi
 }
 # COMMAND...: runs it as the keeper. A revert has to end before labfab gives up on it.
 briefly() {
@@ -168,7 +170,7 @@ put_back_theirs() {
   if [ -L "$2" ]; then briefly sh -c "$LINK" sh "$1" "$(readlink "$2")" </dev/null
   elif [ -f "$2" ]; then
     may_become_theirs "$2" && write_back "$1" "$2" "$(mode_of "$2")" "$(group_of "$2")"
-  elif [ ! -e "$2" ]; then briefly rm -f "$1" </dev/null; fi && sync_path "$1"
+  elif [ ! -e "$2" ]; then briefly rm -f "$1" </dev/null; fi && { sync_path "$1" || :; }
 } 2>/dev/null
 write_back() {  # PATH COPY MODE GROUP
   briefly sh -c "$SAME" sh "$1" "$3" "$4" <"$2" && return

@@ -18,7 +18,7 @@ note() { echo "labfab-note: $(plain "$*")"; }
 kept() { printf '%s.kept/%s' "$KEPT" "$(printf %s "$1" | tr / %)"; }  # PATH: where its copy is
 content() { if [ -L "$1" ]; then echo "$1.content"; else echo "$1"; fi; }  # COPY
 # PATH: finds out as whom to undo it. Sets keeper, place, found.
-whose() { locate "$1" || stays "$1, which any account can replace: look at it and undo it by hand"; }
+whose() { locate "$1" || stays "$1, which belongs to an account that is gone: undo it by hand"; }
 
 # What the keeper runs, with PATH MODE GROUP.
 # shellcheck disable=SC2016  # the account's shell expands it
@@ -330,6 +330,7 @@ account() {
     [ -z "$busy" ] || [ -n "$FORCE" ] ||
       stays "the account $1 still runs ${busy% }: end that, or --force"
     other=$(elsewhere "$1" "$home")
+    [ $? != 124 ] || stays "the account $1: it took too long to look for what else it owns"
     [ -z "$other" ] ||
       stays "the account $1 owns $other: move such files or give them to somebody else"
     end_logins "$1"; pkill -KILL -u "$1"

@@ -28,7 +28,8 @@ as_account() {
 # account: it could put a link or a pipe in the way of root, even in the middle of a command.
 
 # PATH [follow]: finds out whose it is (keeper.pl): root, or the account that has to do what is done
-# there. Fails if anybody could have put it there. Sets keeper, place, found.
+# there, nobody if anybody could have put it there. Fails if that account is gone.
+# Sets keeper, place, found.
 locate() {
   keeper='' place=''
   found=$(perl -e "$KEEPER" "$@") || { keeper=nobody place=$1; return 1; }
@@ -78,10 +79,7 @@ look() {
 # cannot be read is no error: COPY.unread says so. Exits with 73 if there is no room.
 # Sets keeper, place, found, kind, mode, ids, code.
 keep() {
-  if ! locate "$1"; then
-    echo "any account can replace $1: move it to a folder of its own" >&2
-    return 1
-  fi
+  locate "$1"
   if [ "$keeper" = root ]; then keep_own "$1" "$2" "${3:-}"; else keep_theirs "$1" "$2" "${3:-}"; fi
 }
 keep_own() {  # PATH COPY ANYTHING

@@ -123,8 +123,7 @@ class Window:
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        if lost := [line for line in answer.out.splitlines() if line.startswith(LOST)]:
-            names = printable(", ".join(line.removeprefix(LOST) for line in lost))
+        if names := not_restored(answer):
             return (
                 f"; the host has reverted all but {names}, whose copies are in {LEFT} there; "
                 f"the old login works again ({took})"
@@ -190,6 +189,12 @@ def install(host: Host) -> str:
     return text
 
 
+def not_restored(answer: Result) -> str:
+    """Return what a revert could not restore, because an account did not let it."""
+    lost = [line for line in answer.out.splitlines() if line.startswith(LOST)]
+    return printable(", ".join(line.removeprefix(LOST) for line in lost))
+
+
 def recover_interrupted(c: Connection) -> None:
     """Finish and report what an interrupted run left behind. Raises SetupError if that fails."""
     have, host = facts(c).guard, Host.of(c)
@@ -208,6 +213,8 @@ def recover_interrupted(c: Connection) -> None:
                 f"{done.last_words}; look into {FOLDER} there",
                 host=host.label,
             )
+        if names := not_restored(done):
+            console.warn(f"[{host.label}] not reverted: {names}; the copies are in {LEFT} there")
     else:
         because = REVERTED_BECAUSE.get(have.reverted_by, "")
         console.warn(

@@ -50,6 +50,11 @@ def theirs(script: str, account: str = "jupyter") -> str:
     return fill("(cd ~%s && runuser -u %s -- sh -c %s)\n", account, account, script)
 
 
+def quiet(box) -> None:
+    """End what an account does again and again, with the command that it has begun."""
+    box.run("pkill -KILL -u jupyter -f '[w]hile :'; sleep 0.5; rm -rf /home/jupyter/s")
+
+
 def undone(
     box,
     word: str,
@@ -173,7 +178,8 @@ def test_a_file_that_becomes_a_pipe_is_waited_for_ten_seconds(box):
     for _ in range(3):
         undone(box, f"file {HOME}/p 0", force=True, timeout=120)
     assert time.monotonic() - began < 75
-    box.run("pkill -KILL -u jupyter -f '[w]hile :' || true; rm -f /home/jupyter/p")
+    quiet(box)
+    box.run(f"rm -f {HOME}/p")
 
 
 # Whose a path is -------------------------------------------------------------------------------
@@ -201,9 +207,14 @@ def test_a_path_is_its_homes_accounts(box):
     assert keeper(box, "/etc/ssh/sshd_config") == "root /etc/ssh/sshd_config"
     assert keeper(box, "/var/backups/labfab") == "root /var/backups/labfab"
     assert keeper(box, "/srv/open/new") == "nobody /srv/open/new"
+    box.run("mkdir /srv/open/roots; mkdir -m 777 /srv/wide; mkdir /srv/wide/roots; umask 022")
+    assert keeper(box, "/srv/open/roots/x") == "root /srv/open/roots/x"
+    assert keeper(box, "/srv/wide/roots/x") == "nobody /srv/wide/roots/x"
     box.run(theirs("mkdir /srv/open/of-jupyter"))
     assert keeper(box, "/srv/open/of-jupyter/x") == "jupyter /srv/open/of-jupyter/x"
-    box.run("for i in far old inner; do userdel $i; done; rm -rf /srv/open /srv/disk /home/far")
+    box.run(
+        "for i in far old inner; do userdel $i; done; rm -rf /srv/open /srv/wide /srv/disk /home/far"
+    )
     box.run(f"rm -rf {HOME}/inner")
 
 
@@ -312,7 +323,7 @@ def test_a_revert_writes_through_no_link(box, window, name):
             )
         )
         window.revert()
-        box.run("pkill -KILL -u jupyter -f '[w]hile :' || true")
+        quiet(box)
 
 
 @pytest.mark.parametrize("when", ["before", "in the window"])
@@ -338,7 +349,7 @@ def test_the_deadline_needs_nobody(box, window):
     box.run(
         f"for i in $(seq 300); do [ -e {GUARD} ] || exit 0; sleep 0.1; done; exit 1", timeout=60
     )
-    box.run("pkill -KILL -u jupyter -f '[w]hile :'; true")
+    quiet(box)
     window.ended()
 
 

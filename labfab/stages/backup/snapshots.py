@@ -117,10 +117,10 @@ def write(path: Path, text: str) -> None:
 def existing(c: Connection, want: Settings) -> dict[str, str]:
     """Return the lab's folders that exist."""
     places = restoring.places(c, want)
-    answers = ask(c, EXISTING, *places.values()).out.split()
+    answers = ask(c, EXISTING, *places.values(), user=want.jupyter_user).out.split()
     return {
         name: place
-        for (name, place), answer in zip(places.items(), answers, strict=True)
+        for (name, place), answer in zip(places.items(), answers, strict=False)
         if answer == "yes"
     }
 
