@@ -127,7 +127,7 @@ def test_nobody_else_reads_the_notebooks_or_what_was_pushed(host, desk, tmp_path
 def test_no_advice_leads_root_into_somebody_elses_files(host, desk):
     """mallory's ~/.ssh leads elsewhere; what check.secrets advises is done to the letter."""
     host.run("runuser -u mallory -- ln -s /home/lab /home/mallory/.ssh")
-    host.run("mkdir -m 777 /home/mallory/own; chown mallory /home/mallory/own; chmod 777 /home/lab")
+    host.run("mkdir -m 777 /home/mallory/own; chown mallory /home/mallory/own")
     before = host.run("stat -c '%a %U' /home/lab /tmp")
     try:
         for target in ("/home/lab", "/tmp", "/home/mallory/own"):
@@ -140,7 +140,7 @@ def test_no_advice_leads_root_into_somebody_elses_files(host, desk):
         assert host.run("stat -c '%a %U' /home/lab /tmp") == before
         assert host.run("stat -c %a /home/mallory/own").strip() == "755"
     finally:
-        host.run("rm /home/mallory/.ssh; chmod 700 /home/lab")
+        host.run("rm /home/mallory/.ssh")
 
 
 def test_who_takes_jupyterlabs_port_hears_no_secret(host, desk):
