@@ -140,7 +140,7 @@ def make_links(c: Connection, want: Settings, folder: Path) -> None:
                 if answer == "no"
             ]
         if names:
-            pairs = [word for name in names for word in (f"./{name}", links[name])]
+            pairs = [word for name in names for word in (f"./{name}", str(links[name]))]
             change(
                 c,
                 MAKE_LINKS + " %s" * len(pairs),

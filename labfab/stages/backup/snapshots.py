@@ -63,8 +63,8 @@ def create(c: Connection, to: str = "") -> None:
     for name, links in archive.links_left_out(done).items():
         shown = files.first_names([f"{link} -> {target}" for link, target in links.items()])
         console.warn(
-            f"{counted(len(links), 'link')} of {name} lead out of it, so the backup has where they "
-            f"lead, and not what is there: {shown}"
+            f"{counted(len(links), 'link')} of {name} lead elsewhere: the backup has where to, "
+            f"not what is there: {shown}"
         )
     files.warn_of_rsync()
 
@@ -109,7 +109,7 @@ def keep_config(c: Connection, folder: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Write a file of the backup that only you can read."""
     try:
-        local_files.replace(path, text.encode(), 0o600)
+        local_files.replace(path, text.encode(errors="surrogateescape"), 0o600)
     except OSError as error:
         raise SetupError(f"cannot write {path}: {error.strerror}") from None
 
