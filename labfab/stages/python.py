@@ -19,6 +19,7 @@ from ..facts import facts
 from ..facts.package_names import normalized_name
 from ..facts.reader import PREFIXES
 from ..host.changes import change
+from ..host.shell import Result
 from ..on_host import loader
 from ..platforms import conda, floors, locks, platform
 from ..run.task import host_task
@@ -106,6 +107,7 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
         why=f"make the environment ~/{folder}",
         undo=("tree %s", place),
         keep=[place],
+        explain=explain,
         then={"python.python": "yes", "python.version.uv": "0", "python.unfinished": None},
     )
 
@@ -159,6 +161,7 @@ def install_lock(c: Connection, want: Settings, have: Python) -> None:
         *options,
         user=want.jupyter_user,
         stdin=locks.text("jupyterlab"),
+        explain=explain,
         why="install JupyterLab",
         long=True,
         then={
@@ -199,6 +202,16 @@ def install_packages(
         long=True,
         then=then | {"python.lab": "yes", "python.half": None},
     )
+
+
+def explain(said: str) -> str:
+    """Put in words that a package is not the one of our lock; else return the end of the output."""
+    if re.search(r"DO NOT MATCH THE HASHES|[Hh]ash mismatch", said):
+        return (
+            "a package does not have the SHA-256 of labfab's lock: the index, or somebody on the "
+            "way, serves another file than everybody else"
+        )
+    return Result(1, "", said).last_words
 
 
 def index_options(want: Settings, by_pip: bool = False) -> list[str]:

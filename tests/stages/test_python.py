@@ -117,6 +117,24 @@ def test_a_package_index_arrives_as_it_is(ready, index):
         assert words[words.index("--index-url") + 1] == index
 
 
+@pytest.mark.parametrize(
+    "step, says",
+    [
+        ("make_venv", "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n  Got  ab12\n"),
+        ("install_packages", "error: Hash mismatch for `jupyterlab==4.6.6`\nExpected: …\n"),
+    ],
+)
+def test_a_package_that_is_not_ours_is_named(ready, step, says):
+    """pip and uv end with the checksum, which tells nobody anything."""
+    model = ready(python="venv")
+    model.failing[f"{step}\\(\\)"] = says
+    with pytest.raises(SetupError, match="does not have the SHA-256 of labfab's lock"):
+        python.install(model.c)
+    model.failing[f"{step}\\(\\)"] = "no route to host\n"
+    with pytest.raises(SetupError, match="no route to host"):
+        python.install(model.again())
+
+
 @pytest.mark.parametrize("kind", ["venv", "miniforge"])
 def test_pip_is_told_of_an_index_without_tls(ready, kind):
     """pip ignores such an index unless it is told to trust its host; uv and conda are not."""
