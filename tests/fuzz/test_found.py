@@ -93,12 +93,22 @@ def test_activity_that_makes_no_sense():
 
 
 @pytest.mark.parametrize(
-    "said", ["", "3", DEEP, '{"jobs": 3}', '{"jobs": [{}]}', '{"jobs": [], "now": "x"}']
+    "said",
+    [
+        "",
+        "3",
+        DEEP,
+        '{"jobs": [], "now": 1e999}',
+        '{"jobs": 3}',
+        '{"jobs": [{}]}',
+        '{"jobs": [], "now": "x"}',
+    ],
 )
 def test_jobs_that_are_none(said):
     """What an account's own jobs.py prints."""
-    with pytest.raises(SetupError, match="the job runner's answer cannot be read"):
-        notebook_jobs.decoded(said, "box")
+    with pytest.raises(SetupError, match="job runner"):
+        for state in notebook_jobs.parsed(said, "box")["jobs"]:
+            notebook_jobs.checked(state, "box")
 
 
 def test_a_row_whose_answer_cannot_be_read():
@@ -168,9 +178,10 @@ def test_a_backup_of_a_long_name(home):
 
 @pytest.mark.parametrize("text", ["", DEEP, "[]", '{"ServerApp": 3}'])
 def test_a_configuration_in_a_backup_that_is_none(home, text):
-    (home / "config.json").write_text(text)
+    (home / "jupyter").mkdir()
+    (home / "jupyter" / restoring.CONFIG).write_text(text)
     with pytest.raises(SetupError, match="is not a configuration of Jupyter"):
-        restoring.saved_config(home / "config.json")
+        restoring.config_of(home)
 
 
 @pytest.mark.parametrize("odd", ["\x85", "\u2028", "\x0b"])

@@ -149,7 +149,7 @@ def configure(
     """
     old = facts(c)
     refuse_link(c, want.jupyter_user, old.jupyter.link)
-    saved = movable(saved_config(folder / "jupyter" / CONFIG))
+    saved = movable(config_of(folder))
     have = jupyter.parsed(old.jupyter.config, want, Host.of(c).label)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
     publishing.refuse_without_certificate(c, want)
@@ -163,8 +163,9 @@ def configure(
     return restart
 
 
-def saved_config(path: Path) -> Config:
-    """Return the configuration in a backup. Raises SetupError if it is none."""
+def config_of(folder: Path) -> Config:
+    """Return Jupyter's configuration in a backup. Raises SetupError if there is none."""
+    path = folder / "jupyter" / CONFIG
     try:
         found = decode.parsed(path.read_bytes())
     except (OSError, ValueError):
