@@ -206,25 +206,20 @@ JOB = documents(
 )
 @example(b"[" * 60_000)
 def test_the_list_of_jobs(data):
-    answer = attempt(notebook_jobs.decoded, data.decode(errors="replace"), "box")
-    for job in (answer or {}).get("jobs", ()):
-        line = notebook_jobs.row(job, answer.get("now", 1.0))
-        assert line == printable(line)
-        notebook_jobs.as_json("box", [job])
+    answer = attempt(notebook_jobs.parsed, data.decode(errors="replace"), "box") or {"jobs": []}
+    for state in answer["jobs"]:
+        job = attempt(notebook_jobs.checked, state, "box")
+        if job:
+            line = notebook_jobs.row(job, answer["now"])
+            assert line == printable(line) and "\n" not in line
+            notebook_jobs.as_json("box", [job])
 
 
 @given(DATA | documents("state", "notebook").map(dumped))
 def test_a_fetched_notebook(data):
-    answer = attempt(notebook_jobs.decoded, data.decode(errors="replace"), "box")
+    answer = attempt(notebook_jobs.parsed, data.decode(errors="replace"), "box")
     if answer:
-        attempt(notebook_jobs.executed, answer, "box")
-
-
-@given(TEXT)
-def test_printable(text):
-    once = printable(text)
-    assert printable(once) == once and len(once) == len(text)
-    assert not any(char in once for char in "\x1b\x9b\x07\r\0\x85\u2028\x7f")
+        attempt(notebook_jobs.unzipped, answer.get("notebook"), "box")
 
 
 MESSAGE = documents("parent_header", "channel", "msg_type", "content")
@@ -275,3 +270,10 @@ def test_what_rsync_lists(lines):
     found = attempt(transfer.parse, "".join(f"{head}{name}\n" for head, name in lines))
     for head, names in ((">f", found.new), ("*d", found.deleted)):
         assert len(names) <= len([1 for start, _ in lines if start.startswith(("cL", head))])
+
+
+@given(TEXT)
+def test_printable(text):
+    once = printable(text)
+    assert printable(once) == once and len(once) == len(text)
+    assert not any(char in once for char in "\x1b\x9b\x07\r\0\x85\u2028\x7f")

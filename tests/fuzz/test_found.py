@@ -93,12 +93,22 @@ def test_activity_that_makes_no_sense():
 
 
 @pytest.mark.parametrize(
-    "said", ["", "3", DEEP, '{"jobs": 3}', '{"jobs": [{}]}', '{"jobs": [], "now": "x"}']
+    "said",
+    [
+        "",
+        "3",
+        DEEP,
+        '{"jobs": [], "now": 1e999}',
+        '{"jobs": 3}',
+        '{"jobs": [{}]}',
+        '{"jobs": [], "now": "x"}',
+    ],
 )
 def test_jobs_that_are_none(said):
     """What an account's own jobs.py prints."""
-    with pytest.raises(SetupError, match="the job runner's answer cannot be read"):
-        notebook_jobs.decoded(said, "box")
+    with pytest.raises(SetupError, match="job runner"):
+        for state in notebook_jobs.parsed(said, "box")["jobs"]:
+            notebook_jobs.checked(state, "box")
 
 
 def test_a_row_whose_answer_cannot_be_read():

@@ -11,11 +11,11 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fabric import Connection
 
-from ... import console, decode
+from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...facts.reader import PREFIXES
@@ -42,30 +42,18 @@ NONE_YET = "[ -e ~/.local/share/labfab/jobs.py ] || { echo '{\"jobs\": []}'; exi
 NONE = "there are no jobs yet: lab.submit NOTEBOOK"
 # How many of the newest are shown; --json has them all.
 SHOWN = 10
+NUMBER = (int, float)
+GREATEST = 10**15  # of a number that is a time or a count; infinity is greater
+# Of a job's state, as far as it is used here.
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("job", "state", "notebook", "error"), str),
+    **dict.fromkeys(("cell", "cells"), int),
+    **dict.fromkeys(("started", "ended"), (*NUMBER, type(None))),
+    "submitted": NUMBER,
+}
 LARGEST = 256_000_000  # bytes of a notebook, unpacked
-LAST = 1e11  # seconds since 1970 that a date can have
 # Fields that are of use only on the host.
 INTERNAL = ("boot", "pid")
-
-
-class State(NamedTuple):
-    """What a line about a job needs to know."""
-
-    job: str
-    state: str
-    notebook: str
-    cell: int
-    cells: int
-    submitted: float
-    started: float | None
-    ended: float | None
-    error: str
-
-
-class Clock(NamedTuple):
-    """The time of the host's clock."""
-
-    now: float = 0.0
 
 
 @host_task(
@@ -97,7 +85,7 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
         undo=("jobs %s", want.jupyter_user) if first else (),
     )
     if done:
-        state = described(decoded(done.out, Host.of(c).label), Host.of(c).label)
+        state = checked(parsed(done.out, Host.of(c).label), Host.of(c).label)
         console.note(
             f"job {state['job']} is {state['state']} ({state['cells']} cells, kernel "
             f"{state.get('kernel')}); follow it with lab.jobs, get its results with lab.fetch"
@@ -168,41 +156,49 @@ def call(c: Connection, word: str, number: str = "") -> dict[str, Any]:
     answer = ask(c, NONE_YET + CALL, PREFIXES[want.python], word, number, user=want.jupyter_user)
     if not answer.ok:
         raise SetupError(answer.last_words, host=label)
-    return decoded(answer.out, label)
+    found = parsed(answer.out, label)
+    states = [*found["jobs"], *([found["state"]] if "state" in found else [])]
+    for state in states:
+        checked(state, label)
+    return found
 
 
-def decoded(text: str, label: str) -> dict[str, Any]:
-    """Parse what jobs.py printed: text of an account. Raises SetupError if it is something else."""
+def parsed(text: str, label: str) -> dict[str, Any]:
+    """Parse what the job runner said. It runs as an account that may say anything."""
     try:
-        found = decode.parsed(text)
-        if isinstance(found, dict) and isinstance(found.get("jobs", []), list):
-            if not 0 <= decode.record(Clock, found).now < LAST:
-                raise unreadable(label)
-            found.setdefault("jobs", []), found.setdefault("now", 0.0)
-            for state in found["jobs"]:
-                described(state, label)
-            return found
-    except ValueError:
-        pass
-    raise unreadable(label)
+        found = json.loads(text, parse_constant=lambda word: None)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise nonsense(label)
+    jobs, now = found.setdefault("jobs", []), found.setdefault("now", 0.0)
+    if not isinstance(jobs, list) or not isinstance(now, NUMBER) or not is_sane(now):
+        raise nonsense(label)
+    return found
 
 
-def described(state: Any, label: str) -> dict[str, Any]:
-    """Return the state of a job if it is one. Raises SetupError otherwise."""
-    try:
-        if isinstance(state, dict):
-            known = decode.record(State, state)
-            if all(0 <= (at or 0) < LAST for at in (known.submitted, known.started, known.ended)):
-                return state
-    except ValueError:
-        pass
-    raise unreadable(label)
+def checked(state: Any, label: str) -> dict[str, Any]:
+    """Return the state of a job. Raises SetupError for anything else."""
+    whole = isinstance(state, dict) and all(
+        isinstance(state.get(key), kind) and is_sane(state[key]) for key, kind in FIELDS.items()
+    )
+    if not whole:
+        raise nonsense(label)
+    found: dict[str, Any] = state
+    return found
 
 
-def unreadable(label: str) -> SetupError:
-    """Return the error for an answer that jobs.py never gives."""
+def is_sane(value: Any) -> bool:
+    """Return whether a value is no number, or one that can be calculated with."""
+    return not isinstance(value, NUMBER) or abs(value) < GREATEST
+
+
+def nonsense(label: str) -> SetupError:
+    """Return the error for an answer that is none."""
     return SetupError(
-        "the job runner's answer cannot be read: look into ~/.local/share/labfab there", host=label
+        "what the job runner there says makes no sense: lab.submit installs it again, "
+        "or look at ~/.local/share/labfab",
+        host=label,
     )
 
 
@@ -257,7 +253,7 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     host, found = Host.of(c), call(c, "fetch", job)
     if "state" not in found:
         raise SetupError(NONE, host=host.label)
-    state, data = described(found["state"], host.label), executed(found, host.label)
+    state, data = found["state"], unzipped(found.get("notebook"), host.label)
     folder, name = files.expanded(to), state["notebook"]
     if host.planning:
         path = notebooks.shown(str(notebooks.place(folder, name)))
@@ -270,13 +266,13 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     console.say(f"[{host.label}] job {job}, {stage} ({cells}{error}): {place}")
 
 
-def executed(found: dict[str, Any], label: str) -> bytes:
-    """Return the notebook in an answer. Raises SetupError if there is none, and for a bomb."""
+def unzipped(text: Any, label: str) -> bytes:
+    """Unpack a notebook that the host sent. Raises SetupError for nonsense, and for a bomb."""
     try:
-        packed, bounded = base64.b64decode(found["notebook"]), zlib.decompressobj()
+        packed, bounded = base64.b64decode(text), zlib.decompressobj()
         data = bounded.decompress(packed, LARGEST)
-    except (TypeError, ValueError, KeyError, zlib.error):
-        raise unreadable(label) from None
+    except (TypeError, ValueError, zlib.error):
+        raise nonsense(label) from None
     if bounded.unconsumed_tail:
         raise SetupError(
             f"that notebook has more than {LARGEST // 1_000_000} MB: "
@@ -284,7 +280,7 @@ def executed(found: dict[str, Any], label: str) -> bytes:
             host=label,
         )
     if not bounded.eof:
-        raise unreadable(label)
+        raise nonsense(label)
     return data
 
 
