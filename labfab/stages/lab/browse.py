@@ -148,6 +148,7 @@ def from_host(c: Connection, want: Settings) -> Place:
         lab = facts(c).lab
         token = token_of(c) if lab.api and lab.owner == want.jupyter_user else None
         identity = own_key(c)
+        notebooks = want.lab_user if opens(c, identity, want.lab_user) else ""
         if token is None:
             conflicts.refuse(c, want)
     if token is None:
@@ -155,7 +156,7 @@ def from_host(c: Connection, want: Settings) -> Place:
         # Somebody else's program may be what answers now.
         process.prove(c, want)
         token = token_of(c)
-    remember_second_laptop(c, want, identity)
+    remember_second_laptop(c, want, identity, notebooks)
     alias = tunnel.target_of(c).alias
     secrets.store(alias, "jupyter-token", token, replace=True)
     if want.published:
@@ -165,16 +166,19 @@ def from_host(c: Connection, want: Settings) -> Place:
     return Place(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
 
 
-def remember_second_laptop(c: Connection, want: Settings, identity: Path | None) -> None:
-    """Write the alias to ~/.ssh/config if another laptop has set up the host."""
+def remember_second_laptop(
+    c: Connection, want: Settings, identity: Path | None, notebooks: str
+) -> None:
+    """Write the alias to ~/.ssh/config if another laptop has set up the host.
+
+    identity: the key that logs in here. notebooks: lab_user, if that key opens it too.
+    """
     # Read the settings again: *want* may be older than what is known of the host.
     if tunnel.found_in_config(c) is None and c.user == Settings.of(c).user:
         host = Host.of(c)
         host.proven_as(Login(c.user, c.port, identity))
-        lab_user = facts(c).accounts.get(want.lab_user)
-        keys = lab_user.keys.content if lab_user and lab_user.keys else ""
-        if identity and keypair.public_line(identity).split()[1] in keys:
-            host.proven_for_notebooks(want.lab_user)
+        if notebooks:
+            host.proven_for_notebooks(notebooks)
         remember(c, want)
 
 
@@ -211,6 +215,13 @@ def own_key(c: Connection) -> Path | None:
             if path.exists() and keypair.public_line(path).split()[1] in allowed:
                 return path
     return None
+
+
+def opens(c: Connection, identity: Path | None, user: str) -> bool:
+    """Return whether a key is among those that let in an account."""
+    account = facts(c).accounts.get(user)
+    keys = account.keys.content if account and account.keys else ""
+    return identity is not None and keypair.public_line(identity).split()[1] in keys
 
 
 def token_of(c: Connection) -> Secret:
