@@ -14,7 +14,7 @@ pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false", "LABFAB_LAB_USER": "jupyter"}
 HOME = "/home/jupyter"
-KEPT = "/root/kept"  # instead of the journal's folder
+KEPT = "/var/lib/labfab/attacks"  # instead of the journal's own files
 NUMBERS = itertools.count()
 # What root has and an account would like to have. /srv/roots is closed to nobody, so a link shows it.
 ROOTS = """\
