@@ -28,6 +28,6 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     script = fill(
         loader.called("wait_for_lab", 3, uses="port_owner"), "", 20, "http://127.0.0.1:9/api"
-    ).replace("bin/jupyter-lab", "bin/no-such-lab")
+    ).replace("in/jupyter-lab", "in/no-such-lab")
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
     assert done.returncode == 1
