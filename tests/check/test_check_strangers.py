@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from labfab.check import https_strangers
 from labfab.check.findings import UNCHECKED
-from labfab.check.inspection import answer
+from labfab.check.inspection import answer, https_strangers
 from labfab.check.rows import Check
 from labfab.laptop import kernel
 from labfab.local_state import passwords
