@@ -141,10 +141,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
         if host.depth == 1:
             keep_running(c, system)
         return
-    refuse_port(c, new)
-    warn_unprivileged(c, new)
-    if any(can_be_taken(have, system, port) for port in have.ports):
-        keep_running(c, system)  # a revert of the move must not take this back
+    prepare_move(c, system, new)
     old = have.ports - {new}
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
@@ -160,6 +157,15 @@ def change_port(c: Connection, port: int | str = "") -> None:
             system.close_port(c, left)
     host.proven_as(login)
     remember(c, want)
+
+
+def prepare_move(c: Connection, system: Platform, new: int) -> None:
+    """Refuse a port that sshd cannot use, and warn of one that others can take."""
+    refuse_port(c, new)
+    warn_unprivileged(c, new)
+    have = facts(c).ssh
+    if any(can_be_taken(have, system, port) for port in have.ports):
+        keep_running(c, system)  # a revert of the move must not take this back
 
 
 def keep_running(c: Connection, system: Platform) -> None:
