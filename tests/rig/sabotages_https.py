@@ -194,7 +194,7 @@ HTTPS_CASES = [
     ),
     Case(
         "https-compression",
-        *site("/no-gzip/d; s#SSLEngine on#\&\\n  AddOutputFilterByType DEFLATE text/html#"),
+        *site("/no-gzip/d; s#SSLEngine on#&\\n  AddOutputFilterByType DEFLATE text/html#"),
         says="the login page comes as gzip",
     ),
     Case(
