@@ -283,7 +283,7 @@ class Bench:
                 self.in_turn(table.FLEET, line, contenders, warm=number == 0)
 
     def start(self) -> None:
-        """The tasks are listed, and nothing is dialled."""
+        """The tasks are listed, and nothing is dialed."""
         empty = self.kit.fab.home / "empty"
         empty.mkdir()
         (empty / "fabfile.py").touch()

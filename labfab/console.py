@@ -1,7 +1,7 @@
 """Console: shows lines to the user and asks questions.
 
 Each change is one line, which on a terminal is redrawn while the work goes on. If several hosts are
-at work, each has a desk (fleet/member.py) that receives its lines and questions.
+at work, each has a console of its own (fleet/member.py) that receives its lines and questions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ moving = False
 thread = threading.local()
 
 
-class Desk(Protocol):
+class HostConsole(Protocol):
     """Replaces the screen and the keyboard for one host of a fleet."""
 
     def say(self, text: str, aside: bool) -> None: ...
@@ -43,9 +43,9 @@ class Desk(Protocol):
     def ask(self, question: str, whose: str, secret: bool) -> str: ...
 
 
-def desk() -> Desk | None:
-    """Return the desk of the host that this thread works on; None if it uses the terminal."""
-    return getattr(thread, "desk", None)
+def host_console() -> HostConsole | None:
+    """Return the console of the host that this thread works on; None: the terminal."""
+    return getattr(thread, "host_console", None)
 
 
 def several_hosts() -> None:
@@ -55,19 +55,19 @@ def several_hosts() -> None:
 
 
 @contextlib.contextmanager
-def speaking_to(desk: Desk | None) -> Iterator[None]:
-    """Send the lines and questions of this thread to a desk."""
-    thread.desk = desk
+def speaking_to(host_console: HostConsole | None) -> Iterator[None]:
+    """Send the lines and questions of this thread to a host's console."""
+    thread.host_console = host_console
     try:
         yield
     finally:
-        thread.desk = None
+        thread.host_console = None
 
 
 @contextlib.contextmanager
-def speaking_like(desk: Desk | None, out: TextIO) -> Iterator[None]:
+def speaking_like(host_console: HostConsole | None, out: TextIO) -> Iterator[None]:
     """Let this thread print where another one does. Only the other one may redraw its line."""
-    thread.desk, thread.out, thread.still = desk, out, True
+    thread.host_console, thread.out, thread.still = host_console, out, True
     yield
 
 
@@ -90,7 +90,7 @@ def on_stderr(wanted: bool = True) -> Iterator[None]:
 def say(text: str = "") -> None:
     """Print one line."""
     text = printable(text)
-    if there := desk():
+    if there := host_console():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
         print(f"{CLEAR if moving else ''}{text}", file=stream(), flush=True)
@@ -104,14 +104,14 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning on stderr."""
     text = one_line(text)
-    if there := desk():
+    if there := host_console():
         return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)
 
 
 def terminal() -> bool:
     """Return whether this thread prints to a terminal."""
-    return desk() is None and stream().isatty()
+    return host_console() is None and stream().isatty()
 
 
 def live() -> bool:
@@ -136,8 +136,8 @@ def agreed(question: str, choice: str = "y/N") -> bool:
 
 
 def answer(question: str, whose: str, secret: bool) -> str:
-    """Ask, on the terminal or through the desk."""
-    if there := desk():
+    """Ask, on the terminal or through the host's console."""
+    if there := host_console():
         return there.ask(question, whose, secret)
     return prompt(f"{question} {whose}".rstrip(), secret)
 
@@ -192,7 +192,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
         nonlocal last, newest
         newest = line or newest
         now = time.monotonic()
-        if there := desk():
+        if there := host_console():
             there.doing(why, line)
         elif live():
             move(f"[{where}] {why} … {duration(now - began)}", newest)
@@ -202,7 +202,7 @@ def working(where: str, why: str) -> Iterator[Callable[[str], None]]:
             say(one_line(said).rstrip())
 
     try:
-        if there := desk():
+        if there := host_console():
             there.doing(why, "")
         elif live():
             move(f"[{where}] {why} …", "")

@@ -194,7 +194,7 @@ class FakeHost:
             return self.write(script)
         if "/var/lib/labfab/guard" in script:
             return self.guarded(re.search(r"guard\.sh (arm|disarm|revert)[^/]*$", script)[1])
-        if script == "boot":
+        if script == "boot_id":
             return Result(0, self.sections["system"]["boot_id"] + "\n", "")
         if script == "rm -f /var/lib/labfab/reverted":
             return Result(0, "", "")
@@ -327,7 +327,7 @@ def parsed(line: dict, script: str) -> Write:
 
 def unwrap(script: str) -> tuple[str, str]:
     """Split "as this account" from the command."""
-    found = re.fullmatch(rf"\(HOME=.* become (\S+) ({WORD})\)", script, re.DOTALL)
+    found = re.fullmatch(rf"\(HOME=.* run_script_as (\S+) ({WORD})\)", script, re.DOTALL)
     return (found[1], words(found[2])[0]) if found else ("root", script)
 
 

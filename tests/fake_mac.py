@@ -1,4 +1,4 @@
-"""A modelled Mac: what is there on one, and what the commands of macOS do to the model."""
+"""A modeled Mac: what is there on one, and what the commands of macOS do to the model."""
 
 import shlex
 

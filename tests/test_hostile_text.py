@@ -119,7 +119,7 @@ OURS = (console.CLEAR, "\x1b[K", "\x1b[J", "\r\n")
 
 
 def shown(monkeypatch, source) -> str:
-    """What reaches a terminal, without the colours of tables and the moves of our own."""
+    """What reaches a terminal, without the colors of tables and the moves of our own."""
     parent, child = pty.openpty()
     heard = bytearray()
 
@@ -159,7 +159,7 @@ def test_nothing_of_it_reaches_the_terminal(monkeypatch, source):
     plain = re.sub(r"\x1b\[[0-9;]*m|\x1b\[\d+A\r|\r?\x1b\[[KJ]|\r\n", "\n", said)
     assert "all is well" in plain
     assert text.printable(plain) == plain
-    # Colours and moves of ours are whole sequences; none of the stranger's is among them.
+    # Colors and moves of ours are whole sequences; none of the stranger's is among them.
     assert "\x1b]" not in said and "\x1b[2J" not in said and "\x9b" not in said
 
 

@@ -65,7 +65,7 @@ def loose(node: ast.AST, scope: dict[str, list[ast.AST]], seen: tuple[str, ...] 
             if not isinstance(part, ast.operator)
             for word in loose(part, scope, seen)
         ]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "loader.called":
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "loader.as_command":
         return []
     return [] if ast.unparse(node) in ALLOWED else [ast.unparse(node)]
 
@@ -76,7 +76,7 @@ ALLOWED = {
     "commands.update",
     "commands.back",
     "LIST.format(listed=commands.listed)",
-    "LOOK.format(newer=commands.newer + options)",
+    "FIND_NEWER.format(newer=commands.newer + options)",
     "run_sshd(c)",
     "system.FIND_PIP_WHEEL",
 }

@@ -70,14 +70,14 @@ def make(lab: str, names: Sequence[str], days: int = DAYS) -> Authority:
     # NSS takes two authorities with the same name for one, so each name is unique.
     subject = common_name(f"labfab CA of {lab} {token_hex(4)}")
     builder = (
-        begin(subject, subject, key.public_key(), days)
+        certificate_builder(subject, subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage(key_cert_sign=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(constraints.of(names), critical=True)
+        .add_extension(constraints.name_constraints(names), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    return Authority(seal(builder, key), key)
+    return Authority(sign_certificate(builder, key), key)
 
 
 def sign(authority: Authority, request: str, names: Sequence[str], days: int = DAYS) -> str:
@@ -93,7 +93,7 @@ def sign(authority: Authority, request: str, names: Sequence[str], days: int = D
     own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     subject = organization("JupyterLab by labfab")
     builder = (
-        begin(subject, ca.subject, key, days, ca.not_valid_after_utc)
+        certificate_builder(subject, ca.subject, key, days, ca.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -106,7 +106,7 @@ def sign(authority: Authority, request: str, names: Sequence[str], days: int = D
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False
         )
     )
-    return pem_of(seal(builder, authority.key))
+    return pem_of(sign_certificate(builder, authority.key))
 
 
 def public_key(request: str) -> EllipticCurvePublicKey:
@@ -156,7 +156,7 @@ def organization(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
 
 
-def begin(
+def certificate_builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: EllipticCurvePublicKey,
@@ -186,7 +186,9 @@ def usage(**uses: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{use: uses.get(use, False) for use in USES})
 
 
-def seal(builder: x509.CertificateBuilder, key: EllipticCurvePrivateKey) -> x509.Certificate:
+def sign_certificate(
+    builder: x509.CertificateBuilder, key: EllipticCurvePrivateKey
+) -> x509.Certificate:
     """Sign a certificate."""
     from cryptography.hazmat.primitives.hashes import SHA256
 

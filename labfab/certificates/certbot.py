@@ -67,12 +67,12 @@ def ensure(c: Connection, want: Settings) -> None:
     acme.require_email(c, want)
     have, wanted, label = facts(c), lab_names(c), Host.of(c).label
     reason = lacking(have, want, wanted, label)
-    how = method(have, want, wanted, label) if reason else kept(have, "authenticator")
-    program = provide(c, want, wanted, how, bool(reason))
+    how = method(have, want, wanted, label) if reason else renewal_value(have, "authenticator")
+    program = ensure_certbot(c, want, wanted, how, bool(reason))
     if reason:
         obtain(c, want, wanted, program, how, reason)
     renewal.write_hook(c)
-    renewal.hand_on(c)
+    renewal.deploy(c)
     renewal.keep_renewing(c, program)
 
 
@@ -82,7 +82,7 @@ def renew(c: Connection, want: Settings) -> None:
     if lacking(have, want, wanted, label):
         ensure(c, want)
         return
-    program = provide(c, want, wanted, kept(have, "authenticator"), False)
+    program = ensure_certbot(c, want, wanted, renewal_value(have, "authenticator"), False)
     renewal.write_hook(c)
     acme.refuse_closed(label, facts(c).firewall)
     server, known = acme.server(want), resolve(c, wanted)
@@ -94,7 +94,7 @@ def renew(c: Connection, want: Settings) -> None:
         long=True,
         explain=lambda said: acme.explain(said, server, known, want.webroot),
     )
-    renewal.hand_on(c)
+    renewal.deploy(c)
 
 
 def delete(c: Connection) -> None:
@@ -115,7 +115,7 @@ def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> s
     found = certificate.read(have.acme.lineage.content) if have.acme.lineage else None
     if found is None or have.acme.renewal is None:
         return "none yet"
-    issuer = kept(have, "server")
+    issuer = renewal_value(have, "server")
     if issuer != acme.server(want):
         if want.acme_server == "staging" and found.ends > time.time():
             raise SetupError(
@@ -131,7 +131,7 @@ def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> s
     return "" if renewable(have, want) else "another program now answers at port 80"
 
 
-def kept(have: Facts, key: str) -> str:
+def renewal_value(have: Facts, key: str) -> str:
     """Return a value from certbot's notes on how to renew our certificate."""
     note = have.acme.renewal
     found = re.search(rf"^{key} = (.*?),?$", note.content, re.MULTILINE) if note else None
@@ -143,9 +143,9 @@ def renewable(have: Facts, want: Settings) -> bool:
 
     A way that labfab never chooses was somebody's own choice, and is left alone.
     """
-    how, holder = kept(have, "authenticator"), have.ssh.listening.get(80, "")
+    how, holder = renewal_value(have, "authenticator"), have.ssh.listening.get(80, "")
     if how == "webroot":
-        return want.webroot in ("", kept(have, "webroot_path"))
+        return want.webroot in ("", renewal_value(have, "webroot_path"))
     if how == "standalone":
         return holder == ""
     if how == "apache":
@@ -177,7 +177,9 @@ def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> st
     return "apache"
 
 
-def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, running: bool) -> str:
+def ensure_certbot(
+    c: Connection, want: Settings, wanted: Sequence[str], how: str, running: bool
+) -> str:
     """Install a certbot that is new enough, and return its path.
 
     how: as from method(). running: whether it is about to run.
@@ -185,7 +187,7 @@ def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, runn
     have = facts(c)
     program = have.acme.program
     if any(map(is_address, wanted)) and (running or not program):
-        return provide_for_addresses(c, have, want, program)
+        return ensure_certbot_for_addresses(c, have, want, program)
     packages = ["openssl"]
     if not program:
         packages.append("certbot")
@@ -197,7 +199,7 @@ def provide(c: Connection, want: Settings, wanted: Sequence[str], how: str, runn
     return program or "/usr/bin/certbot"
 
 
-def provide_for_addresses(c: Connection, have: Facts, want: Settings, program: str) -> str:
+def ensure_certbot_for_addresses(c: Connection, have: Facts, want: Settings, program: str) -> str:
     """Return the path of a certbot that gets certificates for addresses; its snap, if need be.
 
     program: the existing certbot; empty: none.

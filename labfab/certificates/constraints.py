@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
 
 
-def of(names: Iterable[str]) -> x509.NameConstraints:
+def name_constraints(names: Iterable[str]) -> x509.NameConstraints:
     """Permit these addresses and these names with their subdomains; exclude everything else."""
     from cryptography import x509
 
@@ -66,7 +66,7 @@ def permitted(ca: str) -> frozenset[str] | None:
     if not own.critical or not basic.critical or basic.value.path_length != 0:
         return None
     names = [permitted_name(name) for name in own.value.permitted_subtrees or ()]
-    if not names or not all(names) or subtrees(own.value) != subtrees(of(names)):
+    if not names or not all(names) or subtrees(own.value) != subtrees(name_constraints(names)):
         return None
     return frozenset(names)
 

@@ -65,7 +65,7 @@ def lab_names(c: Connection) -> list[str]:
     want, have = Settings.of(c), facts(c).https
     if want.names or want.certificate != "self-signed":
         return want.reached_by(c.host)
-    if not have.cert or not have.ca or not vault.knows(alias_of(c, want), have.ca.content):
+    if not have.cert or not have.ca or not vault.is_known_ca(alias_of(c, want), have.ca.content):
         return want.reached_by(c.host)
     if not certificate.signed_by(have.cert.content, have.ca.content):
         return [c.host]

@@ -31,7 +31,7 @@ set -eu; umask 077; cd -P %s; rm -f next-*.pem
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out next-key.pem
 openssl req -new -key next-key.pem -subj /CN=labfab
 """
-REPLACE = loader.called("replace_certificate", 3)
+REPLACE = loader.as_command("replace_certificate", 3)
 
 
 def all_names(c: Connection) -> list[str]:

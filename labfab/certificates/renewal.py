@@ -60,10 +60,10 @@ def write_hook(c: Connection) -> None:
     put(c, HOOK, text, why=why, old=facts(c).acme.hook, mode="755", then=then)
 
 
-def hand_on(c: Connection) -> None:
+def deploy(c: Connection) -> None:
     """Run the hook now if the certificate served is not certbot's newest."""
     have, at = facts(c), location_of(c)
-    if not handed_on(have.https, have.acme, at):
+    if not is_deployed(have.https, have.acme, at):
         change(
             c,
             "RENEWED_LINEAGE=%s %s",
@@ -76,7 +76,7 @@ def hand_on(c: Connection) -> None:
         )
 
 
-def handed_on(have: Https, acme: Acme, at: Location) -> bool:
+def is_deployed(have: Https, acme: Acme, at: Location) -> bool:
     """Return whether certbot's newest certificate is served, with a key that others cannot read."""
     right = have.pair and have.key_stat == f"600 {at.account}" and not have.ca
     newest, served = acme.lineage, have.cert
@@ -117,6 +117,6 @@ def describe(c: Connection) -> str:
     """Describe what renews the certificate."""
     have = facts(c)
     timers = ", ".join(sorted(have.acme.timers))
-    if not handed_on(have.https, have.acme, location_of(c)):
+    if not is_deployed(have.https, have.acme, location_of(c)):
         return "certbot keeps another one, or others can read its key: https.letsencrypt"
     return f"{timers} renews it" if timers else "nothing renews it: https.letsencrypt"

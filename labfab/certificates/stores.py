@@ -102,9 +102,9 @@ class Nss:
         """Trust the CA for web sites, in a new database if there is none."""
         if not (self.folder / "cert9.db").exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            insist(self.where, self.certutil("-N", "--empty-password"))
+            require_success(self.where, self.certutil("-N", "--empty-password"))
         self.remove(name, ca)
-        insist(self.where, self.certutil("-A", "-n", name, "-t", "C,,", "-i", str(ca)))
+        require_success(self.where, self.certutil("-A", "-n", name, "-t", "C,,", "-i", str(ca)))
 
     def remove(self, name: str, ca: Path) -> bool:
         """Remove every certificate of this name."""
@@ -112,7 +112,7 @@ class Nss:
             return False
         found = False
         while self.certutil("-L", "-n", name).returncode == 0:
-            insist(self.where, self.certutil("-D", "-n", name))
+            require_success(self.where, self.certutil("-D", "-n", name))
             found = True
         return found
 
@@ -133,14 +133,16 @@ class Keychain:
     def add(self, name: str, ca: Path) -> None:
         """Trust the CA for TLS."""
         options = ("-r", "trustRoot", "-p", "ssl", "-k", self.path)
-        insist(self.where, run("security", "add-trusted-cert", *options, str(ca)))
+        require_success(self.where, run("security", "add-trusted-cert", *options, str(ca)))
 
     def remove(self, name: str, ca: Path) -> bool:
         """Remove the trust and the certificate."""
         found = self.holds(name, ca)
         if found:
-            insist(self.where, run("security", "remove-trusted-cert", str(ca)))
-            insist(self.where, run("security", "delete-certificate", "-Z", sha1(ca), self.path))
+            require_success(self.where, run("security", "remove-trusted-cert", str(ca)))
+            require_success(
+                self.where, run("security", "delete-certificate", "-Z", sha1(ca), self.path)
+            )
         return found
 
 
@@ -156,13 +158,13 @@ class Windows:
     def add(self, name: str, ca: Path) -> None:
         """Add the certificate."""
         path = run("wslpath", "-w", str(ca)).stdout.strip()
-        insist(self.where, run("certutil.exe", "-user", "-addstore", "Root", path))
+        require_success(self.where, run("certutil.exe", "-user", "-addstore", "Root", path))
 
     def remove(self, name: str, ca: Path) -> bool:
         """Remove the certificate."""
         found = self.holds(name, ca)
         if found:
-            insist(self.where, run("certutil.exe", "-user", "-delstore", "Root", sha1(ca)))
+            require_success(self.where, run("certutil.exe", "-user", "-delstore", "Root", sha1(ca)))
         return found
 
 
@@ -194,7 +196,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(words, 1, "", str(error))
 
 
-def insist(where: str, done: subprocess.CompletedProcess[str]) -> None:
+def require_success(where: str, done: subprocess.CompletedProcess[str]) -> None:
     """Raise SetupError if the program failed. where: the store."""
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip() or "no reason given"

@@ -112,7 +112,7 @@ def remember(alias: str, ca: str) -> bool:
     return True
 
 
-def knows(alias: str, ca: str) -> bool:
+def is_known_ca(alias: str, ca: str) -> bool:
     """Return whether this is the CA of this lab that this laptop knows.
 
     Another lab's CA is public, so it says nothing about this host.

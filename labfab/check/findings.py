@@ -25,13 +25,13 @@ class Wrong(Finding):
     """It is not as it must be."""
 
 
-class Doubtful(Finding):
+class Warned(Finding):
     """It works, but somebody should look into it."""
 
     state = WARN
 
 
-class Unseen(Finding):
+class NotChecked(Finding):
     """It could not be checked; the detail says why."""
 
     state = UNCHECKED

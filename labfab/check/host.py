@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..facts.reader import below
+from ..facts.reader import with_prefix
 from ..settings import Settings
-from .findings import Doubtful, Unseen, Wrong
+from .findings import NotChecked, Warned, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -21,14 +21,14 @@ def revert(probe: Probe) -> str:
     if have.armed:
         raise Wrong(f"not confirmed yet, unless another run is at work: {have.armed}")
     if have.reverted:
-        raise Doubtful(f"the host reverted one, {have.reverted_at}: {have.reverted}")
+        raise Warned(f"the host reverted one, {have.reverted_at}: {have.reverted}")
     return "none"
 
 
 @check("host-sudo", "sudo asks for a password", mend="user.add", needs=["ssh-login"])
 def sudo(probe: Probe) -> str:
     """Look for accounts with a login shell that become root without a password."""
-    want, free = probe.want, sorted(below(probe.audit, "nopasswd"))
+    want, free = probe.want, sorted(with_prefix(probe.audit, "nopasswd"))
     if free:
         mend = probe.by_hand("grep -r NOPASSWD /etc/sudoers /etc/sudoers.d")
         if free == [want.user] and probe.facts.sudoers:
@@ -36,9 +36,9 @@ def sudo(probe: Probe) -> str:
         names = ", ".join(free)
         if want.published:
             raise Wrong(f"{names}: anybody who gets into JupyterLab may become root", mend)
-        raise Doubtful(f"{names}: anybody who has the key is root", mend)
+        raise Warned(f"{names}: anybody who has the key is root", mend)
     if "root" not in probe.audit and probe.c.user != want.user:
-        raise Unseen(f"needs root to see the rights of {want.user}")
+        raise NotChecked(f"needs root to see the rights of {want.user}")
     return f"no account may do without{probe.limits}{one_account(want)}"
 
 
@@ -59,12 +59,12 @@ def updates(probe: Probe) -> str:
     if have.interrupted:
         raise Wrong("dpkg was interrupted")
     if pending is None:
-        raise Unseen(words.UPDATES_UNKNOWN)
+        raise NotChecked(words.UPDATES_UNKNOWN)
     if pending:
-        raise Doubtful(f"{pending} {words.UPDATES_WAIT}")
+        raise Warned(f"{pending} {words.UPDATES_WAIT}")
     if have.age > OLD:
         age = f"{have.age // 86400} days old" if have.age < EVER else "never fetched"
-        raise Doubtful(f"{words.UPDATE_LIST}: {age}")
+        raise Warned(f"{words.UPDATE_LIST}: {age}")
     return f"the lists are {have.age // 3600} h old"
 
 
@@ -72,7 +72,7 @@ def updates(probe: Probe) -> str:
 def reboot(probe: Probe) -> str:
     """Look for an upgrade that needs a reboot."""
     if probe.facts.system.reboot_required:
-        raise Doubtful("an upgrade needs one")
+        raise Warned("an upgrade needs one")
     return "none"
 
 
@@ -81,7 +81,7 @@ def sleep(probe: Probe) -> str:
     """Look at the power settings of a Mac."""
     minutes = probe.facts.power.sleep
     if minutes:
-        raise Doubtful(
+        raise Warned(
             f"it sleeps after {minutes} min without a user, and JupyterLab stops: "
             "set keep_awake: true"
         )
@@ -91,14 +91,14 @@ def sleep(probe: Probe) -> str:
 @check("host-disk", "the disks have free space", needs=["ssh-login"])
 def disk(probe: Probe) -> str:
     """Look at the fullest disk."""
-    lines = (line.split(" ", 1) for line in below(probe.audit, "disk").values())
+    lines = (line.split(" ", 1) for line in with_prefix(probe.audit, "disk").values())
     free = {path: float(percent) for percent, path in lines}
     if not free:
-        raise Unseen("df prints nothing")
+        raise NotChecked("df prints nothing")
     path = min(free, key=lambda path: free[path])
     detail = f"{path}: {free[path]:.0f} % free"
     if free[path] < LOW:
-        kind = Wrong if free[path] < FULL else Doubtful
+        kind = Wrong if free[path] < FULL else Warned
         raise kind(detail, probe.by_hand(f"{probe.platform.SHOW_BIG_FOLDERS} {path}"))
     return detail
 
@@ -110,5 +110,5 @@ def clock(probe: Probe) -> str:
     off = max(before - 1 - there, there - after, 0.0)
     if off > DRIFT:
         mend = probe.by_hand(probe.platform.SET_CLOCK)
-        raise Doubtful(f"{off:.0f} s off from your laptop's", mend)
+        raise Warned(f"{off:.0f} s off from your laptop's", mend)
     return "within a second of your laptop's" if off < 1 else f"{off:.0f} s off"

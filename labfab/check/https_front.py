@@ -60,7 +60,9 @@ def url(probe: Probe, name: str, scheme: str = "https", port: int | None = None)
 
 
 @contextlib.contextmanager
-def line(probe: Probe, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.SSLSocket]:
+def tls_connection(
+    probe: Probe, context: ssl.SSLContext, name: str = ""
+) -> Iterator[ssl.SSLSocket]:
     """Do a TLS handshake with the published port.
 
     name: the server name to ask for, else the main one.
@@ -73,7 +75,7 @@ def line(probe: Probe, context: ssl.SSLContext, name: str = "") -> Iterator[ssl.
 
 def served(probe: Probe) -> Served:
     """Return what is served at the main name, valid or not."""
-    with line(probe, blind()) as there:
+    with tls_connection(probe, unverified_context()) as there:
         sent = [certificate.read(ssl.DER_cert_to_PEM_cert(one)) for one in chain(there)]
         known = tuple(one for one in sent if one)
         return Served(certificate=known[0], sent=known, protocol=there.version() or "")
@@ -91,19 +93,19 @@ def chain(there: ssl.SSLSocket) -> list[bytes]:
     return [there.getpeercert(binary_form=True) or b""]
 
 
-def blind() -> ssl.SSLContext:
+def unverified_context() -> ssl.SSLContext:
     """Return a context that trusts everybody, to look at a certificate but never to send data."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
-def ancient() -> ssl.SSLContext:
+def old_tls_context() -> ssl.SSLContext:
     """Return a context that supports TLS 1.0 and 1.1 only.
 
     Raises ssl.SSLError if this Python cannot.
     """
-    context, version = blind(), ssl.TLSVersion
+    context, version = unverified_context(), ssl.TLSVersion
     context.set_ciphers(ALL_CIPHERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

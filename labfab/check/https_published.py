@@ -15,7 +15,7 @@ from ..laptop import kernel
 from ..settings import is_address
 from ..stages.user import powers
 from . import https_front, ports
-from .findings import Doubtful, Unseen, Wrong
+from .findings import NotChecked, Warned, Wrong
 from .https_tls import RESTART, server
 from .lab import stored_password
 from .probe import Probe
@@ -67,9 +67,9 @@ def redirect(probe: Probe) -> str:
 def plain(probe: Probe) -> str:
     """Ask for Jupyter's API at every port that answers."""
     tried = open_ports(probe)
-    found = among(probe, tried, has_plain_api)
+    found = ports_passing(probe, tried, has_plain_api)
     if found:
-        mend = RESTART if probe.want.lab_port in found else closing(probe, found[0])
+        mend = RESTART if probe.want.lab_port in found else closing_command(probe, found[0])
         raise Wrong(f"it answers on port {ports.numbers(found)}", mend)
     return f"asked at {ports.numbers(tried)}"
 
@@ -83,10 +83,12 @@ def plain(probe: Probe) -> str:
 def one_door(probe: Probe) -> str:
     """Look for JupyterLab's login page at every other port that answers, with TLS and without."""
     public = probe.want.public_port
-    found = among(probe, [port for port in open_ports(probe) if port != public], asks_password)
+    found = ports_passing(
+        probe, [port for port in open_ports(probe) if port != public], asks_password
+    )
     if found:
         text = f"there is a login page at port {ports.numbers(found)} too"
-        raise Wrong(text, closing(probe, found[0]))
+        raise Wrong(text, closing_command(probe, found[0]))
     return str(public)
 
 
@@ -100,13 +102,13 @@ def open_ports(probe: Probe) -> list[int]:
     return sorted(port for port in answering if port not in probe.facts.ssh.ports)
 
 
-def among(probe: Probe, tried: list[int], test: Callable[[Probe, int], bool]) -> list[int]:
+def ports_passing(probe: Probe, tried: list[int], test: Callable[[Probe, int], bool]) -> list[int]:
     """Return the ports that pass a test, all tested in parallel."""
     results = probe.pool.map(lambda port: test(probe, port), tried)
     return [port for port, passes in zip(tried, results, strict=True) if passes]
 
 
-def closing(probe: Probe, port: int) -> str:
+def closing_command(probe: Probe, port: int) -> str:
     """Return the command that closes an unwanted port, or shows what listens there."""
     if port in probe.facts.firewall.allowed:
         return probe.by_hand(f"ufw delete allow {port}/tcp")
@@ -139,7 +141,9 @@ def pages(probe: Probe, scheme: str, port: int, path: str) -> list[tuple[str, st
     found = []
     base = https_front.url(probe, https_front.names(probe)[0], scheme, port)
     for place in dict.fromkeys((base, base.removesuffix(probe.want.base_url) + "/")):
-        caller = kernel.new_client(place, https_front.blind(), probe.c.host, https_front.PATIENCE)
+        caller = kernel.new_client(
+            place, https_front.unverified_context(), probe.c.host, https_front.PATIENCE
+        )
         with contextlib.suppress(httpx.HTTPError), caller, caller.stream("GET", path) as answer:
             found.append((beginning(answer), answer.headers.get("server", "")))
     return found
@@ -284,13 +288,13 @@ def account(probe: Probe) -> str:
     """Look whether JupyterLab has an account of its own, and what that may do."""
     want = probe.want
     if not want.lab_user:
-        raise Doubtful(
+        raise Warned(
             f"JupyterLab runs as {want.user}, which may use sudo: whoever gets in can become root "
             "at the next run of labfab; the setting lab_user gives it an account of its own"
         )
     have = probe.facts.accounts.get(want.lab_user)
     if have is None:
-        raise Unseen(f"there is no account {want.lab_user}")
+        raise NotChecked(f"there is no account {want.lab_user}")
     found = powers(have, probe.platform)
     if found:
         raise Wrong(f"lab_user {want.lab_user} {found}")

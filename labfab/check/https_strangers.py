@@ -9,7 +9,7 @@ from typing import Any
 from .. import decode
 from ..local_state import passwords
 from . import https_front
-from .findings import Unseen, Wrong
+from .findings import NotChecked, Wrong
 from .https_tls import RESTART, server
 from .probe import Probe
 from .rows import PUBLISHED, check
@@ -124,7 +124,7 @@ def configured(probe: Probe) -> Mapping[str, Any]:
         found = decode.parsed(file.content) if file else None
         if isinstance(found, dict):
             return found
-    raise Unseen("jupyter_server_config.json cannot be read")
+    raise NotChecked("jupyter_server_config.json cannot be read")
 
 
 def risky(config: Mapping[str, Any], publish: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from ..certificates import own_ca
 from ..certificates.certificate import Certificate
 from ..text import counted
 from . import https_front, ports
-from .findings import Doubtful, Unseen, Wrong
+from .findings import NotChecked, Warned, Wrong
 from .https_front import Served, Trust
 from .probe import Probe, answers
 from .rows import PUBLISHED, check
@@ -35,7 +35,7 @@ def server(probe: Probe) -> str:
 
 
 @check("https-reach", "browsers reach it", mend="firewall.enable", publish=PUBLISHED)
-def reach(probe: Probe) -> str:
+def handshake(probe: Probe) -> str:
     """Shake hands with the published port."""
     ports.outside(probe)
     port = probe.want.public_port
@@ -76,11 +76,11 @@ def why_silent(probe: Probe, port: int) -> Wrong:
 def version(probe: Probe) -> str:
     """Shake hands with TLS 1.0 and 1.1."""
     try:
-        with https_front.line(probe, https_front.ancient()) as there:
+        with https_front.tls_connection(probe, https_front.old_tls_context()) as there:
             accepted = there.version()
     except ssl.SSLError as error:
         if error.reason in NO_OLD_TLS:
-            raise Unseen("this machine's own OpenSSL supports no older version") from None
+            raise NotChecked("this machine's own OpenSSL supports no older version") from None
         return "tried 1.0 and 1.1"
     except (ConnectionError, EOFError):
         return "tried 1.0 and 1.1"
@@ -105,7 +105,7 @@ def days(probe: Probe) -> str:
         raise Wrong(f"it ended {in_days(-left)} ago")
     enough = OWN_DAYS * DAY if probe.want.certificate == "self-signed" else life / 3
     if left < enough:
-        raise Doubtful(f"{in_days(left)} left, of {in_days(life)}")
+        raise Warned(f"{in_days(left)} left, of {in_days(life)}")
     return f"{in_days(left)} left, of {in_days(life)}"
 
 
@@ -128,7 +128,7 @@ def chain(probe: Probe) -> str:
     # The names are the next row's question.
     trust = https_front.trust(probe, with_names=False)
     try:
-        with https_front.line(probe, trust.context):
+        with https_front.tls_connection(probe, trust.context):
             return f"by {trust.whom}"
     except ssl.SSLCertVerificationError as error:
         raise Wrong(flaw(error, https_front.served(probe), trust)) from None
@@ -172,7 +172,7 @@ def names(probe: Probe) -> str:
     context, wanted, missing = https_front.trust(probe).context, https_front.names(probe), []
     for name in wanted:
         try:
-            with https_front.line(probe, context, name):
+            with https_front.tls_connection(probe, context, name):
                 pass
         except ssl.SSLCertVerificationError as error:
             known = error.verify_code in OTHER_NAME
@@ -211,5 +211,5 @@ def renewal(probe: Probe) -> str:
 def by_hand(left: int) -> str:
     """Return how our own certificates are renewed. Raises Doubtful if it is time. left: in days."""
     if left < own_ca.RENEW_DAYS:
-        raise Doubtful(f"{left} days left, and nothing renews it by itself", "https.renew")
+        raise Warned(f"{left} days left, and nothing renews it by itself", "https.renew")
     return f"by setup.full or https.renew, from {own_ca.RENEW_DAYS} days before its end"

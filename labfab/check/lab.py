@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..laptop import bounded, kernel, tunnel
 from ..local_state import secrets
 from ..platforms.floors import FLOORS
-from .findings import Unseen, Wrong
+from .findings import NotChecked, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -55,7 +55,7 @@ def owner(probe: Probe) -> str:
         holder = f"{have.holder or 'a program'} of {have.owner}"
         raise Wrong(f"{probe.want.lab_place} is held by {holder}: no secret was sent there")
     probe.needs_root()
-    raise Unseen(f"the host does not say who holds {probe.want.lab_place}")
+    raise NotChecked(f"the host does not say who holds {probe.want.lab_place}")
 
 
 @check(
@@ -68,7 +68,7 @@ def version(probe: Probe) -> str:
     """Look at the versions that are installed, and at the server's that runs."""
     have = probe.facts.python.versions
     if not any(floor.package in have for floor in FLOORS):
-        raise Unseen("no JupyterLab was found")
+        raise NotChecked("no JupyterLab was found")
     for floor in FLOORS:
         installed = have.get(floor.package, "")
         running = probe.facts.lab.api if floor.package == "jupyter_server" else ""
@@ -108,7 +108,7 @@ def linger(probe: Probe) -> str:
     user = probe.want.jupyter_user
     account = probe.facts.accounts.get(user)
     if account is None:
-        raise Unseen(f"there is no account {user}")
+        raise NotChecked(f"there is no account {user}")
     if not account.linger:
         raise Wrong(f"programs of {user} end with its last login")
     return f"programs of {user} keep running after its logins end"
@@ -217,7 +217,7 @@ def stored_password(probe: Probe) -> str:
     found = secrets.load(probe.alias, "jupyter-password")
     if not found:
         place = secrets.path_of(probe.alias, "jupyter-password")
-        raise Unseen(f"it is not known here ({place})")
+        raise NotChecked(f"it is not known here ({place})")
     return found.reveal()
 
 
@@ -225,7 +225,7 @@ def stored_token(probe: Probe) -> str:
     """Return the token in the host's file. Raises Unseen if it cannot be read."""
     found: str = probe.facts.jupyter.token
     if not found:
-        raise Unseen("the token cannot be read from jupyter_server_config.json")
+        raise NotChecked("the token cannot be read from jupyter_server_config.json")
     return found
 
 

@@ -7,8 +7,8 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from ..facts.reader import below
-from .findings import Doubtful, Finding, Unseen, Wrong
+from ..facts.reader import with_prefix
+from .findings import Finding, NotChecked, Warned, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -45,11 +45,11 @@ def answering(probe: Probe) -> str:
     mend="firewall.enable",
     needs=["ports-answering"],
 )
-def open_inside(probe: Probe) -> str:
+def listening_inside(probe: Probe) -> str:
     """Look at every listening socket that is not on loopback. JupyterLab's has its own row."""
     want, ssh = probe.want, probe.facts.ssh.ports or {probe.c.port}
     wanted = {*ssh, *want.open_ports, *want.public_ports, want.lab_port}
-    seen = {port: program for address, port, program in listening(probe) if is_public(address)}
+    seen = {port: program for address, port, program in sockets(probe) if is_public(address)}
     more = {port: program for port, program in seen.items() if port not in wanted}
     if more:
         names = ", ".join(sorted(f"{port} ({program})" for port, program in more.items()))
@@ -67,8 +67,8 @@ def too_open(probe: Probe, ports: Iterable[int], detail: str) -> Finding:
     if probe.platform.FIREWALL_CLOSES_PORTS:
         return Wrong(detail)
     if probe.facts.ssh.remote_login in ports:
-        return Doubtful(detail, "ssh.close-port-22")
-    return Doubtful(detail, probe.by_hand(probe.platform.SHOW_LISTENER.format(min(ports))))
+        return Warned(detail, "ssh.close-port-22")
+    return Warned(detail, probe.by_hand(probe.platform.SHOW_LISTENER.format(min(ports))))
 
 
 @check(
@@ -95,7 +95,7 @@ def firewall(probe: Probe) -> str:
     more = have.allowed - wanted
     if more:
         mend = probe.by_hand(f"ufw delete allow {min(more)}/tcp")
-        raise Doubtful(f"it also lets in {numbers(more)}", mend)
+        raise Warned(f"it also lets in {numbers(more)}", mend)
     return f"lets in {numbers(have.allowed)}"
 
 
@@ -110,12 +110,12 @@ def loopback(probe: Probe) -> str:
     want, port = probe.want, probe.want.lab_port
     if want.lab_socket:
         return closed_socket(probe)
-    found = sorted(address for address, number, _ in listening(probe) if number == port)
+    found = sorted(address for address, number, _ in sockets(probe) if number == port)
     public = [address for address in found if is_public(address)]
     if public and want.publish != "https":
         raise Wrong(f"port {port} listens on {', '.join(public)}")
     if not found:
-        raise Unseen(f"nothing listens on port {port}")
+        raise NotChecked(f"nothing listens on port {port}")
     if want.publish == "https" and not public:
         raise Wrong(f"port {port} listens on loopback only, but should be published")
     return ", ".join([*found, "as published"] if public else found)
@@ -125,7 +125,7 @@ def closed_socket(probe: Probe) -> str:
     """Look at the Unix socket, which only its account may open."""
     place, mode = probe.want.lab_place, probe.facts.lab.socket_mode
     if not mode:
-        raise Unseen(f"nothing listens on {place}")
+        raise NotChecked(f"nothing listens on {place}")
     if int(mode, 8) & 0o077:
         raise Wrong(f"{place} is open to others: its mode is {mode}")
     return f"{place}, mode {mode}"
@@ -134,21 +134,21 @@ def closed_socket(probe: Probe) -> str:
 def outside(probe: Probe) -> None:
     """Raise Unseen if the host cannot be tested from outside."""
     if probe.c.gateway:
-        raise Unseen("the host is behind a gateway")
+        raise NotChecked("the host is behind a gateway")
     host = probe.c.host
     if is_loopback(str(socket.getaddrinfo(host, None)[0][4][0])):
-        raise Unseen(f"{host} is an address of this machine, so its own programs would answer")
+        raise NotChecked(f"{host} is an address of this machine, so its own programs would answer")
 
 
 def reachable(probe: Probe) -> set[int]:
     """Return the ports that listen on an address other than loopback."""
-    return {port for address, port, _ in listening(probe) if is_public(address)}
+    return {port for address, port, _ in sockets(probe) if is_public(address)}
 
 
-def listening(probe: Probe) -> list[tuple[str, int, str]]:
+def sockets(probe: Probe) -> list[tuple[str, int, str]]:
     """Return address, port and program of each listening TCP socket."""
     found = []
-    for line in below(probe.audit, "listen").values():
+    for line in with_prefix(probe.audit, "listen").values():
         place, _, program = line.partition(" ")
         address, _, port = place.rpartition(":")
         found.append((short(address), int(port), program))

@@ -16,7 +16,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import PREFIXES, below, parse
+from ..facts.reader import PREFIXES, parse, with_prefix
 from ..host import connection
 from ..host.alias import alias_of
 from ..host.remote_file import Values
@@ -29,7 +29,7 @@ from ..platforms import platform
 from ..platforms.base import Platform
 from ..server.process import socket_path
 from ..settings import Settings
-from .findings import Unseen
+from .findings import NotChecked
 
 PATIENCE = 2  # seconds for a port, because a firewall that drops packets does not answer
 AT_ONCE = 64  # ports that are tried in parallel
@@ -54,7 +54,7 @@ class Probe:
         self.open = contextlib.ExitStack()
         self.pool = self.open.enter_context(ThreadPoolExecutor(AT_ONCE))
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
-        self.host.follow()
+        self.host.apply_alias()
         self.alias = alias_of(c, self.want)
         # Do this first, because reading a stored password corrects its mode.
         self.laptop = list(laptop_files(self.alias, self.identity))
@@ -137,11 +137,11 @@ class Probe:
     @property
     def logins(self) -> list[str]:
         """Return every account that has a login shell."""
-        return sorted(below(self.audit, "login"))
+        return sorted(with_prefix(self.audit, "login"))
 
     def private(self, kind: str) -> Iterator[Private]:
         """Yield the paths of a kind, with mode and owner."""
-        for line in below(self.audit, "private").values():
+        for line in with_prefix(self.audit, "private").values():
             found, mode, owner, path = line.split(" ", 3)
             if found == kind:
                 yield Private(kind=found, mode=int(mode, 8), owner=owner, path=path)
@@ -161,7 +161,7 @@ class Probe:
     def needs_root(self) -> None:
         """Raise Unseen without root, for a row that only root can answer."""
         if self.powerless:
-            raise Unseen(f"needs root: {self.powerless}")
+            raise NotChecked(f"needs root: {self.powerless}")
 
 
 def answers(host: str, port: int) -> bool:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from .findings import Unseen, Wrong
+from .findings import NotChecked, Wrong
 from .probe import Private, Probe
 from .rows import PUBLISHED, check
 
@@ -132,5 +132,5 @@ def listed(paths: Sequence[Private]) -> str:
 def checked(probe: Probe, found: Sequence[Private]) -> str:
     """Return how many were looked at. Raises Unseen if there are none."""
     if not found:
-        raise Unseen("there are none, or they cannot be seen without root")
+        raise NotChecked("there are none, or they cannot be seen without root")
     return f"{len(found)} looked at{probe.limits}"

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import paramiko
 
 from ..errors import SetupError
-from ..facts.reader import below
+from ..facts.reader import with_prefix
 from ..host import connection, login_errors
 from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
@@ -19,7 +19,7 @@ from ..platforms import algorithms
 from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
 from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
-from .findings import Doubtful, Unseen, Wrong
+from .findings import NotChecked, Warned, Wrong
 from .probe import Probe
 from .rows import check
 
@@ -28,7 +28,7 @@ LOCKED = "your key has a passphrase, so it could not be tried: add it to the age
 
 
 @check("ssh-reach", "an SSH server answers")
-def reach(probe: Probe) -> str:
+def handshake(probe: Probe) -> str:
     """Start a handshake with the server, unless the login works."""
     if probe.problem:
         with stranger(probe):
@@ -88,12 +88,12 @@ def password(probe: Probe) -> str:
             return transport.auth_interactive(user, lambda title, text, asked: [wrong] * len(asked))
 
         for way, give in (("password", by_password), ("keyboard-interactive", interactively)):
-            if weighs(give):
+            if checks_password(give):
                 raise Wrong(f"sshd checks passwords of {user} ({way})")
     return f"tried as {user}: password, keyboard-interactive"
 
 
-def weighs(give: Callable[[], object]) -> bool:
+def checks_password(give: Callable[[], object]) -> bool:
     """Return whether the host checks a password instead of refusing the method."""
     try:
         give()
@@ -113,19 +113,19 @@ def root(probe: Probe) -> str:
     try:
         connection.log_in_again(probe.c, "root", probe.c.port, probe.identity).close()
     except paramiko.PasswordRequiredException:
-        raise Unseen(LOCKED) from None
+        raise NotChecked(LOCKED) from None
     except paramiko.AuthenticationException:
-        return f"your key is refused for root; {behind_the_refusal(probe)}"
+        return f"your key is refused for root; {why_root_refused(probe)}"
     except CONNECTION_ERRORS:
-        raise Unseen(TIRED) from None
+        raise NotChecked(TIRED) from None
     raise Wrong("root is let in")
 
 
-def behind_the_refusal(probe: Probe) -> str:
+def why_root_refused(probe: Probe) -> str:
     """Return why root was refused. Raises Wrong if sshd would accept another key."""
     if probe.powerless:
         return "without root you cannot see whether another key would be"
-    line = below(probe.audit, "sshd").get("root")
+    line = with_prefix(probe.audit, "sshd").get("root")
     if line is None:
         return "root has no login shell"
     allowed = options(line).get("permitrootlogin")
@@ -170,7 +170,7 @@ def methods(probe: Probe, user: str) -> list[str]:
     try:
         return connection.offered_methods(probe.c, user, probe.c.port)
     except CONNECTION_ERRORS:
-        raise Unseen(TIRED) from None
+        raise NotChecked(TIRED) from None
 
 
 @check(
@@ -185,7 +185,7 @@ def config(probe: Probe) -> str:
     wanted = {option.lower(): value for option, value in NO_PASSWORDS.items()}
     wanted |= {"pubkeyauthentication": "yes"}
     differing = []
-    for user, line in sorted(below(probe.audit, "sshd").items()):
+    for user, line in sorted(with_prefix(probe.audit, "sshd").items()):
         found = options(line)
         expected = wanted | ({"permitrootlogin": "no"} if user == "root" else {})
         for option, value in expected.items():
@@ -219,9 +219,9 @@ def port(probe: Probe) -> str:
         why = hardening.can_be_taken(have, probe.platform, number)
         if why and number < FIRST_UNPRIVILEGED:
             start = f"sysctl -w net.ipv4.ip_unprivileged_port_start={FIRST_UNPRIVILEGED}"
-            raise Doubtful(why, probe.by_hand(start))
+            raise Warned(why, probe.by_hand(start))
         if why:
-            raise Doubtful(why, f"ssh.change-port, after setting ssh_port: {SSH_PORT}")
+            raise Warned(why, f"ssh.change-port, after setting ssh_port: {SSH_PORT}")
     if any(number >= FIRST_UNPRIVILEGED for number in ports):
         return f"{listed(ports)}: the system itself holds the socket"
     return f"{listed(ports)}: only root can listen there"
@@ -240,7 +240,7 @@ def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.
     """
     c = probe.c
     if c.gateway:
-        raise Unseen("the host is behind a gateway")
+        raise NotChecked("the host is behind a gateway")
     try:
         sock = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
         with paramiko.Transport(sock) as transport:
@@ -252,7 +252,7 @@ def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.
     except CONNECTION_ERRORS as error:
         if probe.problem:
             raise Wrong(probe.problem) from None
-        raise Unseen(TIRED) from error
+        raise NotChecked(TIRED) from error
 
 
 def prefer(transport: paramiko.Transport, kinds: list[str]) -> None:
@@ -279,10 +279,10 @@ def strong(probe: Probe) -> str:
     except ValueError as error:
         raise Wrong(str(error), "") from None
     except CONNECTION_ERRORS as error:
-        raise Unseen(TIRED) from error
+        raise NotChecked(TIRED) from error
     found = [name for option, names in offered.items() for name in algorithms.weak(option, names)]
     if found and not probe.want.harden_ssh:
-        raise Doubtful(f"as the setting harden_ssh wants, it offers {', '.join(found)}", "")
+        raise Warned(f"as the setting harden_ssh wants, it offers {', '.join(found)}", "")
     if found:
         raise Wrong(f"it offers {', '.join(found)}")
     return f"{offered['KexAlgorithms'][0]} first of {sum(map(len, offered.values()))}"

@@ -12,7 +12,7 @@ from .findings import FAIL, OK, STATES, UNCHECKED, WARN
 from .rows import Row
 
 SCHEMA = 1
-COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
+COLORS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
 NOTHING = "nothing is published (publish: tunnel), so there is nothing to check"
 
 
@@ -40,7 +40,7 @@ def print_lines(rows: list[Row]) -> None:
 
 
 def print_table(label: str, rows: list[Row]) -> None:
-    """Print a table with colours, as wide as the terminal."""
+    """Print a table with colors, as wide as the terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -54,7 +54,7 @@ def print_table(label: str, rows: list[Row]) -> None:
     for row in rows:
         found = f"{escape(row.check.title)}: [bold]{escape(one_line(row.detail))}[/]"
         cells = [
-            f"[{COLOURS[row.state]}]{row.state}[/]",
+            f"[{COLORS[row.state]}]{row.state}[/]",
             row.check.id,
             found,
             escape(one_line(row.mend)),

@@ -53,7 +53,7 @@ def read(c: Connection, section: str) -> dict[str, Values]:
     Raises SetupError if the script fails on the host.
     """
     host = Host.of(c)
-    wanted = due(host, section)
+    wanted = sections_to_read(host, section)
     reading = host.take_reading()
     if reading:
         wanted = SECTIONS
@@ -66,7 +66,7 @@ def read(c: Connection, section: str) -> dict[str, Values]:
     return parse(answer.out, wanted)
 
 
-def due(host: Host, section: str) -> tuple[str, ...]:
+def sections_to_read(host: Host, section: str) -> tuple[str, ...]:
     """Return the sections to read in this round trip, *section* among them.
 
     A run begins with all of them. Later the slow ones are read only on demand, also by a new shell
@@ -98,7 +98,7 @@ def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
     apache = APACHE if want.publish == "apache" else ""
-    own = loader.own("facts", host.open().kernel)
+    own = loader.system_part("facts", host.open().kernel)
     return f"{head}set -- {' '.join(sections)}\n{apache}{own}{SCRIPT}"
 
 
@@ -126,7 +126,7 @@ def parse(out: str, asked: tuple[str, ...]) -> dict[str, Values]:
     return sections
 
 
-def below(values: Values, prefix: str) -> Values:
+def with_prefix(values: Values, prefix: str) -> Values:
     """Return the values whose keys begin with PREFIX and a dot, under the rest of their keys."""
     start = f"{prefix}."
     return {

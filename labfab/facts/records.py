@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from functools import cached_property, wraps
 from typing import NamedTuple, TypeVar
@@ -15,7 +14,8 @@ from ..errors import SetupError
 from ..host.remote_file import File, Values
 from ..host.session import Host
 from . import vhosts
-from .reader import below, read
+from .package_names import normalized_name
+from .reader import read, with_prefix
 
 Record = TypeVar("Record")
 
@@ -199,12 +199,12 @@ class Python(NamedTuple):
     conda: bool
     lab: bool
     # Creating the environment was interrupted.
-    unfinished: bool
+    environment_interrupted: bool
     # Installing packages was interrupted.
-    half: bool
+    packages_interrupted: bool
     # What login shells activate: conda, venv.
     shells: frozenset[str]
-    # Package -> version, by normalised name.
+    # Package -> version, by normalized name.
     versions: Values
 
 
@@ -304,7 +304,7 @@ class Proxy(NamedTuple):
     # Its configuration makes it listen on 443.
     listens: bool
     # file:line of a foreign directive that forwards requests to lab_port.
-    hands_on: str
+    foreign_proxy_line: str
     site: File | None
     enabled: bool
     # It serves the present certificate and has loaded our site.
@@ -356,7 +356,7 @@ class Facts:
             reboot_required="reboot_required" in v,
             systemd="systemd" in v,
             login=v["login"],
-            packages=frozenset(below(v, "package")),
+            packages=frozenset(with_prefix(v, "package")),
             settling="settling" in v,
             others_shown=v.get("others_shown", ""),
         )
@@ -390,7 +390,7 @@ class Facts:
     def accounts(self) -> dict[str, Account]:
         v = self.raw("accounts")
         names = [key.removesuffix(".uid") for key in v if key.endswith(".uid")]
-        return {name: account_from(name, below(v, name)) for name in names}
+        return {name: account_from(name, with_prefix(v, name)) for name in names}
 
     @section
     def sudoers(self) -> File | None:
@@ -404,9 +404,9 @@ class Facts:
         users = {key.removesuffix(option) for key in v if key.endswith(option)}
         return Ssh(
             socket_activated=v.get("socket") == "active",
-            ports=frozenset(map(int, below(v, "port"))),
-            listening={int(port): program for port, program in below(v, "listening").items()},
-            effective={user: below(v, user) for user in users},
+            ports=frozenset(map(int, with_prefix(v, "port"))),
+            listening={int(port): program for port, program in with_prefix(v, "listening").items()},
+            effective={user: with_prefix(v, user) for user in users},
             main=file_from(v, "main"),
             drop_in=file_from(v, "drop_in"),
             other_ports=tuple(decoded(v.get("other_ports", "")).splitlines()),
@@ -415,9 +415,9 @@ class Facts:
             remote_login=int(v.get("remote_login", 0)),
             plist=file_from(v, "plist"),
             access=v.get("access", ""),
-            members=frozenset(below(v, "member")),
-            server=below(v, "sshd"),
-            host_keys=below(v, "host_key"),
+            members=frozenset(with_prefix(v, "member")),
+            server=with_prefix(v, "sshd"),
+            host_keys=with_prefix(v, "host_key"),
             jail=v.get("jail", ""),
         )
 
@@ -436,7 +436,7 @@ class Facts:
         v = self.raw("firewall")
         rules = {
             int(port): [ufw_words(rule) for rule in listed.split(";") if rule]
-            for port, listed in below(v, "allowed").items()
+            for port, listed in with_prefix(v, "allowed").items()
         }
         return Firewall(
             active="active" in v,
@@ -453,10 +453,12 @@ class Facts:
             python="python" in v,
             conda="conda" in v,
             lab="lab" in v,
-            unfinished="unfinished" in v,
-            half="half" in v,
-            shells=frozenset(below(v, "shell")),
-            versions={normalised(name): number for name, number in below(v, "version").items()},
+            environment_interrupted="unfinished" in v,
+            packages_interrupted="half" in v,
+            shells=frozenset(with_prefix(v, "shell")),
+            versions={
+                normalized_name(name): number for name, number in with_prefix(v, "version").items()
+            },
         )
 
     @section
@@ -465,7 +467,7 @@ class Facts:
         return Jupyter(
             config=file_from(v, "config"),
             folder_stat=v.get("folder_stat", ""),
-            others=tuple(below(v, "other")),
+            others=tuple(with_prefix(v, "other")),
             root_dir=v.get("root_dir", ""),
             root_dir_mode=v.get("root_dir_mode", ""),
             link=link_target(v, "folder_link", "config.link"),
@@ -511,7 +513,7 @@ class Facts:
             hook=file_from(v, "hook"),
             renewal=file_from(v, "renewal"),
             lineage=file_from(v, "lineage"),
-            timers=frozenset(below(v, "renews")),
+            timers=frozenset(with_prefix(v, "renews")),
         )
 
     @section
@@ -520,10 +522,10 @@ class Facts:
         return Proxy(
             version=v.get("version", ""),
             fault=decoded(v.get("fault", "")),
-            modules=frozenset(below(v, "module")),
-            sites=vhosts.parse_sites(below(v, "vhost")),
+            modules=frozenset(with_prefix(v, "module")),
+            sites=vhosts.parse_sites(with_prefix(v, "vhost")),
             listens="listens" in v,
-            hands_on=v.get("hands_on", ""),
+            foreign_proxy_line=v.get("hands_on", ""),
             site=file_from(v, "site"),
             enabled="enabled" in v,
             serves="serves" in v,
@@ -586,11 +588,6 @@ def decoded(blob: str) -> str:
 def key_type(algorithm: str) -> str:
     """Return the type of the host key that a signature algorithm uses."""
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
-
-
-def normalised(package: str) -> str:
-    """Return a package's name for comparisons: PyYAML as pyyaml, ruamel.yaml as ruamel_yaml."""
-    return re.sub(r"[-_.]+", "_", package).lower()
 
 
 def ufw_words(rule: str) -> tuple[str, ...]:

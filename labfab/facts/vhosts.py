@@ -19,11 +19,11 @@ class Site(NamedTuple):
     # From ServerName and ServerAlias; they may contain * and ?.
     names: frozenset[str]
     # The name that Apache assumes if none is configured.
-    taken: str
+    default_name: str
 
     def answers(self, name: str) -> bool:
         """Return whether the site answers for a name, configured or assumed."""
-        return self.names_it(name) or name.lower() == self.taken
+        return self.names_it(name) or name.lower() == self.default_name
 
     def names_it(self, name: str) -> bool:
         """Return whether the site's configuration has the name, or a pattern that matches it."""
@@ -35,7 +35,7 @@ def parse_sites(values: Mapping[str, str]) -> tuple[Site, ...]:
     return tuple(site(*values[number].split("\t")) for number in sorted(values, key=int))
 
 
-def site(address: str, taken: str, place: str, names: str) -> Site:
+def site(address: str, default_name: str, place: str, names: str) -> Site:
     """Build the record of a site. address: with the port. names: separated by blanks."""
     where, _, port = address.rpartition(":")
     return Site(
@@ -43,7 +43,7 @@ def site(address: str, taken: str, place: str, names: str) -> Site:
         port=port,
         place=place,
         names=frozenset(bare_name(name) for name in names.split()),
-        taken=taken.lower(),
+        default_name=default_name.lower(),
     )
 
 

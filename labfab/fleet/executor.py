@@ -26,10 +26,10 @@ from ..local_state import secrets
 from ..run.task import HostTask, LaptopTask
 from ..settings import Settings
 from . import log, recap
-from .crew import Crew, room
 from .member import FAILED, Member
-from .questions import Later, Questions
+from .questions import QuestionPending, Questions
 from .view import Block, View
+from .workers import Workers, connection_limit
 
 # Read these before the work: if one thread removed a variable, the others would miss it.
 SECRETS = ("login-password", "sudo-password", "jupyter-password", "ca-passphrase")
@@ -67,7 +67,7 @@ class Executor(fabric.Executor):
             return calls[0]
         if len(calls) == 1 and not self.wants_document(first):
             return calls[0]
-        self.fleet.expect()
+        self.fleet.count_task()
 
         def everywhere(c: Context) -> None:
             self.fleet.run(calls, c.config)
@@ -134,7 +134,7 @@ class Fleet:
         """Return every host, in the order in which they were named."""
         return list(self.members.values())
 
-    def expect(self) -> None:
+    def count_task(self) -> None:
         """Count a task that is to come."""
         self.planned += 1
 
@@ -151,11 +151,13 @@ class Fleet:
         for name in SECRETS:
             secrets.take_from_environment(name)
         with self.viewed(calls[0], want.recap == "json") as self.view:
-            self.crew = Crew(room(min(want.parallel, len(calls))), self.view, self.questions)
-            members = self.muster(calls, config)
+            self.crew = Workers(
+                connection_limit(min(want.parallel, len(calls))), self.view, self.questions
+            )
+            members = self.collect_members(calls, config)
             self.view.show(members)
             if members and members[0].dials and sys.stdin.isatty():
-                self.look(members)
+                self.preconnect(members)
             self.crew.each([member for member in members if member.state != FAILED], self.run_task)
 
     def open_log(self) -> None:
@@ -179,7 +181,7 @@ class Fleet:
             stack.callback(view.close)
             yield view
 
-    def muster(self, calls: list[ConnectionCall], config: Config) -> list[Member]:
+    def collect_members(self, calls: list[ConnectionCall], config: Config) -> list[Member]:
         """Return the hosts of a task, each login once, except those that failed before."""
         found: dict[tuple[str, str, int, str], Member] = {}
         for call in calls:
@@ -190,7 +192,7 @@ class Fleet:
             member = self.members.get(name) or Member(name, self.folder)
             if member.state == FAILED:
                 continue
-            member.take(call, fabric_internals.copy_for_host(config), self.view, self.ask)
+            member.assign(call, fabric_internals.copy_for_host(config), self.view, self.ask)
             first = found.setdefault(member.login(), member)
             if first is member:
                 self.members[name] = member
@@ -200,7 +202,7 @@ class Fleet:
                 self.view.put(f"{name} is the same login as {first.name}: it runs only once")
         return list(found.values())
 
-    def look(self, members: list[Member]) -> None:
+    def preconnect(self, members: list[Member]) -> None:
         """Connect to all hosts and ask their questions before the work begins.
 
         The first ones stay connected, as many as are worked on in parallel.
@@ -209,8 +211,8 @@ class Fleet:
         early = {member.name for member in members[: self.crew.size]}
 
         def meet(member: Member) -> None:
-            member.meet()
-            member.rest()
+            member.connect()
+            member.idle()
             if member.name not in early and not member.later:
                 member.hang_up()
 
@@ -228,7 +230,7 @@ class Fleet:
         """
         try:
             return self.questions.answer(host, question, whose, secret)
-        except Later as later:
+        except QuestionPending as later:
             if self.looking:
                 raise
             unanswered = later
@@ -244,7 +246,7 @@ class Fleet:
             if member.said and not self.document:
                 self.view.answer(member)
             if not self.planned:
-                member.leave()
+                member.release()
             elif self.crew.size < len(self.members):
                 member.hang_up()
 

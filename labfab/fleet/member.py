@@ -1,7 +1,7 @@
 """Member: one host of a fleet, its present work and its result.
 
-It is the desk (console.py) of the thread that works on it: what that thread prints goes to the
-host's log and to the view.
+It is the console (HostConsole in console.py) of the thread that works on it. What that thread
+prints goes to the host's log and to the view.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..host.session import Host
 from ..local_state.aliases import find_alias, proxy_jump
 from ..run.task import HostTask, LaptopTask
 from . import log
-from .questions import Later
+from .questions import QuestionPending
 
 QUICK = 3  # seconds for a host to answer before the work, which allows it more time
 WAITING, WORKING, DONE, FAILED, STOPPED = "waiting", "at work", "done", "failed", "stopped"
@@ -69,14 +69,14 @@ class Member:
         self.changes = 0
         # The lines of a task that answers.
         self.said: list[str] = []
-        self.later: Later | None = None
+        self.later: QuestionPending | None = None
         # A ConnectionCall and its Connection; Fabric is untyped.
         self.call: Any = None
         self.c: Any = None
 
     # The task at hand --------------------------------------------------------------------------
 
-    def take(self, call: Any, config: Config, display: Display, ask: Ask) -> None:
+    def assign(self, call: Any, config: Config, display: Display, ask: Ask) -> None:
         """Take the next task. display: shows its lines. ask: answers its questions."""
         self.call, self.display, self.asked = call, display, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
@@ -102,14 +102,14 @@ class Member:
             return block.user, block.hostname, block.port, block.proxy_jump
         return self.c.user, self.c.host, self.c.port, proxy_jump(self.c)
 
-    def meet(self) -> None:
+    def connect(self) -> None:
         """Connect and become root, or find out which question that takes."""
         self.later = None
-        host = self.call.task.meet(self.c, self.call.kwargs.get("recipe", ""))
+        host = self.call.task.prepare_session(self.c, self.call.kwargs.get("recipe", ""))
         try:
             with host.answering_within(QUICK):
                 host.open()
-        except Later as question:
+        except QuestionPending as question:
             self.later = question
         except Unreachable:
             # The work tries again with more time, and no other host waits for that.
@@ -123,7 +123,7 @@ class Member:
         """Wait for its turn."""
         self.state = WAITING
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """Wait for the others, unless it failed."""
         if self.state == WORKING:
             self.state = WAITING
@@ -191,14 +191,14 @@ class Member:
         if self.host:
             self.host.close()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Drop everything except what the recap needs."""
         self.hang_up()
         self.count()
         Host.end(self.host)
         self.c = self.call = None
 
-    # Its desk ----------------------------------------------------------------------------------
+    # Its console --------------------------------------------------------------------------------
 
     def say(self, text: str, aside: bool) -> None:
         """Log a line and show it, or keep it if it is part of an answer."""

@@ -17,7 +17,7 @@ TRIES = 3
 NAMED = 3  # hosts that a question names; the others are counted
 
 
-class Later(Exception):
+class QuestionPending(Exception):
     """A question that has no answer yet."""
 
     def __init__(self, host: str, question: str, whose: str, secret: bool) -> None:
@@ -49,13 +49,13 @@ class Questions:
 
     def answer(self, host: str, question: str, whose: str, secret: bool) -> str:
         """Return the answer that this host has not tried yet. Raises Later if there is none."""
-        later, key = Later(host, question, whose, secret), (question, host)
+        later, key = QuestionPending(host, question, whose, secret), (question, host)
         if self.given[key] >= TRIES:
             raise SetupError(
                 f"{later.text}: refused {TRIES} times: "
                 "find out which one is right, then run the command again"
             )
-        if not self.knows(later):
+        if not self.has_untried_answer(later):
             raise later
         self.given[key] += 1
         found = self.own.pop(key) if key in self.own else self.shared[question]
@@ -63,7 +63,7 @@ class Questions:
             raise SetupError(f"no answer to '{later.text}': run the command again")
         return found
 
-    def knows(self, later: Later) -> bool:
+    def has_untried_answer(self, later: QuestionPending) -> bool:
         """Return whether there is an answer that this host has not tried."""
         key = (later.question, later.host)
         if key in self.own:
@@ -73,14 +73,14 @@ class Questions:
         untried = self.given[key] == 0 and bool(self.shared.get(later.question))
         return later.secret and named and untried
 
-    def ask(self, put_off: Iterable[Later]) -> None:
+    def ask(self, put_off: Iterable[QuestionPending]) -> None:
         """Ask the user the questions that were postponed.
 
         A question that several hosts ask is asked once, then for each host that refused the answer.
         """
-        groups: dict[str, list[Later]] = {}
+        groups: dict[str, list[QuestionPending]] = {}
         for later in put_off:
-            if not self.knows(later):
+            if not self.has_untried_answer(later):
                 groups.setdefault(later.question, []).append(later)
         for question, asking in groups.items():
             if asking[0].secret and question not in self.shared:
@@ -90,7 +90,7 @@ class Questions:
             for later in asking:
                 self.own[question, later.host] = prompt(later.text, later.secret)
 
-    def ask_for_all(self, question: str, asking: list[Later]) -> None:
+    def ask_for_all(self, question: str, asking: list[QuestionPending]) -> None:
         """Ask once for several hosts."""
         hint = " (the same for all; empty: ask for each)" if len(asking) > 1 else ""
         whose = several(list(dict.fromkeys(later.whose for later in asking)))

@@ -46,7 +46,7 @@ def give_back(
     folder, _, name = path.rpartition("/")
     change(
         c,
-        loader.called("give_back", 4),
+        loader.as_command("chown_in_home", 4),
         home,
         folder,
         name,

@@ -28,7 +28,9 @@ from .shell import ConnectionLost, Result
 
 LONG_SILENCE = 1800  # seconds without output that are allowed to a download or an installer
 SILENCE = 120  # seconds without output that are allowed to anything else
-AS_USER = "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; become %s %s)"
+AS_USER = (
+    "(HOME=~%s; USER=%s; LOGNAME=%s; export HOME USER LOGNAME; cd ~%s || cd /; run_script_as %s %s)"
+)
 
 
 def fill(command: str, *args: object) -> str:
@@ -88,7 +90,7 @@ def change(
     text = as_user(fill(command, *args), user)
     if stdin:
         text = f"printf %s {shlex.quote(stdin)} | {{ {text}\n}}"
-    line = journal.entry(Host.of(c).stage, why, filled(undo), keep=keep, permanent=permanent)
+    line = journal.entry(Host.of(c).stage, why, undo_command(undo), keep=keep, permanent=permanent)
     if Host.of(c).planning:
         plan(c, why, then, caveat=caveat)
         return None
@@ -122,14 +124,14 @@ def put(
         diff = "" if secret else difference(path, old.content if old else "", text)
         plan(c, why, then, path, diff)
         return None
-    command = fill("sh -c %s", fill(loader.called("put", 3), path, mode, check))
+    command = fill("sh -c %s", fill(loader.as_command("put", 3), path, mode, check))
     script = fill("printf %%s %s | ", text) + as_user(command, None if owner == "root" else owner)
     sha256 = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    line = journal.entry(Host.of(c).stage, why, filled(undo), path, sha256=sha256)
+    line = journal.entry(Host.of(c).stage, why, undo_command(undo), path, sha256=sha256)
     return write(c, script, line, why)
 
 
-def filled(undo: Sequence[str]) -> list[str]:
+def undo_command(undo: Sequence[str]) -> list[str]:
     """Return the command that undoes a change, as the journal stores it."""
     return [fill(undo[0], *undo[1:])] if undo else []
 
@@ -191,7 +193,7 @@ def write(
 
 def may_have_begun(host: Host, lost: ConnectionLost, line: Mapping[str, object]) -> bool:
     """Reconnect, and return whether the host's journal has a change whose answer was lost."""
-    return host.resume(lost).run(journal.knows(line)).code != journal.UNKNOWN
+    return host.resume(lost).run(journal.grep_command(line)).code != journal.UNKNOWN
 
 
 def failed(
@@ -240,7 +242,7 @@ def remember(c: Connection, settings: Settings) -> None:
         port=login.port,
         # A stage that runs by itself does not prove a key.
         identity=str(login.identity or (known.identity if known else "")),
-        was=f"{c.user}@{c.host}:{c.port}" if moved else "",
+        former_logins=f"{c.user}@{c.host}:{c.port}" if moved else "",
         proxy_jump=proxy_jump(c),
         lab_user=host.proven_lab_user or (known.lab_user if known else ""),
     )

@@ -27,7 +27,7 @@ from ..local_state import files, keypair, known_hosts, secrets
 from ..local_state.aliases import find_alias, hops
 from ..settings import Settings
 from . import round_trips
-from .host_key import Ask
+from .host_key import AskAboutHostKey
 from .login_errors import (
     UnreadableKey,
     address,
@@ -50,7 +50,7 @@ def known_hosts_path() -> Path:
     return Path.home() / ".ssh" / "known_hosts"
 
 
-def follow(c: Connection, everyday: bool = False) -> str:
+def apply_alias(c: Connection, everyday: bool = False) -> str:
     """Point the connection at the login that setup moved this one to, and say so.
 
     everyday: the login of the notebooks, if it has an account of its own; else the one with sudo.
@@ -130,7 +130,7 @@ def connect(c: Connection, settings: Settings) -> None:
     path = known_hosts_path()
     for link in hops(c):
         trust_pinned_keys(link, path)
-        link.client.set_missing_host_key_policy(Ask(link, settings, path))
+        link.client.set_missing_host_key_policy(AskAboutHostKey(link, settings, path))
     try:
         if not c.gateway:
             c.connect_kwargs["sock"] = open_socket(c)

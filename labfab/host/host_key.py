@@ -14,7 +14,7 @@ from ..local_state import known_hosts
 from ..settings import Settings
 
 
-class Ask(paramiko.MissingHostKeyPolicy):
+class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
     """Accept an unknown host key only if its fingerprint was given, or if the user says yes."""
 
     def __init__(self, c: Connection, settings: Settings, path: Path) -> None:

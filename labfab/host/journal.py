@@ -22,14 +22,14 @@ FOLDER = "/var/lib/labfab"
 UNKNOWN = 1  # exit code if the journal has no such line, as grep's
 FULL = 73  # exit code if the journal cannot be written; EX_CANTCREAT of sysexits.h
 # Runs before each change, in the same frame, so the journal costs no round trip.
-NOTE = f"""KEPT={FOLDER}/before/{{number}}
+WRITE_LINE = f"""KEPT={FOLDER}/before/{{number}}
 mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
   printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
 # The words of words.sh read what an account can choose as that account.
-KEEP = f"keep {{path}} {FOLDER}/before/{{number}} || exit\n"
+COPY_FILE = f"keep {{path}} {FOLDER}/before/{{number}} || exit\n"
 # For a folder, only mode and owner are kept. All copies are in one folder, with % for / in names.
-ASIDE = f"""mkdir -p {FOLDER}/before/{{number}}.kept || exit {FULL}
+COPY_KEPT = f"""mkdir -p {FOLDER}/before/{{number}}.kept || exit {FULL}
 keep {{path}} {{copy}} anything || exit
 """
 READ = f"cat {FOLDER}/journal.jsonl 2>/dev/null || true"
@@ -101,7 +101,7 @@ def entry(
     return line | {name: value for name, value in more.items() if value}
 
 
-def knows(line: Mapping[str, object]) -> str:
+def grep_command(line: Mapping[str, object]) -> str:
     """Return the shell text that exits with UNKNOWN if the journal does not have this entry."""
     file = f"{FOLDER}/journal.jsonl"
     return f"[ -e {file} ] || exit {UNKNOWN}; grep -qF {line['number']} {file}"
@@ -115,12 +115,12 @@ def new_number() -> str:
 def command(line: Mapping[str, object]) -> str:
     """Return the shell text that writes an entry and copies the files that it keeps."""
     number = line["number"]
-    text = NOTE.format(number=number, line=shlex.quote(json.dumps(line, ensure_ascii=False)))
+    text = WRITE_LINE.format(number=number, line=shlex.quote(json.dumps(line, ensure_ascii=False)))
     if "path" in line:
-        text += KEEP.format(path=shlex.quote(str(line["path"])), number=number)
+        text += COPY_FILE.format(path=shlex.quote(str(line["path"])), number=number)
     for path in cast(Sequence[str], line.get("keep", [])):
         copy = f"{FOLDER}/before/{number}.kept/{path.replace('/', '%')}"
-        text += ASIDE.format(path=shlex.quote(path), copy=shlex.quote(copy), number=number)
+        text += COPY_KEPT.format(path=shlex.quote(path), copy=shlex.quote(copy), number=number)
     return text
 
 
@@ -158,7 +158,7 @@ def entry_from(line: dict[str, Any]) -> Entry | None:
         ) from None
 
 
-def mark(numbers: Sequence[str]) -> str:
+def undone_command(numbers: Sequence[str]) -> str:
     """Return the shell text that marks entries as undone."""
     now = int(time.time())
     lines = [shlex.quote(json.dumps({"undone": number, "time": now})) for number in numbers]

@@ -30,7 +30,7 @@ def address(c: Connection) -> str:
 
 
 def as_user_error(c: Connection, error: Exception) -> Exception:
-    """Return the error to raise instead of what paramiko raised while dialling.
+    """Return the error to raise instead of what paramiko raised while dialing.
 
     It is an AuthenticationException if a password or a passphrase from the user could still help,
     and a SetupError otherwise.

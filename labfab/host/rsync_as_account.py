@@ -45,7 +45,7 @@ def opened(c: Connection, login: str, account: str) -> Iterator[Program]:
         yield Program()
         return
     place = f"/var/run/labfab-files-{secrets.token_hex(8)}"
-    ask(c, loader.called("serve_rsync", 3), place, login, account)
+    ask(c, loader.as_command("serve_rsync", 3), place, login, account)
     try:
         yield Program(
             fill(CALL, place), lambda: ask(c, "cat %s/errors 2>/dev/null || true", place).out

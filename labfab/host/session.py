@@ -25,7 +25,7 @@ from .run_lock import RunLock
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
 
-class WriteMark(NamedTuple):
+class WindowMark(NamedTuple):
     """What a guard tells a write that happens in its window.
 
     id: the window, for the journal. patience: seconds of silence after which the write has failed.
@@ -90,9 +90,9 @@ class Host:
         self.proven: Login | None = None
         # The account of the notebooks, once its own login was proven.
         self.proven_lab_user = ""
-        self.before_write: Callable[[], WriteMark] | None = None
+        self.before_write: Callable[[], WindowMark] | None = None
         # The mark of the window that is open.
-        self.mark: WriteMark | None = None
+        self.mark: WindowMark | None = None
         self.sudo_password: str | None = None
         typed = c.original_host if c.original_host != c.host else login_errors.address(c)
         self.label = label or typed
@@ -127,7 +127,7 @@ class Host:
         """Become the session of this connection, whatever its login is."""
         fabric_internals.keep_session(c, self)
 
-    def twin(self) -> Host:
+    def second_session(self) -> Host:
         """Return a second session of the host: the same connection, but its own shell and facts."""
         c = copy_of(self.c)
         new = Host(c)
@@ -136,7 +136,7 @@ class Host:
         new.platform, new.run = self.platform, self.run
         return new
 
-    # Dialling ---------------------------------------------------------------------------------
+    # Dialing ---------------------------------------------------------------------------------
 
     @property
     def login(self) -> Login:
@@ -148,18 +148,18 @@ class Host:
         """Return whether writes are shown instead of done."""
         return bool(self.c.config.run.dry)
 
-    def follow(self, everyday: bool = False) -> None:
+    def apply_alias(self, everyday: bool = False) -> None:
         """Switch to the address and the alias that setup has since given to this login.
 
         everyday: switch to the account of the notebooks, if there is one, instead of sudo's.
         """
-        self.label = connection.follow(self.c, everyday) or self.label
+        self.label = connection.apply_alias(self.c, everyday) or self.label
 
     def open(self) -> Shell:
         """Return the root shell; connect first if necessary."""
         if self.shell is None:
             settings = Settings.of(self.c)
-            self.follow()
+            self.apply_alias()
             if not self.c.is_connected:
                 self.dial(settings)
             self.use(self.root_shell(settings))
@@ -317,7 +317,7 @@ class Host:
         reading, self.reading = self.reading, None
         return reading
 
-    def know(self, facts: Mapping[str, Mapping[str, str]]) -> None:
+    def adopt_facts(self, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Copy the facts that another session of the host has read."""
         self.facts = {section: dict(values) for section, values in facts.items()}
 
@@ -337,7 +337,7 @@ class Host:
         """Record a change of this stage; the arguments are those of Change."""
         self.changes.append(Change(self.stage, why, path, diff, caveat))
 
-    def count_as_own(self, other: Host) -> None:
+    def merge_changes(self, other: Host) -> None:
         """Add the changes of a twin; if there are any, forget the facts."""
         if other.changes:
             self.changes += other.changes
@@ -385,7 +385,7 @@ class Host:
         self.step = step
 
     @contextlib.contextmanager
-    def calling(self, before_write: Callable[[], WriteMark]) -> Iterator[None]:
+    def guarded_by(self, before_write: Callable[[], WindowMark]) -> Iterator[None]:
         """Call a guard before each write. After a call, a broken connection is not resumed."""
         outer = self.before_write, self.mark
         self.before_write, self.mark = before_write, None
@@ -394,7 +394,7 @@ class Host:
         finally:
             self.before_write, self.mark = outer
 
-    def mark_write(self) -> WriteMark | None:
+    def mark_write(self) -> WindowMark | None:
         """Tell the guard that a write is about to begin, and return the mark of its window."""
         if self.before_write:
             self.mark = self.before_write()

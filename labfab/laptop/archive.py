@@ -56,7 +56,7 @@ def finish(folder: Path, about: Manifest) -> Path:
         **about,
         "entries": entries(folder),
     }
-    manifest["seal"] = seal(manifest)
+    manifest["seal"] = manifest_digest(manifest)
     try:
         files.replace(folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n", 0o600)
         folder.chmod(0o700)
@@ -160,7 +160,7 @@ def links_left_out(folder: Path) -> dict[str, dict[str, str]]:
         raise SetupError(f"{folder / LINKS} is damaged: nothing was changed") from None
 
 
-def seal(manifest: Manifest) -> str:
+def manifest_digest(manifest: Manifest) -> str:
     """Return the SHA-256 of a manifest without its seal."""
     rest = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
@@ -171,7 +171,9 @@ def read(folder: Path) -> Manifest:
     try:
         manifest: Manifest = decode.parsed(load(folder, MANIFEST))
         listed = manifest["entries"].values()
-        if manifest["seal"] == seal(manifest) and all(isinstance(one, str) for one in listed):
+        if manifest["seal"] == manifest_digest(manifest) and all(
+            isinstance(one, str) for one in listed
+        ):
             return manifest
     except FileNotFoundError:
         raise SetupError(

@@ -23,7 +23,7 @@ LONGEST_NAME = 200
 
 def load(path: Path) -> str:
     """Read a notebook as JSON text, without its outputs. Raises SetupError for anything else."""
-    shown_path = shown(str(path))
+    shown_path = terminal_safe(str(path))
     try:
         notebook = decode.parsed(files.expanded(path).read_bytes())
     except FileNotFoundError:
@@ -58,13 +58,13 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
         known = remembered(note)
         if at.is_symlink() and not force:  # it may have come from the host
             raise SetupError(
-                f"{shown(str(at))} is a link: --force writes to where it leads, "
+                f"{terminal_safe(str(at))} is a link: --force writes to where it leads, "
                 "--to FOLDER writes elsewhere"
             )
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
             raise SetupError(
-                f"{shown(str(at))} exists already and differs: --force overwrites it, "
+                f"{terminal_safe(str(at))} exists already and differs: --force overwrites it, "
                 "--to FOLDER writes elsewhere"
             )
         try:
@@ -72,7 +72,7 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
             files.replace(at, data, None if at.exists() else 0o644)
             files.replace(note, json.dumps({**known, key: digest(data)}, indent=2).encode(), 0o600)
         except OSError as error:
-            raise SetupError(f"cannot write {shown(str(at))}: {error.strerror}") from None
+            raise SetupError(f"cannot write {terminal_safe(str(at))}: {error.strerror}") from None
     return at
 
 
@@ -104,6 +104,6 @@ def file_name(name: str) -> str:
     return name or "notebook"
 
 
-def shown(name: str) -> str:
+def terminal_safe(name: str) -> str:
     """Make a name safe for the terminal: it can neither move the cursor nor begin a line."""
     return printable(name).translate({ord("\n"): "?", ord("\t"): "?"})

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ..errors import SetupError
 
-lending = threading.Lock()
-loans: set[int] = set()  # hosts that are set up in parallel each look for a port
+reserving = threading.Lock()
+reserved: set[int] = set()  # hosts that are set up in parallel each look for a port
 
 
 def holds(process: int, port: int) -> bool:
@@ -44,15 +44,15 @@ def lsof(process: int, port: int) -> str:
 
 
 @contextlib.contextmanager
-def lent(port: int) -> Iterator[int]:
+def reserved_port(port: int) -> Iterator[int]:
     """Lend the first free port from this one on to one thread, until something listens there."""
-    with lending:
-        found = first_free(port, loans)
-        loans.add(found)
+    with reserving:
+        found = first_free(port, reserved)
+        reserved.add(found)
     try:
         yield found
     finally:
-        loans.discard(found)
+        reserved.discard(found)
 
 
 def first_free(port: int, but: Collection[int] = ()) -> int:

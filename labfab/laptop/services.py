@@ -1,6 +1,7 @@
 """Services: what keeps a tunnel's ssh running on this machine.
 
-systemd.py and launchd.py implement Manager as modules; the type checker compares them with it.
+systemd_user.py and launch_agent.py implement Manager as modules; the type checker compares
+them with it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from . import launchd, systemd
+from . import launch_agent, systemd_user
 
 
 class Manager(Protocol):
@@ -21,7 +22,7 @@ class Manager(Protocol):
     def path(self, alias: str) -> Path:
         """Return the file that describes the service of a lab."""
 
-    def refuse(self) -> None:
+    def refuse_without_manager(self) -> None:
         """Raise SetupError if nothing would start the service on this machine."""
 
     def install(self, alias: str, argv: list[str], log: Path) -> None:
@@ -40,7 +41,7 @@ class Manager(Protocol):
         """Return the process ID of its ssh, or 0 between two tries."""
 
 
-MANAGERS: dict[str, Manager] = {systemd.NAME: systemd, launchd.NAME: launchd}
+MANAGERS: dict[str, Manager] = {systemd_user.NAME: systemd_user, launch_agent.NAME: launch_agent}
 
 
 def here() -> Manager:

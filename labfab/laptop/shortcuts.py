@@ -15,10 +15,10 @@ from pathlib import Path
 
 from ..errors import SetupError
 from ..local_state import files
-from . import control, openssh, tunnel
+from . import openssh, ssh_control, tunnel
 from .openssh import Target
 
-# Scripts of older versions carry the same mark: owner() recognises our files by it.
+# Scripts of older versions carry the same mark: owner() recognizes our files by it.
 MARK = (
     "# labfab: shortcut of %s. Changes of yours are overwritten; "
     "fab shortcuts.remove takes it away."
@@ -120,7 +120,7 @@ def texts(
     url: JupyterLab's, on any loopback port. remote: its port on the host, or the path of its
     socket in *home*. tty: whether the host's launchlab asks for a password.
     """
-    alias, place = target.alias, control.place(target.alias)
+    alias, place = target.alias, ssh_control.socket_path(target.alias)
     scheme, _, rest = url.partition("://")
     far = f"127.0.0.1:{remote}" if isinstance(remote, int) else openssh.below(home, remote)
     values = {
@@ -131,7 +131,7 @@ def texts(
         "far": shlex.quote(far),
         "known": shlex.quote(str(tunnel.state_path(alias))),
         "socket": shlex.quote(str(place)),
-        "control": shlex.quote(control.option(place)[1]),
+        "control": shlex.quote(ssh_control.option(place)[1]),
         "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
         "scheme": scheme,
         "path": f"/{rest.partition('/')[2]}",

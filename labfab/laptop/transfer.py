@@ -36,12 +36,12 @@ KEPT = ("--chmod=ug-s,Du+rx,Fu+r",)
 PROGRESS = "--info=progress2,name0,flist0,stats0"
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
 # rsync writes every control character as \#ooo, so this one ends the name.
-LOOK = ("-n", "-8", "--out-format=%i %l %n\x1f%L")
+PREVIEW_OPTIONS = ("-n", "-8", "--out-format=%i %l %n\x1f%L")
 LOOKED = r"(?P<kind>[<>ch.*][fdLDS])(?P<how>\S{9,}) (?P<size>\d+) (?P<name>.*)"
 DELETED = r"\*deleting +(?:\d+ )?(?P<name>.*)"
 
 
-class Far(NamedTuple):
+class RemoteEnd(NamedTuple):
     """The far end of a transfer: the login that ssh uses, and the program that it starts there."""
 
     target: Target
@@ -68,7 +68,7 @@ class Far(NamedTuple):
         return f"{self.user}@{host}:{path}"
 
 
-class Survey(NamedTuple):
+class Preview(NamedTuple):
     """What a transfer would do."""
 
     new: tuple[str, ...] = ()  # files and links
@@ -85,10 +85,10 @@ class Survey(NamedTuple):
         return len(self.new) + len(self.replaced)
 
 
-class Errand(NamedTuple):
+class Transfer(NamedTuple):
     """One transfer: from `source` here to `place` there, or with `pull` from there to here."""
 
-    far: Far
+    remote: RemoteEnd
     source: str
     place: str
     pull: bool = False
@@ -96,31 +96,31 @@ class Errand(NamedTuple):
 
     def argv(self, *more: str) -> list[str]:
         """Return the command of rsync."""
-        push = [self.source, self.far.path(self.place)]
-        ends = [self.far.path(self.source), self.place] if self.pull else push
-        ssh = in_rsync_quotes([*self.far.ssh_options, "-p", str(self.far.port)])
+        push = [self.source, self.remote.path(self.place)]
+        ends = [self.remote.path(self.source), self.place] if self.pull else push
+        ssh = in_rsync_quotes([*self.remote.ssh_options, "-p", str(self.remote.port)])
         shell = ["-e", f"ssh {ssh}"]
-        path = f"--rsync-path={self.far.program}"
+        path = f"--rsync-path={self.remote.program}"
         return ["rsync", LIKE_PATCHWORK, *OPTIONS, *self.options, *more, *shell, path, *ends]
 
 
-def look(errand: Errand, delete: bool = False, checksums: bool = False) -> Survey:
+def preview(transfer: Transfer, delete: bool = False, checksums: bool = False) -> Preview:
     """Find out what a transfer would do, and change nothing.
 
     delete: also list what is not at the source. checksums: compare contents instead of sizes and
     times. Raises SetupError if rsync fails.
     """
-    more = [*LOOK, *LINKS]
+    more = [*PREVIEW_OPTIONS, *LINKS]
     if delete:
         more.append("--delete")
     if checksums:
         more.append("-c")
-    code, out, errors = rsync.run(errand.argv(*more))
-    judge(errand.far, code, errors)
+    code, out, errors = rsync.run(transfer.argv(*more))
+    judge(transfer.remote, code, errors)
     return parse(out)
 
 
-def parse(out: str) -> Survey:
+def parse(out: str) -> Preview:
     """Read what rsync prints about each file: each name is on one line, whatever it contains."""
     new: list[str] = []
     replaced: list[str] = []
@@ -139,7 +139,7 @@ def parse(out: str) -> Survey:
             # The time of a folder does not count, and the target itself keeps its mode.
             elif kind != ".d" or (how.strip(".") != "t" and found["name"] != "./"):
                 other += 1
-    return Survey(
+    return Preview(
         new=tuple(new), replaced=tuple(replaced), other=other, deleted=tuple(deleted), size=size
     )
 
@@ -154,18 +154,18 @@ def name_of(said: str, size: int) -> str:
     return text.removesuffix("\x1f")
 
 
-def links(found: Survey) -> list[Link]:
+def links(found: Preview) -> list[Link]:
     """Return the links of a survey."""
     return [name for name in (*found.new, *found.replaced) if isinstance(name, Link)]
 
 
-def links_out(source: str, found: Survey) -> tuple[Link, ...]:
+def links_out(source: str, found: Preview) -> tuple[Link, ...]:
     """Return the links that lead out of what is pulled. source: on the host."""
     root = "" if source.endswith("/") else source.rpartition("/")[2]
     return tuple(link for link in links(found) if arrival.leads_out(link, root))
 
 
-def without(found: Survey, names: tuple[Link, ...]) -> Survey:
+def without(found: Preview, names: tuple[Link, ...]) -> Preview:
     """Return a survey without these names."""
     new = tuple(name for name in found.new if name not in names)
     return found._replace(
@@ -173,7 +173,7 @@ def without(found: Survey, names: tuple[Link, ...]) -> Survey:
     )
 
 
-def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
+def run_transfer(transfer: Transfer, tell: Tell, delete: int | None = 0) -> None:
     """Do a transfer. What is pulled comes without links.
 
     tell: gets the progress. delete: how many files it may delete; None: all that are not at the
@@ -184,33 +184,33 @@ def carry(errand: Errand, tell: Tell, delete: int | None = 0) -> None:
         more.append("--delete")
     elif delete:
         more += ["--delete", f"--max-delete={delete}"]
-    if errand.pull:
-        place = Path(errand.place)
+    if transfer.pull:
+        place = Path(transfer.place)
 
         def tell_and_look(line: str) -> None:
             arrival.refuse_full(place)
             tell(line)
 
-        code, _, errors = rsync.run(errand.argv(*more), tell_and_look)
+        code, _, errors = rsync.run(transfer.argv(*more), tell_and_look)
     else:
-        code, _, errors = push(errand, [*more, *LINKS], tell)
-    judge(errand.far, code, errors)
+        code, _, errors = push(transfer, [*more, *LINKS], tell)
+    judge(transfer.remote, code, errors)
 
 
-def judge(far: Far, code: int, errors: str) -> None:
+def judge(far: RemoteEnd, code: int, errors: str) -> None:
     """Raise SetupError if not everything was copied."""
     if code:
         rsync.judge(far.target, code, errors + far.errors())
 
 
-def push(errand: Errand, more: list[str], tell: Tell) -> tuple[int, str, str]:
+def push(transfer: Transfer, more: list[str], tell: Tell) -> tuple[int, str, str]:
     """Send through patchwork. It quotes nothing, so every word is quoted here."""
-    far = errand.far
-    words = [*OPTIONS, *errand.options, *more, f"--rsync-path={far.program}"]
+    far = transfer.remote
+    words = [*OPTIONS, *transfer.options, *more, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
         Caller(shlex.quote(far.user), shlex.quote(far.name), far.port, tell),
-        shlex.quote(errand.source),
-        shlex.quote(errand.place),
+        shlex.quote(transfer.source),
+        shlex.quote(transfer.place),
         rsync_opts=shlex.join(words),
         ssh_opts=in_rsync_quotes(far.ssh_options).replace("'", "'\\''"),
     )

@@ -19,7 +19,7 @@ from .. import decode
 from ..errors import SetupError
 from ..local_state import files
 from ..on_host import loader
-from . import control, openssh, ports
+from . import openssh, ports, ssh_control
 from .api import answers, code
 from .openssh import Target
 from .ports import holds
@@ -81,10 +81,10 @@ def open(target: Target, local_port: int, remote_port: int | str, timeout: int =
         if state.get("keeper"):
             return wake(target, state, wanted, timeout)
         end(target.alias, state)
-        place = control.place(target.alias)
-        control.end(place, 0)  # with a stale socket in place, ssh would run without one
+        place = ssh_control.socket_path(target.alias)
+        ssh_control.end(place, 0)  # with a stale socket in place, ssh would run without one
         port = start(target, place, local_port, remote_port, timeout)
-        pid = control.pid(place)
+        pid = ssh_control.pid(place)
         if not pid:
             again = f"ssh ended immediately: try again, or see ssh -v {target.alias}"
             raise SetupError(again, host=target.alias)
@@ -123,7 +123,7 @@ def status(alias: str) -> Tunnel | None:
         reused=True,
         moved=state["local_port"] != state["wanted_port"],
         kept=state.get("keeper", ""),
-        proven=state.get("proven") == control.born(pid),
+        proven=state.get("proven") == ssh_control.process_identity(pid),
     )
 
 
@@ -135,7 +135,7 @@ def prove(opened: Tunnel) -> None:
     with files.locked(files.config_folder(opened.alias)):
         state = load(opened.alias)
         if state and process(opened.alias, state) == opened.pid:
-            save(opened.alias, {**state, "proven": control.born(opened.pid)})
+            save(opened.alias, {**state, "proven": ssh_control.process_identity(opened.pid)})
 
 
 def leads_to(opened: Tunnel, target: Target, account: str, timeout: int = 10) -> bool:
@@ -163,7 +163,7 @@ def process(alias: str, state: State) -> int:
     if manager:
         pid = manager.pid(alias)
         return pid if pid and holds(pid, state["local_port"]) else 0
-    return control.pid(Path(state["control"]))
+    return ssh_control.pid(Path(state["control"]))
 
 
 def kept_by(state: State) -> Manager | None:
@@ -213,10 +213,10 @@ def start(
 ) -> int:
     """Start ssh in the background and return the local port that it uses."""
     keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
-    options = ["-f", "-N", "-M", *control.option(place), *keep]
+    options = ["-f", "-N", "-M", *ssh_control.option(place), *keep]
     far = far_end(target, remote_port, timeout)
     for _ in range(TRIES):
-        with ports.lent(local_port) as local_port:
+        with ports.reserved_port(local_port) as local_port:
             argv = openssh.command(target, *options, "-L", f"127.0.0.1:{local_port}:{far}")
             code, errors = openssh.run(argv, 3 * timeout)
         if code == 0:
@@ -246,8 +246,8 @@ def end(alias: str, state: State) -> bool:
     manager = kept_by(state)
     if manager:
         return manager.stop(alias)
-    place = Path(state["control"]) if state else control.place(alias)
-    ended = control.end(place, state["pid"] if state else 0)
+    place = Path(state["control"]) if state else ssh_control.socket_path(alias)
+    ended = ssh_control.end(place, state["pid"] if state else 0)
     state_path(alias).unlink(missing_ok=True)
     return ended
 

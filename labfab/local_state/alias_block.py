@@ -40,7 +40,7 @@ class Alias(NamedTuple):
     # The private key; empty: the ones that ssh tries by itself.
     identity: str = ""
     # Earlier logins, as root@203.0.113.5:22, separated by blanks.
-    was: str = ""
+    former_logins: str = ""
     proxy_jump: str = ""
     # The account of the notebooks, if the alias leads there; empty: it leads to `user`.
     lab_user: str = ""
@@ -104,7 +104,7 @@ def render(alias: Alias, newline: str) -> str:
     lines = [
         BEGIN % alias.name,
         NOTICE,
-        *([f"# labfab: was {canonical(alias.was)}"] if alias.was else []),
+        *([f"# labfab: was {canonical(alias.former_logins)}"] if alias.former_logins else []),
         *entry(alias, alias.name, alias.everyday_user),
         *(entry(alias, alias.admin_name, alias.user) if alias.lab_user else []),
         "Host *",
@@ -142,7 +142,7 @@ def parse(name: str, block: str) -> Alias:
         user=found.get("user", ""),
         port=decode.number(found.get("port", "")) or 22,
         identity=found.get("identityfile", ""),
-        was=canonical(was[1]) if was else "",
+        former_logins=canonical(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),
         lab_user=lab_user,
     )

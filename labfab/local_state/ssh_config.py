@@ -55,7 +55,7 @@ def find(
         ]
         named = hostname in (alias.name, alias.admin_name)
         way = proxy_jump is None or proxy_jump == alias.proxy_jump
-        if named or (way and wanted in (*present, *alias.was.split())):
+        if named or (way and wanted in (*present, *alias.former_logins.split())):
             return alias
     return None
 
@@ -71,16 +71,16 @@ def write(path: Path, alias: Alias) -> bool:
         if alias.lab_user and not (old and old.lab_user):
             refuse_foreign(data, path, alias.admin_name)
         if old and old.hostname == alias.hostname:
-            alias = alias._replace(was=earlier(old, alias))
+            alias = alias._replace(former_logins=earlier(old, alias))
         return save(path, data, place(data, path, alias))
 
 
 def earlier(old: Alias, new: Alias) -> str:
     """Return all earlier logins of a host, because the user may type any of them again."""
     logins = [
-        *canonical(old.was).split(),
+        *canonical(old.former_logins).split(),
         login(old.user, old.hostname, old.port),
-        *canonical(new.was).split(),
+        *canonical(new.former_logins).split(),
     ]
     present = login(new.user, new.hostname, new.port)
     return " ".join(dict.fromkeys(one for one in logins if one != present))

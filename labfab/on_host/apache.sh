@@ -33,12 +33,12 @@ function tell(address, name, place,  file, from, line, n, words, i, names) {
 apache_facts() {
   [ -x /usr/sbin/apache2ctl ] || return 0
   file site $OUR_SITE
-  [ -e $ENABLED_SITE ] && say enabled yes
-  systemctl is-active -q apache2 && say running yes
-  systemctl is-enabled -q apache2 2>/dev/null && say boots yes
-  say version "$(/usr/sbin/apache2 -v | sed -nE 's,.*Apache/([0-9.]+).*,\1,p')"
+  [ -e $ENABLED_SITE ] && fact enabled yes
+  systemctl is-active -q apache2 && fact running yes
+  systemctl is-enabled -q apache2 2>/dev/null && fact boots yes
+  fact version "$(/usr/sbin/apache2 -v | sed -nE 's,.*Apache/([0-9.]+).*,\1,p')"
   if ! found=$(LC_ALL=C apache2ctl -t -D DUMP_MODULES -D DUMP_VHOSTS -D DUMP_INCLUDES 2>&1); then
-    LC_ALL=C apache2ctl -t 2>&1 | messages | blob fault
+    LC_ALL=C apache2ctl -t 2>&1 | messages | base64_fact fault
     return 0
   fi
   printf '%s\n' "$found" | sed -nE 's/^ ([a-z0-9_]+)_module \((shared|static)\)$/module.\1=yes/p'
@@ -46,11 +46,11 @@ apache_facts() {
   files=$(printf '%s\n' "$found" | sed -nE 's/^ *\((\*|[0-9]+)\) (.*)/\2/p' |
     grep -vxF $ENABLED_SITE)
   in_files -q '^[[:space:]]*Listen[[:space:]]+([^[:space:]]*:)?443([[:space:]]|$)' &&
-    say listens yes
+    fact listens yes
   to_lab="(localhost|127\.0\.0\.1|\[::1\]):$LAB_PORT([^0-9]|\$)"
   hands=$(in_files -n "^[[:space:]]*[^#[:space:]].*$to_lab" | head -n 1 | cut -d: -f1,2)
-  [ -n "$hands" ] && say hands_on "$hands"
-  [ -e $ENABLED_SITE ] && serves && say serves yes
+  [ -n "$hands" ] && fact hands_on "$hands"
+  [ -e $ENABLED_SITE ] && serves && fact serves yes
   return 0
 }
 

@@ -7,7 +7,7 @@ listeners() {
     [ -n "$port" ] || continue
     name_program "$pid" "$uid"
     number=$((number + 1))
-    say "listen.$number" "$address:$port $program"
+    fact "listen.$number" "$address:$port $program"
   done <<END
 $SOCKETS
 END
@@ -15,6 +15,6 @@ END
 
 timers() {
   systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null |
-    while read -r unit _; do say "timer.$unit" active; done
+    while read -r unit _; do fact "timer.$unit" active; done
 }
 

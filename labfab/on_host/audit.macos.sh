@@ -13,7 +13,7 @@ listeners() {
       }' | sort -u
   fi | while read -r line; do
     number=$((number + 1))
-    say "listen.$number" "$line"
+    fact "listen.$number" "$line"
   done
 }
 

@@ -11,7 +11,7 @@ private() {
     about=$(seen "$path")
     case $about in *[[:cntrl:]]* | *' '*' '*) continue ;; [0-7]*' '?*) ;; *) continue ;; esac
     number=$((number + 1))
-    say "private.$number" "$kind $about $path"
+    fact "private.$number" "$kind $about $path"
   done
 }
 seen() {  # PATH: mode and owner, as the account sees them whose place it is
@@ -24,19 +24,19 @@ seen() {  # PATH: mode and owner, as the account sees them whose place it is
 }
 
 echo "[audit]"
-say clock "$(date +%s)"
-[ "$(id -u)" = 0 ] && say root yes
+fact clock "$(date +%s)"
+[ "$(id -u)" = 0 ] && fact root yes
 
 # Accounts with a shell that refuses cannot log in; neither can sync, halt and shutdown.
 people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
   while IFS=: read -r user _ home _; do
-    say "login.$user" "$home"
+    fact "login.$user" "$home"
     private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
     [ "$(id -u)" = 0 ] || continue
     client="user=$user,host=h,addr=192.0.2.1"
-    say "sshd.$user" "$(/usr/sbin/sshd -T -C "$client" 2>/dev/null | tr '\n' ';')"
+    fact "sshd.$user" "$(/usr/sbin/sshd -T -C "$client" 2>/dev/null | tr '\n' ';')"
     [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD &&
-      say "nopasswd.$user" yes
+      fact "nopasswd.$user" yes
   done
   private jupyter "$LAB_HOME/.jupyter" "$LAB_HOME/.jupyter/jupyter_server_config.json"
   private home "$LAB_HOME"
@@ -57,7 +57,7 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
   private journal /var/lib/labfab
   private hostkeys /etc/ssh/ssh_host_*_key
 }
-[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && say "nopasswd.$(id -un)" yes; }
+[ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && fact "nopasswd.$(id -un)" yes; }
 
 listeners
 timers
@@ -65,8 +65,8 @@ df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null |
   awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' |
   sort -u -t ' ' -k 2
 if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then
-  in_tmux "$LAB_HOME" has-session -t =jupyter >/dev/null && say session yes
+  in_tmux "$LAB_HOME" has-session -t =jupyter >/dev/null && fact session yes
 else
-  say session unknown
+  fact session unknown
 fi
 true

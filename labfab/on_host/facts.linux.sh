@@ -5,44 +5,44 @@ DROP_IN=/etc/ssh/sshd_config.d/00-labfab.conf
 PACKAGES='sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3
   python3-distutils python3-pip-whl ca-certificates rsync'
 
-system() {
-  say kernel "$(uname -s)"
-  say machine "$(uname -m)"
+section_system() {
+  fact kernel "$(uname -s)"
+  fact machine "$(uname -m)"
   (
     # shellcheck disable=SC1091  # the host has it
     . /etc/os-release 2>/dev/null
-    say id "$ID"; say version "$VERSION_ID"; say name "$PRETTY_NAME"; say like "$ID_LIKE"
+    fact id "$ID"; fact version "$VERSION_ID"; fact name "$PRETTY_NAME"; fact like "$ID_LIKE"
   )
-  say boot_id "$(boot 2>/dev/null)"
-  [ -e /run/reboot-required ] && say reboot_required yes
-  [ -d /run/systemd/system ] && say systemd yes
+  fact boot_id "$(boot_id 2>/dev/null)"
+  [ -e /run/reboot-required ] && fact reboot_required yes
+  [ -d /run/systemd/system ] && fact systemd yes
   # Asking cloud-init takes half a second: do so only while its files do not say it is done.
   if [ -e /run/cloud-init/status.json ] && [ ! -e /run/cloud-init/result.json ]; then
-    cloud-init status 2>/dev/null | grep -q running && say settling yes
+    cloud-init status 2>/dev/null | grep -q running && fact settling yes
   fi
-  say login "${SUDO_USER:-$(id -un)}"
+  fact login "${SUDO_USER:-$(id -un)}"
   # shellcheck disable=SC2086  # a list
   command -v dpkg-query >/dev/null &&
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' $PACKAGES 2>/dev/null |
-    while read -r status package; do [ "$status" = installed ] && say "package.$package" yes; done
+    while read -r status package; do [ "$status" = installed ] && fact "package.$package" yes; done
 }
 
-updates() {
+section_updates() {
   command -v apt-get >/dev/null || return 0
   stamp=0
   for seen in $(stat -c %Y /var/cache/labfab/updated \
     /var/lib/apt/periodic/update-success-stamp 2>/dev/null); do
     [ "$seen" -le "$stamp" ] || stamp=$seen
   done
-  say age $(( $(date +%s) - stamp ))
-  for left in /var/lib/dpkg/updates/*; do [ ! -e "$left" ] || say interrupted yes; done
+  fact age $(( $(date +%s) - stamp ))
+  for left in /var/lib/dpkg/updates/*; do [ ! -e "$left" ] || fact interrupted yes; done
   broken='half-installed|half-configured|unpacked|triggers-pending'
-  grep -qE "^Status: .* ($broken)\$" /var/lib/dpkg/status && say interrupted yes
+  grep -qE "^Status: .* ($broken)\$" /var/lib/dpkg/status && fact interrupted yes
   return 0
 }
 
 # The simulation takes 0.7 s, so its result is cached, with a checksum of what it depends on.
-upgrades() {
+section_upgrades() {
   command -v apt-get >/dev/null || return 0
   cache=/var/cache/labfab
   made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
@@ -50,24 +50,24 @@ upgrades() {
   was='' pending=''
   [ ! -e $cache/verdict ] || { read -r was; read -r pending; } <$cache/verdict
   if [ "$was" = "$made_from" ]; then
-    say pending "$pending"
+    fact pending "$pending"
     return
   fi
   if simulated=$(apt-get -s -o Debug::NoLocking=true --auto-remove dist-upgrade 2>/dev/null); then
     pending=$(printf '%s\n' "$simulated" | grep -cE '^(Inst|Remv) ')
-    say pending "$pending"
+    fact pending "$pending"
     mkdir -p $cache && printf '%s\n%s\n' "$made_from" "$pending" >$cache/verdict
   fi
 }
 
-power() { :; }  # servers do not sleep
+section_power() { :; }  # servers do not sleep
 
 account_facts() {  # ACCOUNT
   read -r _ state _ <<END
 $(passwd -S "$1" 2>/dev/null)
 END
-  say "$1.password" "$state"
-  [ -e "/var/lib/systemd/linger/$1" ] && say "$1.linger" yes
+  fact "$1.password" "$state"
+  [ -e "/var/lib/systemd/linger/$1" ] && fact "$1.linger" yes
 }
 
 # fail2ban's jail for sshd: which ports it closes. Its files are read in this order, the last wins.
@@ -86,29 +86,29 @@ jail() {
   ports=$(cd /etc/fail2ban && for part in jail.conf jail.d/*.conf jail.local jail.d/*.local; do
     [ ! -f "$part" ] || { cat "$part"; echo; }
   done | awk "$JAIL")
-  [ -z "$ports" ] || say jail "$ports"
+  [ -z "$ports" ] || fact jail "$ports"
 }
 
 # Sets every: what sshd reports about itself.
 sshd_facts() {
   jail
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
-  say socket "$(systemctl is-active ssh.socket 2>/dev/null)"
+  fact socket "$(systemctl is-active ssh.socket 2>/dev/null)"
   every=$(sshd_says)
-  while read -r option value; do [ "$option" != port ] || say "port.$value" yes; done <<END
+  while read -r option value; do [ "$option" != port ] || fact "port.$value" yes; done <<END
 $every
 END
   # shellcheck disable=SC2086  # a pattern of file names
   others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
     grep -v "^$DROP_IN:")
-  [ -z "$others" ] || echo "$others" | blob other_ports
-  read -r first </proc/sys/net/ipv4/ip_unprivileged_port_start && say first_unprivileged "$first"
+  [ -z "$others" ] || echo "$others" | base64_fact other_ports
+  read -r first </proc/sys/net/ipv4/ip_unprivileged_port_start && fact first_unprivileged "$first"
   file restarts /etc/systemd/system/ssh.service.d/labfab.conf
   sockets
   while read -r _ port uid pid; do
     [ -n "$port" ] || continue
     name_program "$pid" "$uid"
-    say "listening.$port" "$program"
+    fact "listening.$port" "$program"
   done <<END
 $SOCKETS
 END
@@ -132,13 +132,13 @@ END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
 
 # Reports what `ufw status` would, without starting its Python: whether its chains are loaded, and
 # its settings.
-firewall() {
+section_firewall() {
   command -v ufw >/dev/null || return 0
-  iptables -S ufw-user-input >/dev/null 2>&1 && say active yes
+  iptables -S ufw-user-input >/dev/null 2>&1 && fact active yes
   case $(grep '^DEFAULT_INPUT_POLICY=' /etc/default/ufw 2>/dev/null) in
-    *DROP*) say incoming deny ;;
-    *REJECT*) say incoming reject ;;
-    *ACCEPT*) say incoming allow ;;
+    *DROP*) fact incoming deny ;;
+    *REJECT*) fact incoming reject ;;
+    *ACCEPT*) fact incoming allow ;;
   esac
   # ufw shows no rules while it is off, so read them from its file.
   awk "$RULES" /etc/ufw/user.rules 2>/dev/null
@@ -150,9 +150,9 @@ lab_service() {
   wants=.config/systemd/user/default.target.wants
   own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
   [ -e "$home/$wants/jupyter.service" ] || return 0
-  say service yes
+  fact service yes
   bus=/run/user/$(id -u "$LAB_USER")
-  [ -d "$bus" ] && say state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" \
+  [ -d "$bus" ] && fact state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" \
     systemctl --user is-active jupyter.service 2>/dev/null)"
 }
 
@@ -193,29 +193,29 @@ unix_listener() {
     find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -uid "$found" -printf '%h\n'
   done 2>/dev/null | sort -u -t / -k 3n)
   [ -n "$inodes" ] || { found=; return 0; }  # nobody listens there
-  say socket_mode "$(mode_of "$path")"
+  fact socket_mode "$(mode_of "$path")"
   holders=${holders#/proc/}
   found="$found ${holders%%/*}"
 }
 
 # Which certbot is installed, and what it keeps under the name labfab. Over SSH, root's PATH may
 # lack /snap/bin.
-acme() {
-  program=$(PATH=$PATH:/snap/bin command -v certbot) && say program "$program"
-  command -v snap >/dev/null && say snap yes
+section_acme() {
+  program=$(PATH=$PATH:/snap/bin command -v certbot) && fact program "$program"
+  command -v snap >/dev/null && fact snap yes
   file hook /etc/letsencrypt/renewal-hooks/deploy/labfab
   file renewal /etc/letsencrypt/renewal/labfab.conf
   file lineage /etc/letsencrypt/live/labfab/fullchain.pem
   for unit in /etc/systemd/system/timers.target.wants/*certbot*.timer; do
-    [ -e "$unit" ] && say "renews.${unit##*/}" yes
+    [ -e "$unit" ] && fact "renews.${unit##*/}" yes
   done
   return 0
 }
 
 # What Apache serves. apache.sh is only sent if Apache is to publish JupyterLab; otherwise report
 # whether our site is still enabled.
-proxy() {
+section_proxy() {
   if [ "$PUBLISH" = apache ]; then apache_facts
-  elif [ -e /etc/apache2/sites-enabled/zz-labfab.conf ]; then say enabled yes; fi
+  elif [ -e /etc/apache2/sites-enabled/zz-labfab.conf ]; then fact enabled yes; fi
 }
 

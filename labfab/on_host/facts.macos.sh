@@ -6,24 +6,24 @@
   DROP_IN=/etc/ssh/sshd_config.d/000-labfab.conf
 }
 
-system() {
-  say kernel "$(uname -s)"
-  say machine "$(uname -m)"
-  say id macos
-  say version "$(sw_vers -productVersion)"
-  say name "macOS $(sw_vers -productVersion)"
-  say boot_id "$(boot 2>/dev/null)"
-  say login "${SUDO_USER:-$(id -un)}"
+section_system() {
+  fact kernel "$(uname -s)"
+  fact machine "$(uname -m)"
+  fact id macos
+  fact version "$(sw_vers -productVersion)"
+  fact name "macOS $(sw_vers -productVersion)"
+  fact boot_id "$(boot_id 2>/dev/null)"
+  fact login "${SUDO_USER:-$(id -un)}"
   # Whether the login window offers "Other…", where a hidden account could be typed.
   window=/Library/Preferences/com.apple.loginwindow
-  say others_shown "$(defaults read $window SHOWOTHERUSERS_MANAGED 2>/dev/null)"
+  fact others_shown "$(defaults read $window SHOWOTHERUSERS_MANAGED 2>/dev/null)"
   programs
 }
 
 account_facts() {  # ACCOUNT
-  [ -z "$(values "/Users/$1" AuthenticationAuthority)" ] || say "$1.password" P
-  [ "$(values "/Users/$1" IsHidden)" != 1 ] || say "$1.hidden" yes
-  say "$1.linger" yes  # programs survive the login that started them
+  [ -z "$(values "/Users/$1" AuthenticationAuthority)" ] || fact "$1.password" P
+  [ "$(values "/Users/$1" IsHidden)" != 1 ] || fact "$1.hidden" yes
+  fact "$1.linger" yes  # programs survive the login that started them
 }
 
 # Apple's sshd listens where launchd lets it; Port in sshd_config has no effect.
@@ -32,8 +32,8 @@ sshd_facts() {
   every=$(sshd_says)
   if loaded "$REMOTE_LOGIN"; then
     port=$(awk '$1 == "ssh" && $2 ~ /\/tcp$/ { print $2 + 0; exit }' /etc/services)
-    say "port.$port" yes
-    say remote_login "$port"
+    fact "port.$port" yes
+    fact remote_login "$port"
   fi
   if [ -e "$OWN_PLIST" ]; then
     file plist "$OWN_PLIST"
@@ -42,30 +42,30 @@ sshd_facts() {
   fi
   lsof -nP -iTCP -sTCP:LISTEN 2>/dev/null |
     awk 'NR > 1 { count = split($9, part, ":"); print "listening." part[count] "=" $1 }' | sort -u
-  say access "$(access_state)"
-  access_members | while read -r member; do say "member.$member" yes; done
+  fact access "$(access_state)"
+  access_members | while read -r member; do fact "member.$member" yes; done
 }
 
 # The application firewall decides which programs may listen, not on which ports.
-firewall() {
+section_firewall() {
   state=$(/usr/libexec/ApplicationFirewall/socketfilterfw --getglobalstate 2>/dev/null)
-  case $state in *nabled*) say active yes ;; esac
+  case $state in *nabled*) fact active yes ;; esac
 }
 
 # softwareupdate asks Apple, which is slow, so its answer is cached.
-updates() {
+section_updates() {
   cache=/var/cache/labfab/softwareupdate
-  say age $(( $(date +%s) - $(stat -f %m $cache 2>/dev/null || echo 0) ))
+  fact age $(( $(date +%s) - $(stat -f %m $cache 2>/dev/null || echo 0) ))
   # Even while FileVault is being switched on, a restart waits for a password.
-  [ "$(fdesetup status 2>/dev/null)" = 'FileVault is Off.' ] || say filevault yes
-  [ ! -e $cache ] || blob listed <$cache
+  [ "$(fdesetup status 2>/dev/null)" = 'FileVault is Off.' ] || fact filevault yes
+  [ ! -e $cache ] || base64_fact listed <$cache
 }
 
 # A new major version of macOS does not count: only the owner installs that.
-upgrades() {
+section_upgrades() {
   cache=/var/cache/labfab/softwareupdate
   [ -e $cache ] || return 0
-  say pending "$(awk -v runs="$(sw_vers -productVersion)" '
+  fact pending "$(awk -v runs="$(sw_vers -productVersion)" '
     /^ *\* Label: / { count++ }
     /^[ \t]*Title: macOS .*, Version: [0-9]/ {
       sub(/.*, Version: /, ""); if (int($0) != int(runs)) count--
@@ -73,7 +73,7 @@ upgrades() {
     END { print count + 0 }' $cache)"
 }
 
-power() {  # a Mac may lack some of these
+section_power() {  # a Mac may lack some of these
   pmset -g 2>/dev/null | awk '$1 ~ /^(sleep|disksleep|womp|autorestart)$/ { print $1 "=" $2 }'
 }
 
@@ -81,7 +81,7 @@ power() {  # a Mac may lack some of these
 # environment of JupyterLab.
 programs() (
   PATH=/opt/homebrew/bin:/usr/local/bin:$PATH:$LAB_HOME/$PREFIX/bin
-  ! command -v tmux >/dev/null || say package.tmux yes
+  ! command -v tmux >/dev/null || fact package.tmux yes
   found=$(command -v python3)
   # Without the Command Line Tools, Apple's python3 only opens a window that offers to install them.
   [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
@@ -89,7 +89,7 @@ programs() (
   account=$LAB_USER; [ -n "$LAB_HOME" ] || account=nobody
   new_enough='import sys; sys.exit(sys.version_info < (3, 10))'
   [ -z "$found" ] || as_account "$account" "$found" -c "$new_enough" >/dev/null 2>&1 &&
-    say package.python3 yes
+    fact package.python3 yes
   true
 )
 
@@ -98,8 +98,8 @@ lab_service() {
   file unit $JUPYTER_PLIST
   [ -e $JUPYTER_PLIST ] || return 0
   launchctl print-disabled system | grep -qE '"org.labfab.jupyter" => (disabled|true)' ||
-    say service yes
-  say state "$(launchctl print system/org.labfab.jupyter 2>/dev/null |
+    fact service yes
+  fact state "$(launchctl print system/org.labfab.jupyter 2>/dev/null |
     awk -F' = ' '$1 == "\tstate" { print $2; found = 1; exit }
       END { if (!found) print "inactive" }')"
 }
@@ -109,7 +109,7 @@ lab_service() {
 lab_listener() {
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET
-    [ ! -S "$path" ] || say socket_mode "$(mode_of "$path")"
+    [ ! -S "$path" ] || fact socket_mode "$(mode_of "$path")"
     set -- -U
   else
     path=
@@ -133,5 +133,5 @@ lab_listener() {
   holder=$(printf '%s' "$found" | cut -f3)
 }
 
-acme() { :; }
-proxy() { :; }
+section_acme() { :; }
+section_proxy() { :; }

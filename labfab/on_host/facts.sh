@@ -2,14 +2,14 @@
 #
 # Called with the names of the sections, and with these variables set: USERS (accounts of interest),
 # LAB_USER, PREFIX (the folder of Python in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET,
-# ROOT_DIR, PUBLISH. Each section is a function that prints key=value lines; what may have several
-# lines is base64.
+# ROOT_DIR, PUBLISH. A section NAME is a function section_NAME that prints key=value lines; what may
+# have several lines is base64.
 
 # KEY PATH: what a put() has to know about a file.
 file() {
   [ -e "$2" ] || return 0
-  say "$1.stat" "$(mode_and_owner "$2")"
-  [ -f "$2" ] && blob "$1.text" <"$2"
+  fact "$1.stat" "$(mode_and_owner "$2")"
+  [ -f "$2" ] && base64_fact "$1.text" <"$2"
 }
 
 # HOME PATH: succeeds if a part of the path is a link. Sets at, rest.
@@ -25,26 +25,27 @@ linked() {
 # there is none. Sets leads.
 leads_away() {
   linked "$2" "$3" || return 1
-  leads=$(real "$2/$3")
-  [ "$leads" != "$(real "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] && say "$1" "$leads"
+  leads=$(realpath_of "$2/$3")
+  [ "$leads" != "$(realpath_of "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] &&
+    fact "$1" "$leads"
 }
 # KEY HOME PATH ACCOUNT: like file(), read as the account. Half a text must not be taken for the
 # whole. Sets code.
 own_file() {
   [ -e "$2/$3" ] || return 0
   leads_away "$1.link" "$2" "$3" "$4" && return 0
-  say "$1.stat" "$(mode_and_owner -L "$2/$3")"
+  fact "$1.stat" "$(mode_and_owner -L "$2/$3")"
   [ -f "$2/$3" ] || return 0
   {
     code=$({
-      { as_account "$4" cat "$2/$3" 2>/dev/null; echo $? >&3; } | blob "$1.text" >&4
+      { as_account "$4" cat "$2/$3" 2>/dev/null; echo $? >&3; } | base64_fact "$1.text" >&4
     } 3>&1)
   } 4>&1
-  [ "$code" != 124 ] || say "$1.cut" yes
+  [ "$code" != 124 ] || fact "$1.cut" yes
 }
 own_folder() {  # KEY HOME PATH ACCOUNT
   [ -d "$2/$3" ] || return 0
-  leads_away "$1_link" "$2" "$3" "$4" || say "$1_stat" "$(mode_and_owner -L "$2/$3")"
+  leads_away "$1_link" "$2" "$3" "$4" || fact "$1_stat" "$(mode_and_owner -L "$2/$3")"
 }
 
 # HOME: succeeds if a web server may have files there.
@@ -65,33 +66,33 @@ rules() {
       if (who == name || (who ~ /^:/ && index(groups, " " substr(who, 2) " "))) yes = 1
     }
     END { exit !yes }' /etc/doas.conf 2>/dev/null && found="$found doas"
-  [ -z "$found" ] || say "$1.rules" "$found"
+  [ -z "$found" ] || fact "$1.rules" "$found"
 }
 
-accounts() {
+section_accounts() {
   for user in $USERS; do
-    entry "$user"
+    read_account "$user"
     home=$entry_home
     [ -n "$home" ] || continue
-    say "$user.uid" "$entry_uid"
-    say "$user.home" "$home"
-    say "$user.shell" "$entry_shell"
+    fact "$user.uid" "$entry_uid"
+    fact "$user.home" "$home"
+    fact "$user.shell" "$entry_shell"
     case $entry_shell in
-      */nologin | */false | */sync | */halt | */shutdown) say "$user.service" yes ;;
-      *) [ "$entry_uid" -ge "$FIRST_UID" ] || say "$user.service" yes ;;
+      */nologin | */false | */sync | */halt | */shutdown) fact "$user.service" yes ;;
+      *) [ "$entry_uid" -ge "$FIRST_UID" ] || fact "$user.service" yes ;;
     esac
-    say "$user.groups" "$(id -Gn "$user")"
+    fact "$user.groups" "$(id -Gn "$user")"
     account_facts "$user"
     journaled "$user" "$home"
     [ "$user" != "$LAB_USER" ] || [ "$LAB_USER" = "${USERS%% *}" ] || rules "$user"
     if [ -d "$home" ]; then
       stat=$(mode_and_owner -L "$home")
-      say "$user.home_stat" "$stat"
-      case $stat in *00' '*) ;; *) has_sites "$home" && say "$user.serves" yes ;; esac
+      fact "$user.home_stat" "$stat"
+      case $stat in *00' '*) ;; *) has_sites "$home" && fact "$user.serves" yes ;; esac
     fi
     own_folder "$user.ssh" "$home" .ssh "$user"
     own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
-    [ ! -e "$home/.jupyter/jupyter_server_config.json" ] || say "$user.lab" yes
+    [ ! -e "$home/.jupyter/jupyter_server_config.json" ] || fact "$user.lab" yes
   done
   file sudoers /etc/sudoers.d/90-labfab
 }
@@ -118,7 +119,7 @@ sshd_says() {
   /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS|$SERVER_OPTIONS) "
 }
 
-ssh() {
+section_ssh() {
   [ -x /usr/sbin/sshd ] || return 0
   sshd_facts
   for user in $USERS; do
@@ -129,13 +130,13 @@ ssh() {
         port | '') ;;
         kexalgorithms | macs | ciphers | hostkeyalgorithms | logingracetime | maxauthtries | \
           maxstartups | persourcemaxstartups)
-          [ "$user" != root ] || say "sshd.$option" "$value"
+          [ "$user" != root ] || fact "sshd.$option" "$value"
           ;;
         hostkey)
           [ "$user" != root ] || [ ! -f "$value.pub" ] || ! read -r kind key _ <"$value.pub" ||
-            say "host_key.$kind" "$key"
+            fact "host_key.$kind" "$key"
           ;;
-        *) say "$user.$option" "$value" ;;
+        *) fact "$user.$option" "$value" ;;
       esac
     done <<END
 $every
@@ -145,43 +146,43 @@ END
   file drop_in "$DROP_IN"
 }
 
-guard() {
+section_guard() {
   folder=/var/lib/labfab
-  [ -e $folder/guard/armed ] && say armed "$(sed -n 2p $folder/guard/armed)"
-  [ -e $folder/guard/reverting ] && say armed "$(sed -n 2p $folder/guard/reverting)"
+  [ -e $folder/guard/armed ] && fact armed "$(sed -n 2p $folder/guard/armed)"
+  [ -e $folder/guard/reverting ] && fact armed "$(sed -n 2p $folder/guard/reverting)"
   [ -e $folder/reverted ] || return 0
   lost=$(sed -n '5,$p' $folder/reverted | tr '\n' ' ')  # what accounts kept it from restoring
-  say reverted "$(sed -n 3p $folder/reverted)${lost:+ (all but ${lost}see $folder/guard.left)}"
-  say reverted_by "$(sed -n 2p $folder/reverted)"
-  say reverted_at "$(local_time "$(sed -n 1p $folder/reverted)")"
+  fact reverted "$(sed -n 3p $folder/reverted)${lost:+ (all but ${lost}see $folder/guard.left)}"
+  fact reverted_by "$(sed -n 2p $folder/reverted)"
+  fact reverted_at "$(local_time "$(sed -n 1p $folder/reverted)")"
 }
 
-python() {
+section_python() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
-  [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && say unfinished yes
-  [ -e "$home/.cache/labfab/$PREFIX.packages" ] && say half yes
+  [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && fact unfinished yes
+  [ -e "$home/.cache/labfab/$PREFIX.packages" ] && fact half yes
   case $(shell_of "$LAB_USER") in
     *zsh) startup=.zshrc profile=.zprofile ;;
     *) startup=.bashrc profile=.profile ;;
   esac
   marks=$(as_account "$LAB_USER" grep -soHE -D skip "conda initialize|HOME/$PREFIX/bin" \
     "$home/$startup" "$home/$profile")
-  case $marks in *"/$startup:conda initialize"*) say shell.conda yes ;; esac
-  case $marks in *"/$profile:HOME/$PREFIX/bin"*) say shell.venv yes ;; esac
+  case $marks in *"/$startup:conda initialize"*) fact shell.conda yes ;; esac
+  case $marks in *"/$profile:HOME/$PREFIX/bin"*) fact shell.venv yes ;; esac
   [ -d "$home/$PREFIX" ] || return 0
   prefix=$home/$PREFIX
-  say prefix "$prefix"
-  [ -x "$prefix/bin/python" ] && say python yes
-  [ -x "$prefix/bin/conda" ] && say conda yes
-  [ -x "$prefix/bin/jupyter-lab" ] && say lab yes
+  fact prefix "$prefix"
+  [ -x "$prefix/bin/python" ] && fact python yes
+  [ -x "$prefix/bin/conda" ] && fact conda yes
+  [ -x "$prefix/bin/jupyter-lab" ] && fact lab yes
   for info in "$prefix"/lib/python3*/site-packages/*.dist-info; do
     name=${info##*/}; name=${name%.dist-info}
-    case $name in *-*) say "version.${name%-*}" "${name##*-}" ;; esac
+    case $name in *-*) fact "version.${name%-*}" "${name##*-}" ;; esac
   done
 }
 
-jupyter() {
+section_jupyter() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
   own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
@@ -189,64 +190,64 @@ jupyter() {
   own_file login "$home" "$PREFIX/etc/jupyter/jupyter_server_config.py" "$LAB_USER"
   for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json \
     jupyter_lab_config.py; do
-    [ -e "$home/.jupyter/$name" ] && say "other.$name" yes
+    [ -e "$home/.jupyter/$name" ] && fact "other.$name" yes
   done
   case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
-  [ -d "$root" ] && say root_dir "$(owner_of "$root")" && say root_dir_mode "$(mode_of "$root")"
+  [ -d "$root" ] && fact root_dir "$(owner_of "$root")" && fact root_dir_mode "$(mode_of "$root")"
   return 0
 }
 
-lab() {
+section_lab() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
   lab_service
-  in_tmux "$home" has-session -t =jupyter >/dev/null && say session yes
+  in_tmux "$home" has-session -t =jupyter >/dev/null && fact session yes
   config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
   lab_listener
   if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
     pane=$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | grep -m 1 -xE '[0-9]+')
-    newer_than "$config" "$pane" && say stale yes
+    newer_than "$config" "$pane" && fact stale yes
     return 0
   fi
-  say owner "$owner"
-  say pid "$pid"
-  say holder "$holder"
-  [ -n "$pid" ] && say since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
+  fact owner "$owner"
+  fact pid "$pid"
+  fact holder "$holder"
+  [ -n "$pid" ] && fact since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   for file in "$config" "$home/$PREFIX/etc/jupyter/jupyter_server_config.py"; do
-    newer_than "$file" "$pid" && say stale yes
+    newer_than "$file" "$pid" && fact stale yes
   done
   answer=$(curl -sk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
     "${LAB_URL}api" 2>/dev/null)
   case $answer in
-    *'"version": "'*) answer=${answer#*'"version": "'}; say api "${answer%%\"*}" ;;
-    *) say api '' ;;
+    *'"version": "'*) answer=${answer#*'"version": "'}; fact api "${answer%%\"*}" ;;
+    *) fact api '' ;;
   esac
 }
 
 # The certificate that JupyterLab or Apache serves. Of its private key, only mode and owner.
-https() {
+section_https() {
   case $PUBLISH in
     https) base=$LAB_HOME tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
     apache) base=/etc/labfab tls=tls account=root other=$LAB_HOME/.jupyter/tls ;;
     *) return 0 ;;
   esac
-  [ -e "$other/key.pem" ] && say elsewhere yes
+  [ -e "$other/key.pem" ] && fact elsewhere yes
   [ -n "$base" ] && [ -d "$base/$tls" ] || return 0
   own_folder folder "$base" "$tls" "$account"
   own_file cert "$base" "$tls/cert.pem" "$account"
   own_file ca "$base" "$tls/ca.pem" "$account"
   [ -e "$base/$tls/key.pem" ] || return 0
-  say key "$(mode_and_owner "$base/$tls/key.pem")"
+  fact key "$(mode_and_owner "$base/$tls/key.pem")"
   public=$(as_account "$account" \
     openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
   certified=$(as_account "$account" \
     openssl x509 -in "$base/$tls/cert.pem" -noout -pubkey 2>/dev/null)
-  [ -n "$public" ] && [ "$public" = "$certified" ] && say pair yes
+  [ -n "$public" ] && [ "$public" = "$certified" ] && fact pair yes
 }
 
 LAB_HOME=$(home_of "$LAB_USER")
-read_sections() { for section in "$@"; do echo "[$section]"; $section; done; }
-# The sections that use the output of ss go into the same half, so that ss runs once.
+read_sections() { for section in "$@"; do echo "[$section]"; "section_$section"; done; }
+# The sections that use the list of sockets go into the same half, so that it is made once.
 left='' right=''
 for section in "$@"; do
   case $section in

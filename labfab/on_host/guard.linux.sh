@@ -32,7 +32,7 @@ UNIT
 # Stops a revert that is waiting for the lock.
 stop_waiting_revert() { systemd && systemctl stop labfab-deadline.service 2>/dev/null; }
 
-stand_down() {
+remove_timer() {
   rm -f "$UNIT" "$WANTS/${UNIT##*/}"
   systemd || return 0
   systemctl stop labfab-deadline.timer 2>/dev/null

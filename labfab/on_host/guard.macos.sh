@@ -6,7 +6,7 @@ REVERT_PLIST=/Library/LaunchDaemons/$REVERT.plist
 PLIST_DTD=http://www.apple.com/DTDs/PropertyList-1.0.dtd
 
 start_clock() {  # ID
-  boot >"$GUARD/boot"
+  boot_id >"$GUARD/boot"
   cat >"$REVERT_PLIST" <<PLIST
 <?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "$PLIST_DTD">
@@ -30,7 +30,7 @@ PLIST
 watch() {
   watching=yes  # the job removes itself from launchd last, unless a new window needs it
   trap '[ -e "$REVERT_PLIST" ] || launchctl bootout "system/$REVERT"' EXIT
-  if [ "$(cat "$GUARD/boot")" != "$(boot)" ]; then revert boot; exit; fi
+  if [ "$(cat "$GUARD/boot")" != "$(boot_id)" ]; then revert boot; exit; fi
   # A revert that was requested moves the file, and may die half-way: then this one starts it again.
   deadline=$(cat "$GUARD/armed" "$GUARD/reverting" 2>/dev/null | sed -n 1p)
   # One second at a time: a sleep does not count the time that the Mac sleeps.
@@ -40,7 +40,7 @@ watch() {
 
 stop_waiting_revert() { :; }  # stand_down ends the watch even while it waits for the lock
 
-stand_down() {
+remove_timer() {
   rm -f "$REVERT_PLIST"
   [ -n "$watching" ] || unload_daemon "$REVERT"
 }

@@ -81,13 +81,13 @@ keep_tree() {  # PATH
 
 disarm() {  # ID
   lock
-  { is_window "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null ||
+  { window_matches "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null ||
     { echo "the revert has begun already" >&2; exit 1; }
   # From here on a power cut must neither revert what was confirmed nor lose it.
   sync_paths
   flush "$GUARD"
   stop_waiting_revert
-  stand_down
+  remove_timer
   rm -rf "$GUARD"
 }
 
@@ -108,7 +108,7 @@ briefly() {
 lock() { command exec 8<"$GUARD" && wait_and_hold 8; } 2>/dev/null
 
 # [ID]: succeeds if the window that is open has this id; without an id, always.
-is_window() { [ -z "$1" ] || grep -qsx "$1" "$GUARD/armed" "$GUARD/reverting"; }
+window_matches() { [ -z "$1" ] || grep -qsx "$1" "$GUARD/armed" "$GUARD/reverting"; }
 
 # [ID]: exits when there is nothing left to do, with the code that says whether this window was
 # reverted.
@@ -119,7 +119,7 @@ exit_with_outcome() {
 
 # PATH of root's: restores it, or removes it if it did not exist. Fails if it cannot. Sets failed,
 # theirs.
-put_back() {
+restore_path() {
   # Remove what is new first: that frees space.
   failed=$(ours_in "$1" | while IFS= read -r now; do
     [ -e "$GUARD/before$now" ] || [ -L "$GUARD/before$now" ] || rm -rf "$now" || echo "$now"
@@ -142,7 +142,7 @@ put_one() {
   elif [ -L "$1" ] || [ -L "$2" ] || ! cmp -s "$1" "$2"; then
     [ ! -d "$2" ] || [ -L "$2" ] || rm -rf "$2"
     new=$(new_name "$2")
-    rm -f "$new" && cp -a "$1" "$new" && take_name "$new" "$2" && return
+    rm -f "$new" && cp -a "$1" "$new" && rename_over "$new" "$2" && return
     rm -f "$new" "$2"  # no space for two copies
     cp -a "$1" "$2"
     return
@@ -187,7 +187,7 @@ write_back() {  # PATH COPY MODE GROUP
 revert() {
   [ -d "$GUARD" ] || exit_with_outcome "$2"
   lock
-  is_window "$2" || exit_with_outcome "$2"
+  window_matches "$2" || exit_with_outcome "$2"
   # A revert that was cut off by a power cut or a full disk starts again.
   mv "$GUARD/armed" "$GUARD/reverting" 2>/dev/null || [ -e "$GUARD/reverting" ] ||
     { clear_up; exit_with_outcome "$2"; }
@@ -200,7 +200,7 @@ revert() {
   while read -r path; do
     locate "$path"
     if [ "$keeper" != root ]; then printf '%s\n' "$path" >>"$GUARD/theirs"
-    elif [ "$place" != "$path" ] || ! put_back "$path"; then  # somebody put a link in the way
+    elif [ "$place" != "$path" ] || ! restore_path "$path"; then  # somebody put a link in the way
       broken=yes
       printf '%s\n' "$path"
     fi
@@ -266,6 +266,6 @@ mark_undone() {
   done
 }
 
-clear_up() { stand_down; rm -rf "$GUARD"; }
+clear_up() { remove_timer; rm -rf "$GUARD"; }
 
 case $1 in arm | disarm | revert | watch) "$@" ;; esac

@@ -2,7 +2,7 @@
 #
 # "$1": the program that installs, conda, uv or pip; uv-locked installs what the lock on standard
 # input names. "$2": the folder. The rest: options and packages.
-# Needs under_mark, of unfinished.sh.
+# Needs under_mark, of under_mark.sh.
 installer=$1
 folder=$2
 shift 2

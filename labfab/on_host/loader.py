@@ -16,7 +16,7 @@ SYSTEMS = {"Linux": "linux", "Darwin": "macos"}  # uname -s
 
 
 @cache
-def own(name: str, kernel: str) -> str:
+def system_part(name: str, kernel: str) -> str:
     """Return the part of a script for one system. kernel: one of SYSTEMS."""
     return (FOLDER / f"{name}.{SYSTEMS[kernel]}.sh").read_text()
 
@@ -36,7 +36,7 @@ def programs() -> str:
 
 def script(name: str, kernel: str) -> str:
     """Return a whole script without the words, which the root shell already has."""
-    return own(name, kernel) + shared(name)
+    return system_part(name, kernel) + shared(name)
 
 
 @cache
@@ -46,7 +46,7 @@ def words(kernel: str) -> str:
 
 
 @cache
-def called(name: str, count: int = 0, uses: str = "") -> str:
+def as_command(name: str, count: int = 0, uses: str = "") -> str:
     """Return a script as shell text for ask() and change(), with %s for each argument.
 
     name: the NAME in on_host/NAME.sh, which gets its arguments as "$1", "$2", … count: how many.

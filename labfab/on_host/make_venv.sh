@@ -2,7 +2,7 @@
 #
 # "$1": the PATH to use. "$2": the folder. "$3": --clear, or empty. "$4": uv with its version and
 # checksums, as pip reads them. "$5": --require-hashes, or empty. The rest: options of pip.
-# Needs under_mark, of unfinished.sh, and wheel_of_pip, which prints the path of a wheel of pip.
+# Needs under_mark, of under_mark.sh, and wheel_of_pip, which prints the path of a wheel of pip.
 # ensurepip takes as long as everything else, so the pip in that wheel installs uv. The wheel is
 # unpacked because pip runs half a second longer from a zip file.
 PATH=$1

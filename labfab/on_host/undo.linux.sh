@@ -6,20 +6,20 @@ skeletons() { echo /etc/skel; }  # the folders that a new home is made from
 # useradd and the like keep a copy of each file they change.
 old_backups() {
   for name in passwd shadow group gshadow subuid subgid; do
-    if [ -e "$(kept "/etc/$name-")" ]; then bring "$(kept "/etc/$name-")" "/etc/$name-"
+    if [ -e "$(kept "/etc/$name-")" ]; then install_copy "$(kept "/etc/$name-")" "/etc/$name-"
     else rm -f "/etc/$name-"; fi
   done
 }
 
 group() {  # ACCOUNT GROUP
-  ! there "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1
+  ! account_exists "$1" || gpasswd --delete "$1" "$2" >/dev/null || return 1
   old_backups
 }
 
 # ACCOUNT: restores the password field, even a locked or empty one. Sets line, changed.
 password() {
   line=$(grep "^$1:" "$(kept /etc/shadow)")
-  if there "$1" && [ -n "$line" ]; then
+  if account_exists "$1" && [ -n "$line" ]; then
     changed=$(printf %s "$line" | cut -d: -f3)
     printf '%s:%s\n' "$1" "$(printf %s "$line" | cut -d: -f2)" | chpasswd -e &&
       chage -d "${changed:--1}" "$1" || return 1
@@ -48,7 +48,7 @@ elsewhere() {
 
 # VERB ACCOUNT: systemctl VERB for JupyterLab's unit.
 service() {
-  ! there "$2" || run_within 60 65536 "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" \
+  ! account_exists "$2" || run_within 60 65536 "$2" env XDG_RUNTIME_DIR="/run/user/$(id -u "$2")" \
     systemctl --user "$1" jupyter.service </dev/null || :
 }
 
@@ -164,7 +164,7 @@ restore_no_rules() {
   for file in user.rules user6.rules; do
     copy=$(kept "$1/$file")
     if cmp -s "$copy" "$2/$file" && ! grep -q '^### tuple' "$1/$file"; then
-      bring "$copy" "$1/$file"
+      install_copy "$copy" "$1/$file"
     fi
   done
 }
@@ -172,6 +172,6 @@ restore_no_rules() {
 firewall_off() {
   firewall --force disable
   [ ! -e "$(kept /etc/default/ufw)" ] || ! command -v ufw >/dev/null ||
-    bring "$(kept /etc/default/ufw)" /etc/default/ufw
+    install_copy "$(kept /etc/default/ufw)" /etc/default/ufw
 }
 

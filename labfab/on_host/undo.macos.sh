@@ -34,9 +34,9 @@ elsewhere() {
 # ACCOUNT. sysadminctl exits with 0 even if it did nothing. Sets said, settings.
 delete_account() {
   said=$(sysadminctl -deleteUser "$1" -keepHome 2>&1)
-  there "$1" || return 0
+  account_exists "$1" || return 0
   said="$said $(dscl . -delete "/Users/$1" 2>&1)"
-  there "$1" || return 0
+  account_exists "$1" || return 0
   settings='System Settings > General > Sharing > Remote Login (i)'
   case $said in
     *-14120*)

@@ -6,7 +6,7 @@
 #
 # Called with KEPT (what the journal kept of this change: the file itself, or KEPT.kept/ with each
 # / of a path as %) and FORCE (yes: also take back what somebody has changed since). Prints
-# `labfab-stays: REASON` for what is left as it is, and `labfab-note: …` for what one should know.
+# `labfab-stays: REASON` for what is left as it is, and `labfab-note: …` for what the user should know.
 #
 # What lies below a home is undone as its account (words.sh): it may have put links and pipes there.
 
@@ -26,7 +26,7 @@ SET_MODE='[ ! -L "$1" ] || exit 0
   [ -O "$1" ] || exit 3
   chgrp "$3" "$1" 2>/dev/null; chmod "$2" "$1"'
 # COPY PATH: gives it the copy's mode and owner. Links are left alone. Sets keeper, place, found.
-like() {
+copy_mode() {
   whose "$2"
   [ ! -L "$1" ] || return 0
   if [ "$keeper" = root ] && [ -L "$2" ]; then  # a home may be a link that root made
@@ -47,7 +47,7 @@ like() {
 # COPY PATH: only root could give it to somebody else again, and would not know to what.
 told_of_owner() { is_theirs "$1" || note "$2 belongs to $keeper now, not to $(owner_of "$1")"; }
 
-sum() {  # FILE: identifies its content. Sets keeper, place, found, kind, mode, ids, code.
+content_id() {  # FILE: identifies its content. Sets keeper, place, found, kind, mode, ids, code.
   if ! locate "$1"; then echo unknown; return; fi
   if [ "$keeper" != root ]; then
     look "$1" "$KEPT.look"
@@ -68,12 +68,12 @@ save() { mkdir -p -m 700 "$BACKUPS" && keep "$1" "$(backup_of "$1")"; }
 
 # COPY FILE [ACCOUNT]: puts the copy in the file's place, as this account instead of the one whose
 # place it is. Sets keeper, place, found, new.
-bring() {
+install_copy() {
   whose "$2"
   [ ! -e "$1.unread" ] || stays "$2: it could not be read when labfab changed it"
   keeper=${3:-$keeper}
   if [ "$keeper" = root ]; then
-    new=$(new_name "$2") && rm -f "$new" && cp -a "$1" "$new" && take_name "$new" "$2"
+    new=$(new_name "$2") && rm -f "$new" && cp -a "$1" "$new" && rename_over "$new" "$2"
   elif [ -L "$1" ]; then as_keeper sh -c "$LINK" sh "$2" "$(readlink "$1")" </dev/null
   else
     set -- "$1" "$2" "$(mode_of "$1")" "$(group_of "$1")"
@@ -89,9 +89,9 @@ there_is() { whose "$2"; as_keeper test "$1" "$2" </dev/null; }  # -e|-d|-f|-L P
 # Sets path, written, now, was.
 file() {
   whose "$1"
-  path=$1 written=$2 now=$(sum "$1") was=$(sum "$KEPT"); shift 2
+  path=$1 written=$2 now=$(content_id "$1") was=$(content_id "$KEPT"); shift 2
   if [ "$now" = "$was" ]; then
-    [ ! -f "$KEPT" ] || like "$KEPT" "$path"
+    [ ! -f "$KEPT" ] || copy_mode "$KEPT" "$path"
     return
   fi
   if [ "$now" != "$written" ]; then
@@ -99,7 +99,7 @@ file() {
     [ -n "$FORCE" ] || changed_by_hand "$path"
     [ "$now" = none ] || { save "$path" && note "$path as you changed it is in $BACKUPS"; } || return
   fi
-  if [ -e "$KEPT" ] || [ -L "$KEPT" ]; then bring "$KEPT" "$path"; else delete "$path"; fi
+  if [ -e "$KEPT" ] || [ -L "$KEPT" ]; then install_copy "$KEPT" "$path"; else delete "$path"; fi
 }
 
 changed_by_hand() {  # PATH: leaves it
@@ -124,7 +124,7 @@ lines() {
     *) return 0 ;;
   esac
   before=$KEPT; [ -e "$before" ] || [ -L "$before" ] || before=$(kept "$file")
-  without "$@" && put_back "$before" "$file" "$real"
+  strip_lines "$@" && put_back "$before" "$file" "$real"
   code=$?
   rm -f "$KEPT.new" "$KEPT.lines" "$KEPT.now"
   return "$code"
@@ -137,7 +137,7 @@ is_ours() {
 }
 
 # LINE...: writes KEPT.now without these lines to KEPT.new.
-without() {
+strip_lines() {
   rm -f "$KEPT.new" && printf '%s\n' "$@" >"$KEPT.lines" || return 1
   grep -vxFf "$KEPT.lines" "$KEPT.now" >"$KEPT.new" || [ ! -s "$KEPT.new" ] || return 1
   as_it_was "$KEPT.new"
@@ -148,18 +148,18 @@ put_back() {
   same=$(content "$1")
   if [ -e "$same" ] && [ ! -e "$same.unread" ] && [ "$(cat "$same")" = "$(cat "$KEPT.new")" ]; then
     [ "$2" != "$3" ] || same=$1
-    bring "$same" "$3" "$keeper"
+    install_copy "$same" "$3" "$keeper"
   elif [ "$2" = "$3" ] && [ ! -e "$same" ] && ! grep -q . "$KEPT.new"; then delete "$2"
-  else bring "$KEPT.new" "$3" "$keeper"; fi
+  else install_copy "$KEPT.new" "$3" "$keeper"; fi
 }
 
-restore() { bring "$(kept "$1")" "$1"; }  # PATH
-mode() { ! there_is -e "$1" || like "$(kept "$1")" "$1"; }  # PATH
+restore() { install_copy "$(kept "$1")" "$1"; }  # PATH
+mode() { ! there_is -e "$1" || copy_mode "$(kept "$1")" "$1"; }  # PATH
 
 # PATH: restores mode and owner, or removes the folder if it is new and empty.
 folder() {
   there_is -d "$1" || return 0
-  if [ -d "$(kept "$1")" ]; then like "$(kept "$1")" "$1"
+  if [ -d "$(kept "$1")" ]; then copy_mode "$(kept "$1")" "$1"
   else as_keeper rmdir "$1" </dev/null 2>/dev/null || note "$1 stays: it is not empty"; fi
 }
 
@@ -234,8 +234,8 @@ next_key() {
 # FOLDER SHA256 of cert.pem: restores key, certificate and CA together. Sets now.
 certificate() {
   there_is -d "$1" || return 0
-  now=$(sum "$1/cert.pem")
-  if [ "$now" != "$2" ] && [ "$now" != "$(sum "$(kept "$1/cert.pem")")" ]; then
+  now=$(content_id "$1/cert.pem")
+  if [ "$now" != "$2" ] && [ "$now" != "$(content_id "$(kept "$1/cert.pem")")" ]; then
     [ -n "$FORCE" ] || changed_by_hand "$1/cert.pem"
     for name in key cert ca; do save "$1/$name.pem" || return; done
     note "the files in $1 as you changed them are in $BACKUPS"
@@ -249,20 +249,21 @@ certificate() {
 handed() {
   there_is -d "$1" || return 0
   for name in key cert ca; do
-    if [ -e "$(kept "$1/$name.pem")" ]; then bring "$(kept "$1/$name.pem")" "$1/$name.pem"
+    if [ -e "$(kept "$1/$name.pem")" ]; then install_copy "$(kept "$1/$name.pem")" "$1/$name.pem"
     else delete "$1/$name.pem"; fi
   done
 }
 
 # Accounts ---------------------------------------------------------------------------------------
 
-there() { id -u "$1" >/dev/null 2>&1; }  # ACCOUNT: succeeds if it exists
+account_exists() { id -u "$1" >/dev/null 2>&1; }  # ACCOUNT: succeeds if it exists
 
 # ACCOUNT LOG: ends JupyterLab's session and removes its log. Sets home, pythons.
 session() {
   home=$(home_of "$1")
   pythons=$home/miniforge3/bin:$home/anaconda3/bin:$home/miniconda3/bin
-  ! there "$1" || as_account "$1" env PATH="$pythons:$PATH:/opt/homebrew/bin:/usr/local/bin" \
+  ! account_exists "$1" ||
+    as_account "$1" env PATH="$pythons:$PATH:/opt/homebrew/bin:/usr/local/bin" \
     tmux kill-session -t =jupyter </dev/null 2>/dev/null
   [ -e "$(kept "$2")" ] || delete "$2"
 }
@@ -281,14 +282,14 @@ conda_shell() {
     look "$now" "$KEPT.now"
     if [ "$kind" != file ] || [ -L "$was" ] || [ -e "$was.unread" ]; then continue; fi
     if [ ! -e "$was" ]; then [ -s "$KEPT.now" ] || delete "$now"
-    elif [ "$(cat "$was")" = "$(cat "$KEPT.now")" ]; then bring "$was" "$now"; fi
+    elif [ "$(cat "$was")" = "$(cat "$KEPT.now")" ]; then install_copy "$was" "$now"; fi
   done
   rm -f "$KEPT.now"
 }
 
 # ACCOUNT: ends its notebooks that run. Their output belongs to the account and stays.
 jobs() {
-  there "$1" || return 0
+  account_exists "$1" || return 0
   as_account "$1" pkill -TERM -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$' </dev/null
   wait_for_end as_account "$1" pgrep -u "$1" -f '/\.local/share/labfab/job\.py [0-9]+$'
 }
@@ -323,7 +324,7 @@ holds_data() {
 # NAME: removes the account if nothing of it is in use. A home with data is moved, never deleted.
 # Sets home, uid, busy, other.
 account() {
-  if there "$1"; then
+  if account_exists "$1"; then
     home=$(home_of "$1") uid=$(id -u "$1")
     wait_for_end works "$1"
     busy=$(works "$1" | tr '\n' ' ')

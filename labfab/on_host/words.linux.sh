@@ -19,14 +19,14 @@ log_in() { relay 10 65536 runuser -l "$1" -c "$2"; }  # ACCOUNT SCRIPT: in its l
 # ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
 # No pipe: each program that is started costs milliseconds.
 # shellcheck disable=SC2034  # facts.sh uses entry_uid
-entry() {
+read_account() {
   IFS=: read -r entry_name _ entry_uid _ _ entry_home entry_shell <<END
 $(getent passwd "$1")
 END
 }
-home_of() { entry "$1"; echo "$entry_home"; }
-shell_of() { entry "$1"; echo "$entry_shell"; }
-name_of() { entry "$1"; echo "$entry_name"; }  # UID
+home_of() { read_account "$1"; echo "$entry_home"; }
+shell_of() { read_account "$1"; echo "$entry_shell"; }
+name_of() { read_account "$1"; echo "$entry_name"; }  # UID
 people() { getent passwd | cut -d: -f1,3,6,7; }  # name:uid:home:shell of every account
 
 mode_of() { stat -c %a "$@"; }  # [-L] FILE, like the next four
@@ -34,7 +34,7 @@ owner_of() { stat -c %U "$@"; }
 ids_of() { stat -c %u:%g "$@"; }
 mode_and_owner() { stat -c '%a %U' "$@"; }
 kind_and_ids() { stat -c '%f %u:%g' "$@"; }
-real() { readlink -f "$1"; }
+realpath_of() { readlink -f "$1"; }
 unwrapped() { base64 -w 0; }  # stdin as one line of base64
 sha256() { sha256sum | cut -d' ' -f1; }  # of stdin
 
@@ -50,7 +50,7 @@ newer_than() {
   [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]
 }
 clear_places() { :; }  # removes parent folders that only labfab uses: none on Linux
-boot() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot
+boot_id() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot
 
 # What listens on TCP, one socket a line: address, port, uid, pid. Root's come last. The kernel says
 # whose a socket is and who holds it; the names that ss(8) prints are chosen by programs.

@@ -20,14 +20,14 @@ run_within() {
 log_in() { relay 10 65536 su -l "$1" -c "$2"; }  # ACCOUNT SCRIPT: in its login shell
 # ACCOUNT or UID: looks the account up. Sets entry_name, entry_uid, entry_home, entry_shell.
 # shellcheck disable=SC2034  # facts.sh uses entry_uid
-entry() {
+read_account() {
   IFS=: read -r entry_name _ entry_uid _ _ _ _ _ entry_home entry_shell <<END
 $(id -P "$1" 2>/dev/null)
 END
 }
-home_of() { entry "$1"; echo "$entry_home"; }
-shell_of() { entry "$1"; echo "$entry_shell"; }
-name_of() { entry "$1"; echo "$entry_name"; }  # UID
+home_of() { read_account "$1"; echo "$entry_home"; }
+shell_of() { read_account "$1"; echo "$entry_shell"; }
+name_of() { read_account "$1"; echo "$entry_name"; }  # UID
 people() {  # name:uid:home:shell of root and of every person's account
   { echo root; dscl . -list /Users UniqueID | awk '$2 >= 501 { print $1 }'; } |
     while read -r name; do
@@ -41,7 +41,7 @@ ids_of() { stat -f %u:%g "$@"; }
 mode_and_owner() { stat -f '%Lp %Su' "$@"; }
 kind_and_ids() { stat -f '%p %u:%g' "$@"; }
 # readlink knows -f from macOS 12.3 on, and fails for a file that does not exist.
-real() { perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // exit 1, "\n"' "$1"; }
+realpath_of() { perl -MCwd=abs_path -e 'print abs_path($ARGV[0]) // exit 1, "\n"' "$1"; }
 unwrapped() { base64 | tr -d '\n'; }  # stdin as one line of base64
 sha256() { shasum -a 256 | cut -d' ' -f1; }  # of stdin
 
@@ -64,7 +64,7 @@ newer_than() {
 clear_places() {
   rmdir /private/var/lib /private/var/cache /private/var/backups 2>/dev/null || true
 }
-boot() { sysctl -n kern.bootsessionuuid; }  # identifies this boot
+boot_id() { sysctl -n kern.bootsessionuuid; }  # identifies this boot
 
 # Jobs of launchd. An override outlives its plist, so `enable` is called only if somebody disabled
 # the job. A job takes time to end after bootout; until then `bootstrap` fails with 5.

@@ -2,7 +2,7 @@
 
 # KEY VALUE: prints one fact. An account chooses the names of its files and programs; a newline in
 # one of them would start a fact, or a section, of its own.
-say() {
+fact() {
   case $1$2 in
     *[[:cntrl:]]*)
       set -- "$(printf %s "$1" | tr '[:cntrl:]' '[?*]')" "$(printf %s "$2" | tr '[:cntrl:]' '[?*]')"
@@ -10,12 +10,12 @@ say() {
   esac
   printf '%s=%s\n' "$1" "$2"
 }
-blob() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a base64 fact
+base64_fact() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a base64 fact
 
 # SECONDS BYTES COMMAND...: runs it with pipes of its own and within these limits (relay.pl).
 relay() { perl -e "$RELAY" "$@"; }
 run_as() { run_within 0 0 "$@"; }  # ACCOUNT COMMAND...
-become() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
+run_script_as() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
 # ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
 # what the account may not see, a pipe or a huge file could keep root waiting. Sets name.
 as_account() {
@@ -153,7 +153,7 @@ new_name() {
   esac
 }
 # NEW OLD: renames without following a link in the place of OLD.
-take_name() {
+rename_over() {
   if [ -L "$2" ]; then [ ! -d "$2" ] || rm -f "$2"; elif [ -d "$2" ]; then return 1; fi
   mv -f "$1" "$2"
 }

@@ -38,7 +38,7 @@ WEAK = {
 # Ciphers that need no MAC.
 AUTHENTICATED = ("chacha20-poly1305@openssh.com", "aes*-gcm@openssh.com")
 # The lists at the beginning of KEXINIT, RFC 4253, 7.1. The fourth and the sixth are for the other
-# direction and equal to their neighbours.
+# direction and equal to their neighbors.
 KEXINIT = 20
 LISTS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "Ciphers", "MACs", "MACs")
 LONGEST = 35000  # bytes of a packet that every implementation must accept, RFC 4253, 6.1

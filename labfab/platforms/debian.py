@@ -26,7 +26,7 @@ service: Service = systemd
 LAB_PATH = "/usr/local/bin:/usr/bin:/bin"
 HOME_ROOT = "/home"
 JUPYTER_DATA = ".local/share/jupyter"
-FIND_PIP_WHEEL = loader.called("find_pip_wheel")
+FIND_PIP_WHEEL = loader.as_command("find_pip_wheel")
 
 UPDATE_LIST = "the package lists"
 UPDATES_WAIT = "packages wait"
@@ -76,7 +76,7 @@ APT = (
     "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -y -q -o DPkg::Lock::Timeout=600 "
     "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
 )
-UPDATE = loader.called("apt_update")
+UPDATE = loader.as_command("apt_update")
 FINISH = (
     "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold || true"
 )

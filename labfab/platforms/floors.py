@@ -55,6 +55,6 @@ REQUIREMENTS = tuple(floor.requirement for floor in FLOORS)
 def below(versions: Mapping[str, str]) -> list[Floor]:
     """Return the floors that the installed versions do not reach. A missing package does not.
 
-    versions: as in the facts, by normalised name.
+    versions: as in the facts, by normalized name.
     """
     return [floor for floor in FLOORS if not floor.admits(versions.get(floor.package, ""))]

@@ -23,11 +23,11 @@ from ..host.session import Host
 from ..local_state import passwords, secrets
 from ..on_host import loader
 from ..settings import Settings
-from . import launchd, pmset, programs, softwareupdate, sshd
+from . import launchd, mac_programs, pmset, softwareupdate, sshd
 from .base import Options, Service
 
 # Parts of the interface that other modules implement.
-install = programs.install
+install = mac_programs.install
 wait_until_settled = softwareupdate.wait_until_settled
 refresh = softwareupdate.refresh
 upgrade = softwareupdate.upgrade
@@ -69,7 +69,7 @@ POWERFUL_GROUPS = "admin wheel daemon sys operator kmem"
 
 # The name under which the laptop keeps the password of JupyterLab's account.
 SECRET = "login-of-lab-user"
-ADD = loader.called("add_mac_account", 1)
+ADD = loader.as_command("add_mac_account", 1)
 HIDE = "dscl . -create /Users/%s IsHidden 1"
 MAKE_HOME = "createhomedir -c -u %s >/dev/null; [ -d %s ] && run_as %s chmod 700 %s"
 LOGIN_WINDOW = "/Library/Preferences/com.apple.loginwindow"
@@ -91,7 +91,7 @@ def venv_packages(c: Connection) -> list[str]:
 def refuse_unsupported(c: Connection, want: Settings) -> None:
     """Raise SetupError, before the Mac is changed, for settings that are for Linux only."""
     label = Host.of(c).label
-    programs.refuse(c)
+    mac_programs.refuse_missing_programs(c)
     if c.user == "root":
         raise SetupError(
             "labfab does not log in to a Mac as root: "

@@ -18,7 +18,7 @@ from ..host.shell import CONNECTION_ERRORS
 # Detached, so that the answer arrives before the machine goes down.
 DETACHED = "nohup sh -c %s >/dev/null 2>&1 &"
 # A function of on_host/words.*.sh: prints an ID of the present boot.
-BOOT_ID = "boot"
+BOOT_ID = "boot_id"
 
 
 def restart(c: Connection, command: str) -> None:

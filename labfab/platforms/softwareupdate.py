@@ -29,11 +29,11 @@ from ..on_host import loader
 from ..settings import Settings
 from .restart import restart, wait_for_boot
 
-LIST = loader.called("list_mac_updates")
+LIST = loader.as_command("list_mac_updates")
 INSTALL = "softwareupdate -i"
 RESTART = " -R"
 LIST_AFTERWARDS = f" && {{\n{LIST}}}"
-LOOK = "ask Apple for updates"
+ASK_APPLE = "ask Apple for updates"
 LATER = "which updates are installed is known only after that"
 # An update, in the list: a line with its label, then one with everything else.
 LABEL = r"^\s*\* Label: (.*\S)\s*$"
@@ -70,7 +70,7 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """List the updates again if the list is older than *max_age* hours."""
     if facts(c).updates.older_than(max_age):
-        change(c, LIST, why=LOOK, long=True, then={"updates.age": "0"}, caveat=LATER)
+        change(c, LIST, why=ASK_APPLE, long=True, then={"updates.age": "0"}, caveat=LATER)
 
 
 def upgrade(c: Connection) -> None:
@@ -141,7 +141,7 @@ def install_and_restart(c: Connection, want: Settings, labels: list[str]) -> Non
         change(c, command, *labels, why=why, long=True, permanent=True)
     if not host.planning:
         wait_for_boot(host, before, patience=2 * HOUR)
-        change(c, LIST, why=LOOK, long=True)
+        change(c, LIST, why=ASK_APPLE, long=True)
 
 
 def refuse_filevault(c: Connection, what: str) -> None:

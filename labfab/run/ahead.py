@@ -14,7 +14,7 @@ from ..host.shell import WrongSudoPassword
 from . import background
 from .guard import RUN_ERRORS
 
-Do = Callable[[Connection], object]
+Work = Callable[[Connection], object]
 
 
 class Ahead(NamedTuple):
@@ -25,7 +25,7 @@ class Ahead(NamedTuple):
     # Whether there is enough to do, and nothing that prevents it.
     due: Callable[[Connection], bool]
     # The work. The stage itself finds it done and does the rest.
-    do: Do
+    do: Work
     # The stages whose early work must have ended before.
     needs: Sequence[str] = ()
 
@@ -34,21 +34,21 @@ class EarlyWork:
     """The early work of one stage, in a thread of its own."""
 
     def __init__(
-        self, main: Host, do: Do, stage: str, step: int, needs: Sequence[EarlyWork] = ()
+        self, main: Host, do: Work, stage: str, step: int, needs: Sequence[EarlyWork] = ()
     ) -> None:
         """Start the thread; it waits for the work that it needs.
 
         main: the session of the run. stage, step: where the journal files the changes.
         """
-        self.main, self.twin, self.needs = main, main.twin(), needs
+        self.main, self.twin, self.needs = main, main.second_session(), needs
         self.twin.file_under(stage, step)
         # Without other early work, the facts that the run has read are still true.
         if not needs:
-            self.twin.know(main.facts)
+            self.twin.adopt_facts(main.facts)
         self.seconds, self.done, self.wanted = 0.0, False, True
         self.future: Future[None] = background.start(self.work, do)
 
-    def work(self, do: Do) -> None:
+    def work(self, do: Work) -> None:
         """Do the work, unless a second shell is refused or work that it needs was not done."""
         granted = open_shell(self.twin, self.main)
         wait([other.future for other in self.needs])
@@ -68,7 +68,7 @@ class EarlyWork:
     def finish(self) -> None:
         """Wait for the end, and add the changes to the run's. Raises what the work raised."""
         wait([self.future])
-        self.main.count_as_own(self.twin)
+        self.main.merge_changes(self.twin)
         self.twin.close_shell()
         self.future.result()
 

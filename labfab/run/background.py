@@ -21,10 +21,10 @@ def start(
     The end of a run does not wait for it. The future returns its value or raises its error.
     """
     future: Future[Value] = Future()
-    desk, out = console.desk(), console.stream()
+    host_console, out = console.host_console(), console.stream()
 
     def work() -> None:
-        with console.speaking_like(desk, out):
+        with console.speaking_like(host_console, out):
             try:
                 future.set_result(function(*args, **kwargs))
             # A task library may end its run with SystemExit.

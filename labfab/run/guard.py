@@ -26,7 +26,7 @@ from ..host import connection
 from ..host.alias import alias_of
 from ..host.changes import SILENCE, failed
 from ..host.login_errors import explain_second_login
-from ..host.session import Host, Login, WriteMark
+from ..host.session import Host, Login, WindowMark
 from ..host.shell import CONNECTION_ERRORS, NoSession, Result, Shell, WrongSudoPassword
 from ..local_state import secrets
 from ..on_host import loader
@@ -88,10 +88,10 @@ class Window:
         """
         return self.host.open().run(script, timeout=timeout)
 
-    def before_write(self) -> WriteMark:
+    def before_write(self) -> WindowMark:
         """Arm the revert before the first write. A write that is silent until then has failed."""
         self.arm()
-        return WriteMark(self.id, Settings.of(self.c).revert_after)
+        return WindowMark(self.id, Settings.of(self.c).revert_after)
 
     def disarm(self) -> None:
         """Keep the changes. Raises SetupError if the host has begun to revert them."""
@@ -112,7 +112,7 @@ class Window:
             return ""
         began = time.monotonic()
         with console.working(self.host.label, "wait until the host has reverted the change"):
-            answer = self.insist()
+            answer = self.revert_until_done()
             if answer.code == KEPT and self.confirming:
                 return (
                     "; the connection broke only at the end: "
@@ -137,7 +137,7 @@ class Window:
         except RUN_ERRORS as worse:
             return f"; and then: {text_of(worse)}"
 
-    def insist(self) -> Result:
+    def revert_until_done(self) -> Result:
         """Make the host revert now. If the connection is gone, dial the old login until it has."""
         until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
         while True:
@@ -238,7 +238,7 @@ def guarded(
     On failure the host is restored, and SetupError says why.
     """
     host, window = Host.of(c), Window(c, why)
-    with host.calling(window.before_write):
+    with host.guarded_by(window.before_write):
         try:
             yield
             if (always or window.armed_at) and not host.planning:

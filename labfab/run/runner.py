@@ -17,7 +17,7 @@ from .ahead import Ahead, EarlyWork
 from .guard import RUN_ERRORS
 from .task import HostTask
 
-Stages = Sequence[tuple[str, HostTask]]
+StagesToRun = Sequence[tuple[str, HostTask]]
 MOMENT = 0.1  # seconds; shorter stages are not listed
 
 
@@ -32,7 +32,7 @@ class Duration(NamedTuple):
 class Runner:
     """One pass through a sequence of stages: which are still to come, and which started early."""
 
-    def __init__(self, c: Connection, stages: Stages, ahead: Mapping[str, Ahead]) -> None:
+    def __init__(self, c: Connection, stages: StagesToRun, ahead: Mapping[str, Ahead]) -> None:
         self.c, self.host, self.tasks = c, Host.of(c), dict(stages)
         self.steps = {name: step for step, name in enumerate(self.tasks, self.host.step + 1)}
         self.to_come = set(self.tasks)

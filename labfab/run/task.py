@@ -47,7 +47,7 @@ class HostTask(Task):
         """Create a task.
 
         reads: it never changes anything, so it does not report the number of changes.
-        dials: its body opens the connection. first: called before the host is dialled.
+        dials: its body opens the connection. first: called before the host is dialed.
         """
         super().__init__(*args, **kwargs)
         self.reads, self.dials, self.first = reads, dials, first
@@ -63,7 +63,7 @@ class HostTask(Task):
             raise SetupError(
                 f"{self.group}.{self.name.replace('_', '-')} needs a host: fab -H root@ADDRESS …"
             )
-        host = self.meet(c, kwargs.get("recipe", ""))
+        host = self.prepare_session(c, kwargs.get("recipe", ""))
         with self.counted(host):
             if self.first and host.depth == 1 and not host.planning:
                 self.first(c)
@@ -75,8 +75,8 @@ class HostTask(Task):
                     guard.recover_interrupted(c)
             return super().__call__(c, *args, **kwargs)
 
-    def meet(self, c: Connection, name: str) -> Host:
-        """Load the settings of a host and return its session, without dialling it."""
+    def prepare_session(self, c: Connection, name: str) -> Host:
+        """Load the settings of a host and return its session, without dialing it."""
         recipe.choose(c, name)
         host = Host.of(c)
         share(host.c, c)
@@ -113,15 +113,15 @@ def tally(host: Host) -> str:
     return counted(len(host.changes), "change") + (" to make" if host.planning else "")
 
 
-def share(dialled: Connection, c: Connection) -> None:
+def share(dialed: Connection, c: Connection) -> None:
     """Make a second task of the same command line use the connection of the first."""
-    if dialled is not c:
+    if dialed is not c:
         for name in ("user", "host", "port", "client", "transport"):
-            setattr(c, name, getattr(dialled, name))
+            setattr(c, name, getattr(dialed, name))
 
 
 class LaptopTask(Task):
-    """A task for your own machine. -H only names the host, which is not dialled first."""
+    """A task for your own machine. -H only names the host, which is not dialed first."""
 
     def __call__(self, c: Context, *args: Any, **kwargs: Any) -> Any:
         """Run the task, with the recipe of the host."""

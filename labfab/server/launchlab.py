@@ -31,14 +31,14 @@ HEAD = f"""\
 BY_SERVICE = "start_by_service() {\n%selse\n    return 1\nfi\nreturn 0\n}\n"
 IN_TMUX = "start_in_tmux() {\n%s}\n"
 # Runs in the account's shell, which does not know the words of words.*.sh.
-LOOK = """\
+READ_PRESENT = """\
 name=%s
 cd ~/.local/bin 2>/dev/null || exit 1
 [ -e "$name" ] || [ -L "$name" ] || exit 1
 { stat -L -c '%%a %%U' "./$name" || stat -L -f '%%Lp %%Su' "./$name"; } 2>/dev/null
 base64 <"./$name" | tr -d '\\n'
 """
-FOUND = "log_in %s %s 2>/dev/null | grep -qx %s"
+CHECK_ON_PATH = "log_in %s %s 2>/dev/null | grep -qx %s"
 PROFILE = '\n# labfab: commands of your own\nPATH="$HOME/.local/bin:$PATH"\n'
 
 
@@ -46,7 +46,7 @@ def text(c: Connection, want: Settings) -> str:
     """Make the command. It starts JupyterLab as lab.start does, with the present settings."""
     system = platform(c)
     main = fill(
-        loader.called("launchlab", 5, uses="port_owner"),
+        loader.as_command("launchlab", 5, uses="port_owner"),
         want.jupyter_user,
         want.lab_url(want.lab_port),
         want.lab_socket,
@@ -60,7 +60,7 @@ def text(c: Connection, want: Settings) -> str:
 
 def installed(c: Connection, account: str, name: str) -> File | None:
     """Read the command that an account has. Raises SetupError if it is not labfab's."""
-    answer = ask(c, LOOK, name, user=account)
+    answer = ask(c, READ_PRESENT, name, user=account)
     if not answer.ok:
         return None
     stat, _, blob = answer.out.partition("\n")
@@ -112,4 +112,4 @@ def put_on_path(c: Connection, account: str, name: str) -> None:
 
 def found(c: Connection, account: str, name: str, home: str) -> bool:
     """Return whether a login shell finds the command by its name."""
-    return ask(c, FOUND, account, f"command -v {name}", f"{home}/.local/bin/{name}").ok
+    return ask(c, CHECK_ON_PATH, account, f"command -v {name}", f"{home}/.local/bin/{name}").ok

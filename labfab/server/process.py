@@ -16,7 +16,7 @@ from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..host.shell import Result
-from ..laptop.notebooks import shown
+from ..laptop.notebooks import terminal_safe
 from ..local_state.aliases import everyday_user, find_alias
 from ..on_host import loader
 from ..platforms import platform
@@ -56,7 +56,7 @@ def start(c: Connection, want: Settings) -> None:
         system.keep_running(c, account.name)
     if want.start_command:
         launchlab.install(c, want, command_account(c, want), want.start_command)
-    lab = settle(c, want, account, ENDING if lab.stale else PATIENCE)
+    lab = wait_while_changing(c, want, account, ENDING if lab.stale else PATIENCE)
     if lab.api:
         if lab.stale:
             console.note("JupyterLab still runs with its old configuration: lab.restart")
@@ -71,7 +71,7 @@ def start(c: Connection, want: Settings) -> None:
         system.service.start(c)
     elif not lab.session:
         start_in_tmux(c, want, account)
-    wait(c, want, account)
+    wait_until_answering(c, want, account)
 
 
 def command_account(c: Connection, want: Settings) -> str:
@@ -82,7 +82,7 @@ def command_account(c: Connection, want: Settings) -> str:
     return want.user if platform(c).LAB_USER_LOGS_IN else want.jupyter_user
 
 
-def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
+def wait_while_changing(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
     """Wait for a JupyterLab that is starting or ending, and return what is known of it then.
 
     After File > Shut Down its session and process last until all kernels have ended.
@@ -92,7 +92,7 @@ def settle(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
     if lab.api or host.planning or not (lab.session or service_runs(lab)):
         return lab
     with console.working(host.label, "wait for JupyterLab"):
-        ask_until(c, want, account, limit)
+        poll_lab(c, want, account, limit)
     host.forget()
     return facts(c).lab
 
@@ -107,7 +107,7 @@ def start_in_tmux(c: Connection, want: Settings, account: Account) -> None:
     log = f"{account.home}/.jupyter/lab.log"
     change(
         c,
-        loader.called("start_in_tmux", 2),
+        loader.as_command("start_in_tmux", 2),
         PREFIXES[want.python],
         platform(c).LAB_PATH,
         user=account.name,
@@ -118,7 +118,7 @@ def start_in_tmux(c: Connection, want: Settings, account: Account) -> None:
     )
 
 
-def refuse(c: Connection, want: Settings) -> None:
+def refuse_unless_startable(c: Connection, want: Settings) -> None:
     """Raise SetupError if JupyterLab cannot run: it is not installed, or its port is taken."""
     have, host = facts(c), Host.of(c)
     if not have.python.lab and not host.planning:
@@ -137,7 +137,7 @@ def prove(c: Connection, want: Settings) -> None:
 
     Call it before a password, a token or a cookie goes there.
     """
-    refuse(c, want)
+    refuse_unless_startable(c, want)
     if not facts(c).lab.owner and not Host.of(c).planning:
         raise SetupError(
             f"nobody listens on {want.lab_place}: see lab.logs, then lab.start",
@@ -155,26 +155,26 @@ def not_installed(host: Host, want: Settings) -> SetupError:
     )
 
 
-def wait(c: Connection, want: Settings, account: Account) -> None:
+def wait_until_answering(c: Connection, want: Settings, account: Account) -> None:
     """Wait until JupyterLab answers. Raises SetupError with the end of its log if it does not."""
     host = Host.of(c)
     if host.planning:
         return
     with console.working(host.label, "wait for JupyterLab"):
-        answer = ask_until(c, want, account, PATIENCE)
+        answer = poll_lab(c, want, account, PATIENCE)
     host.forget()
     if not answer.ok:
         raise SetupError(
-            f"JupyterLab does not answer on {want.lab_place}: {shown(answer.last_words)}",
+            f"JupyterLab does not answer on {want.lab_place}: {terminal_safe(answer.last_words)}",
             host=host.label,
         )
 
 
-def ask_until(c: Connection, want: Settings, account: Account, limit: int) -> Result:
+def poll_lab(c: Connection, want: Settings, account: Account, limit: int) -> Result:
     """Ask JupyterLab until it answers, until none is left, or for *limit* seconds."""
     return ask(
         c,
-        loader.called("wait_for_lab", 5, uses="port_owner"),
+        loader.as_command("wait_for_lab", 5, uses="port_owner"),
         socket_path(want, account),
         limit,
         f"{want.lab_url(want.lab_port)}api",

@@ -19,11 +19,11 @@ from fabric import Connection
 
 from .. import decode
 from ..errors import SetupError
-from ..facts.reader import below, parse
+from ..facts.reader import parse, with_prefix
 from ..host.changes import ask
 from ..host.remote_file import Values
 from ..host.session import Host
-from ..laptop.notebooks import shown
+from ..laptop.notebooks import terminal_safe
 from ..on_host import loader
 from ..settings import Settings
 from .process import socket_path
@@ -48,7 +48,7 @@ class Kernel(NamedTuple):
     @property
     def label(self) -> str:
         """Its name, safe for a terminal: a notebook may have any name."""
-        return shown(self.notebook or self.name)
+        return terminal_safe(self.notebook or self.name)
 
 
 class Activity(NamedTuple):
@@ -98,7 +98,7 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
     account = have.accounts[want.jupyter_user]
     answer = ask(
         c,
-        loader.called("lab_usage", 4, uses="port_owner"),
+        loader.as_command("lab_usage", 4, uses="port_owner"),
         want.notebooks(account.home),
         want.lab_url(want.lab_port),
         socket_path(want, account),
@@ -108,7 +108,7 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
     values = parse(answer.out, ("activity",)).get("activity")
     if values is None:
         raise SetupError(
-            f"cannot ask as {account.name} what computes there: {shown(answer.last_words)}",
+            f"cannot ask as {account.name} what computes there: {terminal_safe(answer.last_words)}",
             host=Host.of(c).label,
         )
     activity = Activity(kernels=list(kernels(values)), silent=list(silent(values)))
@@ -123,8 +123,8 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
 def kernels(values: Values) -> Iterator[Kernel]:
     """Join what JupyterLab says about kernels with what ps and nvidia-smi say about processes."""
     notebooks = dict(open_notebooks(values))
-    processes, cards = below(values, "process"), below(values, "gpu")
-    for answer in below(values, "kernels").values():
+    processes, cards = with_prefix(values, "process"), with_prefix(values, "gpu")
+    for answer in with_prefix(values, "kernels").values():
         for kernel in listed(answer, KernelAnswer) or []:
             process = process_of(processes.get(kernel.id, ""))
             card = decode.number(cards.get(str(process.pid), "")) if process else None
@@ -143,7 +143,7 @@ def kernels(values: Values) -> Iterator[Kernel]:
 
 def open_notebooks(values: Values) -> Iterator[tuple[str, str]]:
     """Return the id of each kernel that has a notebook, and that notebook's path."""
-    for answer in below(values, "sessions").values():
+    for answer in with_prefix(values, "sessions").values():
         for session in listed(answer, SessionAnswer) or []:
             if session.kernel and isinstance(session.kernel.get("id"), str):
                 yield session.kernel["id"], session.path
@@ -161,9 +161,9 @@ def process_of(line: str) -> Process | None:
 
 def silent(values: Values) -> Iterator[int]:
     """Return the servers that did not answer, without those that run no program."""
-    for pid, answer in below(values, "kernels").items():
+    for pid, answer in with_prefix(values, "kernels").items():
         server = decode.number(pid)
-        if server is None or pid not in below(values, "parent"):
+        if server is None or pid not in with_prefix(values, "parent"):
             continue
         if listed(answer, KernelAnswer) is None:
             yield server

@@ -19,7 +19,7 @@ from ..stages import proxy, tunnel, user
 from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages
-from .sequences import SEQUENCES, Sequence, skipped
+from .sequences import SEQUENCES, SetupSequence, skipped
 from .summary import summarize
 
 RECIPE = {"recipe": "Name of a ready recipe, like -f config/NAME.yaml in a checkout"}
@@ -88,7 +88,7 @@ def refuse_other(c: Connection, wanted: str, problem: str) -> None:
         raise SetupError(text, host=Host.of(c).label)
 
 
-def run_sequence(c: Connection, sequence: Sequence) -> None:
+def run_sequence(c: Connection, sequence: SetupSequence) -> None:
     """Run those stages of a sequence that the settings ask for, and print a summary."""
     want, host = Settings.of(c), Host.of(c)
     preflight(c, want)

@@ -17,7 +17,7 @@ from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
 from ..text import counted, json_text, one_line
-from .undoing import CLEAN, Undo, chosen, forget_host, reach
+from .undoing import CLEAN, Undo, chosen, forget_host, open_by_any_login
 
 
 def read(host: Host) -> list[Entry]:
@@ -68,7 +68,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     to: the stage; empty for everything. force: also undo what has been changed by hand since.
     Raises SetupError if something stays.
     """
-    reach(c)
+    open_by_any_login(c)
     host = Host.of(c)
     alias, label = alias_of(c, Settings.of(c)), host.label
     if not host.planning:
@@ -83,7 +83,7 @@ def undo(c: Connection, to: str, force: bool) -> None:
     for reason in work.stays:
         console.warn(f"[{label}] stays: {reason}")
     if work.stays:
-        done, left = told(work.count), len(work.stays)
+        done, left = change_count(work.count), len(work.stays)
         raise SetupError(
             f"{done} undone, {left} stay, see above: fix that, then run setup.undo again",
             host=label,
@@ -96,14 +96,14 @@ def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
     if not to:
         work.run(CLEAN)
         forget_host(work.c, alias)
-    result = f"{told(work.count)} undone" if work.count else "nothing to undo"
+    result = f"{change_count(work.count)} undone" if work.count else "nothing to undo"
     console.say(f"[{work.label}] {result}")
     lasting = [entry.why for entry in entries if entry.lasting]
     if lasting and not to:
         console.note(f"not undone: {'; '.join(lasting)}")
 
 
-def told(count: int) -> str:
+def change_count(count: int) -> str:
     """Return how many changes, in words."""
     return counted(count, "change") if count else "nothing"
 

@@ -68,19 +68,19 @@ MACOS: Stages = (
 # What may start early. A guard may revert another stage in the meantime, so this early work touches
 # none of the files that a guard restores.
 AHEAD = {
-    "packages": Ahead(after=(), due=packages.due, do=packages.prepare),
-    "Python": Ahead(after=("keys",), due=python.due, do=python.prepare),
-    "Jupyter": Ahead(after=("port",), due=lifecycle.due, do=jupyter.configure),
+    "packages": Ahead(after=(), due=packages.can_prepare_early, do=packages.prepare),
+    "Python": Ahead(after=("keys",), due=python.can_install_early, do=python.prepare),
+    "Jupyter": Ahead(after=("port",), due=lifecycle.can_start_early, do=jupyter.configure),
     "Lab": Ahead(
         after=("port", "update"),
-        due=lifecycle.due,
+        due=lifecycle.can_start_early,
         do=lifecycle.start_early,
         needs=("Python", "Jupyter"),
     ),
 }
 
 
-class Sequence(NamedTuple):
+class SetupSequence(NamedTuple):
     """How one family of systems is set up."""
 
     stages: Stages
@@ -89,8 +89,8 @@ class Sequence(NamedTuple):
 
 # By the family of the system.
 SEQUENCES = {
-    "debian": Sequence(stages=UBUNTU, ahead=AHEAD),
-    "macos": Sequence(stages=MACOS, ahead={}),
+    "debian": SetupSequence(stages=UBUNTU, ahead=AHEAD),
+    "macos": SetupSequence(stages=MACOS, ahead={}),
 }
 
 

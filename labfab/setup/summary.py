@@ -31,7 +31,7 @@ def summarize(
         console.say()
         console.say(f"time: {times(took)}")
     console.say()
-    rows = [*doors(host, want, alias), *kept(want, alias), *commands(alias, admin)]
+    rows = [*addresses(host, want, alias), *kept(want, alias), *commands(alias, admin)]
     if host.changes:
         rows += to_do(host, want, alias)
     if reboot_required:
@@ -47,7 +47,7 @@ def times(took: Sequence[Duration]) -> str:
     return "; ".join([f"{total} in all", *filter(None, describe(took))])
 
 
-def doors(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
+def addresses(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
     """Yield the addresses of JupyterLab."""
     if want.published:
         yield "JupyterLab", f"{want.public_url(host.c.host)}lab"

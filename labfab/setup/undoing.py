@@ -27,7 +27,7 @@ from ..host.changes import LONG_SILENCE, as_user, fill
 from ..host.journal import Entry
 from ..host.session import Host, Login
 from ..host.shell import Result
-from ..laptop import keeper, shortcuts, tunnel
+from ..laptop import kept_tunnel, shortcuts, tunnel
 from ..local_state import secrets, ssh_config
 from ..local_state.aliases import find_alias, note_of_lab_user, ssh_config_path
 from ..on_host import loader
@@ -72,12 +72,12 @@ class Undo:
         door = platform(self.c).SSH_JOB
         # The guard restores files but no folders, so ~/.ssh is removed after the proof.
         last = [entry for entry in self.entries if is_last(entry, door)]
-        access = [entry for entry in self.entries if gives_access(entry) and entry not in last]
+        access = [entry for entry in self.entries if restored_by_guard(entry) and entry not in last]
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.undo(entry)
         made = made_accounts(last)
-        touched = bool(access) or any(is_door(entry, door) for entry in last)
+        touched = bool(access) or any(carries_login(entry, door) for entry in last)
         if (touched or self.c.user in made) and not self.restore_login(access, made):
             return
         for entry in reversed(last):
@@ -89,14 +89,14 @@ class Undo:
         marked: whether to mark it as undone in the journal, in the same step.
         """
         if entry.undo == [journal.SSHD_READS]:
-            return not marked or self.run(journal.mark([entry.number])).ok
-        mark = journal.mark([entry.number]) if marked else ":"
+            return not marked or self.run(journal.undone_command([entry.number])).ok
+        mark = journal.undone_command([entry.number]) if marked else ":"
         with console.working(self.label, f"undo: {entry.why}") as tell:
             done = self.run(f"{self.script(entry)} && {mark}", tell)
-        reasons = said(done, STAYS)
+        reasons = messages_with(done, STAYS)
         if not reasons and not done.ok:
             reasons = [f"could not undo: {entry.why}: {done.last_words}"]
-        notes = said(done, NOTE)
+        notes = messages_with(done, NOTE)
         if reasons:
             for note in notes:
                 console.note(note)
@@ -153,7 +153,7 @@ class Undo:
             )
             return False
         if undone:
-            self.run(journal.mark(undone))
+            self.run(journal.undone_command(undone))
         self.continue_as(login)
         return True
 
@@ -183,22 +183,22 @@ class Undo:
         acquire_run_lock(host)
 
 
-def said(done: Result, mark: str) -> list[str]:
+def messages_with(done: Result, mark: str) -> list[str]:
     """Return the messages of undo.sh that begin with a mark."""
     return [line.removeprefix(mark) for line in done.out.splitlines() if line.startswith(mark)]
 
 
-def gives_access(entry: Entry) -> bool:
+def restored_by_guard(entry: Entry) -> bool:
     """Return whether a change decides who can log in through files that a guard restores."""
     return entry.stage == "ssh" or (entry.stage == "keys" and bool(entry.path))
 
 
 def is_last(entry: Entry, door: str) -> bool:
     """Return whether a change must be undone over the original login."""
-    return is_door(entry, door) or (entry.stage in LAST and not gives_access(entry))
+    return carries_login(entry, door) or (entry.stage in LAST and not restored_by_guard(entry))
 
 
-def is_door(entry: Entry, name: str) -> bool:
+def carries_login(entry: Entry, name: str) -> bool:
     """Return whether a change serves the login that the undo itself may use.
 
     name: the platform's job for sshd; empty if it has none.
@@ -229,7 +229,7 @@ def original_login(
 
 def former_logins(block: ssh_config.Alias | None) -> list[tuple[str, int]]:
     """Return user and port of an alias's earlier logins, oldest first."""
-    return [parsed(text) for text in block.was.split()] if block else []
+    return [parsed(text) for text in block.former_logins.split()] if block else []
 
 
 def parsed(login: str) -> tuple[str, int]:
@@ -240,10 +240,10 @@ def parsed(login: str) -> tuple[str, int]:
 
 def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
     """Point the alias at this login."""
-    ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, was=""))
+    ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, former_logins=""))
 
 
-def reach(c: Connection) -> None:
+def open_by_any_login(c: Connection) -> None:
     """Open the connection, if necessary by an earlier login of the alias.
 
     An interrupted undo may have restored the login on the host but not the alias.
@@ -287,7 +287,7 @@ def forget_host(c: Connection, alias: str) -> None:
     That is its tunnel, shortcuts, alias, recipe and secrets, and its CA in the browsers' stores.
     """
     tunnel.close(alias)
-    keeper.forget(alias)
+    kept_tunnel.forget(alias)
     for path in shortcuts.remove(alias):
         console.changed(alias, f"remove {path}", 0)
     try:

@@ -23,7 +23,7 @@ from ..host.changes import ask, change
 from ..host.session import Host
 from ..laptop import arrival, patchwork, rsync, transfer
 from ..laptop.arrival import Link
-from ..laptop.transfer import MINE, Errand, Far, Survey
+from ..laptop.transfer import MINE, Preview, RemoteEnd, Transfer
 from ..local_state.aliases import everyday_user
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
@@ -52,7 +52,7 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
     if not os.path.lexists(source.rstrip("/") or "/"):
         raise SetupError(f"{source} is not on this machine: correct the path")
     patchwork.rsync()
-    found = survey(c, source, target, delete=delete) if need_rsync(c) else None
+    found = preview(c, source, target, delete=delete) if need_rsync(c) else None
     if found is None or found:
         limit = confirm_deletion(c, found, yes, label)
         why = f"push {in_words(found)} to {target.rstrip('/')}"
@@ -81,7 +81,7 @@ def pull(
     source, target = on_host(c, remote), on_laptop(to).rstrip("/") + "/"
     found, left = None, tuple[Link, ...]()
     if need_rsync(c):
-        every = survey(c, source, target, delete=delete, pull=True, options=MINE)
+        every = preview(c, source, target, delete=delete, pull=True, options=MINE)
         left = transfer.links_out(source, every)
         found = transfer.without(every, left)
     if found is not None and not found:
@@ -161,18 +161,18 @@ def need_rsync(c: Connection) -> bool:
     return known or not host.planning
 
 
-def errand(
+def transfer_for(
     c: Connection,
     source: str,
     target: str,
     program: rsync_as_account.Program,
     pull: bool = False,
     options: tuple[str, ...] = (),
-) -> Errand:
+) -> Transfer:
     """Describe a transfer, with the host's alias or else the login given with -H."""
     block, ssh_target = found_in_config(c), target_of(c)
     user, port = (block.everyday_user, block.port) if block else (c.user, c.port)
-    far = Far(
+    far = RemoteEnd(
         target=ssh_target,
         user=user,
         port=port,
@@ -180,10 +180,10 @@ def errand(
         timeout=Settings.of(c).connect_timeout,
         errors=program.errors,
     )
-    return Errand(far, source, target, pull=pull, options=options)
+    return Transfer(far, source, target, pull=pull, options=options)
 
 
-def survey(
+def preview(
     c: Connection,
     source: str,
     target: str,
@@ -191,7 +191,7 @@ def survey(
     pull: bool = False,
     options: tuple[str, ...] = (),
     checksums: bool = False,
-) -> Survey:
+) -> Preview:
     """Find out what a transfer would do.
 
     pull: from the host. options: further options of rsync. checksums: compare what the files
@@ -201,7 +201,9 @@ def survey(
         console.working(Host.of(c).label, "compare"),
         rsync_as_account.opened(c, everyday_user(c), Settings.of(c).jupyter_user) as program,
     ):
-        return transfer.look(errand(c, source, target, program, pull, options), delete, checksums)
+        return transfer.preview(
+            transfer_for(c, source, target, program, pull, options), delete, checksums
+        )
 
 
 def send(
@@ -225,7 +227,7 @@ def send(
         console.working(host.label, why) as tell,
         rsync_as_account.opened(c, everyday_user(c), account) as program,
     ):
-        transfer.carry(errand(c, source, into, program, options=options), tell, delete)
+        transfer.run_transfer(transfer_for(c, source, into, program, options=options), tell, delete)
     if source.endswith("/"):
         # rsync gave the folder the mode of the one here, which may be open to others.
         ask(c, "chmod %s %s", made.out.strip(), folder, user=account)
@@ -239,7 +241,7 @@ def fetch(
     why: str,
     delete: int | None = 0,
     options: tuple[str, ...] = (),
-    found: Survey | None = None,
+    found: Preview | None = None,
 ) -> None:
     """Pull files, and say so.
 
@@ -259,19 +261,21 @@ def fetch(
         console.working(host.label, why) as tell,
         rsync_as_account.opened(c, everyday_user(c), account) as program,
     ):
-        transfer.carry(errand(c, source, target, program, pull=True, options=options), tell, delete)
+        transfer.run_transfer(
+            transfer_for(c, source, target, program, pull=True, options=options), tell, delete
+        )
     make_links(folder, found)
     console.changed(host.label, why, time.monotonic() - began)
 
 
-def make_links(folder: Path, found: Survey | None) -> None:
+def make_links(folder: Path, found: Preview | None) -> None:
     """Make the links that a transfer was to bring. Warn of those that cannot be made."""
     failed = arrival.make_links(folder, transfer.links(found) if found else ())
     if failed:
         console.warn(f"{counted(len(failed), 'link')} could not be made: {first_names(failed)}")
 
 
-def confirm_deletion(c: Connection, found: Survey | None, yes: bool, where: str) -> int:
+def confirm_deletion(c: Connection, found: Preview | None, yes: bool, where: str) -> int:
     """List the files that --delete would delete, and ask; return how many it may delete.
 
     found: what the transfer would do; None: not known. yes: do not ask. where: the machine.
@@ -300,7 +304,7 @@ def first_names(names: Sequence[str]) -> str:
     return f"{text}, …" if len(names) > 3 else text
 
 
-def in_words(found: Survey | None) -> str:
+def in_words(found: Preview | None) -> str:
     """Describe how much would be copied. None: unknown."""
     if found is None:
         return "files"

@@ -44,8 +44,8 @@ rewrite proxy_wstunnel; do set -- "$@" -C "Include /etc/apache2/mods-available/$
 said=$(apache2ctl -t "$@" -c "Include $NEW" 2>&1) ||
   { printf '%s\\n' "$said" | grep -vE '^(AH00558|AH01574)' >&2; exit 1; }
 """
-OFF = f"a2dissite -q zz-labfab && {location.RELOAD_APACHE}"
-ON = APACHE.replace("%", "%%") + "site_on"
+DISABLE_SITE = f"a2dissite -q zz-labfab && {location.RELOAD_APACHE}"
+ENABLE_SITE = APACHE.replace("%", "%%") + "site_on"
 
 
 @host_task(default=True)
@@ -89,7 +89,7 @@ def off(c: Connection) -> None:
     if facts(c).proxy.enabled:
         change(
             c,
-            OFF,
+            DISABLE_SITE,
             why="remove JupyterLab's site from Apache",
             undo=("apache_site",),
             keep=FOLDERS,
@@ -153,7 +153,7 @@ def switch_on(c: Connection, modules: list[str]) -> None:
     then = {f"proxy.module.{name}": "yes" for name in modules}
     change(
         c,
-        ON + " %s" * len(modules),
+        ENABLE_SITE + " %s" * len(modules),
         *modules,
         why="serve JupyterLab through Apache",
         undo=("apache_site" + " %s" * len(modules), *reversed(modules)),
@@ -191,9 +191,9 @@ def faults(have: Proxy, lab_port: int) -> Iterator[str]:
     """Return what in Apache's configuration is in the way."""
     if have.fault:
         yield f"Apache's configuration has a fault already, so nothing was changed: {have.fault}"
-    if have.hands_on:
+    if have.foreign_proxy_line:
         yield (
-            f"{have.hands_on} passes requests to port {lab_port} already, without TLS: "
+            f"{have.foreign_proxy_line} passes requests to port {lab_port} already, without TLS: "
             "remove these lines"
         )
     if have.version and not have.listens:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..facts.records import Account, Python
     from ..platforms.base import Platform
 
-UNDER_MARK = loader.called("unfinished")
+UNDER_MARK = loader.as_command("under_mark")
 INDEX = " --index-url %s"
 STARTUP_FILES = (".bashrc", ".bash_profile", ".zshrc")  # conda writes to one of them
 PROFILE = '\n# labfab: JupyterLab\'s Python comes first\nPATH="$HOME/%s/bin:$PATH"\n'
@@ -44,14 +44,14 @@ def install(c: Connection) -> None:
     system.install(c, *packages(c, want, system))
     have = facts(c).python
     if want.python == "venv":
-        if "uv" not in have.versions or have.unfinished:
+        if "uv" not in have.versions or have.environment_interrupted:
             make_venv(c, want, system)
-    elif not have.conda or not have.python or have.unfinished:
+    elif not have.conda or not have.python or have.environment_interrupted:
         conda.install_distribution(c, want)
     add_packages(c, want)
 
 
-def due(c: Connection) -> bool:
+def can_install_early(c: Connection) -> bool:
     """Return whether a first installation can begin early.
 
     It can if the packages it needs are there, and no reboot will cut it off.
@@ -60,7 +60,7 @@ def due(c: Connection) -> bool:
     needs = {"curl"}
     if want.python == "venv":
         needs = {*platform(c).venv_packages(c)} - {"python3-pip-whl"}
-    fresh = not have.python.python and not have.python.unfinished
+    fresh = not have.python.python and not have.python.environment_interrupted
     return (
         fresh
         and not want.reboot
@@ -91,11 +91,11 @@ def make_venv(c: Connection, want: Settings, system: Platform) -> None:
     """Make a virtual environment with uv, which installs many times faster than pip."""
     have, folder = facts(c), PREFIXES["venv"]
     place = f"{have.accounts[want.jupyter_user].home}/{folder}"
-    clear = "--clear" if have.python.unfinished else ""
+    clear = "--clear" if have.python.environment_interrupted else ""
     uv = (locks.text("uv"), "--require-hashes") if want.locked else ("uv", "")
     options = [clear, *uv, *index_options(want, by_pip=True)]
     script = "wheel_of_pip() {\n" + system.FIND_PIP_WHEEL + "\n}\n"
-    script += UNDER_MARK + loader.called("make_venv", 2 + len(options))
+    script += UNDER_MARK + loader.as_command("make_venv", 2 + len(options))
     change(
         c,
         script,
@@ -118,7 +118,9 @@ def add_packages(c: Connection, want: Settings) -> None:
     if not is_ready(c):
         install_jupyterlab(c, want, have)
     missing = [
-        name for name in want.packages if have.half or normalized_name(name) not in have.versions
+        name
+        for name in want.packages
+        if have.packages_interrupted or normalized_name(name) not in have.versions
     ]
     if missing:
         install_packages(c, want, missing, ", ".join(missing))
@@ -126,7 +128,7 @@ def add_packages(c: Connection, want: Settings) -> None:
 
 def install_jupyterlab(c: Connection, want: Settings, have: Python) -> None:
     """Install JupyterLab, from our lock if it is the first in a venv, or raise what is too old."""
-    whole = have.lab and not have.half
+    whole = have.lab and not have.packages_interrupted
     if want.python == "venv" and want.locked and not (whole or is_newer_than_lock(have)):
         install_lock(c, want, have)
         return
@@ -152,10 +154,10 @@ def is_newer_than_lock(have: Python) -> bool:
 
 def install_lock(c: Connection, want: Settings, have: Python) -> None:
     """Install JupyterLab and all it needs in the versions and with the checksums of our lock."""
-    options = [*(["--reinstall"] if have.half else []), *index_options(want)]
+    options = [*(["--reinstall"] if have.packages_interrupted else []), *index_options(want)]
     change(
         c,
-        UNDER_MARK + loader.called("install_packages", 2 + len(options)),
+        UNDER_MARK + loader.as_command("install_packages", 2 + len(options)),
         "uv-locked",
         PREFIXES["venv"],
         *options,
@@ -184,7 +186,7 @@ def install_packages(
     install them, from conda-forge; otherwise uv does in a venv, and pip in a distribution.
     """
     installer = "uv" if want.python == "venv" else "conda" if by_conda else "pip"
-    options = ["--reinstall"] if installer == "uv" and facts(c).python.half else []
+    options = ["--reinstall"] if installer == "uv" and facts(c).python.packages_interrupted else []
     if not by_conda:
         options += index_options(want, by_pip=installer == "pip")
     then: dict[str, str | None] = {
@@ -192,7 +194,7 @@ def install_packages(
     }
     change(
         c,
-        UNDER_MARK + loader.called("install_packages", 2 + len(options) + len(packages)),
+        UNDER_MARK + loader.as_command("install_packages", 2 + len(options) + len(packages)),
         installer,
         PREFIXES[want.python],
         *options,
@@ -229,7 +231,7 @@ def index_options(want: Settings, by_pip: bool = False) -> list[str]:
 def is_ready(c: Connection) -> bool:
     """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
-    whole = have.lab and not have.half and not have.unfinished
+    whole = have.lab and not have.packages_interrupted and not have.environment_interrupted
     return whole and not floors.below(have.versions)
 
 

@@ -19,7 +19,7 @@ from ..errors import SetupError
 from ..host import login_errors
 from ..host.alias import alias_of
 from ..host.session import Host
-from ..laptop import keeper, tunnel
+from ..laptop import kept_tunnel, tunnel
 from ..local_state import ssh_config
 from ..local_state.aliases import proxy_jump, ssh_config_path
 from ..run import background
@@ -120,7 +120,7 @@ def keep(c: Context) -> None:
             host=target.alias,
         )
     remote = remote_place(want)
-    found = keeper.keep(target, want.local_port, remote, want.connect_timeout, block.identity)
+    found = kept_tunnel.keep(target, want.local_port, remote, want.connect_timeout, block.identity)
     how = "is kept already" if found.reused else "is kept"
     console.say(
         f"[{target.alias}] the tunnel {how} by {found.kept}: "
@@ -133,10 +133,10 @@ def forget(c: Context) -> None:
     """Stop keeping the tunnel; works with the host down."""
     alias = target_of(c).alias
     if c.config.run.dry:
-        if keeper.here().path(alias).exists():
+        if kept_tunnel.here().path(alias).exists():
             console.planned(alias, "close the tunnel and stop keeping it")
         return
-    if keeper.forget(alias):
+    if kept_tunnel.forget(alias):
         console.say(f"[{alias}] the tunnel is closed and no longer kept")
     else:
         console.say(f"[{alias}] no tunnel was kept")
@@ -169,7 +169,7 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
     """Open the tunnel unless it is open. Raises SetupError if no JupyterLab answers behind it."""
     target = target_of(c)
     known = seen(c)
-    found, version = known if known else reach(target, want, tunnel.answers)
+    found, version = known if known else ask_through_tunnel(target, want, tunnel.answers)
     if not version:
         if not found.kept:
             tunnel.close(target.alias)
@@ -182,7 +182,7 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
     return found
 
 
-def reach(
+def ask_through_tunnel(
     target: tunnel.Target, want: Settings, question: Callable[[str], Answer]
 ) -> tuple[tunnel.Tunnel, Answer]:
     """Open the tunnel unless it is open; return what the far end answers to a question.

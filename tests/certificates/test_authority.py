@@ -284,7 +284,7 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
     """Even for a right name."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        authority.begin(
+        authority.certificate_builder(
             authority.common_name("below it"), ca.certificate.subject, key.public_key(), 30
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -294,7 +294,7 @@ def test_openssl_takes_no_authority_below_it(ca, tmp_path):
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False
         )
     )
-    below = authority.Authority(authority.seal(builder, ca.key), key)
+    below = authority.Authority(authority.sign_certificate(builder, ca.key), key)
     said = openssl(tmp_path, ca.pem, authority.sign(below, request(), NAMES), between=below.pem)
     assert "path length constraint exceeded" in said
 
@@ -315,13 +315,13 @@ def loose(**other) -> str:
     """A CA like ours except for one thing."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = authority.common_name("loose")
-    inside = other.get("inside", constraints.of(NAMES[:1]))
-    builder = authority.begin(subject, subject, key.public_key(), 30).add_extension(
+    inside = other.get("inside", constraints.name_constraints(NAMES[:1]))
+    builder = authority.certificate_builder(subject, subject, key.public_key(), 30).add_extension(
         x509.BasicConstraints(ca=True, path_length=other.get("length", 0)), critical=True
     )
     if inside:
         builder = builder.add_extension(inside, critical=other.get("critical", True))
-    return authority.pem_of(authority.seal(builder, key))
+    return authority.pem_of(authority.sign_certificate(builder, key))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from labfab.certificates import authority, certificate, constraints, stores, tru
 from labfab.check import https_front
 from labfab.check.findings import Wrong
 from labfab.errors import SetupError
-from tests.papers import issue
+from tests.made_certificates import issue
 
 NAMES = ["lab.example.org", "203.0.113.5"]
 GOOD = authority.make("homelab", NAMES)
@@ -20,7 +20,7 @@ EVIL = issue("a CA for everything").pem
 BANK = issue("bank", ("bank.example",))
 
 
-def labelled(label: str, text: str = EVIL) -> str:
+def labeled(label: str, text: str = EVIL) -> str:
     return text.replace(" CERTIFICATE", f" {label}")
 
 
@@ -36,10 +36,10 @@ SMUGGLED = {
     "in front": EVIL + GOOD.pem,
     "with other ends of lines": GOOD.pem + EVIL.replace("\n", "\r\n"),
     "with old ends of lines": GOOD.pem + EVIL.replace("\n", "\r"),
-    "for OpenSSL alone": GOOD.pem + labelled("TRUSTED CERTIFICATE"),
-    "in front for OpenSSL alone": labelled("TRUSTED CERTIFICATE") + GOOD.pem,
-    "by the old label": GOOD.pem + labelled("X509 CERTIFICATE"),
-    "a revocation list": GOOD.pem + labelled("X509 CRL"),
+    "for OpenSSL alone": GOOD.pem + labeled("TRUSTED CERTIFICATE"),
+    "in front for OpenSSL alone": labeled("TRUSTED CERTIFICATE") + GOOD.pem,
+    "by the old label": GOOD.pem + labeled("X509 CERTIFICATE"),
+    "a revocation list": GOOD.pem + labeled("X509 CRL"),
     "a key": BANK.key_pem + GOOD.pem,
     "behind a remark": f"# the lab's CA\n{GOOD.pem}{EVIL}",
     "a remark alone": f"{GOOD.pem}bank.example is fine\n",
@@ -64,7 +64,7 @@ def test_one_certificate_is_kept_as_it_was_tested():
         assert certificate.clean(text) == GOOD.pem
     assert vault.remember("homelab", GOOD.pem.replace("\n", "\r\n"))
     assert vault.path_of("homelab").read_text() == GOOD.pem
-    assert vault.knows("homelab", GOOD.pem) and not vault.knows("other", GOOD.pem)
+    assert vault.is_known_ca("homelab", GOOD.pem) and not vault.is_known_ca("other", GOOD.pem)
 
 
 @smuggled
@@ -73,7 +73,7 @@ def test_it_is_neither_kept_nor_known(text):
         vault.remember("homelab", text)
     assert not vault.path_of("homelab").exists()
     vault.write(vault.path_of("homelab"), text.encode())
-    assert not vault.knows("homelab", text) and not vault.own_ca("homelab")
+    assert not vault.is_known_ca("homelab", text) and not vault.own_ca("homelab")
 
 
 @smuggled

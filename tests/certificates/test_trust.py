@@ -134,10 +134,10 @@ def test_without_certutil_its_package_is_named(monkeypatch):
 def test_a_ca_that_may_vouch_for_more_is_not_trusted():
     """It may come from a host that somebody else has taken over."""
     free = authority.make("homelab", NAMES)
-    builder = authority.begin(
+    builder = authority.certificate_builder(
         free.certificate.subject, free.certificate.subject, free.key.public_key(), 30
     )
-    vault.remember("homelab", authority.pem_of(authority.seal(builder, free.key)))
+    vault.remember("homelab", authority.pem_of(authority.sign_certificate(builder, free.key)))
     with pytest.raises(SetupError, match="may vouch for more than this lab"):
         trust.load_ca("homelab")
 

@@ -10,7 +10,7 @@ import paramiko
 import pytest
 
 from labfab.check import lab, ports, table
-from labfab.check.findings import STATES, Doubtful, Unseen, Wrong
+from labfab.check.findings import STATES, NotChecked, Warned, Wrong
 from labfab.check.inspection import CHECKS, answer, answers, chosen
 from labfab.check.probe import Private
 from labfab.check.rows import ALWAYS, AREAS, PUBLISHED, Check, Row
@@ -71,7 +71,7 @@ def test_no_secret_is_sent_before_it_is_known_whose_the_port_is(publish):
 def test_whose_the_port_is(lab, powerless, state):
     def needs_root():
         if powerless:
-            raise Unseen(powerless)
+            raise NotChecked(powerless)
 
     look = vars(seen(lab=SimpleNamespace(**{"holder": ""} | lab))) | {"needs_root": needs_root}
     found = asked("lab-owner", SimpleNamespace(**look))
@@ -142,7 +142,7 @@ def test_a_row_that_needs_a_failed_one_names_the_first_cause():
 
 
 def test_a_warning_keeps_nothing_from_being_asked():
-    found = answers(None, [row("ssh-a", raises=Doubtful("odd")), row("ssh-b", ["ssh-a"])])
+    found = answers(None, [row("ssh-a", raises=Warned("odd")), row("ssh-b", ["ssh-a"])])
     assert [one.state for one in found] == ["warn", "ok"]
 
 
@@ -152,7 +152,7 @@ def test_a_warning_keeps_nothing_from_being_asked():
         (Wrong("broken"), "fail", "broken", "ssh.change-port"),
         (Wrong("broken", "chmod 600 x"), "fail", "broken", "chmod 600 x"),
         (SetupError("told in\none line"), "fail", "told in one line", "ssh.change-port"),
-        (Unseen("needs root"), "not checked", "needs root", ""),
+        (NotChecked("needs root"), "not checked", "needs root", ""),
         (
             ConnectionResetError("reset"),
             "not checked",

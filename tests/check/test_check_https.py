@@ -18,7 +18,7 @@ from labfab.facts.records import Acme, Firewall
 from labfab.host.remote_file import File
 from labfab.laptop import kernel
 from labfab.settings import Settings
-from tests.papers import Paper, issue
+from tests.made_certificates import Paper, issue
 
 NAME = "lab.example.test"
 NAMES = (NAME, "127.0.0.1")

@@ -133,7 +133,7 @@ def test_an_environment_with_python_is_recognized(read, tmp_path):
         "ruamel.yaml": "0.18.6",
         "uv": "0.9.1",
     }
-    assert reader.below(found, "version") == versions
+    assert reader.with_prefix(found, "version") == versions
 
 
 @pytest.mark.parametrize("sign", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\x1b", "\x9b"])
@@ -166,9 +166,9 @@ def test_an_unexpected_section_is_refused(lines):
 
 def test_what_checks_read_forges_nothing_either(tmp_path):
     """All scripts print paths and programs with this function."""
-    say = re.search(r"^say\(\) \{.*?^\}$", loader.shared("words"), re.MULTILINE | re.DOTALL)[0]
+    say = re.search(r"^fact\(\) \{.*?^\}$", loader.shared("words"), re.MULTILINE | re.DOTALL)[0]
     done = subprocess.run(
-        ["sh", "-c", f'{say}; say a "$1"', "sh", "b\n[c]\x1b"],
+        ["sh", "-c", f'{say}; fact a "$1"', "sh", "b\n[c]\x1b"],
         capture_output=True,
         text=True,
         check=True,

@@ -16,9 +16,9 @@ from invoke import Collection, Exit
 
 from labfab import console, fabric_internals
 from labfab.errors import SetupError, Unreachable
-from labfab.fleet import crew, executor, log, questions
+from labfab.fleet import executor, log, questions, workers
 from labfab.fleet.member import Member
-from labfab.fleet.questions import Later, Questions
+from labfab.fleet.questions import QuestionPending, Questions
 from labfab.fleet.view import Block, View
 from labfab.host.session import Host
 from labfab.local_state import ssh_config
@@ -159,7 +159,7 @@ def test_a_host_that_is_named_twice_is_worked_on_once(fab, alone):
     worked = []
     ssh_config.write(
         alone / "home/.ssh/config",
-        ssh_config.Alias("box", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+        ssh_config.Alias("box", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22"),
     )
     names = "box,root@203.0.113.5,root@a,root@a,lab@203.0.113.5:2222,root@a:22,eve@a"
     code, out, _ = fab("-H", names, "work", work=lambda c: worked.append(f"{c.user}@{c.host}"))
@@ -361,7 +361,7 @@ def asked(monkeypatch):
 
 
 @pytest.fixture
-def dialled(monkeypatch, asked):
+def dialed(monkeypatch, asked):
     """Hosts that ask for a password: the passwords by name, and the logins tried."""
     wanted: dict[str, str] = {}
     tried: list[tuple[str, str]] = []
@@ -377,10 +377,10 @@ def dialled(monkeypatch, asked):
     return wanted, tried
 
 
-def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialled):
+def test_a_password_is_asked_for_once_and_tried_everywhere(fab, asked, dialed):
     """It is asked for before the work, and again only for a host that refuses it."""
     seen, answers = asked
-    wanted, tried = dialled
+    wanted, tried = dialed
     wanted |= {"a": "one", "b": "two", "c": "one"}
     answers += ["one", "two"]
     began = []
@@ -399,25 +399,25 @@ def test_a_password_goes_to_no_host_that_the_question_did_not_name():
     questions = Questions()
     questions.shared["password of"], questions.named["password of"] = "of a", {"a"}
     assert questions.answer("a", "password of", "root@a", True) == "of a"
-    with pytest.raises(Later):
+    with pytest.raises(QuestionPending):
         questions.answer("b", "password of", "root@b", True)
 
 
-def test_each_host_may_have_a_password_of_its_own(fab, asked, dialled):
+def test_each_host_may_have_a_password_of_its_own(fab, asked, dialed):
     """An empty answer to the common question asks for each."""
     seen, answers = asked
-    dialled[0].update(a="one", b="two")
+    dialed[0].update(a="one", b="two")
     answers += ["", "one", "two"]
     assert fab("-H", "root@a,root@b", "work", work=lambda c: None)[0] == 0
-    assert seen[1:] == ["password of root@a", "password of root@b"] and sorted(dialled[1]) == [
+    assert seen[1:] == ["password of root@a", "password of root@b"] and sorted(dialed[1]) == [
         ("a", "one"),
         ("b", "two"),
     ]
 
 
-def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, asked, dialled):
+def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, asked, dialed):
     seen, answers = asked
-    dialled[0].update(a="a-secret", b="two")
+    dialed[0].update(a="a-secret", b="two")
     answers += ["a-secret", "x", "y", "z"]
     code, out, err = fab(
         "-H", "root@a,root@b", "work", work=ours(lambda c: None, "work", dials=False)
@@ -427,9 +427,9 @@ def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, as
     assert not [path for path in log.place().rglob("*.log") if "a-secret" in path.read_text()]
 
 
-def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialled):
+def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialed):
     """After Ctrl-D, no answer is not an empty password."""
-    dialled[0].update(a="one")
+    dialed[0].update(a="one")
     asked[1].append(None)
     asked[1].append(None)
     code, out, _ = fab(
@@ -472,7 +472,9 @@ def test_every_new_host_key_is_asked_about_by_itself(asked):
     seen, answers = asked
     answers += ["yes", "no", "yes"]
     talk = Questions()
-    put_off = [Later(host, f"{host} shows the key SHA256:{host} …", "", False) for host in "abc"]
+    put_off = [
+        QuestionPending(host, f"{host} shows the key SHA256:{host} …", "", False) for host in "abc"
+    ]
     talk.ask(put_off)
     assert len(seen) == 3
     assert [talk.answer(later.host, later.question, "", False) for later in put_off] == [
@@ -480,7 +482,7 @@ def test_every_new_host_key_is_asked_about_by_itself(asked):
         "no",
         "yes",
     ]
-    with pytest.raises(Later):  # another key than the one that was agreed to
+    with pytest.raises(QuestionPending):  # another key than the one that was agreed to
         talk.answer("a", "a shows the key SHA256:other …", "", False)
 
 
@@ -500,11 +502,11 @@ def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatc
     assert {timeout for _, timeout in given} == {3, 10}
 
 
-def test_without_a_terminal_nobody_is_asked(fab, dialled, monkeypatch):
-    """No host is dialled before the work either, because there is nothing to ask."""
+def test_without_a_terminal_nobody_is_asked(fab, dialed, monkeypatch):
+    """No host is dialed before the work either, because there is nothing to ask."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert fab("-H", THREE, "work", work=lambda c: None)[0] == 0
-    assert dialled[1] == []
+    assert dialed[1] == []
 
 
 def test_many_hosts_are_counted_in_a_question():
@@ -574,8 +576,8 @@ def test_ctrl_c_ends_every_host_as_it_ends_a_single_one(fab, monkeypatch):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hosts-")]
 
 
-def test_ctrl_c_at_a_question_ends_it_all(fab, dialled, monkeypatch):
-    dialled[0].update(a="one")
+def test_ctrl_c_at_a_question_ends_it_all(fab, dialed, monkeypatch):
+    dialed[0].update(a="one")
 
     def prompt(*_):
         raise KeyboardInterrupt
@@ -732,7 +734,7 @@ def test_no_more_files_are_opened_than_the_system_allows(monkeypatch, soft, hard
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
-    assert crew.room(hosts) == most
+    assert workers.connection_limit(hosts) == most
 
 
 def test_an_interrupt_reaches_a_thread():
@@ -750,6 +752,6 @@ def test_an_interrupt_reaches_a_thread():
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     begun.wait(5)
-    crew.interrupt(thread)
+    workers.interrupt(thread)
     thread.join(5)
     assert heard.is_set()

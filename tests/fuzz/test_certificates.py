@@ -9,20 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labfab.certificates import certificate, constraints
-from tests import papers
+from tests import made_certificates
 
 from .hostile import DATA, LINE, TEXT, attempt
 
 
 @functools.cache
 def der() -> bytes:
-    lab = papers.issue("lab", ("example.org", "192.0.2.1"))
+    lab = made_certificates.issue("lab", ("example.org", "192.0.2.1"))
     return lab.certificate.public_bytes(Encoding.DER)
 
 
 @functools.cache
 def ca_der() -> bytes:
-    return papers.issue("ca", only_for=("example.org",)).certificate.public_bytes(Encoding.DER)
+    return made_certificates.issue("ca", only_for=("example.org",)).certificate.public_bytes(
+        Encoding.DER
+    )
 
 
 def pem(data: bytes) -> str:
@@ -59,7 +61,7 @@ def test_certificates(text, other):
 def test_names(names):
     """A CA for these names can vouch for these alone."""
     try:
-        found = constraints.of(names)
+        found = constraints.name_constraints(names)
     except ValueError:
         return
     assert len(found.permitted_subtrees) == len(names)

@@ -22,7 +22,7 @@ from labfab.settings import checked
 from labfab.setup import history
 from labfab.stages.backup import restoring
 from labfab.stages.lab import notebook_jobs
-from tests import papers
+from tests import made_certificates
 
 from .hostile import blob, limited
 
@@ -164,7 +164,7 @@ def test_a_long_name_of_the_hosts_choice(home):
 @pytest.mark.parametrize("entries", ['{"a": 1}', "[]", "3"])
 def test_a_manifest_with_other_things_in_it(home, entries):
     manifest = {"entries": json.loads(entries)}
-    manifest["seal"] = archive.seal(manifest)
+    manifest["seal"] = archive.manifest_digest(manifest)
     (home / archive.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(SetupError, match="the backup is damaged"):
         archive.read(home)
@@ -199,15 +199,15 @@ def test_a_setting_that_is_no_text():
 @pytest.mark.parametrize("offset", [0, 1])
 def test_a_certificate_with_a_garbled_name(offset):
     """Its names are decoded only when they are asked for."""
-    whole = papers.issue("lab", ("example.org",)).certificate.public_bytes(Encoding.DER)
+    whole = made_certificates.issue("lab", ("example.org",)).certificate.public_bytes(Encoding.DER)
     at = [found.start() for found in re.finditer(rb"\x0c\x03lab", whole)][offset]
     garbled = whole[:at] + b"\x00" + whole[at + 1 :]
     assert certificate.read(ssl.DER_cert_to_PEM_cert(garbled)) is None
 
 
 def test_a_certificate_with_a_key_of_an_unknown_kind():
-    ca = papers.issue("ca")
+    ca = made_certificates.issue("ca")
     der, kind = ca.certificate.public_bytes(Encoding.DER), bytes.fromhex("06072a8648ce3d0201")
     odd = ssl.DER_cert_to_PEM_cert(der.replace(kind, kind[:-1] + b"\x63"))
-    leaf = papers.issue("lab", ("example.org",), by=ca)
+    leaf = made_certificates.issue("lab", ("example.org",), by=ca)
     assert not certificate.signed_by(leaf.pem, odd)

@@ -28,7 +28,7 @@ ALIAS = st.builds(
     user=st.sampled_from(("root", "lab")) | LINE,
     port=st.integers(-1, 70_000),
     identity=st.sampled_from(("", "~/.ssh/id", "/a b/id")) | LINE,
-    was=st.just("") | LINE,
+    former_logins=st.just("") | LINE,
     proxy_jump=st.just("") | LINE,
 )
 
@@ -84,7 +84,7 @@ def test_ssh_config(path, data, alias):
         assert path.read_bytes() == data
         return
     found = {one.name: one for one in ssh_config.read(path)}[alias.name]
-    assert found._replace(was="") == alias._replace(was="")
+    assert found._replace(former_logins="") == alias._replace(former_logins="")
     without = ssh_config.cut(data, path, alias.name)
     assert attempt(ssh_config.remove, path, alias.name)
     assert path.read_bytes() == without
@@ -98,7 +98,9 @@ def test_an_alias_reads_as_it_was_written(alias):
     except SetupError:
         return
     text = alias_block.render(alias, "\n")
-    assert alias_block.parse(alias.name, text)._replace(was="") == alias._replace(was="")
+    assert alias_block.parse(alias.name, text)._replace(former_logins="") == alias._replace(
+        former_logins=""
+    )
     options = [line for line in text.split("\n") if line and line[0] not in "# "]
     assert options == [f"Host {alias.name}", "Host *"]
 
@@ -193,7 +195,9 @@ def with_seal(manifest: bytes) -> bytes:
     except (ValueError, RecursionError):
         return manifest
     return (
-        dumped({**values, "seal": archive.seal(values)}) if isinstance(values, dict) else manifest
+        dumped({**values, "seal": archive.manifest_digest(values)})
+        if isinstance(values, dict)
+        else manifest
     )
 
 

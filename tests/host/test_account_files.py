@@ -98,7 +98,7 @@ def test_modes_are_the_accounts_own_work(fake):
 
 def own(folder, path: str) -> subprocess.CompletedProcess:
     parent, _, name = path.rpartition("/")
-    script = fill(loader.called("give_back", 4), folder, parent, name, ME.pw_name)
+    script = fill(loader.as_command("chown_in_home", 4), folder, parent, name, ME.pw_name)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
 

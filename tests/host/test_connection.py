@@ -1,4 +1,4 @@
-"""Dialling: whom to trust, what to say, where a login went; against a small SSH server of our own on the loopback."""
+"""Dialing: whom to trust, what to say, where a login went; against a small SSH server of our own on the loopback."""
 
 import contextlib
 import os
@@ -408,11 +408,16 @@ def test_the_first_command_line_is_followed(alone, capsys):
     """The login that setup began with leads to the new one, and a line says so."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     block = ssh_config.Alias(
-        "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
+        "homelab",
+        "203.0.113.5",
+        "lab",
+        2222,
+        identity="/home/me/key",
+        former_logins="root@203.0.113.5:22",
     )
     ssh_config.write(alone / "home/.ssh/config", block)
     c = Connection("203.0.113.5", user="root", config=Config())
-    assert connection.follow(c) == "homelab"
+    assert connection.apply_alias(c) == "homelab"
     assert (c.user, c.port, c.connect_kwargs["key_filename"]) == ("lab", 2222, ["/home/me/key"])
     assert "[homelab] root@203.0.113.5 is now lab@203.0.113.5:2222" in capsys.readouterr().out
 
@@ -421,13 +426,18 @@ def test_a_key_given_by_hand_wins_over_the_followed_one(alone):
     """fab -i still takes precedence."""
     (alone / "home/.ssh").mkdir(mode=0o700)
     block = ssh_config.Alias(
-        "homelab", "203.0.113.5", "lab", 2222, identity="/home/me/key", was="root@203.0.113.5:22"
+        "homelab",
+        "203.0.113.5",
+        "lab",
+        2222,
+        identity="/home/me/key",
+        former_logins="root@203.0.113.5:22",
     )
     ssh_config.write(alone / "home/.ssh/config", block)
     c = Connection(
         "203.0.113.5", user="root", config=Config(), connect_kwargs={"key_filename": ["/given"]}
     )
-    connection.follow(c)
+    connection.apply_alias(c)
     assert c.connect_kwargs["key_filename"] == ["/given"]
 
 
@@ -452,7 +462,7 @@ def test_of_an_agents_keys_the_right_one_is_offered_at_once(
     )
     c = Connection("127.0.0.1", user="lab", port=server.port, config=Config())
     c.connect_kwargs.update({"key_filename": [str(path)]} if told_by_fabric else {})
-    assert connection.follow(c) == "homelab"
+    assert connection.apply_alias(c) == "homelab"
     connection.dial(c, Settings(host_key=SHOWN, connect_timeout=5))
     assert server.offered and set(server.offered) == {mine.get_base64()}
     hang_up(c.transport)
@@ -464,7 +474,9 @@ def test_another_login_is_not_followed(alone):
     (alone / "home/.ssh").mkdir(mode=0o700)
     ssh_config.write(
         alone / "home/.ssh/config",
-        ssh_config.Alias("homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+        ssh_config.Alias(
+            "homelab", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22"
+        ),
     )
     c = Connection("203.0.113.5", user="root", port=2200, config=Config())
-    assert connection.follow(c) == "" and (c.user, c.port) == ("root", 2200)
+    assert connection.apply_alias(c) == "" and (c.user, c.port) == ("root", 2200)

@@ -18,7 +18,9 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
         + os.environ["PATH"]
     )
     path = stand_in(tmp_path, "mkfifo", f'{fifo()} "$@"; stat -c %a "$@" >{tmp_path}/modes') + path
-    script = "umask 022\n" + fill(loader.called("serve_rsync", 3), place, getpass.getuser(), "lab")
+    script = "umask 022\n" + fill(
+        loader.as_command("serve_rsync", 3), place, getpass.getuser(), "lab"
+    )
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
     assert (tmp_path / "modes").read_text().split() == ["600"] * 3
     (place / "called").write_text("--server\n")

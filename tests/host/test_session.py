@@ -79,7 +79,7 @@ def as_root(model, script: str) -> str:
     """Return a script without the commands that only root can run."""
     return loader.words("Linux") + (
         script.replace(journal.FOLDER, "lib")
-        .replace("become lab ", "sh -c ")
+        .replace("run_script_as lab ", "sh -c ")
         .replace("~lab", "$PWD")
     )
 
@@ -480,7 +480,7 @@ def test_another_account_works_in_its_own_home(tmp_path):
     """HOME, USER and the folder are the account's, and the command keeps its quoting."""
     script = changes.as_user(
         'printf \'%s|\' "$HOME" "$USER" "$PWD" ' + shlex.quote("it's"), "root"
-    ).replace("become root ", "sh -c ")
+    ).replace("run_script_as root ", "sh -c ")
     home = os.path.expanduser("~root")
     assert (
         sh(script, tmp_path).stdout.decode()

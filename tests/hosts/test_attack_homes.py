@@ -424,7 +424,9 @@ def test_what_is_roots_is_given_to_no_account(box, made, reason):
     """A second name of a file of root's, and what root keeps to itself in the account's home."""
     path = f"{HOME}/.jupyter/given"
     box.run(made.replace("%s", path))
-    script = fill(loader.called("give_back", 4), HOME, f"{HOME}/.jupyter", "given", "jupyter")
+    script = fill(
+        loader.as_command("chown_in_home", 4), HOME, f"{HOME}/.jupyter", "given", "jupyter"
+    )
     assert reason in box.run("sh -s 2>&1 || true", input=script)
     assert box.run(f"stat -c %U {path}") == "root"
     box.run(f"rm -rf {path} /home/x")

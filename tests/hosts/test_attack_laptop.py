@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.papers import issue
+from tests.made_certificates import issue
 from tests.rig.terminal import terminal
 
 pytestmark = pytest.mark.host
@@ -148,7 +148,7 @@ def reseal(folder: Path) -> None:
 
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text()) | {"entries": archive.entries(folder)}
-    path.write_text(json.dumps(manifest | {"seal": archive.seal(manifest)}))
+    path.write_text(json.dumps(manifest | {"seal": archive.manifest_digest(manifest)}))
 
 
 def test_what_is_pulled_changes_nothing_else_here(lab, tmp_path):

@@ -1,4 +1,4 @@
-"""What a neighbour on the network meets: sshd's algorithms, as a program of others judges them."""
+"""What a neighbor on the network meets: sshd's algorithms, as a program of others judges them."""
 
 import json
 import os
@@ -187,7 +187,7 @@ def wheels(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", ["jupyterlab", "uv"])
 def test_a_wheel_that_was_changed_on_the_way_is_never_installed(box, module_fab, wheels, name):
-    """A neighbour or a mirror gives the right version with one more file in it, which Python would run."""
+    """A neighbor or a mirror gives the right version with one more file in it, which Python would run."""
     (wheel,) = (wheels / "simple" / name).glob(f"{name}-{locks.version(name)}-*.whl")
     honest = wheel.resolve()
     wheel.unlink()

@@ -15,7 +15,7 @@ ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
 # What this version does better: homes and notebooks are closed, kernels talk over Unix sockets.
 SAFER = r"close \S+ to other accounts|write Jupyter's configuration"
 # labfab as it was before it had rooms: its journal, its settings and its files.
-OLDER = REPO / "tests/rig/before_the_rooms.tar.xz"
+OLDER = REPO / "tests/rig/older_version.tar.xz"
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def probe(box, module_fab):
     return run
 
 
-def test_a_line_that_breaks_between_looking_and_doing_is_dialled_once_more(box, probe):
+def test_a_line_that_breaks_between_looking_and_doing_is_dialed_once_more(box, probe):
     """Nothing was begun, so it is done over a new line, once."""
     code, said = probe("echo x >>/tmp/mark", lambda: box.run(CUT))
     assert (code, "made True" in said) == (0, True), said

@@ -13,7 +13,7 @@ from labfab.errors import SetupError
 from labfab.laptop import archive, arrival, rsync, transfer
 from labfab.laptop.arrival import Link
 from labfab.laptop.openssh import Target
-from labfab.laptop.transfer import KEPT, MINE, Errand, Far, Survey
+from labfab.laptop.transfer import KEPT, MINE, Preview, RemoteEnd, Transfer
 from labfab.stages import files
 
 # The shell of the host is this machine's.
@@ -25,23 +25,25 @@ exec sh -c "$*"
 
 
 @pytest.fixture
-def far(tmp_path, monkeypatch) -> Far:
+def far(tmp_path, monkeypatch) -> RemoteEnd:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/ssh").write_text(SSH)
     (tmp_path / "bin/ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/local/bin:/usr/bin:/bin")
-    return Far(Target("homelab"), "lab", 22)
+    return RemoteEnd(Target("homelab"), "lab", 22)
 
 
-def pull(far: Far, source: str, target: Path, options=MINE) -> tuple[Survey, tuple[Link, ...]]:
+def pull(
+    far: RemoteEnd, source: str, target: Path, options=MINE
+) -> tuple[Preview, tuple[Link, ...]]:
     """Pull as files.pull does; return what was shown, and the links that were left out."""
-    errand = Errand(far, source, f"{target}/", pull=True, options=options)
-    every = transfer.look(errand)
+    errand = Transfer(far, source, f"{target}/", pull=True, options=options)
+    every = transfer.preview(errand)
     left = transfer.links_out(source, every)
     found = transfer.without(every, left)
     if found:
         target.mkdir(exist_ok=True)
-        transfer.carry(errand, lambda line: None)
+        transfer.run_transfer(errand, lambda line: None)
         files.make_links(target, found)
     return found, left
 
@@ -213,15 +215,15 @@ def test_names_are_as_they_are_not_as_they_are_printed(far, tmp_path):
     names += ["a\x85*deleting   x", "b\u2028>f+++++++++ 9 y", "c\x1f -> d", "  blank "]
     for name in names:
         (target / name).write_text("")
-    errand = Errand(far, f"{source}/", f"{target}/", pull=True, options=MINE)
-    doomed = transfer.look(errand, delete=True).deleted
+    errand = Transfer(far, f"{source}/", f"{target}/", pull=True, options=MINE)
+    doomed = transfer.preview(errand, delete=True).deleted
     assert sorted(doomed) == sorted(names)
     arrival.delete(target, arrival.marks(target, doomed))
     assert not list(target.iterdir())
     for name in names:
         (source / name).write_text("1")
         (source / f"{name}.link").symlink_to(name)
-    found = transfer.look(errand)
+    found = transfer.preview(errand)
     assert {str(name) for name in found.new} == {*names, *(f"{name}.link" for name in names)}
     assert {link.target for link in transfer.links(found)} == set(names)
 
@@ -234,8 +236,8 @@ def test_a_disk_that_fills_up_stops_it(far, hostile, tmp_path, monkeypatch):
 
     monkeypatch.setattr(arrival.shutil, "disk_usage", lambda place: Usage)
     with pytest.raises(SetupError, match="not enough room on this machine: 100 MB are free"):
-        transfer.carry(
-            Errand(far, f"{hostile}/", f"{tmp_path}/here/", pull=True), lambda line: None
+        transfer.run_transfer(
+            Transfer(far, f"{hostile}/", f"{tmp_path}/here/", pull=True), lambda line: None
         )
     with pytest.raises(SetupError, match="not enough room"):
         arrival.refuse_full(tmp_path / "none/yet")
@@ -289,7 +291,7 @@ def resealed(backup: Path) -> Path:
         if key not in ("entries", "seal")
     }
     manifest = {**about, "entries": archive.entries(backup)}
-    manifest["seal"] = archive.seal(manifest)
+    manifest["seal"] = archive.manifest_digest(manifest)
     (backup / "manifest.json").write_text(json.dumps(manifest))
     return backup
 

@@ -8,7 +8,7 @@ import pytest
 from labfab.errors import SetupError
 from labfab.laptop import patchwork, rsync, transfer
 from labfab.laptop.openssh import Target
-from labfab.laptop.transfer import Errand, Far
+from labfab.laptop.transfer import RemoteEnd, Transfer
 
 LAB = Target("homelab")
 # ssh as rsync sees it: options, then the host, then what the shell of that host is to run.
@@ -45,12 +45,12 @@ def test_paths_arrive_as_they_are(called, tmp_path, name, pull) -> None:
     source, place = tmp_path / name, tmp_path / f"{name} there"
     source.mkdir()
     (source / name).write_text(name)
-    far = Far(Target("homelab", config='/it\'s a/"config"'), "lab", 2222)
-    errand = Errand(far, str(source) + "/", str(place) + "/", pull)
-    assert transfer.look(errand).files == 1
-    transfer.carry(errand, lambda line: None)
+    far = RemoteEnd(Target("homelab", config='/it\'s a/"config"'), "lab", 2222)
+    errand = Transfer(far, str(source) + "/", str(place) + "/", pull)
+    assert transfer.preview(errand).files == 1
+    transfer.run_transfer(errand, lambda line: None)
     assert contents(place) == contents(source)
-    assert not transfer.look(errand)
+    assert not transfer.preview(errand)
     words = called.read_text().splitlines()
     assert (
         words[words.index("-F") + 1] == '/it\'s a/"config"'
@@ -65,12 +65,12 @@ def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
     source.mkdir(), place.mkdir()
     for name in ("one", "two"):
         (place / name).touch()
-    errand = Errand(Far(LAB, "lab", 22), f"{source}/", f"{place}/")
-    assert sorted(transfer.look(errand, delete=True).deleted) == ["one", "two"]
+    errand = Transfer(RemoteEnd(LAB, "lab", 22), f"{source}/", f"{place}/")
+    assert sorted(transfer.preview(errand, delete=True).deleted) == ["one", "two"]
     with pytest.raises(SetupError, match="more files would be deleted"):
-        transfer.carry(errand, lambda line: None, delete=1)
+        transfer.run_transfer(errand, lambda line: None, delete=1)
     assert len(list(place.iterdir())) == 1
-    transfer.carry(errand, lambda line: None, delete=1)
+    transfer.run_transfer(errand, lambda line: None, delete=1)
     assert not list(place.iterdir())
 
 
@@ -189,8 +189,8 @@ def test_no_shell_reads_the_login(called, tmp_path, monkeypatch) -> None:
         ("$(id)", "h`id`"),
         ("lab", "x y&z"),
     ):
-        far = Far(Target(host), user, 22)
-        transfer.carry(Errand(far, f"{tmp_path}/", "/x/"), lambda line: None)
+        far = RemoteEnd(Target(host), user, 22)
+        transfer.run_transfer(Transfer(far, f"{tmp_path}/", "/x/"), lambda line: None)
         shell, option, command = asked.pop()
         assert (shell, option) == ("sh", "-c")
         assert far.path("/x/") in shlex.split(command)

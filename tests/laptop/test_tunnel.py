@@ -20,7 +20,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import control, ports, tunnel
+from labfab.laptop import ports, ssh_control, tunnel
 from labfab.laptop.tunnel import Target
 from labfab.local_state import files, keypair, known_hosts, ssh_config
 
@@ -208,7 +208,7 @@ def test_after_a_crash(target: Target, lab: int) -> None:
     killed = tunnel.open(target, port, lab)
     os.kill(killed.pid, signal.SIGKILL)
     wait_for(lambda: not listens(port))
-    assert control.place("homelab").exists()
+    assert ssh_control.socket_path("homelab").exists()
     assert tunnel.status("homelab") is None
     again = tunnel.open(target, port, lab)
     assert not again.reused and again.pid != killed.pid
@@ -222,7 +222,7 @@ def test_close_with_the_host_down(
     target: Target, server: Server, lab: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing needs no host, and not even an ssh that listens."""
-    monkeypatch.setattr(control, "PATIENCE", 0.15)
+    monkeypatch.setattr(ssh_control, "PATIENCE", 0.15)
     port = free_port()
     opened = tunnel.open(target, port, lab)
     server.process.send_signal(signal.SIGSTOP)
@@ -322,8 +322,8 @@ def test_side_by_side_each_gets_a_port_of_its_own() -> None:
     """Eight hosts whose tunnels open at the same time would all find the same port free."""
     port = free_port()
     with contextlib.ExitStack() as stack:
-        assert len({stack.enter_context(ports.lent(port)) for _ in range(8)}) == 8
-    with ports.lent(port) as again:
+        assert len({stack.enter_context(ports.reserved_port(port)) for _ in range(8)}) == 8
+    with ports.reserved_port(port) as again:
         assert again == port
 
 

@@ -6,7 +6,7 @@ import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.host.host_key import Ask
+from labfab.host.host_key import AskAboutHostKey
 from labfab.local_state import known_hosts
 
 OTHERS = (
@@ -190,9 +190,9 @@ def test_a_revoked_key_is_refused_even_if_it_is_known(
         assert known_hosts.pin(path, "other.example", 22, one)
 
 
-def asked(path: Path, hostname: str, port: int, given: str = "") -> Ask:
+def asked(path: Path, hostname: str, port: int, given: str = "") -> AskAboutHostKey:
     c = SimpleNamespace(host=hostname, port=port, user="lab")
-    return Ask(c, SimpleNamespace(host_key=given), path)
+    return AskAboutHostKey(c, SimpleNamespace(host_key=given), path)
 
 
 def test_ssh_refuses_the_same_lines(path, keys, no_shared):

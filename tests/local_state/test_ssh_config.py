@@ -95,10 +95,10 @@ def test_paramiko_reads_it(data: bytes, config: Path) -> None:
 @pytest.mark.parametrize(
     "alias",
     [
-        LAB._replace(hostname="2001:db8::1", was="root@[2001:db8::1]:22"),
+        LAB._replace(hostname="2001:db8::1", former_logins="root@[2001:db8::1]:22"),
         LAB._replace(identity="/home/größer kleiner/$x (y) #1/= key"),
         LAB._replace(identity=""),
-        LAB._replace(was="", proxy_jump="me@jump.example:2200"),
+        LAB._replace(former_logins="", proxy_jump="me@jump.example:2200"),
         LAB._replace(name="a.b_C-1", port=22),
     ],
 )
@@ -146,7 +146,7 @@ def test_refused_values(alias: Alias, config: Path) -> None:
 
 def test_was_cannot_break_out(config: Path) -> None:
     """An earlier login that is not one is dropped."""
-    ssh_config.write(config, LAB._replace(was="root@x:22\nProxyCommand evil"))
+    ssh_config.write(config, LAB._replace(former_logins="root@x:22\nProxyCommand evil"))
     assert b"evil" not in config.read_bytes()
 
 
@@ -186,13 +186,15 @@ def test_moves_back_to_the_top(config: Path) -> None:
 def test_earlier_logins_stay(config: Path) -> None:
     """Every login that led to the host is remembered while its address stays the same."""
     ssh_config.write(config, LAB)
-    assert not ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222"))
-    ssh_config.write(config, LAB._replace(was="lab@203.0.113.5:2222", port=2200))
-    assert ssh_config.read(config)[0].was == "root@203.0.113.5:22 lab@203.0.113.5:2222"
+    assert not ssh_config.write(config, LAB._replace(former_logins="lab@203.0.113.5:2222"))
+    ssh_config.write(config, LAB._replace(former_logins="lab@203.0.113.5:2222", port=2200))
+    assert ssh_config.read(config)[0].former_logins == "root@203.0.113.5:22 lab@203.0.113.5:2222"
     for user, port in (("root", 22), ("lab", 2222), ("lab", 2200)):
         assert ssh_config.find(config, user, "203.0.113.5", port).name == LAB.name
-    ssh_config.write(config, LAB._replace(hostname="203.0.113.9", was="root@203.0.113.9:22"))
-    assert ssh_config.read(config)[0].was == "root@203.0.113.9:22"
+    ssh_config.write(
+        config, LAB._replace(hostname="203.0.113.9", former_logins="root@203.0.113.9:22")
+    )
+    assert ssh_config.read(config)[0].former_logins == "root@203.0.113.9:22"
 
 
 @pytest.mark.parametrize(
@@ -215,10 +217,12 @@ def test_find(user: str, hostname: str, port: int | None, found: str | None, con
     assert ssh_config.find(config, user, hostname, port) is None
     ssh_config.write(config, LAB)
     ssh_config.write(
-        config, LAB._replace(name="six", hostname="2001:db8::1", was="root@2001:db8::1:22")
+        config,
+        LAB._replace(name="six", hostname="2001:db8::1", former_logins="root@2001:db8::1:22"),
     )
     ssh_config.write(
-        config, LAB._replace(name="named", hostname="lab.example", was="root@lab.example:22")
+        config,
+        LAB._replace(name="named", hostname="lab.example", former_logins="root@lab.example:22"),
     )
     alias = ssh_config.find(config, user, hostname, port)
     assert (alias and alias.name) == found
@@ -330,7 +334,9 @@ def test_usual_names_are_names(config: Path, values: dict[str, str]) -> None:
 
 # Two accounts --------------------------------------------------------------------------------------
 
-TWO = Alias("box", "203.0.113.5", "lab", 292, was="root@203.0.113.5:22", lab_user="jupyter")
+TWO = Alias(
+    "box", "203.0.113.5", "lab", 292, former_logins="root@203.0.113.5:22", lab_user="jupyter"
+)
 
 
 def test_the_alias_leads_to_the_notebooks_and_another_to_sudo(tmp_path):

@@ -20,7 +20,7 @@ ufw_active() { false; }
 
 def run(folder: Path, script: str) -> None:
     """Run functions of guard.linux.sh; `broken` must stay empty."""
-    own = loader.own("guard", "Linux")
+    own = loader.system_part("guard", "Linux")
     text = f'D={folder} GUARD={folder} ACCOUNTS="lab gone"\n{own}\n{TOOLS}\nbroken=\n{script}\n'
     text += '[ -z "$broken" ]'
     subprocess.run(["sh", "-c", text], check=True)

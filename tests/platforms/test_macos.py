@@ -160,7 +160,10 @@ def test_nothing_else_is_ever_in_the_folder_of_sshd(tmp_path):
     folder.mkdir(parents=True)
     path, seen = folder / "000-labfab.conf", tmp_path / "seen"
     script = fill(
-        loader.called("put", 3), str(path), "644", f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"'
+        loader.as_command("put", 3),
+        str(path),
+        "644",
+        f'ls "{folder}" >"{seen}"; cat "$NEW" >>"{seen}"',
     )
     subprocess.run(["sh", "-c", script], input="PermitRootLogin no\n", text=True, check=True)
     assert seen.read_text() == path.read_text() == "PermitRootLogin no\n" and [

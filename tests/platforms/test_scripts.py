@@ -10,7 +10,7 @@ LOCKED = "E: Could not get lock /var/lib/apt/lists/lock"
 
 def script(name: str, tmp_path, *arguments: str) -> str:
     """A script with its arguments, whose files are below tmp_path."""
-    text = loader.called(name, len(arguments)) % arguments
+    text = loader.as_command(name, len(arguments)) % arguments
     return text.replace("/var/cache/labfab", f"{tmp_path}/cache")
 
 

@@ -70,7 +70,7 @@ class Engine:
 
     @cached_property
     def reaches_containers(self) -> bool:
-        """Whether the addresses of containers can be dialled from here (not from macOS, nor without root)."""
+        """Whether the addresses of containers can be dialed from here (not from macOS, nor without root)."""
         if os.environ.get("RIG_PUBLISH"):
             return False
         if self.is_podman:

@@ -2,7 +2,7 @@
 
 `python -m tests.rig.farm HOME PORT COUNT` sets a model up, writes what the laptop then has into HOME, says "ready" and
 serves until its input is closed. The hosts are 127.0.1.1, 127.0.1.2, … at one port, so it needs a system (Linux) where all
-of 127/8 is this machine. What cannot be modelled is a real JupyterLab behind a tunnel: STAGES leave the tunnel out.
+of 127/8 is this machine. What cannot be modeled is a real JupyterLab behind a tunnel: STAGES leave the tunnel out.
 """
 
 import contextlib

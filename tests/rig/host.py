@@ -182,7 +182,7 @@ class Host:
 
     @property
     def port(self) -> int:
-        """The port sshd answers on after the first boot, as dialled from here."""
+        """The port sshd answers on after the first boot, as dialed from here."""
         return self._ports.get(22, 22)
 
     @property

@@ -137,7 +137,7 @@ QUESTIONS = (
     ),
     word("mode_and_owner -L /etc/hosts", r"^644 root$", "stat(1)"),
     word("kind_and_ids /etc", r"^12\d{4} 0:0$", "stat(1)"),
-    word("real /etc", r"^/private/etc$", "perl's Cwd"),
+    word("realpath_of /etc", r"^/private/etc$", "perl's Cwd"),
     word(
         "printf x | sha256",
         r"^2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881$",
@@ -149,7 +149,7 @@ QUESTIONS = (
         r"^newer\nolder$",
         "ps(1), date(1)",
     ),
-    word("boot", r"^[0-9A-F-]{36}$", "sysctl(8), kern.bootsessionuuid"),
+    word("boot_id", r"^[0-9A-F-]{36}$", "sysctl(8), kern.bootsessionuuid"),
     word("f=$(mktemp) && exec 9>>$f && hold 9 && echo held; rm -f $f", r"^held$", "flock(2), perl"),
     Question(
         "LC_ALL=en_US.UTF-8 perl -e 'print qq(quiet)' 2>&1 | head -n 1", r"^quiet$", "perllocale(1)"

@@ -2,7 +2,7 @@
 
 import shutil
 
-from tests.papers import Paper, issue
+from tests.made_certificates import Paper, issue
 
 from .sabotages import (
     ANY_PASSWORD,

@@ -18,7 +18,7 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    block = ssh_config.Alias("box", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22")
+    block = ssh_config.Alias("box", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22")
     ssh_config.write(tmp_path / ".ssh/config", block)
     return tmp_path
 

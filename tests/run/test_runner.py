@@ -12,7 +12,7 @@ from labfab.facts import facts
 from labfab.host import journal
 from labfab.host.session import Host
 from labfab.run import ahead as early
-from labfab.run.ahead import Ahead, Do
+from labfab.run.ahead import Ahead, Work
 from labfab.run.runner import Runner
 from labfab.setup import sequences
 from tests import fake as models
@@ -24,7 +24,7 @@ PATIENCE = 10  # seconds
 class Fake(NamedTuple):
     """Return a stage that records its turn."""
 
-    do: Do
+    do: Work
     group: str = "system"
 
     def __call__(self, c):

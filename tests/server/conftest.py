@@ -1,4 +1,4 @@
-"""JupyterLab's process on a modelled host."""
+"""JupyterLab's process on a modeled host."""
 
 import pytest
 

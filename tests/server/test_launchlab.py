@@ -114,12 +114,12 @@ def test_every_service_manager_fits(text, by_hand):
 
 @pytest.mark.parametrize("program, found", [("jupyter-lab", "port 8891\n"), ("vi", "")])
 def test_a_server_started_by_hand_is_found_by_its_note(tmp_path, program, found):
-    """running_lab.sh, which lab.open calls before it would start a second one."""
+    """port_of_running_lab.sh, which lab.open calls before it would start a second one."""
     notes = tmp_path / ".local/share/jupyter/runtime"
     notes.mkdir(parents=True)
     (notes / "jpserver-7.json").write_text('{\n  "port": 8891,\n  "token": "x"\n}\n')
     words = f'home_of() {{ echo "{tmp_path}"; }}; as_account() {{ shift; "$@"; }}\n'
     words += f"ps() {{ echo {program}; }}\n"
-    script = words + loader.called("running_lab", 1) % "lab"
+    script = words + loader.as_command("port_of_running_lab", 1) % "lab"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == found

@@ -18,7 +18,7 @@ def test_the_wait_reads_the_log_as_its_account(ready):
     model.answers = [("tail -n 3 ~/.jupyter/lab.log", Result(1, "sorry\x1b[2J\n", ""))]
     with pytest.raises(SetupError, match=r"sorry\?\[2J"):
         lab.start(model.c)
-    assert "become lab " in model.told[-1] and "tail -n 3" in model.told[-1]
+    assert "run_script_as lab " in model.told[-1] and "tail -n 3" in model.told[-1]
 
 
 def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
@@ -27,7 +27,7 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     (tmp_path / "curl").chmod(0o755)
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     script = fill(
-        loader.called("wait_for_lab", 3, uses="port_owner"), "", 20, "http://127.0.0.1:9/api"
+        loader.as_command("wait_for_lab", 3, uses="port_owner"), "", 20, "http://127.0.0.1:9/api"
     ).replace("in/jupyter-lab", "in/no-such-lab")
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
     assert done.returncode == 1

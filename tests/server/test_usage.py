@@ -39,7 +39,7 @@ def port():
 
 def asked(home, pid: str, port: int) -> dict[str, str]:
     """Run the script for real; the calls are left in a file."""
-    script = loader.called("lab_usage", 4, uses="port_owner")
+    script = loader.as_command("lab_usage", 4, uses="port_owner")
     script = fill(script, str(home), f"http://127.0.0.1:{port}/", "", pid)
     environment = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     done = subprocess.run(

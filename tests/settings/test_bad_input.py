@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr says what to type next, and no host is dialled."""
+"""Bad input: one line on stderr says what to type next, and no host is dialed."""
 
 import shutil
 import socket
@@ -37,7 +37,7 @@ def refused(project, monkeypatch, capfd):
     from fabric.main import program
 
     def dial(*_, **__):
-        pytest.fail("a host was dialled")
+        pytest.fail("a host was dialed")
 
     monkeypatch.setattr(socket, "create_connection", dial)
 

@@ -392,7 +392,7 @@ def test_a_host_has_the_same_settings_by_its_alias_and_by_its_address(given, alo
     """The block in ~/.ssh/config says that both are one host."""
     ssh_config.write(
         alone / "home/.ssh/config",
-        ssh_config.Alias("box", "203.0.113.9", "ada", 3003, was="root@203.0.113.9:22"),
+        ssh_config.Alias("box", "203.0.113.9", "ada", 3003, former_logins="root@203.0.113.9:22"),
     )
     for host in ("box", "root@203.0.113.9", "ada@203.0.113.9:3003"):
         assert given(invoke=FLEET, host=host).ssh_port == 3003, host

@@ -8,7 +8,7 @@ from invoke import Config, Context
 
 from labfab import ns
 from labfab.errors import SetupError
-from labfab.laptop import browser, shortcuts, systemd, tunnel
+from labfab.laptop import browser, shortcuts, systemd_user, tunnel
 from labfab.laptop.openssh import Target
 from labfab.local_state import files, secrets, ssh_config
 from labfab.run.task import LaptopTask
@@ -90,8 +90,8 @@ def test_a_plan_of_a_laptop_s_task_changes_nothing(home, monkeypatch, capsys, na
         tunnel.save("homelab", state | ({"keeper": "systemd"} if how == "kept" else {}))
         monkeypatch.setattr(tunnel, "process", lambda alias, state: os.getpid())
     if how == "kept":
-        files.make_private(systemd.path("homelab").parent)
-        systemd.path("homelab").write_text("[Service]\n")
+        files.make_private(systemd_user.path("homelab").parent)
+        systemd_user.path("homelab").write_text("[Service]\n")
     before = tree(home)
     words = (name, WORDS.get(name, {}))
     if name in ASKS:

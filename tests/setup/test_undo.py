@@ -448,11 +448,19 @@ def test_what_was_served_before_is_served_again(back, tmp_path, before):
 def test_the_original_login_is_the_first_that_labfab_did_not_make():
     c = SimpleNamespace(user="lab", port=2222)
     block = Alias(
-        "homelab", "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22 lab@203.0.113.5:22"
+        "homelab",
+        "203.0.113.5",
+        "lab",
+        2222,
+        former_logins="root@203.0.113.5:22 lab@203.0.113.5:22",
     )
     assert undoing.original_login(c, block, ["lab"])[:2] == ("root", 22)
     turned = Alias(
-        "homelab", "203.0.113.5", "root", 22, was="lab@203.0.113.5:22 lab@203.0.113.5:2222"
+        "homelab",
+        "203.0.113.5",
+        "root",
+        22,
+        former_logins="lab@203.0.113.5:22 lab@203.0.113.5:2222",
     )
     assert undoing.original_login(SimpleNamespace(user="root", port=22), turned, ["lab"])[:2] == (
         "root",

@@ -1,4 +1,4 @@
-"""Every stage meets a modelled host here; the real ones are booted by the other tests."""
+"""Every stage meets a modeled host here; the real ones are booted by the other tests."""
 
 from tests.fake import alone, fake
 

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop.transfer import Survey
+from labfab.laptop.transfer import Preview
 from labfab.stages import files
 
 
@@ -49,7 +49,7 @@ def test_a_path_of_the_laptop_keeps_its_slash(alone) -> None:
 
 def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
     box = fake("lab")
-    found = Survey(deleted=("a", "b", "c", "d"))
+    found = Preview(deleted=("a", "b", "c", "d"))
     with pytest.raises(
         SetupError,
         match=r"4 files would be deleted on homelab \(a, b, c, …\): if that is right, add --yes",
@@ -57,16 +57,16 @@ def test_nobody_is_asked_without_a_terminal(fake, capsys) -> None:
         files.confirm_deletion(box.c, found, False, "homelab")
     assert "4 files will be deleted from homelab: a, b, c, …" in capsys.readouterr().out
     assert files.confirm_deletion(box.c, found, True, "homelab") == 4
-    assert files.confirm_deletion(box.c, Survey(new=("a",)), False, "homelab") == 0
+    assert files.confirm_deletion(box.c, Preview(new=("a",)), False, "homelab") == 0
 
 
 def test_what_is_copied_is_told_in_words() -> None:
     assert (
-        files.in_words(Survey(("a",), ("b",), size=3_400_000))
+        files.in_words(Preview(("a",), ("b",), size=3_400_000))
         == "2 files (3.4 MB, 1 of them replaced)"
     )
-    assert files.in_words(Survey(("a",), size=999)) == "1 file (999 bytes)"
-    assert files.in_words(Survey(other=3)) == "times and modes of files"
+    assert files.in_words(Preview(("a",), size=999)) == "1 file (999 bytes)"
+    assert files.in_words(Preview(other=3)) == "times and modes of files"
 
 
 def test_a_pull_from_several_hosts_at_once_is_refused(fake, monkeypatch) -> None:

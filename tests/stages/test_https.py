@@ -14,7 +14,7 @@ from labfab.stages.https import browsers
 from labfab.stages.https import certificate as https
 from tests import fake_commands
 from tests.fake import ADDRESS
-from tests.papers import issue
+from tests.made_certificates import issue
 
 NAMES = ["lab.example.org", "203.0.113.5"]
 KEY, TRUST = "make a key for the certificate", "fab -H homelab https.trust"

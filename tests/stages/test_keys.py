@@ -47,7 +47,7 @@ def test_the_login_is_proven_and_remembered(fake, alone):
     authorized_keys.copy(model.c)
     assert model.logins[-1] == ("lab", 22)
     block = ssh_config.read(alone / "home/.ssh/config")[0]
-    assert (block.user, block.port, block.was) == ("lab", 22, "root@203.0.113.5:22")
+    assert (block.user, block.port, block.former_logins) == ("lab", 22, "root@203.0.113.5:22")
     authorized_keys.copy(model.again())
     assert model.planned == []
 
@@ -165,7 +165,9 @@ def test_two_machines_behind_one_address_are_two(fake, alone):
     (alone / "home/.ssh").mkdir(mode=0o700)
     ssh_config.write(
         alone / "home/.ssh/config",
-        ssh_config.Alias("homelab", "203.0.113.5", "lab", 2201, was="root@203.0.113.5:2200"),
+        ssh_config.Alias(
+            "homelab", "203.0.113.5", "lab", 2201, former_logins="root@203.0.113.5:2200"
+        ),
     )
     model = fake()
     with pytest.raises(SetupError, match="the alias homelab already stands for 203.0.113.5:2201"):

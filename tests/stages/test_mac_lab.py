@@ -1,4 +1,4 @@
-"""A modelled Mac: Apple's updates and restarts, sleep, tmux, launchd, zsh's start-up files."""
+"""A modeled Mac: Apple's updates and restarts, sleep, tmux, launchd, zsh's start-up files."""
 
 import plistlib
 
@@ -6,7 +6,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
-from labfab.platforms import launchd, programs, softwareupdate
+from labfab.platforms import launchd, mac_programs, softwareupdate
 from labfab.stages import lab, power, python
 from labfab.stages.lab import autostart
 from labfab.stages.system import updates as system
@@ -231,7 +231,7 @@ def test_what_only_the_owner_can_bring_is_asked_for_first(mac, missing, said):
     model = mac(python="venv")
     del model.sections["system"][f"package.{missing}"]
     with pytest.raises(SetupError, match=said):
-        programs.refuse(model.c)
+        mac_programs.refuse_missing_programs(model.c)
     assert model.writes == []
 
 

@@ -45,11 +45,11 @@ def test_a_log_moves_no_cursor(ready, capsys, text):
     model.answers = [("lab.log", Result(0, text, ""))]
     lab.logs(model.c)
     assert all(char.isprintable() for char in capsys.readouterr().out.replace("\n", ""))
-    assert "become lab " in model.told[-1]
+    assert "run_script_as lab " in model.told[-1]
 
 
 @pytest.mark.parametrize(
-    "script", [fill(monitoring.LOG, 5), fill(loader.called("log_growth", 1), 0)]
+    "script", [fill(monitoring.LOG, 5), fill(loader.as_command("log_growth", 1), 0)]
 )
 def test_a_pipe_in_place_of_the_log_keeps_nobody(tmp_path, script):
     (tmp_path / ".jupyter").mkdir()

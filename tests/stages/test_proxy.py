@@ -336,19 +336,21 @@ def test_apaches_sites_are_read_with_all_their_names(tmp_path):
     (tmp_path / "dump").write_text(DUMP.replace("FOLDER", str(tmp_path)))
     script = f'{reader.APACHE}\nawk "$SITES" {shlex.quote(str(tmp_path))}/dump'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    values = reader.below(reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost")
+    values = reader.with_prefix(
+        reader.parse("[proxy]\n" + done.stdout, ("proxy",))["proxy"], "vhost"
+    )
     six, shop, default, plain = vhosts.parse_sites(values)
     assert (six.address, six.port, six.names) == ("[2001:db8::1]", "443", {"six.example"})
     assert (shop.place, shop.names) == (
         f"{tmp_path}/shop.conf:1",
         {"shop.example", "www.shop.example", "*.shop.example"},
     )
-    assert (default.names, default.taken, default.place) == (
+    assert (default.names, default.default_name, default.place) == (
         set(),
         "box.lan",
         f"{tmp_path}/a b.conf:1",
     )
-    assert (plain.address, plain.port, plain.taken) == ("*", "80", "box.lan")
+    assert (plain.address, plain.port, plain.default_name) == ("*", "80", "box.lan")
     assert shop.answers("Deep.shop.example") and not shop.answers("example")
     assert plain.answers("box.lan") and not plain.names_it("box.lan")
 

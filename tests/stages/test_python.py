@@ -335,7 +335,7 @@ def make_venv(run, tmp_path, wheel: str, *options: str) -> list[str]:
     """Run make_venv.sh, and return the calls of Python in it, with ~ for the home."""
     text = f"wheel_of_pip() {{ {wheel}; }}\n" + python.UNDER_MARK
     clear, *index = options
-    text += loader.called("make_venv", 5 + len(index))
+    text += loader.as_command("make_venv", 5 + len(index))
     path = f"{tmp_path}/bin:/usr/bin:/bin"
     given = (clear, "uv==1 --hash=x", "--require-hashes", *index)
     done = run(text, path, "jupyter-venv", *given, python3=VENV_PYTHON)
@@ -378,7 +378,7 @@ def test_each_installer_gets_its_options_and_the_packages(run, tmp_path, install
     bin = tmp_path / "env/bin"
     bin.parent.mkdir()
     stand_ins(bin, {program: 'for word; do printf "%s|" "$word"; done'})
-    text = python.UNDER_MARK + loader.called("install_packages", 4)
+    text = python.UNDER_MARK + loader.as_command("install_packages", 4)
     done = run(text, installer, "env", "a[b]>=1", "$(id) *")
     expected = [*words.replace("BIN", str(bin)).split(), "a[b]>=1", "$(id) *"]
     assert done.stdout == "".join(f"{word}|" for word in expected)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop.transfer import Survey
+from labfab.laptop.transfer import Preview
 from labfab.local_state import passwords, secrets
 from labfab.settings import Settings
 from labfab.stages.backup import restoring
@@ -87,11 +87,11 @@ def test_what_differs_is_named() -> None:
     ):
         restoring.refuse_to_replace(
             "homelab",
-            {"notebooks": Survey(replaced=("a",)), "kernels": Survey(replaced=("b",))},
+            {"notebooks": Preview(replaced=("a",)), "kernels": Preview(replaced=("b",))},
             False,
         )
-    restoring.refuse_to_replace("homelab", {"notebooks": Survey(replaced=("a",))}, True)
-    restoring.refuse_to_replace("homelab", {"notebooks": Survey(new=("a",))}, False)
+    restoring.refuse_to_replace("homelab", {"notebooks": Preview(replaced=("a",))}, True)
+    restoring.refuse_to_replace("homelab", {"notebooks": Preview(new=("a",))}, False)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(
     if known:
         secrets.store("old", "jupyter-password", known)
     config = json.loads((folder / "jupyter/jupyter_server_config.json").read_text())
-    config["Labfab"] = {"long_password": publishing.mark(config), "publish": {}}
+    config["Labfab"] = {"long_password": publishing.hash_fingerprint(config), "publish": {}}
     (folder / "jupyter/jupyter_server_config.json").write_text(json.dumps(config))
     box = fake("lab", publish="https", names=["lab.example.org"])
     box.sections["https"]["pair"] = "yes"
@@ -129,6 +129,6 @@ def test_a_short_or_unknown_password_is_not_restored_to_a_published_lab(
     secrets.store("old", "jupyter-password", "fourteen letters", replace=True)
     found = restored(box, folder)
     assert (
-        found["Labfab"]["long_password"] == publishing.mark(found)
+        found["Labfab"]["long_password"] == publishing.hash_fingerprint(found)
         and found["ServerApp"]["certfile"] != "/old/cert.pem"
     )

@@ -69,7 +69,7 @@ def test_old_lists_are_fetched_ahead_where_nothing_is_missing(fake, update, age,
     model = fake(update=update, python="venv")
     model.install("sudo", *packages.needed(model.c))
     model.sections["updates"]["age"] = age
-    assert packages.due(model.again()) is due
+    assert packages.can_prepare_early(model.again()) is due
     packages.prepare(model.c)
     assert model.whys == ["fetch the package lists"] * (age != "1")
 

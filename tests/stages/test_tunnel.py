@@ -50,7 +50,7 @@ def known(alone, name: str = "homelab") -> None:
     (alone / "home/.ssh").mkdir(mode=0o700, exist_ok=True)
     ssh_config.write(
         alone / "home/.ssh/config",
-        ssh_config.Alias(name, "203.0.113.5", "lab", 2222, was="root@203.0.113.5:22"),
+        ssh_config.Alias(name, "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22"),
     )
 
 
@@ -127,7 +127,7 @@ def test_without_any_host_it_says_what_to_type(alone, ssh):
         (Tunnel("homelab", 9000, 9999, 7), "", "nothing answers behind it: lab.status"),
     ],
 )
-def test_its_state_is_told_without_dialling(fake, ssh, capsys, found, version, says):
+def test_its_state_is_told_without_dialing(fake, ssh, capsys, found, version, says):
     """tunnel.status works with the host down."""
     model = fake()
     ssh.found, ssh.versions = found, [version]

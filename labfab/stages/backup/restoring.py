@@ -19,10 +19,10 @@ from ...host.alias import alias_of
 from ...host.changes import ask, change
 from ...host.session import Host
 from ...laptop import archive, arrival, patchwork
-from ...laptop.transfer import Survey
+from ...laptop.transfer import Preview
 from ...local_state import secrets
 from ...platforms import platform
-from ...server import consent
+from ...server import busy_kernels
 from ...settings import Settings
 from ...text import counted
 from .. import files, lab, python
@@ -151,11 +151,11 @@ def make_links(c: Connection, want: Settings, folder: Path) -> None:
             )
 
 
-def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Survey]:
+def compared(c: Connection, want: Settings, folder: Path) -> dict[str, Preview]:
     """Find out, by checksums, what each part of the backup would change."""
     targets = places(c, want)
     return {
-        name: files.survey(
+        name: files.preview(
             c,
             f"{folder}/{name}/",
             f"{targets[name]}/",
@@ -176,7 +176,7 @@ def refuse_another_python(want: Settings, label: str, kept: archive.Manifest) ->
         )
 
 
-def refuse_to_replace(label: str, found: dict[str, Survey], force: bool) -> None:
+def refuse_to_replace(label: str, found: dict[str, Preview], force: bool) -> None:
     """Raise SetupError if files of the host differ from those of the backup."""
     differ = [name for survey in found.values() for name in survey.replaced]
     if differ and not force:
@@ -217,7 +217,7 @@ def configure(
     publishing.refuse_weak(c, want, config, alias_of(c, want), kept["alias"], how=PRIVATE_FIRST)
     restart = bool(facts(c).lab.api) and config != have
     if restart:
-        consent.require(c, want, yes, "restart")
+        busy_kernels.require(c, want, yes, "restart")
     jupyter.write(c, want, config, why="restore Jupyter's configuration, password and token")
     keep_password(c, want, kept["alias"], publishing.hash_of(config))
     return restart
@@ -241,7 +241,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
     if Host.of(c).planning or not hashed:
         return
     for alias in (mine, old_alias):
-        value = publishing.known(alias, hashed)
+        value = publishing.stored_password_for(alias, hashed)
         if value:
             secrets.store(mine, "jupyter-password", value, replace=True)
             return
@@ -249,7 +249,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
     console.note("the password is the backup's; it is not kept on this laptop")
 
 
-def send(c: Connection, want: Settings, folder: Path, name: str, found: Survey | None) -> None:
+def send(c: Connection, want: Settings, folder: Path, name: str, found: Preview | None) -> None:
     """Push one part if any of it is missing or differs. found: what would change; None: unknown."""
     if found is not None and not found:
         return

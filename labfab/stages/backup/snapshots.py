@@ -154,7 +154,9 @@ def differing(
 
     Files are compared by checksums.
     """
-    found = files.survey(c, source, target, delete=True, pull=True, options=options, checksums=True)
+    found = files.preview(
+        c, source, target, delete=True, pull=True, options=options, checksums=True
+    )
     left = transfer.links_out(source, found)
     files.make_links(Path(target), transfer.without(found, left))
     every = (*found.new, *found.replaced, *found.deleted)

@@ -6,7 +6,7 @@ Owns: its keys in ~/.jupyter/jupyter_server_config.json; all others stay.  Undo:
 from __future__ import annotations
 
 import json
-import secrets as random
+from secrets import token_hex
 from typing import TYPE_CHECKING, TypeGuard
 
 from fabric import Connection
@@ -48,7 +48,7 @@ def configure(c: Connection) -> None:
     remove_other_address(config, want)
     identity = config.setdefault("IdentityProvider", {})
     identity["hashed_password"] = hashed(c, want, config)
-    identity.setdefault("token", random.token_hex(24))
+    identity.setdefault("token", token_hex(24))
     warn_of_others(have.jupyter.others)
     limit.ensure(c, want, facts(c).accounts[want.jupyter_user])
     write(c, want, config, why="write Jupyter's configuration")
@@ -167,7 +167,11 @@ def hashed(c: Connection, want: Settings, config: Config) -> str:
 
 def write(c: Connection, want: Settings, config: Config, why: str) -> None:
     """Write the configuration if it differs, readable only by its account."""
-    have, label, config = facts(c), Host.of(c).label, publishing.marked(want, config)
+    have, label, config = (
+        facts(c),
+        Host.of(c).label,
+        publishing.with_long_password_note(want, config),
+    )
     old, account = have.jupyter.config, have.accounts[want.jupyter_user]
     folder_stat = have.jupyter.folder_stat
     private_folder(c, account.name, account.home, ".jupyter", folder_stat, "jupyter.folder_stat")

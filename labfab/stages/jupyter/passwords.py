@@ -23,7 +23,7 @@ from ...host.session import Host
 from ...laptop import forward, kernel
 from ...local_state import passwords, secrets
 from ...run.task import host_task, laptop_task
-from ...server import consent, process
+from ...server import busy_kernels, process
 from ...settings import Settings
 from . import config as jupyter
 from . import publishing
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class Old(NamedTuple):
+class OldCredentials(NamedTuple):
     """What opened JupyterLab before a renewal; each may be unknown here."""
 
     browser: httpx.Client | None  # logged in
@@ -98,9 +98,11 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
     new = secrets.take_from_environment("jupyter-password") or secrets.Secret(passwords.generate())
     if want.published:
         publishing.refuse_short(c, want, new)
-    old_password = publishing.known(alias_of(c, want), identity.get("hashed_password", ""))
+    old_password = publishing.stored_password_for(
+        alias_of(c, want), identity.get("hashed_password", "")
+    )
     old_token = identity.get("token", "")
-    consent.require(c, want, yes, "restart")
+    busy_kernels.require(c, want, yes, "restart")
     with contextlib.ExitStack() as stack:
         browser = None
         lab = facts(c).lab
@@ -115,7 +117,12 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
         keep(c, want, new)
         restart(c, want)
         if not host.planning:
-            prove(c, want, Old(browser=browser, password=old_password, token=old_token), new)
+            prove(
+                c,
+                want,
+                OldCredentials(browser=browser, password=old_password, token=old_token),
+                new,
+            )
 
 
 def restart(c: Connection, want: Settings) -> None:
@@ -123,13 +130,13 @@ def restart(c: Connection, want: Settings) -> None:
     host = Host.of(c)
     with host.filed_under(process.STAGE):
         process.stop(c, want)
-        process.refuse(c, want)
+        process.refuse_unless_startable(c, want)
         jupyter.configure(c)
         process.start(c, want)
 
 
 @contextlib.contextmanager
-def door(c: Connection, want: Settings) -> Iterator[str]:
+def forwarded_url(c: Connection, want: Settings) -> Iterator[str]:
     """Forward a local port to JupyterLab for a while; yield its URL there."""
     account = facts(c).accounts.get(want.jupyter_user)
     place = process.socket_path(want, account) or want.lab_port
@@ -140,11 +147,14 @@ def door(c: Connection, want: Settings) -> Iterator[str]:
 @contextlib.contextmanager
 def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[httpx.Client]:
     """Yield a browser that logged in before the change."""
-    with door(c, want) as url, contextlib.closing(kernel.login(url, old.reveal())) as client:
+    with (
+        forwarded_url(c, want) as url,
+        contextlib.closing(kernel.login(url, old.reveal())) as client,
+    ):
         yield client
 
 
-def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
+def prove(c: Connection, want: Settings, old: OldCredentials, new: secrets.Secret) -> None:
     """Try the old cookie, password and token, and the new password.
 
     Raises SetupError if one of the old ones still opens JupyterLab, or the new one does not, and
@@ -155,7 +165,7 @@ def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
     label = Host.of(c).label
     process.prove(c, want)
     try:
-        with door(c, want) as url:
+        with forwarded_url(c, want) as url:
             alive = list(still_open(url, old, new))
             kernel.login(url, new.reveal()).close()
     except httpx.HTTPError as error:
@@ -178,7 +188,7 @@ def prove(c: Connection, want: Settings, old: Old, new: secrets.Secret) -> None:
     console.note(f"the old {', '.join(tried)}: refused; the new password: accepted")
 
 
-def still_open(url: str, old: Old, new: secrets.Secret) -> Iterator[str]:
+def still_open(url: str, old: OldCredentials, new: secrets.Secret) -> Iterator[str]:
     """Yield what still opens JupyterLab, in words."""
     if old.browser and old.browser.get("api/status").status_code == 200:
         yield "a browser that was logged in"

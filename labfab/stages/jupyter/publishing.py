@@ -85,14 +85,14 @@ def is_ours(server: Config, options: Config) -> bool:
     return "tornado_settings" not in options and server.get("tornado_settings") == SECURE
 
 
-def marked(want: Settings, config: Config) -> Config:
+def with_long_password_note(want: Settings, config: Config) -> Config:
     """Note in a published configuration that its password is long; the caller has checked that."""
     if not want.published:
         return config
-    return {**config, NOTE: {**config.get(NOTE, {}), "long_password": mark(config)}}
+    return {**config, NOTE: {**config.get(NOTE, {}), "long_password": hash_fingerprint(config)}}
 
 
-def mark(config: Config) -> str:
+def hash_fingerprint(config: Config) -> str:
     """Return a fingerprint of the present hash."""
     return hashlib.sha256(hash_of(config).encode()).hexdigest()
 
@@ -116,17 +116,17 @@ def refuse_weak(
             "old hash, which can be tried fast: set one with jupyter.password",
             host=Host.of(c).label,
         )
-    if not want.published or config.get(NOTE, {}).get("long_password") == mark(config):
+    if not want.published or config.get(NOTE, {}).get("long_password") == hash_fingerprint(config):
         return
     given = secrets.take_from_environment("jupyter-password")
     if given and passwords.verify(hash, given.reveal()):
         refuse_short(c, want, given, how)
         return
-    found = next(filter(None, (known(alias, hash) for alias in aliases)), None)
+    found = next(filter(None, (stored_password_for(alias, hash) for alias in aliases)), None)
     refuse_short(c, want, found, how)
 
 
-def known(alias: str, hash: str) -> secrets.Secret | None:
+def stored_password_for(alias: str, hash: str) -> secrets.Secret | None:
     """Return the password of this hash if this laptop has kept it."""
     value = secrets.load(alias, "jupyter-password")
     return value if value and passwords.verify(hash, value.reveal()) else None

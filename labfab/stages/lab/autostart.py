@@ -10,7 +10,7 @@ from fabric import Connection
 from ...facts import facts
 from ...platforms import platform
 from ...run.task import host_task
-from ...server import consent, process
+from ...server import busy_kernels, process
 from ...settings import Settings
 from .. import jupyter
 from .lifecycle import start, stop
@@ -25,7 +25,7 @@ def service(c: Connection, yes: bool = False, remove: bool = False) -> None:
     """
     want, lab, manager = Settings.of(c), facts(c).lab, platform(c).service
     manager.require(c)
-    process.refuse(c, want)
+    process.refuse_unless_startable(c, want)
     if remove:
         leave_service(c, want, yes)
     elif not lab.service or not lab.unit or lab.unit.content != manager.unit_text(c):
@@ -40,7 +40,7 @@ def enter_service(c: Connection, want: Settings, yes: bool) -> None:
     account = facts(c).accounts[want.jupyter_user]
     if not account.linger:
         system.keep_running(c, account.name)
-    consent.require(c, want, yes, "restart")
+    busy_kernels.require(c, want, yes, "restart")
     stop(c)
     system.service.install(c)
 
@@ -51,6 +51,6 @@ def leave_service(c: Connection, want: Settings, yes: bool) -> None:
     if not lab.unit and not lab.service:
         return
     system.install(c, "tmux")
-    consent.require(c, want, yes, "restart")
+    busy_kernels.require(c, want, yes, "restart")
     stop(c)
     system.service.remove(c)

@@ -2,7 +2,7 @@
 
 Owns: ~/.config/labfab/<alias>/jupyter-token, so that the next call need not ask the host.
 Undo: lab.close, setup.undo
-These tasks use -H only as a name: the host is dialled only if the tunnel does not answer.
+These tasks use -H only as a name: the host is dialed only if the tunnel does not answer.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ...run.task import laptop_task
 from ...server import process
 from ...settings import Settings
 from .. import tunnel
-from . import conflicts, lifecycle
+from . import foreign_lab, lifecycle
 
 
-class Place(NamedTuple):
+class ReachableLab(NamedTuple):
     """A JupyterLab within reach: the address of its root, and what opens it."""
 
     alias: str
@@ -54,7 +54,7 @@ def open_(c: Context) -> None:
             want.alias, "start JupyterLab unless it runs, open the tunnel and the browser"
         )
         return
-    place = reach(c, want)
+    place = find_or_start_lab(c, want)
     if browser.can_open():
         browser.log_in(place.alias, place.url, place.token.reveal())
         console.say(f"[{place.alias}] in your browser: {place.url}lab{place.note}")
@@ -87,7 +87,7 @@ def url(c: Context, with_token: bool = False) -> None:
 
 def address_with_token(c: Context, want: Settings) -> str:
     """Find or start JupyterLab; return the address that opens it without a password."""
-    place = reach(c, want)
+    place = find_or_start_lab(c, want)
     return f"{place.url}?token=" + quote(place.token.reveal(), safe="")
 
 
@@ -108,7 +108,7 @@ def close(c: Context) -> None:
     tunnel.close(c)
 
 
-def reach(c: Context, want: Settings) -> Place:
+def find_or_start_lab(c: Context, want: Settings) -> ReachableLab:
     """Find JupyterLab, or start it, and make it reachable from here. Raises SetupError."""
     alias = tunnel.target_of(c).alias
     try:
@@ -126,7 +126,7 @@ def reach(c: Context, want: Settings) -> Place:
         ) from None
 
 
-def by_tunnel(c: Context, want: Settings, token: Secret) -> Place | None:
+def by_tunnel(c: Context, want: Settings, token: Secret) -> ReachableLab | None:
     """Reach JupyterLab through the tunnel alone; None unless the kept token still opens it."""
     target = tunnel.target_of(c)
     found = tunnel.dial(target, want)
@@ -135,14 +135,14 @@ def by_tunnel(c: Context, want: Settings, token: Secret) -> Place | None:
     ours = found.proven and ssh_tunnel.leads_to(found, target, want.jupyter_user)
     code = ssh_tunnel.code(url, token.reveal()) if ours else None
     if code == 200:
-        return Place(target.alias, url, token, tunnel.moved(found, want))
+        return ReachableLab(target.alias, url, token, tunnel.moved(found, want))
     # 0: no answer. The host may have rebooted since, and ssh has not noticed.
     if code == 0 and not found.kept:
         ssh_tunnel.close(target.alias)
     return None
 
 
-def from_host(c: Connection, want: Settings) -> Place:
+def from_host(c: Connection, want: Settings) -> ReachableLab:
     """Start JupyterLab unless it runs, read its token there, open the tunnel."""
     with own_rights(c, want):
         lab = facts(c).lab
@@ -150,7 +150,7 @@ def from_host(c: Connection, want: Settings) -> Place:
         identity = own_key(c)
         notebooks = want.lab_user if opens(c, identity, want.lab_user) else ""
         if token is None:
-            conflicts.refuse(c, want)
+            foreign_lab.refuse_foreign_lab(c, want)
     if token is None:
         lifecycle.start(c)
         # Somebody else's program may be what answers now.
@@ -160,10 +160,10 @@ def from_host(c: Connection, want: Settings) -> Place:
     alias = tunnel.target_of(c).alias
     secrets.store(alias, "jupyter-token", token, replace=True)
     if want.published:
-        return Place(alias, want.public_url(c.host), token)
+        return ReachableLab(alias, want.public_url(c.host), token)
     found = tunnel.opened(c, want)
     ssh_tunnel.prove(found)
-    return Place(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
+    return ReachableLab(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
 
 
 def remember_second_laptop(
@@ -190,7 +190,7 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
     """
     host = Host.of(c)
     if host.shell is None:
-        host.follow(everyday=True)
+        host.apply_alias(everyday=True)
         if not c.is_connected:
             host.dial(want)
     if host.shell or c.user != want.jupyter_user:

@@ -9,7 +9,7 @@ from fabric import Connection
 
 from ...facts import facts
 from ...run.task import host_task
-from ...server import consent, process
+from ...server import busy_kernels, process
 from ...settings import Settings
 from .. import jupyter, python
 
@@ -18,7 +18,7 @@ from .. import jupyter, python
 def start(c: Connection) -> None:
     """Start JupyterLab unless it answers already."""
     want = Settings.of(c)
-    process.refuse(c, want)
+    process.refuse_unless_startable(c, want)
     jupyter.configure(c)
     process.start(c, want)
 
@@ -32,12 +32,12 @@ def stop(c: Connection) -> None:
 @host_task(help={"yes": "Even if kernels are busy"})
 def restart(c: Connection, yes: bool = False) -> None:
     """Restart JupyterLab; asks if kernels are busy."""
-    consent.require(c, Settings.of(c), yes, "restart")
+    busy_kernels.require(c, Settings.of(c), yes, "restart")
     stop(c)
     start(c)
 
 
-def due(c: Connection) -> bool:
+def can_start_early(c: Connection) -> bool:
     """Return whether JupyterLab has to be started and needs only its Python for that."""
     want, lab = Settings.of(c), facts(c).lab
     if want.published or want.start_command or want.reboot:

@@ -17,7 +17,7 @@ from ...certificates import certificate
 from ...facts import facts
 from ...host.changes import ask
 from ...host.session import Host
-from ...laptop.notebooks import shown
+from ...laptop.notebooks import terminal_safe
 from ...on_host import loader
 from ...platforms import platform
 from ...run.task import host_task
@@ -82,7 +82,8 @@ def show(found: Activity, days: int | None) -> None:
         console.say("  no kernel is running")
     if found.disk_free is not None and found.disk_size:
         console.say(
-            f"  disk {shown(found.disk)}: {size(found.disk_free)} free of {size(found.disk_size)}"
+            f"  disk {terminal_safe(found.disk)}: "
+            f"{size(found.disk_free)} free of {size(found.disk_size)}"
         )
     if days is not None:
         console.say(f"  certificate: {days} days left")
@@ -94,7 +95,7 @@ def row(kernel: Kernel) -> str:
     costs = [size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
     if kernel.cpu_percent is not None:
         costs.insert(0, f"{kernel.cpu_percent:.0f} % CPU")
-    words = f"  {kernel.label:<30}  {shown(kernel.name):<10}  {state:<12}  "
+    words = f"  {kernel.label:<30}  {terminal_safe(kernel.name):<10}  {state:<12}  "
     return (words + ", ".join(filter(None, costs))).rstrip()
 
 
@@ -163,11 +164,11 @@ def logs(c: Connection, follow: bool = False, lines: int = 50) -> None:
 
 def growth(c: Connection, account: str, start: int) -> tuple[int, str]:
     """Return the log's size in bytes, and what follows its first *start* bytes."""
-    answer = ask(c, loader.called("log_growth", 1), start, user=account)
+    answer = ask(c, loader.as_command("log_growth", 1), start, user=account)
     size, _, text = answer.out.partition("\n")
     return decode.number(size) or 0, readable(text)
 
 
 def readable(text: str) -> str:
     """Make a log harmless for the terminal: it may quote names that would move the cursor."""
-    return "\n".join(shown(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
+    return "\n".join(terminal_safe(line.rstrip("\r").expandtabs()) for line in text.split("\n"))

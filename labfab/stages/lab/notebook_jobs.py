@@ -33,7 +33,7 @@ from ...settings import Settings
 FOLDER = ".local/share/labfab"
 PROGRAMS = ("job.py", "jobs.py")
 # Reads what is there already, in one round trip.
-LOOK = (
+READ_PROGRAMS = (
     "cd ~/.local/share/labfab 2>/dev/null && echo folder && "
     "for f in %s %s; do [ ! -e $f ] || base64 <$f | tr -d '\\n'; echo; done; true"
 )
@@ -81,7 +81,7 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
         "",
         user=want.jupyter_user,
         stdin=json.dumps(order),
-        why=f"submit {notebooks.shown(name)}",
+        why=f"submit {notebooks.terminal_safe(name)}",
         undo=("jobs %s", want.jupyter_user) if first else (),
     )
     if done:
@@ -110,7 +110,7 @@ def install_runner(c: Connection, want: Settings) -> bool:
     if account is None or not account.linger:
         platform(c).keep_running(c, user)
     folder = f"{facts(c).accounts[user].home}/{FOLDER}"
-    found, *programs = [*ask(c, LOOK, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
+    found, *programs = [*ask(c, READ_PROGRAMS, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
     if not found:
         make_folder(c, user, folder)
     wanted = {name: (loader.FOLDER / name).read_text() for name in PROGRAMS}
@@ -234,7 +234,7 @@ def row(state: dict[str, Any], now: float) -> str:
     took = console.duration(max(0.0, (state["ended"] or now) - since))
     cells = f"cell {state['cell']}/{state['cells']}"
     job, stage, name, error = (
-        notebooks.shown(state[key]) for key in ("job", "state", "notebook", "error")
+        notebooks.terminal_safe(state[key]) for key in ("job", "state", "notebook", "error")
     )
     words = f"{job:>4}  {stage:<9}  {cells:<10}  {took:>12}  {name}  {error}"
     return words.rstrip()
@@ -256,13 +256,13 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     state, data = found["state"], unzipped(found.get("notebook"), host.label)
     folder, name = files.expanded(to), state["notebook"]
     if host.planning:
-        path = notebooks.shown(str(notebooks.place(folder, name)))
+        path = notebooks.terminal_safe(str(notebooks.place(folder, name)))
         console.planned(host.label, f"write {path}")
         return
     place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
-    error = f": {notebooks.shown(state['error'])}" if state["error"] else ""
+    error = f": {notebooks.terminal_safe(state['error'])}" if state["error"] else ""
     cells = f"cell {state['cell']}/{state['cells']}"
-    job, stage = notebooks.shown(state["job"]), notebooks.shown(state["state"])
+    job, stage = notebooks.terminal_safe(state["job"]), notebooks.terminal_safe(state["state"])
     console.say(f"[{host.label}] job {job}, {stage} ({cells}{error}): {place}")
 
 

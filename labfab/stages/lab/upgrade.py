@@ -19,7 +19,7 @@ from ...host.changes import ask, change
 from ...host.session import Host
 from ...platforms.floors import REQUIREMENTS
 from ...run.task import host_task
-from ...server import consent, process
+from ...server import busy_kernels, process
 from ...settings import Settings
 from ..python import INDEX
 from .lifecycle import start, stop
@@ -54,7 +54,7 @@ CONDA = Commands(
 )
 PREFIX = "prefix=~/%s; "
 # A tool that fails names no newer package, which must not pass for "nothing is newer".
-LOOK = (
+FIND_NEWER = (
     "said=$({newer} 2>&1) || {{ echo failed; printf '%%s\\n' \"$said\" >&2; exit 0; }}; "
     "printf '%%s\\n' \"$said\" | grep -E '^ +[+] |-->'"
 )
@@ -72,11 +72,11 @@ def update(c: Connection, yes: bool = False) -> None:
     A list of what was installed before is kept on the host.
     """
     want, host = Settings.of(c), Host.of(c)
-    process.refuse(c, want)
+    process.refuse_unless_startable(c, want)
     commands, before = (VENV if want.python == "venv" else CONDA), version(c)
     if not is_newer(c, want, commands):
         return
-    consent.require(c, want, yes, "update")
+    busy_kernels.require(c, want, yes, "update")
     kept = keep_list(c, want, commands)
     try:
         upgrade(c, want, commands)
@@ -101,7 +101,7 @@ def is_newer(c: Connection, want: Settings, commands: Commands) -> bool:
     index = index_of(want)
     options = INDEX * len(index) + " %s" * len(REQUIREMENTS)
     given = (PREFIXES[want.python], *index, *REQUIREMENTS)
-    look = PREFIX + LOOK.format(newer=commands.newer + options)
+    look = PREFIX + FIND_NEWER.format(newer=commands.newer + options)
     answer = ask(c, look, *given, user=want.jupyter_user)
     if answer.out.startswith("failed"):
         raise SetupError(

@@ -22,7 +22,7 @@ def wait_for_first_boot(c: Connection) -> None:
     platform(c).wait_until_settled(c)
 
 
-def due(c: Connection) -> bool:
+def can_prepare_early(c: Connection) -> bool:
     """Return whether apt has something to do early.
 
     Not before sudo is installed: the stage `user` needs apt for that.

@@ -23,7 +23,7 @@ def require(c: Connection, want: Settings, yes: bool, action: str) -> None:
     nobody knows what it is running.
     """
     host, account = Host.of(c), facts(c).accounts.get(want.jupyter_user)
-    lab = process.settle(c, want, account, process.ENDING) if account else facts(c).lab
+    lab = process.wait_while_changing(c, want, account, process.ENDING) if account else facts(c).lab
     have = facts(c)
     runs = lab.pid or lab.session or lab.service
     if host.planning or not runs or lab.owner not in ("", want.jupyter_user):

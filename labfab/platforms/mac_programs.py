@@ -33,7 +33,7 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
         if name in BUILT_IN | facts(c).system.packages:
             continue
         want = Settings.of(c)
-        refuse_missing(c, want, name)
+        refuse_program(c, want, name)
         change(
             c,
             CONDA,
@@ -45,7 +45,7 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
         )
 
 
-def refuse(c: Connection) -> None:
+def refuse_missing_programs(c: Connection) -> None:
     """Raise SetupError, before the Mac is changed, if only its owner can add what is missing."""
     want, have = Settings.of(c), facts(c)
     if want.python != "venv":
@@ -53,10 +53,10 @@ def refuse(c: Connection) -> None:
     needed = ["python3"] if have.lab.service else ["python3", "tmux"]
     for name in needed:
         if name not in have.system.packages:
-            refuse_missing(c, want, name)
+            refuse_program(c, want, name)
 
 
-def refuse_missing(c: Connection, want: Settings, name: str) -> None:
+def refuse_program(c: Connection, want: Settings, name: str) -> None:
     """Raise SetupError for a program that labfab cannot install.
 
     tmux comes from conda, so it is not available with python: venv.

@@ -45,7 +45,7 @@ def name(alias: str) -> str:
     return f"labfab-{alias}.service"
 
 
-def refuse() -> None:
+def refuse_without_manager() -> None:
     """Raise SetupError if nothing would start the unit: in a container, WSL 1, another init."""
     code, out = systemctl("show-environment")
     if code:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import control
+from labfab.laptop import ssh_control
 
 
 @pytest.fixture
@@ -23,35 +23,35 @@ def folder() -> Iterator[Path]:
 def test_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab always has the same socket: in ~/.ssh, or in a folder with a shorter path."""
     monkeypatch.setenv("HOME", str(folder))
-    one = control.place("homelab")
+    one = ssh_control.socket_path("homelab")
     assert one.parent == folder / ".ssh"
-    assert one == control.place("homelab") != control.place("other")
+    assert one == ssh_control.socket_path("homelab") != ssh_control.socket_path("other")
     monkeypatch.setenv("HOME", str(folder / ("x" * 90)))
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    assert control.place("homelab").parent == runtime
+    assert ssh_control.socket_path("homelab").parent == runtime
     runtime.chmod(0o755)
-    assert control.place("homelab").parent == Path(f"/tmp/labfab-{os.getuid()}")
-    assert len(str(control.place("x" * 64))) <= control.LONGEST
+    assert ssh_control.socket_path("homelab").parent == Path(f"/tmp/labfab-{os.getuid()}")
+    assert len(str(ssh_control.socket_path("x" * 64))) <= ssh_control.LONGEST
 
 
 def test_private(tmp_path: Path, folder: Path) -> None:
     """A folder counts as private when it is real, yours and closed."""
     (tmp_path / "link").symlink_to(folder)
-    assert control.is_private(folder)
-    assert not control.is_private(tmp_path / "link")
-    assert not control.is_private(tmp_path / "none")
+    assert ssh_control.is_private(folder)
+    assert not ssh_control.is_private(tmp_path / "link")
+    assert not ssh_control.is_private(tmp_path / "none")
     folder.chmod(0o770)
-    assert not control.is_private(folder)
+    assert not ssh_control.is_private(folder)
 
 
 def test_somebody_was_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse a folder in /tmp that is not yours."""
     monkeypatch.setenv("HOME", str(folder / ("x" * 90)))
-    monkeypatch.setattr(control, "is_private", lambda _: False)
+    monkeypatch.setattr(ssh_control, "is_private", lambda _: False)
     with pytest.raises(SetupError, match="not a folder of yours alone"):
-        control.place("homelab")
+        ssh_control.socket_path("homelab")
 
 
 def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
@@ -63,16 +63,16 @@ def test_only_our_ssh_is_ended(tmp_path: Path) -> None:
         subprocess.Popen(["ssh", *argv[1:], "-S", str(place)], executable=argv[0]) as ours,
     ):
         try:
-            assert not control.end(place, other.pid)
-            assert not control.end(place, 0)
-            assert not control.end(place, 1)
-            assert not control.end(tmp_path / "another", ours.pid)
+            assert not ssh_control.end(place, other.pid)
+            assert not ssh_control.end(place, 0)
+            assert not ssh_control.end(place, 1)
+            assert not ssh_control.end(tmp_path / "another", ours.pid)
             assert other.poll() is None
             deadline = time.monotonic() + 5
             # A process that has just started has no command line yet.
-            while not control.is_ours(ours.pid, place):
+            while not ssh_control.is_ours(ours.pid, place):
                 assert time.monotonic() < deadline
-            assert control.end(place, ours.pid)
+            assert ssh_control.end(place, ours.pid)
             assert ours.wait(5) == -15
         finally:
             other.kill()
@@ -84,6 +84,6 @@ def test_stale_socket(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    assert control.pid(path) == 0
-    assert not control.end(path, 0)
+    assert ssh_control.pid(path) == 0
+    assert not ssh_control.end(path, 0)
     assert not path.exists()

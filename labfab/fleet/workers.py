@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from .. import console
 from .member import Member
-from .questions import Later, Questions
+from .questions import QuestionPending, Questions
 from .view import View
 
 # Open files that one host needs at most, early work included, and that the program itself needs.
@@ -25,21 +25,21 @@ PROOF = 30
 Step = Callable[[Member], None]
 
 
-class Asked:
+class AskedQuestion:
     """A question that came up during the work."""
 
-    def __init__(self, later: Later) -> None:
+    def __init__(self, later: QuestionPending) -> None:
         self.later, self.answered = later, threading.Event()
 
 
-class Crew:
+class Workers:
     """The threads of one task."""
 
     def __init__(self, size: int, view: View, questions: Questions) -> None:
         """Create a crew. size: how many hosts are worked on in parallel."""
         self.size, self.view, self.questions = size, view, questions
         # Messages to the main thread: a question, or None when a thread has ended.
-        self.inbox: SimpleQueue[Asked | None] = SimpleQueue()
+        self.inbox: SimpleQueue[AskedQuestion | None] = SimpleQueue()
 
     def each(self, members: list[Member], step: Step) -> None:
         """Run a step on every host. Raises KeyboardInterrupt once all have stopped."""
@@ -56,7 +56,7 @@ class Crew:
             self.watch(len(threads))
         except KeyboardInterrupt:
             # Empty the queue, so that no other host begins.
-            while take(todo):
+            while next_member(todo):
                 pass
             self.stop(threads, members)
             raise
@@ -65,7 +65,7 @@ class Crew:
         """Run the step on one host after another until none is left. Each thread runs this."""
         with contextlib.suppress(KeyboardInterrupt):
             try:
-                while (member := take(todo)) is not None:
+                while (member := next_member(todo)) is not None:
                     with console.speaking_to(member if member.ours else None):
                         member.attempt(partial(step, member))
             finally:
@@ -83,14 +83,14 @@ class Crew:
                     self.put_to_user([asked.later])
                     asked.answered.set()
 
-    def put_to_user(self, questions: Iterable[Later]) -> None:
+    def put_to_user(self, questions: Iterable[QuestionPending]) -> None:
         """Remove the block and ask the user."""
         self.view.close()
         self.questions.ask(questions)
 
-    def wait_for_answer(self, later: Later) -> None:
+    def wait_for_answer(self, later: QuestionPending) -> None:
         """Pass a question to the main thread and wait for the answer. Workers call this."""
-        asked = Asked(later)
+        asked = AskedQuestion(later)
         self.inbox.put(asked)
         # With a timeout, so that Ctrl-C reaches this thread.
         while not asked.answered.wait(0.5):
@@ -112,7 +112,7 @@ class Crew:
             member.stop()
 
 
-def take(todo: SimpleQueue[Member]) -> Member | None:
+def next_member(todo: SimpleQueue[Member]) -> Member | None:
     """Return the next host, or None if there is none."""
     try:
         return todo.get_nowait()
@@ -129,7 +129,7 @@ def interrupt(thread: threading.Thread) -> None:
     raise_in(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
 
 
-def room(hosts: int) -> int:
+def connection_limit(hosts: int) -> int:
     """Return how many of these hosts can be open in parallel.
 
     macOS allows a program 256 open files unless it asks for more, so ask for more.

@@ -33,7 +33,7 @@ def domain() -> str:
     return f"gui/{os.getuid()}"
 
 
-def refuse() -> None:
+def refuse_without_manager() -> None:
     """Raise SetupError if nothing would start the agent: launchd does so only for the screen."""
     code, _ = launchctl("print", domain())
     if code:

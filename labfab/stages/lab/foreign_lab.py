@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...facts.records import Account
 
 
-def refuse(c: Connection, want: Settings) -> None:
+def refuse_foreign_lab(c: Connection, want: Settings) -> None:
     """Raise SetupError if the account has a JupyterLab with other settings."""
     label, have = Host.of(c).label, facts(c)
     account = have.accounts.get(want.jupyter_user)
@@ -33,11 +33,11 @@ def refuse(c: Connection, want: Settings) -> None:
     if server.keys() & {"port", "sock"}:
         present = in_words(server)
     else:
-        present = ask(c, loader.called("running_lab", 1), want.jupyter_user).out.strip()
+        present = ask(c, loader.as_command("port_of_running_lab", 1), want.jupyter_user).out.strip()
     if present and present != wanted:
         raise SetupError(
             f"the JupyterLab of {want.jupyter_user} has other settings "
-            f"({notebooks.shown(present)}; yours: {wanted}): "
+            f"({notebooks.terminal_safe(present)}; yours: {wanted}): "
             "give its recipe with -f or LABFAB_RECIPE; lab.restart would make it yours",
             host=label,
         )

@@ -4,7 +4,7 @@ import pytest
 
 from labfab.errors import SetupError
 from labfab.host.shell import Result
-from labfab.server import consent
+from labfab.server import busy_kernels
 from labfab.settings import Settings
 from tests.server.activity import KERNEL, blob
 
@@ -14,7 +14,7 @@ ELSEWHERE = {"session": "yes", "stale": "yes"}
 
 
 def ask(c, yes: bool = False) -> None:
-    consent.require(c, Settings.of(c), yes, "restart")
+    busy_kernels.require(c, Settings.of(c), yes, "restart")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_kernels_of_a_lab_with_other_settings_count(ready, have):
         match="python3 is running code right now, and a restart would end that: wait, or add --yes",
     ):
         ask(model.c)
-    assert "become lab " in model.told[-1]
+    assert "run_script_as lab " in model.told[-1]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import control, keeper, launchd, ports, systemd, tunnel
+from labfab.laptop import kept_tunnel, launch_agent, ports, ssh_control, systemd_user, tunnel
 from labfab.laptop.openssh import Target
 
 # Stands in for the program of macOS: knows one agent, and only the words that labfab uses.
@@ -48,11 +48,11 @@ def mac(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_systemd_would_read_otherwise_is_quoted():
-    assert systemd.quoted('a b "c" $HOME 100% \\') == '"a b \\"c\\" $$HOME 100%% \\\\"'
+    assert systemd_user.quoted('a b "c" $HOME 100% \\') == '"a b \\"c\\" $$HOME 100%% \\\\"'
 
 
 def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
-    words = keeper.argv(Target("homelab"), 9000, 9999, 7)
+    words = kept_tunnel.argv(Target("homelab"), 9000, 9999, 7)
     assert words[0].startswith("/") and words[-2:] == ["--", "homelab"]
     for option in (
         "ControlMaster=no",
@@ -69,7 +69,7 @@ def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):
     """ssh would expand it, and send a variable of this laptop to the host."""
     monkeypatch.setattr(tunnel.openssh, "ask", lambda *_: "/h/${SECRET}")
     with pytest.raises(SetupError, match="characters that a tunnel cannot use"):
-        keeper.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
+        kept_tunnel.argv(Target("homelab"), 9000, ".jupyter/lab.sock", 7)
 
 
 def test_without_user_services_one_line_names_the_other_way(home, monkeypatch):
@@ -80,31 +80,31 @@ def test_without_user_services_one_line_names_the_other_way(home, monkeypatch):
         "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n",
     )
     with pytest.raises(SetupError, match="user services.*No medium found.*tunnel.open"):
-        systemd.refuse()
+        systemd_user.refuse_without_manager()
     monkeypatch.setenv("PATH", str(home / "empty"))
     with pytest.raises(SetupError, match="user services.*No such file.*tunnel.open"):
-        systemd.refuse()
+        systemd_user.refuse_without_manager()
 
 
 def test_launchd_gets_a_property_list_and_is_asked_in_its_words(mac):
     """A model of launchctl: started, seen, stopped, removed."""
-    launchd.refuse()
-    launchd.install("homelab", ["/usr/bin/ssh", "-N", "a & b <c>"], mac / "log")
-    agent = plistlib.loads(launchd.path("homelab").read_bytes())
-    assert launchd.path("homelab") == mac / "Library/LaunchAgents/labfab.homelab.plist"
+    launch_agent.refuse_without_manager()
+    launch_agent.install("homelab", ["/usr/bin/ssh", "-N", "a & b <c>"], mac / "log")
+    agent = plistlib.loads(launch_agent.path("homelab").read_bytes())
+    assert launch_agent.path("homelab") == mac / "Library/LaunchAgents/labfab.homelab.plist"
     assert (
         agent["ProgramArguments"] == ["/usr/bin/ssh", "-N", "a & b <c>"]
         and agent["KeepAlive"]
         and agent["RunAtLoad"]
     )
-    assert launchd.pid("homelab") == 4711
-    assert launchd.stop("homelab") and launchd.pid("homelab") == 0
-    launchd.start("homelab")
-    assert launchd.pid("homelab") == 4711
+    assert launch_agent.pid("homelab") == 4711
+    assert launch_agent.stop("homelab") and launch_agent.pid("homelab") == 0
+    launch_agent.start("homelab")
+    assert launch_agent.pid("homelab") == 4711
     assert (
-        launchd.remove("homelab")
-        and not launchd.path("homelab").exists()
-        and not launchd.remove("homelab")
+        launch_agent.remove("homelab")
+        and not launch_agent.path("homelab").exists()
+        and not launch_agent.remove("homelab")
     )
 
 
@@ -115,13 +115,13 @@ def test_a_tunnel_that_never_comes_up_is_not_kept(mac, monkeypatch):
     program(mac, "launchctl", (LAUNCHCTL % {"uid": os.getuid()}).replace("touch loaded", refusing))
     monkeypatch.setenv("ERRORS", str(tunnel.errors_path("homelab")))
     with pytest.raises(SetupError, match="Permission denied"):
-        keeper.keep(Target("homelab"), 9000, 9999, timeout=1)
+        kept_tunnel.keep(Target("homelab"), 9000, 9999, timeout=1)
     assert (
-        not launchd.path("homelab").exists()
+        not launch_agent.path("homelab").exists()
         and tunnel.load("homelab") == {}
         and not tunnel.errors_path("homelab").exists()
     )
-    assert not keeper.forget("homelab")
+    assert not kept_tunnel.forget("homelab")
 
 
 def test_kept_with_other_settings_is_told(mac):
@@ -161,7 +161,7 @@ def kept(home):
 
 
 def ssh_is(monkeypatch, process: int) -> None:
-    monkeypatch.setattr(systemd, "pid", lambda alias: process)
+    monkeypatch.setattr(systemd_user, "pid", lambda alias: process)
 
 
 def test_a_port_that_another_program_took_is_no_tunnel(kept, monkeypatch):
@@ -196,8 +196,8 @@ def test_what_was_proven_of_one_ssh_holds_for_no_other(kept, monkeypatch):
     assert not tunnel.status("homelab").proven
     tunnel.prove(tunnel.status("homelab"))
     assert tunnel.status("homelab").proven and tunnel.status("homelab").kept == "systemd"
-    born = control.born(os.getpid())
-    monkeypatch.setattr(control, "born", lambda process: born + "1")
+    born = ssh_control.process_identity(os.getpid())
+    monkeypatch.setattr(ssh_control, "process_identity", lambda process: born + "1")
     assert not tunnel.status("homelab").proven
 
 
@@ -205,9 +205,13 @@ def test_a_process_is_told_from_another_of_its_number(home, monkeypatch):
     """By when it started, with /proc and without."""
     with subprocess.Popen(["sleep", "30"]) as other:
         try:
-            assert control.born(other.pid) == control.born(other.pid) != control.born(os.getpid())
+            assert (
+                ssh_control.process_identity(other.pid)
+                == ssh_control.process_identity(other.pid)
+                != ssh_control.process_identity(os.getpid())
+            )
         finally:
             other.kill()
-    monkeypatch.setattr(control, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
+    monkeypatch.setattr(ssh_control, "Path", lambda path: Path("/nowhere") / path.lstrip("/"))
     program(home, "ps", "#!/bin/sh\necho ' Fri Nov 20 10:00:00 2026 '\n")
-    assert control.born(4711) == "4711 Fri Nov 20 10:00:00 2026"
+    assert ssh_control.process_identity(4711) == "4711 Fri Nov 20 10:00:00 2026"

@@ -2,7 +2,7 @@
 
 Constraints:
 - A socket's path has at most 104 bytes on macOS, and ssh adds 17 while it creates one.
-- A process ID may belong to another program by now, so a process is signalled only if its command
+- A process ID may belong to another program by now, so a process is signaled only if its command
   line is ours.
 """
 
@@ -27,7 +27,7 @@ LONGEST = 86  # bytes
 PATIENCE = 3  # seconds for an ssh to answer, or to end
 
 
-def place(alias: str) -> Path:
+def socket_path(alias: str) -> Path:
     """Choose the socket of a lab: in ~/.ssh, or where the path is short enough."""
     name = "labfab-" + hashlib.sha256(os.fsencode(Path.home() / alias)).hexdigest()[:12]
     for folder in folders():
@@ -117,7 +117,7 @@ def is_gone(process: int, control: Path) -> bool:
     return True
 
 
-def born(process: int) -> str:
+def process_identity(process: int) -> str:
     """Identify a process uniquely: by its ID and when it started."""
     try:
         # Field 22 of proc(5): in ticks since boot.

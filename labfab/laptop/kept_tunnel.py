@@ -40,7 +40,7 @@ def keep(
     does not come up; nothing is kept then.
     """
     manager = here()
-    manager.refuse()
+    manager.refuse_without_manager()
     wanted = tunnel.wanted_state(target, local_port, remote_port)
     log = tunnel.errors_path(target.alias)
     with files.locked(files.config_folder(target.alias)):
@@ -48,7 +48,7 @@ def keep(
         if old and old.kept and wanted.items() <= state.items():
             return old
         tunnel.end(target.alias, state)
-        with ports.lent(local_port) as port:
+        with ports.reserved_port(local_port) as port:
             log.unlink(missing_ok=True)
             manager.install(target.alias, argv(target, port, remote_port, timeout), log)
             details = {"local_port": port, "pid": 0, "control": "", "keeper": manager.NAME}
