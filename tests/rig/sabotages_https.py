@@ -164,6 +164,7 @@ HTTPS_CASES = [
         REFUSE % ("-i lo", 9999),
         "iptables -D INPUT 1",
         says="Apache cannot reach JupyterLab",
+        also={"lab-api": "fail", "lab-owner": "not checked"},
     ),
     Case("https-closed", logged_in, site("")[1], says="answers 200"),
     Case(

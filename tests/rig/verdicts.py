@@ -56,12 +56,13 @@ def turns_one_row(place: Place, case: Case) -> None:
     row = found.pop(case.row, {"state": "ok", "detail": ""})
     assert row["state"] == case.state and case.says in row["detail"], (row, found)
     blocked = dependants(place, case.row) if case.state == "fail" else set()
-    expected = dict.fromkeys(blocked, ("not checked", f"needs {case.row}")) | {
-        id: (state, "") for id, state in case.also.items()
-    }
     shown = {
         id: (one["state"], one["detail"] * (one["state"] == "not checked"))
         for id, one in found.items()
+    }
+    # Why a row of `also` was not checked says itself: it needs another one of them.
+    expected = dict.fromkeys(blocked, ("not checked", f"needs {case.row}")) | {
+        id: (state, shown.get(id, ("", ""))[1]) for id, state in case.also.items()
     }
     assert shown == expected, f"{shown} instead of {expected}"
 
