@@ -19,6 +19,8 @@ from .reader import read, with_prefix
 
 Record = TypeVar("Record")
 
+# Characters of a file in an account's home that are read (facts.sh).
+LARGEST = 2**20
 # The values in pmset's output of a Mac that never sleeps, wakes for the network and restarts.
 AWAKE = {"sleep": "0", "disksleep": "0", "womp": "1", "autorestart": "1"}
 
@@ -559,20 +561,14 @@ def account_from(name: str, v: Values) -> Account:
 
 
 def file_from(v: Values, key: str) -> File | None:
-    """Return the record of a file from KEY.stat and KEY.text; None if it was not found.
-
-    Raises SetupError if only a part of it could be read: writing that back would lose the rest.
-    """
+    """Return the record of a file from KEY.stat and KEY.text; None if it was not found."""
     if f"{key}.stat" not in v:
         return None
-    if f"{key}.cut" in v:
-        raise SetupError(
-            f"a file of an account ({key}) has more than 8 MB or takes more than 10 s to read: "
-            "look at it on the host, then run this again"
-        )
     mode, owner = v[f"{key}.stat"].split()
     int(mode, 8)
-    return File(mode=mode, owner=owner, content=decoded(v.get(f"{key}.text", "")))
+    content = decoded(v.get(f"{key}.text", ""))
+    cut = f"{key}.cut" in v or len(content) > LARGEST
+    return File(mode=mode, owner=owner, content=content, cut=cut)
 
 
 def link_target(v: Values, *keys: str) -> str:

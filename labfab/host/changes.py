@@ -116,10 +116,16 @@ def put(
     check: shell text that must succeed before "$NEW" replaces the file.
     secret: do not show the content in plan mode.
     undo: what to do instead of restoring the file, if somebody has changed it since.
-    then: as for change(). Returns None if nothing was written.
+    then: as for change(). Returns None if nothing was written. Raises SetupError.
     """
     if old and (old.content, old.mode, old.owner) == (text, mode, owner):
         return None
+    if old and old.cut:
+        raise SetupError(
+            f"{path} has more than 1 MB or takes more than 10 s to read: writing it would lose "
+            "what is in it; look at it there, then run this again",
+            host=Host.of(c).label,
+        )
     if Host.of(c).planning:
         diff = "" if secret else difference(path, old.content if old else "", text)
         plan(c, why, then, path, diff)

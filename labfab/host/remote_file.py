@@ -14,6 +14,8 @@ class File(NamedTuple):
     mode: str
     owner: str
     content: str
+    # It has more than 1 MiB, or could not be read in 10 s: the content is only a part.
+    cut: bool = False
 
     def __repr__(self) -> str:
         return f"File(mode={self.mode}, owner={self.owner})"

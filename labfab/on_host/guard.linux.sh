@@ -11,7 +11,7 @@ start_clock() {  # ID
     cat >"$UNIT" <<UNIT
 [Unit]
 Description=labfab: take back a change to access that no fresh login confirmed
-After=local-fs.target network.target ssh.service ssh.socket ufw.service
+After=local-fs.target remote-fs.target nss-user-lookup.target network.target ssh.service ssh.socket ufw.service
 [Service]
 Type=oneshot
 ExecStart=/bin/sh $GUARD/guard.sh revert boot

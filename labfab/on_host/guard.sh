@@ -23,11 +23,12 @@ KEPT=3  # exit code of a revert that comes after the change was confirmed
 arm() {  # ID
   set -e
   # On a full or read-only disk, half a window would look like a run that died.
-  trap '[ $? -eq 0 ] || { stand_down || true; rm -rf "$GUARD"; }' EXIT
+  trap '[ $? -eq 0 ] || { remove_timer || true; rm -rf "$GUARD"; }' EXIT
   # Reserves space for what a revert writes, in case the disk fills up meanwhile.
   head -c 524288 /dev/zero >"$GUARD/ballast"
   mkdir "$GUARD/before"
-  : >"$GUARD/paths"
+  : >"$GUARD/paths"; : >"$GUARD/theirs"
+  : >"$GUARD/modes"; : >"$GUARD/modes-theirs"
   for path in $PATHS; do keep_path "$path" || exit; done
   for folder in $FOLDERS; do note_mode "$folder" || exit; done
   save_state  # what is in no file
@@ -37,11 +38,14 @@ arm() {  # ID
   start_clock "$1"
 }
 
-# PATH: keeps what is there, and its name without the links that root made on its way.
+# PATH: keeps what is there, and its name without the links that root made on its way: in `paths`
+# what is root's, in `theirs` what is an account's. Sets list.
 keep_path() {
   locate "$1" || return 0
+  list=theirs
   case $keeper in
     root)
+      list=paths
       if [ -e "$place" ] || [ -L "$place" ]; then
         mkdir -p "$GUARD/before${place%/*}" && keep_tree "$place" || return
       fi
@@ -54,19 +58,22 @@ keep_path() {
       if [ -d "$2" ] || [ -e "$2.unread" ]; then rm -rf "$2" "$2.unread"; return; fi
       ;;
   esac
-  printf '%s\n' "$place" >>"$GUARD/paths"
+  printf '%s\n' "$place" >>"$GUARD/$list"
 }
-# FOLDER: notes its mode and owner. A home may be a link that root made.
+# FOLDER: notes its mode and owner, in `modes` or `modes-theirs`. A home may be a link that root made.
+# Sets list.
 note_mode() {
   locate "$1" follow || return 0
+  list=modes-theirs
   if [ "$keeper" = root ]; then
+    list=modes
     [ -d "$place" ] || return 0
     mode=$(mode_of "$place") ids=$(ids_of "$place")
   else
     look "$place" "$GUARD/look" follow || return
     [ "$kind" = folder ] || return 0
   fi
-  printf '%s %s %s\n' "$mode" "${ids:-0:0}" "$place" >>"$GUARD/modes"
+  printf '%s %s %s\n' "$mode" "${ids:-0:0}" "$place" >>"$GUARD/$list"
 }
 theirs_in() {  # PATH: folders there in which an account can write. Root does not work in them.
   find "$1" -type d \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \) -print 2>/dev/null
@@ -84,14 +91,14 @@ disarm() {  # ID
   { window_matches "$1" && mv "$GUARD/armed" "$GUARD/disarmed"; } 2>/dev/null ||
     { echo "the revert has begun already" >&2; exit 1; }
   # From here on a power cut must neither revert what was confirmed nor lose it.
-  sync_paths
+  sync_paths paths; sync_paths theirs
   flush "$GUARD"
   stop_waiting_revert
   remove_timer
   rm -rf "$GUARD"
 }
 
-sync_paths() { while read -r path; do sync_path "$path"; done <"$GUARD/paths"; }
+sync_paths() { while read -r path; do sync_path "$path"; done <"$GUARD/$1"; }  # LIST
 sync_path() {  # PATH
   locate "$1" || return 0
   if [ "$keeper" = root ]; then [ ! -e "$1" ] || flush "$1"
@@ -194,18 +201,17 @@ revert() {
   rm -f "$GUARD/ballast"
   broken=
   restore_state
-  restore_modes root
+  restore_modes
   # Only what could not be restored is tried again: the rest may have changed since, rightly.
-  : >"$GUARD/theirs"
   while read -r path; do
     locate "$path"
-    if [ "$keeper" != root ]; then printf '%s\n' "$path" >>"$GUARD/theirs"
-    elif [ "$place" != "$path" ] || ! restore_path "$path"; then  # somebody put a link in the way
+    # Where it is another's by now, or elsewhere, somebody put something in the way.
+    if [ "$keeper:$place" != "root:$path" ] || ! restore_path "$path"; then
       broken=yes
       printf '%s\n' "$path"
     fi
   done <"$GUARD/paths" >"$GUARD/left"
-  sync_paths
+  sync_paths paths
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
   sh "$GUARD/run-sshd" >/dev/null 2>&1
@@ -225,30 +231,29 @@ revert() {
   clear_up
 }
 
-# KEEPER, root or theirs: restores modes and owners of FOLDERS. Sets broken on failure of root's.
+# Restores mode and owner of root's FOLDERS. What an account has by now, it restores later. Sets
+# broken on failure.
 restore_modes() {
-  [ -e "$GUARD/modes" ] || return 0
   while read -r mode ids folder; do
     locate "$folder"
-    case $1:$keeper in
-      root:root)
-        [ ! -L "$folder" ] && mkdir -p "$folder" && chown -h "$ids" "$folder" &&
-          chmod "$mode" "$folder" || broken=yes
-        ;;
-      root:* | theirs:root) ;;
-      *)
-        # shellcheck disable=SC2016  # the account's shell expands it
-        briefly sh -c '[ -e "$1" ] || mkdir "$1"; [ -d "$1" ] && chmod "$2" "$1"' \
-          sh "$folder" "$mode" </dev/null 2>/dev/null || printf '%s\n' "$folder" >>"$GUARD/lost"
-        ;;
-    esac
+    if [ "$keeper" != root ]; then
+      printf '%s %s %s\n' "$mode" "$ids" "$folder" >>"$GUARD/modes-theirs"
+    elif [ "$place" != "$folder" ] || ! restore_mode "$folder"; then broken=yes; fi
   done <"$GUARD/modes"
+}
+restore_mode() {  # FOLDER of root's; reads mode, ids
+  [ ! -L "$1" ] && { [ -d "$1" ] || mkdir "$1"; } && chown -h "$ids" "$1" && chmod "$mode" "$1"
 }
 
 # Restores what belongs to accounts. What that fails for is named in $GUARD/lost, and for labfab.
 restore_theirs() {
   : >"$GUARD/lost"
-  restore_modes theirs
+  while read -r mode _ folder; do
+    # shellcheck disable=SC2016  # the account's shell expands it
+    locate "$folder" && [ "$keeper" != root ] &&
+      briefly sh -c '[ -e "$1" ] || mkdir "$1"; [ -d "$1" ] && chmod "$2" "$1"' \
+        sh "$folder" "$mode" </dev/null 2>/dev/null || printf '%s\n' "$folder" >>"$GUARD/lost"
+  done <"$GUARD/modes-theirs"
   while read -r path; do
     put_back_theirs "$path" || printf '%s\n' "$path" >>"$GUARD/lost"
   done <"$GUARD/theirs"

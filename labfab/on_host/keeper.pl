@@ -5,8 +5,10 @@
 # Root's is what nobody else can replace: each folder on the way is root's and closed to others.
 # The first folder that is not ends the walk, because from there on an account chooses what is there.
 # What follows is its owner's, or the account's whose home it is in; nobody's where anybody could
-# have put it. Exits with 1 if the account is gone.
+# have put it, or where root cannot look, as in a file system that an account has mounted. Exits with 1
+# if the account is gone.
 use strict;
+$SIG{ALRM} = "DEFAULT"; alarm 5;  # a file system may not answer: then this ends by the signal
 my ($path, $follow) = @ARGV;
 exit 1 if $path !~ m{^/};
 my @todo = map { [$_, 1] } grep { length && $_ ne "." } split m{/}, $path;  # name, is it PATH's own
@@ -18,9 +20,19 @@ sub answer {  # KEEPER
   print $_[0], "\n", join("/", $at, grep { length } map { $_->[0] } @todo) || "/", "\n";
   exit;
 }
+# Name, uid and home of the accounts of this host. A directory of a company may have too many to list.
+sub accounts {
+  my @found;
+  if ($^O eq "darwin") { while (my @one = getpwent) { push @found, [@one[0, 2, 7]] } }
+  elsif (open my $list, "<", "/etc/passwd") {
+    while (<$list>) { chomp; push @found, [(split /:/)[0, 2, 5]] }
+  }
+  return grep { ($_->[1] // "") =~ /^\d+$/ } @found;
+}
 sub account {  # UID: the owner of the folder where root's part ends
   my ($name, $depth) = (scalar getpwuid($_[0]), 0);
-  while (my ($other, $uid, $home) = (getpwent)[0, 2, 7]) {
+  for (accounts()) {
+    my ($other, $uid, $home) = @$_;
     my @home = grep { length } split m{/}, $home // next;
     next if $uid == 0 || @home < $used || @home < $depth;
     next if index "$path/", join("/", "", @home, "");
@@ -38,6 +50,7 @@ sub next_owner {  # NAME in a folder that others can write to, STICKY: whose it 
 while (@todo) {
   # Whoever owns / has everything anyway.
   my ($mode, $uid, $gid) = length $at ? (lstat $at)[2, 4, 5] : (0755, 0, 0);
+  answer("nobody") if !defined $uid;
   account($uid) if !$is_own->($uid);
   my ($name, $given) = @{$todo[0]};
   # Members of root's group, and on a Mac of admin, may use sudo.
@@ -55,6 +68,7 @@ while (@todo) {
     next;
   }
   $at .= "/$name" if length $name;
-  last if !-d "$at/";
+  if (!lstat $at) { last if $! == 2; answer("nobody") }
+  last if !-d _;
 }
 answer("root");

@@ -10,6 +10,7 @@ my ($seconds, $bytes, @command) = @ARGV;
 pipe my $out, my $out_end;
 pipe my $err, my $err_end;
 pipe my $done, my $done_end;  # closed once the command has ended
+my $heard = !-p STDOUT;  # of a pipe, select says when nobody reads any more
 my ($until, $passed, %open) = (time + $seconds, 0, (1 => $out, 2 => $err));
 
 sub run {
@@ -30,7 +31,9 @@ sub pass {  # TARGET: what its pipe has now
 sub ended {  # SECONDS: passes on what comes within this time; says whether the command has ended
   my $bits = "";
   vec($bits, fileno $_, 1) = 1 for $done, values %open;
+  vec($bits, 1, 1) = 1 unless $heard;
   return if select($bits, undef, undef, $_[0]) < 1;
+  exit 74 if !$heard && vec $bits, 1, 1;
   pass($_) for grep { vec $bits, fileno $open{$_}, 1 } keys %open;
   return vec $bits, fileno $done, 1;
 }

@@ -22,13 +22,17 @@ works() {
 elsewhere() {
   data=/System/Volumes/Data  # the system's own volume has no files of accounts
   [ -d "$data" ] || data=
-  relay 600 4096 find "${data:-/}" -xdev \( -path "$data/.Spotlight-V100" -o -path "$data/.fseventsd" \
+  owned=$(relay 600 1000000 find "${data:-/}" -xdev \( -path "$data/.Spotlight-V100" -o -path "$data/.fseventsd" \
     -o -path "$data/Volumes" -o -path "$data/Users/*/Library/CloudStorage" \
     -o -path "$data/private/var/folders" -o -path "$data/private/var/db" \
     -o -path "$data/private/tmp" -o -path "$data/private/var/tmp" \
     -o -path "$data/private/var/run" -o -path "$data/private/var/lib/labfab" \
     -o -path "$data/private$BACKUPS" -o -path "$data$2" \) -prune \
-    -o -user "$1" -print 2>/dev/null | head -n 1
+    -o -user "$1" -print 2>/dev/null)
+  code=$?
+  printf '%s\n' "${owned%%"
+"*}"
+  [ -n "$owned" ] || return "$code"
 }
 
 # ACCOUNT. sysadminctl exits with 0 even if it did nothing. Sets said, settings.

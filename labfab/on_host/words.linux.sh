@@ -47,7 +47,7 @@ flush() { sync -f "$1"; }  # FILE
 local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # SECONDS since 1970
 # FILE PID: succeeds if the file changed after the process started.
 newer_than() {
-  [ -n "$2" ] && [ -n "$(find "$1" -newer "/proc/$2/cmdline" 2>/dev/null)" ]
+  [ -n "$2" ] && [ -n "$(find "$1" -maxdepth 0 -newer "/proc/$2/cmdline" 2>/dev/null)" ]
 }
 clear_places() { :; }  # removes parent folders that only labfab uses: none on Linux
 boot_id() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot

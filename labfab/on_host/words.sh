@@ -14,7 +14,9 @@ base64_fact() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a 
 
 # SECONDS BYTES COMMAND...: runs it with pipes of its own and within these limits (relay.pl).
 relay() { perl -e "$RELAY" "$@"; }
-run_as() { run_within 0 0 "$@"; }  # ACCOUNT COMMAND...
+# ACCOUNT COMMAND...: six hours are more than any installation takes. An account can stop its
+# program, which would keep root's shell, and the run lock, for ever.
+run_as() { run_within 21600 0 "$@"; }
 run_script_as() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
 # ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
 # what the account may not see, a pipe or a huge file could keep root waiting. Sets name.
@@ -112,13 +114,19 @@ keep_content() {  # LINK COPY: keeps what is in the file that it leads to
   look "$1" "$2.content" follow || return 73
   if [ "$kind" = file ]; then as_it_was "$2.content"; else rm -f "$2.content"; fi
 }
-# COPY: gives it mode and owner of what was read. An account's word counts for mode and group only.
+# COPY: gives it mode and owner of what was read. An account's word counts for the mode, without the
+# bits that lend rights, and for a group of its own.
 as_it_was() {
   if [ -n "$ids" ] && [ "$(id -u)" = 0 ]; then
-    [ "$keeper" = root ] || ids=$(id -u "$keeper"):${ids#*:}
+    [ "$keeper" = root ] || ids=$(id -u "$keeper"):$(group_of_keeper "${ids#*:}")
     chown "$ids" "$1" || return 73
   fi
+  [ "$keeper" = root ] || case $mode in ????) mode=${mode#?} ;; esac
   chmod "$mode" "$1" || return 73
+}
+
+group_of_keeper() {  # GID
+  case " $(id -G "$keeper") " in *" $1 "*) echo "$1" ;; *) id -g "$keeper" ;; esac
 }
 
 # What the keeper runs, with PATH MODE GROUP, and the content of a file on its input.

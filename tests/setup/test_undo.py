@@ -477,8 +477,8 @@ def test_the_accounts_that_were_made_are_read_from_their_ways_back():
     assert undoing.made_accounts(made) == ["lab"]
 
 
-MACOS = ("macos", "launchd", "pmset", "programs", "softwareupdate")  # of platforms/
-LINUX = ("firewall", "proxy")  # of stages/
+MACOS = ("macos", "launchd", "pmset", "mac_programs", "softwareupdate")  # of platforms/
+LINUX = ("fail2ban", "firewall", "proxy")  # of stages/
 
 
 @pytest.mark.parametrize("kernel", ["Linux", "Darwin"])
