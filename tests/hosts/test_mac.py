@@ -4,6 +4,7 @@ Each machine is a double (tests/rig/mac): real sshd, PAM and files, with the too
 """
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -269,7 +270,7 @@ def test_it_holds_after_a_restart(guided):
 def test_port_22_closes_where_that_is_wanted_and_comes_back_with_the_undo(guided):
     """Told over the new port, for what Remote Login started may end with it."""
     mac.switch(guided.host, "bootout-ends-sessions", True)
-    assert "] close port 22\n" in guided.run("ssh.close-port-22").ok().out
+    assert "] close port 22" in guided.run("ssh.close-port-22").ok().out
     assert probes.answering(guided.host.address, [22, 292]) == [292]
     guided.host.reboot(port=292)
     assert probes.answering(guided.host.address, [22, 292]) == [292]
