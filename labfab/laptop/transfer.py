@@ -137,7 +137,7 @@ def parse(out: str) -> Preview:
                 (new if set(how) == {"+"} else replaced).append(name)
                 size += int(found["size"])
             # The time of a folder does not count, and the target itself keeps its mode.
-            elif kind != ".d" or (how.strip(".") != "t" and found["name"] != "./"):
+            elif kind != ".d" or (how.strip(".") != "t" and name != "./"):
                 other += 1
     return Preview(
         new=tuple(new), replaced=tuple(replaced), other=other, deleted=tuple(deleted), size=size
