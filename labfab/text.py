@@ -11,6 +11,7 @@ import unicodedata
 HARMFUL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Letters and marks that show nothing.
 INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+BREAKS = {"\t", "\r", "\n"}
 UNUSUAL = r"[^\t\n\x20-\x7e]"
 
 
@@ -29,7 +30,7 @@ def is_harmful(character: str) -> bool:
 
 def one_line(text: str) -> str:
     """Make text from a host harmless, and put it on one line."""
-    return printable(re.sub(r"\s*[\t\r\n]\s*", " ", text))
+    return printable(re.sub(r"\s+", lambda found: " " if BREAKS & {*found[0]} else found[0], text))
 
 
 def json_text(document: object) -> str:

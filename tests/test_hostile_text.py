@@ -6,6 +6,7 @@ import pty
 import re
 import sys
 import threading
+import time
 import unicodedata
 
 import pytest
@@ -52,6 +53,13 @@ def test_what_people_write_stays(plain):
 
 def test_one_line_is_one_line():
     assert text.one_line("a \r\n\t b\nc\u2028d") == "a b c?d"
+
+
+def test_one_line_takes_no_longer_for_many_blanks():
+    """A host may put a million of them in a log."""
+    began = time.monotonic()
+    assert text.one_line(" " * 10**6 + "x") == " " * 10**6 + "x"
+    assert time.monotonic() - began < 10
 
 
 def test_json_keeps_everything_and_shows_nothing():

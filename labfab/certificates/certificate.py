@@ -49,7 +49,7 @@ def parse(pem: str) -> x509.Certificate | None:
     return found
 
 
-def alone(pem: str) -> x509.Certificate | None:
+def only_certificate(pem: str) -> x509.Certificate | None:
     """Return the certificate of a PEM text that has nothing else in it, or None.
 
     Programs that read the whole text would trust a second certificate too, and those that look for
@@ -60,11 +60,11 @@ def alone(pem: str) -> x509.Certificate | None:
     return parse(pem)
 
 
-def clean(pem: str) -> str | None:
+def reencoded(pem: str) -> str | None:
     """Return the only certificate of a PEM text, encoded again; None if there is anything else."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    found = alone(pem)
+    found = only_certificate(pem)
     return found.public_bytes(Encoding.PEM).decode() if found else None
 
 
@@ -111,7 +111,7 @@ def signed_by(pem: str, ca: str) -> bool:
     """Return whether the first certificate of a PEM text was issued by the only one of another."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-    leaf, authority = parse(pem), alone(ca)
+    leaf, authority = parse(pem), only_certificate(ca)
     if leaf is None or authority is None:
         return False
     try:

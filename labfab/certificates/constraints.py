@@ -55,7 +55,7 @@ def permitted(ca: str) -> frozenset[str] | None:
     """
     from cryptography import x509
 
-    found = certificate.alone(ca)
+    found = certificate.only_certificate(ca)
     if found is None:
         return None
     try:

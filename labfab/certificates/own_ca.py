@@ -60,8 +60,8 @@ def lacking(have: Https, at: Location, wanted: list[str]) -> str:
         return "its key does not match"
     for name, file in (("ca", have.ca), ("cert", have.cert)):
         # What is behind the first certificate was never tested.
-        if file and certificate.alone(file.content) is None:
-            return f"{name}.pem has more in it than one certificate"
+        if file and certificate.only_certificate(file.content) is None:
+            return f"{name}.pem contains more than one certificate"
     if not have.ca or not certificate.signed_by(have.cert.content, have.ca.content):
         return "it was not issued by this lab's CA"
     permitted = constraints.permitted(have.ca.content)

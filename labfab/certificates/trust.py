@@ -37,7 +37,7 @@ def load_ca(alias: str) -> tuple[Path, frozenset[str]]:
     if names is None:
         remedy = f"delete it, then fab -H {alias} https.issue"
         # An earlier version may have shown it to a browser, or told you to install it.
-        if certificate.alone(text) is None:
+        if certificate.only_certificate(text) is None:
             remedy = f"fab -H {alias} https.untrust, then https.issue"
         raise SetupError(
             f"{path} may vouch for more than this lab, so it will not be trusted: {remedy}"

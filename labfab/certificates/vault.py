@@ -99,10 +99,10 @@ def remember(alias: str, ca: str) -> bool:
 
     Raises SetupError for a text with more in it: only what was tested is kept.
     """
-    path, tested = path_of(alias, "ca.pem"), certificate.clean(ca)
+    path, tested = path_of(alias, "ca.pem"), certificate.reencoded(ca)
     if tested is None:
         raise SetupError(
-            "ca.pem of the host has more in it than one certificate, so it was not kept: "
+            "ca.pem of the host contains more than one certificate, so it was not kept: "
             f"fab -H {alias} https.renew",
             host=alias,
         )
@@ -117,7 +117,7 @@ def is_known_ca(alias: str, ca: str) -> bool:
 
     Another lab's CA is public, so it says nothing about this host.
     """
-    tested = certificate.clean(ca)
+    tested = certificate.reencoded(ca)
     return tested is not None and own_ca(alias) == tested
 
 
@@ -132,7 +132,7 @@ def own_ca(alias: str) -> str | None:
     Returns None for a file with more in it, which an earlier version may have kept.
     """
     text = kept_text(path_of(alias))
-    return certificate.clean(text) if text else ""
+    return certificate.reencoded(text) if text else ""
 
 
 def write(path: Path, data: bytes) -> None:

@@ -46,7 +46,7 @@ HARMLESS: dict[str, dict[str, tuple[object, ...]]] = {
 
 @check(
     "https-limit",
-    "passwords cannot be tried without end",
+    "password guesses are limited",
     mend=RESTART,
     needs=["https-login"],
     publish=PUBLISHED,
@@ -56,7 +56,7 @@ def limit(probe: Probe) -> str:
     with https_front.answering("it"), https_front.browser(probe) as http:
         found = http.get("login").headers.get("ratelimit-limit", "")
     if decode.number(found) is None:
-        raise Wrong("nothing limits them")
+        raise Wrong("guesses are not limited")
     return f"{found} from one address, then one at a time"
 
 
@@ -77,7 +77,7 @@ def body(probe: Probe) -> str:
         except httpx.TransportError:
             code = 0
     if code not in REFUSED:
-        raise Wrong(f"it takes {SENT} bytes of anybody")
+        raise Wrong(f"it accepts {SENT} bytes from anybody")
     return f"{SENT} bytes are refused"
 
 
@@ -95,7 +95,7 @@ def compression(probe: Probe) -> str:
     how = found.headers.get("content-encoding", "")
     if how:
         raise Wrong(f"the login page comes as {how}", server(probe))
-    return "the login page comes as it is"
+    return "the login page is not compressed"
 
 
 @check(
@@ -118,7 +118,7 @@ def options(probe: Probe) -> str:
 
 
 def configured(probe: Probe) -> Mapping[str, Any]:
-    """Return the configuration on the host. Raises Unseen if it cannot be read."""
+    """Return the configuration on the host. Raises NotChecked if it cannot be read."""
     file = probe.facts.jupyter.config
     with contextlib.suppress(ValueError):
         found = decode.parsed(file.content) if file else None

@@ -209,7 +209,7 @@ def renewal(probe: Probe) -> str:
 
 
 def by_hand(left: int) -> str:
-    """Return how our own certificates are renewed. Raises Doubtful if it is time. left: in days."""
+    """Return how our own certificates are renewed. Raises Warned if it is time. left: in days."""
     if left < own_ca.RENEW_DAYS:
         raise Warned(f"{left} days left, and nothing renews it by itself", "https.renew")
     return f"by setup.full or https.renew, from {own_ca.RENEW_DAYS} days before its end"

@@ -213,7 +213,7 @@ def status(probe: Probe, token: str = "") -> int:
 
 
 def stored_password(probe: Probe) -> str:
-    """Return JupyterLab's password from this laptop. Raises Unseen if it is not kept here."""
+    """Return JupyterLab's password from this laptop. Raises NotChecked if it is not kept here."""
     found = secrets.load(probe.alias, "jupyter-password")
     if not found:
         place = secrets.path_of(probe.alias, "jupyter-password")
@@ -222,7 +222,7 @@ def stored_password(probe: Probe) -> str:
 
 
 def stored_token(probe: Probe) -> str:
-    """Return the token in the host's file. Raises Unseen if it cannot be read."""
+    """Return the token in the host's file. Raises NotChecked if it cannot be read."""
     found: str = probe.facts.jupyter.token
     if not found:
         raise NotChecked("the token cannot be read from jupyter_server_config.json")

@@ -132,7 +132,7 @@ def closed_socket(probe: Probe) -> str:
 
 
 def outside(probe: Probe) -> None:
-    """Raise Unseen if the host cannot be tested from outside."""
+    """Raise NotChecked if the host cannot be tested from outside."""
     if probe.c.gateway:
         raise NotChecked("the host is behind a gateway")
     host = probe.c.host

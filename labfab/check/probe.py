@@ -159,7 +159,7 @@ class Probe:
         return f"ssh -t {login} {shlex.quote(f'{sudo} {command}')}"
 
     def needs_root(self) -> None:
-        """Raise Unseen without root, for a row that only root can answer."""
+        """Raise NotChecked without root, for a row that only root can answer."""
         if self.powerless:
             raise NotChecked(f"needs root: {self.powerless}")
 

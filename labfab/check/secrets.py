@@ -130,7 +130,7 @@ def listed(paths: Sequence[Private]) -> str:
 
 
 def checked(probe: Probe, found: Sequence[Private]) -> str:
-    """Return how many were looked at. Raises Unseen if there are none."""
+    """Return how many were looked at. Raises NotChecked if there are none."""
     if not found:
         raise NotChecked("there are none, or they cannot be seen without root")
     return f"{len(found)} looked at{probe.limits}"

@@ -17,6 +17,7 @@ from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
 from ..platforms import algorithms
 from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
+from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
 from .findings import NotChecked, Warned, Wrong
@@ -144,7 +145,7 @@ def root_has_key(probe: Probe) -> bool:
         blob = keypair.public_line(probe.identity).split()[1] if probe.identity else ""
     except (SetupError, OSError):
         return False
-    return bool(blob and account and account.keys and blob in account.keys.content.split())
+    return bool(blob and account and blob in authorized_keys.keys_of(account))
 
 
 @check(
@@ -236,7 +237,7 @@ def listed(ports: Iterable[int]) -> str:
 def stranger(probe: Probe, kinds: list[str] | None = None) -> Iterator[paramiko.Transport]:
     """Yield a transport to the SSH server, without logging in.
 
-    kinds: the preferred kinds of host keys. Raises Unseen, or Wrong if the login fails too.
+    kinds: the preferred kinds of host keys. Raises NotChecked, or Wrong if the login fails too.
     """
     c = probe.c
     if c.gateway:

@@ -151,14 +151,16 @@ class Fleet:
         for name in SECRETS:
             secrets.take_from_environment(name)
         with self.viewed(calls[0], want.recap == "json") as self.view:
-            self.crew = Workers(
+            self.workers = Workers(
                 connection_limit(min(want.parallel, len(calls))), self.view, self.questions
             )
             members = self.collect_members(calls, config)
             self.view.show(members)
             if members and members[0].dials and sys.stdin.isatty():
                 self.preconnect(members)
-            self.crew.each([member for member in members if member.state != FAILED], self.run_task)
+            self.workers.each(
+                [member for member in members if member.state != FAILED], self.run_task
+            )
 
     def open_log(self) -> None:
         """Create the folder of the logs. If that fails, the work continues without logs."""
@@ -208,7 +210,7 @@ class Fleet:
         The first ones stay connected, as many as are worked on in parallel.
         """
         self.looking = True
-        early = {member.name for member in members[: self.crew.size]}
+        early = {member.name for member in members[: self.workers.size]}
 
         def meet(member: Member) -> None:
             member.connect()
@@ -218,9 +220,9 @@ class Fleet:
 
         asking = members
         while asking:
-            self.crew.each(asking, meet)
+            self.workers.each(asking, meet)
             asking = [member for member in asking if member.later and member.state != FAILED]
-            self.crew.put_to_user([member.later for member in asking if member.later])
+            self.workers.put_to_user([member.later for member in asking if member.later])
         self.looking = False
 
     def ask(self, host: str, question: str, whose: str, secret: bool) -> str:
@@ -234,7 +236,7 @@ class Fleet:
             if self.looking:
                 raise
             unanswered = later
-        self.crew.wait_for_answer(unanswered)
+        self.workers.wait_for_answer(unanswered)
         return self.questions.answer(host, question, whose, secret)
 
     def run_task(self, member: Member) -> None:
@@ -247,7 +249,7 @@ class Fleet:
                 self.view.answer(member)
             if not self.planned:
                 member.release()
-            elif self.crew.size < len(self.members):
+            elif self.workers.size < len(self.members):
                 member.hang_up()
 
     def report(self) -> None:

@@ -1,4 +1,4 @@
-"""Crew: the threads that work on the hosts, while the main thread draws and asks."""
+"""Workers: the threads that work on the hosts, while the main thread draws and asks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Workers:
     """The threads of one task."""
 
     def __init__(self, size: int, view: View, questions: Questions) -> None:
-        """Create a crew. size: how many hosts are worked on in parallel."""
+        """Create the threads' shared state. size: how many hosts are worked on in parallel."""
         self.size, self.view, self.questions = size, view, questions
         # Messages to the main thread: a question, or None when a thread has ended.
         self.inbox: SimpleQueue[AskedQuestion | None] = SimpleQueue()

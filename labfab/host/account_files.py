@@ -30,7 +30,7 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
         )
 
 
-def give_back(
+def chown_in_home(
     c: Connection,
     account: str,
     home: str,
@@ -89,7 +89,7 @@ def private_folder(c: Connection, account: str, home: str, name: str, stat: str,
     path, right, why = f"{home}/{name}", f"700 {account}", f"make {home}/{name} private"
     mode, _, owner = stat.partition(" ")
     if owner not in ("", account):
-        give_back(c, account, home, path, why, "folder %s", {key: f"{mode} {account}"})
+        chown_in_home(c, account, home, path, why, "folder %s", {key: f"{mode} {account}"})
     if mode != "700":
         change(
             c,

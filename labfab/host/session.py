@@ -338,7 +338,7 @@ class Host:
         self.changes.append(Change(self.stage, why, path, diff, caveat))
 
     def merge_changes(self, other: Host) -> None:
-        """Add the changes of a twin; if there are any, forget the facts."""
+        """Add the changes of a second session; if there are any, forget the facts."""
         if other.changes:
             self.changes += other.changes
             self.forget()

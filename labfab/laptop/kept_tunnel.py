@@ -1,4 +1,4 @@
-"""Keeper: restarts a tunnel's ssh after sleep, on a new network, or after the host reboots.
+"""Kept tunnel: restarts a tunnel's ssh after sleep, on a new network, or after the host reboots.
 
 Owns: a unit of systemd or an agent of launchd, and ~/.config/labfab/<alias>/tunnel.log.
 Undo: forget(alias)

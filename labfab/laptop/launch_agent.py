@@ -1,4 +1,4 @@
-"""Launchd on your Mac: an agent that restarts a tunnel's ssh whenever it ends.
+"""Launch agent: on your Mac, launchd restarts a tunnel's ssh whenever it ends.
 
 Owns: ~/Library/LaunchAgents/labfab.<alias>.plist.  Undo: remove(alias)
 """

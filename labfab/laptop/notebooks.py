@@ -15,7 +15,7 @@ from pathlib import Path
 from .. import decode
 from ..errors import SetupError
 from ..local_state import files
-from ..text import is_harmful, printable
+from ..text import is_harmful, one_line
 
 # Bytes of a file's name; most file systems take 255, and the name gets an end of its own.
 LONGEST_NAME = 200
@@ -23,7 +23,7 @@ LONGEST_NAME = 200
 
 def load(path: Path) -> str:
     """Read a notebook as JSON text, without its outputs. Raises SetupError for anything else."""
-    shown_path = terminal_safe(str(path))
+    shown_path = one_line(str(path))
     try:
         notebook = decode.parsed(files.expanded(path).read_bytes())
     except FileNotFoundError:
@@ -58,13 +58,13 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
         known = remembered(note)
         if at.is_symlink() and not force:  # it may have come from the host
             raise SetupError(
-                f"{terminal_safe(str(at))} is a link: --force writes to where it leads, "
+                f"{one_line(str(at))} is a link: --force writes to where it leads, "
                 "--to FOLDER writes elsewhere"
             )
         key, old = str(at.absolute()), files.load(at)
         if at.exists() and not force and old != data and known.get(key) != digest(old):
             raise SetupError(
-                f"{terminal_safe(str(at))} exists already and differs: --force overwrites it, "
+                f"{one_line(str(at))} exists already and differs: --force overwrites it, "
                 "--to FOLDER writes elsewhere"
             )
         try:
@@ -72,7 +72,7 @@ def save(alias: str, folder: Path, name: str, data: bytes, force: bool) -> Path:
             files.replace(at, data, None if at.exists() else 0o644)
             files.replace(note, json.dumps({**known, key: digest(data)}, indent=2).encode(), 0o600)
         except OSError as error:
-            raise SetupError(f"cannot write {terminal_safe(str(at))}: {error.strerror}") from None
+            raise SetupError(f"cannot write {one_line(str(at))}: {error.strerror}") from None
     return at
 
 
@@ -102,8 +102,3 @@ def file_name(name: str) -> str:
     while len(os.fsencode(name)) > LONGEST_NAME:
         name = name[:-1]
     return name or "notebook"
-
-
-def terminal_safe(name: str) -> str:
-    """Make a name safe for the terminal: it can neither move the cursor nor begin a line."""
-    return printable(name).translate({ord("\n"): "?", ord("\t"): "?"})

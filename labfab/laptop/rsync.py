@@ -47,7 +47,7 @@ def require() -> tuple[int, ...]:
     return version
 
 
-def doubts(version: tuple[int, ...]) -> str:
+def known_holes(version: tuple[int, ...]) -> str:
     """Return what to know about pulling with this version; empty if there is nothing."""
     if version >= SAFE:
         return ""

@@ -1,4 +1,4 @@
-"""Control socket: how to find an ssh in the background again, and end it.
+"""SSH control: how to find an ssh in the background again, and end it.
 
 Constraints:
 - A socket's path has at most 104 bytes on macOS, and ssh adds 17 while it creates one.

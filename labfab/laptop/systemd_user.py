@@ -1,4 +1,4 @@
-"""Systemd on your laptop: a user unit that restarts a tunnel's ssh whenever it ends.
+"""Systemd user: on your laptop, a user unit restarts a tunnel's ssh whenever it ends.
 
 Owns: ~/.config/systemd/user/labfab-<alias>.service.  Undo: remove(alias)
 """

@@ -155,7 +155,7 @@ def name_of(said: str, size: int) -> str:
 
 
 def links(found: Preview) -> list[Link]:
-    """Return the links of a survey."""
+    """Return the links of a preview."""
     return [name for name in (*found.new, *found.replaced) if isinstance(name, Link)]
 
 
@@ -166,7 +166,7 @@ def links_out(source: str, found: Preview) -> tuple[Link, ...]:
 
 
 def without(found: Preview, names: tuple[Link, ...]) -> Preview:
-    """Return a survey without these names."""
+    """Return a preview without these names."""
     new = tuple(name for name in found.new if name not in names)
     return found._replace(
         new=new, replaced=tuple(name for name in found.replaced if name not in names)

@@ -31,7 +31,7 @@ def fingerprint(key: PKey) -> str:
 
 
 def host_name(hostname: str, port: int) -> str:
-    """Return a host's name in the form of known_hosts: example.org, [example.org]:2222."""
+    """Return a host's name in the form of known_hosts: example.org, [example.org]:292."""
     hostname = hostname.lower().strip("[]")
     return hostname if port == 22 else f"[{hostname}]:{port}"
 

@@ -81,7 +81,7 @@ JAIL='
 }
 function last(name) { return seen["sshd", name] ? found["sshd", name] : found["DEFAULT", name] }
 END { if (tolower(last("enabled")) ~ /^(true|yes|on|1)$/) print last("port") }'
-jail() {
+jail_facts() {
   [ -d /etc/fail2ban ] && command -v fail2ban-client >/dev/null || return 0
   ports=$(cd /etc/fail2ban && for part in jail.conf jail.d/*.conf jail.local jail.d/*.local; do
     [ ! -f "$part" ] || { cat "$part"; echo; }
@@ -91,7 +91,7 @@ jail() {
 
 # Sets every: what sshd reports about itself.
 sshd_facts() {
-  jail
+  jail_facts
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   fact socket "$(systemctl is-active ssh.socket 2>/dev/null)"
   every=$(sshd_says)
@@ -169,11 +169,12 @@ lab_listener() {
   holder=$program
 }
 ANY_OF_BOTH=0000:0000:0000:0000:0000:0000:0000:0000
+ANY_MAPPED=0000:0000:0000:0000:0000:FFFF:0000:0000
 MAPPED_LOOPBACK=0000:0000:0000:0000:0000:FFFF:7F00:0001
 tcp_listener() {  # reads LAB_PORT; sets found: uid and pid
   sockets
   # The kernel prefers the exact address, then any of IPv4, then any of both.
-  for address in 127.0.0.1 "[$MAPPED_LOOPBACK]" 0.0.0.0 "[$ANY_OF_BOTH]"; do
+  for address in 127.0.0.1 "[$MAPPED_LOOPBACK]" 0.0.0.0 "[$ANY_MAPPED]" "[$ANY_OF_BOTH]"; do
     while read -r place port uid pid; do
       [ "$place $port" != "$address $LAB_PORT" ] || found="$uid $pid"
     done <<END

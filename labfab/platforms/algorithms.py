@@ -109,7 +109,7 @@ def offered(stream: Stream) -> dict[str, list[str]]:
     packet = exactly(stream, length)
     payload = packet[1 : length - packet[0]]
     if payload[:1] != bytes([KEXINIT]):
-        raise ValueError("the server begins with something else than its algorithms")
+        raise ValueError("the server does not start with its algorithms")
     return lists(payload[17:])
 
 

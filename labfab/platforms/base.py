@@ -105,8 +105,8 @@ class Platform(Protocol):
     ADMIN_GROUP: str
     # Groups whose members are root, or can become it, separated by blanks.
     POWERFUL_GROUPS: str
-    # Whether the account of JupyterLab may log in over SSH too.
-    LAB_USER_LOGS_IN: bool
+    # Whether the alias leads to the account with sudo even if there is a lab_user.
+    ALIAS_STAYS_ADMINS: bool
 
     def add_account(self, c: Connection, name: str) -> None:
         """Add an account."""
@@ -141,7 +141,7 @@ class Platform(Protocol):
         """Set options of sshd in labfab's own file. then: facts that become true for everybody."""
 
     def reload_sshd(self, c: Connection) -> None:
-        """Make sshd read its configuration; the ports stay as they are."""
+        """Reload sshd; its ports stay as they are."""
 
     def keep_sshd_running(self, c: Connection) -> None:
         """Make the system start sshd again whenever it ends, whoever ended it."""

@@ -43,7 +43,7 @@ POWERFUL_GROUPS = (
     # They read disks, passwords, logs, memory and keyboards, or write programs that root runs.
     "disk shadow adm systemd-journal kmem input tty staff src netdev lpadmin"
 )
-LAB_USER_LOGS_IN = False
+ALIAS_STAYS_ADMINS = False
 SSH_JOB = ""  # sshd changes its ports without ending open sessions
 FIREWALL_PACKAGE = "ufw"
 FIREWALL_CLOSES_PORTS = True
@@ -307,7 +307,7 @@ def set_options(c: Connection, options: Options, why: str, then: Values | None =
 
 
 def reload_sshd(c: Connection) -> None:
-    """Make sshd read its configuration; the ports stay as they are."""
+    """Reload sshd; its ports stay as they are."""
     change(c, RELOAD, why="reload sshd", undo=(journal.SSHD_READS,))
 
 

@@ -1,4 +1,4 @@
-"""Programs: what macOS includes, and where the rest comes from.
+"""Mac programs: what macOS includes, and where the rest comes from.
 
 labfab does not install or run Homebrew, least of all as root.
 """

@@ -51,7 +51,7 @@ SHOW_BIG_FOLDERS = "du -xh -d 2"
 SHOW_LISTENER = "lsof -nP -iTCP:{} -sTCP:LISTEN"
 
 ADMIN_GROUP = "admin"
-LAB_USER_LOGS_IN = True  # as in guide 000
+ALIAS_STAYS_ADMINS = True  # Remote Login may not let lab_user in
 FIREWALL_PACKAGE = ""
 FIREWALL_CLOSES_PORTS = False  # the application firewall knows programs, not ports
 

@@ -40,23 +40,23 @@ class EarlyWork:
 
         main: the session of the run. stage, step: where the journal files the changes.
         """
-        self.main, self.twin, self.needs = main, main.second_session(), needs
-        self.twin.file_under(stage, step)
+        self.main, self.second, self.needs = main, main.second_session(), needs
+        self.second.file_under(stage, step)
         # Without other early work, the facts that the run has read are still true.
         if not needs:
-            self.twin.adopt_facts(main.facts)
+            self.second.adopt_facts(main.facts)
         self.seconds, self.done, self.wanted = 0.0, False, True
         self.future: Future[None] = background.start(self.work, do)
 
     def work(self, do: Work) -> None:
         """Do the work, unless a second shell is refused or work that it needs was not done."""
-        granted = open_shell(self.twin, self.main)
+        granted = open_shell(self.second, self.main)
         wait([other.future for other in self.needs])
         began = time.monotonic()
         if not (granted and self.wanted and all(other.done for other in self.needs)):
             return
         try:
-            do(self.twin.c)
+            do(self.second.c)
             self.done = True
         finally:
             self.seconds = time.monotonic() - began
@@ -68,19 +68,19 @@ class EarlyWork:
     def finish(self) -> None:
         """Wait for the end, and add the changes to the run's. Raises what the work raised."""
         wait([self.future])
-        self.main.merge_changes(self.twin)
-        self.twin.close_shell()
+        self.main.merge_changes(self.second)
+        self.second.close_shell()
         self.future.result()
 
 
-def open_shell(twin: Host, main: Host) -> bool:
-    """Start the twin's root shell under the run's lock. Returns False if the host refuses one.
+def open_shell(second: Host, main: Host) -> bool:
+    """Start a second root shell under the run's lock. Returns False if the host refuses one.
 
     sshd's MaxSessions may allow a single session.
     """
     try:
-        twin.use(twin.with_password(main.sudo_password))
-        twin.run_lock.join(twin.open())
+        second.use(second.with_password(main.sudo_password))
+        second.run_lock.join(second.open())
     except (*RUN_ERRORS, WrongSudoPassword):
         return False
     return True

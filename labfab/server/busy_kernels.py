@@ -1,4 +1,4 @@
-"""Consent: ask before a restart ends busy kernels."""
+"""Busy kernels: ask before a restart ends busy kernels."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from ..facts.reader import PREFIXES
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..host.shell import Result
-from ..laptop.notebooks import terminal_safe
 from ..local_state.aliases import everyday_user, find_alias
 from ..on_host import loader
 from ..platforms import platform
 from ..settings import Settings
+from ..text import one_line
 from . import launchlab
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def command_account(c: Connection, want: Settings) -> str:
     if find_alias(c):
         return everyday_user(c)
     # In a plan there is no alias yet.
-    return want.user if platform(c).LAB_USER_LOGS_IN else want.jupyter_user
+    return want.user if platform(c).ALIAS_STAYS_ADMINS else want.jupyter_user
 
 
 def wait_while_changing(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
@@ -165,7 +165,7 @@ def wait_until_answering(c: Connection, want: Settings, account: Account) -> Non
     host.forget()
     if not answer.ok:
         raise SetupError(
-            f"JupyterLab does not answer on {want.lab_place}: {terminal_safe(answer.last_words)}",
+            f"JupyterLab does not answer on {want.lab_place}: {one_line(answer.last_words)}",
             host=host.label,
         )
 

@@ -23,9 +23,9 @@ from ..facts.reader import parse, with_prefix
 from ..host.changes import ask
 from ..host.remote_file import Values
 from ..host.session import Host
-from ..laptop.notebooks import terminal_safe
 from ..on_host import loader
 from ..settings import Settings
+from ..text import one_line
 from .process import socket_path
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Kernel(NamedTuple):
     @property
     def label(self) -> str:
         """Its name, safe for a terminal: a notebook may have any name."""
-        return terminal_safe(self.notebook or self.name)
+        return one_line(self.notebook or self.name)
 
 
 class Activity(NamedTuple):
@@ -108,7 +108,7 @@ def read(c: Connection, want: Settings, have: Facts) -> Activity:
     values = parse(answer.out, ("activity",)).get("activity")
     if values is None:
         raise SetupError(
-            f"cannot ask as {account.name} what computes there: {terminal_safe(answer.last_words)}",
+            f"cannot ask as {account.name} what computes there: {one_line(answer.last_words)}",
             host=Host.of(c).label,
         )
     activity = Activity(kernels=list(kernels(values)), silent=list(silent(values)))

@@ -565,8 +565,7 @@ def check_publishing(settings: Settings) -> None:
         )
     if settings.lab_socket and settings.lab_user:
         raise SetupError(
-            "listen: socket admits only the account that runs JupyterLab, and you log in as "
-            "another: leave lab_user empty"
+            "listen: socket cannot be combined with lab_user yet: leave one of them out"
         )
     for name in settings.names:
         if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):

@@ -111,8 +111,8 @@ def say_left_out(links: Sequence[Link]) -> None:
 
 def warn_of_rsync() -> None:
     """Warn if the rsync of this machine may have holes that a hostile host can use."""
-    if doubts := rsync.doubts(rsync.require()):
-        console.warn(doubts)
+    if holes := rsync.known_holes(rsync.require()):
+        console.warn(holes)
 
 
 def is_contents(name: str) -> bool:

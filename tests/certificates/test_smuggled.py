@@ -55,13 +55,13 @@ smuggled = pytest.mark.parametrize("text", SMUGGLED.values(), ids=SMUGGLED)
 
 @smuggled
 def test_a_file_with_more_in_it_is_no_ca(text):
-    assert certificate.alone(text) is None and certificate.clean(text) is None
+    assert certificate.only_certificate(text) is None and certificate.reencoded(text) is None
     assert constraints.permitted(text) is None and not certificate.signed_by(GOOD.pem, text)
 
 
 def test_one_certificate_is_kept_as_it_was_tested():
     for text in (GOOD.pem, f"\n{GOOD.pem}\n", GOOD.pem.replace("\n", "\r\n")):
-        assert certificate.clean(text) == GOOD.pem
+        assert certificate.reencoded(text) == GOOD.pem
     assert vault.remember("homelab", GOOD.pem.replace("\n", "\r\n"))
     assert vault.path_of("homelab").read_text() == GOOD.pem
     assert vault.is_known_ca("homelab", GOOD.pem) and not vault.is_known_ca("other", GOOD.pem)
@@ -69,7 +69,7 @@ def test_one_certificate_is_kept_as_it_was_tested():
 
 @smuggled
 def test_it_is_neither_kept_nor_known(text):
-    with pytest.raises(SetupError, match="more in it than one certificate"):
+    with pytest.raises(SetupError, match="contains more than one certificate"):
         vault.remember("homelab", text)
     assert not vault.path_of("homelab").exists()
     vault.write(vault.path_of("homelab"), text.encode())

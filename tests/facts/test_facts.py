@@ -269,7 +269,7 @@ def test_a_port_beside_127_0_0_1_is_nobodys(read, listen):
     assert "owner" not in read("lab", LAB_PORT=port)["lab"]
 
 
-@pytest.mark.parametrize(("address", "port"), [("0.0.0.0", 0), ("::", 0)])
+@pytest.mark.parametrize(("address", "port"), [("0.0.0.0", 0), ("::", 0), ("::ffff:0.0.0.0", 0)])
 def test_a_program_that_listens_everywhere_is_found(read, listen, address, port):
     """As a published JupyterLab does."""
     listening = socket.create_server(

@@ -57,7 +57,7 @@ def test_no_second_ca_comes_with_the_first(lab, tmp_path):
     lab.box.run(f"cat >>{tls}", input=evil.pem)
     own.unlink()  # a second laptop, or one that was trusting before
     said = lab("https.issue", env=HTTPS).ok().out
-    assert "ca.pem has more in it than one certificate" in said
+    assert "ca.pem contains more than one certificate" in said
     kept = own.read_text()
     assert kept.count("-----BEGIN") == 1 and kept == lab.box.run(f"cat {tls}") + "\n"
     bundle, leaf = tmp_path / "bundle", tmp_path / "leaf"

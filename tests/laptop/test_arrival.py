@@ -267,7 +267,7 @@ def test_an_ssh_that_stays_in_the_background_holds_up_nothing():
     [((3, 2, 7), "3.2.7"), ((3, 4, 2), "before 3.4.3"), ((3, 4, 3), ""), ((4,), ""), ((3, 10), "")],
 )
 def test_an_rsync_with_holes_is_named(version, says):
-    assert says in rsync.doubts(version) and bool(rsync.doubts(version)) == bool(says)
+    assert says in rsync.known_holes(version) and bool(rsync.known_holes(version)) == bool(says)
 
 
 # Backups --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_deletes_no_more_than_was_told(called, tmp_path) -> None:
     assert not list(place.iterdir())
 
 
-def test_survey_is_read() -> None:
+def test_preview_is_read() -> None:
     said = (
         "cd+++++++++ 4096 src/\n>f+++++++++ 12 src/a b\n<f.st...... 30 src/old\n"
         "cL+++++++++ 7 src/link\n.f...p..... 3 x\n"

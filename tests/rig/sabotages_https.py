@@ -190,14 +190,14 @@ HTTPS_CASES = [
         "https-limit",
         f"mv {LIMIT} /run/limit.py && {RESTART}",
         f"mv /run/limit.py {LIMIT} && {RESTART}",
-        says="nothing limits them",
+        says="guesses are not limited",
         also={"https-body": "fail"},
     ),
     Case(
         "https-body",
         f"cp -p {LIMIT} /run/limit.py && sed -i 's/^BODY = .*/BODY = 2**29/' {LIMIT} && {RESTART}",
         f"mv /run/limit.py {LIMIT} && {RESTART}",
-        says="it takes 1048576 bytes of anybody",
+        says="it accepts 1048576 bytes from anybody",
     ),
     Case(
         "https-compression",

@@ -84,7 +84,7 @@ def test_it_begins_when_what_it_comes_after_is_through(trodden, after, begins):
 def test_with_nothing_due_nothing_begins(trodden, monkeypatch):
     """No second shell is opened."""
     model, walk = trodden
-    monkeypatch.setattr(early, "open_shell", lambda twin, main: pytest.fail("a second shell"))
+    monkeypatch.setattr(early, "open_shell", lambda second, main: pytest.fail("a second shell"))
     walk("one late", {"late": Ahead((), lambda c: False, yes)})
     assert model.seen == ["one", "late"]
 
@@ -145,7 +145,7 @@ def test_what_failed_ahead_is_told_with_what_ended_the_run(trodden, capsys):
 
 
 def test_in_a_plan_nothing_begins_ahead(fake, monkeypatch):
-    monkeypatch.setattr(early, "open_shell", lambda twin, main: pytest.fail("a second shell"))
+    monkeypatch.setattr(early, "open_shell", lambda second, main: pytest.fail("a second shell"))
     model = fake(dry=True)
     Runner(model.c, [("late", Fake(yes))], {"late": Ahead((), yes, yes)}).run()
 

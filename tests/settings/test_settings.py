@@ -346,7 +346,7 @@ def test_settings_cannot_be_changed_by_a_stage():
     "more, says",
     [
         ({"publish": "https"}, "through the tunnel only"),
-        ({"lab_user": "me"}, "leave lab_user empty"),
+        ({"lab_user": "me"}, "leave one of them out"),
     ],
 )
 def test_a_socket_is_for_one_account_and_the_tunnel(given, more, says):

@@ -11,7 +11,7 @@ from labfab.host.shell import Result
 from labfab.laptop import browser
 from labfab.laptop import tunnel as process
 from labfab.laptop.tunnel import Tunnel
-from labfab.local_state import secrets, ssh_config
+from labfab.local_state import keypair, secrets, ssh_config
 from labfab.stages import python
 from labfab.stages import tunnel as stage
 from labfab.stages.lab import browse
@@ -303,3 +303,14 @@ def test_a_plan_opens_nothing(running, opened, capsys):
     model = running(dry=True)
     browse.open_(model.c)
     assert opened == [] and model.told == [] and "would start JupyterLab" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mark, opens", [("", True), ('from="10.0.0.9" ', True), ("# ", False)])
+def test_a_key_that_was_commented_out_opens_nothing(fake, alone, mark, opens):
+    """sshd skips such a line, so labfab must not count on it."""
+    path = keypair.generate(alone / "home/.ssh/id_ed25519")
+    model = fake()
+    model.set_file("accounts", "root.keys", f"{mark}{keypair.public_line(path)}\n", "600 root")
+    assert browse.own_key(model.c) == (path if opens else None)
+    assert browse.key_opens(model.c, path, "root") is opens
+    assert not browse.key_opens(model.c, path, "nobody-here")

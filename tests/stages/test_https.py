@@ -377,7 +377,7 @@ def test_setup_issues_another_one_and_says_why(served, name):
         "https", name, model.file("https", name) + issue("a CA for everything").pem, "644 lab"
     )
     https.self_signed(model.again())
-    assert f"({name}.pem has more in it than one certificate)" in model.whys[-1]
+    assert f"({name}.pem contains more than one certificate)" in model.whys[-1]
     kept = vault.path_of("homelab").read_text()
     assert kept == model.file("https", "ca") and kept.count("BEGIN") == 1
 

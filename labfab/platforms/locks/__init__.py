@@ -1,7 +1,7 @@
 """Locks: exact versions, with SHA-256, of what a venv gets first: uv, JupyterLab, what they need.
 
 Owns: uv.txt and jupyterlab.txt, in pip's format, for every Python and system. `inv lock` writes
-them anew; lab.update installs what is newer.
+them again; lab.update installs what is newer.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def refuse_another_python(want: Settings, label: str, kept: archive.Manifest) ->
 
 def refuse_to_replace(label: str, found: dict[str, Preview], force: bool) -> None:
     """Raise SetupError if files of the host differ from those of the backup."""
-    differ = [name for survey in found.values() for name in survey.replaced]
+    differ = [name for preview in found.values() for name in preview.replaced]
     if differ and not force:
         raise SetupError(
             f"{len(differ)} files there differ from those of the backup "
@@ -268,8 +268,8 @@ def prove(c: Connection, want: Settings, folder: Path, lock: str) -> None:
     label = Host.of(c).label
     wrong = [
         name
-        for survey in compared(c, want, folder).values()
-        for name in (*survey.new, *survey.replaced)
+        for preview in compared(c, want, folder).values()
+        for name in (*preview.new, *preview.replaced)
     ]
     wrong += packages.missing(c, want, lock)
     if wrong:

@@ -17,7 +17,7 @@ from ... import console
 from ...facts import facts
 from ...facts.reader import planned_file
 from ...host import connection, login_errors
-from ...host.account_files import give_back, private_folder, refuse_link
+from ...host.account_files import chown_in_home, private_folder, refuse_link
 from ...host.changes import change, put, remember
 from ...host.session import Host, Login
 from ...local_state import files, keypair
@@ -98,7 +98,7 @@ def copy(c: Connection) -> None:
 
 def accounts_to_open(c: Connection, want: Settings, system: Platform) -> list[str]:
     """Return the accounts that your key should open."""
-    if want.lab_user and (system.LAB_USER_LOGS_IN or alias_is_lab_users(c, want)):
+    if want.lab_user and (system.ALIAS_STAYS_ADMINS or alias_is_lab_users(c, want)):
         return [want.user, want.lab_user]
     return [want.user]
 
@@ -109,7 +109,7 @@ def alias_is_lab_users(c: Connection, want: Settings) -> bool:
     On a host whose alias an earlier version wrote, only keys.copy itself changes that. On a Mac the
     alias stays the administrator's: Remote Login may not let lab_user in yet.
     """
-    if not want.lab_user or platform(c).LAB_USER_LOGS_IN:
+    if not want.lab_user or platform(c).ALIAS_STAYS_ADMINS:
         return False
     known = find_alias(c)
     return known is None or bool(known.lab_user) or Host.of(c).depth == 1
@@ -207,7 +207,7 @@ def refuse_links(c: Connection, host: Host, names: list[str]) -> None:
 
 
 def fix_modes(c: Connection, name: str) -> None:
-    """Return home, .ssh and authorized_keys the owner and mode that sshd's StrictModes demands."""
+    """Set the owner and mode that sshd's StrictModes demands for home, .ssh and authorized_keys."""
     account = facts(c).accounts[name]
     fix_home(c, account)
     if name == Settings.of(c).jupyter_user:
@@ -235,7 +235,9 @@ def fix_key_file(c: Connection, account: Account) -> None:
     name, path, key = account.name, key_file(account), f"accounts.{account.name}.keys.stat"
     why = f"make {path} private"
     if account.keys.owner != name:
-        give_back(c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"})
+        chown_in_home(
+            c, name, account.home, path, why, "mode %s", {key: f"{account.keys.mode} {name}"}
+        )
     if int(account.keys.mode, 8) & 0o077:
         change(
             c,

@@ -30,6 +30,7 @@ from ...run.task import laptop_task
 from ...server import process
 from ...settings import Settings
 from .. import tunnel
+from ..keys import authorized_keys
 from . import foreign_lab, lifecycle
 
 
@@ -148,7 +149,7 @@ def from_host(c: Connection, want: Settings) -> ReachableLab:
         lab = facts(c).lab
         token = token_of(c) if lab.api and lab.owner == want.jupyter_user else None
         identity = own_key(c)
-        notebooks = want.lab_user if opens(c, identity, want.lab_user) else ""
+        notebooks = want.lab_user if key_opens(c, identity, want.lab_user) else ""
         if token is None:
             foreign_lab.refuse_foreign_lab(c, want)
     if token is None:
@@ -208,7 +209,7 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
 def own_key(c: Connection) -> Path | None:
     """Return this laptop's private key that the account accepts; None if only an agent has it."""
     account = facts(c).accounts.get(c.user)
-    allowed = account.keys.content if account and account.keys else ""
+    allowed = authorized_keys.keys_of(account) if account else set()
     given = [Path(name) for name in c.connect_kwargs.get("key_filename") or []]
     for path in given or [Path.home() / ".ssh" / name for name in keypair.NAMES]:
         with contextlib.suppress(SetupError):
@@ -217,11 +218,12 @@ def own_key(c: Connection) -> Path | None:
     return None
 
 
-def opens(c: Connection, identity: Path | None, user: str) -> bool:
+def key_opens(c: Connection, identity: Path | None, user: str) -> bool:
     """Return whether a key is among those that let in an account."""
     account = facts(c).accounts.get(user)
-    keys = account.keys.content if account and account.keys else ""
-    return identity is not None and keypair.public_line(identity).split()[1] in keys
+    if account is None or identity is None:
+        return False
+    return keypair.public_line(identity).split()[1] in authorized_keys.keys_of(account)
 
 
 def token_of(c: Connection) -> Secret:

@@ -1,4 +1,4 @@
-"""Conflicts: the account already has a JupyterLab with other settings.
+"""Foreign lab: the account already has a JupyterLab with other settings.
 
 lab.open uses it from any laptop, and neither rewrites its configuration nor starts a second one.
 """
@@ -13,9 +13,9 @@ from ...errors import SetupError
 from ...facts import facts
 from ...host.changes import ask
 from ...host.session import Host
-from ...laptop import notebooks
 from ...on_host import loader
 from ...settings import Settings
+from ...text import one_line
 from ..jupyter import config
 from ..jupyter.publishing import Config
 
@@ -37,7 +37,7 @@ def refuse_foreign_lab(c: Connection, want: Settings) -> None:
     if present and present != wanted:
         raise SetupError(
             f"the JupyterLab of {want.jupyter_user} has other settings "
-            f"({notebooks.terminal_safe(present)}; yours: {wanted}): "
+            f"({one_line(present)}; yours: {wanted}): "
             "give its recipe with -f or LABFAB_RECIPE; lab.restart would make it yours",
             host=label,
         )

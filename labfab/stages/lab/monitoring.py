@@ -17,11 +17,11 @@ from ...certificates import certificate
 from ...facts import facts
 from ...host.changes import ask
 from ...host.session import Host
-from ...laptop.notebooks import terminal_safe
 from ...on_host import loader
 from ...platforms import platform
 from ...run.task import host_task
 from ...settings import Settings
+from ...text import one_line
 
 if TYPE_CHECKING:
     from ...facts.records import Facts, Lab
@@ -82,7 +82,7 @@ def show(found: Activity, days: int | None) -> None:
         console.say("  no kernel is running")
     if found.disk_free is not None and found.disk_size:
         console.say(
-            f"  disk {terminal_safe(found.disk)}: "
+            f"  disk {one_line(found.disk)}: "
             f"{size(found.disk_free)} free of {size(found.disk_size)}"
         )
     if days is not None:
@@ -95,7 +95,7 @@ def row(kernel: Kernel) -> str:
     costs = [size(kernel.ram_bytes, "RAM"), size(kernel.gpu_bytes, "GPU")]
     if kernel.cpu_percent is not None:
         costs.insert(0, f"{kernel.cpu_percent:.0f} % CPU")
-    words = f"  {kernel.label:<30}  {terminal_safe(kernel.name):<10}  {state:<12}  "
+    words = f"  {kernel.label:<30}  {one_line(kernel.name):<10}  {state:<12}  "
     return (words + ", ".join(filter(None, costs))).rstrip()
 
 
@@ -171,4 +171,4 @@ def growth(c: Connection, account: str, start: int) -> tuple[int, str]:
 
 def readable(text: str) -> str:
     """Make a log harmless for the terminal: it may quote names that would move the cursor."""
-    return "\n".join(terminal_safe(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
+    return "\n".join(one_line(line.rstrip("\r").expandtabs()) for line in text.split("\n"))

@@ -29,6 +29,7 @@ from ...platforms import platform
 from ...run.task import host_task
 from ...server import process
 from ...settings import Settings
+from ...text import one_line
 
 FOLDER = ".local/share/labfab"
 PROGRAMS = ("job.py", "jobs.py")
@@ -81,7 +82,7 @@ def submit(c: Connection, notebook: str, kernel: str = "", there: bool = False) 
         "",
         user=want.jupyter_user,
         stdin=json.dumps(order),
-        why=f"submit {notebooks.terminal_safe(name)}",
+        why=f"submit {one_line(name)}",
         undo=("jobs %s", want.jupyter_user) if first else (),
     )
     if done:
@@ -234,7 +235,7 @@ def row(state: dict[str, Any], now: float) -> str:
     took = console.duration(max(0.0, (state["ended"] or now) - since))
     cells = f"cell {state['cell']}/{state['cells']}"
     job, stage, name, error = (
-        notebooks.terminal_safe(state[key]) for key in ("job", "state", "notebook", "error")
+        one_line(state[key]) for key in ("job", "state", "notebook", "error")
     )
     words = f"{job:>4}  {stage:<9}  {cells:<10}  {took:>12}  {name}  {error}"
     return words.rstrip()
@@ -256,13 +257,13 @@ def fetch(c: Connection, job: str = "", to: str = ".", force: bool = False) -> N
     state, data = found["state"], unzipped(found.get("notebook"), host.label)
     folder, name = files.expanded(to), state["notebook"]
     if host.planning:
-        path = notebooks.terminal_safe(str(notebooks.place(folder, name)))
+        path = one_line(str(notebooks.place(folder, name)))
         console.planned(host.label, f"write {path}")
         return
     place = notebooks.save(alias_of(c, Settings.of(c)), folder, name, data, force)
-    error = f": {notebooks.terminal_safe(state['error'])}" if state["error"] else ""
+    error = f": {one_line(state['error'])}" if state["error"] else ""
     cells = f"cell {state['cell']}/{state['cells']}"
-    job, stage = notebooks.terminal_safe(state["job"]), notebooks.terminal_safe(state["state"])
+    job, stage = one_line(state["job"]), one_line(state["state"])
     console.say(f"[{host.label}] job {job}, {stage} ({cells}{error}): {place}")
 
 

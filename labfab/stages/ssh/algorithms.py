@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 WHY = "stop offering weak algorithms"
 SHUT_OUT = (
     "clients from before 2017 or so cannot log in after this (OpenSSH 6.4, PuTTY 0.67, JSch "
-    "0.1.55, libssh2 1.10); harden_ssh: false lets them"
+    "0.1.55, libssh2 1.10); harden_ssh: false keeps them working"
 )
 LIMITS = "give strangers less time and fewer connections to try a login"
 # Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
@@ -52,7 +52,7 @@ MAX_STARTUPS = {"10:30:100": "32:30:100"}
 def harden(c: Connection) -> None:
     """Stop sshd from offering weak algorithms."""
     authorized_keys.copy(c)
-    fail2ban.follow(c)
+    fail2ban.follow_port(c)
     host, system, have = Host.of(c), platform(c), facts(c).ssh
     left, limits = remaining(have), too_generous(have)
     if not (left or limits):

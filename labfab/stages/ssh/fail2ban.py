@@ -20,7 +20,7 @@ WRITE = (
 NAMES = {"ssh": 22}  # of ports, as in /etc/services
 
 
-def follow(c: Connection) -> None:
+def follow_port(c: Connection) -> None:
     """Make fail2ban's jail for sshd close all ports of sshd."""
     have = facts(c).ssh
     if not have.jail or all(closes(have.jail, port) for port in have.ports):

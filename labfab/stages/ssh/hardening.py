@@ -144,7 +144,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
         remember(c, want)
     elif host.depth == 1:  # setup.full leaves a host of an earlier version as it is
         keep_running(c, system)
-    fail2ban.follow(c)
+    fail2ban.follow_port(c)
 
 
 def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> None:
