@@ -490,7 +490,9 @@ def test_read_only_etc(unchanged, ready, module_fab):
         refused(module_fab("-H", "homelab", "ssh.disable-passwords"), "homelab", "ead-only")
     finally:
         # Whatever is just reading a file there, the end of a login for example, keeps it busy.
-        ready.run("for i in $(seq 100); do umount /etc && exit; sleep 0.1; done 2>/dev/null; exit 1")
+        ready.run(
+            "for i in $(seq 100); do umount /etc && exit; sleep 0.1; done 2>/dev/null; exit 1"
+        )
 
 
 def test_no_space_for_the_journal(unchanged, ready, module_fab):

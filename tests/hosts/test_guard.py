@@ -466,7 +466,10 @@ def test_the_line_loses_packets(box):
         run = attempt.end()
     if run.rc == 0:
         assert probes.takes_key(box.host.address, "root", 292, box.fab.home)
-        box.host.run("rm /etc/ssh/sshd_config.d/00-labfab.conf; systemctl restart ssh")
+        box.host.run(
+            "rm -r /etc/ssh/sshd_config.d/00-labfab.conf /etc/systemd/system/ssh.service.d\n"
+            "systemctl daemon-reload; systemctl restart ssh"
+        )
         (box.fab.home / ".ssh" / "config").unlink()
     else:
         run.fails("could not move sshd to port 292", "the old login works again")

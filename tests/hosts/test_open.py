@@ -173,7 +173,7 @@ def test_a_new_token_is_found_out(host, desk):
 
 
 def test_a_second_laptop_over_a_slow_line_attaches_as_quickly_as_ssh(host, desk, fab_log):
-    """It reads the token over SSH and finds the same server; again it takes at most 1.5 times `ssh box true`."""
+    """It reads the token over SSH and finds the same server; again it takes at most twice `ssh box true`."""
     with (
         contextmanager(lent_fab)(fab_log) as fab,
         slow_line(host.address, host.next_port, PACE) as port,
@@ -197,7 +197,8 @@ def test_a_second_laptop_over_a_slow_line_attaches_as_quickly_as_ssh(host, desk,
             for _ in range(5)
         ]
         ssh, opened = (statistics.median(one) for one in zip(*pairs, strict=True))
-        assert opened <= 1.5 * ssh, f"lab.open {opened:.2f} s, ssh {ssh:.2f} s: {pairs}"
+        # One question more than before: whose the port is that the token goes to.
+        assert opened <= 2 * ssh, f"lab.open {opened:.2f} s, ssh {ssh:.2f} s: {pairs}"
 
 
 def opening(desk: Desk) -> list[str]:

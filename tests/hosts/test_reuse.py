@@ -1,5 +1,6 @@
 """Reuse: the built wheel, alone in an environment, serves a stranger's fabfile in three ways, and many hosts at once."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -107,6 +108,13 @@ def test_the_wheel_holds_all_that_it_reads(wheel):
     assert not [name for name in names if name.startswith(("tests/", "config/"))]
 
 
+def names_imported(node: ast.AST) -> list[str]:
+    """The modules that a statement imports, but for those of the own package."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+
+
 def test_it_asks_for_what_it_imports(wheel):
     """The lock may hold more; a plain `pip install labfab` gets what the wheel names."""
     text = (
@@ -119,12 +127,13 @@ def test_it_asks_for_what_it_imports(wheel):
         for line in re.findall(r"^Requires-Dist: (.+)$", text, re.MULTILINE)
     }
     # What lies in on_host runs on the host, with what JupyterLab brings there.
-    code = "\n".join(
-        path.read_text()
+    imported = {
+        name.partition(".")[0]
         for path in (REPO / "labfab").rglob("*.py")
         if path.parent.name != "on_host"
-    )
-    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in names_imported(node)
+    }
     names = {"websocket": "websocket-client", "argon2": "argon2-cffi", "yaml": "pyyaml"}
     own = imported - set(sys.stdlib_module_names) - {"labfab", "__future__"}
     assert {names.get(name, name) for name in own} <= asked | {

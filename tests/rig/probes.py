@@ -95,7 +95,7 @@ def answering(address: str, ports) -> list[int]:
 
     async def knock_all() -> list[int]:
         door = asyncio.Semaphore(400)
-        return await asyncio.gather(*(knock(port, door) for port in ports))
+        return await asyncio.gather(*(knock(port, door) for port in set(ports)))
 
     return sorted(filter(None, asyncio.run(knock_all())))
 
