@@ -8,6 +8,7 @@ so that a later sshd still adds its new ones.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ LIMITS = "give strangers less time and fewer connections to try a login"
 # Option -> the most that is left of it; None where sshd sets no limit. An agent may hold six keys,
 # and somebody may have to type a passphrase, so these are no smaller.
 MOST = {"LoginGraceTime": 60, "MaxAuthTries": 10, "PerSourceMaxStartups": 16}
-TRIES, PAUSE = 10, 0.3  # seconds
+TRIES, PAUSE = 30, 0.3  # seconds
 NO_LIMIT = {"LoginGraceTime": "0", "PerSourceMaxStartups": "none"}
 # sshd begins to drop logins at random from 10 on; one address must not bring that about alone.
 MAX_STARTUPS = {"10:30:100": "32:30:100"}
@@ -125,18 +126,18 @@ def subtract(c: Connection, system: Platform, have: Ssh, left: dict[str, list[st
 def require_strong(c: Connection, port: int, left: Iterable[str]) -> None:
     """Raise SetupError if a stranger is still offered what is weak.
 
-    An sshd that is reloading its configuration closes its sockets for a moment.
+    `systemctl reload` returns before sshd has read its configuration: for a moment it answers as
+    before, then its sockets are closed.
     """
+    still: list[str] = []
     for _ in range(TRIES):
-        try:
+        with contextlib.suppress(*CONNECTION_ERRORS, ValueError):
             offered = algorithms.offered_by(c, port)
-            break
-        except (*CONNECTION_ERRORS, ValueError):
-            time.sleep(PAUSE)
-    else:
-        return  # the fresh login says what is wrong
-    still = [name for option in left for name in algorithms.weak(option, offered[option])]
-    if still:
+            still = [name for option in left for name in algorithms.weak(option, offered[option])]
+            if not still:
+                return
+        time.sleep(PAUSE)
+    if still:  # else the fresh login says what is wrong
         raise SetupError(f"sshd still offers {', '.join(still)}: look at `sshd -T` there")
 
 
