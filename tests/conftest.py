@@ -136,6 +136,8 @@ def labs(engine: Engine, fab, stack: ExitStack):
     def boot(flavour: str, name: str, env: dict[str, str]) -> Host:
         host = finished.boot(engine, fab, flavour, name)
         stack.callback(host.stop)
+        if "LABFAB_LAB_USER" in env:  # else JupyterLab would have to move to another account
+            host.run("rm -r /home/lab/.jupyter")
         fab("-H", "homelab", "setup.full", env=env).ok()
         return host
 
