@@ -38,7 +38,7 @@ watch() {
   [ ! -d "$GUARD" ] || revert deadline "$1"
 }
 
-stop_waiting_revert() { :; }  # stand_down ends the watch even while it waits for the lock
+stop_waiting_revert() { :; }  # remove_timer ends the watch even while it waits for the lock
 
 remove_timer() {
   rm -f "$REVERT_PLIST"

@@ -22,7 +22,7 @@ First = Callable[[Connection], None]
 
 
 def namespace(module: str) -> str:
-    """Return the namespace of a module's tasks: lab for labfab.stages.lab.control.
+    """Return the namespace of a module's tasks: lab for labfab.stages.lab.browse.
 
     For a module outside labfab it is the module's own name.
     """
