@@ -60,3 +60,21 @@ def test_a_limit_of_size_holds():
     done = relay("yes", size=200_000)
     assert done.returncode == 124
     assert len(done.stdout) <= 200_000
+
+
+def test_a_command_that_nobody_listens_to_is_ended():
+    """A laptop that has hung up must not leave root's shell waiting, and holding the run lock."""
+    began = time.monotonic()
+    inner = f"perl {RELAY} 0 0 sleep 60 | true"
+    subprocess.run(["sh", "-c", inner], timeout=30, check=False)
+    assert time.monotonic() - began < 20
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"perl {RELAY} 0 0 sh -c 'exec >&-; sleep 1' | true; exit ${{PIPESTATUS[0]}}",
+        ],
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
