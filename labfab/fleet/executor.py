@@ -228,7 +228,8 @@ class Fleet:
     def ask(self, host: str, question: str, whose: str, secret: bool) -> str:
         """Return the answer to a host's question, which the main thread asks the user.
 
-        The host's own thread calls this. Raises QuestionPending while preconnect() connects to all hosts.
+        The host's own thread calls this. Raises QuestionPending while preconnect() connects to all
+        hosts.
         """
         try:
             return self.questions.answer(host, question, whose, secret)

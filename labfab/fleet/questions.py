@@ -48,7 +48,10 @@ class Questions:
         return f"Questions({', '.join(self.shared)})"
 
     def answer(self, host: str, question: str, whose: str, secret: bool) -> str:
-        """Return the answer that this host has not tried yet. Raises QuestionPending if there is none."""
+        """Return the answer that this host has not tried yet.
+
+        Raises QuestionPending if there is none.
+        """
         later, key = QuestionPending(host, question, whose, secret), (question, host)
         if self.given[key] >= TRIES:
             raise SetupError(
