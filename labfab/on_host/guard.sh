@@ -107,10 +107,7 @@ sync_path() {  # PATH
   fi
 }
 # COMMAND...: runs it as the keeper. A revert has to end before labfab gives up on it.
-briefly() {
-  if [ "$keeper" = root ] || [ "$(id -u)" != 0 ]; then "$@"
-  else run_within 5 8388608 "$keeper" "$@"; fi
-}
+briefly() { as_within 5 8388608 "$keeper" "$@"; }
 
 lock() { command exec 8<"$GUARD" && wait_and_hold 8; } 2>/dev/null
 

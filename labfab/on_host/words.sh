@@ -18,13 +18,14 @@ relay() { perl -e "$RELAY" "$@"; }
 # program, which would keep root's shell, and the run lock, for ever.
 run_as() { run_within 21600 0 "$@"; }
 run_script_as() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
-# ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
-# what the account may not see, a pipe or a huge file could keep root waiting. Sets name.
-as_account() {
-  name=$1; shift
-  if [ "$name" = root ] || [ "$(id -u)" != 0 ]; then "$@"
-  else run_within 10 8388608 "$name" "$@"; fi
+# SECONDS BYTES ACCOUNT COMMAND...: runs it as the account and within these limits; for root, and
+# without root's rights, it just runs it.
+as_within() {
+  if [ "$3" = root ] || [ "$(id -u)" != 0 ]; then shift 3; "$@"; else run_within "$@"; fi
 }
+# ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
+# what the account may not see, a pipe or a huge file could keep root waiting.
+as_account() { as_within 10 8388608 "$@"; }
 
 # What lies below a home, or in any folder that an account can write to, is read and written as that
 # account: it could put a link or a pipe in the way of root, even in the middle of a command.
@@ -41,10 +42,8 @@ locate() {
 "}
 }
 as_keeper() { as_account "$keeper" "$@"; }  # COMMAND...
-patiently() {  # SECONDS COMMAND...: as the keeper too, but for longer
-  if [ "$keeper" = root ] || [ "$(id -u)" != 0 ]; then shift; "$@"
-  else patience=$1; shift; run_within "$patience" 0 "$keeper" "$@"; fi
-}
+# SECONDS COMMAND...: as the keeper too, but for longer. Sets patience.
+patiently() { patience=$1; shift; as_within "$patience" 0 "$keeper" "$@"; }
 
 # What the keeper runs. Prints the kind of a file, mode and ids, on a second line what is in it.
 # shellcheck disable=SC2016  # the account's shell expands it
