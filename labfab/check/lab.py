@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from ..laptop import bounded, kernel, tunnel
+from ..laptop import kernel, tunnel
 from ..local_state import secrets
 from ..platforms.floors import FLOORS
 from .findings import NotChecked, Wrong
@@ -235,13 +235,8 @@ def client(probe: Probe, token: str = "") -> Iterator[httpx.Client]:
     import httpx
 
     try:
-        with httpx.Client(
-            base_url=probe.url,
-            headers=bounded.PLAIN | ({"Authorization": f"token {token}"} if token else {}),
-            timeout=PATIENCE,
-            trust_env=False,
-            transport=bounded.transport(kernel.trust(probe.url)),
-        ) as http:
+        with kernel.new_client(probe.url, timeout=PATIENCE) as http:
+            http.headers.update({"Authorization": f"token {token}"} if token else {})
             yield http
     # ValueError: the answer is not JSON.
     except (httpx.HTTPError, ValueError) as error:

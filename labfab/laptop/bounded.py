@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 LARGEST = 16_000_000  # bytes of an answer, or of all messages of a websocket
@@ -118,11 +116,6 @@ def transport_class() -> type[httpx.HTTPTransport]:
             )
 
     return Bounded
-
-
-def transport(tls: ssl.SSLContext | bool) -> httpx.HTTPTransport:
-    """Return a transport with limits. tls: whom to trust."""
-    return transport_class()(verify=tls, trust_env=False)
 
 
 @functools.cache
