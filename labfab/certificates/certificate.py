@@ -44,7 +44,7 @@ def parse(pem: str) -> x509.Certificate | None:
         found = x509.load_pem_x509_certificate(pem.encode(errors="surrogateescape"))
         # These are decoded when they are asked for, and fail then if they are garbled.
         _ = (found.issuer, found.subject, found.not_valid_before_utc, found.not_valid_after_utc)
-    except ValueError:
+    except (ValueError, KeyError):  # which one depends on the release of cryptography
         return None
     return found
 

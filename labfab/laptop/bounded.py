@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 16_000_000  # bytes of an answer, or of all messages of a websocket
 # Bytes of a compressed answer, which may be a thousand times as long.
-LARGEST_PACKED = 64_000
+LARGEST_PACKED = 16_000
 PLAIN = {"Accept-Encoding": "identity"}  # headers that ask for no compression
 UNPACKED = ("gzip", "deflate", "identity")
 WHOLE = 120  # seconds for an answer
