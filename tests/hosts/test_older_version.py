@@ -12,8 +12,19 @@ from tests.rig.snapshot import snapshot
 pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
-# What this version does better: homes and notebooks are closed, kernels talk over Unix sockets.
-SAFER = r"close \S+ to other accounts|write Jupyter's configuration"
+# What this version does better, and nothing else: all of it makes the host safer.
+SAFER = "|".join(
+    (
+        r"close \S+ to other accounts",
+        r"give strangers less time and fewer connections to try a login",
+        r"stop offering \S.*",
+        r"reload sshd",
+        r"limit how often JupyterLab's login page can be tried",
+        r"write Jupyter's configuration",
+        r"write Apache's site for JupyterLab",
+        r"serve JupyterLab through Apache",
+    )
+)
 # labfab as it was before it had rooms: its journal, its settings and its files.
 OLDER = REPO / "tests/rig/older_version.tar.xz"
 
@@ -39,7 +50,7 @@ def test_a_host_of_an_older_version_is_known_and_undone(fab, host, older, flavou
     fab.on(box, "setup.full", env=env, cwd=older).ok()
     assert len(snapshot(box) ^ before) > 100
     planned = re.findall(r"\] would (.+)", fab.on(box, "setup.plan", env=env).out)
-    assert planned and all(re.fullmatch(SAFER, why) for why in planned), planned
+    assert planned and not [why for why in planned if not re.fullmatch(SAFER, why)]
     fab.on(box, "setup.full", env=env).ok()
     assert "nothing to change" in fab.on(box, "setup.full", env=env).ok().out
     fab.on(box, "setup.undo", env=env).ok()
