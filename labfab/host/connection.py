@@ -16,6 +16,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 import paramiko
@@ -43,6 +44,7 @@ from .shell import CONNECTION_ERRORS
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
 TRIES = 3  # how often to ask for a password
+TURNED_AWAY_FOR = 10  # seconds in which to try again, while sshd hangs up before it says a word
 
 
 def known_hosts_path() -> Path:
@@ -196,9 +198,30 @@ def allowed_methods(c: Connection, error: paramiko.AuthenticationException) -> l
 def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
     """Log in once more, over a new connection. The host key must be pinned.
 
+    It is tried again for a while if sshd hangs up before the handshake, as it does by chance while
+    others hold many unfinished logins (MaxStartups in sshd_config(5)): that says nothing about us.
+
     identity: the only key to offer; None: log in the same way as *c*.
     Raises the errors of paramiko and socket; login_errors.explain_second_login() explains them.
     """
+    until = time.monotonic() + TURNED_AWAY_FOR
+    while True:
+        new = another(c, user, port, identity)
+        try:
+            new.open()
+        except (paramiko.SSHException, EOFError, ConnectionResetError):
+            transport = new.client.get_transport()
+            if (transport and transport.remote_version) or time.monotonic() > until:
+                raise
+            new.client.close()
+            time.sleep(1)
+        else:
+            new.transport.set_keepalive(KEEPALIVE)
+            return new
+
+
+def another(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
+    """Return a second connection to the same host, ready to be opened."""
     new = Connection(
         c.host,
         user=user,
@@ -222,8 +245,6 @@ def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> 
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
-    new.open()
-    new.transport.set_keepalive(KEEPALIVE)
     return new
 
 

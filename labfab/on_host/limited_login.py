@@ -23,6 +23,7 @@ from jupyter_server.auth.login import LoginFormHandler
 from tornado.web import decode_signed_value
 
 FREE = 5  # tries that an address may fail before it has to wait
+FREE_FOR_SITE = 50  # the same for a /48 of IPv6: whoever has one has 65,536 networks to try from
 PAUSE = 20.0  # seconds after which one of them is forgiven
 WAITING = 8  # passwords that may wait to be checked
 ADDRESSES = 10_000  # to remember
@@ -30,9 +31,10 @@ BODY = 64 * 1024  # bytes that a stranger may send in one request
 
 
 class Tries:
-    """How often each address has failed lately."""
+    """How often each address has failed lately, and how often it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = FREE) -> None:
+        self.free = free
         # Address -> how many tries count, and when that was so. The oldest comes first.
         self.failed: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -43,7 +45,7 @@ class Tries:
 
     def wait(self, address: str) -> int:
         """Return the seconds that an address has to wait; 0: it may try."""
-        over = self.count(address) - (FREE - 1)
+        over = self.count(address) - (self.free - 1)
         return int(over * PAUSE) + 1 if over > 0 else 0
 
     def add(self, address: str) -> None:
@@ -58,12 +60,12 @@ class Tries:
         self.failed.pop(address, None)
 
 
-TRIES = Tries()
+TRIES, SITES = Tries(), Tries(FREE_FOR_SITE)
 CHECKER = ThreadPoolExecutor(1)
 waiting = 0
 
 
-def network(address: str) -> str:
+def network(address: str, prefix: int = 64) -> str:
     """Return whom an address stands for: itself, or its IPv6 network, which is one house's."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -72,7 +74,7 @@ def network(address: str) -> str:
     if found.version == 4:
         return str(found)
     mapped = found.ipv4_mapped
-    return str(mapped or ipaddress.ip_network((int(found), 64), strict=False).network_address)
+    return str(mapped or ipaddress.ip_network((int(found), prefix), strict=False).network_address)
 
 
 class LimitedLogin(LoginFormHandler):
@@ -92,8 +94,9 @@ class LimitedLogin(LoginFormHandler):
     async def post(self) -> None:
         """Check the password, unless this address or everybody has to wait."""
         global waiting
-        caller = network(self.request.remote_ip or "")
-        seconds = TRIES.wait(caller)
+        address = self.request.remote_ip or ""
+        caller, site = network(address), network(address, 48)
+        seconds = max(TRIES.wait(caller), SITES.wait(site))
         if seconds:
             self.refuse(429, seconds, "Too many tries from this address")
             return
@@ -101,6 +104,7 @@ class LimitedLogin(LoginFormHandler):
             self.refuse(503, 2, "Too many logins at the same time")
             return
         TRIES.add(caller)
+        SITES.add(site)
         waiting += 1
         try:
             check = self.identity_provider.process_login_form
@@ -112,6 +116,7 @@ class LimitedLogin(LoginFormHandler):
             self._render(message={"error": "Invalid credentials"})
             return
         TRIES.forgive(caller)
+        SITES.forgive(site)
         self.current_user = user
         self.log.info("User %s logged in.", user.username)
         self.identity_provider.set_login_cookie(self, user)

@@ -50,6 +50,7 @@ class Server:
         self.key, self.ways, self.password = key, "publickey,password", "right"
         self.keys: set[str] = set()
         self.offered: list[str] = []
+        self.turned_away = 0  # how many connections to close before a word is said
         self.transports: list[paramiko.Transport] = []
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -60,6 +61,10 @@ class Server:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self.socket.accept()
+                if self.turned_away:
+                    self.turned_away -= 1
+                    client.close()
+                    continue
                 transport = paramiko.Transport(client)
                 transport.add_server_key(self.key)
                 self.transports.append(transport)
@@ -343,6 +348,26 @@ def test_a_fresh_login_uses_that_key_only(dial, server, alone, tmp_path):
     new = connection.log_in_again(c, "lab", server.port, other)
     assert new.is_connected and new.user == "lab"
     new.close()
+
+
+def test_a_fresh_login_is_tried_again_while_sshd_is_full(dial, server, alone):
+    """sshd hangs up on some while others hold many unfinished logins: anybody can bring that about."""
+    let_in(server, alone)
+    c = dial()
+    server.turned_away = 2
+    new = connection.log_in_again(c, "ada", server.port, None)
+    assert new.is_connected and server.turned_away == 0
+    new.close()
+
+
+def test_a_fresh_login_is_not_tried_for_ever(dial, server, alone, monkeypatch):
+    let_in(server, alone)
+    c = dial()
+    monkeypatch.setattr(connection, "TURNED_AWAY_FOR", 1)
+    server.turned_away = 100
+    with pytest.raises((paramiko.SSHException, EOFError, ConnectionResetError)):
+        connection.log_in_again(c, "ada", server.port, None)
+    assert 90 < server.turned_away < 100
 
 
 def test_of_two_kinds_of_host_key_the_first_line_counts(alone):

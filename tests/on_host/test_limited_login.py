@@ -63,6 +63,20 @@ def test_who_logs_in_is_forgiven(limit, clock):
     assert tries.wait("a") == 0
 
 
+def test_one_site_cannot_try_from_each_of_its_networks(limit, clock):
+    tries, sites = limit.Tries(), limit.Tries(limit.FREE_FOR_SITE)
+    passed = 0
+    for number in range(1000):
+        address = f"2001:db8:1:{number:x}::7"
+        of, site = limit.network(address), limit.network(address, 48)
+        if not (tries.wait(of) or sites.wait(site)):
+            tries.add(of)
+            sites.add(site)
+            passed += 1
+    assert passed == limit.FREE_FOR_SITE
+    assert not sites.wait(limit.network("2001:db8:2::1", 48))
+
+
 def test_it_remembers_no_more_than_it_can(limit, clock, monkeypatch):
     tries = limit.Tries()
     for number in range(limit.ADDRESSES + 10):
