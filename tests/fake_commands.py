@@ -421,7 +421,7 @@ EFFECTS = (
     (r"usermod --append --groups (\w+) ([a-z_0-9-]+)", join_group),
     (r"chpasswd", set_password),
     (
-        rf'dpkg-query [^;]*; NEEDRESTART_SUSPEND=1 {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-install-recommends (.*)',
+        rf'dpkg-query [^;]*; NEEDRESTART_SUSPEND=1 {APT}--force-confold -o DPkg::\S+="[^"]*" install --no-remove --no-install-recommends (.*)',
         install,
     ),
     (
@@ -429,14 +429,14 @@ EFFECTS = (
         facts("updates", age="0"),
     ),
     (
-        rf"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove",
+        rf"{APT}(-o APT::Get::AutomaticRemove=false --with-new-pkgs upgrade|--auto-remove dist-upgrade)",
         facts("upgrades", pending="0"),
     ),
     (
         r".*dpkg --configure -a .*",
         lambda model, made: model.sections["updates"].pop("interrupted", None),
     ),
-    (rf"{APT}-f install", lambda model, made: None),
+    (rf"{APT}--no-remove -f install", lambda model, made: None),
     (
         r"cloud-init status --wait >/dev/null \|\| true",
         lambda model, made: model.sections["system"].pop("settling"),

@@ -36,6 +36,11 @@ PREFIXES = {
     "miniconda": "miniconda3",
     "venv": "jupyter-venv",
 }
+# What apt-get is asked to do, in earnest and as a simulation. Without the setting `autoremove`,
+# nothing is removed: neither what others have marked as no longer needed, nor to make an upgrade
+# possible.
+APT_UPGRADE = "-o APT::Get::AutomaticRemove=false --with-new-pkgs upgrade"
+APT_AUTOREMOVE = "--auto-remove dist-upgrade"
 HEADER = r"\[[a-z]+\]"
 
 
@@ -95,6 +100,7 @@ def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
         "ROOT_DIR": want.root_dir,
         "LAB_SOCKET": want.lab_socket,
         "PUBLISH": want.publish,
+        "APT_UPGRADE": APT_AUTOREMOVE if want.autoremove else APT_UPGRADE,
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
     apache = APACHE if want.publish == "apache" else ""

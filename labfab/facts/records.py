@@ -380,6 +380,13 @@ class Facts:
         return int(found) if found else None
 
     @section
+    def upgrades(self) -> str:
+        """Return the packages that an upgrade would upgrade, add or remove, by name."""
+        v = self.raw("upgrades")
+        named = ((kind, v.get(kind, "").split()) for kind in ("upgraded", "new", "removed"))
+        return "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in named if names)
+
+    @section
     def power(self) -> Power:
         v = self.raw("power")
         minutes = v.get("sleep", "")

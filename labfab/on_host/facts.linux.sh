@@ -45,18 +45,30 @@ section_updates() {
 section_upgrades() {
   command -v apt-get >/dev/null || return 0
   cache=/var/cache/labfab
-  made_from=$(stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
-    /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null | cksum)
-  was='' pending=''
-  [ ! -e $cache/verdict ] || { read -r was; read -r pending; } <$cache/verdict
+  made_from=$({
+    echo "$APT_UPGRADE"
+    stat -c '%n %Y %s' /var/lib/dpkg/status /var/lib/apt/lists/* /etc/apt/sources.list \
+      /etc/apt/sources.list.d/* /etc/apt/preferences.d/* 2>/dev/null
+  } | cksum)
+  was=''
+  [ ! -e $cache/verdict ] || read -r was <$cache/verdict
   if [ "$was" = "$made_from" ]; then
-    fact pending "$pending"
+    sed 1d $cache/verdict
     return
   fi
-  if simulated=$(apt-get -s -o Debug::NoLocking=true --auto-remove dist-upgrade 2>/dev/null); then
-    pending=$(printf '%s\n' "$simulated" | grep -cE '^(Inst|Remv) ')
-    fact pending "$pending"
-    mkdir -p $cache && printf '%s\n%s\n' "$made_from" "$pending" >$cache/verdict
+  # shellcheck disable=SC2086  # its words
+  if simulated=$(apt-get -s -o Debug::NoLocking=true $APT_UPGRADE 2>/dev/null); then
+    # "Inst NAME [OLD] (NEW …)" is an upgrade, "Inst NAME (NEW …)" a new package.
+    changes=$(printf '%s\n' "$simulated" | awk '
+      $1 == "Inst" { kind = substr($3, 1, 1) == "[" ? "upgraded" : "new" }
+      $1 == "Remv" { kind = "removed" }
+      $1 == "Inst" || $1 == "Remv" { number++; names[kind] = names[kind] " " $2 }
+      END {
+        print "pending=" number + 0
+        for (kind in names) print kind "=" substr(names[kind], 2)
+      }')
+    printf '%s\n' "$changes"
+    mkdir -p $cache && printf '%s\n%s\n' "$made_from" "$changes" >$cache/verdict
   fi
 }
 

@@ -2,7 +2,7 @@
 #
 # Called with the names of the sections, and with these variables set: USERS (accounts of interest),
 # LAB_USER, PREFIX (the folder of Python in LAB_USER's home), LAB_PORT, LAB_URL, LAB_SOCKET,
-# ROOT_DIR, PUBLISH. A section NAME is a function section_NAME that prints key=value lines; what may
+# ROOT_DIR, PUBLISH, APT_UPGRADE (what apt would be asked to do). A section NAME is a function section_NAME that prints key=value lines; what may
 # have several lines is base64.
 
 # KEY PATH: what a put() has to know about a file.

@@ -10,7 +10,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..facts import facts
-from ..facts.reader import planned_file
+from ..facts.reader import APT_AUTOREMOVE, APT_UPGRADE, planned_file
 from ..host import journal
 from ..host.changes import change, put
 from ..host.remote_file import Values
@@ -129,21 +129,22 @@ def repair(c: Connection) -> None:
     # another apt is at work.
     change(c, FINISH, why="finish the interrupted dpkg run", long=True)
     done = {"updates.interrupted": None}
-    change(c, APT + "-f install", why="repair broken dependencies", long=True, then=done)
+    change(c, APT + "--no-remove -f install", why="repair broken dependencies", long=True, then=done)
 
 
 def upgrade(c: Connection) -> None:
-    """Install all upgrades and remove packages that are no longer needed."""
+    """Install all upgrades. Packages are removed only with the setting `autoremove`."""
     repair(c)
     pending = facts(c).pending
     if pending is None:
         raise SetupError(
-            "apt cannot tell what to upgrade: see `apt-get -s dist-upgrade` there",
+            "apt cannot tell what to upgrade: see `apt-get -s upgrade` there",
             host=Host.of(c).label,
         )
     if pending:
-        command = f"{APT} upgrade && {APT} dist-upgrade && {APT} --purge autoremove"
-        why = f"upgrade the system ({counted(pending, 'package')})"
+        command = APT + (APT_AUTOREMOVE if Settings.of(c).autoremove else APT_UPGRADE)
+        which = "; ".join(part for part in (counted(pending, "package"), facts(c).upgrades) if part)
+        why = f"upgrade the system ({which})"
         then = {"upgrades.pending": "0"}
         change(c, command, why=why, long=True, then=then, permanent=True)
 
@@ -164,7 +165,8 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
         repair(c)
     # Without recommended packages. If a package does not exist, apt's own error names it.
     command = (
-        f"{NOTE_PACKAGES}NEEDRESTART_SUSPEND=1 {APT}{NOTE_NEW}install --no-install-recommends"
+        f"{NOTE_PACKAGES}NEEDRESTART_SUSPEND=1 {APT}{NOTE_NEW}install --no-remove "
+        "--no-install-recommends"
         + " %s" * len(missing)
     )
     then = {f"system.package.{name}": "yes" for name in missing}

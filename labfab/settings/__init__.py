@@ -145,6 +145,13 @@ class Settings(NamedTuple):
     ] = "table"
 
     update: Annotated[bool, doc("Upgrade the system's packages")] = True
+    autoremove: Annotated[
+        bool,
+        doc(
+            "Let an upgrade remove packages: those that apt counts as no longer needed, and those "
+            "in the way of an upgrade"
+        ),
+    ] = False
     update_max_age: Annotated[
         int, doc("Hours after which the package lists are fetched again", ge=0)
     ] = 24

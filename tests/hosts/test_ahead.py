@@ -105,7 +105,7 @@ def test_an_upgrade_and_a_reboot_come_between(fab, host):
     run = fab.on(box, "setup.full", env=env).ok()
     road = (
         "let sshd listen on port 292 only",
-        "upgrade the system (1 package)",
+        "upgrade the system (1 package; upgraded: hostname)",
         "] reboot",
         "make the environment",
         "start JupyterLab",

@@ -45,13 +45,20 @@ def installed(host) -> dict[str, str]:
     }
 
 
-def test_update_upgrades_keeps_your_files_and_clears_up(host, fab):
-    box = host("debian12")
+def test_update_upgrades_and_removes_only_what_it_may(host, fab):
+    box, may = host("debian12"), {"LABFAB_AUTOREMOVE": "true"}
     box.run(REPOSITORY)
     assert installed(box) == {"demo-tool": "1", "demo-leaf": "1"}
-    assert "upgrade the system" in fab.on(box, "system.update").ok().out
-    assert installed(box) == {"demo-tool": "2", "demo-new": "2"}
+    named = "upgrade the system (2 packages; upgraded: demo-tool; new: demo-new)"
+    assert named in fab.on(box, "system.update").ok().out
+    assert installed(box) == {"demo-tool": "2", "demo-new": "2", "demo-leaf": "1"}
     assert box.run("cat /etc/demo-tool.conf") == "mine"
+    assert "nothing to change" in fab.on(box, "system.update").ok().out
+    removed = "upgrade the system (1 package; removed: demo-leaf)"
+    assert removed in fab.on(box, "setup.plan", env=may).out
+    assert removed in fab.on(box, "system.update", env=may).ok().out
+    assert installed(box) == {"demo-tool": "2", "demo-new": "2"}
+    assert box.run("cat /etc/demo-leaf.conf") == "from 1"  # removed, not purged
     box.run("rm -r /srv/repo")  # a mirror that is gone is not missed
     assert "nothing to change" in fab.on(box, "system.update").ok().out
     box.run("touch /run/reboot-required")

@@ -30,6 +30,18 @@ def test_old_lists_are_fetched_and_upgrades_installed(fake):
     assert model.whys == []
 
 
+@pytest.mark.parametrize("autoremove", [False, True])
+def test_the_packages_are_named_and_removed_only_if_wanted(fake, autoremove):
+    """The plan, the run and the journal say which; nothing goes without the setting, nothing is purged."""
+    model = fake(autoremove=autoremove)
+    model.sections["upgrades"] |= {"pending": "3", "upgraded": "tar bash", "removed": "old"}
+    updates.update(model.c)
+    assert model.whys == ["upgrade the system (3 packages; upgraded: bash, tar; removed: old)"]
+    command = model.writes[0].command
+    assert ("remove" in command.replace("AutomaticRemove=false", "").lower()) == autoremove
+    assert "purge" not in command
+
+
 def test_lists_of_the_last_day_are_fresh_enough(fake):
     """The age is compared with the setting, not with the clock of this machine."""
     model = fake(update_max_age=1)
