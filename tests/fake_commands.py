@@ -425,7 +425,7 @@ EFFECTS = (
         install,
     ),
     (
-        r"set --\n# Fetches the package lists .* update 2>&1\); do\n.*touch /var/cache/labfab/updated\n",
+        r"set --\n# Fetches the package lists .* update 2>&1\) && note_time; do\n.*  break\ndone\n",
         facts("updates", age="0"),
     ),
     (

@@ -17,7 +17,7 @@ from ..host.remote_file import Values
 from ..host.session import Host
 from ..on_host import loader
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, printable
 from . import sshd, systemd
 from .base import Options, Service
 from .restart import restart
@@ -84,6 +84,7 @@ FINISH = (
 NOTE_PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' >\"$KEPT.packages\"; "
 NOTE_NEW = '-o DPkg::Pre-Install-Pkgs::="cat >>$KEPT.debs" '
 FETCH_LISTS = "fetch the package lists"
+UNFETCHED = "labfab-unfetched: "  # apt_update.sh begins with it what apt could not fetch
 UPGRADES_LATER = "which packages are upgraded is known only after that"
 
 # Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
@@ -117,8 +118,29 @@ def wait_until_settled(c: Connection) -> None:
 def refresh(c: Connection, max_age: int = 0) -> None:
     """Fetch the package lists if they are older than *max_age* hours."""
     if facts(c).updates.older_than(max_age):
-        then = {"updates.age": "0"}
-        change(c, UPDATE, why=FETCH_LISTS, long=True, then=then, caveat=UPGRADES_LATER)
+        done = change(
+            c,
+            UPDATE,
+            why=FETCH_LISTS,
+            long=True,
+            then={"updates.age": "0"},
+            explain=why_not_fetched,
+            caveat=UPGRADES_LATER,
+        )
+        for line in unfetched(done.out) if done else ():
+            console.warn(f"[{Host.of(c).label}] apt cannot fetch {line}")
+
+
+def unfetched(out: str) -> list[str]:
+    """Return the repositories that could not be fetched: file, address and reason."""
+    lines = [line for line in out.splitlines() if line.startswith(UNFETCHED)]
+    return [printable(line.removeprefix(UNFETCHED)) for line in lines]
+
+
+def why_not_fetched(out: str) -> str:
+    """Return why no package lists were fetched, in apt's words."""
+    errors = [line.removeprefix("E: ") for line in out.splitlines() if line.startswith("E: ")]
+    return printable("; ".join(unfetched(out)[:1] or errors[:1] or out.splitlines()[-1:]))
 
 
 def repair(c: Connection) -> None:
@@ -129,7 +151,9 @@ def repair(c: Connection) -> None:
     # another apt is at work.
     change(c, FINISH, why="finish the interrupted dpkg run", long=True)
     done = {"updates.interrupted": None}
-    change(c, APT + "--no-remove -f install", why="repair broken dependencies", long=True, then=done)
+    change(
+        c, APT + "--no-remove -f install", why="repair broken dependencies", long=True, then=done
+    )
 
 
 def upgrade(c: Connection) -> None:
@@ -166,8 +190,7 @@ def install(c: Connection, *packages: str, undo: str = "") -> None:
     # Without recommended packages. If a package does not exist, apt's own error names it.
     command = (
         f"{NOTE_PACKAGES}NEEDRESTART_SUSPEND=1 {APT}{NOTE_NEW}install --no-remove "
-        "--no-install-recommends"
-        + " %s" * len(missing)
+        "--no-install-recommends" + " %s" * len(missing)
     )
     then = {f"system.package.{name}": "yes" for name in missing}
     why = f"install {', '.join(missing)}"

@@ -69,6 +69,22 @@ def test_update_upgrades_and_removes_only_what_it_may(host, fab):
     assert box.boot_id() != before
 
 
+def test_a_repository_that_cannot_be_fetched_is_named(host, fab):
+    """Lists that apt could not fetch do not count as fetched; a foreign one does not stop the rest."""
+    box = host("debian12", "lists")
+    box.run("rm -rf /var/lib/apt/lists/*; cp /etc/apt/sources.list /root/")
+    box.run("sed -i 's,http://[^/]*/,http://no.such.invalid/,' /etc/apt/sources.list")
+    failed = fab.on(box, "system.update")
+    failed.fails("could not fetch the package lists: /etc/apt/sources.list: http://no.such.invalid")
+    assert "resol" in failed.err
+    box.run("cp /root/sources.list /etc/apt/")
+    assert "fetch the package lists" in fab.on(box, "system.update").ok().out  # not for 24 h
+    dead = "http://127.0.0.1:9/x"
+    box.run(f"echo 'deb {dead} stable main' >/etc/apt/sources.list.d/old.list")
+    run = fab.on(box, "system.update", env={"LABFAB_UPDATE_MAX_AGE": "0"}).ok()
+    assert f"apt cannot fetch /etc/apt/sources.list.d/old.list: {dead}: " in run.out + run.err
+
+
 def test_reboot_comes_back_only_after_the_new_boot(host, fab):
     box = host("ubuntu-like")
     before = box.boot_id()

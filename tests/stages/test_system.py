@@ -203,7 +203,7 @@ def test_another_system_is_named(fake, name):
 @pytest.mark.parametrize(
     "says, told",
     [
-        ("E: Could not get lock", "could not fetch the package lists: E: Could not get lock"),
+        ("E: Could not get lock", "could not fetch the package lists: Could not get lock"),
         ("E: write (28: No space left on device)", "no space left on the host"),
     ],
 )
