@@ -31,25 +31,32 @@ READY = rf"{ROOT} (\S*)\n".encode()
 SEND_AWAY = r'lease login as the user "?([\w.-]+)'
 # On macOS sudo keeps the login's PATH, so programs of the login would run as root.
 PATHS = """\
-PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-[ "$(/usr/bin/uname -s)" != Darwin ] || PATH=/usr/bin:/bin:/usr/sbin:/sbin
-export PATH
-"""
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin";
+[ "$(/usr/bin/uname -s)" != Darwin ] || PATH=/usr/bin:/bin:/usr/sbin:/sbin;
+export PATH;"""
+SERVE = f"echo {ROOT} $(uname -s); cd /; umask 022; exec sh"
 # For any login, this ends with root's `sh` reading scripts from standard input.
 START = f"""\
-{PATHS}root='echo {ROOT} $(uname -s); cd /; umask 022; exec sh'
-if [ "$(id -u)" = 0 ]; then eval "$root"
-elif ! command -v sudo >/dev/null; then echo labfab-no-sudo
-elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "$root"
-else exec sudo -S -p {PROMPT} sh -c "$root"
-fi
-"""
+{PATHS}
+if [ "$(id -u)" = 0 ]; then {SERVE};
+elif ! command -v sudo >/dev/null; then echo labfab-no-sudo;
+elif sudo -n true 2>/dev/null; then exec sudo -n sh -c "{SERVE.replace("$", chr(92) + "$")}";
+else exec sudo -S -p {PROMPT} sh -c "{SERVE.replace("$", chr(92) + "$")}";
+fi"""
+START_PLAIN = f"{PATHS} {SERVE}"
 # What paramiko raises when the connection is gone depends on which thread notices first.
 CONNECTION_ERRORS = (paramiko.SSHException, OSError, EOFError)
 LARGEST = 64_000_000  # bytes that one answer may have; all of them are kept in memory
 LARGEST_GREETING = 100_000  # bytes before the root shell is there
 PATIENCE = 12  # how many times the silence that is allowed may an answer take in all
-START_PLAIN = f"{PATHS}echo {ROOT} $(uname -s); cd /; umask 022; exec sh\n"
+
+
+def for_any_shell(script: str) -> str:
+    """Return the command that runs a script of sh from whatever shell a login has.
+
+    In fish, tcsh and others, one line in single quotes is as in sh if it has no quote.
+    """
+    return f"exec /bin/sh -c '{' '.join(script.splitlines())}'"
 
 
 class ConnectionLost(SetupError):
@@ -145,7 +152,7 @@ class Shell:
         """Run a command on the host in a new channel. Raises NoSession."""
         try:
             channel = transport.open_session(timeout=30)
-            channel.exec_command(command)
+            channel.exec_command(for_any_shell(command))
         except paramiko.ChannelException:
             raise NoSession(
                 self.label, "sshd refuses to open a session: look at MaxSessions in its settings"

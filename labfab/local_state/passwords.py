@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from typing import TypedDict
 
@@ -62,9 +63,16 @@ def verify_argon2(hashed: str, password: str) -> bool:
         return False
 
 
-def generate(length: int = 24) -> str:
-    """Generate a password that is easy to read aloud and type; 24 characters have 139 bits."""
-    return "".join(secrets.choice(READABLE) for _ in range(length))
+def generate() -> str:
+    """Generate a password that is easy to read aloud and type, with 139 bits.
+
+    Hosts may ask for small and capital letters, digits and other characters (pam_pwquality).
+    """
+    while True:
+        groups = ["".join(secrets.choice(READABLE) for _ in range(4)) for _ in range(6)]
+        password = "-".join(groups)
+        if all(re.search(kind, password) for kind in ("[a-z]", "[A-Z]", "[0-9]")):
+            return password
 
 
 def encoded(password: str) -> bytes:

@@ -126,6 +126,11 @@ def bind(alias: str, fingerprints: set[str]) -> None:
         files.replace(path, "".join(f"{one}\n" for one in sorted(fingerprints)).encode(), 0o600)
 
 
+def discard(alias: str, name: str) -> None:
+    """Delete a secret that turned out to be of no use."""
+    path_of(alias, name).unlink(missing_ok=True)
+
+
 def set_aside(alias: str, name: str) -> None:
     """Keep a secret of another host under another name."""
     path = path_of(alias, name)

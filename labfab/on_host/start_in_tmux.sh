@@ -10,6 +10,18 @@ fi
 # A kernel's socket must have a short path (Account.runtime in facts/records.py).
 runtime=
 [ ${#HOME} -le 27 ] || runtime='env JUPYTER_RUNTIME_DIR="$HOME/.local/state/lab"'
-# tee, so that `tmux attach -t jupyter` shows the log too.
-tmux new-session -d -s jupyter \
-  "exec $runtime ~/$1/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log"
+# Where logind ends all that a login has started (KillUserProcesses), lingering does not help: the
+# server of tmux has to start outside of this session.
+scope=
+if [ "$(busctl get-property org.freedesktop.login1 /org/freedesktop/login1 \
+  org.freedesktop.login1.Manager KillUserProcesses 2>/dev/null)" = "b true" ]; then
+  scope='systemd-run --user --scope --quiet --collect'
+fi
+# Options that the account or the system may have set would end the session when nobody looks at it,
+# or keep it when JupyterLab has ended. sh, because the account's shell may be of another kind; tee,
+# so that `tmux attach -t jupyter` shows the log too.
+# shellcheck disable=SC2086  # its words
+$scope tmux new-session -d -s jupyter /bin/sh -c \
+  "exec $runtime ~/$1/bin/jupyter-lab --no-browser 2>&1 | tee -a ~/.jupyter/lab.log" \; \
+  set-option -t jupyter destroy-unattached off \; set-option -s exit-unattached off \; \
+  set-option -w -t jupyter remain-on-exit off

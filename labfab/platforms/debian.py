@@ -249,7 +249,15 @@ def set_password(c: Connection, name: str, password: str) -> None:
         undo=("password %s", name),
         keep=["/etc/shadow", *ACCOUNT_BACKUPS],
         then={f"accounts.{name}.password": "P"},
+        explain=why_password_is_refused,
     )
+
+
+def why_password_is_refused(out: str) -> str:
+    """Return PAM's reasons, and what to do about them."""
+    bad = [line.partition("BAD PASSWORD:")[2].strip() for line in out.splitlines()]
+    words = "; ".join(dict.fromkeys(filter(None, bad))) or " | ".join(out.splitlines()[-3:])
+    return f"{printable(words)}: give another one, in LABFAB_SUDO_PASSWORD"
 
 
 def join_group(c: Connection, name: str, group: str) -> None:

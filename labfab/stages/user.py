@@ -23,6 +23,7 @@ from ..host.account_files import close_folder
 from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.session import Host
+from ..host.shell import ConnectionLost
 from ..local_state import passwords, secrets
 from ..platforms import platform
 from ..run.guard import guarded
@@ -94,7 +95,14 @@ def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
     if system.ADMIN_GROUP not in account.groups:
         system.join_group(c, want.user, system.ADMIN_GROUP)
     if want.sudo == "password" and account.password != "P":
-        system.set_password(c, want.user, sudo_password(c, want))
+        try:
+            system.set_password(c, want.user, sudo_password(c, want))
+        except ConnectionLost:
+            raise  # it may have been set
+        except SetupError:
+            # A host that has a rule against it would refuse it again.
+            secrets.discard(alias_of(c, want), "sudo-password")
+            raise
 
 
 def settle_sudo_password(c: Connection, want: Settings) -> None:

@@ -92,6 +92,32 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert "no kernel is running" in later("lab.status").ok().out
 
 
+# What ends with a login, and with the last one who looks at a session of tmux.
+ENDING = r"""
+mkdir -p /etc/systemd/logind.conf.d
+printf '[Login]\nKillUserProcesses=yes\n' >/etc/systemd/logind.conf.d/ends.conf
+systemctl restart systemd-logind
+printf 'set -g destroy-unattached on\nset -s exit-unattached on\nset -g remain-on-exit on\n' >/etc/tmux.conf
+"""
+
+
+def test_it_outlives_the_login_whatever_the_host_ends(box, later):
+    box.run(ENDING)
+    later("lab.restart", "--yes").ok()
+    started = pid(later)
+    sessions = "loginctl list-sessions --no-legend | grep -c ' lab ' || true"
+    end = time.monotonic() + 30
+    while box.run(sessions) != "0" and time.monotonic() < end:
+        time.sleep(1)
+    time.sleep(3)
+    assert box.run(f"ps -o user= -p {started}") == "lab"
+    later("lab.stop").ok()
+    later("lab.start").ok()
+    box.run(
+        "rm /etc/tmux.conf /etc/systemd/logind.conf.d/ends.conf; systemctl restart systemd-logind"
+    )
+
+
 def test_logs_follow_until_ctrl_c(box, later, module_fab):
     assert "ServerApp" in later("lab.logs", "--lines", "5").ok().out
     words = [str(BIN / "fab"), "-H", "homelab", "lab.logs", "--follow", "--lines", "1"]

@@ -130,6 +130,24 @@ def test_user_add_makes_accounts_and_keeps_those_that_are_there(host, fab):
     assert box.checksums() == before
 
 
+def test_a_login_may_have_any_shell_and_the_host_rules_for_passwords(host, fab):
+    """Neither tcsh nor fish is like sh, and both may say things as they start; PAM may be strict."""
+    box = host("debian12", "shells")
+    box.run(
+        "apt-get -q update && apt-get -q -y install --no-install-recommends tcsh fish libpam-pwquality cracklib-runtime",
+        timeout=300,
+    )
+    box.run(r"printf 'minlen = 14\nminclass = 4\nenforce_for_root\n' >/etc/security/pwquality.conf")
+    box.run("echo 'echo hello' >>/root/.cshrc; mkdir -p /root/.config/fish")
+    box.run("echo 'echo hello' >/root/.config/fish/config.fish; chsh -s /usr/bin/tcsh root")
+    weak = {"LABFAB_SUDO_PASSWORD": "weak-and-short"}
+    fab.on(box, "user.add", env=weak).fails("character classes", "LABFAB_SUDO_PASSWORD")
+    assert not (fab.home / ".config/labfab/homelab/sudo-password").exists()
+    box.run("chsh -s /usr/bin/fish root")
+    fab.on(box, "user.add").ok()
+    assert "nothing to change" in fab.on(box, "user.add").ok().out
+
+
 def test_keys_copy_merges_what_may_log_in(host, fab, tmp_path):
     box = host("debian12")
     lines = [

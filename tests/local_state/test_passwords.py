@@ -54,11 +54,13 @@ def test_garbled_hash(hashed: str) -> None:
 
 
 def test_generate() -> None:
-    """Generated passwords differ, are long, and have no look-alikes."""
-    many = {passwords.generate() for _ in range(50)}
-    assert len(many) == 50
-    assert {len(one) for one in many} == {24}
+    """Generated passwords differ, are long, have no look-alikes, and please any rule of PAM."""
+    many = {passwords.generate() for _ in range(200)}
+    assert len(many) == 200
+    assert {len(one.replace("-", "")) for one in many} == {24}
     assert not set("".join(many)) & set("0O1lI")
+    kinds = (str.islower, str.isupper, str.isdigit, lambda letter: not letter.isalnum())
+    assert all(any(map(kind, one)) for one in many for kind in kinds)
 
 
 def test_not_text() -> None:
