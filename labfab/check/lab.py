@@ -214,7 +214,7 @@ def status(probe: Probe, token: str = "") -> int:
 
 def stored_password(probe: Probe) -> str:
     """Return JupyterLab's password from this laptop. Raises NotChecked if it is not kept here."""
-    found = secrets.load(probe.alias, "jupyter-password")
+    found = probe.stored_secret("jupyter-password")
     if not found:
         place = secrets.path_of(probe.alias, "jupyter-password")
         raise NotChecked(f"it is not known here ({place})")

@@ -24,6 +24,7 @@ from ..host.session import Host
 from ..laptop import forward
 from ..local_state import files
 from ..local_state.aliases import find_alias
+from ..local_state.secrets import Secret
 from ..on_host import loader
 from ..platforms import platform
 from ..platforms.base import Platform
@@ -82,6 +83,10 @@ class Probe:
             self.powerless = error.text
             self.host.open_without_root()
         self.host.forget()
+
+    def stored_secret(self, name: str) -> Secret | None:
+        """Return a secret that this laptop keeps for this host; None if there is none."""
+        return self.host.stored_secret(self.want, name)
 
     def close(self) -> None:
         """Close the forward, and a shell without root, which later tasks must not get."""

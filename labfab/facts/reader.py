@@ -41,6 +41,7 @@ PREFIXES = {
 # possible.
 APT_UPGRADE = "-o APT::Get::AutomaticRemove=false --with-new-pkgs upgrade"
 APT_AUTOREMOVE = "--auto-remove dist-upgrade"
+LARGEST = 8_000_000  # characters that all facts may have; their records take many times as much
 HEADER = r"\[[a-z]+\]"
 
 
@@ -66,6 +67,8 @@ def read(c: Connection, section: str) -> dict[str, Values]:
         answer = (reading or host.open().send(script(c, host, wanted))).result()
     except ConnectionLost as lost:
         answer = host.resume(lost).run(script(c, host, wanted))
+    if len(answer.out) > LARGEST:
+        raise SetupError("the host's answer about itself is too long to be true", host=c.host)
     if not answer.ok:
         raise SetupError(f"cannot be read: {answer.last_words}", host=c.host)
     return parse(answer.out, wanted)

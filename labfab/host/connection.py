@@ -39,6 +39,7 @@ from .login_errors import (
     wrong_passphrase,
 )
 from .shell import CONNECTION_ERRORS
+from .transport import Transport
 
 # paramiko's threads log a traceback for errors that labfab reports in one line.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -50,6 +51,12 @@ TURNED_AWAY_FOR = 10  # seconds in which to try again, while sshd hangs up befor
 def known_hosts_path() -> Path:
     """Return the path of the user's known_hosts file."""
     return Path.home() / ".ssh" / "known_hosts"
+
+
+def pinned_fingerprints(host: str, port: int) -> set[str]:
+    """Return the fingerprints of the keys by which a host is known."""
+    pinned = known_hosts.pinned(known_hosts_path(), host, port)
+    return {known_hosts.fingerprint(key) for key in pinned}
 
 
 def apply_alias(c: Connection, everyday: bool = False) -> str:
@@ -138,8 +145,8 @@ def connect(c: Connection, settings: Settings) -> None:
             c.connect_kwargs["sock"] = open_socket(c)
         # The first script is longer than the 14 kB that TCP sends before it waits for an answer.
         c.connect_kwargs["compress"] = True
-        if round_trips.counted():
-            c.connect_kwargs["transport_factory"] = round_trips.Transport
+        counted = round_trips.counted()
+        c.connect_kwargs["transport_factory"] = round_trips.Transport if counted else Transport
         c.open()
     except paramiko.AuthenticationException:
         raise

@@ -23,7 +23,7 @@ UNKNOWN = 1  # exit code if the journal has no such line, as grep's
 FULL = 73  # exit code if the journal cannot be written; EX_CANTCREAT of sysexits.h
 # Runs before each change, in the same frame, so the journal costs no round trip.
 WRITE_LINE = f"""KEPT={FOLDER}/before/{{number}}
-mkdir -p -m 700 {FOLDER} {FOLDER}/before &&
+mkdir -p -m 700 {FOLDER} {FOLDER}/before && end_torn_line {FOLDER}/journal.jsonl &&
   printf '%s\\n' {{line}} >>{FOLDER}/journal.jsonl || exit {FULL}
 """
 # The words of words.sh read what an account can choose as that account.
@@ -162,4 +162,5 @@ def undone_command(numbers: Sequence[str]) -> str:
     """Return the shell text that marks entries as undone."""
     now = int(time.time())
     lines = [shlex.quote(json.dumps({"undone": number, "time": now})) for number in numbers]
-    return f"printf '%s\\n' {' '.join(lines)} >>{FOLDER}/journal.jsonl"
+    place = f"{FOLDER}/journal.jsonl"
+    return f"end_torn_line {place}; printf '%s\\n' {' '.join(lines)} >>{place}"

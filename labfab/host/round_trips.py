@@ -13,6 +13,8 @@ from typing import Any
 import paramiko
 from paramiko import common
 
+from .transport import Transport as BoundedTransport
+
 NAMES: dict[int | str, str] = {
     common.MSG_USERAUTH_REQUEST: "keys or passwords offered",
     common.MSG_CHANNEL_OPEN: "channels opened",
@@ -22,8 +24,8 @@ NAMES: dict[int | str, str] = {
 AFTER_LOGIN = (common.MSG_CHANNEL_OPEN, common.MSG_CHANNEL_REQUEST, "frame")
 
 
-class Transport(paramiko.Transport):
-    """paramiko's transport, which also counts the messages that it sends, by kind."""
+class Transport(BoundedTransport):
+    """Our transport, which also counts the messages that it sends, by kind."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: Counter[int | str] = Counter()

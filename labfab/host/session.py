@@ -205,7 +205,7 @@ class Host:
     def root_shell(self, settings: Settings) -> Shell:
         """Start a root shell. If sudo asks for a password, find one or ask the user."""
         given = secrets.take_from_environment("sudo-password")
-        stored = self.stored_sudo_password(settings)
+        stored = self.stored_secret(settings, "sudo-password")
         candidates = [
             self.sudo_password,
             self.c.config.sudo.password,
@@ -228,25 +228,24 @@ class Host:
             host=self.label,
         )
 
-    def stored_sudo_password(self, settings: Settings) -> secrets.Secret | None:
-        """Return the password that is kept under this host's alias; None if there is none.
+    def stored_secret(self, settings: Settings, name: str) -> secrets.Secret | None:
+        """Return the secret that is kept under this host's alias; None if there is none.
 
-        A new host may take the alias of an older one, and must not get its password.
+        A new host may take the alias of an older one, and must not get its secrets.
         """
         alias = alias_of(self.c, settings)
         belongs = secrets.belongs_to(alias, self.pinned_keys())
-        return secrets.load(alias, "sudo-password") if belongs else None
+        return secrets.load(alias, name) if belongs else None
 
     def pinned_keys(self) -> set[str]:
         """Return the fingerprints of the keys by which this host is known."""
-        known = known_hosts.pinned(connection.known_hosts_path(), self.c.host, self.c.port)
-        return {known_hosts.fingerprint(key) for key in known}
+        return connection.pinned_fingerprints(self.c.host, self.c.port)
 
-    def keep_sudo_password(self, alias: str, password: str) -> None:
-        """Keep the password for sudo under an alias, for this host alone."""
+    def keep_secret(self, alias: str, name: str, value: str | secrets.Secret) -> None:
+        """Keep a secret under an alias, for this host alone."""
         if not secrets.belongs_to(alias, self.pinned_keys()):
-            secrets.set_aside(alias, "sudo-password")
-        secrets.store(alias, "sudo-password", password, replace=True)
+            secrets.set_aside(alias)
+        secrets.store(alias, name, value, replace=True)
         secrets.bind(alias, self.pinned_keys())
 
     def with_password(self, password: str | None) -> Shell:

@@ -226,7 +226,12 @@ class Shell:
         frame, self.words = self.words, ""
         frame += f"{text}; printf '\\n%s %d\\n' {self.token} $?; "
         frame += f"printf '\\n%s\\n' {self.token} >&2\n"
-        self.write(frame.encode())
+        try:
+            # As facts are decoded: an account's file may have any bytes.
+            data = frame.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            raise SetupError("what is to be written is not Unicode", host=self.label) from None
+        self.write(data)
         self.frames.append(Frame(self))
         return self.frames[-1]
 

@@ -33,14 +33,39 @@ def hash(password: str) -> str:
     return "argon2:" + PasswordHasher(**JUPYTER).hash(encoded(password))
 
 
+# What a hash, which comes from the host, may ask of this machine: KiB, and KiB times passes.
+MOST_MEMORY = 512 * 1024
+MOST_WORK = 4_000_000
+
+
+def work_of(hashed: str) -> int:
+    """Return what one guess at an argon2 hash costs, in KiB times passes; 0 if it is none."""
+    from argon2 import extract_parameters
+    from argon2.exceptions import InvalidHash
+
+    algorithm, _, rest = hashed.strip().partition(":")
+    if algorithm != "argon2":
+        return 0
+    try:
+        cost = extract_parameters(rest)
+    except (InvalidHash, ValueError):
+        return 0
+    return cost.memory_cost * cost.time_cost if cost.memory_cost <= MOST_MEMORY else MOST_WORK + 1
+
+
 def is_slow(hashed: str) -> bool:
     """Return whether a hash makes each guess cost time and memory: argon2, not the old sha1."""
     return hashed.strip().startswith("argon2:")
 
 
 def verify(hashed: str, password: str) -> bool:
-    """Check a password against a hash of Jupyter's: argon2, or the older sha1:salt:digest."""
+    """Check a password against a hash of Jupyter's: argon2, or the older sha1:salt:digest.
+
+    A hash that would take minutes or gigabytes to check matches nothing.
+    """
     algorithm, _, rest = hashed.strip().partition(":")
+    if work_of(hashed) > MOST_WORK:
+        return False
     if algorithm == "argon2":
         return verify_argon2(rest, password)
     salt, _, digest = rest.partition(":")

@@ -120,7 +120,7 @@ def store(alias: str, name: str, value: str | Secret, replace: bool = False) -> 
 
 
 def bind(alias: str, fingerprints: set[str]) -> None:
-    """Note the host that the sudo password of an alias is for."""
+    """Note the host that the secrets of an alias are for."""
     if fingerprints:
         path = files.config_folder(alias) / HOST_KEYS
         files.replace(path, "".join(f"{one}\n" for one in sorted(fingerprints)).encode(), 0o600)
@@ -131,15 +131,16 @@ def discard(alias: str, name: str) -> None:
     path_of(alias, name).unlink(missing_ok=True)
 
 
-def set_aside(alias: str, name: str) -> None:
-    """Keep a secret of another host under another name."""
-    path = path_of(alias, name)
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(path.with_name(name + ASIDE))
+def set_aside(alias: str) -> None:
+    """Keep the secrets of another host under other names."""
+    for name in NAMES:
+        path = path_of(alias, name)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(path.with_name(name + ASIDE))
 
 
 def belongs_to(alias: str, fingerprints: set[str]) -> bool:
-    """Return whether the sudo password of an alias may be for the host with these keys.
+    """Return whether the secrets of an alias may be for the host with these keys.
 
     One that was stored by an earlier version may be for any.
     """
@@ -150,7 +151,7 @@ def belongs_to(alias: str, fingerprints: set[str]) -> bool:
 def forget(alias: str) -> None:
     """Delete every secret of a lab, and its folder if that leaves it empty."""
     folder = files.config_folder(alias)
-    for name in (*NAMES, f"sudo-password{ASIDE}", HOST_KEYS, files.LOCK):
+    for name in (*NAMES, *(f"{one}{ASIDE}" for one in NAMES), HOST_KEYS, files.LOCK):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -263,6 +263,7 @@ mark_undone() {
   window=$(sed -n 3p "$GUARD/reverting")
   numbers=$(grep -F "\"window\": \"$window\"" "$JOURNAL" 2>/dev/null |
     sed -nE 's/.*"number": "([^"]+)".*/\1/p')
+  [ -z "$numbers" ] || end_torn_line "$JOURNAL"
   for number in $numbers; do
     printf '{"undone": "%s", "time": %s}\n' "$number" "$(date +%s)" >>"$JOURNAL"
   done

@@ -6,6 +6,12 @@
 installer=$1
 folder=$2
 shift 2
+# conda's roots are its own, unless it is told of the system's, which may have a company's.
+roots=/etc/ssl/certs/ca-certificates.crt
+if [ -e $roots ]; then
+  REQUESTS_CA_BUNDLE=${REQUESTS_CA_BUNDLE:-$roots}
+  export REQUESTS_CA_BUNDLE
+fi
 install_packages() {
   bin=~/$folder/bin
   case $installer in

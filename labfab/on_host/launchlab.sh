@@ -11,7 +11,7 @@ place=${url}lab
 # Whoever is told that it runs types the password there.
 answers() {
   [ -n "$socket" ] || url_is_ours "$url" || return
-  curl -fsk -m 5 ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null
+  curl -q -fsk -m 5 --noproxy '*' ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null
 }
 in_session() { tmux has-session -t =jupyter 2>/dev/null; }
 

@@ -1,5 +1,13 @@
 # Words that are the same on every system.
 
+# What the host sets for all (/etc/environment) may lead our programs to a proxy for loopback, or to
+# other folders than those that we look at. uv trusts the roots of the system, as curl and apt do.
+unset JUPYTER_CONFIG_DIR JUPYTER_CONFIG_PATH JUPYTER_DATA_DIR JUPYTER_PATH JUPYTER_RUNTIME_DIR \
+  JUPYTER_TOKEN JUPYTER_PORT PYTHONPATH PYTHONHOME CURL_HOME TMUX TMUX_TMPDIR
+no_proxy=${no_proxy:-${NO_PROXY-}},127.0.0.1,::1,localhost
+NO_PROXY=$no_proxy UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
+export no_proxy NO_PROXY UV_SYSTEM_CERTS UV_NATIVE_TLS
+
 # KEY VALUE: prints one fact. An account chooses the names of its files and programs; a newline in
 # one of them would start a fact, or a section, of its own.
 fact() {
@@ -11,6 +19,9 @@ fact() {
   printf '%s=%s\n' "$1" "$2"
 }
 base64_fact() { printf '%s=' "$1"; unwrapped; echo; }  # KEY: prints stdin as a base64 fact
+
+# FILE: a power cut or a full disk may have left half a line. What follows would become part of it.
+end_torn_line() { [ -z "$(tail -c 1 "$1" 2>/dev/null)" ] || echo >>"$1"; }
 
 # SECONDS BYTES COMMAND...: runs it with pipes of its own and within these limits (relay.pl).
 relay() { perl -e "$RELAY" "$@"; }

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from ..errors import SetupError
 
+LARGEST_PAGE = 1_000_000  # characters of a publisher's page that are searched for a checksum
+
 # Where each publisher keeps its files; %s is the release.
 BASES = {
     "miniforge": "https://github.com/conda-forge/miniforge/releases/download/%s",
@@ -144,10 +146,14 @@ def checksum_in(text: str, filename: str) -> str:
 
     Raises SetupError if the answer has none.
     """
-    name = re.escape(filename)
+    text, name = text[:LARGEST_PAGE], re.escape(filename)
     alone = r"\s*([0-9a-fA-F]{64})\s*"
     line = rf"^([0-9a-fA-F]{{64}})[ \t]+\*?(?:\./)?{name}[ \t\r]*$"
-    row = rf">\s*{name}\s*</a>(?:(?!</tr>|<a\b).)*?>\s*([0-9a-fA-F]{{64}})\s*<"
+    # With limits, or a hostile answer would take hours.
+    row = (
+        rf">\s{{0,9}}{name}\s{{0,9}}</a>(?:(?!</tr>|<a\b).){{0,300}}?"
+        r">\s{0,9}([0-9a-fA-F]{64})\s{0,9}<"
+    )
     found = (
         re.fullmatch(alone, text)
         or re.search(line, text, re.MULTILINE)

@@ -20,7 +20,7 @@ from ..host.alias import alias_of
 from ..host.changes import change, put
 from ..host.remote_file import Values
 from ..host.session import Host
-from ..local_state import passwords, secrets
+from ..local_state import passwords
 from ..on_host import loader
 from ..settings import Settings
 from . import launchd, mac_programs, pmset, softwareupdate, sshd
@@ -169,11 +169,10 @@ def new_password(c: Connection) -> str:
 
     Nobody ever types it. A kept one is used again.
     """
-    alias = alias_of(c, Settings.of(c))
-    kept = secrets.load(alias, SECRET)
+    kept = Host.of(c).stored_secret(Settings.of(c), SECRET)
     value = kept.reveal() if kept else passwords.generate()
     if not Host.of(c).planning:
-        secrets.store(alias, SECRET, value, replace=True)
+        Host.of(c).keep_secret(alias_of(c, Settings.of(c)), SECRET, value)
     return value
 
 

@@ -23,7 +23,6 @@ from .. import console
 from ..errors import SetupError, text_of
 from ..facts import facts
 from ..host import connection
-from ..host.alias import alias_of
 from ..host.changes import SILENCE, failed
 from ..host.login_errors import explain_second_login
 from ..host.session import Host, Login, WindowMark
@@ -249,6 +248,10 @@ def guarded(
             raise SetupError(
                 f"could not {why}: {problem}{window.revert_or_say()}", host=host.label
             ) from None
+        except Exception:
+            # A defect of ours. The host need not wait for the deadline.
+            window.revert_or_say()
+            raise
         except KeyboardInterrupt:
             if window.armed_at:
                 console.warn(f"[{host.label}] {INTERRUPTED % Settings.of(c).revert_after}")
@@ -331,7 +334,7 @@ def sudo_password(c: Connection, user: str) -> str | None:
     """Return the sudo password of this account; None if it is not known."""
     if user == c.user and Host.of(c).sudo_password:
         return Host.of(c).sudo_password
-    known = secrets.take_from_environment("sudo-password") or secrets.load(
-        alias_of(c, Settings.of(c)), "sudo-password"
+    known = secrets.take_from_environment("sudo-password") or Host.of(c).stored_secret(
+        Settings.of(c), "sudo-password"
     )
     return known.reveal() if known else None

@@ -151,11 +151,11 @@ def sudo_password(c: Connection, want: Settings) -> str:
     It comes from the environment, from an earlier run, or is generated.
     """
     alias = alias_of(c, want)
-    stored = Host.of(c).stored_sudo_password(want)
+    stored = Host.of(c).stored_secret(want, "sudo-password")
     given = secrets.take_from_environment("sudo-password") or stored
     value = given.reveal() if given else passwords.generate()
     if not Host.of(c).planning:
-        Host.of(c).keep_sudo_password(alias, value)
+        Host.of(c).keep_secret(alias, "sudo-password", value)
     return value
 
 

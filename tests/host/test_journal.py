@@ -49,6 +49,19 @@ def test_each_line_is_json_whatever_it_says(run):
     }
 
 
+def test_half_a_line_of_a_full_disk_does_not_take_the_next_one_with_it(run):
+    run(journal.entry("ssh", "first", number="1"))
+    with (run.folder / "journal.jsonl").open("a") as torn:
+        torn.write('{"number": "2", "stage": "ssh", "why": "sec')
+    run(journal.entry("ssh", "third", number="3"))
+    script = loader.words("Linux") + journal.undone_command(["1"])
+    subprocess.run(
+        ["sh", "-c", script.replace(journal.FOLDER, str(run.folder))], check=True, cwd=run.folder
+    )
+    found = journal.parse((run.folder / "journal.jsonl").read_text())
+    assert [(entry.why, entry.undone) for entry in found] == [("first", True), ("third", False)]
+
+
 def test_only_root_reads_it(run):
     """Only the owner can read the folder and the kept files."""
     run(journal.entry("ssh", WHY))

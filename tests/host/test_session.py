@@ -500,12 +500,16 @@ def test_a_stored_sudo_password_goes_to_the_host_that_it_is_for(fake, monkeypatc
         lambda self, password: heard.append(password) or with_password(self, password),
     )
     monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:one", "SHA256:two"})
-    Host.of(model.c).keep_sudo_password("homelab", "right")
+    Host.of(model.c).keep_secret("homelab", "sudo-password", "right")
     assert Host.of(model.again()).open() and heard.pop() == "right"
     monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:another"})
     with pytest.raises(SetupError, match="sudo asks for a password for ada"):
         Host.of(model.again()).open()
     assert set(heard) == {None}
+    # Nor at the proof of a login, nor is any other secret of the lab for it.
+    secrets.store("homelab", "jupyter-password", "right")
+    assert guard.sudo_password(model.c, "lab") is None
+    assert Host.of(model.c).stored_secret(Settings.of(model.c), "jupyter-password") is None
     assert user.sudo_password(model.c, Settings.of(model.c)) != "right"
     other = secrets.path_of("homelab", "sudo-password").with_name("sudo-password.other-host")
     assert other.read_text() == "right\n" and other.stat().st_mode & 0o777 == 0o600

@@ -98,6 +98,22 @@ def test_output_is_neither_cut_nor_lengthened(sh, text):
     assert sh.run(fill("printf %%s %s; printf %%s %s >&2", text, text)) == Result(0, text, text)
 
 
+def test_bytes_of_a_file_arrive_as_they_came(sh):
+    """A file of an account may hold anything; what cannot be a file's is refused in one line."""
+    text = b"caf\xe9 \xff".decode(errors="surrogateescape")
+    assert sh.run(f"printf %s '{text}' | od -An -tx1").out.split() == [
+        "63",
+        "61",
+        "66",
+        "e9",
+        "20",
+        "ff",
+    ]
+    with pytest.raises(SetupError, match="not Unicode"):
+        sh.run("echo '\ud800'")
+    assert sh.run("echo on").out.strip() == "on"
+
+
 def test_bytes_that_are_no_text_do_no_harm(sh):
     """Binary output is shown with replacement characters and the frame still ends."""
     result = sh.run("printf '\\377\\000\\200ok'")

@@ -209,6 +209,38 @@ def test_a_wheel_that_was_changed_on_the_way_is_never_installed(box, module_fab,
         wheel.symlink_to(honest)
 
 
+# What a company may set for all of its machines. None of it is our programs' business.
+COMPANY = """
+cat >/usr/local/share/ca-certificates/company.crt; update-ca-certificates >/dev/null 2>&1
+cp /etc/environment /root/environment; mkdir /root/aside
+for file in /etc/pip.conf /etc/uv/uv.toml; do [ ! -e $file ] || mv $file /root/aside/; done
+printf 'http_proxy=http://192.0.2.1:3128\nno_proxy=%s\n' ADDRESS >>/etc/environment
+printf 'JUPYTER_CONFIG_DIR=/nowhere\nPYTHONPATH=/nowhere\n' >>/etc/environment
+"""
+NO_COMPANY = """
+rm /usr/local/share/ca-certificates/company.crt; update-ca-certificates --fresh >/dev/null 2>&1
+cp /root/environment /etc/environment
+[ ! -e /root/aside/pip.conf ] || mv /root/aside/pip.conf /etc/
+[ ! -e /root/aside/uv.toml ] || mv /root/aside/uv.toml /etc/uv/
+"""
+
+
+def test_a_company_may_have_roots_proxies_and_variables(box, module_fab, wheels, tmp_path):
+    """Whom the system trusts, uv trusts; loopback needs no proxy."""
+    here = str(next(network.ensure(box.engine).hosts()))
+    certificate = package_index.certificate(tmp_path, here)
+    box.run(COMPANY.replace("ADDRESS", here), input=(tmp_path / "root.crt").read_text())
+    box.run("rm -rf /home/lab/jupyter-venv")
+    try:
+        with package_index.served(wheels, here, certificate) as url:
+            index = VENV | {"LABFAB_PACKAGE_INDEX": url}
+            module_fab("-H", "homelab", "python.install", env=index).ok()
+        module_fab("-H", "homelab", "lab.restart", "--yes", env=VENV).ok()
+        module_fab("-H", "homelab", "check.lab", env=VENV).ok()
+    finally:
+        box.run(NO_COMPANY)
+
+
 def test_the_newer_sshd_too(newer):
     """The last test, for the alias homelab leads to this host from here on."""
     audited(newer)

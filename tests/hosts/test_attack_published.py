@@ -93,6 +93,7 @@ def test_guesses_end_and_the_owner_still_gets_in(fresh):
     assert answers[:5] == [401] * 5 and answers[5:] == [429] * 7
     late = fresh.post(fresh.password)
     assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 20
+    assert fresh.post(fresh.token).status_code == 302  # lab.open never waits
     owner = fresh.host.run(OWNER.format(url=fresh.url), input=fresh.password)
     assert owner.endswith("302")
     with fresh.browser(Authorization=f"token {fresh.token}") as client:

@@ -53,6 +53,14 @@ def test_garbled_hash(hashed: str) -> None:
     assert not passwords.verify(hashed, "")
 
 
+@pytest.mark.parametrize("cost", ["m=3000000,t=1,p=1", "m=8,t=4294967295,p=1", "m=65536,t=90,p=1"])
+def test_a_hash_that_takes_minutes_or_gigabytes_is_not_tried(monkeypatch, cost: str) -> None:
+    """It comes from the host, where JupyterLab's account can write it."""
+    monkeypatch.setattr(passwords, "verify_argon2", lambda *words: pytest.fail("tried"))
+    salt, digest = "c29tZXNhbHRzb21lc2FsdA", "RdescudvJCsgt3ub+b2dWRWJTmaaJObG"
+    assert not passwords.verify(f"argon2:$argon2id$v=19${cost}${salt}${digest}", "secret")
+
+
 def test_generate() -> None:
     """Generated passwords differ, are long, have no look-alikes, and please any rule of PAM."""
     many = {passwords.generate() for _ in range(200)}

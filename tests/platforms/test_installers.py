@@ -1,6 +1,7 @@
 """The right installer for each machine, and never one without a checksum."""
 
 import re
+import time
 
 import pytest
 
@@ -109,6 +110,16 @@ def test_the_index_page_is_read_row_by_row():
         for name, digest in [("A.sh", "c" * 64), ("X-1.sh", DIGEST), ("Z.sh", "d" * 64)]
     )
     assert checksum_in(page, "X-1.sh") == DIGEST
+
+
+@pytest.mark.parametrize(
+    "text", [">X-1.sh</a>" * 200_000, "> " * 1_000_000, (">X-1.sh</a>" + " x" * 2000) * 3000]
+)
+def test_a_hostile_page_does_not_take_hours(text):
+    began = time.process_time()
+    with pytest.raises(SetupError, match="python_version"):
+        checksum_in(text, "X-1.sh")
+    assert time.process_time() - began < 60
 
 
 @pytest.mark.parametrize(

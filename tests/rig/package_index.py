@@ -1,6 +1,8 @@
 """A package index on this machine, with the wheels that the installer double carries and some that are broken."""
 
 import re
+import ssl
+import subprocess
 import zipfile
 from contextlib import contextmanager
 from functools import partial
@@ -17,14 +19,36 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path, address: str):
-    """Serve a simple index below *folder*; yield its URL."""
+def served(folder: Path, address: str, certificate: Path | None = None):
+    """Serve a simple index below *folder*; yield its URL. certificate: with its key, for TLS."""
     with ThreadingHTTPServer((address, 0), partial(Quiet, directory=str(folder))) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
-            yield f"http://{address}:{server.server_port}/simple"
+            scheme = "https" if certificate else "http"
+            yield f"{scheme}://{address}:{server.server_port}/simple"
         finally:
             server.shutdown()
+
+
+def certificate(folder: Path, address: str) -> Path:
+    """Make a certificate for an address, and the root that signs it: root.crt, beside it."""
+    new = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    root, leaf = folder / "root.crt", folder / "certificate.pem"
+    keys = [folder / "root.key", folder / "leaf.key"]
+    signed = ("-CA", root, "-CAkey", keys[0], "-addext", "basicConstraints=critical,CA:false")
+    name = f"subjectAltName=IP:{address}"
+    for words in (
+        (*new, "-subj", "/CN=a company", "-keyout", keys[0], "-out", root),
+        (*new, "-subj", "/CN=x", *signed, "-addext", name, "-keyout", keys[1], "-out", leaf),
+    ):
+        subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    with leaf.open("a") as both:
+        both.write(keys[1].read_text())
+    return leaf
 
 
 def fill(folder: Path, *wheelhouses: Path) -> None:

@@ -38,7 +38,9 @@ def journaled(fake):
             number = script.split()[0].rpartition("/")[2]
             model.undone.append(number)
             return Result(0, model.stay.get(number, ""), "")
-        if script.startswith("printf"):  # what was undone in the window is marked after the proof
+        if script.startswith(
+            "end_torn_line"
+        ):  # what was undone in the window is marked after the proof
             return Result(0, "", "")
         return run(script, on_line, timeout)
 

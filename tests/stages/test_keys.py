@@ -6,7 +6,7 @@ import pytest
 from labfab.errors import SetupError
 from labfab.host.session import Host
 from labfab.local_state import keypair, ssh_config
-from labfab.stages.keys import authorized_keys
+from labfab.stages.keys import authorized_keys, rotation
 
 ADD = "let your key log in as lab"
 THEIRS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOfSomebodyWhoCouldBecomeRootBefore them"
@@ -240,6 +240,16 @@ def test_a_host_of_an_earlier_version_keeps_its_alias(fake, alone):
     assert path.read_bytes() == before and model.writes == []
     authorized_keys.copy(model.again())
     assert ssh_config.read(path)[0].lab_user == "jupyter"
+
+
+@pytest.mark.parametrize("sign", ["\x0b", "\x1c", "\x85", "\u2028"])
+def test_taking_a_key_away_sets_no_other_free(fake, alone, sign):
+    """What stands in the comment of the old key goes, or stays in a comment."""
+    old, other, evil = line("old"), line("other"), line("evil")
+    model = ready(fake("lab"))
+    model.set_file("accounts", "lab.keys", f"{other}{sign}{evil}\n{old}{sign}{evil}\n", "600 lab")
+    rotation.remove_keys(model.c, "lab", [old])
+    assert model.file("accounts", "lab.keys") == f"{other}{sign}{evil}\n"
 
 
 @pytest.mark.parametrize(

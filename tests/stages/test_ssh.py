@@ -8,6 +8,7 @@ import pytest
 from labfab.errors import SetupError
 from labfab.facts import facts
 from labfab.host import connection
+from labfab.host.changes import change
 from labfab.host.session import Host
 from labfab.host.shell import NoSession
 from labfab.local_state import known_hosts, ssh_config
@@ -36,6 +37,15 @@ def ready(fake):
 
 def drop_in(model) -> list[str]:
     return [line for line in model.file("ssh", "drop_in").splitlines() if line and line[0] != "#"]
+
+
+def test_a_defect_in_a_window_is_reverted_right_away(fake):
+    """Whatever goes wrong in the program, the host need not wait for its deadline."""
+    model = fake("lab")
+    with pytest.raises(ZeroDivisionError), guard.guarded(model.c, "try it"):
+        change(model.c, "loginctl enable-linger %s", "lab", why="try it")
+        1 / 0  # noqa: B018
+    assert model.guard == ["arm", "revert"]
 
 
 def test_passwords_are_refused_for_everybody(ready):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import time
 from pathlib import Path
+from secrets import token_hex
 
 from fabric import Connection
 
@@ -39,6 +40,8 @@ TLS = ("certfile", "keyfile", "tornado_settings")
 HOST_KEYS = {
     "ServerApp": (*LISTENING, *PUBLISHED, *TLS),
     "KernelManager": ("transport",),
+    # Whoever had the old host may know it.
+    "IdentityProvider": ("token",),
     publishing.NOTE: ("publish", "long_password"),
 }
 # That file is merged, not copied.
@@ -203,7 +206,7 @@ def warn_of_version(c: Connection, want: Settings, kept: archive.Manifest) -> No
 def configure(
     c: Connection, want: Settings, folder: Path, kept: archive.Manifest, yes: bool
 ) -> bool:
-    """Restore Jupyter's configuration with hash and token.
+    """Restore Jupyter's configuration with the password's hash; the token is this host's own.
 
     Returns True if a running JupyterLab must be restarted to read it.
     """
@@ -212,13 +215,14 @@ def configure(
     saved = movable(config_of(folder))
     have = jupyter.parsed(old.jupyter.config, want, Host.of(c).label)
     config = jupyter.merged(jupyter.merged(have, saved), jupyter.wanted(c, want))
+    config.setdefault("IdentityProvider", {}).setdefault("token", token_hex(24))
     publishing.refuse_without_certificate(c, want)
     publishing.update(c, want, config)
     publishing.refuse_weak(c, want, config, alias_of(c, want), kept["alias"], how=PRIVATE_FIRST)
     restart = bool(facts(c).lab.api) and config != have
     if restart:
         busy_kernels.require(c, want, yes, "restart")
-    jupyter.write(c, want, config, why="restore Jupyter's configuration, password and token")
+    jupyter.write(c, want, config, why="restore Jupyter's configuration and password")
     keep_password(c, want, kept["alias"], publishing.hash_of(config))
     return restart
 
@@ -243,7 +247,7 @@ def keep_password(c: Connection, want: Settings, old_alias: str, hashed: str) ->
     for alias in (mine, old_alias):
         value = publishing.stored_password_for(alias, hashed)
         if value:
-            secrets.store(mine, "jupyter-password", value, replace=True)
+            Host.of(c).keep_secret(mine, "jupyter-password", value)
             return
     secrets.path_of(mine, "jupyter-password").unlink(missing_ok=True)
     console.note("the password is the backup's; it is not kept on this laptop")

@@ -157,11 +157,12 @@ def hashed(c: Connection, want: Settings, config: Config) -> str:
     if old and (given is None or passwords.verify(old, given.reveal())):
         publishing.refuse_weak(c, want, config, alias)
         return old
-    value = given or secrets.load(alias, "jupyter-password") or secrets.Secret(passwords.generate())
+    stored = Host.of(c).stored_secret(want, "jupyter-password")
+    value = given or stored or secrets.Secret(passwords.generate())
     if want.published:
         publishing.refuse_short(c, want, value)
     if not Host.of(c).planning:
-        secrets.store(alias, "jupyter-password", value, replace=True)
+        Host.of(c).keep_secret(alias, "jupyter-password", value)
     return passwords.hash(value.reveal())
 
 

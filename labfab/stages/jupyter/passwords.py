@@ -88,7 +88,7 @@ def configured(c: Connection, want: Settings) -> Config:
 def keep(c: Connection, want: Settings, new: secrets.Secret) -> None:
     """Keep a password on the laptop once the host has it."""
     if not Host.of(c).planning:
-        secrets.store(alias_of(c, want), "jupyter-password", new, replace=True)
+        Host.of(c).keep_secret(alias_of(c, want), "jupyter-password", new)
 
 
 def renew(c: Connection, want: Settings, yes: bool) -> None:

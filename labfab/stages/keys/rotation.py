@@ -143,8 +143,9 @@ def remove_keys(c: Connection, name: str, stale: list[str]) -> None:
     gone = {authorized_keys.key_of(line) for line in stale}
     if not account.keys or not gone & authorized_keys.keys_of(account):
         return
-    lines = account.keys.content.splitlines(True)
-    text = "".join(line for line in lines if authorized_keys.key_of(line) not in gone)
+    # As sshd counts lines: see authorized_keys.lines_of.
+    lines = account.keys.content.split("\n")
+    text = "\n".join(line for line in lines if authorized_keys.key_of(line) not in gone)
     put(
         c,
         authorized_keys.key_file(account),

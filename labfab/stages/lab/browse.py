@@ -19,6 +19,7 @@ from invoke import Context
 from ... import console
 from ...errors import SetupError, Unreachable
 from ...facts import facts
+from ...host import connection
 from ...host.changes import remember
 from ...host.session import Host, Login
 from ...laptop import browser
@@ -113,7 +114,7 @@ def find_or_start_lab(c: Context, want: Settings) -> ReachableLab:
     """Find JupyterLab, or start it, and make it reachable from here. Raises SetupError."""
     alias = tunnel.target_of(c).alias
     try:
-        token = secrets.load(alias, "jupyter-token")
+        token = kept_token(c, alias)
         place = by_tunnel(c, want, token) if token and not want.published else None
         return place or from_host(connection_of(c), want)
     except Unreachable as error:
@@ -125,6 +126,13 @@ def find_or_start_lab(c: Context, want: Settings) -> ReachableLab:
         raise SetupError(
             f"{error.text}{end} If it sleeps, wake it; if it moved, {where}", host=error.host
         ) from None
+
+
+def kept_token(c: Context, alias: str) -> Secret | None:
+    """Return the token that this laptop has kept for the host that the alias leads to."""
+    block = tunnel.found_in_config(c)
+    keys = connection.pinned_fingerprints(block.hostname, block.port) if block else set()
+    return secrets.load(alias, "jupyter-token") if secrets.belongs_to(alias, keys) else None
 
 
 def by_tunnel(c: Context, want: Settings, token: Secret) -> ReachableLab | None:
@@ -159,7 +167,7 @@ def from_host(c: Connection, want: Settings) -> ReachableLab:
         token = token_of(c)
     remember_second_laptop(c, want, identity, notebooks)
     alias = tunnel.target_of(c).alias
-    secrets.store(alias, "jupyter-token", token, replace=True)
+    Host.of(c).keep_secret(alias, "jupyter-token", token)
     if want.published:
         return ReachableLab(alias, want.public_url(c.host), token)
     found = tunnel.opened(c, want)
