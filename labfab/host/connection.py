@@ -25,9 +25,10 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import files, keypair, known_hosts, secrets
-from ..local_state.aliases import find_alias, hops
+from ..local_state.aliases import find_alias, from_config, hops, keys_of
 from ..settings import Settings
 from . import round_trips
+from .client import Client
 from .host_key import AskAboutHostKey
 from .login_errors import (
     UnreadableKey,
@@ -131,6 +132,7 @@ def connect(c: Connection, settings: Settings) -> None:
     """Dial once. Raises AuthenticationException if the user could still answer, else SetupError."""
     path = known_hosts_path()
     for link in hops(c):
+        log_in_as_ssh_does(link)
         trust_pinned_keys(link, path)
         link.client.set_missing_host_key_policy(AskAboutHostKey(link, settings, path))
     try:
@@ -147,6 +149,21 @@ def connect(c: Connection, settings: Settings) -> None:
     except (*CONNECTION_ERRORS, ValueError, LookupError, struct.error) as error:
         raise as_user_error(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
+
+
+def log_in_as_ssh_does(c: Connection) -> None:
+    """Take the keys, certificates and agent of the ssh_config as ssh does."""
+    c.connect_kwargs["key_filename"] = keys_of(c)
+    if "none" in from_config(c, "identityfile"):
+        c.connect_kwargs.setdefault("look_for_keys", False)
+    agent = "".join(from_config(c, "identityagent"))
+    if agent == "none":
+        c.connect_kwargs.setdefault("allow_agent", False)
+    if agent.startswith("$"):
+        agent = os.environ.get(agent.strip("${}"), "")
+    usual = agent in ("none", "SSH_AUTH_SOCK")
+    if isinstance(c.client, Client):
+        c.client.prepare(from_config(c, "certificatefile"), "" if usual else agent)
 
 
 def trust_pinned_keys(c: Connection, path: Path) -> None:
@@ -241,6 +258,8 @@ def another(c: Connection, user: str, port: int, identity: Path | None) -> Conne
         )
         if held:
             new.connect_kwargs["pkey"] = held
+    new.ssh_config, new.original_host = c.ssh_config, c.original_host
+    log_in_as_ssh_does(new)
     trust_pinned_keys(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
@@ -279,6 +298,7 @@ def stranger_socket(c: Connection, port: int) -> socket.socket:
         connect_timeout=c.connect_timeout,
         gateway=c.gateway,
     )
+    stranger.original_host = c.original_host
     sock: socket.socket = stranger.open_gateway() if c.gateway else open_socket(stranger)
     sock.settimeout(c.connect_timeout)
     return sock

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from typing import IO, NamedTuple
 from ..errors import SetupError, Unreachable
 from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
+from ..local_state.ssh_lookup import config_file, is_own_home
 
 SILENT = ("BatchMode=yes", "LogLevel=ERROR")
 # What the user's ssh_config may ask of every ssh, and no ssh of ours may do. ClearAllForwardings
@@ -125,19 +125,6 @@ def version(program: str) -> tuple[int, ...]:
         return ()
     found = re.match(r"OpenSSH_(\d+)\.(\d+)", run([*BRIEF, program, "-V"], 2)[1])
     return tuple(map(int, found.groups())) if found else ()
-
-
-def is_own_home() -> bool:
-    """Return whether ssh looks for its files where labfab does."""
-    return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
-
-
-def config_file(config: str = "") -> list[str]:
-    """Return the option that names the ssh_config, if it is not the one that ssh would read."""
-    if not config and not is_own_home():
-        own = Path.home() / ".ssh" / "config"
-        config = str(own) if own.exists() else "none"
-    return ["-F", config] if config else []
 
 
 def known_hosts_option() -> str:

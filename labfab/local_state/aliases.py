@@ -5,6 +5,7 @@ alias_block.py holds one alias and its text, ssh_config.py the file of all of th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fabric import Connection
@@ -54,6 +55,30 @@ def host_names(c: Context) -> set[str]:
         return set()
     block = find_alias(c)
     return {c.original_host, c.host, *([block.name] if block else [])}
+
+
+def keys_of(c: Connection) -> list[str]:
+    """Return the private keys to offer.
+
+    One of an ssh_config that cannot be read is passed over, as ssh does; one that was given with
+    `fab -i` is an error later.
+    """
+    found = c.connect_kwargs.get("key_filename") or []
+    configured = set(from_config(c, "identityfile")) - fabric_internals.given_keys(c.config)
+    names = [found] if isinstance(found, str) else list(found)
+    return [name for name in names if name not in configured or is_readable(name)]
+
+
+def is_readable(key: str) -> bool:
+    """Return whether a key of an ssh_config is there for us. The word none stands for no key."""
+    path = os.path.expanduser(key)
+    return key.lower() != "none" and os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+def from_config(c: Connection, option: str) -> list[str]:
+    """Return the values that an ssh_config has for this host; empty if it has none."""
+    found = (getattr(c, "ssh_config", None) or {}).get(option) or []
+    return [found] if isinstance(found, str) else list(found)
 
 
 def proxy_jump(c: Connection) -> str:

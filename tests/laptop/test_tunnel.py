@@ -5,7 +5,6 @@ import getpass
 import http.server
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,53 +12,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import paramiko
 import pytest
 
 from labfab.errors import SetupError
 from labfab.laptop import kept_tunnel, openssh, ports, ssh_control, tunnel
 from labfab.laptop.tunnel import Target
 from labfab.local_state import files, keypair, known_hosts, ssh_config
+from tests.loopback_sshd import Server, free_port, listens, needs_sshd, server, wait_for
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.local
-
-SSHD = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
-needs_sshd = pytest.mark.skipif(not SSHD, reason="no sshd here: install openssh-server")
-
-
-@dataclass
-class Server:
-    """A throwaway sshd with the one key that it lets in."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    host_key: paramiko.PKey
-    identity: Path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("sshd")
-    identity, host_key = keypair.generate(folder / "user"), keypair.generate(folder / "host")
-    port = free_port()
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\n"
-        f"AuthorizedKeysFile {identity}.pub\nPidFile none\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        "KexAlgorithms curve25519-sha256\n"
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd as root insists on it
-    process = subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL
-    )
-    wait_for(lambda: listens(port))
-    yield Server(port, process, paramiko.PKey.from_path(host_key), identity)
-    process.terminate()
-    process.wait(5)
 
 
 @pytest.fixture
@@ -97,24 +62,6 @@ def target(home: Path, server: Server) -> Target:
     """Return the sshd as a target, with its host key known."""
     known_hosts.pin(home / ".ssh/known_hosts", "127.0.0.1", server.port, server.host_key)
     return Target("homelab", "127.0.0.1", getpass.getuser(), server.port, str(server.identity))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @needs_sshd
