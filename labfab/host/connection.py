@@ -25,7 +25,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import files, keypair, known_hosts, secrets
-from ..local_state.aliases import find_alias, from_config, hops, keys_of
+from ..local_state.aliases import find_alias, from_config, hops, keys_of, pinned_as
 from ..settings import Settings
 from . import round_trips
 from .client import Client
@@ -173,7 +173,7 @@ def trust_pinned_keys(c: Connection, path: Path) -> None:
     """
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
-    for key in known_hosts.pinned(path, c.host, c.port):
+    for key in known_hosts.pinned(path, *pinned_as(c)):
         # As in OpenSSH, only the first key of each type counts.
         if key.get_name() not in known.get(name, {}):
             known.add(name, key.get_name(), key)

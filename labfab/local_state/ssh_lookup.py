@@ -30,7 +30,7 @@ from ..errors import SetupError
 Options = dict[str, list[str]]
 OWN, SYSTEM = "~/.ssh/config", Path("/etc/ssh/ssh_config")
 TIMEOUT = 20  # seconds for `ssh -G`, which may resolve names and run the commands of Match exec
-DEEPEST = 16  # includes in includes, as in ssh
+MOST_FILES = 1000
 LINE = r"\s*(?P<key>\w+)(?:\s*=\s*|\s+)(?P<value>.*?)\s*"
 # What paramiko or Fabric reads differently from ssh, or not at all.
 HARD_KEYS = {
@@ -170,17 +170,21 @@ def is_about_hosts(path: Path) -> bool:
     return any(key in words for _, text in texts(path) for key, _ in pairs(text))
 
 
-def texts(path: Path, depth: int = 0) -> Iterator[tuple[Path, str]]:
-    """Yield an ssh_config and the files that it includes, as far as they can be read."""
+def texts(path: Path, seen: set[Path] | None = None) -> Iterator[tuple[Path, str]]:
+    """Yield an ssh_config and the files that it includes, each once, as far as they can be read."""
+    seen = set() if seen is None else seen
+    if path in seen or len(seen) > MOST_FILES:
+        return
+    seen.add(path)
     try:
         text = path.read_text(errors="replace")
     except OSError:
         return
     yield path, text
-    for pattern in included(text) if depth < DEEPEST else ():
-        base = SYSTEM.parent if path.is_relative_to(SYSTEM.parent) else Path.home() / ".ssh"
+    base = SYSTEM.parent if path.is_relative_to(SYSTEM.parent) else Path.home() / ".ssh"
+    for pattern in included(text):
         for found in sorted(glob.glob(str(base / os.path.expanduser(pattern)))):
-            yield from texts(Path(found), depth + 1)
+            yield from texts(Path(found), seen)
 
 
 def included(text: str) -> Iterator[str]:

@@ -14,7 +14,8 @@ from fabric import Config, Connection
 
 from labfab.errors import SetupError
 from labfab.host import connection
-from labfab.local_state import keypair, known_hosts
+from labfab.laptop import openssh
+from labfab.local_state import aliases, keypair, known_hosts, ssh_config
 from labfab.settings import Settings
 from tests import fake as models
 from tests.loopback_sshd import Server, free_port, needs_sshd, server, wait_for
@@ -176,6 +177,36 @@ def test_a_proxy_command_that_leads_nowhere_is_one_line(dial, home, relay):
     config = f"Host vps\n HostName box.internal\n ProxyCommand {relay} %p\n"
     with pytest.raises(SetupError, match=r"ProxyCommand .*ConnectionRefused.*by hand: .* \d+$"):
         dial(config, f"vps:{free_port()}")
+
+
+@needs_sshd
+def test_what_leads_to_a_host_is_kept_for_its_alias(dial, home, server, relay):
+    """Then ssh and fab find it under its alias as they did before, the host key included."""
+    key = install(home, server)
+    config = (
+        f"Host vps\n HostName box.internal\n ProxyCommand {relay} %p # %n\n HostKeyAlias vps-key\n"
+        f" AddressFamily inet\nHost *\n HostKeyAlias other\n AddressFamily inet\n"
+    )
+    known = home / ".ssh/known_hosts"
+    known.write_text("")
+    known_hosts.pin(known, "vps-key", 22, server.host_key)
+    c = dial(config, f"vps:{server.port}")
+    assert aliases.way(c) == f"{relay} %p # vps"
+    assert aliases.needed_options(c) == (("HostKeyAlias", "vps-key"),)
+    block = ssh_config.Alias(
+        name="homelab",
+        hostname=c.host,
+        user=c.user,
+        port=c.port,
+        identity=str(key),
+        proxy_command=aliases.proxy_command(c),
+        options=aliases.needed_options(c),
+    )
+    ssh_config.write(home / ".ssh/config", block)
+    assert openssh.ask(openssh.Target("homelab"), "echo there", 5) == "there"
+    c = dial((home / ".ssh/config").read_text(), "homelab")
+    assert c.is_connected and aliases.find_alias(c) == block
+    assert aliases.needed_options(c) == block.options and aliases.way(c) == block.way
 
 
 def test_a_silent_proxy_command_has_a_time_limit(dial, home, relay):
