@@ -24,7 +24,7 @@ OF_FABRIC = [
 # What other modules may use: it is not Fabric's, or belongs to their own class.
 OTHERS = {
     "check/https_front.py": {"_sslobj"},
-    "host/client.py": {"_auth"},
+    "host/client.py": {"_auth", "_key_from_filepath"},
     "host/round_trips.py": {"_send_message"},
     "laptop/bounded.py": {"_recv"},
     "laptop/forward.py": {"_send_user_message"},
@@ -55,6 +55,14 @@ def test_paramiko_has_it(name):
     """host/round_trips.py and laptop/forward.py need these."""
     assert hasattr(paramiko.Transport, name), (
         f"paramiko.Transport.{name} is gone from this release ({LIBRARIES})"
+    )
+
+
+@pytest.mark.parametrize("name", ["_auth", "_key_from_filepath"])
+def test_paramiko_s_client_has_it(name):
+    """host/client.py extends these."""
+    assert hasattr(paramiko.SSHClient, name), (
+        f"paramiko.SSHClient.{name} is gone from this release ({LIBRARIES})"
     )
 
 

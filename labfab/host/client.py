@@ -68,6 +68,19 @@ class Client(paramiko.SSHClient):
             if not any(self.is_taken(username, key) for key in loaded(beside, passphrase)):
                 raise
 
+    def _key_from_filepath(self, filename: str, *how: Any) -> paramiko.PKey:
+        """Read a key for paramiko. What is no key at all is passed over as one of another kind."""
+        try:
+            key: paramiko.PKey = super()._key_from_filepath(  # type: ignore[misc]
+                filename, *how
+            )
+        except (OSError, paramiko.SSHException):
+            raise
+        # A damaged file raises ValueError, struct.error and others.
+        except Exception as error:
+            raise paramiko.SSHException(f"{filename} is no key: {error}") from None
+        return key
+
     def certified(self, paths: list[str], passphrase: str | None) -> Iterator[paramiko.PKey]:
         """Yield the keys with a certificate from the ssh_config."""
         for certificate in self.certificates:

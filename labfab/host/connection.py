@@ -44,6 +44,7 @@ from .shell import CONNECTION_ERRORS
 # paramiko's threads log a traceback for errors that labfab reports in one line.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # of AddressFamily
 TRIES = 3  # how often to ask for a password
 TURNED_AWAY_FOR = 10  # seconds in which to try again, while sshd hangs up before it says a word
 
@@ -191,9 +192,23 @@ class QuickAckSocket(socket.socket):
         return data
 
 
+def connect_socket(c: Connection) -> socket.socket:
+    """Connect to the host, from the address and with the kind of address of the ssh_config."""
+    family = FAMILIES.get("".join(from_config(c, "addressfamily")).lower(), socket.AF_UNSPEC)
+    bind = "".join(from_config(c, "bindaddress"))
+    source = (bind, 0) if bind else None
+    if family == socket.AF_UNSPEC:
+        return socket.create_connection((c.host, c.port), c.connect_timeout, source)
+    places = socket.getaddrinfo(c.host, c.port, family, socket.SOCK_STREAM)
+    for place in places[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((str(place[4][0]), c.port), c.connect_timeout, source)
+    return socket.create_connection((str(places[-1][4][0]), c.port), c.connect_timeout, source)
+
+
 def open_socket(c: Connection) -> socket.socket:
     """Connect a socket that sends and acknowledges without delay."""
-    connected = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
+    connected = connect_socket(c)
     sock = QuickAckSocket(fileno=connected.detach())
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,7 +15,9 @@ import threading
 
 from fabric import Connection
 
+from ..errors import SetupError
 from ..local_state import ssh_lookup
+from ..local_state.aliases import from_config
 
 # As ssh does it, with the user's own shell. Ctrl-C is for labfab, which still needs the connection.
 RUN = 'trap "" INT; exec "$0" -c "exec $1"'
@@ -60,7 +62,16 @@ class ProxySocket(socket.socket):
 
 
 def opened(c: Connection) -> ProxySocket:
-    """Run the ProxyCommand of a connection, and return a socket that leads to the host."""
+    """Run the ProxyCommand of a connection, and return a socket that leads to the host.
+
+    Raises SetupError for one that hands its connection over instead of carrying the bytes.
+    """
+    if from_config(c, "proxyusefdpass") == ["yes"]:
+        raise SetupError(
+            "your ssh_config says ProxyUseFdpass, which only ssh itself can do: "
+            "use a ProxyJump, or a ProxyCommand that carries the bytes",
+            host=c.host,
+        )
     tokens = {
         **ssh_lookup.tokens_of({"hostname": c.host, "user": c.user}, c.original_host),
         "p": str(c.port),

@@ -41,13 +41,15 @@ def keep(
     log = tunnel.errors_path(target.alias)
     with files.locked(files.config_folder(target.alias)):
         old, state = tunnel.status(target.alias), tunnel.load(target.alias)
-        if old and old.kept and wanted.items() <= state.items():
+        # One of an earlier version has no socket, and may carry forwards of the user's.
+        if old and old.kept and state["control"] and wanted.items() <= state.items():
             return old
         tunnel.end(target.alias, state)
         with ports.reserved_port(local_port) as port:
             log.unlink(missing_ok=True)
             manager.install(target.alias, argv(target, port, remote_port, timeout), log)
-            details = {"local_port": port, "pid": 0, "control": "", "keeper": manager.NAME}
+            control = str(socket_path(target.alias))
+            details = {"local_port": port, "pid": 0, "control": control, "keeper": manager.NAME}
             tunnel.save(target.alias, {**wanted, **details})
             try:
                 return tunnel.wait(target, timeout)

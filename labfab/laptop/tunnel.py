@@ -136,7 +136,7 @@ def prove(opened: Tunnel) -> None:
 def leads_to(opened: Tunnel, target: Target, account: str, timeout: int = 10) -> bool:
     """Ask the host whether an account of it, and nobody else, listens where the tunnel ends.
 
-    Asks through the tunnel's own ssh; a kept tunnel has no control socket, so it logs in again.
+    Asks through the tunnel's own ssh.
     A socket in the account's home needs no question: nobody else can make one there.
     Returns False if the host does not know: macOS shows a login only its own ports.
     """

@@ -45,7 +45,7 @@ ONE_VALUE = {
     *("identitiesonly", "identityagent", "hostkeyalias", "addressfamily", "bindaddress"),
     *("bindinterface", "kexalgorithms", "hostkeyalgorithms", "ciphers", "macs"),
     *("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes", "pkcs11provider"),
-    *("securitykeyprovider", "casignaturealgorithms", "requiredrsasize"),
+    *("proxyusefdpass", "securitykeyprovider", "casignaturealgorithms", "requiredrsasize"),
 }
 SEVERAL_VALUES = {"identityfile", "certificatefile"}
 

@@ -88,6 +88,26 @@ def test_a_key_of_the_ssh_config_that_is_not_there_is_passed_over(dial, home, se
     assert dial(config).is_connected
 
 
+@pytest.mark.parametrize(
+    "text", ["", "garbage", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END", "public"]
+)
+def test_what_is_no_key_is_passed_over_too(dial, home, server, text):
+    """A damaged key, or a public one that stands for one in an agent."""
+    key = install(home, server)
+    text = key.with_suffix(".pub").read_text() if text == "public" else text
+    (home / ".ssh/id_work").write_text(text)
+    config = f"Host *\n IdentityFile ~/.ssh/id_work\n IdentityFile {key}\n"
+    assert dial(config).is_connected
+
+
+def test_a_kind_of_address_that_the_host_does_not_have_leads_nowhere(dial, home, server):
+    """AddressFamily and BindAddress count as for ssh."""
+    install(home, server)
+    assert dial("Host *\n AddressFamily inet\n BindAddress 127.0.0.1\n").is_connected
+    with pytest.raises(SetupError, match=r"no such host name|cannot be reached"):
+        dial("Host *\n AddressFamily inet6\n")
+
+
 def test_a_key_that_was_typed_must_be_there(dial, home, server):
     """Also if the ssh_config names it too."""
     install(home, server)
@@ -180,6 +200,13 @@ def test_a_proxy_command_that_leads_nowhere_is_one_line(dial, home, relay):
 
 
 @needs_sshd
+def test_a_proxy_command_that_only_ssh_can_use_is_refused(dial, home, relay):
+    """It would never answer."""
+    config = f"Host vps\n HostName box.internal\n ProxyCommand {relay} %p\n ProxyUseFdpass yes\n"
+    with pytest.raises(SetupError, match="ProxyUseFdpass, which only ssh itself can do"):
+        dial(config, "vps")
+
+
 def test_what_leads_to_a_host_is_kept_for_its_alias(dial, home, server, relay):
     """Then ssh and fab find it under its alias as they did before, the host key included."""
     key = install(home, server)
