@@ -3,6 +3,8 @@
 from invoke.collection import Collection
 
 from . import check, fabric_internals, setup
+from .host import client, proxy_command
+from .local_state import ssh_lookup
 from .stages import (
     backup,
     files,
@@ -24,6 +26,8 @@ from .stages import (
 __all__ = ["ns"]
 
 fabric_internals.name_garbled_files()
+fabric_internals.connect_with(client.Client, proxy_command.opened)
+ssh_lookup.install()
 ns = Collection(
     setup,
     check,

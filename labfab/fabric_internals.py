@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_args
 import fabric
 from invoke.config import Config
 from invoke.context import Context
-from paramiko import SSHConfig
+from paramiko import SSHClient, SSHConfig
 
 from .errors import SetupError
 
@@ -35,6 +36,15 @@ def ssh_config_file(config: Config) -> Path | None:
     """Return the file given with `fab -S`; None if there is none, and always in Invoke alone."""
     given = getattr(config, "_runtime_ssh_path", None)
     return Path(given) if given else None
+
+
+def given_keys(config: Config) -> set[str]:
+    """Return the keys given with `fab -i` or in a file of settings, not in an ssh_config."""
+    found: set[str] = set()
+    for level in LEVELS:
+        keys = (level_data(config, level).get("connect_kwargs") or {}).get("key_filename") or []
+        found.update([keys] if isinstance(keys, str) else map(str, keys))
+    return found
 
 
 def project_folder(config: Config) -> str:
@@ -107,6 +117,100 @@ def unreadable(place: str, error: Exception) -> SetupError:
     """Return the error for a file of settings that cannot be parsed."""
     words = " ".join(str(error).split()) or type(error).__name__
     return SetupError(f"{place} cannot be read: {words[:200]}: correct the file")
+
+
+def read_ssh_config_with(
+    kind: type[SSHConfig], load: Callable[[str | None, str, str, bool], SSHConfig]
+) -> None:
+    """Let Fabric keep what *load* returns, instead of what paramiko's parser makes of the files.
+
+    Fabric lets the parser's errors pass, reads the files again for every copy of a configuration,
+    and adds the result to what it had.
+    """
+    copied = fabric.Config._clone_init_kwargs
+    if hasattr(copied, "__wrapped__"):
+        return
+
+    def load_once(config: Any) -> None:
+        if not isinstance(config.base_ssh_config, kind):
+            places = (config._runtime_ssh_path, config._user_ssh_path, config._system_ssh_path)
+            config._set(base_ssh_config=load(*places, bool(config.load_ssh_configs)))
+
+    @functools.wraps(copied)
+    def shared(config: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        ours = isinstance(config.base_ssh_config, kind)
+        given: dict[str, Any] = copied(config, *args, **kwargs)
+        return {**given, "ssh_config": config.base_ssh_config} if ours else given
+
+    fabric.Config._load_ssh_files = load_once
+    fabric.Config._clone_init_kwargs = shared
+
+
+def connect_with(client: type[SSHClient], proxied: Callable[[fabric.Connection], Any]) -> None:
+    """Let Fabric's connections use this class of client, and *proxied* for a ProxyCommand."""
+    fabric.connection.SSHClient = client
+    through = fabric.Connection.open_gateway
+    if hasattr(through, "__wrapped__"):
+        return
+
+    @functools.wraps(through)
+    def open_gateway(c: fabric.Connection) -> Any:
+        return proxied(c) if isinstance(c.gateway, str) else through(c)
+
+    fabric.Connection.open_gateway = open_gateway
+    fabric.Connection.get_gateway = nearest_first(fabric.Connection.get_gateway)
+
+
+def nearest_first(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that goes through the hosts of a ProxyJump in the order that ssh takes.
+
+    Fabric goes through the last one first.
+    """
+
+    @functools.wraps(find)
+    def get_gateway(c: fabric.Connection) -> Any:
+        written = c.ssh_config.get("proxyjump")
+        if not written:
+            return find(c)
+        c.ssh_config["proxyjump"] = ",".join(reversed(written.split(",")))
+        try:
+            return find(c)
+        finally:
+            c.ssh_config["proxyjump"] = written
+
+    return get_gateway
+
+
+class HostName(str):
+    """A host's name that remembers the user it was typed with, for Match user in an ssh_config."""
+
+    user: str = ""
+
+
+def understand_brackets() -> None:
+    """Let Fabric take an address in brackets, as ssh and its ProxyJump do: root@[2001:db8::1]:22.
+
+    With more than one colon, Fabric takes all of it for the host's name.
+    """
+    parse = fabric.connection.derive_shorthand
+    if hasattr(parse, "__wrapped__"):
+        return
+
+    @functools.wraps(parse)
+    def shorthand(login: str) -> dict[str, Any]:
+        found = re.fullmatch(r"(?:(?P<user>.*)@)?\[(?P<host>[^\[\]]+)\](?::(?P<port>\d+))?", login)
+        parts: dict[str, Any] = found.groupdict() if found else parse(login)
+        host, port = parts["host"], parts["port"]
+        if host:
+            host = HostName(host)
+            host.user = parts["user"] or ""
+        return {
+            "user": parts["user"] or None,
+            "host": host,
+            "port": None if port is None else int(port),
+        }
+
+    fabric.connection.derive_shorthand = shorthand
 
 
 def copy_for_host(config: Any) -> Any:

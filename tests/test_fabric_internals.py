@@ -16,10 +16,15 @@ LIBRARIES = ", ".join(f"{name} {version(name)}" for name in ("fabric", "invoke",
 LEVELS = [f"_{level}" for level in fabric_internals.LEVELS]
 PATHS = ["_system_path", "_user_path", "_project_path", "_runtime_path"]
 OF_INVOKE = [*LEVELS, *PATHS, "_project_prefix", "_set"]
-OF_FABRIC = [*OF_INVOKE, "_runtime_ssh_path", "_given_explicit_object", "base_ssh_config"]
+OF_FABRIC = [
+    *OF_INVOKE,
+    *("_runtime_ssh_path", "_user_ssh_path", "_system_ssh_path", "_given_explicit_object"),
+    *("base_ssh_config", "_load_ssh_files", "_clone_init_kwargs"),
+]
 # What other modules may use: it is not Fabric's, or belongs to their own class.
 OTHERS = {
     "check/https_front.py": {"_sslobj"},
+    "host/client.py": {"_auth", "_key_from_filepath"},
     "host/round_trips.py": {"_send_message"},
     "laptop/bounded.py": {"_recv"},
     "laptop/forward.py": {"_send_user_message"},
@@ -50,6 +55,14 @@ def test_paramiko_has_it(name):
     """host/round_trips.py and laptop/forward.py need these."""
     assert hasattr(paramiko.Transport, name), (
         f"paramiko.Transport.{name} is gone from this release ({LIBRARIES})"
+    )
+
+
+@pytest.mark.parametrize("name", ["_auth", "_key_from_filepath"])
+def test_paramiko_s_client_has_it(name):
+    """host/client.py extends these."""
+    assert hasattr(paramiko.SSHClient, name), (
+        f"paramiko.SSHClient.{name} is gone from this release ({LIBRARIES})"
     )
 
 

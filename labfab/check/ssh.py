@@ -15,6 +15,7 @@ from ..facts.reader import with_prefix
 from ..host import connection, login_errors
 from ..host.shell import CONNECTION_ERRORS
 from ..local_state import keypair, known_hosts
+from ..local_state.aliases import pinned_as
 from ..platforms import algorithms
 from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
 from ..stages.keys import authorized_keys
@@ -40,7 +41,7 @@ def handshake(probe: Probe) -> str:
 @check("ssh-host-key", "the host key is the pinned one", needs=["ssh-reach"])
 def host_key(probe: Probe) -> str:
     """Compare the host key with known_hosts."""
-    host, port = probe.c.host, probe.c.port
+    host, port = pinned_as(probe.c)
     pinned = known_hosts.pinned(connection.known_hosts_path(), host, port)
     shown = shown_key(probe, pinned)
     print_, name = known_hosts.fingerprint(shown), known_hosts.host_name(host, port)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import fabric
-from fabric.connection import derive_shorthand
 from fabric.tasks import ConnectionCall
 from invoke.config import Config
 from invoke.context import Context
@@ -83,7 +82,7 @@ class Executor(fabric.Executor):
 def checked(given: dict[str, Any]) -> dict[str, Any]:
     """Return a login of -H. Raises SetupError for a bad port or if the host name is missing."""
     try:
-        parts = derive_shorthand(str(given["host"]))
+        parts = fabric.connection.derive_shorthand(str(given["host"]))
     except ValueError:
         parts = {"host": None, "port": None}
     if not parts["host"] or not (parts["port"] is None or 1 <= parts["port"] <= 65535):

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 
 from ..errors import Unreachable
 from ..host.session import Host
-from ..local_state.aliases import find_alias, proxy_jump
+from ..local_state.aliases import find_alias, way
 from ..run.task import HostTask, LaptopTask
 from . import log
 from .questions import QuestionPending
@@ -99,8 +99,8 @@ class Member:
         """Return user, address, port and jump host; for our tasks, those that setup moved it to."""
         block = find_alias(self.c) if self.ours else None
         if block:
-            return block.user, block.hostname, block.port, block.proxy_jump
-        return self.c.user, self.c.host, self.c.port, proxy_jump(self.c)
+            return block.user, block.hostname, block.port, block.way
+        return self.c.user, self.c.host, self.c.port, way(self.c)
 
     def connect(self) -> None:
         """Connect and become root, or find out which question that takes."""

@@ -17,7 +17,14 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import files, ssh_config
-from ..local_state.aliases import find_alias, note_of_lab_user, proxy_jump, ssh_config_path
+from ..local_state.aliases import (
+    find_alias,
+    needed_options,
+    note_of_lab_user,
+    proxy_command,
+    proxy_jump,
+    ssh_config_path,
+)
 from ..on_host import loader
 from ..settings import Settings
 from . import journal
@@ -251,6 +258,9 @@ def remember(c: Connection, settings: Settings) -> None:
         former_logins=f"{c.user}@{c.host}:{c.port}" if moved else "",
         proxy_jump=proxy_jump(c),
         lab_user=host.proven_lab_user or (known.lab_user if known else ""),
+        proxy_command=proxy_command(c),
+        # A former login may be another name, for which the ssh_config says nothing.
+        options=needed_options(c) or (known.options if known else ()),
     )
     if host.planning:
         return

@@ -25,9 +25,10 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import files, keypair, known_hosts, secrets
-from ..local_state.aliases import find_alias, hops
+from ..local_state.aliases import find_alias, from_config, hops, keys_of, pinned_as
 from ..settings import Settings
 from . import round_trips
+from .client import Client
 from .host_key import AskAboutHostKey
 from .login_errors import (
     UnreadableKey,
@@ -44,6 +45,7 @@ from .transport import Transport
 # paramiko's threads log a traceback for errors that labfab reports in one line.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # of AddressFamily
 TRIES = 3  # how often to ask for a password
 TURNED_AWAY_FOR = 10  # seconds in which to try again, while sshd hangs up before it says a word
 
@@ -138,6 +140,7 @@ def connect(c: Connection, settings: Settings) -> None:
     """Dial once. Raises AuthenticationException if the user could still answer, else SetupError."""
     path = known_hosts_path()
     for link in hops(c):
+        log_in_as_ssh_does(link)
         trust_pinned_keys(link, path)
         link.client.set_missing_host_key_policy(AskAboutHostKey(link, settings, path))
     try:
@@ -156,6 +159,21 @@ def connect(c: Connection, settings: Settings) -> None:
     c.transport.set_keepalive(KEEPALIVE)
 
 
+def log_in_as_ssh_does(c: Connection) -> None:
+    """Take the keys, certificates and agent of the ssh_config as ssh does."""
+    c.connect_kwargs["key_filename"] = keys_of(c)
+    if "none" in from_config(c, "identityfile"):
+        c.connect_kwargs.setdefault("look_for_keys", False)
+    agent = "".join(from_config(c, "identityagent"))
+    if agent == "none":
+        c.connect_kwargs.setdefault("allow_agent", False)
+    if agent.startswith("$"):
+        agent = os.environ.get(agent.strip("${}"), "")
+    usual = agent in ("none", "SSH_AUTH_SOCK")
+    if isinstance(c.client, Client):
+        c.client.prepare(from_config(c, "certificatefile"), "" if usual else agent)
+
+
 def trust_pinned_keys(c: Connection, path: Path) -> None:
     """Pass the pinned keys of this host to paramiko.
 
@@ -163,7 +181,7 @@ def trust_pinned_keys(c: Connection, path: Path) -> None:
     """
     name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
     known = c.client.get_host_keys()
-    for key in known_hosts.pinned(path, c.host, c.port):
+    for key in known_hosts.pinned(path, *pinned_as(c)):
         # As in OpenSSH, only the first key of each type counts.
         if key.get_name() not in known.get(name, {}):
             known.add(name, key.get_name(), key)
@@ -181,9 +199,23 @@ class QuickAckSocket(socket.socket):
         return data
 
 
+def connect_socket(c: Connection) -> socket.socket:
+    """Connect to the host, from the address and with the kind of address of the ssh_config."""
+    family = FAMILIES.get("".join(from_config(c, "addressfamily")).lower(), socket.AF_UNSPEC)
+    bind = "".join(from_config(c, "bindaddress"))
+    source = (bind, 0) if bind else None
+    if family == socket.AF_UNSPEC:
+        return socket.create_connection((c.host, c.port), c.connect_timeout, source)
+    places = socket.getaddrinfo(c.host, c.port, family, socket.SOCK_STREAM)
+    for place in places[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((str(place[4][0]), c.port), c.connect_timeout, source)
+    return socket.create_connection((str(places[-1][4][0]), c.port), c.connect_timeout, source)
+
+
 def open_socket(c: Connection) -> socket.socket:
     """Connect a socket that sends and acknowledges without delay."""
-    connected = socket.create_connection((c.host, c.port), timeout=c.connect_timeout)
+    connected = connect_socket(c)
     sock = QuickAckSocket(fileno=connected.detach())
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -248,6 +280,8 @@ def another(c: Connection, user: str, port: int, identity: Path | None) -> Conne
         )
         if held:
             new.connect_kwargs["pkey"] = held
+    new.ssh_config, new.original_host = c.ssh_config, c.original_host
+    log_in_as_ssh_does(new)
     trust_pinned_keys(new, known_hosts_path())
     new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
@@ -286,6 +320,7 @@ def stranger_socket(c: Connection, port: int) -> socket.socket:
         connect_timeout=c.connect_timeout,
         gateway=c.gateway,
     )
+    stranger.original_host = c.original_host
     sock: socket.socket = stranger.open_gateway() if c.gateway else open_socket(stranger)
     sock.settimeout(c.connect_timeout)
     return sock

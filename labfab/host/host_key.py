@@ -11,6 +11,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError
 from ..local_state import known_hosts
+from ..local_state.aliases import pinned_as
 from ..settings import Settings
 
 
@@ -30,13 +31,13 @@ class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
         """Accept and pin an unknown key. Raises SetupError if it is refused."""
         shown = known_hosts.fingerprint(key)
         # The keys that are known do not include a revoked one.
-        if known_hosts.is_revoked(self.path, self.c.host, self.c.port, key):
+        if known_hosts.is_revoked(self.path, *pinned_as(self.c), key):
             raise known_hosts.revoked(self.path, self.c.host, key)
         if self.settings.host_key:
             self.compare(shown)
         else:
             self.ask(shown, key.get_name())
-        known_hosts.pin(self.path, self.c.host, self.c.port, key)
+        known_hosts.pin(self.path, *pinned_as(self.c), key)
 
     def compare(self, shown: str) -> None:
         """Raise SetupError if the key is not the one in the setting host_key."""
@@ -67,7 +68,7 @@ class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
         paramiko checks no certificates of hosts.
         """
         c = self.c
-        if not known_hosts.has_authority(self.path, c.host, c.port):
+        if not known_hosts.has_authority(self.path, *pinned_as(c)):
             return ""
         call = f"ssh -p {c.port} {c.user}@{c.host} 'cat /etc/ssh/ssh_host_*_key.pub'"
         return (
@@ -78,7 +79,7 @@ class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
 
 def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> SetupError:
     """Explain a host key that differs from the pinned one."""
-    name = c.host if c.port == 22 else f"[{c.host}]:{c.port}"
+    name = known_hosts.host_name(*pinned_as(c))
     return SetupError(
         f"THE HOST KEY HAS CHANGED to {known_hosts.fingerprint(error.key)}: "
         "somebody may be listening in. "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from pathlib import Path
 
 import paramiko
 from fabric import Connection
 
 from ..errors import SetupError, Unreachable
+from .client import CERTIFICATE, AgentAt, usual_keys
 from .host_key import changed_key
 
 # paramiko's words for a server that stops answering during the handshake
@@ -26,7 +27,12 @@ class UnreadableKey(paramiko.AuthenticationException):
 
 def address(c: Connection) -> str:
     """Return this login for a message: user@host, with the port unless it is 22."""
-    return f"{c.user}@{c.host}" + (f":{c.port}" if c.port != 22 else "")
+    return f"{c.user}@{c.host}" if c.port == 22 else login_in_words(c.user, c.host, c.port)
+
+
+def login_in_words(user: str, hostname: str, port: int | str) -> str:
+    """Return a login with its port, in the form that -H takes."""
+    return f"{user}@[{hostname}]:{port}" if ":" in hostname else f"{user}@{hostname}:{port}"
 
 
 def as_user_error(c: Connection, error: Exception) -> Exception:
@@ -47,6 +53,8 @@ def as_user_error(c: Connection, error: Exception) -> Exception:
             "correct fab -i, or the setting identity",
             host=address(c),
         )
+    if isinstance(c.gateway, str):
+        return Unreachable(proxy_problem(c), host=c.host)
     kind = NobodyListens if isinstance(error, ConnectionRefusedError) else Unreachable
     return kind(network_problem(c, error), host=c.host)
 
@@ -58,22 +66,31 @@ def speaks_ssh(c: Connection, error: Exception) -> bool:
     return answered and not isinstance(error, (OSError, EOFError)) and SILENT not in str(error)
 
 
+def proxy_problem(c: Connection) -> str:
+    """Describe why a ProxyCommand leads nowhere, in its own words."""
+    proxy = getattr(c.client, "proxy", None)
+    words = proxy.last_words() if proxy else ""
+    command = proxy.command if proxy else c.gateway
+    return (
+        f"no SSH server answers through the ProxyCommand of your ssh_config "
+        f"({words or 'it says nothing'}): try it by hand: {command}"
+    )
+
+
 def network_problem(c: Connection, error: Exception) -> str:
     """Describe what is wrong between this machine and the host."""
     if isinstance(error, socket.gaierror):
         return "no such host name: check the spelling after -H"
+    name_it = f"name the port, fab -H {login_in_words(c.user, c.host, 'PORT')} …"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on port {c.port}: name the port, fab -H {c.user}@{c.host}:PORT …"
+        return f"nothing listens on port {c.port}: {name_it}"
     if isinstance(error, TimeoutError) or SILENT in str(error):
         return (
             f"no answer on port {c.port} within {c.connect_timeout} s: "
             "is it switched on, is the address right?"
         )
     if isinstance(error, paramiko.SSHException):
-        return (
-            f"the server on port {c.port} is not an SSH server: "
-            f"name the port, fab -H {c.user}@{c.host}:PORT …"
-        )
+        return f"the server on port {c.port} is not an SSH server: {name_it}"
     why = getattr(error, "strerror", "") or "it hung up"
     return (
         f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
@@ -144,10 +161,21 @@ def wrong_passphrase(c: Connection) -> SetupError:
 def keys_tried(c: Connection) -> list[str]:
     """Return the keys that paramiko offered, in that order."""
     given = c.connect_kwargs.get("key_filename") or []
-    names = [given] if isinstance(given, str) else list(given)
-    for path in (Path.home() / ".ssh" / name for name in ("id_rsa", "id_ecdsa", "id_ed25519")):
-        if path.exists() and str(path) not in names:
-            names.append(str(path))
-    if os.environ.get("SSH_AUTH_SOCK"):
-        names += [f"agent:{key.comment or key.fingerprint}" for key in paramiko.Agent().get_keys()]
+    paths = [given] if isinstance(given, str) else list(given)
+    if c.connect_kwargs.get("look_for_keys", True):
+        paths += [path for path in usual_keys() if path not in paths]
+    names = list(getattr(c.client, "certificates", []))
+    for path in paths:
+        certificate = path + CERTIFICATE
+        names += [certificate, path] if os.path.isfile(certificate) else [path]
+    if c.connect_kwargs.get("allow_agent", True):
+        names += [f"agent:{name}" for name in keys_of_agent(getattr(c.client, "agent_socket", ""))]
     return names
+
+
+def keys_of_agent(place: str) -> list[str]:
+    """Return the names of the keys that an agent holds. place: its socket, if not the usual one."""
+    if not place and not os.environ.get("SSH_AUTH_SOCK"):
+        return []
+    with contextlib.closing(AgentAt(place) if place else paramiko.Agent()) as agent:
+        return [key.comment or str(key.fingerprint) for key in agent.get_keys()]

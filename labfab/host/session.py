@@ -17,7 +17,7 @@ from invoke import Context
 from .. import console, fabric_internals
 from ..errors import SetupError
 from ..local_state import known_hosts, secrets
-from ..local_state.aliases import find_alias, proxy_jump, ssh_config_path
+from ..local_state.aliases import find_alias, pinned_as, ssh_config_path, way
 from ..settings import KERNEL_LOOKUPS, Settings
 from . import connection, login_errors
 from .alias import alias_of
@@ -105,7 +105,7 @@ class Host:
         found = cls.peek(c)
         if found is None:
             with cls.lock:
-                key = (c.user, c.host, c.port, proxy_jump(c))
+                key = (c.user, c.host, c.port, way(c))
                 found = cls.sessions.setdefault(key, cls(c))
             found.attach(c)
         return found
@@ -188,7 +188,7 @@ class Host:
             known = find_alias(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(
-                connection.known_hosts_path(), self.c.host, port
+                connection.known_hosts_path(), *pinned_as(self.c, port)
             ):
                 hint = (
                     f"; {ssh_config_path(self.c)} leads there: "
@@ -239,7 +239,7 @@ class Host:
 
     def pinned_keys(self) -> set[str]:
         """Return the fingerprints of the keys by which this host is known."""
-        return connection.pinned_fingerprints(self.c.host, self.c.port)
+        return connection.pinned_fingerprints(*pinned_as(self.c))
 
     def keep_secret(self, alias: str, name: str, value: str | secrets.Secret) -> None:
         """Keep a secret under an alias, for this host alone."""

@@ -3,12 +3,15 @@
 Constraints:
 - ssh reads the home from the password database, Python from $HOME; if they differ, tell ssh.
 - Nobody may be there to answer: ssh never asks for a passphrase, a password or a new host key.
+- The user's ssh_config says how to reach a host. Its forwards, commands and shared connections are
+  the user's own, and where it looks for host keys must not replace the keys that labfab pinned.
+- ssh takes the first value of an option, so what a caller adds comes before what is here.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -19,8 +22,27 @@ from typing import IO, NamedTuple
 from ..errors import SetupError, Unreachable
 from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
+from ..local_state.ssh_lookup import config_file, is_own_home
 
-SILENT = ("BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR")
+SILENT = ("BatchMode=yes", "LogLevel=ERROR")
+# What the user's ssh_config may ask of every ssh, and no ssh of ours may do. ClearAllForwardings
+# removes those of the command line too: ssh_control.forward() adds ours to a running ssh.
+ALONE = (
+    "ClearAllForwardings=yes",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "Tunnel=no",
+    "ControlMaster=no",
+    "ControlPath=none",
+    "ControlPersist=no",
+)
+# The same, known since OpenSSH 8.7. An older ssh ends with an error.
+ALONE_SINCE_8_7 = ("SessionType=default", "ForkAfterAuthentication=no", "StdinNull=no")
+# The key of a host is one that labfab pinned, whatever else vouches for it.
+PINNED = ("VerifyHostKeyDNS=no", "UpdateHostKeys=no")
 ALGORITHMS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "MACs")
 # What ssh prints -> what it means and what to do; tried in this order.
 MEANINGS = {
@@ -35,6 +57,9 @@ MEANINGS = {
         "ssh does not accept your configuration: {line}"
     ),
     "Permission denied": "Permission denied ({key}): {hint}",
+    "cannot listen to port": (
+        "a port of this machine is taken ({line}): set another one in the setting local_port"
+    ),
     "Connection refused": (
         "nothing listens on port {port}: is it the right port, is sshd running?"
     ),
@@ -70,28 +95,62 @@ class Target(NamedTuple):
 
 
 def command(target: Target, *options: str) -> list[str]:
-    """Return the ssh command that calls a target and never asks anything."""
-    silent = [part for option in SILENT for part in ("-o", option)]
-    return ["ssh", *home_options(target.config), *silent, *options, *address(target)]
+    """Return the ssh command that calls a target and never asks anything.
+
+    options: come before ours, which do not change what they set.
+    """
+    ours = as_options(*SILENT, *own_settings(), *newer_options())
+    return ["ssh", *config_file(target.config), *options, *ours, *address(target)]
+
+
+def own_settings() -> tuple[str, ...]:
+    """Return the settings of every ssh of ours, also of one that may ask for a passphrase."""
+    return ("StrictHostKeyChecking=yes", known_hosts_option(), *PINNED, *ALONE)
+
+
+def as_options(*settings: str) -> list[str]:
+    """Return settings as ssh takes them on its command line."""
+    return [part for setting in settings for part in ("-o", setting)]
+
+
+def newer_options() -> tuple[str, ...]:
+    """Return the options that only a newer ssh knows; empty if this machine's is older."""
+    return ALONE_SINCE_8_7 if version(shutil.which("ssh") or "") >= (8, 7) else ()
+
+
+@functools.cache
+def version(program: str) -> tuple[int, ...]:
+    """Return the version of an OpenSSH client; empty if it does not say."""
+    if not program:
+        return ()
+    found = re.match(r"OpenSSH_(\d+)\.(\d+)", run([*BRIEF, program, "-V"], 2)[1])
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def known_hosts_option() -> str:
+    """Return the setting that names the files where labfab finds host keys."""
+    known = Path.home() / ".ssh" / "known_hosts"
+    # The second one holds no keys of labfab, but may hold revoked ones.
+    paths = [known, *(path for path in [known.with_name("known_hosts2")] if path.exists())]
+    return "UserKnownHostsFile=" + " ".join(quoted(str(path)) for path in paths)
+
+
+def quoted(path: str) -> str:
+    """Return a path as ssh's settings take it."""
+    for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
+        path = path.replace(sign, escaped)
+    return f'"{path}"'
 
 
 def home_options(config: str = "") -> list[str]:
     """Return options that say where the home is, if ssh would look elsewhere, and which config."""
-    home = Path.home()
-    if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
-        return ["-F", config] if config else []
-    own = home / ".ssh" / "config"
-    if not config:
-        config = str(own) if own.exists() else "none"
-    known = str(home / ".ssh" / "known_hosts")
-    for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
-        known = known.replace(sign, escaped)
-    return ["-F", config, "-o", f'UserKnownHostsFile="{known}"']
+    known = [] if is_own_home() else as_options(known_hosts_option())
+    return [*config_file(config), *known]
 
 
 def home_keys() -> list[str]:
     """Return the keys in the home, if ssh would look for its usual ones elsewhere."""
-    if not home_options():
+    if is_own_home():
         return []
     paths = [Path.home() / ".ssh" / name for name in NAMES]
     keys = [str(path).replace("%", "%%") for path in paths if path.exists()]
@@ -145,9 +204,9 @@ def ask(target: Target, words: str, timeout: int, control: Path | None = None) -
     """
     if not shutil.which("ssh"):
         raise SetupError(MISSING.format("ssh"))
-    path = str(control).replace("%", "%%") if control else "none"
-    options = ["-o", f"ConnectTimeout={timeout}", "-o", "ControlMaster=no"]
-    options += ["-o", f'ControlPath="{path}"']
+    options = as_options(f"ConnectTimeout={timeout}")
+    if control:
+        options += as_options(f"ControlPath={quoted(str(control))}")
     with tempfile.TemporaryFile() as out:
         code, errors = run([*BRIEF, *command(target, *options), words], 3 * timeout, out)
         out.seek(0)

@@ -28,13 +28,13 @@ CALLHOME = """\
 #!/bin/sh
 %(mark)s
 # A shell on the host; with more words, runs them there.
-exec %(ssh)s %(alias)s "$@"
+exec %(ssh)s %(own)s %(alias)s "$@"
 """
 LAUNCHLAB = """\
 #!/bin/sh
 %(mark)s
 # Starts JupyterLab on the host, unless it runs.
-exec %(ssh)s %(tty)s%(alias)s .local/bin/launchlab
+exec %(ssh)s %(own)s %(tty)s%(alias)s .local/bin/launchlab
 """
 CONNECTLAB = """\
 #!/bin/sh
@@ -43,8 +43,9 @@ CONNECTLAB = """\
 this machine.
 known=%(known)s
 far=%(far)s
-tunnel() { %(ssh)s -S %(control)s "$@" %(alias)s; }
-pid() { tunnel -O check 2>&1 | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'; }
+# Reads no configuration: the forwards in yours are not for this ssh.
+control() { ssh -F none -S %(control)s -O "$@" %(alias)s; }
+pid() { control check 2>&1 | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'; }
 tell() { echo "the tunnel $1: %(scheme)s://127.0.0.1:$port%(path)slab"; }
 
 if [ -n "$(pid)" ] || grep -qs '"keeper"' "$known"; then
@@ -55,7 +56,12 @@ if [ -n "$(pid)" ] || grep -qs '"keeper"' "$known"; then
 fi
 port=${1:-%(local)d}
 rm -f %(socket)s  # one left behind would be in the way
-tunnel -f -N -M %(options)s -L "127.0.0.1:$port:$far" >/dev/null || {
+%(ssh)s -f -N -M -S %(control)s %(options)s %(alias)s >/dev/null || {
+    echo "no tunnel" >&2
+    exit 1
+}
+control forward -L "127.0.0.1:$port:$far" || {
+    control exit 2>/dev/null
     echo "no tunnel; if it is port $port of this machine that is taken, \
 name another: %(name)s 9100" >&2
     exit 1
@@ -70,12 +76,14 @@ CLOSELAB = """\
 # Closes the tunnel, also with the host down.
 if grep -qs '"keeper"' %(known)s; then
     echo "the tunnel is kept open: fab -H %(alias)s tunnel.forget ends it"
-elif %(ssh)s -S %(control)s -O exit %(alias)s 2>/dev/null; then
+elif ssh -F none -S %(control)s -O exit %(alias)s 2>/dev/null; then
     echo "the tunnel is closed"
 else
     echo "no tunnel was open"
 fi
 """
+# What a shell of the user's does not take from the user's ssh_config.
+OWN = ("ClearAllForwardings=yes", "RemoteCommand=none")
 SCRIPTS = {
     "callhome": CALLHOME,
     "connectlab": CONNECTLAB,
@@ -132,7 +140,8 @@ def texts(
         "known": shlex.quote(str(tunnel.state_path(alias))),
         "socket": shlex.quote(str(place)),
         "control": shlex.quote(ssh_control.option(place)[1]),
-        "options": " ".join(f"-o {option}" for option in tunnel.KEEP),
+        "own": shlex.join(openssh.as_options(*OWN)),
+        "options": shlex.join(openssh.as_options(*tunnel.KEEP, *openssh.own_settings())),
         "scheme": scheme,
         "path": f"/{rest.partition('/')[2]}",
         "local": local_port,

@@ -68,11 +68,23 @@ def option(control: Path) -> list[str]:
     return ["-S", str(control).replace("%", "%%")]
 
 
+def command(control: Path, word: str, *options: str) -> list[str]:
+    """Return the ssh command that sends a control command to the ssh behind a socket.
+
+    It reads no configuration and resolves no name: it works even if the host is gone, and adds no
+    forward but ours.
+    """
+    return ["ssh", "-F", "none", *option(control), "-O", word, *options, "labfab"]
+
+
 def ask(control: Path, word: str) -> str:
     """Send a control command to the ssh behind a socket and return its answer."""
-    # Reads no configuration and resolves no name, so it works even if the host is gone.
-    argv = ["ssh", "-F", "none", *option(control), "-O", word, "labfab"]
-    return openssh.run(argv, PATIENCE)[1]
+    return openssh.run(command(control, word), PATIENCE)[1]
+
+
+def forward(control: Path, local: str, far: str) -> bool:
+    """Let the ssh behind a socket forward a local address. Return False if that is taken."""
+    return openssh.run(command(control, "forward", "-L", f"{local}:{far}"), PATIENCE)[0] == 0
 
 
 def pid(control: Path) -> int:

@@ -39,12 +39,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {  # of tunnel.json
     "pid": int,
     "control": str,
 }
-KEEP = (
-    "ControlPersist=no",
-    "ExitOnForwardFailure=yes",
-    "ServerAliveInterval=15",
-    "ServerAliveCountMax=3",
-)
+KEEP = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
 class Tunnel(NamedTuple):
@@ -141,7 +136,7 @@ def prove(opened: Tunnel) -> None:
 def leads_to(opened: Tunnel, target: Target, account: str, timeout: int = 10) -> bool:
     """Ask the host whether an account of it, and nobody else, listens where the tunnel ends.
 
-    Asks through the tunnel's own ssh; a kept tunnel has no control socket, so it logs in again.
+    Asks through the tunnel's own ssh.
     A socket in the account's home needs no question: nobody else can make one there.
     Returns False if the host does not know: macOS shows a login only its own ports.
     """
@@ -212,18 +207,18 @@ def start(
     target: Target, place: Path, local_port: int, remote_port: int | str, timeout: int
 ) -> int:
     """Start ssh in the background and return the local port that it uses."""
-    keep = [part for option in (*KEEP, f"ConnectTimeout={timeout}") for part in ("-o", option)]
-    options = ["-f", "-N", "-M", *ssh_control.option(place), *keep]
     far = far_end(target, remote_port, timeout)
+    keep = openssh.as_options(*KEEP, f"ConnectTimeout={timeout}")
+    argv = openssh.command(target, "-f", "-N", "-M", *ssh_control.option(place), *keep)
+    code, errors = openssh.run(argv, 3 * timeout)
+    if code:
+        raise openssh.explain(target, errors)
     for _ in range(TRIES):
         with ports.reserved_port(local_port) as local_port:
-            argv = openssh.command(target, *options, "-L", f"127.0.0.1:{local_port}:{far}")
-            code, errors = openssh.run(argv, 3 * timeout)
-        if code == 0:
-            return local_port
-        if f":{local_port}: Address already in use" not in errors:
-            raise openssh.explain(target, errors)
+            if ssh_control.forward(place, f"127.0.0.1:{local_port}", far):
+                return local_port
         local_port += 1
+    ssh_control.end(place, 0)
     raise SetupError(f"no free port near {local_port}: set another one in the setting local_port")
 
 

@@ -25,7 +25,13 @@ NOTICE = "# Written anew by setup: options of your own go into a Host entry furt
 # ssh itself refuses most of these characters in names of users and hosts.
 SPECIAL = r"\s\0-\x1f\x7f\"'\\#%$~;|&()<>{}`*?!^"
 WORD = rf"[^{SPECIAL}-][^{SPECIAL}]*"
+# Options of a Host entry that the block takes over, because the host is not reached without them.
+KEPT = (
+    *("CertificateFile", "IdentityAgent", "HostKeyAlias", "AddressFamily", "BindAddress"),
+    *("BindInterface", "PKCS11Provider", "SecurityKeyProvider"),
+)
 # paramiko reads ssh's escapes and tokens differently, and replaces every ~.
+CONTROL = r"[\0-\x1f\x7f]"
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
 
 
@@ -44,6 +50,15 @@ class Alias(NamedTuple):
     proxy_jump: str = ""
     # The account of the notebooks, if the alias leads there; empty: it leads to `user`.
     lab_user: str = ""
+    # With ssh's tokens (%h, %p) as the user wrote them.
+    proxy_command: str = ""
+    # What else ssh needs to reach the host: names of KEPT, with their values.
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def way(self) -> str:
+        """Return what is in between: ProxyJump or ProxyCommand. Empty: nothing."""
+        return self.proxy_jump or self.proxy_command
 
     @property
     def everyday_user(self) -> str:
@@ -89,6 +104,9 @@ def check(alias: Alias) -> None:
     for what, value in words.items():
         if not re.fullmatch(WORD, value):
             raise SetupError(f"{value!r} cannot be the {what} in an ssh_config", host=alias.name)
+    for what, value in (("ProxyCommand", alias.proxy_command), *alias.options):
+        if re.search(CONTROL, value) or value != value.strip() or (what in KEPT and '"' in value):
+            raise SetupError(f"{value!r} cannot be the {what} in an ssh_config", host=alias.name)
     if not 1 <= alias.port <= 65535:
         raise SetupError(f"{alias.port} is not a port: choose 1 to 65535", host=alias.name)
     if re.search(UNREADABLE, alias.identity):
@@ -120,13 +138,18 @@ def entry(alias: Alias, name: str, user: str) -> list[str]:
         "Port": alias.port,
         "User": user,
         "ProxyJump": alias.proxy_jump,
+        "ProxyCommand": alias.proxy_command,
     }
     if alias.identity:
         plain = re.fullmatch(WORD, alias.identity)
         options["IdentityFile"] = alias.identity if plain else f'"{alias.identity}"'
         options["IdentitiesOnly"] = "yes"
     options["ServerAliveInterval"] = 15
-    return [f"Host {name}", *(f"    {key} {value}" for key, value in options.items() if value)]
+    lines = [(key, value) for key, value in options.items() if value]
+    lines += [
+        (key, value if re.fullmatch(WORD, value) else f'"{value}"') for key, value in alias.options
+    ]
+    return [f"Host {name}", *(f"    {key} {value}" for key, value in lines)]
 
 
 def parse(name: str, block: str) -> Alias:
@@ -145,10 +168,25 @@ def parse(name: str, block: str) -> Alias:
         former_logins=canonical(was[1]) if was else "",
         proxy_jump=found.get("proxyjump", ""),
         lab_user=lab_user,
+        proxy_command=found.get("proxycommand", ""),
+        options=kept_options(admin or block),
     )
+
+
+def kept_options(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the options of KEPT in an entry, in its order; some may be there several times."""
+    names = {name.lower(): name for name in KEPT}
+    return tuple((names[key], value) for key, value in pairs_in(text) if key in names)
 
 
 def options_in(text: str) -> dict[str, str]:
     """Return the options of an entry, by their names in lower case."""
-    options = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", text, re.MULTILINE)
-    return {key.lower(): value.strip().strip('"') for key, value in options}
+    return dict(reversed(pairs_in(text)))
+
+
+def pairs_in(text: str) -> list[tuple[str, str]]:
+    """Return the options of an entry as they follow each other."""
+    found = re.findall(r"^[ \t]+(\w+)[ \t]+(.+)$", text, re.MULTILINE)
+    return [
+        (key.lower(), re.sub(r'^"([^"]*)"$', r"\1", value.strip()).strip()) for key, value in found
+    ]

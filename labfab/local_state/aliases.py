@@ -5,13 +5,17 @@ alias_block.py holds one alias and its text, ssh_config.py the file of all of th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fabric import Connection
 from invoke.context import Context
 
 from .. import fabric_internals
-from . import files, ssh_config
+from . import files, ssh_config, ssh_lookup
+from .alias_block import KEPT
+
+NO_HOST = "no-host-of-this-name.invalid"
 
 
 def ssh_config_path(c: Context) -> Path:
@@ -21,7 +25,7 @@ def ssh_config_path(c: Context) -> Path:
 
 def find_alias(c: Connection) -> ssh_config.Alias | None:
     """Find the alias that setup wrote for this login; None before setup."""
-    return ssh_config.find(ssh_config_path(c), c.user, c.host, c.port, proxy_jump(c))
+    return ssh_config.find(ssh_config_path(c), c.user, c.host, c.port, way(c))
 
 
 def note_of_lab_user(name: str) -> Path:
@@ -56,11 +60,71 @@ def host_names(c: Context) -> set[str]:
     return {c.original_host, c.host, *([block.name] if block else [])}
 
 
+def keys_of(c: Connection) -> list[str]:
+    """Return the private keys to offer.
+
+    One of an ssh_config that cannot be read is passed over, as ssh does; one that was given with
+    `fab -i` is an error later.
+    """
+    found = c.connect_kwargs.get("key_filename") or []
+    configured = set(from_config(c, "identityfile")) - fabric_internals.given_keys(c.config)
+    names = [found] if isinstance(found, str) else list(found)
+    return [name for name in names if name not in configured or is_readable(name)]
+
+
+def is_readable(key: str) -> bool:
+    """Return whether a key of an ssh_config is there for us. The word none stands for no key."""
+    path = os.path.expanduser(key)
+    return key.lower() != "none" and os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+def from_config(c: Connection, option: str) -> list[str]:
+    """Return the values that an ssh_config has for this host; empty if it has none."""
+    found = (getattr(c, "ssh_config", None) or {}).get(option) or []
+    return [found] if isinstance(found, str) else list(found)
+
+
+def pinned_as(c: Connection, port: int | None = None) -> tuple[str, int]:
+    """Return the name and port under which known_hosts knows a host, as ssh looks it up.
+
+    port: another one than that of the connection.
+    """
+    alias = from_config(c, "hostkeyalias")
+    return (alias[0], 22) if alias else (c.host, port or c.port)
+
+
 def proxy_jump(c: Connection) -> str:
     """Return a connection's gateways, as ProxyJump lists them; empty if there are none."""
     written: str = (getattr(c, "ssh_config", None) or {}).get("proxyjump", "")
     chain = [f"{hop.user}@{hop.host}:{hop.port}" for hop in hops(c)[1:]]
     return "" if written == "none" else written or ",".join(reversed(chain))
+
+
+def proxy_command(c: Connection) -> str:
+    """Return a connection's ProxyCommand as the user wrote it; empty if there is none.
+
+    %n, the name that was typed, is replaced: the block is for another name.
+    """
+    if not isinstance(c.gateway, str):
+        return ""
+    return ssh_lookup.replaced(c.gateway, {"n": c.original_host, "%": "%%"})
+
+
+def way(c: Connection) -> str:
+    """Return what is between this machine and the host, as Alias.way; empty if nothing is."""
+    return proxy_jump(c) or proxy_command(c)
+
+
+def needed_options(c: Connection) -> tuple[tuple[str, str], ...]:
+    """Return the options of alias_block.KEPT that the ssh_config has for this host alone."""
+    everywhere = c.config.base_ssh_config.lookup(NO_HOST)
+    found = []
+    for name in KEPT:
+        values = from_config(c, name.lower())
+        general = everywhere.get(name.lower(), [])
+        if values != ([general] if isinstance(general, str) else general):
+            found += [(name, value) for value in values]
+    return tuple(found)
 
 
 def hops(c: Connection) -> list[Connection]:

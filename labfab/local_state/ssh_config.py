@@ -17,13 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SetupError
-from . import files
+from . import files, ssh_lookup
 from .alias_block import Alias, canonical, check, login, parse, render
 
 __all__ = ["Alias", "find", "login", "read", "remove", "write"]
 
 MARKER = rb"(?m)^# (>>>|<<<) labfab (\S+) \1[ \t]*\r?(?:\n|\Z)"
-HOST = rb"(?mi)^[ \t]*Host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$"
 
 
 def read(path: Path) -> list[Alias]:
@@ -41,12 +40,12 @@ def aliases(data: bytes, path: Path) -> tuple[Alias, ...]:
 
 
 def find(
-    path: Path, user: str, hostname: str, port: int | None, proxy_jump: str | None = None
+    path: Path, user: str, hostname: str, port: int | None, way: str | None = None
 ) -> Alias | None:
     """Return the alias of a login, found by its name, its present login or an earlier one; or None.
 
-    proxy_jump: the gateways. They must be the same, because two private networks may use one
-    address for two machines. None if they do not matter.
+    way: what is in between. It must be the same, because two private networks may use one address
+    for two machines. None if it does not matter.
     """
     wanted = login(user, hostname, port or 22)
     for alias in read(path):
@@ -54,8 +53,8 @@ def find(
             login(one, alias.hostname, alias.port) for one in (alias.user, alias.everyday_user)
         ]
         named = hostname in (alias.name, alias.admin_name)
-        way = proxy_jump is None or proxy_jump == alias.proxy_jump
-        if named or (way and wanted in (*present, *alias.former_logins.split())):
+        same_way = way is None or way == alias.way
+        if named or (same_way and wanted in (*present, *alias.former_logins.split())):
             return alias
     return None
 
@@ -67,9 +66,9 @@ def write(path: Path, alias: Alias) -> bool:
         data = files.load(path)
         old = {one.name: one for one in read(path)}.get(alias.name)
         if old is None:
-            refuse_foreign(data, path, alias.name)
+            refuse_foreign(path, alias.name)
         if alias.lab_user and not (old and old.lab_user):
-            refuse_foreign(data, path, alias.admin_name)
+            refuse_foreign(path, alias.admin_name)
         if old and old.hostname == alias.hostname:
             alias = alias._replace(former_logins=earlier(old, alias))
         return save(path, data, place(data, path, alias))
@@ -140,13 +139,30 @@ def blocks(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
         )
 
 
-def refuse_foreign(data: bytes, path: Path, name: str) -> None:
-    """Raise SetupError if the user has a Host of that name."""
-    for entry in re.finditer(HOST, data):
-        if name.lower() in entry[1].decode(errors="replace").replace('"', " ").lower().split():
-            raise SetupError(
-                f"{path} has a Host {name} of your own: choose another name with the setting alias"
-            )
+def refuse_foreign(path: Path, name: str) -> None:
+    """Raise SetupError if the user has a Host of that name, in this file or in one it includes."""
+    # ssh reads the machine's own file too, unless it is told to read another one.
+    others = [ssh_lookup.SYSTEM] if path == Path.home() / ".ssh" / "config" else []
+    for start in (path, *others):
+        for place, text in ssh_lookup.texts(start):
+            if names_host(text, name):
+                raise SetupError(
+                    f"{place} has a Host {name} of your own: choose another name with the setting "
+                    "alias"
+                )
+
+
+def names_host(text: str, name: str) -> bool:
+    """Return whether a Host or a Match of an ssh_config is for a host of this very name."""
+    for key, value in ssh_lookup.pairs(text):
+        words = value.replace('"', " ").lower()
+        if key == "host" and name.lower() in words.split():
+            return True
+        if key == "match":
+            for names in re.findall(r"\b(?:original)?host(?:\s*=\s*|\s+)(\S+)", words):
+                if name.lower() in names.split(","):
+                    return True
+    return False
 
 
 def save(path: Path, old: bytes, new: bytes) -> bool:

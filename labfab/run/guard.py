@@ -24,7 +24,7 @@ from ..errors import SetupError, text_of
 from ..facts import facts
 from ..host import connection
 from ..host.changes import SILENCE, failed
-from ..host.login_errors import explain_second_login
+from ..host.login_errors import explain_second_login, login_in_words
 from ..host.session import Host, Login, WindowMark
 from ..host.shell import CONNECTION_ERRORS, NoSession, Result, Shell, WrongSudoPassword
 from ..local_state import secrets
@@ -305,7 +305,7 @@ def prove(c: Connection, login: Login) -> None:
 @contextlib.contextmanager
 def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
     """Log in once more and yield the connection and its name. Raises SetupError if that fails."""
-    name = f"{login.user}@{c.host}:{login.port}"
+    name = login_in_words(login.user, c.host, login.port)
     with console.working(Host.of(c).label, f"prove the login {name}"):
         try:
             new = connection.log_in_again(c, *login)

@@ -9,7 +9,8 @@ from ..errors import SetupError
 from ..facts import facts
 from ..host.alias import alias_of
 from ..host.session import Host
-from ..local_state.aliases import find_alias
+from ..local_state import ssh_config
+from ..local_state.aliases import find_alias, ssh_config_path
 from ..platforms import family, platform
 from ..run import recipe as recipes
 from ..run.runner import Runner
@@ -104,10 +105,17 @@ def run_sequence(c: Connection, sequence: SetupSequence) -> None:
         summarize(host, want, alias, facts(c).system.reboot_required, took, admin)
 
 
+def refuse_taken_name(c: Connection, want: Settings) -> None:
+    """Raise SetupError if the alias that this host would get is a Host of the user's own."""
+    if find_alias(c) is None:
+        ssh_config.refuse_foreign(ssh_config_path(c), alias_of(c, want))
+
+
 def preflight(c: Connection, want: Settings) -> None:
     """Raise SetupError for what would stop a later stage, before the host is changed."""
     system = platform(c)
     system.refuse_unsupported(c, want)
+    refuse_taken_name(c, want)
     authorized_keys.keys_from_settings(want)
     user.refuse_accounts(c, want)
     user.refuse_to_move(c, want)
@@ -118,3 +126,4 @@ def preflight(c: Connection, want: Settings) -> None:
     port = hardening.wanted_port(c, want)
     if facts(c).ssh.ports - system.ports_to_keep(c) != {port}:
         hardening.refuse_port(c, port)
+        hardening.refuse_fixed_way(c, port)

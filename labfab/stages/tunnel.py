@@ -21,7 +21,7 @@ from ..host.alias import alias_of
 from ..host.session import Host
 from ..laptop import kept_tunnel, tunnel
 from ..local_state import ssh_config
-from ..local_state.aliases import proxy_jump, ssh_config_path
+from ..local_state.aliases import keys_of, ssh_config_path, way
 from ..run import background
 from ..run.task import laptop_task
 from ..settings import Settings
@@ -236,7 +236,7 @@ def target_of(c: Context) -> tunnel.Target:
         hostname=c.host,
         user=c.user,
         port=c.port,
-        identity=(c.connect_kwargs.get("key_filename") or [""])[0],
+        identity=(keys_of(c) or [""])[0],
         config=config,
     )
 
@@ -245,7 +245,7 @@ def found_in_config(c: Context) -> ssh_config.Alias | None:
     """Return the block that setup wrote for this host; without -H, that of the setting `alias`."""
     path = ssh_config_path(c)
     if isinstance(c, Connection):
-        return ssh_config.find(path, c.user, c.host, c.port, proxy_jump(c))
+        return ssh_config.find(path, c.user, c.host, c.port, way(c))
     name = Settings.of(c).alias
     return next((block for block in ssh_config.read(path) if block.name == name), None)
 

@@ -30,6 +30,8 @@ ALIAS = st.builds(
     identity=st.sampled_from(("", "~/.ssh/id", "/a b/id")) | LINE,
     former_logins=st.just("") | LINE,
     proxy_jump=st.just("") | LINE,
+    proxy_command=st.sampled_from(("", 'nc "a b" %h %p')) | LINE,
+    options=st.just(()) | st.tuples(st.tuples(st.just("HostKeyAlias"), LINE)),
 )
 
 

@@ -51,18 +51,17 @@ def test_what_systemd_would_read_otherwise_is_quoted():
     assert systemd_user.quoted('a b "c" $HOME 100% \\') == '"a b \\"c\\" $$HOME 100%% \\\\"'
 
 
-def test_the_command_needs_no_control_socket_and_notices_a_dead_line(home):
+def test_the_command_removes_a_stale_socket_and_notices_a_dead_line(home):
+    """No ssh would share its socket with another one, and none may be in the way."""
     words = kept_tunnel.argv(Target("homelab"), 9000, 9999, 7)
-    assert words[0].startswith("/") and words[-2:] == ["--", "homelab"]
-    for option in (
-        "ControlMaster=no",
-        "ControlPath=none",
-        "ServerAliveInterval=10",
-        "BatchMode=yes",
-        "StrictHostKeyChecking=yes",
-    ):
+    control = str(kept_tunnel.socket_path("homelab"))
+    assert words[:5] == ["/bin/sh", "-c", kept_tunnel.START, "labfab", control]
+    assert words[5].startswith("/") and words[-2:] == ["--", "homelab"]
+    assert control != str(ssh_control.socket_path("homelab"))
+    for option in ("ServerAliveInterval=10", "BatchMode=yes", "StrictHostKeyChecking=yes"):
         assert option in words
-    assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:9999"
+    forward = next(word for word in words if word.startswith("LocalCommand="))
+    assert "-L 127.0.0.1:9000:127.0.0.1:9999" in forward
 
 
 def test_a_home_that_a_host_invents_is_refused(home, monkeypatch):

@@ -62,6 +62,35 @@ def test_real_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert openssh.home_options("/other/config") == ["-F", "/other/config"]
 
 
+def test_a_key_is_looked_for_where_labfab_pins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the usual home too, where ssh would take the place from the user's configuration."""
+    monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)
+    config = tmp_path / "config"
+    config.write_text(
+        "Host *\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n VerifyHostKeyDNS yes\n"
+    )
+    argv = openssh.command(Target("homelab", config=str(config)), "-G")
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    place = f"userknownhostsfile {Path.home()}/.ssh/known_hosts"
+    assert any(line.startswith(place) for line in told)
+    assert "stricthostkeychecking true" in told and "verifyhostkeydns false" in told
+
+
+def test_an_old_ssh_gets_no_option_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end with an error."""
+    for name, said in (("8.6p1", False), ("9.9p2", True), ("10.0p1", True)):
+        program = tmp_path / name / "ssh"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho OpenSSH_{name} Debian >&2\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+        assert ("SessionType=default" in openssh.command(LAB)) is said
+
+
 def test_secrets_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child gets none of our secrets, and its errors are returned."""
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "hunter2")

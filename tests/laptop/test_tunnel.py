@@ -5,7 +5,6 @@ import getpass
 import http.server
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,53 +12,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import paramiko
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop import ports, ssh_control, tunnel
+from labfab.laptop import kept_tunnel, openssh, ports, ssh_control, tunnel
 from labfab.laptop.tunnel import Target
 from labfab.local_state import files, keypair, known_hosts, ssh_config
+from tests.loopback_sshd import Server, free_port, listens, needs_sshd, server, wait_for
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.local
-
-SSHD = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
-needs_sshd = pytest.mark.skipif(not SSHD, reason="no sshd here: install openssh-server")
-
-
-@dataclass
-class Server:
-    """A throwaway sshd with the one key that it lets in."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    host_key: paramiko.PKey
-    identity: Path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("sshd")
-    identity, host_key = keypair.generate(folder / "user"), keypair.generate(folder / "host")
-    port = free_port()
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\n"
-        f"AuthorizedKeysFile {identity}.pub\nPidFile none\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        "KexAlgorithms curve25519-sha256\n"
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd as root insists on it
-    process = subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL
-    )
-    wait_for(lambda: listens(port))
-    yield Server(port, process, paramiko.PKey.from_path(host_key), identity)
-    process.terminate()
-    process.wait(5)
 
 
 @pytest.fixture
@@ -97,24 +62,6 @@ def target(home: Path, server: Server) -> Target:
     """Return the sshd as a target, with its host key known."""
     known_hosts.pin(home / ".ssh/known_hosts", "127.0.0.1", server.port, server.host_key)
     return Target("homelab", "127.0.0.1", getpass.getuser(), server.port, str(server.identity))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @needs_sshd
@@ -279,6 +226,89 @@ def test_refusals(target: Target, server: Server, lab: int, home: Path) -> None:
             tunnel.open(case, free_port(), lab)
         assert "\n" not in caught.value.message
         assert tunnel.status("homelab") is None
+
+
+# What an ssh_config may hold for every host: forwards, commands, shared connections, and places of
+# host keys that forget everything.
+OF_THE_USER = """Host *
+    LocalForward {busy} localhost:8888
+    RemoteForward {free} localhost:22
+    DynamicForward {other}
+    ExitOnForwardFailure yes
+    RemoteCommand echo not this one
+    RequestTTY force
+    PermitLocalCommand yes
+    LocalCommand touch {home}/ran
+    ControlMaster auto
+    ControlPath {home}/.ssh/shared-%C
+    ControlPersist yes
+    ForwardAgent yes
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+"""
+
+
+@pytest.fixture
+def user_config(home: Path) -> Iterator[int]:
+    """Give the user forwards and commands for every host. Yields a local port of theirs."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        other = free_port()
+        values = {"busy": busy.getsockname()[1], "free": free_port(), "other": other}
+        (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+        (home / ".ssh/config").write_text(OF_THE_USER.format(home=home, **values))
+        yield other
+
+
+@needs_sshd
+def test_the_user_s_own_forwards_and_commands_stay_out(
+    target: Target, lab: int, home: Path, user_config: int
+) -> None:
+    """Whatever an ssh_config wants of every ssh, the tunnel carries one port and runs nothing."""
+    opened = tunnel.open(target, free_port(), lab)
+    assert tunnel.answers(opened.url) == "2.21.1"
+    assert not listens(user_config)
+    assert openssh.ask(target, "echo asked", 5) == "asked"
+    assert not (home / "ran").exists() and not list((home / ".ssh").glob("shared-*"))
+
+
+@needs_sshd
+def test_a_key_is_pinned_by_labfab_whatever_the_user_s_ssh_accepts(
+    target: Target, server: Server, lab: int, home: Path, user_config: int
+) -> None:
+    """The tunnel knows the host by the key in ~/.ssh/known_hosts, and takes no other."""
+    known = home / ".ssh/known_hosts"
+    good = known.read_bytes()
+    other = keypair.public_line(keypair.generate(home / "other"))
+    for content, message in (
+        (b"", "unknown host key"),
+        (f"[127.0.0.1]:{server.port} {other}\n".encode(), "KEY HAS CHANGED"),
+    ):
+        known.write_bytes(content)
+        with pytest.raises(SetupError, match=message):
+            tunnel.open(target, free_port(), lab)
+    known.write_bytes(good)
+    assert tunnel.answers(tunnel.open(target, free_port(), lab).url) == "2.21.1"
+
+
+@needs_sshd
+def test_a_kept_tunnel_forwards_its_port_and_ends_without_it(
+    target: Target, lab: int, home: Path, user_config: int
+) -> None:
+    """As the service starts it: with the user's configuration, and a socket left by a crash."""
+    port = free_port()
+    kept_tunnel.socket_path("homelab").touch()
+    argv = kept_tunnel.argv(target, port, lab, 5)
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as first:
+        wait_for(lambda: ports.holds(first.pid, port))
+        assert tunnel.answers(f"http://127.0.0.1:{port}") == "2.21.1"
+        assert not listens(user_config)
+        first.terminate()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        argv = kept_tunnel.argv(target, taken.getsockname()[1], lab, 5)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+    assert done.returncode
+    with pytest.raises(SetupError, match="a port of this machine is taken.*local_port"):
+        raise openssh.explain(target, done.stderr)
 
 
 def test_silent_host(home: Path) -> None:

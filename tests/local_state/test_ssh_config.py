@@ -249,6 +249,69 @@ def test_foreign_entry(entry: str, config: Path) -> None:
     assert ssh_config.write(config, LAB._replace(name="home"))
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "Host homelab",
+        "Host work HOMELAB",
+        "Match host homelab",
+        "Match originalhost=work,homelab exec true",
+        "Include deeper/*",
+    ],
+)
+@pytest.mark.parametrize("include", ["Include config.d/*", 'include = "~/.ssh/config.d/home"'])
+def test_foreign_entry_in_an_included_file(entry: str, include: str, config: Path) -> None:
+    """It is never shadowed either, and the line names the file that has it."""
+    config.write_text(f"{include}\n")
+    for name, text in (("config.d/home", entry), ("deeper/x", "Host homelab")):
+        place = config.parent / name
+        place.parent.mkdir()
+        place.write_text(f"Include {config}\n{text}\n  User x\n")
+    before = config.read_bytes()
+    holder = "deeper/x" if "deeper" in entry else "config.d/home"
+    with pytest.raises(SetupError, match=f"{holder} has a Host homelab of your own.*alias"):
+        ssh_config.write(config, LAB)
+    assert config.read_bytes() == before
+    assert ssh_config.write(config, LAB._replace(name="home"))
+
+
+WAY = LAB._replace(
+    proxy_command="""nc -X 5 -x "proxy host:1080" %h %p  2>/dev/null "x\"""",
+    options=(
+        ("CertificateFile", "~/.ssh/a b-cert.pub"),
+        ("CertificateFile", "/certificates/two"),
+        ("IdentityAgent", "/home/me/Group Containers/agent.sock"),
+        ("HostKeyAlias", "box"),
+    ),
+)
+
+
+@pytest.mark.parametrize("alias", [WAY, WAY._replace(lab_user="bob")])
+def test_the_way_to_a_host_is_part_of_its_block(alias: Alias, config: Path) -> None:
+    """Its ProxyCommand as the user wrote it, and whatever else ssh needs to get there."""
+    config.write_text("Host *\n  ProxyCommand none\n")
+    assert ssh_config.write(config, alias) and ssh_config.read(config) == [alias]
+    assert not ssh_config.write(config, alias)
+    for name in {alias.name, alias.admin_name}:
+        found = effective(config, name)
+        assert f"proxycommand {alias.proxy_command}" in found
+        assert "hostkeyalias box" in found and "certificatefile /certificates/two" in found
+        assert "identityagent /home/me/Group Containers/agent.sock" in found
+    for way, same in ((alias.proxy_command, True), ("", False), ("nc %h %p", False), (None, True)):
+        assert bool(ssh_config.find(config, "root", "203.0.113.5", 22, way)) is same
+
+
+@pytest.mark.parametrize("text", ["nc %h\n  User root", "nc\0", "nc\r"])
+def test_a_way_cannot_break_out(text: str, config: Path) -> None:
+    """One line stays one line."""
+    for alias in (
+        LAB._replace(proxy_command=text),
+        LAB._replace(options=(("HostKeyAlias", text),)),
+    ):
+        with pytest.raises(SetupError, match="cannot be the"):
+            ssh_config.write(config, alias)
+
+
 def test_own_options_below(config: Path) -> None:
     """Options that the user adds for the alias later still apply."""
     ssh_config.write(config, LAB)

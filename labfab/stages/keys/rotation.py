@@ -20,6 +20,7 @@ from ...facts.reader import planned_file
 from ...host import connection
 from ...host.alias import alias_of
 from ...host.changes import put, remember
+from ...host.login_errors import login_in_words
 from ...host.session import Host, Login
 from ...host.shell import CONNECTION_ERRORS
 from ...local_state import keypair
@@ -45,7 +46,8 @@ def add(c: Connection, key: str) -> None:
     with guarded(c, "let another key log in"):
         add_to_all(c, want, platform(c), lines)
     login = Host.of(c).login
-    console.note(f"on the other laptop type: fab -H {login.user}@{c.host}:{login.port} keys.copy")
+    typed = login_in_words(login.user, c.host, login.port)
+    console.note(f"on the other laptop type: fab -H {typed} keys.copy")
 
 
 @host_task

@@ -131,7 +131,12 @@ def find_or_start_lab(c: Context, want: Settings) -> ReachableLab:
 def kept_token(c: Context, alias: str) -> Secret | None:
     """Return the token that this laptop has kept for the host that the alias leads to."""
     block = tunnel.found_in_config(c)
-    keys = connection.pinned_fingerprints(block.hostname, block.port) if block else set()
+    if not block:
+        return None
+    known_as = dict(block.options).get("HostKeyAlias")
+    keys = connection.pinned_fingerprints(
+        known_as or block.hostname, 22 if known_as else block.port
+    )
     return secrets.load(alias, "jupyter-token") if secrets.belongs_to(alias, keys) else None
 
 

@@ -23,6 +23,7 @@ from ...host.session import Host
 from ...host.shell import CONNECTION_ERRORS
 from ...laptop import openssh
 from ...local_state import known_hosts
+from ...local_state.aliases import pinned_as
 from ...platforms import algorithms, platform
 from ...run.guard import guarded
 from ...run.task import host_task
@@ -174,9 +175,9 @@ def pin_a_key_that_stays(c: Connection, host: Host, have: Ssh) -> None:
         for kind, blob in have.host_keys.items()
         if kind == "ssh-rsa" or not algorithms.weak("HostKeyAlgorithms", [kind])
     }
-    if any(key.get_name() in stays for key in known_hosts.pinned(path, c.host, port)):
+    if any(key.get_name() in stays for key in known_hosts.pinned(path, *pinned_as(c, port))):
         return
     for kind, blob in stays.items():
         key = known_hosts.key_of(kind, blob)
         if key is not None:
-            known_hosts.pin(path, c.host, port, key)
+            known_hosts.pin(path, *pinned_as(c, port), key)

@@ -23,6 +23,7 @@ from ...host import connection
 from ...host.changes import remember
 from ...host.session import Host
 from ...local_state import known_hosts
+from ...local_state.aliases import pinned_as
 from ...platforms import platform
 from ...run import guard
 from ...run.guard import guarded
@@ -139,6 +140,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
     kept = system.ports_to_keep(c)
     if have.ports - kept != {new} - kept or not listens(c, host, have, new):
         refuse_port(c, new)
+        refuse_fixed_way(c, new)
         warn_unprivileged(c, new)
         move(c, host, system, have, new)
         remember(c, want)
@@ -228,6 +230,19 @@ def refuse_port(c: Connection, port: int) -> None:
         raise SetupError(problem, host=Host.of(c).label)
 
 
+def refuse_fixed_way(c: Connection, port: int) -> None:
+    """Raise SetupError if the ProxyCommand leads to the present port, whichever is asked for.
+
+    A login through it would prove nothing about another port.
+    """
+    if isinstance(c.gateway, str) and port != c.port and "%p" not in c.gateway:
+        raise SetupError(
+            "the ProxyCommand of your ssh_config does not say %p, so it cannot lead to port "
+            f"{port}: write %p in it, or set ssh_port to {c.port}",
+            host=Host.of(c).label,
+        )
+
+
 def conflict(have: Ssh, port: int) -> str:
     """Return why sshd cannot use the port, or an empty string if it can."""
     holder = have.listening.get(port)
@@ -248,4 +263,4 @@ def open_port(c: Connection, host: Host, system: Platform, firewall: Firewall, p
         system.allow_port(c, port)
     if not host.planning:
         key = c.transport.get_remote_server_key()
-        known_hosts.pin(connection.known_hosts_path(), c.host, port, key)
+        known_hosts.pin(connection.known_hosts_path(), *pinned_as(c, port), key)
