@@ -218,6 +218,31 @@ def test_a_path_is_its_homes_accounts(box):
     box.run(f"rm -rf {HOME}/inner")
 
 
+# Lets an account write to a folder of root's, as setfacl does; a bare host lacks that program.
+ACCESS_LIST = """
+import os, pwd, struct, sys
+folder, account = sys.argv[1:]
+entry = lambda tag, may, id=0xFFFFFFFF: struct.pack("<HHI", tag, may, id)
+user = entry(2, 7, pwd.getpwnam(account).pw_uid)
+all = struct.pack("<I", 2) + entry(1, 7) + user + entry(4, 5) + entry(16, 7) + entry(32, 5)
+os.setxattr(folder, "system.posix_acl_access", all)
+"""
+
+
+def test_a_list_of_access_makes_a_folder_of_roots_an_accounts(box):
+    """mallory may write to root:root; the mode shows the list's mask where the group's rights were."""
+    box.run("umask 022; mkdir -p /srv/listed/of-root /srv/plain/of-root; chmod 775 /srv/plain")
+    listed = ("runuser", "-u", "mallory", "--", "touch")
+    box.run("python3 - /srv/listed mallory", input=ACCESS_LIST)
+    box.run(f"{' '.join(listed)} /srv/listed/by-mallory; ! {' '.join(listed)} /srv/plain/x 2>&1")
+    assert box.run("stat -c '%U:%G %a' /srv/listed /srv/plain") == "root:root 775\nroot:root 775"
+    assert keeper(box, "/srv/plain/of-root/x") == "root /srv/plain/of-root/x"
+    assert keeper(box, "/srv/listed/of-root/x") == "nobody /srv/listed/of-root/x"
+    assert keeper(box, "/srv/listed/new") == "nobody /srv/listed/new"
+    assert keeper(box, "/srv/listed/by-mallory") == "mallory /srv/listed/by-mallory"
+    box.run("rm -rf /srv/listed /srv/plain")
+
+
 def test_what_is_an_honest_accounts_comes_back(box):
     """In a home on another disk: content, mode, group; a new file goes; a tree with work is moved."""
     box.run(
