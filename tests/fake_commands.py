@@ -462,7 +462,7 @@ EFFECTS = (
         r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",
         own,
     ),
-    (r"locate \S+ && .* && \[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
+    (r"locate \S+; if .* \[ -L \S+ \]; then .* else chown -h ([a-z]+) \S+; fi", own_home),
     (r"chmod go-w \S+", close_home),
     (r"chmod 600 \S+/authorized_keys", close_keys),
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),

@@ -9,6 +9,7 @@ import pytest
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.on_host import loader
+from labfab.stages.keys.authorized_keys import OWN_HOME
 
 pytestmark = pytest.mark.host
 
@@ -241,6 +242,27 @@ def test_a_list_of_access_makes_a_folder_of_roots_an_accounts(box):
     assert keeper(box, "/srv/listed/new") == "nobody /srv/listed/new"
     assert keeper(box, "/srv/listed/by-mallory") == "mallory /srv/listed/by-mallory"
     box.run("rm -rf /srv/listed /srv/plain")
+
+
+def test_what_nobody_may_read_in_a_shared_folder_is_explained(box):
+    """root:jupyter 2775, as a group shares it: root reads there what everybody can read."""
+    box.run("umask 022; mkdir /srv/shared; chown root:jupyter /srv/shared; chmod 2775 /srv/shared")
+    box.run("echo x >/srv/shared/closed; chmod 600 /srv/shared/closed; echo x >/srv/shared/open")
+    script = f"{loader.words('Linux')}for i in open closed; do keep /srv/shared/$i /root/kept.$i; done; true"
+    said = box.run("sh -s 2>&1; ls /root/kept.*; rm -rf /root/kept.* /srv/shared", input=script)
+    assert said.splitlines()[-1] == "/root/kept.open"
+    assert "/srv/shared/closed is in a folder that others can write to" in said
+    assert "no file that nobody can read" not in said
+
+
+def test_a_home_that_is_not_given_away_says_why(box):
+    """mallory could put something else in its place meanwhile."""
+    box.run("umask 022; mkdir -p /srv/shared/home; chown mallory /srv/shared")
+    home = "/srv/shared/home"
+    script = loader.words("Linux") + fill(OWN_HOME, home, home, "jupyter", "jupyter", home)
+    said = box.run("sh -s 2>&1; echo $?; stat -c %U /srv/shared/home", input=script)
+    assert "others can write to a folder above it" in said and said.split()[-2:] == ["1", "root"]
+    box.run("rm -rf /srv/shared")
 
 
 def test_what_is_an_honest_accounts_comes_back(box):
