@@ -293,6 +293,65 @@ def test_what_is_an_honest_accounts_comes_back(box):
     box.run("umount /srv/disk; rm -rf /srv/disk /home/far /var/backups/labfab")
 
 
+# A file system of an account's --------------------------------------------------------------------
+
+# Below this folder, whoever looks waits for an answer that never comes: automount's file system stands in
+# for one that an account brings (FUSE) and stops.
+STUCK = """
+import ctypes, os, sys, time
+os.setsid()
+ends, (place,) = os.pipe(), sys.argv[1:]
+given = f"fd={ends[1]},pgrp={os.getpgrp()},minproto=5,maxproto=5,indirect"
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"stuck", place.encode(), b"autofs", 0, given.encode()):
+    sys.exit(os.strerror(ctypes.get_errno()))
+open("/run/stuck", "w").close()
+time.sleep(600)
+"""
+HASTE = "as_account() { as_within 2 8388608 \"$@\"; }\n"  # the limit itself is not what is tried
+
+
+@pytest.fixture
+def stuck(box):
+    """A folder in the home that does not answer, and links to it: stuck(".ssh", ...)."""
+    made = []
+
+    def link(*names: str) -> None:
+        for name in names:
+            made.append(name)
+            box.run(theirs(f"[ ! -e {name} ] || mv {name} .aside-{name}; ln -s stuck/x {name}"))
+
+    box.run(f"mkdir {HOME}/stuck; rm -f /run/stuck; cat >/tmp/stuck.py", input=STUCK)
+    box.run(
+        f"python3 /tmp/stuck.py {HOME}/stuck >/tmp/stuck.log 2>&1 & "
+        "for i in $(seq 50); do [ ! -e /run/stuck ] || exit 0; sleep 0.1; done; cat /tmp/stuck.log; exit 1"
+    )
+    yield link
+    box.run(f"pkill -f '[/]tmp/stuck.py'; umount -l {HOME}/stuck; rmdir {HOME}/stuck")
+    for name in made:
+        box.run(theirs(f"rm -f {name}; [ ! -e .aside-{name} ] || mv .aside-{name} {name}"))
+
+
+def test_a_file_system_that_does_not_answer_keeps_no_reader_of_facts_waiting(box, stuck):
+    """Also if an account's whole home is there. What was not answered is not taken for missing."""
+    box.run(f"useradd -M -d {HOME}/stuck/home stuck")
+    stuck(".jupyter", "jupyter-venv", ".profile", ".config")
+    given = {"USERS": "jupyter stuck root", "LAB_USER": "jupyter", "PREFIX": "jupyter-venv"}
+    given |= {"LAB_PORT": "9999", "LAB_URL": "http://127.0.0.1:9999/", "ROOT_DIR": "stuck/notebooks"}
+    given |= {"LAB_SOCKET": "stuck/socket", "PUBLISH": "https"}
+    head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
+    sections = "accounts python jupyter lab https"
+    facts = f"{head}set -- {sections}\n{loader.script('facts', 'Linux')}"
+    began = time.monotonic()
+    said = box.run("sh -s 2>&1", input=loader.words("Linux") + HASTE + facts, timeout=90)
+    assert time.monotonic() - began < 60
+    found = {line for line in said.splitlines() if line[:1] == "["}
+    assert found == {f"[{name}]" for name in sections.split()}
+    assert "root.home_stat=" in said and "jupyter.uid=" in said and "stuck.uid=" in said
+    assert "jupyter.home_stat=" not in said and "stuck.home_stat=" not in said
+    box.run("userdel stuck 2>&1 || true")
+
+
 # The guard -------------------------------------------------------------------------------------
 
 GUARD = "/var/lib/labfab/guard"
