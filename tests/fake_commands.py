@@ -31,7 +31,7 @@ def put(model, made) -> None:
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
         "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
         "/etc/letsencrypt/renewal-hooks/deploy/labfab": ("acme", "hook"),
-        "/etc/systemd/system/labfab-certbot.service": ("acme", "own_service"),
+        "/etc/systemd/system/labfab-certbot.service": ("acme", "service"),
         "/etc/systemd/system/labfab-certbot.timer": ("acme", "own_timer"),
         "/Library/LaunchDaemons/org.labfab.jupyter.plist": ("lab", "unit"),
     }.get(made.path)

@@ -289,6 +289,8 @@ class Acme(NamedTuple):
     renewal: File | None
     # The certificate with its chain.
     lineage: File | None
+    # labfab's own service that runs certbot, where certbot came without.
+    service: File | None
     # Enabled timers that run certbot.
     timers: frozenset[str]
 
@@ -515,6 +517,7 @@ class Facts:
             hook=file_from(v, "hook"),
             renewal=file_from(v, "renewal"),
             lineage=file_from(v, "lineage"),
+            service=file_from(v, "service"),
             timers=frozenset(with_prefix(v, "renews")),
         )
 

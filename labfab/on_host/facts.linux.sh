@@ -213,6 +213,7 @@ section_acme() {
   command -v snap >/dev/null && fact snap yes
   file hook /etc/letsencrypt/renewal-hooks/deploy/labfab
   file renewal /etc/letsencrypt/renewal/labfab.conf
+  file service /etc/systemd/system/labfab-certbot.service
   file lineage /etc/letsencrypt/live/labfab/fullchain.pem
   for unit in /etc/systemd/system/timers.target.wants/*certbot*.timer; do
     [ -e "$unit" ] && fact "renews.${unit##*/}" yes

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from labfab.certificates import renewal
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.on_host import loader
@@ -350,6 +351,37 @@ def test_a_file_system_that_does_not_answer_keeps_no_reader_of_facts_waiting(box
     assert "root.home_stat=" in said and "jupyter.uid=" in said and "stuck.uid=" in said
     assert "jupyter.home_stat=" not in said and "stuck.home_stat=" not in said
     box.run("userdel stuck 2>&1 || true")
+
+
+# The hook that certbot runs ----------------------------------------------------------------------
+
+# Holds on to what the hook's program of the account writes to, and stops it.
+HOLD = """
+while :; do
+  for pid in $(pgrep -u jupyter -f next-key.pem); do
+    exec 7>>/proc/$pid/fd/1 8>>/proc/$pid/fd/2
+    kill -STOP $pid
+  done
+done
+"""
+
+
+def test_an_account_that_stops_certbots_hook_keeps_nobody_waiting(box):
+    """certbot reads what the hook says until nobody holds it any more. An honest account gets all."""
+    box.run("mkdir -p /srv/live/labfab; cd /srv/live/labfab; echo key >privkey.pem; echo c >fullchain.pem")
+    box.run(theirs("rm -rf tls; mkdir tls"))
+    hook = fill(renewal.TEXT, "jupyter", f"{HOME}/tls").replace("-k 5 60", "-k 1 2")
+    box.run("cat >/srv/live/hook", input=hook)
+    run = "(RENEWED_LINEAGE=/srv/live/labfab sh /srv/live/hook 2>&1; echo code $?) </dev/null | cat"
+    assert box.run(run) == "code 0"
+    assert box.run(f"cd {HOME}/tls; stat -c '%n %U %a' *") == "cert.pem jupyter 644\nkey.pem jupyter 600"
+    box.run(theirs(f"setsid sh -c {shlex.quote(HOLD)} >/dev/null 2>&1 &"))
+    began = time.monotonic()
+    said = box.run(run, timeout=60)
+    assert time.monotonic() - began < 20
+    assert "the account jupyter did not take the new certificate" in said and "code 1" in said
+    quiet(box)
+    box.run(f"rm -rf /srv/live {HOME}/tls; ! ls /tmp/tmp.* 2>&1")
 
 
 # The guard -------------------------------------------------------------------------------------
