@@ -116,6 +116,20 @@ def test_an_account_with_power_runs_no_notebooks(box, module_fab, name, words):
     assert box.checksums() == files
 
 
+def test_a_sudo_that_gives_no_answer_counts_as_power(box, module_fab):
+    """Its rules may come from a directory, which somebody keeps from answering."""
+    slow = '#!/bin/sh\ncase $* in *-l*) exec sleep 60 ;; esac\nexec /usr/bin/sudo.real "$@"\n'
+    env = ENV | {"LABFAB_USER": "admin", "LABFAB_LAB_USER": "plain", "LABFAB_TAKE_OVER": "plain"}
+    box.run("mv /usr/bin/sudo /usr/bin/sudo.real; cat >/usr/bin/sudo; chmod 755 /usr/bin/sudo", input=slow)
+    try:
+        files = box.checksums()
+        run = module_fab.on(box, "setup.full", env=env)
+        run.fails("lab_user plain can become root", "a rule of sudo(no-answer)")
+        assert box.checksums() == files
+    finally:
+        box.run("mv -f /usr/bin/sudo.real /usr/bin/sudo")
+
+
 @pytest.mark.parametrize("key", ["LABFAB_USER", "LABFAB_LAB_USER"])
 def test_an_account_without_its_home_is_named(box, module_fab, key):
     """Its owner has deleted it, or it hangs: one line says so before any change."""
