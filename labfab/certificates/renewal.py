@@ -7,8 +7,8 @@ Constraints:
 - The hook reads as root and writes as the account, whose home may contain links to elsewhere.
 - Nobody else can read the new key, not even for a moment.
 - An account that stops the hook keeps certbot waiting for a minute, no longer.
-- Hooks of somebody else run in the service too, so it takes away only what no hook needs. Nothing in
-  it needs a mount namespace, which not every container has.
+- Hooks of somebody else run in the service too, so it takes away only what no hook needs. Nothing
+  in it needs a mount namespace, which not every container has.
 - Key and certificate are renamed into place one right after the other, because JupyterLab reads
   them for each connection.
 """

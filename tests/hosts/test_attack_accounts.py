@@ -120,7 +120,10 @@ def test_a_sudo_that_gives_no_answer_counts_as_power(box, module_fab):
     """Its rules may come from a directory, which somebody keeps from answering."""
     slow = '#!/bin/sh\ncase $* in *-l*) exec sleep 60 ;; esac\nexec /usr/bin/sudo.real "$@"\n'
     env = ENV | {"LABFAB_USER": "admin", "LABFAB_LAB_USER": "plain", "LABFAB_TAKE_OVER": "plain"}
-    box.run("mv /usr/bin/sudo /usr/bin/sudo.real; cat >/usr/bin/sudo; chmod 755 /usr/bin/sudo", input=slow)
+    box.run(
+        "mv /usr/bin/sudo /usr/bin/sudo.real; cat >/usr/bin/sudo; chmod 755 /usr/bin/sudo",
+        input=slow,
+    )
     try:
         files = box.checksums()
         run = module_fab.on(box, "setup.full", env=env)

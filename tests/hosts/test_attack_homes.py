@@ -321,7 +321,7 @@ if libc.mount(b"stuck", place.encode(), b"autofs", 0, given.encode()):
 open("/run/stuck", "w").close()
 time.sleep(600)
 """
-HASTE = "as_account() { as_within 2 8388608 \"$@\"; }\n"  # the limit itself is not what is tried
+HASTE = 'as_account() { as_within 2 8388608 "$@"; }\n'  # the limit itself is not what is tried
 
 
 FREED = "pkill -f '[/]tmp/stuck.py'; umount -l %s"
@@ -399,7 +399,7 @@ def test_any_number_of_packages_is_read_within_a_limit(box):
     box.run(theirs(f'python3 -c "{make}"'))
     found = read_facts(box, "python")
     assert {"prefix", "python", "lab"} <= found.keys() and "version.jupyter_server" in found
-    assert 1_000 < len(found) and sum(map(len, found)) < 1_200_000
+    assert len(found) > 1_000 and sum(map(len, found)) < 1_200_000
     box.run(f"rm -rf {HOME}/jupyter-venv/lib/python3.99")
 
 
@@ -436,13 +436,18 @@ done
 
 def test_an_account_that_stops_certbots_hook_keeps_nobody_waiting(box, stuck):
     """certbot reads what the hook says until nobody holds it any more. An honest account gets all."""
-    box.run("mkdir -p /srv/live/labfab; cd /srv/live/labfab; echo key >privkey.pem; echo c >fullchain.pem")
+    box.run(
+        "mkdir -p /srv/live/labfab; cd /srv/live/labfab; echo key >privkey.pem; echo c >fullchain.pem"
+    )
     box.run(theirs("rm -rf tls; mkdir tls"))
     hook = fill(renewal.TEXT, "jupyter", f"{HOME}/tls").replace("-k 5 60", "-k 1 2")
     box.run("cat >/srv/live/hook", input=hook)
     run = "(RENEWED_LINEAGE=/srv/live/labfab sh /srv/live/hook 2>&1; echo code $?) </dev/null | cat"
     assert box.run(run) == "code 0"
-    assert box.run(f"cd {HOME}/tls; stat -c '%n %U %a' *") == "cert.pem jupyter 644\nkey.pem jupyter 600"
+    assert (
+        box.run(f"cd {HOME}/tls; stat -c '%n %U %a' *")
+        == "cert.pem jupyter 644\nkey.pem jupyter 600"
+    )
     stuck("tls")
     box.run(theirs(f"setsid sh -c {shlex.quote(HOLD)} >/dev/null 2>&1 &"))
     began = time.monotonic()
@@ -623,7 +628,9 @@ def test_sshd_is_restored_before_a_home_that_does_not_answer(box, window, stuck)
     box.run(told)
     assert box.run(f"sha256sum {SSHD}") == window.before
     assert box.run(f"ls {GUARD}") != ""  # the accounts' part is still waited for
-    box.run(f"for i in $(seq 200); do [ -e {GUARD} ] || exit 0; sleep 0.1; done; exit 1", timeout=60)
+    box.run(
+        f"for i in $(seq 200); do [ -e {GUARD} ] || exit 0; sleep 0.1; done; exit 1", timeout=60
+    )
     window.ended()
     assert f"labfab-lost: {HOME}/.ssh/authorized_keys" in box.run("cat /tmp/said")
 

@@ -129,7 +129,9 @@ def test_a_program_that_an_account_stops_does_not_hold_the_run_lock(box, left):
         words, reader = words.replace(" 21600 ", " 3 "), "cat"
     box.run("mkdir -p /run/labfab; cat >/tmp/run", input=STOPPED % {"words": words})
     began = time.monotonic()
-    said = box.run(f"sh /tmp/run 2>&1 | {reader}; flock -w 20 /run/labfab/lock echo free", timeout=60)
+    said = box.run(
+        f"sh /tmp/run 2>&1 | {reader}; flock -w 20 /run/labfab/lock echo free", timeout=60
+    )
     assert said.endswith("free") and time.monotonic() - began < 15
     assert "code 124" in said or reader != "cat"
     box.run("pkill -KILL -u jupyter -f '[s]leep 600'")

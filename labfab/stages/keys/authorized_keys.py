@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # Another account could put something else in the place of a home that lies in its own.
 OWN_HOME = (
     'locate %s; if [ "$keeper" != root ] || [ -L %s ]; then '
-    'echo "it is a link, or others can write to a folder above it: give it to %s by hand" >&2; false; '
+    'echo "it is a link, or others can write to a folder above it: give it to %s by hand" >&2; '
+    "false; "
     "else chown -h %s %s; fi"
 )
 
