@@ -198,6 +198,8 @@ revert() {
   rm -f "$GUARD/ballast"
   broken=
   restore_state
+  : >"$GUARD/lost"
+  restore_modes ours  # what is in them is restored next
   # Only what could not be restored is tried again: the rest may have changed since, rightly.
   while read -r path; do
     locate "$path"
@@ -211,8 +213,7 @@ revert() {
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
   sh "$GUARD/run-sshd" >/dev/null 2>&1
-  : >"$GUARD/lost"
-  restore_modes
+  restore_modes homes
   restore_theirs
   if [ -n "$broken" ] && [ "$1" != boot ]; then
     echo "not everything could be put back, it is tried again at the next boot" >&2
@@ -229,10 +230,11 @@ revert() {
   clear_up
 }
 
-# Restores mode and owner of root's FOLDERS. What an account has by now, it restores later. Sets
-# broken on failure, unless it is an account's home that fails.
+# ours|homes: restores mode and owner of those of root's FOLDERS that root owned, or an account. What
+# an account has by now, it restores later. Sets broken on failure, unless it is an account's home that fails.
 restore_modes() {
   while read -r mode ids folder; do
+    case $1:$ids in ours:0:* | homes:[1-9]*) ;; *) continue ;; esac
     locate "$folder"
     if [ "$keeper" != root ]; then
       printf '%s %s %s\n' "$mode" "$ids" "$folder" >>"$GUARD/modes-theirs"
