@@ -289,10 +289,10 @@ class Acme(NamedTuple):
     renewal: File | None
     # The certificate with its chain.
     lineage: File | None
-    # labfab's own service that runs certbot, where certbot came without.
-    service: File | None
     # Enabled timers that run certbot.
     timers: frozenset[str]
+    # labfab's own service that runs certbot, where certbot came without.
+    service: File | None = None
 
 
 class Proxy(NamedTuple):
