@@ -31,7 +31,7 @@ def put(model, made) -> None:
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
         "/etc/apache2/sites-available/zz-labfab.conf": ("proxy", "site"),
         "/etc/letsencrypt/renewal-hooks/deploy/labfab": ("acme", "hook"),
-        "/etc/systemd/system/labfab-certbot.service": ("acme", "own_service"),
+        "/etc/systemd/system/labfab-certbot.service": ("acme", "service"),
         "/etc/systemd/system/labfab-certbot.timer": ("acme", "own_timer"),
         "/Library/LaunchDaemons/org.labfab.jupyter.plist": ("lab", "unit"),
     }.get(made.path)
@@ -462,7 +462,7 @@ EFFECTS = (
         r"set -- \S+ \S+ (\S+) ([a-z]+)\n# Give an account a file .*",
         own,
     ),
-    (r"locate \S+ && .* && \[ ! -L \S+ \] && chown -h ([a-z]+) \S+", own_home),
+    (r"locate \S+; if .* \[ -L \S+ \]; then .* else chown -h ([a-z]+) \S+; fi", own_home),
     (r"chmod go-w \S+", close_home),
     (r"chmod 600 \S+/authorized_keys", close_keys),
     (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),

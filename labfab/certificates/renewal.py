@@ -6,6 +6,9 @@ Undo: restores the old files
 Constraints:
 - The hook reads as root and writes as the account, whose home may contain links to elsewhere.
 - Nobody else can read the new key, not even for a moment.
+- An account that stops the hook keeps certbot waiting for a minute, no longer.
+- Hooks of somebody else run in the service too, so it takes away only what no hook needs. Nothing
+  in it needs a mount namespace, which not every container has.
 - Key and certificate are renamed into place one right after the other, because JupyterLab reads
   them for each connection.
 """
@@ -37,6 +40,14 @@ Description=Renew the certificate of JupyterLab (labfab)
 [Service]
 Type=oneshot
 ExecStart=%s -q renew --cert-name labfab --no-random-sleep-on-renew
+TimeoutStartSec=30min
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallArchitectures=native
+CapabilityBoundingSet=~CAP_SYS_BOOT CAP_SYS_MODULE CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_TIME
 """
 TIMER = """\
 [Unit]
@@ -86,6 +97,8 @@ def is_deployed(have: Https, acme: Acme, at: Location) -> bool:
 def keep_renewing(c: Connection, program: str) -> None:
     """Enable a timer that renews certificates, if none is enabled. program: certbot's path."""
     have = facts(c)
+    if have.acme.service:
+        harden(c, program)
     # In plan mode, a certbot that is not there yet will bring its own timer.
     if have.acme.timers or (Host.of(c).planning and not have.acme.program):
         return
@@ -108,9 +121,21 @@ def keep_renewing(c: Connection, program: str) -> None:
 
 def write_timer(c: Connection, program: str) -> None:
     """Write a timer, and the service that it starts."""
-    service = fill(SERVICE, program)
-    put(c, f"{UNITS}.service", service, why="write a service that renews", old=None)
+    write_service(c, program, "write a service that renews")
     put(c, f"{UNITS}.timer", TIMER, why="write its timer", old=None)
+
+
+def write_service(c: Connection, program: str, why: str) -> bool:
+    """Write the service that renews; return whether it was another one. program: certbot's path."""
+    service = fill(SERVICE, program)
+    then = planned_file("acme.service", service, "644", "root")
+    return bool(put(c, f"{UNITS}.service", service, why=why, old=facts(c).acme.service, then=then))
+
+
+def harden(c: Connection, program: str) -> None:
+    """Bring a service that an earlier version wrote up to date."""
+    if write_service(c, program, "harden the service that renews"):
+        change(c, "systemctl daemon-reload", why="reload systemd", undo=("reload_units",))
 
 
 def describe(c: Connection) -> str:

@@ -291,6 +291,8 @@ class Acme(NamedTuple):
     lineage: File | None
     # Enabled timers that run certbot.
     timers: frozenset[str]
+    # labfab's own service that runs certbot, where certbot came without.
+    service: File | None = None
 
 
 class Proxy(NamedTuple):
@@ -522,6 +524,7 @@ class Facts:
             hook=file_from(v, "hook"),
             renewal=file_from(v, "renewal"),
             lineage=file_from(v, "lineage"),
+            service=file_from(v, "service"),
             timers=frozenset(with_prefix(v, "renews")),
         )
 

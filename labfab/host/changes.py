@@ -129,8 +129,9 @@ def put(
         return None
     if old and old.cut:
         raise SetupError(
-            f"{path} has more than 1 MB or takes more than 10 s to read: writing it would lose "
-            "what is in it; look at it there, then run this again",
+            f"only a part of {path} could be read, because it has more than 1 MB or because that "
+            "took more than 10 s: the rest would be lost, so it is not written; "
+            "make it shorter or move it away on the host, then run this again",
             host=Host.of(c).label,
         )
     if Host.of(c).planning:

@@ -61,7 +61,10 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
 
 listeners
 timers
-df -P / /var /tmp /home "$LAB_HOME" "$ROOT_DIR" 2>/dev/null |
+{
+  df -P / /var /tmp /home
+  as_account "$LAB_USER" df -P "$LAB_HOME" "$ROOT_DIR" </dev/null
+} 2>/dev/null |
   awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' |
   sort -u -t ' ' -k 2
 if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then

@@ -160,9 +160,12 @@ section_firewall() {
 # Reads home.
 lab_service() {
   wants=.config/systemd/user/default.target.wants
-  own_file unit "$home" .config/systemd/user/jupyter.service "$LAB_USER"
-  [ -e "$home/$wants/jupyter.service" ] || return 0
-  fact service yes
+  seen=$(at_home "$LAB_USER" "$home" file unit .config/systemd/user/jupyter.service \
+    there service "$wants/jupyter.service")
+  printf '%s\n' "$seen"
+  case "
+$seen" in *"
+service="*) ;; *) return 0 ;; esac
   bus=/run/user/$(id -u "$LAB_USER")
   [ -d "$bus" ] && fact state "$(as_account "$LAB_USER" env XDG_RUNTIME_DIR="$bus" \
     systemctl --user is-active jupyter.service 2>/dev/null)"
@@ -199,14 +202,18 @@ END
 # its own. Reads home, LAB_SOCKET, LAB_USER; sets found: uid and pid.
 unix_listener() {
   path=$home/$LAB_SOCKET
-  [ -S "$path" ] && [ ! -L "$path" ] || return 0
-  found=$(stat -c %u "$path")
+  seen=$(as_account "$LAB_USER" stat -c '%a %u %F' "$path" 2>/dev/null)
+  case $seen in *[!0-9]*' socket') ;; *) return 0 ;; esac
+  read -r socket_mode found _ <<END
+$seen
+END
+  case $socket_mode$found in *[!0-9]*) found=; return 0 ;; esac
   inodes=$(awk -v path="$path" '$4 == "00010000" && $8 == path { print $7 }' /proc/net/unix)
   holders=$(for inode in $inodes; do
     find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -uid "$found" -printf '%h\n'
   done 2>/dev/null | sort -u -t / -k 3n)
   [ -n "$inodes" ] || { found=; return 0; }  # nobody listens there
-  fact socket_mode "$(mode_of "$path")"
+  fact socket_mode "$socket_mode"
   holders=${holders#/proc/}
   found="$found ${holders%%/*}"
 }
@@ -218,6 +225,7 @@ section_acme() {
   command -v snap >/dev/null && fact snap yes
   file hook /etc/letsencrypt/renewal-hooks/deploy/labfab
   file renewal /etc/letsencrypt/renewal/labfab.conf
+  file service /etc/systemd/system/labfab-certbot.service
   file lineage /etc/letsencrypt/live/labfab/fullchain.pem
   for unit in /etc/systemd/system/timers.target.wants/*certbot*.timer; do
     [ -e "$unit" ] && fact "renews.${unit##*/}" yes

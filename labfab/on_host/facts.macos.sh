@@ -80,9 +80,12 @@ section_power() {  # a Mac may lack some of these
 # Programs that do not come with macOS: from Homebrew, from python.org, or from conda in the
 # environment of JupyterLab.
 programs() (
-  PATH=/opt/homebrew/bin:/usr/local/bin:$PATH:$LAB_HOME/$PREFIX/bin
-  ! command -v tmux >/dev/null || fact package.tmux yes
+  PATH=/opt/homebrew/bin:/usr/local/bin:$PATH own=''
+  [ -z "$LAB_HOME" ] || own=$(at_home "$LAB_USER" "$LAB_HOME" program tmux "$PREFIX/bin/tmux" \
+    program python3 "$PREFIX/bin/python3")
+  case $(command -v tmux)$own in /* | *tmux=yes*) fact package.tmux yes ;; esac
   found=$(command -v python3)
+  case $own in *python3=yes*) found=${found:-$LAB_HOME/$PREFIX/bin/python3} ;; esac
   # Without the Command Line Tools, Apple's python3 only opens a window that offers to install them.
   [ "$found" != /usr/bin/python3 ] || xcode-select -p >/dev/null 2>&1 || return 0
   # Root must not run what the owner of Homebrew can change.
@@ -109,7 +112,8 @@ lab_service() {
 lab_listener() {
   if [ -n "$LAB_SOCKET" ]; then
     path=$home/$LAB_SOCKET
-    [ ! -S "$path" ] || fact socket_mode "$(mode_of "$path")"
+    seen=$(as_account "$LAB_USER" stat -f '%HT %Lp' "$path" 2>/dev/null)
+    case ${seen#Socket } in "$seen" | *[!0-7]*) ;; *) fact socket_mode "${seen#Socket }" ;; esac
     set -- -U
   else
     path=

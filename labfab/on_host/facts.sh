@@ -12,47 +12,44 @@ file() {
   [ -f "$2" ] && base64_fact "$1.text" <"$2"
 }
 
-# HOME PATH: succeeds if a part of the path is a link. Sets at, rest.
-linked() {
-  at=$1 rest=$2/
-  while [ -n "$rest" ]; do
-    at=$at/${rest%%/*} rest=${rest#*/}
-    [ ! -L "$at" ] || return 0
-  done
-  return 1
+# Lets through what answers the questions about a home, and no more: an account can change what its own
+# program says. A file whose text did not come is cut.
+# shellcheck disable=SC2016  # awk's
+ANSWERS='
+BEGIN {
+  for (i = 2; i < ARGC; i += 3) { kind[ARGV[i + 1]] = ARGV[i]; path[ARGV[i + 1]] = ARGV[i + 2] }
+  home = ARGV[1]; ARGC = 1
 }
-# KEY HOME PATH ACCOUNT: reports a link that leads to what does not belong to the account; fails if
-# there is none. Sets leads.
-leads_away() {
-  linked "$2" "$3" || return 1
-  leads=$(realpath_of "$2/$3")
-  [ "$leads" != "$(realpath_of "$2")/$3" ] && [ "$(owner_of "$leads")" != "$4" ] &&
-    fact "$1" "$leads"
+function is_stat(value) { return value ~ /^[0-7][0-7]?[0-7]?[0-7]? [^ ]+$/ }
+function says(wanted, about, end) {  # whether it is such a fact, of a path of this kind
+  asked = substr(key, 1, length(key) - length(end))
+  return kind[asked] == wanted && key == asked end && about
 }
-# KEY HOME PATH ACCOUNT: like file(), read as the account, 1 MiB of it at most. Half a text must not
-# be taken for the whole. Sets code.
-own_file() {
-  [ -e "$2/$3" ] || return 0
-  leads_away "$1.link" "$2" "$3" "$4" && return 0
-  fact "$1.stat" "$(mode_and_owner -L "$2/$3")"
-  [ -f "$2/$3" ] || return 0
-  {
-    code=$({
-      { as_account "$4" head -c 1048577 "$2/$3" 2>/dev/null; echo $? >&3; } |
-        base64_fact "$1.text" >&4
-    } 3>&1)
-  } 4>&1
-  [ "$code" != 124 ] || fact "$1.cut" yes
+{
+  at = index($0, "="); key = substr($0, 1, at - 1); value = substr($0, at + 1)
+  if (says("file", is_stat(value), ".stat")) half[asked] = 1
+  else if (says("file", value ~ /^[A-Za-z0-9+\/]*=*$/, ".text")) delete half[asked]
+  else if (says("prefix", value == "yes", "")) {
+    $0 = key "=" home "/" path[key]; sub(/\/$/, "")
+  } else if (!(says("file", 1, ".link") || says("file", value == "yes", ".cut") ||
+    says("folder", is_stat(value), "_stat") || says("folder", 1, "_link") ||
+    says("owned", value ~ /^[^ ]+$/, "") || says("owned", value ~ /^[0-7]+$/, "_mode") ||
+    says("place", is_stat(value), "") || says("there", value == "yes", "") ||
+    says("program", value == "yes", "") || ("version" in kind && key ~ /^version\../))) next
+  print
 }
-own_folder() {  # KEY HOME PATH ACCOUNT
-  [ -d "$2/$3" ] || return 0
-  leads_away "$1_link" "$2" "$3" "$4" || fact "$1_stat" "$(mode_and_owner -L "$2/$3")"
+END { for (asked in half) print asked ".cut=yes" }'
+# ACCOUNT HOME, then KIND KEY PATH for each path: the facts about them (at_home.pl), as the account sees
+# them. A file system of its own may never answer root, and a link there may lead root astray.
+at_home() {
+  who=$1; shift
+  as_account "$who" perl -e "$AT_HOME" "$who" "$@" </dev/null 2>/dev/null | awk "$ANSWERS" "$@"
 }
 
-# HOME: succeeds if a web server may have files there.
+# HOME: succeeds if a web server has files there, by its settings.
 has_sites() {
-  [ -d "$1/public_html" ] || [ -d "$1/Sites" ] || grep -qRsF "$1/" /etc/apache2/sites-enabled \
-    /etc/nginx/sites-enabled /etc/nginx/conf.d /etc/caddy /etc/lighttpd
+  grep -qRsF "$1/" /etc/apache2/sites-enabled /etc/nginx/sites-enabled /etc/nginx/conf.d \
+    /etc/caddy /etc/lighttpd
 }
 # ACCOUNT: the programs that a rule lets it become root by. Sets found, said.
 rules() {
@@ -91,14 +88,16 @@ section_accounts() {
     account_facts "$user"
     journaled "$user" "$home"
     [ "$user" != "$LAB_USER" ] || [ "$LAB_USER" = "${USERS%% *}" ] || rules "$user"
-    if [ -d "$home" ]; then
-      stat=$(mode_and_owner -L "$home")
-      fact "$user.home_stat" "$stat"
-      case $stat in *00' '*) ;; *) has_sites "$home" && fact "$user.serves" yes ;; esac
-    fi
-    own_folder "$user.ssh" "$home" .ssh "$user"
-    own_file "$user.keys" "$home" .ssh/authorized_keys "$user"
-    [ ! -e "$home/.jupyter/jupyter_server_config.json" ] || fact "$user.lab" yes
+    # The home comes last: without an answer to all, it does not count as one that answers.
+    seen=$(at_home "$user" "$home" folder "$user.ssh" .ssh \
+      file "$user.keys" .ssh/authorized_keys \
+      there "$user.lab" .jupyter/jupyter_server_config.json \
+      there "$user.serves" public_html/ there "$user.serves" Sites/ place "$user.home_stat" "$home/")
+    printf '%s\n' "$seen"
+    case $seen in
+      *"$user.home_stat="*00' '*) ;;
+      *"$user.home_stat="*) has_sites "$home" && fact "$user.serves" yes ;;
+    esac
   done
   file sudoers /etc/sudoers.d/90-labfab
 }
@@ -166,8 +165,6 @@ section_guard() {
 section_python() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
-  [ -e "$home/.cache/labfab/$PREFIX.unfinished" ] && fact unfinished yes
-  [ -e "$home/.cache/labfab/$PREFIX.packages" ] && fact half yes
   case $(shell_of "$LAB_USER") in
     *zsh) startup=.zshrc profile=.zprofile ;;
     *) startup=.bashrc profile=.profile ;;
@@ -176,32 +173,22 @@ section_python() {
     "$home/$startup" "$home/$profile")
   case $marks in *"/$startup:conda initialize"*) fact shell.conda yes ;; esac
   case $marks in *"/$profile:HOME/$PREFIX/bin"*) fact shell.venv yes ;; esac
-  [ -d "$home/$PREFIX" ] || return 0
-  prefix=$home/$PREFIX
-  fact prefix "$prefix"
-  [ -x "$prefix/bin/python" ] && fact python yes
-  [ -x "$prefix/bin/conda" ] && fact conda yes
-  [ -x "$prefix/bin/jupyter-lab" ] && fact lab yes
-  for info in "$prefix"/lib/python3*/site-packages/*.dist-info; do
-    name=${info##*/}; name=${name%.dist-info}
-    case $name in *-*) fact "version.${name%-*}" "${name##*-}" ;; esac
-  done | head -c 1000000  # an account may make any number of them
-  echo
+  at_home "$LAB_USER" "$home" there unfinished ".cache/labfab/$PREFIX.unfinished" \
+    there half ".cache/labfab/$PREFIX.packages" prefix prefix "$PREFIX/" \
+    program python "$PREFIX/bin/python" program conda "$PREFIX/bin/conda" \
+    program lab "$PREFIX/bin/jupyter-lab" dists version "$PREFIX"
 }
 
 section_jupyter() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
-  own_file config "$home" .jupyter/jupyter_server_config.json "$LAB_USER"
-  own_folder folder "$home" .jupyter "$LAB_USER"
-  own_file login "$home" "$PREFIX/etc/jupyter/jupyter_server_config.py" "$LAB_USER"
+  set -- file config .jupyter/jupyter_server_config.json folder folder .jupyter \
+    file login "$PREFIX/etc/jupyter/jupyter_server_config.py" owned root_dir "$ROOT_DIR/"
   for name in jupyter_server_config.py jupyter_notebook_config.py jupyter_notebook_config.json \
     jupyter_lab_config.py; do
-    [ -e "$home/.jupyter/$name" ] && fact "other.$name" yes
+    set -- "$@" there "other.$name" ".jupyter/$name"
   done
-  case $ROOT_DIR in /*) root=$ROOT_DIR ;; *) root=$home/$ROOT_DIR ;; esac
-  [ -d "$root" ] && fact root_dir "$(owner_of "$root")" && fact root_dir_mode "$(mode_of "$root")"
-  return 0
+  at_home "$LAB_USER" "$home" "$@"
 }
 
 section_lab() {
@@ -213,16 +200,14 @@ section_lab() {
   lab_listener
   if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
     pane=$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | grep -m 1 -xE '[0-9]+')
-    newer_than "$config" "$pane" && fact stale yes
+    newer_than "$pane" "$config" && fact stale yes
     return 0
   fi
   fact owner "$owner"
   fact pid "$pid"
   fact holder "$holder"
   [ -n "$pid" ] && fact since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
-  for file in "$config" "$home/$PREFIX/etc/jupyter/jupyter_server_config.py"; do
-    newer_than "$file" "$pid" && fact stale yes
-  done
+  newer_than "$pid" "$config" "$home/$PREFIX/etc/jupyter/jupyter_server_config.py" && fact stale yes
   answer=''
   [ "$owner" != "$LAB_USER" ] ||
     answer=$(curl -qsk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
@@ -236,17 +221,18 @@ section_lab() {
 # The certificate that JupyterLab or Apache serves. Of its private key, only mode and owner.
 section_https() {
   case $PUBLISH in
-    https) base=$LAB_HOME tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls ;;
-    apache) base=/etc/labfab tls=tls account=root other=$LAB_HOME/.jupyter/tls ;;
+    https) base=$LAB_HOME tls=.jupyter/tls account=$LAB_USER other=/etc/labfab/tls owner=root ;;
+    apache) base=/etc/labfab tls=tls account=root other=$LAB_HOME/.jupyter/tls owner=$LAB_USER ;;
     *) return 0 ;;
   esac
-  [ -e "$other/key.pem" ] && fact elsewhere yes
-  [ -n "$base" ] && [ -d "$base/$tls" ] || return 0
-  own_folder folder "$base" "$tls" "$account"
-  own_file cert "$base" "$tls/cert.pem" "$account"
-  own_file ca "$base" "$tls/ca.pem" "$account"
-  [ -e "$base/$tls/key.pem" ] || return 0
-  fact key "$(mode_and_owner "$base/$tls/key.pem")"
+  at_home "$owner" / there elsewhere "$other/key.pem"
+  [ -n "$base" ] || return 0
+  seen=$(at_home "$account" "$base" folder folder "$tls" file cert "$tls/cert.pem" \
+    file ca "$tls/ca.pem" place key "$tls/key.pem")
+  printf '%s\n' "$seen"
+  case "
+$seen" in *"
+key="*) ;; *) return 0 ;; esac
   public=$(as_account "$account" \
     openssl pkey -in "$base/$tls/key.pem" -passin pass: -pubout 2>/dev/null)
   certified=$(as_account "$account" \

@@ -61,18 +61,18 @@ keep_path() {
   printf '%s\n' "$place" >>"$GUARD/$list"
 }
 # FOLDER: notes its mode and owner, in `modes` or `modes-theirs`. A home may be a link that root made.
+# Its name is root's, but it may be a file system of the account's, which does not answer.
 # Sets list.
 note_mode() {
   locate "$1" follow || return 0
   list=modes-theirs
   if [ "$keeper" = root ]; then
     list=modes
-    [ -d "$place" ] || return 0
-    mode=$(mode_of "$place") ids=$(ids_of "$place")
-  else
-    look "$place" "$GUARD/look" follow || return
-    [ "$kind" = folder ] || return 0
-  fi
+    read -r kind mode ids <<END
+$(relay 5 4096 sh -c "$LOOK" sh "$place" follow </dev/null 2>/dev/null)
+END
+  else look "$place" "$GUARD/look" follow || return; fi
+  [ "$kind" = folder ] || return 0
   printf '%s %s %s\n' "$mode" "${ids:-0:0}" "$place" >>"$GUARD/$list"
 }
 theirs_in() {  # PATH: folders there in which an account can write. Root does not work in them.
@@ -198,7 +198,8 @@ revert() {
   rm -f "$GUARD/ballast"
   broken=
   restore_state
-  restore_modes
+  : >"$GUARD/lost"
+  restore_modes ours  # what is in them is restored next
   # Only what could not be restored is tried again: the rest may have changed since, rightly.
   while read -r path; do
     locate "$path"
@@ -212,6 +213,7 @@ revert() {
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
   sh "$GUARD/run-sshd" >/dev/null 2>&1
+  restore_modes homes
   restore_theirs
   if [ -n "$broken" ] && [ "$1" != boot ]; then
     echo "not everything could be put back, it is tried again at the next boot" >&2
@@ -228,23 +230,28 @@ revert() {
   clear_up
 }
 
-# Restores mode and owner of root's FOLDERS. What an account has by now, it restores later. Sets
-# broken on failure.
+# ours|homes: restores mode and owner of those of root's FOLDERS that root owned, or an account. What
+# an account has by now, it restores later. Sets broken on failure, unless it is an account's home that fails.
 restore_modes() {
   while read -r mode ids folder; do
+    case $1:$ids in ours:0:* | homes:[1-9]*) ;; *) continue ;; esac
     locate "$folder"
     if [ "$keeper" != root ]; then
       printf '%s %s %s\n' "$mode" "$ids" "$folder" >>"$GUARD/modes-theirs"
-    elif [ "$place" != "$folder" ] || ! restore_mode "$folder"; then broken=yes; fi
+    elif [ "$place" != "$folder" ] || ! restore_mode "$folder"; then
+      case $ids in 0:*) broken=yes ;; *) printf '%s\n' "$folder" >>"$GUARD/lost" ;; esac
+    fi
   done <"$GUARD/modes"
 }
+# shellcheck disable=SC2016  # the inner shell expands it
 restore_mode() {  # FOLDER of root's; reads mode, ids
-  [ ! -L "$1" ] && { [ -d "$1" ] || mkdir "$1"; } && chown -h "$ids" "$1" && chmod "$mode" "$1"
+  relay 5 65536 sh -c '
+    [ ! -L "$1" ] && { [ -d "$1" ] || mkdir "$1"; } && chown -h "$2" "$1" && chmod "$3" "$1"' \
+    sh "$1" "$ids" "$mode" </dev/null
 }
 
 # Restores what belongs to accounts. What that fails for is named in $GUARD/lost, and for labfab.
 restore_theirs() {
-  : >"$GUARD/lost"
   while read -r mode _ folder; do
     # shellcheck disable=SC2016  # the account's shell expands it
     locate "$folder" && [ "$keeper" != root ] &&

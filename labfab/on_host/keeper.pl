@@ -41,6 +41,13 @@ sub account {  # UID: the owner of the folder where root's part ends
   }
   answer($name // exit 1);
 }
+# FOLDER that root's group may write to: says whether a list of access is there. With one, those bits
+# of the mode are its mask: what the list gives to others at most, so that without them it lets nobody
+# write. The plus sign of ls is all that a bare perl can see of it.
+sub has_list {
+  open my $ls, "-|", "ls", "-ld", "--", $_[0] or return 1;
+  return (<$ls> // "+") =~ /^\S+\+/;
+}
 sub next_owner {  # NAME in a folder that others can write to, STICKY: whose it is
   my $uid = (lstat "$at/$_[0]")[4] // answer("nobody");
   account($uid) if !$is_own->($uid);
@@ -55,6 +62,7 @@ while (@todo) {
   my ($name, $given) = @{$todo[0]};
   # Members of root's group, and on a Mac of admin, may use sudo.
   my $trusted = $gid == 0 || $^O eq "darwin" && $gid == 80 ? 002 : 022;
+  $trusted = 022 if $mode & 020 && $trusted == 002 && $^O ne "darwin" && has_list($at);
   next_owner($name, $mode & 01000) if $mode & $trusted && length $name;
   last if @todo == 1 && !$follow;
   shift @todo;

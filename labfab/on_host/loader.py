@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+PROGRAMS = ("relay", "keeper", "at_home")  # Perl
 SYSTEMS = {"Linux": "linux", "Darwin": "macos"}  # uname -s
 
 
@@ -30,7 +31,7 @@ def shared(name: str) -> str:
 @cache
 def programs() -> str:
     """Return the Perl programs that the words run, as shell variables."""
-    texts = {name.upper(): (FOLDER / f"{name}.pl").read_text() for name in ("relay", "keeper")}
+    texts = {name.upper(): (FOLDER / f"{name}.pl").read_text() for name in PROGRAMS}
     return "".join(f"{name}={shlex.quote(text)}\n" for name, text in texts.items())
 
 

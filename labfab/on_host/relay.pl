@@ -4,14 +4,15 @@
 #
 # The command gets pipes of its own, because a program that it leaves behind could otherwise write
 # into the answers of root's shell. What it leaves behind is not waited for: a pipe stays open as
-# long as somebody holds it. Exits with the command's code, and with 124 beyond a limit.
+# long as somebody holds it. Exits with the command's code, and with 124 beyond a limit. The time is the
+# kernel's alarm, because the host's clock may be set meanwhile.
 use strict;
 my ($seconds, $bytes, @command) = @ARGV;
 pipe my $out, my $out_end;
 pipe my $err, my $err_end;
 pipe my $done, my $done_end;  # closed once the command has ended
 my $heard = !-p STDOUT;  # of a pipe, select says when nobody reads any more
-my ($until, $passed, %open) = (time + $seconds, 0, (1 => $out, 2 => $err));
+my ($passed, %open) = (0, (1 => $out, 2 => $err));
 
 sub run {
   open STDOUT, ">&", $out_end;
@@ -34,7 +35,8 @@ sub ended {  # SECONDS: passes on what comes within this time; says whether the 
   vec($bits, 1, 1) = 1 unless $heard;
   return if select($bits, undef, undef, $_[0]) < 1;
   if (!$heard && vec $bits, 1, 1) {  # what still runs gets five seconds more
-    ($heard, $seconds, $until) = (1, 5, time + 5) if !$seconds || $until > time + 5;
+    my $left = alarm 5;
+    alarm $left if $left && $left < 5;
     $heard = 1;
   }
   pass($_) for grep { vec $bits, fileno $open{$_}, 1 } keys %open;
@@ -42,11 +44,19 @@ sub ended {  # SECONDS: passes on what comes within this time; says whether the 
 }
 sub pump {
   close $_ for $out_end, $err_end, $done_end;
-  until (ended($seconds ? $until - time : undef)) { exit 124 if $seconds && time >= $until }
+  $SIG{ALRM} = "DEFAULT";  # it ends the pump, even while nobody reads
+  alarm $seconds;
+  1 until ended();
   for (1 .. 16) { ended(0) if %open }  # what is left in the pipes, which hold 1 MiB at most
   exit 0;
 }
 sub code { return $? & 127 ? 128 + ($? & 127) : $? >> 8 }
+sub limit {  # CODE of the pump: a limit by its usual code
+  my $code = $_[0] == 142 ? 124 : $_[0];
+  print STDERR "it took more than $seconds s and was ended\n" if $_[0] == 142 && $seconds;
+  print STDERR "it printed more than $bytes bytes and was ended\n" if $_[0] == 124;
+  return $code;
+}
 
 defined(my $child = fork) or exit 71;
 run() unless $child;
@@ -54,11 +64,11 @@ defined(my $pump = fork) or exit 71;
 pump() unless $pump;
 close $_ for $out, $err, $out_end, $err_end;
 if (waitpid(-1, 0) == $pump) {  # a limit, or nobody reads any more
-  my $code = code();
+  my $code = limit(code());
   kill TERM => $child;
   exit $code;
 }
 my $code = code();
 close $done_end;
 waitpid $pump, 0;
-exit(code() || $code);
+exit(limit(code()) || $code);

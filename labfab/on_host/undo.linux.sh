@@ -96,6 +96,8 @@ put_letsencrypt_back() {
   rm -rf "$KEPT.aside"
 }
 certbot_snap() { ! command -v snap >/dev/null || snap remove --purge certbot; }
+# The file of the unit follows; what ran before stays in use until then.
+reload_units() { systemctl daemon-reload; }
 timer_off() {  # UNIT
   [ ! -e "/etc/systemd/system/timers.target.wants/$1" ] || systemctl disable -q --now "$1"
 }

@@ -129,7 +129,9 @@ lines() {
   rm -f "$KEPT.new" "$KEPT.lines" "$KEPT.now"
   return "$code"
 }
-who() { if [ "$keeper" = root ]; then id -un; else echo "$keeper"; fi; }
+who() {
+  case $keeper in root) id -un ;; nobody) echo "the account nobody" ;; *) echo "$keeper" ;; esac
+}
 # FILE behind a link: succeeds if it is the keeper's. In root's, no account may have a hand.
 is_ours() {
   [ -n "$1" ] && as_keeper test -O "$1" </dev/null || return 1

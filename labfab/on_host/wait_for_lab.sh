@@ -16,7 +16,7 @@ done
 PATH=$HOME/$4/bin:$5
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null && break
-  tmux has-session -t =jupyter 2>/dev/null || break
+  perl -e 'alarm 5; exec @ARGV' tmux has-session -t =jupyter 2>/dev/null || break
   sleep 0.1
 done
 [ ! -f ~/.jupyter/lab.log ] || tail -n 3 ~/.jupyter/lab.log

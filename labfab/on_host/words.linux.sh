@@ -45,9 +45,11 @@ wait_and_hold() { flock "$1"; }
 
 flush() { sync -f "$1"; }  # FILE
 local_time() { date -d "@$1" '+%Y-%m-%d %H:%M:%S'; }  # SECONDS since 1970
-# FILE PID: succeeds if the file changed after the process started.
+# PID FILE...: succeeds if one of the files of LAB_USER changed after the process started. Sets began.
 newer_than() {
-  [ -n "$2" ] && [ -n "$(find "$1" -maxdepth 0 -newer "/proc/$2/cmdline" 2>/dev/null)" ]
+  [ -n "$1" ] || return
+  began=/proc/$1/cmdline; shift
+  [ -n "$(as_account "$LAB_USER" find "$@" -maxdepth 0 -newer "$began" 2>/dev/null)" ]
 }
 clear_places() { :; }  # removes parent folders that only labfab uses: none on Linux
 boot_id() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot

@@ -53,12 +53,14 @@ wait_and_hold() { perl -e 'open my $f, "<&=", $ARGV[0] or exit 2; exit !flock $f
 
 flush() { sync; }
 local_time() { date -r "$1" '+%Y-%m-%d %H:%M:%S'; }  # SECONDS since 1970
-# FILE PID: succeeds if the file changed after the process started. Sets began.
+# PID FILE...: succeeds if one of the files of LAB_USER changed after the process started. Sets began.
 newer_than() {
-  began=$(LC_ALL=C ps -o lstart= -p "${2:-0}" 2>/dev/null) && [ -n "$began" ] || return
+  began=$(LC_ALL=C ps -o lstart= -p "${1:-0}" 2>/dev/null) && [ -n "$began" ] || return
   # shellcheck disable=SC2086,SC2116  # echo squeezes the blanks that ps pads with
   began=$(LC_ALL=C date -j -f '%a %b %d %H:%M:%S %Y' "$(echo $began)" +%s)
-  [ "$(stat -f %m "$1" 2>/dev/null || echo 0)" -gt "$began" ]
+  shift
+  as_account "$LAB_USER" stat -f %m "$@" 2>/dev/null |
+    awk -v began="$began" '$1 > began { newer = 1 } END { exit !newer }'
 }
 # Removes parent folders that only labfab uses: a Mac does not have them by default.
 clear_places() {

@@ -46,7 +46,8 @@ as_account() { as_within 10 8388608 "$@"; }
 # Sets keeper, place, found.
 locate() {
   keeper='' place=''
-  found=$(perl -e "$KEEPER" "$@") || { keeper=nobody place=$1; return 1; }
+  # Not even a signal ends who waits for a file system of an account, so relay() goes on without it.
+  found=$(relay 6 65536 perl -e "$KEEPER" "$@" </dev/null) || { keeper=nobody place=$1; return 1; }
   # shellcheck disable=SC2034  # undo.sh and guard.sh use the place
   keeper=${found%%"
 "*} place=${found#*"
@@ -114,11 +115,17 @@ keep_theirs() {  # PATH COPY ANYTHING
     none) return 0 ;;
     folder) mkdir "$2" || return 73 ;;
     other | unread)
-      [ -n "$3" ] || { echo "$1 is no file that $keeper can read: move it away" >&2; return 1; }
+      [ -n "$3" ] || { cannot_read "$1" >&2; return 1; }
       : >"$2" && : >"$2.unread" || return 73
       ;;
   esac
   as_it_was "$2"
+}
+cannot_read() {  # PATH
+  if [ "$keeper" = nobody ]; then
+    echo "$1 is in a folder that others can write to, so only what everybody can read is read there: \
+move it away, or let root alone write to the folder"
+  else echo "$1 is no file that $keeper can read: move it away"; fi
 }
 keep_content() {  # LINK COPY: keeps what is in the file that it leads to
   look "$1" "$2.content" follow || return 73

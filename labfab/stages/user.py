@@ -162,6 +162,11 @@ def sudo_password(c: Connection, want: Settings) -> str:
 def refuse_accounts(c: Connection, want: Settings) -> None:
     """Raise SetupError, before anything is changed, for accounts that must not get these rights."""
     refuse_admin_as_lab_user(c, want)
+    for name in dict.fromkeys((want.user, want.lab_user)):
+        account = facts(c).accounts.get(name)
+        # On a Mac, the account may have none before its first login; finish_account() makes it.
+        if account and facts(c).system.kernel != "Darwin":
+            require_home(c, account)
     for key, name in (("user", want.user), ("lab_user", want.lab_user)):
         if name and is_foreign(c, name):
             refuse_service(c, key, name)
@@ -172,6 +177,17 @@ def refuse_accounts(c: Connection, want: Settings) -> None:
                     f"or if it is yours, set take_over: [{name}]",
                     host=Host.of(c).label,
                 )
+
+
+def require_home(c: Connection, account: Account) -> None:
+    """Raise SetupError if the account's home is missing, or its file system does not answer."""
+    if not account.home_stat:
+        raise SetupError(
+            f"the home {account.home} of {account.name} is missing or does not answer: "
+            f"look at it with ls -ld {account.home}; "
+            f"if it is missing, mkhomedir_helper {account.name} makes it; then run this again",
+            host=Host.of(c).label,
+        )
 
 
 def refuse_to_move(c: Connection, want: Settings) -> None:

@@ -260,9 +260,25 @@ def test_each_kind_of_certbot_has_its_timer(host, program, package, unit):
     model.install("openssl", *([package] if package else []))
     certificate.letsencrypt(model.c)
     assert model.whys[-1] == f"enable {unit}, which renews the certificate"
-    assert (f"ExecStart={program} -q renew" in model.file("acme", "own_service")) is (
+    assert (f"ExecStart={program} -q renew" in model.file("acme", "service")) is (
         unit == "labfab-certbot.timer"
     )
+    certificate.letsencrypt(model.again())
+    assert model.whys == []
+
+
+def test_a_service_of_an_earlier_version_is_hardened_once(host):
+    """It had neither a limit nor anything taken away."""
+    model = host()
+    model.sections["acme"]["program"] = "/usr/local/bin/certbot"
+    model.install("openssl")
+    certificate.letsencrypt(model.c)
+    now = model.file("acme", "service")
+    assert "TimeoutStartSec=30min" in now and "NoNewPrivileges=yes" in now
+    model.set_file("acme", "service", "[Service]\nExecStart=x\n", "644 root")
+    certificate.letsencrypt(model.again())
+    assert model.whys == ["harden the service that renews", "reload systemd"]
+    assert model.file("acme", "service") == now
     certificate.letsencrypt(model.again())
     assert model.whys == []
 

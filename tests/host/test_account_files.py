@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 
 import pytest
 
@@ -23,6 +24,10 @@ CONFIG = ".jupyter/jupyter_server_config.json"
 @pytest.mark.parametrize("link, target", [(".jupyter", "/etc"), (CONFIG, "/etc/passwd")])
 def test_a_link_that_leads_away_is_told_and_not_read(read, tmp_path, link, target):
     """Only the link's target is reported: no mode that somebody could want to fix, no content."""
+    if os.getuid() == 0:  # it is read as that account
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.is_relative_to(tempfile.gettempdir() + "/pytest-of-root"):
+                folder.chmod(0o711)
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(target)
     found = read("jupyter", LAB_USER="nobody")["jupyter"]

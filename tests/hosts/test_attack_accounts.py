@@ -31,7 +31,7 @@ def box(module_host, module_fab, owner):
     host.run("apt-get update -qq && apt-get install -y -qq sudo", timeout=300)
     host.run(OLD_ACCOUNT.format(secret=OLD_PASSWORD, key=keypair.public_line(owner)))
     host.run("groupadd -f docker; useradd -m -G docker boss; useradd -m ruled; useradd -m plain")
-    host.run("useradd -r -s /usr/sbin/nologin waiter")
+    host.run("useradd -r -s /usr/sbin/nologin waiter; useradd -M homeless")
     host.run("echo 'ruled ALL=(root) NOPASSWD: /usr/bin/apt-get' >/etc/sudoers.d/ruled")
     return host
 
@@ -113,4 +113,31 @@ def test_an_account_with_power_runs_no_notebooks(box, module_fab, name, words):
     taken = "" if name == "lab" else name
     env = ENV | {"LABFAB_USER": "admin", "LABFAB_LAB_USER": name, "LABFAB_TAKE_OVER": taken}
     module_fab.on(box, "setup.full", env=env).fails(words)
+    assert box.checksums() == files
+
+
+def test_a_sudo_that_gives_no_answer_counts_as_power(box, module_fab):
+    """Its rules may come from a directory, which somebody keeps from answering."""
+    slow = '#!/bin/sh\ncase $* in *-l*) exec sleep 60 ;; esac\nexec /usr/bin/sudo.real "$@"\n'
+    env = ENV | {"LABFAB_USER": "admin", "LABFAB_LAB_USER": "plain", "LABFAB_TAKE_OVER": "plain"}
+    box.run(
+        "mv /usr/bin/sudo /usr/bin/sudo.real; cat >/usr/bin/sudo; chmod 755 /usr/bin/sudo",
+        input=slow,
+    )
+    try:
+        files = box.checksums()
+        run = module_fab.on(box, "setup.full", env=env)
+        run.fails("lab_user plain can become root", "a rule of sudo(no-answer)")
+        assert box.checksums() == files
+    finally:
+        box.run("mv -f /usr/bin/sudo.real /usr/bin/sudo")
+
+
+@pytest.mark.parametrize("key", ["LABFAB_USER", "LABFAB_LAB_USER"])
+def test_an_account_without_its_home_is_named(box, module_fab, key):
+    """Its owner has deleted it, or it hangs: one line says so before any change."""
+    files = box.checksums()
+    env = ENV | {"LABFAB_USER": "admin", key: "homeless", "LABFAB_TAKE_OVER": "homeless"}
+    run = module_fab.on(box, "setup.full", env=env)
+    run.fails("the home /home/homeless of homeless is missing or does not answer")
     assert box.checksums() == files

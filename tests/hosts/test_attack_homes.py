@@ -1,14 +1,17 @@
 """What lies below a home is its account's: no link, pipe or name there makes root work for it, or wait for it."""
 
+import base64
 import itertools
 import shlex
 import time
 
 import pytest
 
+from labfab.certificates import renewal
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.on_host import loader
+from labfab.stages.keys.authorized_keys import OWN_HOME
 
 pytestmark = pytest.mark.host
 
@@ -218,6 +221,63 @@ def test_a_path_is_its_homes_accounts(box):
     box.run(f"rm -rf {HOME}/inner")
 
 
+# Lets an account write to a folder of root's, as setfacl does; a bare host lacks that program.
+ACCESS_LIST = """
+import os, pwd, struct, sys
+folder, account = sys.argv[1:]
+entry = lambda tag, may, id=0xFFFFFFFF: struct.pack("<HHI", tag, may, id)
+user = entry(2, 7, pwd.getpwnam(account).pw_uid)
+all = struct.pack("<I", 2) + entry(1, 7) + user + entry(4, 5) + entry(16, 7) + entry(32, 5)
+os.setxattr(folder, "system.posix_acl_access", all)
+"""
+
+
+def test_a_list_of_access_makes_a_folder_of_roots_an_accounts(box):
+    """mallory may write to root:root; the mode shows the list's mask where the group's rights were."""
+    box.run("umask 022; mkdir -p /srv/listed/of-root /srv/plain/of-root; chmod 775 /srv/plain")
+    listed = ("runuser", "-u", "mallory", "--", "touch")
+    box.run("python3 - /srv/listed mallory", input=ACCESS_LIST)
+    box.run(f"{' '.join(listed)} /srv/listed/by-mallory; ! {' '.join(listed)} /srv/plain/x 2>&1")
+    assert box.run("stat -c '%U:%G %a' /srv/listed /srv/plain") == "root:root 775\nroot:root 775"
+    assert keeper(box, "/srv/plain/of-root/x") == "root /srv/plain/of-root/x"
+    assert keeper(box, "/srv/listed/of-root/x") == "nobody /srv/listed/of-root/x"
+    assert keeper(box, "/srv/listed/new") == "nobody /srv/listed/new"
+    assert keeper(box, "/srv/listed/by-mallory") == "mallory /srv/listed/by-mallory"
+    box.run("rm -rf /srv/listed /srv/plain")
+
+
+def test_a_home_that_root_cannot_look_at_is_nobodys(box):
+    """As one that an account has mounted (FUSE). A folder shut to a root without its usual rights stands in."""
+    box.run("mkdir -p /srv/shut/home; chmod 0 /srv/shut")
+    script = f'{loader.words("Linux")}locate /srv/shut/home/.ssh/x; echo "$keeper $place"'
+    rights = "-dac_override,-dac_read_search"
+    said = box.run(f"setpriv --bounding-set {rights} sh -s", input=script)
+    assert said == "nobody /srv/shut/home/.ssh/x"
+    assert keeper(box, "/srv/shut/home/.ssh/x") == "root /srv/shut/home/.ssh/x"
+    box.run("rm -rf /srv/shut")
+
+
+def test_what_nobody_may_read_in_a_shared_folder_is_explained(box):
+    """root:jupyter 2775, as a group shares it: root reads there what everybody can read."""
+    box.run("umask 022; mkdir /srv/shared; chown root:jupyter /srv/shared; chmod 2775 /srv/shared")
+    box.run("echo x >/srv/shared/closed; chmod 600 /srv/shared/closed; echo x >/srv/shared/open")
+    script = f"{loader.words('Linux')}for i in open closed; do keep /srv/shared/$i /root/kept.$i; done; true"
+    said = box.run("sh -s 2>&1; ls /root/kept.*; rm -rf /root/kept.* /srv/shared", input=script)
+    assert said.splitlines()[-1] == "/root/kept.open"
+    assert "/srv/shared/closed is in a folder that others can write to" in said
+    assert "no file that nobody can read" not in said
+
+
+def test_a_home_that_is_not_given_away_says_why(box):
+    """mallory could put something else in its place meanwhile."""
+    box.run("umask 022; mkdir -p /srv/shared/home; chown mallory /srv/shared")
+    home = "/srv/shared/home"
+    script = loader.words("Linux") + fill(OWN_HOME, home, home, "jupyter", "jupyter", home)
+    said = box.run("sh -s 2>&1; echo $?; stat -c %U /srv/shared/home", input=script)
+    assert "others can write to a folder above it" in said and said.split()[-2:] == ["1", "root"]
+    box.run("rm -rf /srv/shared")
+
+
 def test_what_is_an_honest_accounts_comes_back(box):
     """In a home on another disk: content, mode, group; a new file goes; a tree with work is moved."""
     box.run(
@@ -244,6 +304,158 @@ def test_what_is_an_honest_accounts_comes_back(box):
     assert "/home/far is now /var/backups/labfab/far-" in said
     assert box.run("cat /var/backups/labfab/far-*/f; id far 2>&1 || true").startswith("mine")
     box.run("umount /srv/disk; rm -rf /srv/disk /home/far /var/backups/labfab")
+
+
+# A file system of an account's --------------------------------------------------------------------
+
+# Below this folder, whoever looks waits for an answer that never comes: automount's file system stands in
+# for one that an account brings (FUSE) and stops.
+STUCK = """
+import ctypes, os, sys, time
+os.setsid()
+ends, (place,) = os.pipe(), sys.argv[1:]
+given = f"fd={ends[1]},pgrp={os.getpgrp()},minproto=5,maxproto=5,indirect"
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"stuck", place.encode(), b"autofs", 0, given.encode()):
+    sys.exit(os.strerror(ctypes.get_errno()))
+open("/run/stuck", "w").close()
+time.sleep(600)
+"""
+HASTE = 'as_account() { as_within 2 8388608 "$@"; }\n'  # the limit itself is not what is tried
+
+
+FREED = "pkill -f '[/]tmp/stuck.py'; umount -l %s"
+
+
+def get_stuck(box, place: str) -> None:
+    box.run(f"mkdir -p {place}; rm -f /run/stuck; cat >/tmp/stuck.py", input=STUCK)
+    box.run(
+        f"python3 /tmp/stuck.py {place} >/tmp/stuck.log 2>&1 & "
+        "for i in $(seq 50); do [ ! -e /run/stuck ] || exit 0; sleep 0.1; done; cat /tmp/stuck.log; exit 1"
+    )
+
+
+@pytest.fixture
+def stuck(box):
+    """A folder in the home that does not answer, and links to it: stuck(".ssh", ...)."""
+    made = []
+
+    def link(*names: str) -> None:
+        for name in names:
+            made.append(name)
+            box.run(theirs(f"[ ! -e {name} ] || mv {name} .aside-{name}; ln -s stuck/x {name}"))
+
+    get_stuck(box, f"{HOME}/stuck")
+    yield link
+    box.run(f"{FREED % (f'{HOME}/stuck',)}; rmdir {HOME}/stuck")
+    for name in made:
+        box.run(theirs(f"rm -f {name}; [ ! -e .aside-{name} ] || mv .aside-{name} {name}"))
+
+
+def test_a_file_system_that_does_not_answer_keeps_no_reader_of_facts_waiting(box, stuck):
+    """Also if an account's whole home is there. What was not answered is not taken for missing."""
+    box.run(f"useradd -M -d {HOME}/stuck/home stuck")
+    stuck(".jupyter", "jupyter-venv", ".profile", ".config")
+    given = {"USERS": "jupyter stuck root", "LAB_URL": "http://127.0.0.1:9999/", "PUBLISH": "https"}
+    given |= {"ROOT_DIR": "stuck/notebooks", "LAB_SOCKET": "stuck/socket"}
+    sections = "accounts", "python", "jupyter", "lab", "https"
+    began = time.monotonic()
+    found = read_facts(box, *sections, words=HASTE, **given)
+    assert time.monotonic() - began < 60
+    assert {"root.home_stat", "jupyter.uid", "stuck.uid"} <= found.keys()
+    assert not {"jupyter.home_stat", "stuck.home_stat"} & found.keys()
+    box.run("userdel stuck 2>&1 || true")
+
+
+def read_facts(box, *sections: str, words: str = "", **given: str) -> dict[str, str]:
+    """Read sections of the facts as labfab does; return all keys and values."""
+    variables = {"USERS": "jupyter", "LAB_USER": "jupyter", "PREFIX": "jupyter-venv"}
+    variables |= {"LAB_PORT": "9999", "ROOT_DIR": "notebooks", "PUBLISH": "tunnel"} | given
+    head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+    facts = f"{head}set -- {' '.join(sections)}\n{loader.script('facts', 'Linux')}"
+    said = box.run("sh -s", input=loader.words("Linux") + words + facts, timeout=90)
+    return dict(line.split("=", 1) for line in said.split("\n") if "=" in line)
+
+
+def test_of_a_huge_file_a_part_is_read_and_never_written_back(box, module_fab):
+    """Of two bytes a letter, with your key at its end: without it, nobody could log in any more."""
+    keys = "/home/lab/.ssh/authorized_keys"
+    box.run(f"cp -p {keys} /root/keys")
+    fill_up = "import sys; sys.stdout.write(('# ' + '\u00e9' * 500 + '\\n') * 1500)"
+    box.run(theirs(f'cp {keys} k; {{ python3 -c "{fill_up}"; cat k; }} >{keys}; rm k', "lab"))
+    before = box.run(f"sha256sum {keys}")
+    found = read_facts(box, "accounts", USERS="lab")
+    assert found["lab.keys.cut"] == "yes"
+    assert len(base64.b64decode(found["lab.keys.text"])) == 1 << 20
+    module_fab("-H", "homelab", "keys.copy", env=ENV).fails("only a part of", keys)
+    assert box.run(f"sha256sum {keys}") == before
+    box.run(f"cp -p /root/keys {keys}")
+
+
+def test_any_number_of_packages_is_read_within_a_limit(box):
+    """The account makes as many folders there as it likes, with long names."""
+    lib = "jupyter-venv/lib/python3.99/site-packages"
+    make = f"import os; os.makedirs('{lib}'); [os.mkdir(f'{lib}/{{i}}' + 'x' * 230 + '-1.dist-info') for i in range(9000)]"
+    box.run(theirs(f'python3 -c "{make}"'))
+    found = read_facts(box, "python")
+    assert {"prefix", "python", "lab"} <= found.keys() and "version.jupyter_server" in found
+    assert len(found) > 1_000 and sum(map(len, found)) < 1_200_000
+    box.run(f"rm -rf {HOME}/jupyter-venv/lib/python3.99")
+
+
+def test_a_folder_in_the_place_of_the_configuration_is_not_searched(box):
+    """It may hold a huge tree. The file in it is newer than the program, the folder is not."""
+    box.run(theirs("mkdir -p p/tree; touch p/tree/new; touch -d 2001-01-01 p/tree p"))
+    script = f"{loader.words('Linux')}LAB_USER=jupyter; for i in p p/tree/new; do newer_than 1 {HOME}/$i && echo $i; done"
+    assert box.run(f"{{ sh -s; rm -rf {HOME}/p; }}", input=script) == "p/tree/new"
+
+
+def test_a_mode_comes_back_without_what_lends_rights(box):
+    """A file of the account's with root's group, which root had run with its rights before."""
+    path = f"{HOME}/lent"
+    box.run(theirs("echo x >lent") + f"chgrp root {path}; chmod 6755 {path}")
+    seen = f'stat -c "%a %U:%G" "$KEPT.kept/{path.replace("/", "%")}"'
+    attack = theirs("rm lent; echo x >lent; chmod 600 lent")
+    said = undone(box, f"{seen}; mode {path}", keep=(path,), attack=attack)
+    assert said == "755 jupyter:jupyter"
+    assert box.run(f"stat -c '%a %U:%G' {path}; rm {path}") == "755 jupyter:jupyter"
+
+
+# The hook that certbot runs ----------------------------------------------------------------------
+
+# Holds on to what the hook's program of the account writes to, and stops it.
+HOLD = """
+while :; do
+  for pid in $(pgrep -u jupyter -f next-key.pem); do
+    exec 7>>/proc/$pid/fd/1 8>>/proc/$pid/fd/2
+    kill -STOP $pid
+  done
+done
+"""
+
+
+def test_an_account_that_stops_certbots_hook_keeps_nobody_waiting(box, stuck):
+    """certbot reads what the hook says until nobody holds it any more. An honest account gets all."""
+    box.run(
+        "mkdir -p /srv/live/labfab; cd /srv/live/labfab; echo key >privkey.pem; echo c >fullchain.pem"
+    )
+    box.run(theirs("rm -rf tls; mkdir tls"))
+    hook = fill(renewal.TEXT, "jupyter", f"{HOME}/tls").replace("-k 5 60", "-k 1 2")
+    box.run("cat >/srv/live/hook", input=hook)
+    run = "(RENEWED_LINEAGE=/srv/live/labfab sh /srv/live/hook 2>&1; echo code $?) </dev/null | cat"
+    assert box.run(run) == "code 0"
+    assert (
+        box.run(f"cd {HOME}/tls; stat -c '%n %U %a' *")
+        == "cert.pem jupyter 644\nkey.pem jupyter 600"
+    )
+    stuck("tls")
+    box.run(theirs(f"setsid sh -c {shlex.quote(HOLD)} >/dev/null 2>&1 &"))
+    began = time.monotonic()
+    said = box.run(run, timeout=60)
+    assert time.monotonic() - began < 20
+    assert "the account jupyter did not take the new certificate" in said and "code 1" in said
+    quiet(box)
+    box.run(theirs("rm tls; rm -r .aside-tls") + "rm -r /srv/live")
 
 
 # The guard -------------------------------------------------------------------------------------
@@ -405,6 +617,34 @@ def test_an_honest_accounts_keys_come_back_byte_for_byte(box, window, full):
     assert (box.run(state), said) == (before, "")
     if full:
         box.run(f"umount {HOME}/.ssh")
+
+
+def test_sshd_is_restored_before_a_home_that_does_not_answer(box, window, stuck):
+    """~/.ssh leads into it. The others get in again before anybody waits for it."""
+    window.arm()
+    stuck(".ssh")
+    box.run(f"echo Broken >>{SSHD}; sh {GUARD}/guard.sh revert asked one >/tmp/said 2>&1 &")
+    told = "for i in $(seq 40); do [ ! -e /run/sshd-was-told ] || exit 0; sleep 0.1; done; exit 1"
+    box.run(told)
+    assert box.run(f"sha256sum {SSHD}") == window.before
+    assert box.run(f"ls {GUARD}") != ""  # the accounts' part is still waited for
+    box.run(
+        f"for i in $(seq 200); do [ -e {GUARD} ] || exit 0; sleep 0.1; done; exit 1", timeout=60
+    )
+    window.ended()
+    assert f"labfab-lost: {HOME}/.ssh/authorized_keys" in box.run("cat /tmp/said")
+
+
+def test_a_whole_home_that_does_not_answer_keeps_no_revert_waiting(box):
+    """Root cannot even find out whose it is: it gives up, and the window is closed for good."""
+    box.run("mkdir -p /srv/gone; useradd -m -d /srv/gone/home gone")
+    window = Window(box, "gone")
+    window.arm()
+    try:
+        get_stuck(box, "/srv/gone")
+        assert "labfab-lost: /srv/gone/home" in window.revert()
+    finally:
+        box.run(f"{FREED % ('/srv/gone',)}; userdel gone; rm -rf /srv/gone {GUARD}.left")
 
 
 # Owners ----------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 import json
 import shlex
+import time
 
 import pytest
+
+from labfab.on_host import loader
 
 pytestmark = pytest.mark.host
 
@@ -108,6 +111,30 @@ def test_a_tmux_that_never_answers_does_not_keep_a_run_waiting(box, module_fab, 
     """JupyterLab answers, so the host can still be looked at, stopped and undone."""
     forge("bin/tmux", "exec sleep 300")
     module_fab("-H", "homelab", "lab.status", env=ENV, timeout=100).ok()
+
+
+STOPPED = """\
+%(words)s
+exec 9>>/run/labfab/lock && flock -n 9 || exit
+run_as jupyter sh -c 'kill -STOP $$; sleep 600'
+echo "code $?"
+"""
+
+
+@pytest.mark.parametrize("left", ["the laptop hangs up", "six hours pass"])
+def test_a_program_that_an_account_stops_does_not_hold_the_run_lock(box, left):
+    """Neither once nobody reads any more, nor for longer than any installation takes."""
+    words, reader = loader.words("Linux"), "sleep 1"
+    if left == "six hours pass":
+        words, reader = words.replace(" 21600 ", " 3 "), "cat"
+    box.run("mkdir -p /run/labfab; cat >/tmp/run", input=STOPPED % {"words": words})
+    began = time.monotonic()
+    said = box.run(
+        f"sh /tmp/run 2>&1 | {reader}; flock -w 20 /run/labfab/lock echo free", timeout=60
+    )
+    assert said.endswith("free") and time.monotonic() - began < 15
+    assert "code 124" in said or reader != "cat"
+    box.run("pkill -KILL -u jupyter -f '[s]leep 600'")
 
 
 def test_what_an_accounts_python_leaves_behind_is_no_line_of_the_journal(box, lab, forge):

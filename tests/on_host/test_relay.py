@@ -1,5 +1,6 @@
 """Relay: what an account's program may do to the shell that runs it, and for how long."""
 
+import os
 import subprocess
 import time
 
@@ -78,3 +79,22 @@ def test_a_command_that_nobody_listens_to_is_ended():
         check=False,
     )
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("later", [-7200, 7200])
+def test_a_clock_that_is_set_changes_no_limit(tmp_path, later):
+    """It shows two hours earlier, or later, from the second look on."""
+    (tmp_path / "SetClock.pm").write_text(
+        "package SetClock; my $looks = 0;"
+        f"BEGIN {{ *CORE::GLOBAL::time = sub () {{ CORE::time() + ($looks++ ? {later} : 0) }} }} 1;"
+    )
+    env = os.environ | {"PERL5LIB": str(tmp_path), "PERL5OPT": "-MSetClock"}
+    began = time.monotonic()
+    assert relay("sleep 0.2; echo said; sleep 0.2; exit 3", seconds=2, env=env).returncode == 3
+    assert relay("while sleep 0.1; do echo said; done", seconds=1, env=env).returncode == 124
+    assert time.monotonic() - began < 5
+
+
+def test_who_ran_it_is_told_which_limit_ended_it():
+    assert "it took more than 1 s and was ended" in relay("sleep 20", seconds=1).stderr.decode()
+    assert "it printed more than 9 bytes" in relay("yes", size=9).stderr.decode()

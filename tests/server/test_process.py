@@ -31,3 +31,17 @@ def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     ).replace("in/jupyter-lab", "in/no-such-lab")
     done = subprocess.run(["sh", "-c", script], env=environment, timeout=10, capture_output=True)
     assert done.returncode == 1
+
+
+def test_the_wait_gives_up_a_tmux_that_does_not_answer(tmp_path):
+    """The account may stop it; the wait has ended already, and only the log's end is missing."""
+    for name, text in (("curl", "exit 7"), ("tmux", "exec sleep 60")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    url, path = "http://127.0.0.1:9/api", environment["PATH"]
+    script = fill(
+        loader.as_command("wait_for_lab", 5, uses="port_owner"), "", 20, url, "none", path
+    ).replace("in/jupyter-lab", "in/no-such-lab")
+    done = subprocess.run(["sh", "-c", script], env=environment, timeout=20, capture_output=True)
+    assert done.returncode == 1

@@ -87,6 +87,16 @@ def test_with_two_accounts_the_other_home_stays_as_it_is(fake):
     assert model.whys == ["close /home/jupyter to other accounts"]
 
 
+def test_a_home_that_is_missing_is_named_before_any_change(fake):
+    model = fake()
+    model.install("sudo")
+    model.add_account("lab", groups="lab sudo", password="P")
+    del model.sections["accounts"]["lab.home_stat"]
+    with pytest.raises(SetupError, match="the home /home/lab of lab is missing or does not answer"):
+        user.add(model.c)
+    assert model.writes == []
+
+
 # Accounts of somebody else -----------------------------------------------------------------------
 
 KEYS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOldKeyOfTheOwner ada@old\n# a note\n"

@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from ...platforms.base import Platform
 
 # Another account could put something else in the place of a home that lies in its own.
-OWN_HOME = 'locate %s && [ "$keeper" = root ] && [ ! -L %s ] && chown -h %s %s'
+OWN_HOME = (
+    'locate %s; if [ "$keeper" != root ] || [ -L %s ]; then '
+    'echo "it is a link, or others can write to a folder above it: give it to %s by hand" >&2; '
+    "false; "
+    "else chown -h %s %s; fi"
+)
 
 
 @laptop_task(help={"passphrase": "Ask for a passphrase that protects the key (then use ssh-agent)"})
@@ -218,11 +223,13 @@ def fix_modes(c: Connection, name: str) -> None:
 
 def fix_home(c: Connection, account: Account) -> None:
     """Make the home the account's own, and let nobody else write to it."""
+    user.require_home(c, account)
     name, home, (mode, owner) = account.name, account.home, account.home_stat.split()
     key, why, undo = f"accounts.{name}.home_stat", f"protect {home} from others", ("mode %s", home)
     if owner != name:
         then = {key: f"{mode} {name}"}
-        change(c, OWN_HOME, home, home, name, home, why=why, undo=undo, keep=[home], then=then)
+        given = (home, home, name, name, home)
+        change(c, OWN_HOME, *given, why=why, undo=undo, keep=[home], then=then)
     if int(mode, 8) & 0o022:
         then = {key: f"755 {name}"}
         change(c, "chmod go-w %s", home, user=name, why=why, undo=undo, keep=[home], then=then)
