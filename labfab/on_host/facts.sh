@@ -204,6 +204,18 @@ section_jupyter() {
   return 0
 }
 
+# Whose a socket is says nothing if others may put theirs in its place. Reads home.
+socket_is_safe() {
+  [ -z "$LAB_SOCKET" ] || case $(mode_of -L "$home/${LAB_SOCKET%/*}") in
+    *[2367]? | *[2367]) return 1 ;;
+  esac
+}
+# A socket is in a home, where root opens nothing. Reads home.
+ask_lab() {
+  if [ -z "$LAB_SOCKET" ]; then curl -qsk -m 5 "${LAB_URL}api"
+  else as_account "$LAB_USER" curl -qsk -m 5 --unix-socket "$home/$LAB_SOCKET" "${LAB_URL}api"; fi
+}
+
 section_lab() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
@@ -211,6 +223,7 @@ section_lab() {
   in_tmux "$home" has-session -t =jupyter >/dev/null && fact session yes
   config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
   lab_listener
+  [ "$owner" != "$LAB_USER" ] || socket_is_safe || owner=''
   if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
     pane=$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | grep -m 1 -xE '[0-9]+')
     newer_than "$config" "$pane" && fact stale yes
@@ -224,9 +237,7 @@ section_lab() {
     newer_than "$file" "$pid" && fact stale yes
   done
   answer=''
-  [ "$owner" != "$LAB_USER" ] ||
-    answer=$(curl -qsk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
-      "${LAB_URL}api" 2>/dev/null | head -c 65536)
+  [ "$owner" != "$LAB_USER" ] || answer=$(ask_lab 2>/dev/null | head -c 65536)
   case $answer in
     *'"version": "'*) answer=${answer#*'"version": "'}; fact api "${answer%%\"*}" ;;
     *) fact api '' ;;

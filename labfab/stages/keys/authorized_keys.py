@@ -106,13 +106,10 @@ def accounts_to_open(c: Connection, want: Settings, system: Platform) -> list[st
 def alias_is_lab_users(c: Connection, want: Settings) -> bool:
     """Return whether the alias should lead to lab_user, and another one to the account with sudo.
 
-    On a host whose alias an earlier version wrote, only keys.copy itself changes that. On a Mac the
-    alias stays the administrator's: Remote Login may not let lab_user in yet.
+    That includes an alias that an earlier version wrote. On a Mac the alias stays the
+    administrator's: Remote Login may not let lab_user in yet.
     """
-    if not want.lab_user or platform(c).ALIAS_STAYS_ADMINS:
-        return False
-    known = find_alias(c)
-    return known is None or bool(known.lab_user) or Host.of(c).depth == 1
+    return bool(want.lab_user) and not platform(c).ALIAS_STAYS_ADMINS
 
 
 def unlock(c: Connection, host: Host, identity: Path | None) -> None:
