@@ -235,7 +235,9 @@ def test_a_planted_socket_gets_no_secret(box, quiet, module_fab):
                 assert not secrets & set(re.split(r"\W+", said)) and "in your browser" not in said
             assert "mallory" in quiet("jupyter.password", "--rotate", "--yes").fails("mallory").err
             found = rows(quiet, "lab")
-            assert found["lab-owner"]["state"] == "fail" and "mallory" in found["lab-owner"]["detail"]
+            assert (
+                found["lab-owner"]["state"] == "fail" and "mallory" in found["lab-owner"]["detail"]
+            )
         assert not [secret for secret in secrets if secret in squatter.heard(box)]
         assert "Authorization" not in squatter.heard(box)
     finally:
