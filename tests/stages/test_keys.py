@@ -227,7 +227,7 @@ def test_a_lab_user_that_cannot_log_in_is_taken_back(fake, alone):
     assert model.guard == ["arm", "revert"] and not ssh_config.read(alone / "home/.ssh/config")
 
 
-def test_the_alias_of_an_earlier_version_is_turned(fake, alone):
+def test_the_alias_of_an_earlier_version_is_turned(fake, alone, capsys):
     """setup.full proves the login of the notebooks' account, once, and turns the alias."""
     model = fake(lab_user="jupyter")
     authorized_keys.copy(model.c)
@@ -239,6 +239,9 @@ def test_the_alias_of_an_earlier_version_is_turned(fake, alone):
             authorized_keys.copy(c)
         assert ssh_config.read(path)[0].lab_user == "jupyter" and model.writes == []
         assert model.logins == logins
+        assert (
+            "let homelab lead to jupyter, homelab-admin to lab" in capsys.readouterr().out
+        ) is bool(logins)
 
 
 @pytest.mark.parametrize(
