@@ -48,7 +48,8 @@ def answering(probe: Probe) -> str:
 def listening_inside(probe: Probe) -> str:
     """Look at every listening socket that is not on loopback. JupyterLab's has its own row."""
     want, ssh = probe.want, probe.facts.ssh.ports or {probe.c.port}
-    wanted = {*ssh, *want.open_ports, *want.public_ports, want.lab_port}
+    wanted = {*ssh, *want.open_ports, *want.public_ports}
+    wanted |= set() if want.lab_socket else {want.lab_port}
     seen = {port: program for address, port, program in sockets(probe) if is_public(address)}
     more = {port: program for port, program in seen.items() if port not in wanted}
     if more:
@@ -106,7 +107,7 @@ def firewall(probe: Probe) -> str:
     needs=["ssh-login"],
 )
 def loopback(probe: Probe) -> str:
-    """Look at the addresses of JupyterLab's port, or at the mode of its socket."""
+    """Look at the addresses of JupyterLab's port, or at who can reach its socket."""
     want, port = probe.want, probe.want.lab_port
     if want.lab_socket:
         return closed_socket(probe)
@@ -122,13 +123,19 @@ def loopback(probe: Probe) -> str:
 
 
 def closed_socket(probe: Probe) -> str:
-    """Look at the Unix socket, which only its account may open."""
-    place, mode = probe.want.lab_place, probe.facts.lab.socket_mode
-    if not mode:
-        raise NotChecked(f"nothing listens on {place}")
-    if int(mode, 8) & 0o077:
-        raise Wrong(f"{place} is open to others: its mode is {mode}")
-    return f"{place}, mode {mode}"
+    """Look at the Unix socket, which only its account may open, and for a port beside it."""
+    want, lab = probe.want, probe.facts.lab
+    if not lab.socket_mode:
+        raise NotChecked(f"nothing listens on {want.lab_place}")
+    if int(lab.socket_mode, 8) & 0o077:
+        raise Wrong(f"{want.lab_place} is open to others: its mode is {lab.socket_mode}")
+    mode, _, owner = probe.facts.jupyter.folder_stat.partition(" ")
+    if (int(mode, 8) & 0o077, owner) != (0, want.jupyter_user):
+        raise Wrong(f"~/.jupyter is open to others: its mode is {mode}, its owner {owner}")
+    ports = sorted(with_prefix(probe.audit, "lab_listens").values())
+    if ports:
+        raise Wrong(f"JupyterLab listens on {', '.join(ports)} too", "lab.restart")
+    return f"{want.lab_place}, mode {lab.socket_mode}; {owner}'s folder, mode {mode}; no port"
 
 
 def outside(probe: Probe) -> None:

@@ -21,14 +21,13 @@ from ..host import connection
 from ..host.alias import alias_of
 from ..host.remote_file import Values
 from ..host.session import Host
-from ..laptop import forward
 from ..local_state import files
 from ..local_state.aliases import find_alias
 from ..local_state.secrets import Secret
 from ..on_host import loader
 from ..platforms import platform
 from ..platforms.base import Platform
-from ..server.process import socket_path
+from ..server import forwarded
 from ..settings import Settings
 from .findings import NotChecked
 
@@ -123,6 +122,8 @@ class Probe:
             "PREFIX": PREFIXES[self.want.python],
             "ROOT_DIR": self.want.notebooks(home),
             "PUBLISH": self.want.publish,
+            "LAB_PORT": str(self.want.lab_port),
+            "LAB_PID": self.facts.lab.pid,
         }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()
@@ -135,9 +136,7 @@ class Probe:
     @cached_property
     def url(self) -> str:
         """Return JupyterLab's URL, through a forward that stays open until close()."""
-        account = facts(self.c).accounts.get(self.want.jupyter_user)
-        place = socket_path(self.want, account) or self.want.lab_port
-        return self.want.lab_url(self.open.enter_context(forward.opened(self.c.transport, place)))
+        return self.open.enter_context(forwarded.url(self.c, self.want))
 
     @property
     def logins(self) -> list[str]:

@@ -269,5 +269,7 @@ def remember(c: Connection, settings: Settings) -> None:
         note_lab_user(block.name, settings.lab_user)
     if ssh_config.write(path, block):
         why = f"remember the host as {block.name}"
+        if known and block.lab_user and not known.lab_user:
+            why = f"let {block.name} lead to {block.lab_user}, {block.admin_name} to {block.user}"
         host.record(why)
         console.changed(host.label, f"{why} in {path}", 0)

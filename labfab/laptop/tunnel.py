@@ -28,7 +28,8 @@ from .services import MANAGERS, Manager
 __all__ = ["Target", "Tunnel", "answers", "close", "code", "open", "status"]
 
 PROVEN = "it is"
-ASK_OWNER = f'uid=$(id -u %s) && port_is_of "$uid" %d && echo "{PROVEN}"'
+ASK_OWNER = f'uid=$(id -u %s) && port_is_of "$uid" %s && echo "{PROVEN}"'
+ASK_SOCKET = f'[ "$(id -un)" = %s ] && socket_is_ours "$HOME"/%s && echo "{PROVEN}"'
 TRIES = 5  # how many ports to try, in case another program takes the free one first
 State = dict[str, Any]
 KEYS: dict[str, type | tuple[type, ...]] = {  # of tunnel.json
@@ -137,14 +138,12 @@ def leads_to(opened: Tunnel, target: Target, account: str, timeout: int = 10) ->
     """Ask the host whether an account of it, and nobody else, listens where the tunnel ends.
 
     Asks through the tunnel's own ssh.
-    A socket in the account's home needs no question: nobody else can make one there.
     Returns False if the host does not know: macOS shows a login only its own ports.
     """
-    if isinstance(opened.remote_port, str):
-        return True
     place = load(opened.alias).get("control")
     control_socket = Path(place) if place else None
-    question = loader.shared("port_owner") + ASK_OWNER % (account, opened.remote_port)
+    ask = ASK_SOCKET if isinstance(opened.remote_port, str) else ASK_OWNER
+    question = loader.shared("port_owner") + ask % (account, opened.remote_port)
     words = f"sh -c {shlex.quote(question)}"
     try:
         return openssh.ask(target, words, timeout, control_socket) == PROVEN

@@ -1,13 +1,17 @@
 # The parts of audit.sh that differ on Linux.
 
-# Prints one fact for each TCP socket that listens. Reads number.
+# Prints one fact for each TCP socket that listens, one more if it is JupyterLab's. Reads number.
 listeners() {
   sockets
+  lab_uid=$(id -u "$LAB_USER" 2>/dev/null)
   while read -r address port uid pid; do
     [ -n "$port" ] || continue
     name_program "$pid" "$uid"
     number=$((number + 1))
     fact "listen.$number" "$address:$port $program"
+    case "$LAB_PID $uid $port" in
+      "$pid "* | *" $lab_uid $LAB_PORT") fact "lab_listens.$number" "$address:$port" ;;
+    esac
   done <<END
 $SOCKETS
 END

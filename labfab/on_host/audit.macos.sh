@@ -1,6 +1,6 @@
 # The parts of audit.sh that differ on macOS.
 
-# Prints one fact for each TCP socket that listens. lsof shows root every process, and others only
+# Prints one fact for each TCP socket that listens, one more if it is JupyterLab's. lsof shows root every process, and others only
 # their own; netstat shows everybody all ports. Reads number.
 listeners() {
   if [ "$(id -u)" = 0 ]; then
@@ -14,6 +14,13 @@ listeners() {
   fi | while read -r line; do
     number=$((number + 1))
     fact "listen.$number" "$line"
+  done
+  {
+    lsof -a -u "$LAB_USER" -nP -iTCP:"$LAB_PORT" -sTCP:LISTEN -F n
+    [ -z "$LAB_PID" ] || lsof -a -p "$LAB_PID" -nP -iTCP -sTCP:LISTEN -F n
+  } 2>/dev/null | sed -n 's/^n//p' | sort -u | while read -r line; do
+    number=$((number + 1))
+    fact "lab_listens.$number" "$line"
   done
 }
 

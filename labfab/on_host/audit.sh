@@ -1,7 +1,8 @@
 # Reads what check.all has to know and a setup does not. Follows audit.linux.sh or audit.macos.sh.
 #
 # Prints key=value lines and changes nothing. Runs as root, or as the login itself and then shows
-# what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR and PUBLISH set.
+# what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR, PUBLISH, LAB_PORT and
+# LAB_PID (may be empty) set.
 
 number=0
 # KIND PATH...: mode and owner of what must be closed to others. Sets kind, about; counts in number.

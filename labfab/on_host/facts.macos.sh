@@ -125,7 +125,10 @@ lab_listener() {
     /^p/ { pid = substr($0, 2) } /^c/ { name = substr($0, 2) } /^L/ { account = substr($0, 2) }
     /^n/ {
       place = substr($0, 2); rank = 0
-      if (path != "") rank = place == path
+      if (path != "") {
+        sub(/ type=[A-Z]+( \([A-Z]+\))?$/, "", place)  # some versions of lsof add it
+        rank = place == path
+      }
       else if (place == "127.0.0.1:" port) rank = 2
       else if (place == "*:" port) rank = 1
       if (rank > best) { best = rank; found = pid "\t" account "\t" name }

@@ -191,6 +191,18 @@ section_jupyter() {
   at_home "$LAB_USER" "$home" "$@"
 }
 
+# Whose a socket is says nothing if others may put theirs in its place. Reads home.
+socket_is_safe() {
+  [ -z "$LAB_SOCKET" ] || case $(mode_of -L "$home/${LAB_SOCKET%/*}") in
+    *[2367]? | *[2367]) return 1 ;;
+  esac
+}
+# A socket is in a home, where root opens nothing. Reads home.
+ask_lab() {
+  if [ -z "$LAB_SOCKET" ]; then curl -qsk -m 5 "${LAB_URL}api"
+  else as_account "$LAB_USER" curl -qsk -m 5 --unix-socket "$home/$LAB_SOCKET" "${LAB_URL}api"; fi
+}
+
 section_lab() {
   home=$LAB_HOME
   [ -n "$home" ] || return 0
@@ -198,6 +210,7 @@ section_lab() {
   in_tmux "$home" has-session -t =jupyter >/dev/null && fact session yes
   config=$home/.jupyter/jupyter_server_config.json owner='' pid='' holder=''
   lab_listener
+  [ "$owner" != "$LAB_USER" ] || socket_is_safe || owner=''
   if [ -z "$owner" ]; then  # an older configuration may make it listen elsewhere
     pane=$(in_tmux "$home" list-panes -t =jupyter -F '#{pane_pid}' | grep -m 1 -xE '[0-9]+')
     newer_than "$pane" "$config" && fact stale yes
@@ -209,9 +222,7 @@ section_lab() {
   [ -n "$pid" ] && fact since "$(ps -o lstart= -p "$pid" 2>/dev/null)"
   newer_than "$pid" "$config" "$home/$PREFIX/etc/jupyter/jupyter_server_config.py" && fact stale yes
   answer=''
-  [ "$owner" != "$LAB_USER" ] ||
-    answer=$(curl -qsk -m 5 ${LAB_SOCKET:+--unix-socket "$home/$LAB_SOCKET"} \
-      "${LAB_URL}api" 2>/dev/null | head -c 65536)
+  [ "$owner" != "$LAB_USER" ] || answer=$(ask_lab 2>/dev/null | head -c 65536)
   case $answer in
     *'"version": "'*) answer=${answer#*'"version": "'}; fact api "${answer%%\"*}" ;;
     *) fact api '' ;;

@@ -23,7 +23,7 @@ find_server() {  # pid: set note, url and sock to those the server started with
   url=$scheme://127.0.0.1:$(field port)$(field base_url) sock=$(field sock)
 }
 get() {  # path: the answer in base64; the token goes through a pipe, because `ps` shows arguments
-  [ -n "$sock" ] || url_is_ours "$url" || return  # another account would get the token
+  lab_is_ours "$sock" "$url" || return  # another account would get the token
   printf 'header = "Authorization: token %s"\n' "$(field token)" |
     curl -q -fsk -m 20 ${sock:+--unix-socket "$sock"} -K - "$url$1" | base64 | tr -d '\n'
 }

@@ -10,7 +10,7 @@ place=${url}lab
 [ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
 # Whoever is told that it runs types the password there.
 answers() {
-  [ -n "$socket" ] || url_is_ours "$url" || return
+  lab_is_ours "${socket:+$HOME/$socket}" "$url" || return
   curl -q -fsk -m 5 --noproxy '*' ${socket:+--unix-socket "$HOME/$socket"} "${url}api" >/dev/null
 }
 in_session() { tmux has-session -t =jupyter 2>/dev/null; }

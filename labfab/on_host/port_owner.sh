@@ -1,4 +1,5 @@
-# Whose a port is, asked of the kernel: a program can choose what ss, ps and lsof call it.
+# Whose a port or a Unix socket is, asked of the kernel: a program can choose what ss, ps and lsof
+# call it.
 # Needs no other words, so that any account can run it.
 
 # UID PORT: succeeds if this account, and nobody else, listens where 127.0.0.1:PORT leads.
@@ -32,4 +33,18 @@ listening_uids() {
 seen_of() {
   lsof -a -u "$1" -nP -iTCP:"$2" -sTCP:LISTEN -F n 2>/dev/null |
     grep -cE "^n(127\.0\.0\.1|\*):$2\$"
+}
+# SOCKET URL: succeeds if the caller, and nobody else, listens there. SOCKET is empty for a port.
+lab_is_ours() { if [ -n "$1" ]; then socket_is_ours "$1"; else url_is_ours "$2"; fi; }
+# PATH: succeeds if the caller made this Unix socket, and nobody but root could put another in its
+# place: each folder on the way is the caller's or root's, and closed to what others would write.
+socket_is_ours() {
+  me=$(id -u)
+  [ -n "$(find "$1" -prune -type s -user "$me" 2>/dev/null)" ] || return
+  at=$(cd "${1%/*}" && pwd -P) || return
+  while [ -n "$at" ]; do
+    [ -n "$(find "$at" -prune -type d \( -user "$me" -o -user 0 \) \
+      \( -perm -1000 -o ! -perm -020 ! -perm -002 \) 2>/dev/null)" ] || return
+    at=${at%/*}
+  done
 }

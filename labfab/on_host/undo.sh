@@ -83,7 +83,7 @@ install_copy() {
   fi
 }
 delete() { whose "$1"; as_keeper rm -f "$1" </dev/null; }  # FILE. Sets keeper, place, found.
-there_is() { whose "$2"; as_keeper test "$1" "$2" </dev/null; }  # -e|-d|-f|-L PATH
+there_is() { whose "$2"; as_keeper test "$1" "$2" </dev/null; }  # -e|-d|-f|-L|-S PATH
 
 # PATH SHA256 COMMAND...: restores the file. If somebody changed it since, runs the command instead.
 # Sets path, written, now, was.
@@ -260,7 +260,8 @@ handed() {
 
 account_exists() { id -u "$1" >/dev/null 2>&1; }  # ACCOUNT: succeeds if it exists
 
-# ACCOUNT LOG: ends JupyterLab's session and removes its log. Sets home, pythons.
+# ACCOUNT LOG: ends JupyterLab's session, removes its log and the socket that it leaves beside that.
+# Sets home, pythons.
 session() {
   home=$(home_of "$1")
   pythons=$home/miniforge3/bin:$home/anaconda3/bin:$home/miniconda3/bin
@@ -268,6 +269,7 @@ session() {
     as_account "$1" env PATH="$pythons:$PATH:/opt/homebrew/bin:/usr/local/bin" \
     tmux kill-session -t =jupyter </dev/null 2>/dev/null
   [ -e "$(kept "$2")" ] || delete "$2"
+  ! there_is -S "${2%/*}/lab.sock" || delete "${2%/*}/lab.sock"
 }
 
 # ACCOUNT FOLDER: lets conda remove its lines from the startup files. A file whose text is then the
@@ -304,7 +306,7 @@ wait_for_end() {
 # What the keeper runs, with HOME and the FOLDERS that a new home is made from, one a line.
 # shellcheck disable=SC2016  # the account's shell expands it
 HOLDS='cd "$1" || exit
-find . \( -path ./.cache -o -path ./.local/state \
+find . \( -type s -o -path ./.cache -o -path ./.local/state \
     -o -path ./.local/share/jupyter/runtime -o -path ./.local/share/jupyter/nbsignatures.db \
     -o -path ./.local/share/jupyter/notebook_secret -o -path ./.jupyter/lab.log \
     -o -path ./Library/Jupyter/runtime -o -path ./Library/Jupyter/nbsignatures.db \

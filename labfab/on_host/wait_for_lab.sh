@@ -5,9 +5,7 @@
 # Fails with the end of the log once no JupyterLab of this account is left, or the time is up.
 end=$(($(date +%s) + $2))
 while [ "$(date +%s)" -lt "$end" ]; do
-  if [ -n "$1" ] || url_is_ours "$3"; then
-    curl -q -fsk -m 5 ${1:+--unix-socket "$1"} "$3" >/dev/null && exit 0
-  fi
+  lab_is_ours "$1" "$3" && curl -q -fsk -m 5 ${1:+--unix-socket "$1"} "$3" >/dev/null && exit 0
   # [b] keeps this script itself from matching.
   pgrep -u "$(id -u)" -f '[b]in/jupyter-lab' >/dev/null || break
   sleep 0.1

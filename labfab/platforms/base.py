@@ -105,8 +105,9 @@ class Platform(Protocol):
     ADMIN_GROUP: str
     # Groups whose members are root, or can become it, separated by blanks.
     POWERFUL_GROUPS: str
-    # Whether the alias leads to the account with sudo even if there is a lab_user.
-    ALIAS_STAYS_ADMINS: bool
+
+    def lets_in(self, c: Connection, name: str) -> bool:
+        """Return whether the system's own list, if it has one, lets an account log in over SSH."""
 
     def add_account(self, c: Connection, name: str) -> None:
         """Add an account."""

@@ -51,7 +51,6 @@ SHOW_BIG_FOLDERS = "du -xh -d 2"
 SHOW_LISTENER = "lsof -nP -iTCP:{} -sTCP:LISTEN"
 
 ADMIN_GROUP = "admin"
-ALIAS_STAYS_ADMINS = True  # Remote Login may not let lab_user in
 FIREWALL_PACKAGE = ""
 FIREWALL_CLOSES_PORTS = False  # the application firewall knows programs, not ports
 
@@ -285,6 +284,14 @@ def plist(ports: Sequence[int]) -> str:
             "MaterializeDatalessFiles": True,
         }
     ).decode()
+
+
+def lets_in(c: Connection, name: str) -> bool:
+    """Return whether Remote Login's list, if it is in force, has the account or a group of it."""
+    have, account = facts(c).ssh, facts(c).accounts.get(name)
+    groups = account.groups if account else frozenset()
+    ways = {f"user:{name}", *(f"group:{group}" for group in groups)}
+    return have.access != "on" or bool(have.members & ways)
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:

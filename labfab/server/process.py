@@ -79,7 +79,7 @@ def command_account(c: Connection, want: Settings) -> str:
     if find_alias(c):
         return everyday_user(c)
     # In a plan there is no alias yet.
-    return want.user if platform(c).ALIAS_STAYS_ADMINS else want.jupyter_user
+    return want.jupyter_user if platform(c).lets_in(c, want.jupyter_user) else want.user
 
 
 def wait_while_changing(c: Connection, want: Settings, account: Account, limit: int) -> Lab:
@@ -125,9 +125,24 @@ def refuse_unless_startable(c: Connection, want: Settings) -> None:
         raise not_installed(host, want)
     lab = have.lab
     if lab.owner and lab.owner != want.jupyter_user:
+        advice = ": delete that socket" if want.lab_socket else ": choose another lab_port"
         raise SetupError(
-            f"{want.lab_place} is taken by {lab.holder or 'a program'} of {lab.owner}: "
-            "choose another lab_port",
+            f"{want.lab_place} is taken by {lab.holder or 'a program'} of {lab.owner}{advice}",
+            host=host.label,
+        )
+    refuse_unreachable_socket(c, want)
+
+
+def refuse_unreachable_socket(c: Connection, want: Settings) -> None:
+    """Raise SetupError if the alias, and with it the tunnel, does not lead to the socket's account.
+
+    An earlier version wrote it so.
+    """
+    known, host = find_alias(c), Host.of(c)
+    if want.lab_socket and known and known.everyday_user != want.jupyter_user and not host.planning:
+        raise SetupError(
+            f"listen: socket is open to {want.jupyter_user} alone, and {known.name} leads to "
+            f"{known.everyday_user}: type keys.copy (on a Mac ssh.restrict) first",
             host=host.label,
         )
 

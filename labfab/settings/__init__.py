@@ -570,10 +570,6 @@ def check_publishing(settings: Settings) -> None:
             "listen: socket works through the tunnel only: "
             "leave listen at tcp, or publish at tunnel"
         )
-    if settings.lab_socket and settings.lab_user:
-        raise SetupError(
-            "listen: socket cannot be combined with lab_user yet: leave one of them out"
-        )
     for name in settings.names:
         if (":" in name or name.rpartition(".")[2].isdigit()) and not is_address(name):
             raise SetupError(

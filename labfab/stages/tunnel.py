@@ -234,7 +234,8 @@ def target_of(c: Context) -> tunnel.Target:
     return tunnel.Target(
         alias=alias_of(c, want),
         hostname=c.host,
-        user=c.user,
+        # Nobody else can open a socket.
+        user=want.jupyter_user if want.lab_socket else c.user,
         port=c.port,
         identity=(keys_of(c) or [""])[0],
         config=config,

@@ -1,12 +1,16 @@
-"""Accounts of a host that try to speak for root, or to aim root's kill: labfab listens to neither."""
+"""Accounts of a host that try to speak for root, to aim root's kill, or to take JupyterLab's socket: labfab listens to none."""
 
 import json
+import re
 import shlex
 import time
+from contextlib import closing
 
 import pytest
 
+from labfab.laptop import kernel
 from labfab.on_host import loader
+from tests.rig import squatter
 
 pytestmark = pytest.mark.host
 
@@ -167,3 +171,123 @@ def test_a_name_does_not_make_a_port_jupyterlabs(box, lab, claim):
     claim("mallory", "127.0.0.1", f" uid:{box.run('id -u jupyter')} ")
     assert "mallory" in lab("lab.status").text
     assert "mallory" in lab("lab.start").fails("mallory").text
+
+
+SOCKET = f"{HOME}/.jupyter/lab.sock"
+ON = {"LABFAB_LISTEN": "socket"}
+NOTEBOOK = """\
+{"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {"name": "python3",
+ "display_name": "", "language": "python"}}, "cells": [{"cell_type": "code", "id": "a",
+ "execution_count": null, "metadata": {}, "outputs": [], "source": "print(6 * 7)"}]}
+"""
+
+
+@pytest.fixture
+def quiet(box, module_fab):
+    """Run fab with `listen: socket`; JupyterLab runs, with a configuration of that kind."""
+
+    def run(*words: str, **more: str):
+        return module_fab("-H", "homelab", *words, env=ENV | ON | more)
+
+    if box.run(f"[ -S {SOCKET} ] && echo yes || true") != "yes":
+        run("lab.restart", "--yes").ok()
+    return run
+
+
+def rows(run, area: str) -> dict[str, dict]:
+    return {row["id"]: row for row in json.loads(run(f"check.{area}", "--json").out)["checks"]}
+
+
+def test_a_lab_of_its_own_account_moves_to_a_socket(box, lab, quiet, module_fab, tmp_path):
+    """Everything goes on through it, and no port is left."""
+    assert box.run(f"stat -c '%a %U' {SOCKET} {HOME}/.jupyter").split("\n") == [
+        "600 jupyter",
+        "700 jupyter",
+    ]
+    assert box.run("ss -Hltn 'sport = :9999'") == ""
+    assert "nothing to change" in quiet("setup.full").ok().out
+    assert "answers on ~/.jupyter/lab.sock" in quiet("lab.status").ok().out
+    address, _, token = quiet("lab.url", "--with-token").ok().out.strip().partition("?token=")
+    password = module_fab.home / ".config/labfab/homelab/jupyter-password"
+    with closing(kernel.login(address, password.read_text().strip())) as client:
+        assert kernel.execute(client, "import getpass; print(getpass.getuser())") == "jupyter"
+    with kernel.new_client(address) as client:
+        made = client.post("api/kernels", headers={"Authorization": f"token {token}"}, json={})
+        assert made.status_code == 201 and "RAM" in quiet("lab.status").ok().out
+    found = rows(quiet, "all")
+    assert not [row for row in found.values() if row["area"] == "lab" and row["state"] != "ok"]
+    assert found["lab-loopback"]["detail"].endswith("mode 600; jupyter's folder, mode 700; no port")
+    said = quiet("jupyter.password", "--rotate", "--yes").ok().text
+    assert "the old token, password, cookie: refused; the new password: accepted" in said
+    assert quiet("lab.url", "--with-token").ok().out.strip() != f"{address}?token={token}"
+    (tmp_path / "a.ipynb").write_text(NOTEBOOK)
+    quiet("lab.submit", str(tmp_path / "a.ipynb")).ok()
+    quiet("files.push", str(tmp_path / "a.ipynb")).ok()
+    assert box.run(f"stat -c %U {HOME}/notebooks/a.ipynb") == "jupyter"
+    for task in ("lab.stop", "lab.start", "lab.restart --yes", "tunnel.open"):
+        quiet(*task.split()).ok()
+    assert "nothing to change" in quiet("setup.full").ok().out
+
+
+def test_a_port_beside_the_socket_is_named(box, quiet, claim):
+    """A second server of the same account would be open to everybody."""
+    claim("jupyter", "127.0.0.1", "jupyter-lab")
+    assert "127.0.0.1:9999 too" in rows(quiet, "lab")["lab-loopback"]["detail"]
+
+
+def test_no_other_account_reaches_the_socket(box, quiet):
+    """Neither by its path, nor through a folder that it could look into; not even the one with sudo."""
+    for account in ("mallory", "lab"):
+        said = box.run(
+            f"runuser -u {account} -- sh -c 'ls {HOME}/.jupyter {HOME}; curl -s -m 5 "
+            f"--unix-socket {SOCKET} http://localhost/api; echo $?' 2>&1"
+        )
+        assert said.count("Permission denied") == 2 and said.splitlines()[-1] == "7", said
+
+
+def test_a_planted_socket_gets_no_secret(box, quiet, module_fab):
+    """Somebody has opened the folder to all, and mallory has put a socket of her own there."""
+    password = module_fab.home / ".config/labfab/homelab/jupyter-password"
+    token = quiet("lab.url", "--with-token").ok().out.strip().partition("?token=")[2]
+    secrets = {token, password.read_text().strip()}
+    box.run(f"chmod 755 {HOME}; chmod 777 {HOME}/.jupyter")
+    # JupyterLab still runs; then it has ended, and hers stays.
+    try:
+        for stop in ("true", "pkill -u jupyter -f '[b]in/jupyter-lab'; sleep 3"):
+            box.run(f"{stop}; true")
+            squatter.plant(box, "mallory", SOCKET)
+            for task in ("lab.open", "lab.url --with-token", "lab.status", "check.lab"):
+                said = quiet(*task.split(), BROWSER="true").text
+                assert not secrets & set(re.split(r"\W+", said)) and "in your browser" not in said
+            assert "mallory" in quiet("jupyter.password", "--rotate", "--yes").fails("mallory").err
+            found = rows(quiet, "lab")
+            assert (
+                found["lab-owner"]["state"] == "fail" and "mallory" in found["lab-owner"]["detail"]
+            )
+        assert not [secret for secret in secrets if secret in squatter.heard(box)]
+        assert "Authorization" not in squatter.heard(box)
+    finally:
+        squatter.leave(box, "mallory")
+        box.run(f"rm -f {SOCKET}")
+    quiet("lab.stop").ok()
+    quiet("lab.start").ok()
+    assert box.run(f"stat -c %a {HOME}/.jupyter") == "700"
+
+
+def test_an_open_folder_says_nothing_about_its_socket(box, quiet):
+    """Hers could be there in the next moment, so the own one gets no secret either."""
+    quiet("lab.open", BROWSER="true").ok()
+    box.run(f"chmod 777 {HOME}/.jupyter")
+    try:
+        found = rows(quiet, "lab")
+        assert found["lab-owner"]["state"] != "ok" and found["lab-token"]["state"] == "not checked"
+        assert "its mode is 777" in found["lab-loopback"]["detail"]
+    finally:
+        quiet("lab.start").ok()
+    assert box.run(f"stat -c %a {HOME}/.jupyter") == "700"
+
+
+def test_back_to_a_port_with_the_next_restart(box, quiet, lab):
+    lab("lab.restart", "--yes").ok()
+    assert box.run("ss -Hltn 'sport = :9999'")
+    assert "nothing to change" in lab("setup.full").ok().out

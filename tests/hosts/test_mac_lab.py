@@ -2,11 +2,12 @@
 
 import json
 import re
+import subprocess
 import time
 
 import pytest
 
-from labfab.laptop import kernel
+from labfab.laptop import api, kernel
 from tests.rig import installer, mac, mac_report, network
 
 pytestmark = pytest.mark.host
@@ -216,6 +217,30 @@ def test_launchd_starts_it_again_after_a_restart(run, box):
     run("lab.stop").ok()
     assert "does not run" in run("lab.status").text and "inactive" not in run("lab.start").ok().text
     assert box.run("stat -f '%Su %Lp' /Users/lab/.jupyter/lab.log").strip() == "lab 600"
+
+
+def test_on_a_socket_only_its_own_account_gets_in(run, box, module_fab):
+    """The alias leads to that account; the administrator and root's questions go through its login."""
+    on = {"listen": "socket"}
+    words = ["ssh", "-F", str(module_fab.home / ".ssh/config"), "-o", "BatchMode=yes"]
+    words += ["-o", f"UserKnownHostsFile={module_fab.home}/.ssh/known_hosts"]
+    for name, account in (("homelab", "lab"), ("homelab-admin", "admin")):
+        done = subprocess.run([*words, name, "id -un"], capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == account, done.stderr
+    run("lab.restart", "--yes", **on).ok()
+    said = box.run("stat -f '%Su %Lp' /Users/lab/.jupyter/lab.sock /Users/lab/.jupyter")
+    assert said.split() == ["lab", "600", "lab", "700"]
+    found = rows(lambda *more: run(*more, **on), "lab")
+    assert not bad(found) and found["lab-loopback"]["detail"].endswith("no port"), found
+    for _ in range(2):  # the second time through the open tunnel alone
+        address, _, token = (
+            run("lab.url", "--with-token", **on).ok().out.strip().partition("?token=")
+        )
+        assert api.code(address, token) == 200
+    said = run("jupyter.password", "--rotate", "--yes", **on).ok().text
+    assert "refused; the new password: accepted" in said
+    assert "nothing to change" in run("setup.full", **on).ok().out
+    run("lab.restart", "--yes").ok()
 
 
 @pytest.mark.parametrize("state", ["on", "soon"])

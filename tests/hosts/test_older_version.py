@@ -23,6 +23,12 @@ SAFER = "|".join(
         r"write Jupyter's configuration",
         r"write Apache's site for JupyterLab",
         r"serve JupyterLab through Apache",
+        r"let systemd start sshd again whenever it ends",
+        r"make a folder for systemd's options of sshd",
+        r"reload systemd",
+        # The alias leads to the account without sudo.
+        r"make /home/jupyter/.ssh private",
+        r"let your key log in as jupyter",
     )
 )
 # labfab as it was before it had rooms: its journal, its settings and its files.

@@ -19,8 +19,8 @@ CONFIG = "/home/lab/.jupyter/jupyter_server_config.json"
 MINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5tT1Ev0Sy0NbQ6Wc0jEFqhDxZfpxUuK4NnS4W1Kd0b somebody"
 
 
-def undo(fab, host, *flags):
-    return fab.on(host, "setup.undo", *flags, env=ENV)
+def undo(fab, host, *flags, **more):
+    return fab.on(host, "setup.undo", *flags, env=ENV | more)
 
 
 def killed_after(fab, host, words: str) -> None:
@@ -34,19 +34,25 @@ def killed_after(fab, host, words: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_host_is_as_it_was_before(fab, host):
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"LABFAB_LAB_USER": "jupyter", "LABFAB_LISTEN": "socket"}],
+    ids=["port", "socket of lab_user"],
+)
+def test_a_host_is_as_it_was_before(fab, host, more):
     """Fresh, setup.full, setup.undo: the same files, packages, accounts, units and ports, and a laptop that forgot it."""
     box = host("debian12", "undo")
     (fab.home / ".ssh" / "config").write_text("Host other\n    User me\n")
     before = snapshot(box)
-    fab.on(box, "setup.full", env=ENV).ok()
+    fab.on(box, "setup.full", env=ENV | more).ok()
     assert len(snapshot(box) ^ before) > 100  # it would have seen a difference
-    told = undo(fab, box).ok().out
+    assert "nothing to change" in fab.on(box, "setup.full", env=ENV | more).ok().out
+    told = undo(fab, box, **more).ok().out
     assert re.search(r"\d\d changes undone", told)
     assert snapshot(box) == before
     assert (fab.home / ".ssh" / "config").read_text() == "Host other\n    User me\n"
     assert not list((fab.home / ".config").rglob("*password*"))
-    assert "nothing to undo" in undo(fab, box).ok().out
+    assert "nothing to undo" in undo(fab, box, **more).ok().out
     assert snapshot(box) == before
 
 

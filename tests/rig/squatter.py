@@ -1,4 +1,4 @@
-"""A squatter: another account of a host takes JupyterLab's port and writes down all that it hears."""
+"""A squatter: another account of a host takes JupyterLab's port or socket and writes down all that it hears."""
 
 import shlex
 
@@ -7,7 +7,7 @@ from .host import Host
 HEARD = "/tmp/heard"
 # Answers as JupyterLab would: a version to everybody, a login page, 403 to a stranger.
 PROGRAM = """\
-import http.server, sys
+import http.server, os, socketserver, sys
 if len(sys.argv) > 3:
     open("/proc/self/comm", "w").write(sys.argv[3])
 class Squatter(http.server.BaseHTTPRequestHandler):
@@ -27,7 +27,12 @@ class Squatter(http.server.BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_GET
     def log_message(self, *_):
         pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Squatter).serve_forever()
+if sys.argv[1].isdigit():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Squatter)
+else:
+    server = socketserver.ThreadingUnixStreamServer(sys.argv[1], Squatter)
+    os.chmod(sys.argv[1], 0o777)
+server.serve_forever()
 """
 TAKE = """
 rm -f %(heard)s
@@ -36,6 +41,17 @@ chmod 644 /tmp/squatter.py
 for i in $(seq 100); do ss -Hltn 'sport = :%(port)d' | grep -q . || break; sleep 0.1; done
 runuser -u %(account)s -- python3 /tmp/squatter.py %(port)d %(heard)s %(name)s >/dev/null 2>&1 </dev/null &
 for i in $(seq 100); do curl -s http://127.0.0.1:%(port)d/api >/dev/null && exit 0; sleep 0.1; done
+exit 1
+"""
+PLANT = """
+rm -f %(heard)s
+cat >/tmp/squatter.py
+chmod 644 /tmp/squatter.py
+runuser -u %(account)s -- sh -c 'rm -f %(path)s; exec python3 /tmp/squatter.py %(path)s %(heard)s' \
+  >/dev/null 2>&1 </dev/null &
+for i in $(seq 100); do
+  curl -s --unix-socket %(path)s http://localhost/api >/dev/null && exit 0; sleep 0.1
+done
 exit 1
 """
 LEAVE = "pkill -u %s -f [s]quatter.py; rm -f %s"
@@ -50,6 +66,11 @@ def take(host: Host, account: str, port: int = 9999, name: str = "") -> None:
         "name": shlex.quote(name) * bool(name),
     }
     host.run(TAKE % given, input=PROGRAM)
+
+
+def plant(host: Host, account: str, path: str) -> None:
+    """Let an account listen at a Unix socket, in the place of one that is there."""
+    host.run(PLANT % {"account": account, "path": path, "heard": HEARD}, input=PROGRAM)
 
 
 def leave(host: Host, account: str) -> None:

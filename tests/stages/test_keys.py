@@ -227,19 +227,21 @@ def test_a_lab_user_that_cannot_log_in_is_taken_back(fake, alone):
     assert model.guard == ["arm", "revert"] and not ssh_config.read(alone / "home/.ssh/config")
 
 
-def test_a_host_of_an_earlier_version_keeps_its_alias(fake, alone):
-    """setup.full changes nothing there; keys.copy itself turns the alias."""
+def test_the_alias_of_an_earlier_version_is_turned(fake, alone, capsys):
+    """setup.full proves the login of the notebooks' account, once, and turns the alias."""
     model = fake(lab_user="jupyter")
     authorized_keys.copy(model.c)
     path = alone / "home/.ssh/config"
     ssh_config.write(path, ssh_config.read(path)[0]._replace(lab_user=""))
-    before = path.read_bytes()
-    c = model.again()
-    with Host.of(c).filed_under("setup"):
-        authorized_keys.copy(c)
-    assert path.read_bytes() == before and model.writes == []
-    authorized_keys.copy(model.again())
-    assert ssh_config.read(path)[0].lab_user == "jupyter"
+    for logins in ([("jupyter", 22)], []):
+        c = model.again()
+        with Host.of(c).filed_under("setup"):
+            authorized_keys.copy(c)
+        assert ssh_config.read(path)[0].lab_user == "jupyter" and model.writes == []
+        assert model.logins == logins
+        assert (
+            "let homelab lead to jupyter, homelab-admin to lab" in capsys.readouterr().out
+        ) is bool(logins)
 
 
 @pytest.mark.parametrize("sign", ["\x0b", "\x1c", "\x85", "\u2028"])

@@ -386,7 +386,13 @@ def test_a_host_that_was_moved_before_keeps_its_port(moved, settings, port):
     with Host.of(model.c).filed_under("setup"):
         hardening.change_port(model.c)
     assert facts(model.c).ssh.ports == {port}
-    assert (model.whys == []) is (port == 2222)
+    restarts = [
+        "make a folder for systemd's options of sshd",
+        "let systemd start sshd again whenever it ends",
+        "reload systemd",
+    ]
+    assert (model.whys == restarts) is (port == 2222)
+    assert model.file("ssh", "restarts") == debian.ALWAYS
 
 
 def test_a_move_that_fails_leaves_sshd_a_way_back_to_a_port_that_can_be_taken(moved, monkeypatch):

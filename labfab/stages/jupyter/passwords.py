@@ -20,10 +20,10 @@ from ...errors import SetupError
 from ...facts import facts
 from ...host.alias import alias_of
 from ...host.session import Host
-from ...laptop import forward, kernel
+from ...laptop import kernel
 from ...local_state import passwords, secrets
 from ...run.task import host_task, laptop_task
-from ...server import busy_kernels, process
+from ...server import busy_kernels, forwarded, process
 from ...settings import Settings
 from . import config as jupyter
 from . import publishing
@@ -136,19 +136,10 @@ def restart(c: Connection, want: Settings) -> None:
 
 
 @contextlib.contextmanager
-def forwarded_url(c: Connection, want: Settings) -> Iterator[str]:
-    """Forward a local port to JupyterLab for a while; yield its URL there."""
-    account = facts(c).accounts.get(want.jupyter_user)
-    place = process.socket_path(want, account) or want.lab_port
-    with forward.opened(Host.of(c).c.transport, place) as port:
-        yield want.lab_url(port)
-
-
-@contextlib.contextmanager
 def logged_in(c: Connection, want: Settings, old: secrets.Secret) -> Iterator[httpx.Client]:
     """Yield a browser that logged in before the change."""
     with (
-        forwarded_url(c, want) as url,
+        forwarded.url(c, want) as url,
         contextlib.closing(kernel.login(url, old.reveal())) as client,
     ):
         yield client
@@ -165,7 +156,7 @@ def prove(c: Connection, want: Settings, old: OldCredentials, new: secrets.Secre
     label = Host.of(c).label
     process.prove(c, want)
     try:
-        with forwarded_url(c, want) as url:
+        with forwarded.url(c, want) as url:
             alive = list(still_open(url, old, new))
             kernel.login(url, new.reveal()).close()
     except httpx.HTTPError as error:

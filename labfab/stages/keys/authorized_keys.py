@@ -31,7 +31,6 @@ from .. import user
 
 if TYPE_CHECKING:
     from ...facts.records import Account
-    from ...platforms.base import Platform
 
 # Another account could put something else in the place of a home that lies in its own.
 OWN_HOME = (
@@ -77,7 +76,7 @@ def copy(c: Connection) -> None:
     want, host = Settings.of(c), Host.of(c)
     given = keys_from_settings(want)  # before the host is touched: one may be wrong
     user.add(c)
-    names = accounts_to_open(c, want, platform(c))
+    names = accounts_to_open(want)
     refuse_links(c, host, names)
     identity, mine = own_key(c, want, host)
     unlock(c, host, identity)
@@ -101,23 +100,18 @@ def copy(c: Connection) -> None:
     remember(c, want)
 
 
-def accounts_to_open(c: Connection, want: Settings, system: Platform) -> list[str]:
+def accounts_to_open(want: Settings) -> list[str]:
     """Return the accounts that your key should open."""
-    if want.lab_user and (system.ALIAS_STAYS_ADMINS or alias_is_lab_users(c, want)):
-        return [want.user, want.lab_user]
-    return [want.user]
+    return [want.user, *([want.lab_user] if want.lab_user else [])]
 
 
 def alias_is_lab_users(c: Connection, want: Settings) -> bool:
     """Return whether the alias should lead to lab_user, and another one to the account with sudo.
 
-    On a host whose alias an earlier version wrote, only keys.copy itself changes that. On a Mac the
-    alias stays the administrator's: Remote Login may not let lab_user in yet.
+    That includes an alias that an earlier version wrote. A Mac's Remote Login may not let lab_user
+    in until ssh.restrict puts it on its list.
     """
-    if not want.lab_user or platform(c).ALIAS_STAYS_ADMINS:
-        return False
-    known = find_alias(c)
-    return known is None or bool(known.lab_user) or Host.of(c).depth == 1
+    return bool(want.lab_user) and platform(c).lets_in(c, want.lab_user)
 
 
 def unlock(c: Connection, host: Host, identity: Path | None) -> None:

@@ -24,7 +24,6 @@ from ...host.login_errors import login_in_words
 from ...host.session import Host, Login
 from ...host.shell import CONNECTION_ERRORS
 from ...local_state import keypair
-from ...platforms import platform
 from ...run.guard import guarded
 from ...run.task import host_task
 from ...settings import Settings
@@ -32,7 +31,6 @@ from . import authorized_keys
 
 if TYPE_CHECKING:
     from ...facts.records import Account
-    from ...platforms.base import Platform
 
 
 @host_task(help={"key": "File of public keys, or one `ssh-ed25519 AAAA…` line"})
@@ -44,7 +42,7 @@ def add(c: Connection, key: str) -> None:
     want, lines = Settings.of(c), keypair.read_publics(key)
     require_account(c, want)
     with guarded(c, "let another key log in"):
-        add_to_all(c, want, platform(c), lines)
+        add_to_all(c, want, lines)
     login = Host.of(c).login
     typed = login_in_words(login.user, c.host, login.port)
     console.note(f"on the other laptop type: fab -H {typed} keys.copy")
@@ -74,7 +72,7 @@ def rotate(c: Connection) -> None:
     new = make_key_pair(c, alias, keypair.is_encrypted(old))
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
-        add_to_all(c, want, platform(c), [keypair.public_line(new)])
+        add_to_all(c, want, [keypair.public_line(new)])
     host.proven_as(login)
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
@@ -86,9 +84,9 @@ def rotate(c: Connection) -> None:
         console.note(f"the setting identity still says {want.identity}: set it to {new}")
 
 
-def add_to_all(c: Connection, want: Settings, system: Platform, lines: list[str]) -> None:
+def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
     """Add keys to each account that your key opens."""
-    for name in authorized_keys.accounts_to_open(c, want, system):
+    for name in authorized_keys.accounts_to_open(want):
         account = facts(c).accounts.get(name)
         if account:
             authorized_keys.add_keys(c, account, lines)

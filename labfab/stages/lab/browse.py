@@ -25,7 +25,7 @@ from ...host.session import Host, Login
 from ...laptop import browser
 from ...laptop import tunnel as ssh_tunnel
 from ...local_state import keypair, secrets
-from ...local_state.aliases import ssh_config_path
+from ...local_state.aliases import find_alias, ssh_config_path
 from ...local_state.secrets import Secret
 from ...run.task import laptop_task
 from ...server import process
@@ -215,7 +215,8 @@ def own_rights(c: Connection, want: Settings) -> Iterator[None]:
         yield
     finally:
         host.close_shell()
-        if want.lab_user:
+        known = find_alias(c)
+        if want.lab_user or (known and known.user != c.user):
             host.close()  # what else is to be done needs the account with sudo
 
 

@@ -144,7 +144,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
         warn_unprivileged(c, new)
         move(c, host, system, have, new)
         remember(c, want)
-    elif host.depth == 1:  # setup.full leaves a host of an earlier version as it is
+    else:  # a host of an earlier version may lack this
         keep_running(c, system)
     fail2ban.follow_port(c)
 

@@ -10,6 +10,7 @@ from fabric import Connection
 
 from ...errors import SetupError
 from ...facts import facts
+from ...host.changes import remember
 from ...host.session import Host
 from ...platforms import platform
 from ...run import guard
@@ -23,14 +24,17 @@ from ..keys import authorized_keys
 def restrict(c: Connection) -> None:
     """Let in only administrators and Lab's account (macOS)."""
     authorized_keys.copy(c)
-    host, system = Host.of(c), platform(c)
-    names = authorized_keys.accounts_to_open(c, Settings.of(c), system)
+    want, host, system = Settings.of(c), Host.of(c), platform(c)
+    names = authorized_keys.accounts_to_open(want)
     with guarded(c, "let only the accounts on Remote Login's list log in"):
         before = len(host.changes)
         system.restrict_logins(c, names)
         if len(host.changes) > before and not host.planning:
             for name in names[1:]:
                 guard.prove_account(c, host.login._replace(user=name))
+    if want.lab_user:  # now the alias can lead there
+        host.proven_for_notebooks(want.lab_user)
+        remember(c, want)
 
 
 @host_task(name="close-port-22")
