@@ -228,6 +228,35 @@ def port(probe: Probe) -> str:
     return f"{listed(ports)}: only root can listen there"
 
 
+@check(
+    "ssh-boot",
+    "after a boot, SSH listens where it does now",
+    mend="ssh.change-port",
+    needs=["ssh-login"],
+)
+def boot(probe: Probe) -> str:
+    """Ask which of ssh.service and ssh.socket the next boot starts, and on which ports."""
+    have = probe.facts.ssh
+    if have.remote_login or have.plist:
+        return f"{listed(have.ports)}: launchd starts it"
+    probe.needs_root()  # sshd tells its settings to root alone
+    after = have.ports_after_boot
+    if after is None:
+        raise NotChecked("systemd does not run there")
+    if not have.boots:
+        raise Wrong(
+            "neither ssh.service nor ssh.socket is enabled, so nobody could log in after a boot",
+            probe.by_hand("systemctl enable ssh"),
+        )
+    unit = "ssh.socket" if "socket" in have.boots else "ssh.service"
+    # What systemd says of a running socket may be newer than the socket: the kernel knows.
+    now = have.ports & have.listening.keys()
+    if have.ports - after or after - have.listening.keys():
+        where = f"it listens on {hardening.spoken_ports(now)}" if now else "it listens elsewhere"
+        raise Wrong(f"now {where}; {unit}, which a boot starts, on {hardening.spoken_ports(after)}")
+    return f"{listed(have.ports)}: {unit} is enabled"
+
+
 def listed(ports: Iterable[int]) -> str:
     """Return ports as text."""
     return ", ".join(map(str, ports)) or "none"

@@ -95,6 +95,7 @@ def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
         "ROOT_DIR": want.root_dir,
         "LAB_SOCKET": want.lab_socket,
         "PUBLISH": want.publish,
+        "SSHD_LINES": loader.perl("sshd_lines"),
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
     apache = APACHE if want.publish == "apache" else ""

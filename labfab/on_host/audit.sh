@@ -33,7 +33,7 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
     fact "login.$user" "$home"
     private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
     [ "$(id -u)" = 0 ] || continue
-    client="user=$user,host=h,addr=192.0.2.1"
+    client="user=$user,host=h,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
     fact "sshd.$user" "$(/usr/sbin/sshd -T -C "$client" 2>/dev/null | tr '\n' ';')"
     [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD &&
       fact "nopasswd.$user" yes

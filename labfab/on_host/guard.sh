@@ -187,6 +187,14 @@ write_back() {  # PATH COPY MODE GROUP
   return 1
 }
 
+# Runs what makes sshd listen, and keeps its words if that fails: in $GUARD/said, and for labfab.
+start_sshd() {
+  # shellcheck source=/dev/null
+  (. "$GUARD/run-sshd") </dev/null >"$GUARD/said" 2>&1 && : >"$GUARD/said" && return
+  [ -s "$GUARD/said" ] || echo "it ended with an error" >"$GUARD/said"
+  printf 'labfab-sshd: %s\n' "$(tail -n 1 "$GUARD/said")"
+}
+
 # CAUSE [ID]: restores everything; with an id, only if that window is open. Sets broken.
 revert() {
   [ -d "$GUARD" ] || exit_with_outcome "$2"
@@ -211,7 +219,7 @@ revert() {
   sync_paths paths
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
-  sh "$GUARD/run-sshd" >/dev/null 2>&1
+  start_sshd
   restore_theirs
   if [ -n "$broken" ] && [ "$1" != boot ]; then
     echo "not everything could be put back, it is tried again at the next boot" >&2
@@ -224,6 +232,7 @@ revert() {
   mark_undone
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
   cat "$GUARD/lost" >>"$REVERTED"
+  [ ! -s "$GUARD/said" ] || printf 'sshd: %s\n' "$(tail -n 1 "$GUARD/said")" >>"$REVERTED"
   flush /etc
   clear_up
 }

@@ -80,4 +80,8 @@ def effect(have: Ssh, options: Options) -> dict[str, str | None]:
 def listening_on(have: Ssh, ports: Sequence[object]) -> dict[str, str | None]:
     """Return the facts of an sshd that listens on these ports and no others, for plan mode."""
     gone: dict[str, str | None] = {f"ssh.port.{port}": None for port in have.ports}
-    return gone | {f"ssh.{kind}.{port}": "yes" for port in ports for kind in ("port", "listening")}
+    kinds = ["port", "listening"]
+    if have.socket_ports:
+        gone |= {f"ssh.socket_port.{port}": None for port in have.socket_ports}
+        kinds.append("socket_port")
+    return gone | {f"ssh.{kind}.{port}": "yes" for port in ports for kind in kinds}
