@@ -118,6 +118,7 @@ class Probe:
             "PREFIX": PREFIXES[self.want.python],
             "ROOT_DIR": self.want.notebooks(home),
             "PUBLISH": self.want.publish,
+            "SSH_PORT": str(min(self.facts.ssh.ports, default=22)),
         }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()

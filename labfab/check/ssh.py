@@ -161,8 +161,13 @@ def offered(probe: Probe) -> str:
         answers = pool.map(lambda user: methods(probe, user), users)
         found = dict(zip(users, answers, strict=True))
     more = {user: ways for user, ways in found.items() if ways != ["publickey"]}
-    if more:
+    if any({*ways} & hardening.PASSWORD_WAYS or "publickey" not in ways for ways in more.values()):
         raise Wrong("; ".join(f"{user}: {', '.join(ways)}" for user, ways in more.items()))
+    if more:
+        others = {way for ways in more.values() for way in ways if way != "publickey"}
+        raise Warned(
+            "; ".join(sorted({hardening.name_way(probe.facts.ssh, w) for w in others})), ""
+        )
     return ", ".join(users)
 
 

@@ -1,5 +1,6 @@
 """Keys only, no root, a port of your own: each is proven or reverted."""
 
+import base64
 from unittest.mock import Mock
 
 import paramiko
@@ -459,3 +460,157 @@ def test_a_move_that_fails_leaves_sshd_a_way_back_to_a_port_that_can_be_taken(mo
         hardening.change_port(model.c)
     assert model.guard == ["arm", "disarm", "arm", "revert"]
     assert model.file("ssh", "restarts") == debian.ALWAYS
+
+
+# What others have configured ---------------------------------------------------------------------
+
+
+def lines(model, *rows: str) -> None:
+    """Set the lines of sshd's files: file:number, Match criteria, text."""
+    text = "".join("\t".join([*row.split("|")]) + "\n" for row in rows)
+    model.sections["ssh"]["lines"] = base64.b64encode(text.encode()).decode()
+
+
+EARLY = "/etc/ssh/sshd_config.d/00-custom.conf|1||%s"
+OURS = "/etc/ssh/sshd_config.d/00-labfab.conf|0||ours"
+
+
+@pytest.mark.parametrize(
+    "stage, text",
+    [
+        (hardening.disable_passwords, "PasswordAuthentication yes"),
+        (hardening.disable_root, "PermitRootLogin prohibit-password"),
+    ],
+)
+def test_a_line_that_sshd_reads_first_is_named_before_any_change(fake, stage, text):
+    model = fake()
+    lines(model, EARLY % text, OURS)
+    with pytest.raises(SetupError, match=f"00-custom.conf:1 says '{text}' and sshd reads it"):
+        stage(model.c)
+    assert model.writes == [] and model.guard == []
+
+
+def test_a_line_that_sshd_reads_later_does_not_matter(ready):
+    model = ready()
+    lines(model, OURS, EARLY % "PasswordAuthentication yes")
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+
+
+@pytest.mark.parametrize("criteria", ["User root", "LocalPort 22", "Address 10.0.0.0/8"])
+def test_a_match_block_that_gives_passwords_back_is_named_before_any_change(fake, criteria):
+    model = fake()
+    block = f"/etc/ssh/sshd_config|9|{criteria}|PasswordAuthentication yes"
+    lines(model, OURS, block)
+    with pytest.raises(SetupError, match=f"sshd_config:9 says .*`Match {criteria}`"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+
+
+def test_a_match_block_for_others_or_with_the_same_value_is_no_matter(ready):
+    model = ready()
+    for_others = "/etc/ssh/sshd_config|9|User backup|PasswordAuthentication yes"
+    lines(model, OURS, for_others, "/etc/ssh/sshd_config|12|all|PasswordAuthentication no")
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+
+
+def test_an_sshd_that_does_not_tell_its_settings_stops_everything(fake):
+    """Nothing to read is never taken for nothing to do."""
+    model = fake()
+    for key in [key for key in model.sections["ssh"] if key.startswith("root.")]:
+        del model.sections["ssh"][key]
+    model.sections["ssh"]["problem"] = "lport is not in the connection test specification"
+    for stage in (hardening.disable_passwords, hardening.disable_root):
+        with pytest.raises(SetupError, match="sshd does not tell its settings: lport is not"):
+            stage(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("allowusers.1", "root", r"AllowUsers in /etc/ssh/x.conf:1 does not let lab in: add lab"),
+        ("allowgroups.1", "ssh", r"AllowGroups does not let lab in: add one of its groups"),
+        ("denyusers.1", "l*", r"DenyUsers does not let lab in: take it out"),
+        ("denygroups.1", "sudo", r"DenyGroups does not let lab in"),
+        ("allowusers.1", "lab@10.*", ""),
+        ("allowgroups.1", "sudo", ""),
+    ],
+)
+def test_a_list_that_does_not_let_the_account_in_is_named_before_any_change(fake, key, value, says):
+    model = fake()
+    model.sections["ssh"][f"root.{key}"] = value
+    lines(model, "/etc/ssh/x.conf|1||AllowUsers root")
+    if not says:
+        return authorized_keys.copy(model.c)
+    with pytest.raises(SetupError, match=says):
+        authorized_keys.copy(model.c)
+    assert model.writes == []
+
+
+def test_keys_that_sshd_would_not_find_are_not_written(fake):
+    model = fake()
+    model.sections["ssh"]["root.authorizedkeysfile"] = "/etc/ssh/keys/%u"
+    lines(model, "/etc/ssh/x.conf|1||AuthorizedKeysFile /etc/ssh/keys/%u")
+    with pytest.raises(SetupError, match="x.conf:1 says 'AuthorizedKeysFile /etc.*keys of lab"):
+        authorized_keys.copy(model.c)
+    assert model.writes == []
+
+
+def test_a_colleague_with_a_password_alone_is_named_and_agreed_to(fake, capsys):
+    model = fake()
+    model.sections["ssh"] |= {"password_only.alice": "yes", "password_only.root": "yes"}
+    with pytest.raises(SetupError, match=r"alice logs in .*; if that is right.*\[passwords\]"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+    model.lab["accept"] = ["passwords"]
+    hardening.disable_passwords(model.again())
+    err = capsys.readouterr().err
+    assert "this will end: alice logs in with a password and has no key" in err
+    assert "this will end: root" not in err  # it is the login
+
+
+def test_at_a_terminal_a_yes_is_enough(fake, monkeypatch):
+    model = fake()
+    model.sections["ssh"]["password_only.alice"] = "yes"
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers = iter([False, True])
+    monkeypatch.setattr("labfab.console.agreed", lambda question: next(answers))
+    with pytest.raises(SetupError, match="nothing was changed"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+    hardening.disable_passwords(model.again())
+    assert "refuse passwords for every user" in model.whys
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI%s"
+
+
+@pytest.mark.parametrize(
+    "text, kind, says",
+    [
+        (f'command="x" {KEY}b backup@nas', "forced-commands", "backup@nas may run x as root"),
+        (f"cert-authority {KEY}c ca@nas", "certificates", "what ca@nas signs opens root"),
+        (f"{KEY}d full", "", ""),
+        (f'command="x",expiry-time="20200101" {KEY}e old', "", ""),
+    ],
+)
+def test_what_roots_keys_may_do_is_named_before_root_is_refused(fake, text, kind, says):
+    model = fake()
+    model.set_file("accounts", "root.keys", f"{text}\n", "600 root")
+    if not kind:
+        return hardening.disable_root(model.c)
+    with pytest.raises(SetupError, match=rf"{says}; .*accept: \[{kind}\]"):
+        hardening.disable_root(model.c)
+    assert model.writes == []
+
+
+def test_a_ticket_is_no_password(ready, monkeypatch, capsys):
+    model = ready()
+    lines(model, OURS, "/etc/ssh/sshd_config|4||GSSAPIAuthentication yes")
+    ways = ["gssapi-keyex", "gssapi-with-mic", "publickey"]
+    monkeypatch.setattr("labfab.host.connection.offered_methods", lambda c, user, port: ways)
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+    assert "no password; that stays (/etc/ssh/sshd_config:4)" in capsys.readouterr().out

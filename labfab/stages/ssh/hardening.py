@@ -49,7 +49,7 @@ PASSWORD_WAYS = {"password", "keyboard-interactive"}
 TICKET = "a ticket of Kerberos logs in too, which is no password"
 OTHER_WAYS = {
     "gssapi-with-mic": (TICKET, "gssapiauthentication"),
-    "gssapi-keyex": (TICKET, "gssapikeyexchange"),
+    "gssapi-keyex": (TICKET, "gssapiauthentication"),
     "hostbased": ("keys of other hosts log in too", "hostbasedauthentication"),
 }
 NO_ROOT = {"PermitRootLogin": "no"}
@@ -101,8 +101,8 @@ def passwords_offered(c: Connection) -> list[str]:
         others |= ways - {"publickey"} - PASSWORD_WAYS
         if ways & PASSWORD_WAYS:
             found.append(user)
-    for way in sorted(others):
-        console.note(name_way(facts(c).ssh, way))
+    for note in sorted({name_way(facts(c).ssh, way) for way in others}):
+        console.note(note)
     return found
 
 
