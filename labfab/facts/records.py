@@ -171,6 +171,8 @@ class Ssh(NamedTuple):
     jail: str = ""
     # What sshd says instead of its settings; empty: it tells them.
     problem: str = ""
+    # The port on the host by which this login came in; 0: unknown.
+    door: int = 0
     # Ports that sshd's own files name, whoever listens for it.
     configured: frozenset[int] = frozenset()
     # systemd runs there and knows these units.
@@ -478,6 +480,7 @@ class Facts:
             host_keys=with_prefix(v, "host_key"),
             jail=v.get("jail", ""),
             problem=v.get("problem", ""),
+            door=int(v.get("door", 0)),
             configured=configured,
             units_known="socket" in v,
             boots=frozenset(with_prefix(v, "boots")) if "shut" not in v else frozenset(),

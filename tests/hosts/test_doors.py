@@ -13,6 +13,8 @@ ACCESS = (
     *("keys.copy", "ssh.disable-passwords", "ssh.disable-root"),
     *("ssh.change-port", "ssh.harden"),
 )
+CONF = "/etc/ssh/sshd_config.d"
+SHORT = {"LABFAB_CONNECT_TIMEOUT": "3"}
 # As Debian's README says it.
 BY_SOCKET = "systemctl disable --now ssh; systemctl enable --now ssh.socket"
 
@@ -30,6 +32,15 @@ def test_a_socket_of_systemd_listens_on_the_proven_port_after_a_boot_too(host, f
         box.run(f"printf '[Socket]\\nListenStream=2299\\n' >{late}; systemctl daemon-reload")
         fab.on(box, "ssh.change-port").fails(f"{late}:2", "ListenStream=2299", "delete that line")
         box.run(f"rm {late}; systemctl daemon-reload")
+    else:  # nobody reaches the new port: the way back has to bring the socket back too
+        block = "Match LocalPort 2299\\n  DenyUsers *\\n"
+        box.run(f"printf '{block}' >{CONF}/99-shut.conf; systemctl restart ssh")
+        said = fab.on(box, "ssh.change-port", env=SHORT | {"LABFAB_SSH_PORT": "2299"}).fails(
+            "could not move sshd to port 2299", "reverted everything"
+        )
+        assert "does not work" in said.text
+        assert probes.takes_key(box.address, "root", 22, fab.home)
+        assert box.run("systemctl is-active ssh.socket") == "active"
     fab.on(box, *ACCESS).ok()
     assert probes.answering(box.address, (22, 292)) == [292]
     assert "nothing to change" in fab("-H", "homelab", "ssh.change-port").ok().text
@@ -56,7 +67,6 @@ useradd -m -s /usr/sbin/nologin carol; echo carol:not-yours-7 | chpasswd
 install -d -m 700 -o bob -g bob /home/bob/.ssh
 install -m 600 -o bob -g bob /dev/stdin /home/bob/.ssh/authorized_keys
 """
-CONF = "/etc/ssh/sshd_config.d"
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +180,16 @@ def test_a_match_block_for_a_port_blinds_nobody(host, fab):
         env={"LABFAB_HOST_KEY": box.host_key_fingerprint()},
     ).ok()
     assert "2300/tcp" in box.run("ufw status")
-    fab("-H", f"lab@{box.address}:2300", "ssh.change-port", env={"LABFAB_SSH_PORT": "292"}).fails(
-        f"{listen}:1 says 'ListenAddress 0.0.0.0:2300'", "delete that line"
+    for task in ("ssh.change-port", "setup.full"):
+        fab("-H", f"lab@{box.address}:2300", task).fails(
+            f"{listen}:1 says 'ListenAddress 0.0.0.0:2300'", "delete that line", "ssh_port: 2300"
+        )
+    box.run(
+        "ufw allow 2222/tcp; /usr/sbin/sshd -p 2222 -o PidFile=none -o ListenAddress=0.0.0.0:2222"
+    )
+    trust = {"LABFAB_HOST_KEY": box.host_key_fingerprint()}
+    fab("-H", f"lab@{box.address}:2222", "ssh.disable-root", env=trust).fails(
+        "came in on port 2222", "(2300)"
     )
     box.run(f"rm {listen}; echo 'Bogus yes' >{CONF}/99-bogus.conf")
     fab("-H", f"lab@{box.address}:2300", "ssh.disable-root").fails(

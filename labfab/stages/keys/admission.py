@@ -23,13 +23,24 @@ CERTAIN = {"user", "group", "all"}
 
 
 def told(c: Connection) -> Ssh:
-    """Return what sshd says of itself. Raises SetupError if it says nothing."""
-    have = facts(c).ssh
+    """Return what sshd says of itself.
+
+    Raises SetupError if it says nothing, or if another program than this sshd let us in.
+    """
+    have, host = facts(c).ssh, Host.of(c)
     if have.problem or ("root" in facts(c).accounts and "root" not in have.effective):
         raise SetupError(
             f"sshd does not tell its settings: {have.problem or 'no answer'}; "
             "look at `sshd -T` there",
-            host=Host.of(c).label,
+            host=host.label,
+        )
+    # Later in a run, sshd may have left the port of the connection that is still open.
+    if not host.changes and have.door in have.listening and have.door not in have.ports:
+        ours = ", ".join(map(str, sorted(have.ports))) or "none"
+        raise SetupError(
+            f"this login came in on port {have.door}, which is not one of the sshd that labfab "
+            f"changes ({ours}): log in on that one, or end the other",
+            host=host.label,
         )
     return have
 

@@ -182,7 +182,7 @@ def change_port(c: Connection, port: int | str = "") -> None:
     On macOS Remote Login keeps its own port.
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
-    host, system, have = Host.of(c), platform(c), facts(c).ssh
+    host, system, have = Host.of(c), platform(c), admission.told(c)
     new = want.ssh_port if port != "" else wanted_port(c, want)
     kept = system.ports_to_keep(c)
     stays = have.ports_after_boot is None or new in have.ports_after_boot
@@ -243,6 +243,8 @@ def keep_running(c: Connection, system: Platform) -> None:
 def wanted_port(c: Connection, want: Settings) -> int:
     """Return the port for sshd: the setting, or if nobody set one, the port that it moved to."""
     moved = facts(c).ssh.ports - platform(c).ports_to_keep(c)
+    if any("Listen" in line for line in facts(c).ssh.other_ports):
+        return want.ssh_port  # a port that nobody finds under Port is kept only on purpose
     if len(moved) == 1 and 22 not in moved and not Settings.sets(c, "ssh_port"):
         return min(moved)
     return want.ssh_port
@@ -302,9 +304,10 @@ def conflict(have: Ssh, port: int) -> str:
         return f"port {port} is taken by {holder}: choose another ssh_port"
     if have.other_ports:
         file, number, line = have.other_ports[0].split(":", 2)
+        keeps = f"; ssh_port: {min(have.ports)} keeps it" if len(have.ports) == 1 else ""
         return (
             f"{file}:{number} says '{line.strip()}' and ports add up: "
-            "delete that line, then ssh.change-port again"
+            f"delete that line, then ssh.change-port again{keeps}"
         )
     if have.units_known and not have.boots:
         return (
