@@ -52,8 +52,19 @@ def parse(text: str) -> tuple[Line, ...]:
     return tuple(Line(row[0], int(row[1]), row[2], row[3]) for row in rows if len(row) == 4)
 
 
+def reads_ours(lines: Iterable[Line]) -> bool:
+    """Return whether sshd reads labfab's own file, or would if it were there."""
+    return any(line.text == OURS for line in lines)
+
+
 def before_ours(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield the lines that hold for all and that sshd reads before labfab's own file."""
+    """Yield the lines that hold for all and that sshd reads before labfab's own file.
+
+    If sshd does not read our file yet, it will be the first.
+    """
+    lines = list(lines)
+    if not reads_ours(lines):
+        return
     for line in lines:
         if line.text == OURS:
             return

@@ -2,7 +2,7 @@
 #
 # Arguments: MAIN (the file that sshd reads first), OURS (labfab's own file). A line each, with tabs
 # between: file, number, the criteria of the Match block it stands in (empty: it holds for all), text.
-# A line "ours" marks where our file is read, or would be. Only options that a setup cares for are
+# A line "ours" marks where our file is read for everybody, or would be. Only options that a setup cares for are
 # printed. sshd takes the first value of an option.
 use strict;
 $SIG{ALRM} = "DEFAULT"; alarm 5;
@@ -25,7 +25,7 @@ sub files {  # PATTERN of an Include
 }
 sub show {  # FILE MATCH DEPTH
   my ($file, $match, $depth) = @_;
-  print "$file\t0\t\tours\n" if $file eq $ours;
+  print "$file\t0\t\tours\n" if $file eq $ours && !length $match;
   return if $depth > 16 || !-f $file || !open my $in, "<", $file;
   my $number = 0;
   while (my $line = <$in>) {

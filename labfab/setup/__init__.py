@@ -116,8 +116,7 @@ def preflight(c: Connection, want: Settings) -> None:
     if want.publish == "apache":
         proxy.refuse_to_publish(c)
     accounts = authorized_keys.accounts_to_open(c, want, system)
-    admission.refuse_lists(c, accounts, system.ADMIN_GROUP)
-    admission.refuse_key_file(c, accounts)
+    admission.refuse_accounts(c, accounts, system.ADMIN_GROUP)
     port = hardening.wanted_port(c, want)
     have = facts(c).ssh
     stays = have.ports_after_boot is None or port in have.ports_after_boot

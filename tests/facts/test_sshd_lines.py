@@ -85,3 +85,8 @@ def test_a_file_that_includes_itself_ends(tmp_path):
 )
 def test_whom_a_block_may_hold_for(criteria, holds):
     assert sshd_lines.may_hold(criteria, "root", {"root"}) is holds
+
+
+def test_a_folder_that_only_a_match_block_includes_is_not_read_for_everybody(tmp_path):
+    lines = read(tmp_path, main="Port 1\nMatch User x\nInclude DIR/d/*.conf\n")
+    assert not sshd_lines.reads_ours(lines) and not list(sshd_lines.before_ours(lines))

@@ -5,7 +5,7 @@ Everything here is asked before the first change, and names the file and line th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -43,6 +43,15 @@ def told(c: Connection) -> Ssh:
             host=host.label,
         )
     return have
+
+
+def refuse_accounts(c: Connection, names: Sequence[str], admin_group: str) -> None:
+    """Raise SetupError if sshd would not let in one of the accounts that labfab is to open.
+
+    names: the first of them will be in admin_group.
+    """
+    refuse_lists(c, names, admin_group)
+    refuse_key_file(c, names)
 
 
 def refuse_lists(c: Connection, names: Iterable[str], admin_group: str) -> None:

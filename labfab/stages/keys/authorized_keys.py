@@ -75,8 +75,7 @@ def copy(c: Connection) -> None:
     want, host = Settings.of(c), Host.of(c)
     given = keys_from_settings(want)  # before the host is touched: one may be wrong
     names = accounts_to_open(c, want, platform(c))
-    admission.refuse_lists(c, names, platform(c).ADMIN_GROUP)
-    admission.refuse_key_file(c, names)
+    admission.refuse_accounts(c, names, platform(c).ADMIN_GROUP)
     user.add(c)
     refuse_links(c, host, names)
     identity, mine = own_key(c, want, host)
