@@ -187,12 +187,16 @@ write_back() {  # PATH COPY MODE GROUP
   return 1
 }
 
-# Runs what makes sshd listen, and keeps its words if that fails: in $GUARD/said, and for labfab.
+# Runs what makes sshd listen. If that fails, its last words are kept, for labfab too. Sets said,
+# words.
 start_sshd() {
+  words='' said=$GUARD/said
+  { true >"$said"; } 2>/dev/null || said=/dev/null  # a disk that takes nothing must not keep sshd down
   # shellcheck source=/dev/null
-  (. "$GUARD/run-sshd") </dev/null >"$GUARD/said" 2>&1 && : >"$GUARD/said" && return
-  [ -s "$GUARD/said" ] || echo "it ended with an error" >"$GUARD/said"
-  printf 'labfab-sshd: %s\n' "$(tail -n 1 "$GUARD/said")"
+  (. "$GUARD/run-sshd") </dev/null >"$said" 2>&1 && return
+  words=$(tail -n 1 "$said" 2>/dev/null)
+  words=${words:-it ended with an error}
+  printf 'labfab-sshd: %s\n' "$words"
 }
 
 # CAUSE [ID]: restores everything; with an id, only if that window is open. Sets broken.
@@ -232,7 +236,7 @@ revert() {
   mark_undone
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
   cat "$GUARD/lost" >>"$REVERTED"
-  [ ! -s "$GUARD/said" ] || printf 'sshd: %s\n' "$(tail -n 1 "$GUARD/said")" >>"$REVERTED"
+  [ -z "$words" ] || printf 'sshd: %s\n' "$words" >>"$REVERTED"
   flush /etc
   clear_up
 }

@@ -128,8 +128,8 @@ class Window:
         if words := after(SSHD, answer):
             return (
                 f"; the host has restored its files and the old login works ({took}), but sshd "
-                f"did not come up as before: {words}; before it boots again, look at "
-                "`systemctl status ssh.socket ssh.service` there"
+                f"did not come up as before: {words}; look at its log there before "
+                "the next boot"
             )
         if names := after(LOST, answer):
             return (
