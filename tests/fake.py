@@ -83,7 +83,12 @@ class FakeHost:
         self.sections["system"] |= SYSTEM
         self.sections["updates"] |= {"age": "10"}
         self.sections["upgrades"] |= {"pending": "0"}
-        self.sections["ssh"] |= {"socket": "inactive", "port.22": "yes", "listening.22": "sshd"}
+        self.sections["ssh"] |= {
+            "socket": "inactive",
+            "boots.service": "yes",
+            "port.22": "yes",
+            "listening.22": "sshd",
+        }
         self.set_file(
             "ssh", "main", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", "644 root"
         )

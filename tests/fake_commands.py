@@ -26,6 +26,7 @@ def put(model, made) -> None:
         "/etc/sudoers.d/90-labfab": ("accounts", "sudoers"),
         "/etc/ssh/sshd_config": ("ssh", "main"),
         "/etc/systemd/system/ssh.service.d/labfab.conf": ("ssh", "restarts"),
+        "/etc/systemd/system/ssh.socket.d/labfab.conf": ("ssh", "streams"),
         "/etc/ssh/sshd_config.d/00-labfab.conf": ("ssh", "drop_in"),
         "/etc/ssh/sshd_config.d/000-labfab.conf": ("ssh", "drop_in"),
         "/Library/LaunchDaemons/org.labfab.sshd.plist": ("ssh", "plist"),
@@ -186,6 +187,10 @@ def sshd(model, made) -> None:
         del have[key]
     for port in ports:
         have |= {f"port.{port}": "yes", f"listening.{port}": "sshd"}
+    if streams := re.findall(r"ListenStream=(\d+)", model.file("ssh", "streams")):
+        for key in [key for key in have if key.startswith("socket_port.")]:
+            del have[key]
+        have |= {f"socket_port.{port}": "yes" for port in streams}
     for name in {key.split(".")[0] for key in have if key.endswith(".permitrootlogin")}:
         have |= {
             f"{name}.{key.lower()}": value
@@ -399,7 +404,7 @@ APACHE = {  # as Debian brings it
 }
 LIST_UPDATES = r"set --\n# Asks Apple for updates .*>/var/cache/labfab/softwareupdate\n"
 EFFECTS = (
-    (r"mkdir -p /etc/systemd/system/ssh\.service\.d", facts("ssh")),
+    (r"mkdir -p /etc/systemd/system/ssh\.(service|socket)\.d", facts("ssh")),
     (r"systemctl daemon-reload", facts("ssh")),
     (LIST_UPDATES, list_updates),
     (rf"softwareupdate -i (.*?)( && \{{\n{LIST_UPDATES}\}})?", updated),
@@ -465,8 +470,7 @@ EFFECTS = (
     (r"locate \S+; if .* \[ -L \S+ \]; then .* else chown -h ([a-z]+) \S+; fi", own_home),
     (r"chmod go-w \S+", close_home),
     (r"chmod 600 \S+/authorized_keys", close_keys),
-    (r"/usr/sbin/sshd -t && systemctl daemon-reload && .*systemctl restart ssh.socket.*", sshd),
-    (r"/usr/sbin/sshd -t && .*systemctl restart ssh\b.*", sshd),
+    (r"set --\n# Makes sshd listen as its files say, .*", sshd),
     (
         r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; .*systemctl \$how ssh; fi",
         reload,

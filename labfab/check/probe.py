@@ -124,6 +124,7 @@ class Probe:
             "PUBLISH": self.want.publish,
             "LAB_PORT": str(self.want.lab_port),
             "LAB_PID": self.facts.lab.pid,
+            "SSH_PORT": str(min(self.facts.ssh.ports, default=22)),
         }
         head = "".join(f"{name}={shlex.quote(value)}\n" for name, value in given.items())
         before = time.time()

@@ -162,8 +162,13 @@ def offered(probe: Probe) -> str:
         answers = pool.map(lambda user: methods(probe, user), users)
         found = dict(zip(users, answers, strict=True))
     more = {user: ways for user, ways in found.items() if ways != ["publickey"]}
-    if more:
+    if any({*ways} & hardening.PASSWORD_WAYS or "publickey" not in ways for ways in more.values()):
         raise Wrong("; ".join(f"{user}: {', '.join(ways)}" for user, ways in more.items()))
+    if more:
+        others = {way for ways in more.values() for way in ways if way != "publickey"}
+        raise Warned(
+            "; ".join(sorted({hardening.name_way(probe.facts.ssh, w) for w in others})), ""
+        )
     return ", ".join(users)
 
 
@@ -227,6 +232,35 @@ def port(probe: Probe) -> str:
     if any(number >= FIRST_UNPRIVILEGED for number in ports):
         return f"{listed(ports)}: the system itself holds the socket"
     return f"{listed(ports)}: only root can listen there"
+
+
+@check(
+    "ssh-boot",
+    "after a boot, SSH listens where it does now",
+    mend="ssh.change-port",
+    needs=["ssh-login"],
+)
+def boot(probe: Probe) -> str:
+    """Ask which of ssh.service and ssh.socket the next boot starts, and on which ports."""
+    have = probe.facts.ssh
+    if have.remote_login or have.plist:
+        return f"{listed(have.ports)}: launchd starts it"
+    probe.needs_root()  # sshd tells its settings to root alone
+    after = have.ports_after_boot
+    if after is None:
+        raise NotChecked("systemd does not run there")
+    if not have.boots:
+        raise Wrong(
+            "neither ssh.service nor ssh.socket is enabled, so nobody could log in after a boot",
+            probe.by_hand("systemctl enable ssh"),
+        )
+    unit = "ssh.socket" if "socket" in have.boots else "ssh.service"
+    # What systemd says of a running socket may be newer than the socket: the kernel knows.
+    now = have.ports & have.listening.keys()
+    if have.ports - after or after - have.listening.keys():
+        where = f"it listens on {hardening.spoken_ports(now)}" if now else "it listens elsewhere"
+        raise Wrong(f"now {where}; {unit}, which a boot starts, on {hardening.spoken_ports(after)}")
+    return f"{listed(have.ports)}: {unit} is enabled"
 
 
 def listed(ports: Iterable[int]) -> str:

@@ -104,6 +104,7 @@ def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
         "LAB_SOCKET": want.lab_socket,
         "PUBLISH": want.publish,
         "APT_UPGRADE": APT_AUTOREMOVE if want.autoremove else APT_UPGRADE,
+        "SSHD_LINES": loader.perl("sshd_lines"),
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
     apache = APACHE if want.publish == "apache" else ""

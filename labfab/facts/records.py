@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from .. import decode
 from ..errors import SetupError
 from ..host.remote_file import File, Values
 from ..host.session import Host
-from . import vhosts
+from . import sshd_lines, vhosts
 from .package_names import normalized_name
 from .reader import read, with_prefix
 
@@ -129,11 +129,19 @@ class Account(NamedTuple):
         return f"{self.home}/{'.zprofile' if self.shell.endswith('zsh') else '.profile'}"
 
 
+class KeyFile(NamedTuple):
+    """A file in which sshd looks for the keys of an account."""
+
+    path: str
+    # None: it is not there, or it is ~/.ssh/authorized_keys, which the record of the account has.
+    file: File | None
+
+
 class Ssh(NamedTuple):
     """The SSH server: its ports, its effective options, its files."""
 
     socket_activated: bool
-    # Ports that sshd is configured for.
+    # Ports on which sshd listens, or is configured to.
     ports: frozenset[int]
     # TCP port -> program.
     listening: dict[int, str]
@@ -161,6 +169,48 @@ class Ssh(NamedTuple):
     host_keys: Values = {}
     # The ports that fail2ban's jail for sshd closes to whom it bans; empty: there is no such jail.
     jail: str = ""
+    # What sshd says instead of its settings; empty: it tells them.
+    problem: str = ""
+    # The port on the host by which this login came in; 0: unknown.
+    door: int = 0
+    # Ports that sshd's own files name, whoever listens for it.
+    configured: frozenset[int] = frozenset()
+    # systemd runs there and knows these units.
+    units_known: bool = False
+    # Which of ssh.socket and ssh.service the next boot starts: socket, service.
+    boots: frozenset[str] = frozenset()
+    # Where ssh.socket listens, or would.
+    socket_ports: frozenset[int] = frozenset()
+    # A generator of the system writes sshd's ports into ssh.socket.
+    generator: bool = False
+    # Our file that tells ssh.socket its ports.
+    streams: File | None = None
+    # The lines of sshd's files that matter here, in the order in which sshd reads them.
+    lines: tuple[sshd_lines.Line, ...] = ()
+    # Accounts that somebody can log in to with a password, and with nothing else.
+    password_only: frozenset[str] = frozenset()
+    # Account -> the files in which sshd looks for its keys.
+    key_files: Mapping[str, tuple[KeyFile, ...]] = {}
+    # Keys of these accounts that RevokedKeys names.
+    revoked: frozenset[str] = frozenset()
+
+    @property
+    def ports_after_boot(self) -> frozenset[int] | None:
+        """Return the ports on which something listens for SSH after a boot; None if unknown.
+
+        Where both units are enabled, ssh.socket comes first and hands its ports to sshd.
+        """
+        if not self.units_known:
+            return None
+        if "socket" in self.boots:
+            follows = self.generator and not any("ListenStream" in one for one in self.other_ports)
+            return self.configured if follows else self.socket_ports
+        return self.configured if "service" in self.boots else frozenset()
+
+    @property
+    def socket_needs_ports(self) -> bool:
+        """Return whether ssh.socket listens for sshd, and nothing tells it sshd's ports."""
+        return "socket" in self.boots and not self.generator
 
     def algorithms(self, option: str) -> list[str]:
         """Return the algorithms of an option that sshd offers. Host keys: only those it has."""
@@ -180,6 +230,8 @@ class Guard(NamedTuple):
     # Why: deadline, boot or asked.
     reverted_by: str
     reverted_at: str
+    # What sshd said when it did not come up after that.
+    sshd: str = ""
 
 
 class Firewall(NamedTuple):
@@ -413,10 +465,16 @@ class Facts:
         v = self.raw("ssh")
         option = ".permitrootlogin"
         users = {key.removesuffix(option) for key in v if key.endswith(option)}
+        active, lines = v.get("socket") == "active", sshd_lines.parse(decoded(v.get("lines", "")))
+        configured = frozenset(map(int, with_prefix(v, "port")))
+        socket_ports = frozenset(map(int, with_prefix(v, "socket_port")))
+        listening = {int(port): program for port, program in with_prefix(v, "listening").items()}
+        # What systemd says of a running socket may be newer than the socket: the kernel knows.
+        ports = (socket_ports | configured) & listening.keys() or socket_ports
         return Ssh(
-            socket_activated=v.get("socket") == "active",
-            ports=frozenset(map(int, with_prefix(v, "port"))),
-            listening={int(port): program for port, program in with_prefix(v, "listening").items()},
+            socket_activated=active,
+            ports=ports if active and socket_ports else configured,
+            listening=listening,
             effective={user: with_prefix(v, user) for user in users},
             main=file_from(v, "main"),
             drop_in=file_from(v, "drop_in"),
@@ -430,6 +488,18 @@ class Facts:
             server=with_prefix(v, "sshd"),
             host_keys=with_prefix(v, "host_key"),
             jail=v.get("jail", ""),
+            problem=v.get("problem", ""),
+            door=int(v.get("door", 0)),
+            configured=configured,
+            units_known="socket" in v,
+            boots=frozenset(with_prefix(v, "boots")) if "shut" not in v else frozenset(),
+            socket_ports=socket_ports,
+            generator="generator" in v,
+            streams=file_from(v, "streams"),
+            lines=lines,
+            password_only=frozenset(with_prefix(v, "password_only")),
+            revoked=frozenset(with_prefix(v, "revoked").values()),
+            key_files={user: key_files_from(with_prefix(v, f"{user}.key_file")) for user in users},
         )
 
     @section
@@ -440,6 +510,7 @@ class Facts:
             reverted=v.get("reverted", ""),
             reverted_by=v.get("reverted_by", ""),
             reverted_at=v.get("reverted_at", ""),
+            sshd=v.get("sshd", ""),
         )
 
     @section
@@ -544,6 +615,12 @@ class Facts:
             running="running" in v,
             boots="boots" in v,
         )
+
+
+def key_files_from(v: Values) -> tuple[KeyFile, ...]:
+    """Return the files with keys of one account, in sshd's order."""
+    numbers = sorted(int(key.removesuffix(".path")) for key in v if key.endswith(".path"))
+    return tuple(KeyFile(v[f"{one}.path"], file_from(v, str(one))) for one in numbers)
 
 
 def account_from(name: str, v: Values) -> Account:

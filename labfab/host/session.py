@@ -88,6 +88,9 @@ class Host:
         self.stage = ""
         self.depth = 0
         self.proven: Login | None = None
+        # What was said about this host already, and what of it will end.
+        self.said: set[str] = set()
+        self.endings: list[str] = []
         # The account of the notebooks, once its own login was proven.
         self.proven_lab_user = ""
         self.before_write: Callable[[], WindowMark] | None = None
@@ -351,6 +354,16 @@ class Host:
     def note_platform(self, name: str) -> None:
         """Remember which module of platforms/ fits the host."""
         self.platform = name
+
+    def first_time(self, text: str) -> bool:
+        """Return whether this was not said about the host yet, and remember it."""
+        first = text not in self.said
+        self.said.add(text)
+        return first
+
+    def note_ending(self, text: str) -> None:
+        """Remember what will end, for the plan."""
+        self.endings.append(text)
 
     def proven_as(self, login: Login) -> None:
         """Remember the login that was proven last."""

@@ -1,8 +1,8 @@
 # Reads what check.all has to know and a setup does not. Follows audit.linux.sh or audit.macos.sh.
 #
 # Prints key=value lines and changes nothing. Runs as root, or as the login itself and then shows
-# what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR, PUBLISH, LAB_PORT and
-# LAB_PID (may be empty) set.
+# what that may see. Called with LAB_USER, LAB_HOME, PREFIX, ROOT_DIR, PUBLISH, LAB_PORT, LAB_PID (may
+# be empty) and SSH_PORT set.
 
 number=0
 # KIND PATH...: mode and owner of what must be closed to others. Sets kind, about; counts in number.
@@ -34,7 +34,7 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
     fact "login.$user" "$home"
     private "keys:$user" "$home/.ssh" "$home/.ssh/authorized_keys"
     [ "$(id -u)" = 0 ] || continue
-    client="user=$user,host=h,addr=192.0.2.1"
+    client="user=$user,host=h,addr=192.0.2.1,laddr=192.0.2.2,lport=$SSH_PORT"
     fact "sshd.$user" "$(/usr/sbin/sshd -T -C "$client" 2>/dev/null | tr '\n' ';')"
     [ "$user" != root ] && sudo -n -l -U "$user" 2>/dev/null | grep -q NOPASSWD &&
       fact "nopasswd.$user" yes

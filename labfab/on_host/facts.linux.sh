@@ -101,20 +101,60 @@ jail_facts() {
   [ -z "$ports" ] || fact jail "$ports"
 }
 
+# The state of ssh.socket and ssh.service, as `systemctl show` prints it, one unit a paragraph.
+# shellcheck disable=SC2016  # awk's
+UNITS='
+function told() {
+  if (id == "ssh.socket") printf "socket=%s\n%s", state, ports
+  if (id ~ /^ssh\./ && enabled ~ /^(enabled|generated)$/) print "boots." substr(id, 5) "=yes"
+  id = state = ports = enabled = ""
+}
+/^UnitFileState=/ { enabled = substr($0, 15) }
+/^Id=/ { id = substr($0, 4) }
+/^ActiveState=/ { state = substr($0, 13) }
+/^Listen=.*\(Stream\)/ {
+  sub(/ \(Stream\).*/, ""); sub(/.*[:=]/, ""); ports = ports "socket_port." $0 "=yes\n"
+}
+/^$/ { told() }
+END { told() }'
+# The port by which this login came in, as the connection says: sudo drops it from the environment,
+# a process above has it. Sets pid, door.
+door_facts() {
+  pid=$$ door=${SSH_CONNECTION##* }
+  for _ in 1 2 3 4 5 6; do
+    if [ -n "$door" ] || [ "${pid:-0}" -le 1 ]; then break; fi
+    door=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=.* //p' | head -n 1)
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
+  done 2>/dev/null
+  case $door in '' | *[!0-9]*) ;; *) fact door "$door" ;; esac
+}
+
 # Sets every: what sshd reports about itself.
 sshd_facts() {
   jail_facts
+  door_facts
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
-  fact socket "$(systemctl is-active ssh.socket 2>/dev/null)"
-  every=$(sshd_says)
-  while read -r option value; do [ "$option" != port ] || fact "port.$value" yes; done <<END
-$every
-END
+  systemctl show ssh.socket ssh.service -p Id -p ActiveState -p UnitFileState -p Listen \
+    2>/dev/null | awk "$UNITS"
+  [ ! -e /etc/ssh/sshd_not_to_be_run ] || fact shut yes
+  for generator in /etc /usr/local/lib /usr/lib /lib; do
+    [ ! -x $generator/systemd/system-generators/sshd-socket-generator ] || fact generator yes
+  done
+  file streams /etc/systemd/system/ssh.socket.d/labfab.conf
+  # A ListenAddress with a port of its own overrides Port; so does another file of ssh.socket.
   # shellcheck disable=SC2086  # a pattern of file names
-  others=$(grep -iEn '^[[:space:]]*Port[[:space:]=]' /etc/ssh/sshd_config $DROP_INS 2>/dev/null |
-    grep -v "^$DROP_IN:")
+  others=$({
+    grep -iHEn '^[[:space:]]*(Port[[:space:]=]|ListenAddress[[:space:]=]+"?(\[.*\]|[^][:space:]:]+):[0-9])' \
+      /etc/ssh/sshd_config $DROP_INS
+    [ ! -e /etc/systemd/system/sockets.target.wants/ssh.socket ] ||
+      grep -HEn '^[[:space:]]*ListenStream[[:space:]]*=[[:space:]]*[^[:space:]]' \
+        /etc/systemd/system/ssh.socket /etc/systemd/system/ssh.socket.d/*.conf
+  } 2>/dev/null | grep -vE "^($DROP_IN|/etc/systemd/system/ssh\.socket\.d/labfab\.conf):")
   [ -z "$others" ] || echo "$others" | base64_fact other_ports
   read -r first </proc/sys/net/ipv4/ip_unprivileged_port_start && fact first_unprivileged "$first"
+  every=$(sshd_says root)
+  ports=$(echo "$every" | sed -n 's/^listenaddress [^ ]*:\([0-9]*\).*/\1/p')
+  for port in $ports; do fact "port.$port" yes; done
   file restarts /etc/systemd/system/ssh.service.d/labfab.conf
   sockets
   while read -r _ port uid pid; do

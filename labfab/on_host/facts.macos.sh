@@ -29,7 +29,7 @@ account_facts() {  # ACCOUNT
 # Apple's sshd listens where launchd lets it; Port in sshd_config has no effect.
 # Sets every: what sshd reports about itself.
 sshd_facts() {
-  every=$(sshd_says)
+  every=$(sshd_says root)
   if loaded "$REMOTE_LOGIN"; then
     port=$(awk '$1 == "ssh" && $2 ~ /\/tcp$/ { print $2 + 0; exit }' /etc/services)
     fact "port.$port" yes

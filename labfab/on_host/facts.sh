@@ -114,38 +114,151 @@ if [ -n "$MATCH" ]; then
   # shellcheck disable=SC2086  # a list
   USERS=$(printf '%s\n' $USERS | sort -u)
 fi
+# Options of sshd that may differ between accounts; those with several values have a line for each.
 SSHD_OPTIONS='passwordauthentication|kbdinteractiveauthentication|permitemptypasswords'
 SSHD_OPTIONS="$SSHD_OPTIONS|permitrootlogin|pubkeyauthentication|allowtcpforwarding"
+SSHD_OPTIONS="$SSHD_OPTIONS|authorizedkeysfile|gssapiauthentication|trustedusercakeys|revokedkeys"
+SSHD_OPTIONS="$SSHD_OPTIONS|authorizedkeyscommand"
+SSHD_LISTS='allowusers|allowgroups|denyusers|denygroups'
 # What holds for everybody.
 SERVER_OPTIONS='kexalgorithms|macs|ciphers|hostkeyalgorithms|logingracetime|maxauthtries'
-SERVER_OPTIONS="$SERVER_OPTIONS|maxstartups|persourcemaxstartups|hostkey"
-# ARGUMENTS of sshd -T: option and value, one pair a line, the ports first.
+SERVER_OPTIONS="$SERVER_OPTIONS|maxstartups|persourcemaxstartups|hostkey|listenaddress|strictmodes"
+# ACCOUNT: option and value as sshd -T prints them, one pair a line. Without the port, a Match block
+# with LocalPort is an error; with one, the door that lets in more counts.
 sshd_says() {
-  /usr/sbin/sshd -T "$@" 2>/dev/null | grep -E "^(port|$SSHD_OPTIONS|$SERVER_OPTIONS) "
+  case $MATCH in
+    *[Ll][Oo][Cc][Aa][Ll][Pp][Oo][Rr][Tt]*)
+      for lport in $(asked_sshd "$1" 22 | sed -n 's/^listenaddress [^ ]*:\([0-9]*\).*/\1/p' |
+        sort -u); do asked_sshd "$1" "$lport"; done | awk '
+        /^listenaddress|^hostkey/ { if (!seen[$0]++) print; next }
+        { list = $1 ~ /^(allow|deny)(users|groups)$/; name = list ? $0 : $1 }
+        !(name in found) { order[++count] = name; found[name] = $0; next }
+        $2 != "no" && $1 ~ /authentication$|^permit/ { found[name] = $0 }
+        END { for (i = 1; i <= count; i++) print found[order[i]] }'
+      ;;
+    *) asked_sshd "$1" 22 ;;
+  esac
+}
+asked_sshd() {  # ACCOUNT PORT
+  /usr/sbin/sshd -T -C "user=$1,host=h,addr=192.0.2.1,laddr=192.0.2.2,lport=$2" 2>/dev/null |
+    grep -E "^($SSHD_OPTIONS|$SSHD_LISTS|$SERVER_OPTIONS) "
+}
+
+# ACCOUNT: each file besides ~/.ssh/authorized_keys in which sshd looks for its keys, read as that
+# account, as sshd does. Reads every. Sets home, number, keeper, place, found.
+key_files() {
+  read_account "$1"
+  home=$entry_home number=0
+  [ -n "$home" ] || return 0
+  set -f
+  for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+    file=$(key_file "$1" "$file")
+    number=$((number + 1))
+    if [ "$number" -gt 9 ] || [ "$file" = none ]; then continue; fi
+    fact "$1.key_file.$number.path" "$file"
+    case $file in
+      "$home/.ssh/authorized_keys") ;;
+      "$home"/*) own_file "$1.key_file.$number" "$home" "${file#"$home/"}" "$1" ;;
+      *)
+        keeper=$1
+        [ "$1" != root ] || locate "$file" follow || continue
+        own_file "$1.key_file.$number" "" "${file#/}" "$keeper"
+        ;;
+    esac
+  done
+  set +f
+}
+# ACCOUNT: which keys of those files RevokedKeys names: a list of keys, or a file of ssh-keygen -k.
+# Reads every.
+revoked_keys() {
+  list=$(echo "$every" | sed -n 's/^revokedkeys //p')
+  [ -f "$list" ] || return 0
+  read_account "$1"
+  names=$(set -f; for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+    key_file "$1" "$file"
+  done)
+  # shellcheck disable=SC2086  # a list
+  (set -f; as_account "$1" cat $names </dev/null 2>/dev/null) |
+    grep -oE '(ssh|ecdsa|sk)-[^ ,]+ +AAAA[^ ]+' | head -n 100 |
+    while read -r kind key; do
+      number=$((number + 1))
+      grep -aqF -- "$key" "$list" ||
+        { echo "$kind $key" | ssh-keygen -Q -f "$list" /dev/stdin 2>/dev/null |
+          grep -q REVOKED; } || continue
+      fact "revoked.$1.$number" "$key"
+    done
+}
+key_file() {  # ACCOUNT NAME: the path, with sshd's tokens replaced. Reads entry_home, entry_uid.
+  case $2 in none) echo none; return ;; esac
+  printf '%s\n' "$2" | awk -v user="$1" -v home="$entry_home" -v uid="$entry_uid" '{
+    for (i = 1; i <= length($0); i++) {
+      one = substr($0, i, 1)
+      if (one == "%") {
+        one = substr($0, ++i, 1)
+        one = one == "h" ? home : one == "u" ? user : one == "U" ? uid : one
+      }
+      path = path one
+    }
+    print path ~ /^\// ? path : home "/" path
+  }'
+}
+
+# Accounts that somebody can log in to with a password and with nothing else: a login shell, a hash
+# that is not locked, no key. Read only while sshd takes passwords.
+# $1: what it says of them. $2: its AuthorizedKeysFile.
+passwords_without_keys() {
+  case $1$MATCH in *'authentication yes'* | *[Mm]atch*) ;; *) return 0 ;; esac
+  [ -r /etc/shadow ] || return 0
+  people | awk -F: -v today="$(($(date +%s) / 86400))" '
+    NR == FNR {
+      if (length($2) >= 13 && $2 !~ /^[!*]/ && ($8 == "" || $8 > today)) usable[$1] = 1
+      next
+    }
+    $1 in usable && $4 !~ /\/(nologin|false|sync|halt|shutdown)$/ { print $1 }' /etc/shadow - |
+    head -n 200 | while read -r user; do
+      read_account "$user"
+      names=$(set -f; for file in $2; do key_file "$user" "$file"; done)
+      # shellcheck disable=SC2086  # a list
+      (set -f; as_account "$user" grep -qsE '^[^#]*(ssh|ecdsa|sk)-[^ ]+ +AAAA' $names </dev/null) ||
+        fact "password_only.$user" yes
+    done
 }
 
 section_ssh() {
   [ -x /usr/sbin/sshd ] || return 0
   sshd_facts
+  [ -n "$every" ] || fact problem "$(/usr/sbin/sshd -T 2>&1 | tail -n 1 | cut -c 1-300)"
+  perl -e "$SSHD_LINES" /etc/ssh/sshd_config "$DROP_IN" | base64_fact lines
+  passwords=$(echo "$every" | grep -E '^(password|kbdinteractive)auth')
+  passwords_without_keys "$passwords" "$(echo "$every" | sed -n 's/^authorizedkeysfile //p')"
   for user in $USERS; do
     # Each call takes 80 ms. Without a Match block all answers would be the same.
-    [ -z "$MATCH" ] || every=$(sshd_says -C "user=$user,host=h,addr=192.0.2.1")
+    [ -z "$MATCH" ] || every=$(sshd_says "$user")
+    number=0
     while read -r option value; do
       case $option in
-        port | '') ;;
+        listenaddress | '') ;;
         kexalgorithms | macs | ciphers | hostkeyalgorithms | logingracetime | maxauthtries | \
-          maxstartups | persourcemaxstartups)
+          maxstartups | persourcemaxstartups | strictmodes)
           [ "$user" != root ] || fact "sshd.$option" "$value"
           ;;
         hostkey)
           [ "$user" != root ] || [ ! -f "$value.pub" ] || ! read -r kind key _ <"$value.pub" ||
             fact "host_key.$kind" "$key"
           ;;
+        allow* | deny*)
+          case $option in
+            allowtcpforwarding) fact "$user.$option" "$value" ;;
+            *) number=$((number + 1)); fact "$user.$option.$number" "$value" ;;
+          esac
+          ;;
         *) fact "$user.$option" "$value" ;;
       esac
     done <<END
 $every
 END
+    key_files "$user"
+    revoked_keys "$user"
   done
   file main /etc/ssh/sshd_config
   file drop_in "$DROP_IN"
@@ -156,7 +269,9 @@ section_guard() {
   [ -e $folder/guard/armed ] && fact armed "$(sed -n 2p $folder/guard/armed)"
   [ -e $folder/guard/reverting ] && fact armed "$(sed -n 2p $folder/guard/reverting)"
   [ -e $folder/reverted ] || return 0
-  lost=$(sed -n '5,$p' $folder/reverted | tr '\n' ' ')  # what accounts kept it from restoring
+  # What accounts kept it from restoring, and what sshd said if it did not come up.
+  lost=$(sed -n '5,$p' $folder/reverted | grep -v '^sshd: ' | tr '\n' ' ')
+  fact sshd "$(sed -n '5,$s/^sshd: //p' $folder/reverted)"
   fact reverted "$(sed -n 3p $folder/reverted)${lost:+ (all but ${lost}see $folder/guard.left)}"
   fact reverted_by "$(sed -n 2p $folder/reverted)"
   fact reverted_at "$(local_time "$(sed -n 1p $folder/reverted)")"

@@ -187,6 +187,18 @@ write_back() {  # PATH COPY MODE GROUP
   return 1
 }
 
+# Runs what makes sshd listen. If that fails, its last words are kept, for labfab too. Sets said,
+# words.
+start_sshd() {
+  words='' said=$GUARD/said
+  { true >"$said"; } 2>/dev/null || said=/dev/null  # a disk that takes nothing must not keep sshd down
+  # shellcheck source=/dev/null
+  (. "$GUARD/run-sshd") </dev/null >"$said" 2>&1 && return
+  words=$(tail -n 1 "$said" 2>/dev/null)
+  words=${words:-it ended with an error}
+  printf 'labfab-sshd: %s\n' "$words"
+}
+
 # CAUSE [ID]: restores everything; with an id, only if that window is open. Sets broken.
 revert() {
   [ -d "$GUARD" ] || exit_with_outcome "$2"
@@ -212,7 +224,7 @@ revert() {
   sync_paths paths
   mv "$GUARD/left" "$GUARD/paths"
   prepare_sshd
-  sh "$GUARD/run-sshd" >/dev/null 2>&1
+  start_sshd
   restore_modes homes
   restore_theirs
   if [ -n "$broken" ] && [ "$1" != boot ]; then
@@ -226,6 +238,7 @@ revert() {
   mark_undone
   printf '%s\n%s\n%s\n' "$(date +%s)" "$1" "$(sed -n 2,3p "$GUARD/reverting")" >"$REVERTED"
   cat "$GUARD/lost" >>"$REVERTED"
+  [ -z "$words" ] || printf 'sshd: %s\n' "$words" >>"$REVERTED"
   flush /etc
   clear_up
 }

@@ -29,9 +29,15 @@ def shared(name: str) -> str:
 
 
 @cache
+def perl(name: str) -> str:
+    """Return a Perl program."""
+    return (FOLDER / f"{name}.pl").read_text()
+
+
+@cache
 def programs() -> str:
     """Return the Perl programs that the words run, as shell variables."""
-    texts = {name.upper(): (FOLDER / f"{name}.pl").read_text() for name in PROGRAMS}
+    texts = {name.upper(): perl(name) for name in PROGRAMS}
     return "".join(f"{name}={shlex.quote(text)}\n" for name, text in texts.items())
 
 

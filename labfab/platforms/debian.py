@@ -65,6 +65,11 @@ Restart=always
 RestartSec=1
 RestartPreventExitStatus=
 """
+# The empty line takes back the ports of the unit itself.
+STREAM_HEAD = "# Written by labfab.\n[Socket]\nListenStream=\n"
+# Where ssh.socket listens, if it listens for sshd and no generator tells it sshd's ports.
+SOCKET_UNIT = "/etc/systemd/system/ssh.socket.d"
+STREAMS = f"{SOCKET_UNIT}/labfab.conf"
 # What the guard restores: who may log in and use sudo, and ufw's rules.
 SSH_AND_SUDO = ("/etc/ssh", "/etc/sudoers", "/etc/sudoers.d")
 UFW = ("/etc/ufw", "/etc/default/ufw")
@@ -86,8 +91,7 @@ FETCH_LISTS = "fetch the package lists"
 UNFETCHED = "labfab-unfetched: "  # apt_update.sh begins with it what apt could not fetch
 UPGRADES_LATER = "which packages are upgraded is known only after that"
 
-# Several restarts within seconds count as a crash loop, and systemd would refuse the next one.
-RESET_FAILED = "systemctl reset-failed ssh.service ssh.socket 2>/dev/null"
+RUN_SSHD = loader.as_command("run_sshd")
 # A socket-activated sshd cannot bind its port again after SIGHUP (Debian 13), so it is restarted.
 # If no sshd runs, the next one reads the files anyway.
 RELOAD = (
@@ -292,15 +296,10 @@ def keep_running(c: Connection, name: str) -> None:
 def run_sshd(c: Connection) -> str:
     """Return shell text that makes sshd listen as configured; open sessions stay open.
 
-    From Ubuntu 22.10 on, systemd listens for sshd: at daemon-reload a generator writes the socket
-    unit from sshd's configuration, and a restart of the socket applies it.
+    It fails unless sshd listens then. On Ubuntu, from 22.10 on, a generator writes the ports of
+    ssh.socket from sshd's configuration at daemon-reload.
     """
-    have = facts(c)
-    if not have.system.systemd:
-        return "/usr/sbin/sshd -t && service ssh restart"
-    unit = "ssh.socket" if have.ssh.socket_activated else "ssh"
-    restart = f"{RESET_FAILED}; systemctl restart {unit}"
-    return f"/usr/sbin/sshd -t && systemctl daemon-reload && {{ {restart}; }}"
+    return RUN_SSHD if facts(c).system.systemd else "/usr/sbin/sshd -t && service ssh restart"
 
 
 def lets_in(c: Connection, name: str) -> bool:
@@ -316,16 +315,21 @@ def keep_sshd_running(c: Connection) -> None:
     old, then = facts(c).ssh.restarts, planned_file("ssh.restarts", ALWAYS, "644", "root")
     if old and (old.content, old.mode, old.owner) == (ALWAYS, "644", "root"):
         return
+    make_folder(c, SSHD_UNIT)
+    put(c, RESTARTS, ALWAYS, why=why, old=old, then=then)
+    change(c, "systemctl daemon-reload", why="reload systemd", undo=(journal.SSHD_READS,))
+
+
+def make_folder(c: Connection, folder: str) -> None:
+    """Make a folder for systemd's options of a unit of sshd."""
     change(
         c,
         "mkdir -p %s",
-        SSHD_UNIT,
+        folder,
         why="make a folder for systemd's options of sshd",
-        undo=("folder %s", SSHD_UNIT),
-        keep=[SSHD_UNIT],
+        undo=("folder %s", folder),
+        keep=[folder],
     )
-    put(c, RESTARTS, ALWAYS, why=why, old=old, then=then)
-    change(c, "systemctl daemon-reload", why="reload systemd", undo=(journal.SSHD_READS,))
 
 
 def guarded_files(c: Connection) -> tuple[str, ...]:
@@ -334,8 +338,8 @@ def guarded_files(c: Connection) -> tuple[str, ...]:
     ufw's files count only if it is installed: its package may add them while the guard is armed.
     """
     have = facts(c).system
-    unit = (SSHD_UNIT,) if have.systemd else ()
-    return SSH_AND_SUDO + unit + (UFW if FIREWALL_PACKAGE in have.packages else ())
+    units = (SSHD_UNIT, SOCKET_UNIT) if have.systemd else ()
+    return SSH_AND_SUDO + units + (UFW if FIREWALL_PACKAGE in have.packages else ())
 
 
 def set_options(c: Connection, options: Options, why: str, then: Values | None = None) -> None:
@@ -355,9 +359,20 @@ def ports_to_keep(c: Connection) -> frozenset[int]:
 
 def listen_on(c: Connection, ports: AbstractSet[int], why: str) -> None:
     """Make sshd listen on these ports and no others."""
-    command = run_sshd(c)
     set_options(c, {"Port": [str(port) for port in sorted(ports)]}, why)
-    change(c, command, why="restart sshd", undo=(journal.SSHD_READS,))
+    if facts(c).ssh.socket_needs_ports:
+        open_socket(c, ports, why)
+    change(c, run_sshd(c), why="restart sshd", undo=(journal.SSHD_READS,))
+
+
+def open_socket(c: Connection, ports: AbstractSet[int], why: str) -> None:
+    """Tell ssh.socket the ports: nothing on this system takes them from sshd's configuration."""
+    text = STREAM_HEAD + "".join(f"ListenStream={port}\n" for port in sorted(ports))
+    old = facts(c).ssh.streams
+    if not old:
+        make_folder(c, SOCKET_UNIT)
+    then = planned_file("ssh.streams", text, "644", "root")
+    put(c, STREAMS, text, why=f"{why} (ssh.socket)", old=old, then=then)
 
 
 def restrict_logins(c: Connection, names: Sequence[str]) -> None:

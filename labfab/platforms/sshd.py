@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from fabric import Connection
 
-from ..facts import facts
+from ..facts import facts, sshd_lines
 from ..facts.reader import planned_file
 from ..facts.records import Ssh
 from ..host.changes import put
-from ..host.remote_file import File, Values
+from ..host.remote_file import Values
 from .base import Options
 
 MAIN = "/etc/ssh/sshd_config"
@@ -34,7 +34,7 @@ def write(
     become true by options that hold for everybody.
     """
     have = facts(c).ssh
-    include_folder(c, have.main, include)
+    include_folder(c, have, include)
     old = have.drop_in.content.splitlines() if have.drop_in else []
     names = {option.lower() for option in options}
     # Ours come first: the first value wins, and lines after a Match hold for that match only.
@@ -56,12 +56,15 @@ def keyword(line: str) -> str:
     return re.split(r"[\s=]", line.strip(), maxsplit=1)[0].lower()
 
 
-def include_folder(c: Connection, main: File | None, include: str) -> None:
+def include_folder(c: Connection, have: Ssh, include: str) -> None:
     """Make sshd read our file's folder if its main file, from an older release, does not."""
-    folder = include.split()[1]
-    if main and not any(
-        keyword(line) == "include" and folder in line for line in main.content.splitlines()
-    ):
+    folder, main = include.split()[1], have.main
+    if have.lines:
+        reads = sshd_lines.reads_ours(have.lines)
+    else:
+        lines = main.content.splitlines() if main else []
+        reads = any(keyword(line) == "include" and folder in line for line in lines)
+    if main and not reads:
         text, why = f"{include}\n{main.content}", "make sshd read sshd_config.d"
         put(c, MAIN, text, why=why, old=main, mode=main.mode, check=CHECK)
 
@@ -80,4 +83,8 @@ def effect(have: Ssh, options: Options) -> dict[str, str | None]:
 def listening_on(have: Ssh, ports: Sequence[object]) -> dict[str, str | None]:
     """Return the facts of an sshd that listens on these ports and no others, for plan mode."""
     gone: dict[str, str | None] = {f"ssh.port.{port}": None for port in have.ports}
-    return gone | {f"ssh.{kind}.{port}": "yes" for port in ports for kind in ("port", "listening")}
+    kinds = ["port", "listening"]
+    if have.socket_ports:
+        gone |= {f"ssh.socket_port.{port}": None for port in have.socket_ports}
+        kinds.append("socket_port")
+    return gone | {f"ssh.{kind}.{port}": "yes" for port in ports for kind in kinds}

@@ -37,6 +37,8 @@ FOLDER = "/var/lib/labfab/guard"
 REVERTED = "/var/lib/labfab/reverted"
 LEFT = f"{FOLDER}.left"  # copies of what could not be restored
 LOST = "labfab-lost: "  # guard.sh begins with it what an account kept it from restoring
+SSHD_FAILED = "the host restored its files, but sshd did not come up as before"
+SSHD = "labfab-sshd: "  # and with this what sshd said when it did not come up
 # An earlier window may have left files there that are needed to revert its change: keep those.
 INSTALL = """\
 [ -z "$(ls {folder}/armed {folder}/reverting 2>/dev/null)" ] ||
@@ -122,7 +124,13 @@ class Window:
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
-        if names := not_restored(answer):
+        if words := after(SSHD, answer):
+            return (
+                f"; the host has restored its files and the old login works ({took}), but sshd "
+                f"did not come up as before: {words}; look at its log there before "
+                "the next boot"
+            )
+        if names := after(LOST, answer):
             return (
                 f"; the host has reverted all but {names}, whose copies are in {LEFT} there; "
                 f"the old login works again ({took})"
@@ -188,10 +196,10 @@ def install(host: Host) -> str:
     return text
 
 
-def not_restored(answer: Result) -> str:
-    """Return what a revert could not restore, because an account did not let it."""
-    lost = [line for line in answer.out.splitlines() if line.startswith(LOST)]
-    return printable(", ".join(line.removeprefix(LOST) for line in lost))
+def after(mark: str, answer: Result) -> str:
+    """Return what a revert says of itself in lines that begin with this mark, as one line."""
+    said = [line for line in answer.out.splitlines() if line.startswith(mark)]
+    return printable(", ".join(line.removeprefix(mark) for line in said))
 
 
 def recover_interrupted(c: Connection) -> None:
@@ -212,14 +220,18 @@ def recover_interrupted(c: Connection) -> None:
                 f"{done.last_words}; look into {FOLDER} there",
                 host=host.label,
             )
-        if names := not_restored(done):
+        if names := after(LOST, done):
             console.warn(f"[{host.label}] not reverted: {names}; the copies are in {LEFT} there")
+        if words := after(SSHD, done):
+            console.warn(f"[{host.label}] {SSHD_FAILED}: {words}")
     else:
         because = REVERTED_BECAUSE.get(have.reverted_by, "")
         console.warn(
             f"[{host.label}] {have.reverted_at}: the host reverted a change {because}: "
             f"{have.reverted}"
         )
+        if have.sshd:
+            console.warn(f"[{host.label}] {SSHD_FAILED}: {have.sshd}")
     host.open().run(f"rm -f {REVERTED}")
 
 

@@ -96,6 +96,14 @@ class Settings(NamedTuple):
             "`lab_user` all the same; their passwords and keys stay as they are"
         ),
     ] = []
+    accept: Annotated[
+        list[Literal["passwords", "forced-commands", "certificates"]],
+        doc(
+            "What may end although somebody uses it today: `passwords`: accounts that have a "
+            "password and no key can no longer log in; `forced-commands`: keys of root that may "
+            "run one command; `certificates`: certificates that open root"
+        ),
+    ] = []
     sudo: Annotated[
         Literal["password", "nopasswd"],
         doc(

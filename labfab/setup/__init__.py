@@ -17,7 +17,7 @@ from ..run.runner import Runner
 from ..run.task import host_task
 from ..settings import Settings
 from ..stages import proxy, tunnel, user
-from ..stages.keys import authorized_keys
+from ..stages.keys import admission, authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages
 from .sequences import SEQUENCES, SetupSequence, skipped
@@ -123,7 +123,13 @@ def preflight(c: Connection, want: Settings) -> None:
         acme.require_email(c, want)
     if want.publish == "apache":
         proxy.refuse_to_publish(c)
+    accounts = authorized_keys.accounts_to_open(want)
+    admission.refuse_accounts(c, accounts, system.ADMIN_GROUP)
     port = hardening.wanted_port(c, want)
-    if facts(c).ssh.ports - system.ports_to_keep(c) != {port}:
+    have = facts(c).ssh
+    stays = have.ports_after_boot is None or port in have.ports_after_boot
+    if have.ports - system.ports_to_keep(c) != {port} or not stays:
         hardening.refuse_port(c, port)
         hardening.refuse_fixed_way(c, port)
+    hardening.before_passwords(c)
+    hardening.before_root(c)

@@ -30,7 +30,7 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
     # The facts describe the host as it would be after the changes.
     host.forget()
     if as_json:
-        console.say(json_text(document(host.label, changes)))
+        console.say(json_text(document(host.label, changes, host.endings)))
     elif changes:
         many = counted(len(changes), "change")
         console.say(f"[{host.label}] {many} to make: setup.full")
@@ -40,7 +40,7 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
         raise Exit(code=PENDING)
 
 
-def document(label: str, changes: list[Change]) -> dict[str, object]:
+def document(label: str, changes: list[Change], endings: list[str]) -> dict[str, object]:
     """Return the plan as JSON, as docs/undo.md describes it."""
     stages: dict[str, list[dict[str, str | None]]] = {}
     for change in changes:
@@ -50,6 +50,7 @@ def document(label: str, changes: list[Change]) -> dict[str, object]:
     return {
         "host": label,
         "changes": len(changes),
+        "ends": endings,
         "stages": [{"stage": stage, "changes": made} for stage, made in stages.items()],
         "notes": [f"{change.why}: {change.caveat}" for change in changes if change.caveat],
     }

@@ -16,6 +16,7 @@ from ..platforms import platform
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
+from .keys import admission
 
 if TYPE_CHECKING:
     from ..facts.records import Facts
@@ -31,6 +32,7 @@ def enable(c: Connection) -> None:
     if not system.FIREWALL_PACKAGE:
         system.report_firewall(c)
         return
+    admission.told(c)  # else nobody knows which port to open
     system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):
         have = facts(c)

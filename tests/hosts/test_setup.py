@@ -90,7 +90,8 @@ def lab(request, engine, fab_log):
     """Set up one machine of each flavour with the command that a new user types."""
     with ExitStack() as stack:
         fab = stack.enter_context(contextmanager(lent_fab)(fab_log))
-        env = {"LABFAB_PYTHON": "venv", **CASES[request.param]}
+        # The account side has a password and no key, and nobody needs it.
+        env = {"LABFAB_PYTHON": "venv", "LABFAB_ACCEPT": "passwords", **CASES[request.param]}
         logins = (
             {"password": env["LABFAB_LOGIN_PASSWORD"]}
             if "LABFAB_LOGIN_PASSWORD" in env

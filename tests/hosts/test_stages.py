@@ -188,7 +188,7 @@ def test_disable_passwords_refuses_them_for_everybody(host, fab, flavour):
     box = host(flavour, key=fab.key, password="r00t-password")
     box.run("useradd -m side && echo side:side-password | chpasswd")
     assert "password" in probes.offered(box.address, "side", box.port)
-    fab.on(box, "ssh.disable-passwords").ok()
+    fab.on(box, "ssh.disable-passwords", env={"LABFAB_ACCEPT": "passwords"}).ok()
     for user in ("root", "lab", "side", "nobody-at-all"):
         assert probes.offered(box.address, user, box.port) == ["publickey"]
     assert not probes.takes_password(box.address, "root", box.port, "r00t-password")

@@ -54,7 +54,12 @@ def offered(address: str, user: str, port: int) -> list[str]:
 
 def takes_key(address: str, user: str, port: int, home: Path) -> bool:
     """Tell whether the key of a home opens an account."""
-    key = paramiko.Ed25519Key.from_private_key_file(str(home / ".ssh" / "id_ed25519"))
+    return takes_key_file(address, user, port, home / ".ssh" / "id_ed25519")
+
+
+def takes_key_file(address: str, user: str, port: int, path: Path) -> bool:
+    """Tell whether the key in a file opens an account."""
+    key = paramiko.Ed25519Key.from_private_key_file(str(path))
     with (
         socket.create_connection((address, port), timeout=10) as sock,
         paramiko.Transport(sock) as transport,

@@ -239,3 +239,31 @@ def test_exactly_one_wins(box, round):
     kept, *reverted = (process.wait(30) for process in both)
     assert (kept, reverted) in ((0, [3, 3]), (1, [0, 0]))
     assert box.state() == (after if kept == 0 else before) and not box.guard.exists()
+
+
+@pytest.mark.parametrize(
+    "run, words",
+    [
+        ("echo quiet; echo 'no port' >&2; exit 1", "no port"),
+        ("exit 3", "it ended with an error"),
+        ("true", ""),
+    ],
+)
+def test_an_sshd_that_does_not_come_up_is_told(box, run, words):
+    """What the way back runs is looked at: its last words reach labfab, and the next run."""
+    before = box.state()
+    box.arm()
+    spoil(box)
+    (box.guard / "run-sshd").write_text(f"{run}\n")
+    done = box("revert", "asked")
+    assert done.returncode == 0 and box.state() == before
+    told = f"labfab-sshd: {words}" if words else ""
+    assert done.stdout.strip() == told
+    kept = (box.folder / "lib" / "reverted").read_text()
+    assert (f"sshd: {words}" in kept.splitlines()) is bool(words) and "labfab" not in kept
+
+
+def test_a_disk_that_takes_nothing_does_not_keep_sshd_down(box):
+    box.arm()
+    (box.guard / "said").mkdir()  # nothing can be written there
+    assert box("revert", "asked").returncode == 0 and box.ran

@@ -1,5 +1,6 @@
 """Keys only, no root, a port of your own: each is proven or reverted."""
 
+import base64
 from unittest.mock import Mock
 
 import paramiko
@@ -257,29 +258,95 @@ def test_the_firewall_is_opened_first_and_closed_last(ready):
     assert ports[0] == "open port 292" and ports[-1] == "close port 22"
 
 
-@pytest.mark.parametrize(
-    "state, command", [("active", "restart ssh.socket"), ("inactive", "restart ssh")]
-)
-def test_who_listens_is_asked_of_the_host(ready, state, command):
-    """ssh.socket or ssh.service is decided by what runs, never by a version."""
-    model = ready()
-    model.sections["ssh"]["socket"] = state
-    hardening.change_port(model.c)
-    assert any(f"systemctl {command}" in write.command for write in model.writes)
+# A systemd that knows one listener: what is running, and which unit a boot starts.
+SYSTEMCTL = """\
+echo "$*" >>"$HOME/called"
+case "$*" in
+  'is-enabled ssh.socket') echo "$SOCKET" ;;
+  'is-enabled ssh.service') echo "$SERVICE" ;;
+  'is-active -q ssh.socket') [ -e "$HOME/ssh.socket" ] ;;
+  'show -p Listen ssh.socket') echo 'Listen=[::]:292 (Stream)' ;;
+  'stop ssh.socket ssh.service') rm -f "$HOME/ssh.socket" "$HOME/ssh.service" ;;
+  'restart ssh.socket') [ ! -e "$HOME/ssh.service" ] && [ "$BROKEN" != socket ] && touch "$HOME/ssh.socket" ;;
+  'restart ssh.service') [ "$BROKEN" != service ] && touch "$HOME/ssh.service" ;;
+  reset-failed*) false ;;
+esac"""
+SSHD_T = "echo 'listenaddress [::]:292'"
+KERNEL = """
+sockets() { [ ! -e "$HOME/ssh.socket" ] && [ ! -e "$HOME/ssh.service" ] || SOCKETS='[::] 292 0 1'; }
+sleep() { :; }
+"""
 
 
-@pytest.mark.parametrize("state", ["active", "inactive"])
+def run_sshd(model, folder, socket="disabled", service="enabled", broken="", runs="", valid="true"):
+    """Run the real script with that systemd; return whether it went well, and what was called."""
+    script = debian.run_sshd(model.c).replace("/usr/sbin/sshd -T", SSHD_T)
+    given = f"export SOCKET={socket} SERVICE={service} BROKEN={broken}\n"
+    if runs:
+        (folder / runs).touch()
+    with opened(folder, systemctl=SYSTEMCTL) as sh:
+        done = sh.run(f"{given}{KERNEL}{script.replace('/usr/sbin/sshd -t', valid)}")
+    called = folder / "called"
+    return done, called.read_text() if called.exists() else ""
+
+
+@pytest.mark.parametrize("boots, other", [("socket", "service"), ("service", "socket")])
+@pytest.mark.parametrize("runs", ["ssh.socket", "ssh.service"])
+def test_what_the_next_boot_starts_listens_from_now_on(ready, tmp_path, boots, other, runs):
+    """systemd refuses to restart the socket while the service runs, so that one goes first."""
+    enabled = {boots: "enabled", other: "disabled"}
+    done, called = run_sshd(ready(), tmp_path, runs=runs, **enabled)
+    assert done.ok and f"restart ssh.{boots}" in called and f"restart ssh.{other}" not in called
+    assert (tmp_path / f"ssh.{boots}").exists()
+
+
+@pytest.mark.parametrize("boots, other", [("socket", "service"), ("service", "socket")])
+def test_if_one_unit_does_not_listen_the_other_one_does(ready, tmp_path, boots, other):
+    """Any sshd is better than none, and it is told that the wrong one runs."""
+    enabled = {boots: "enabled", other: "disabled"}
+    done, _ = run_sshd(ready(), tmp_path, broken=boots, **enabled)
+    assert not done.ok and f"ssh.{boots} does not listen, ssh.{other} does instead" in done.err
+    assert (tmp_path / f"ssh.{other}").exists()
+
+
+@pytest.mark.parametrize("socket", ["enabled", "disabled"])
 @pytest.mark.parametrize("valid", ["true", "false"])
-def test_sshd_is_restarted_only_with_a_valid_configuration(ready, tmp_path, state, valid):
+def test_sshd_is_restarted_only_with_a_valid_configuration(ready, tmp_path, socket, valid):
     """Run for real with a fake systemctl: an invalid configuration restarts nothing."""
+    done, called = run_sshd(ready(), tmp_path, socket=socket, valid=valid)
+    assert done.ok is (valid == "true") and ("restart" in called) is (valid == "true")
+
+
+def test_a_socket_of_systemd_is_told_the_port(ready):
+    """Debian has no generator that does; without the file a boot would bring port 22 back."""
     model = ready()
-    model.sections["ssh"]["socket"] = state
-    script = debian.run_sshd(model.c).replace("/usr/sbin/sshd -t", valid)
-    note = 'echo "$*" >>"$HOME/called"; [ "$1" != reset-failed ]'
-    with opened(tmp_path, systemctl=note) as sh:
-        assert sh.run(script).ok is (valid == "true")
-    called = (tmp_path / "called").read_text() if (tmp_path / "called").exists() else ""
-    assert ("restart" in called) is (valid == "true")
+    model.sections["ssh"] |= {"boots.socket": "yes", "socket_port.22": "yes"}
+    del model.sections["ssh"]["boots.service"]
+    hardening.change_port(model.c)
+    assert model.file("ssh", "streams").splitlines()[1:] == [
+        "[Socket]",
+        "ListenStream=",
+        "ListenStream=292",
+    ]
+    hardening.change_port(model.again())
+    assert model.whys == []
+
+
+def test_a_port_that_would_not_outlive_a_boot_is_moved_again(ready):
+    """An earlier version moved sshd, and not the socket that listens after a boot."""
+    model = ready()
+    hardening.change_port(model.c)
+    model.sections["ssh"] |= {"boots.socket": "yes", "socket_port.22": "yes"}
+    hardening.change_port(model.again())
+    assert "ListenStream=292" in model.file("ssh", "streams")
+
+
+def test_a_host_on_which_a_boot_starts_no_sshd_is_refused(ready):
+    model = ready()
+    del model.sections["ssh"]["boots.service"]
+    with pytest.raises(SetupError, match="neither ssh.service nor ssh.socket is enabled"):
+        hardening.change_port(model.c)
+    assert model.writes == []
 
 
 def test_a_new_port_that_nobody_reaches_is_taken_back(ready, alone):
@@ -409,3 +476,157 @@ def test_a_move_that_fails_leaves_sshd_a_way_back_to_a_port_that_can_be_taken(mo
         hardening.change_port(model.c)
     assert model.guard == ["arm", "disarm", "arm", "revert"]
     assert model.file("ssh", "restarts") == debian.ALWAYS
+
+
+# What others have configured ---------------------------------------------------------------------
+
+
+def lines(model, *rows: str) -> None:
+    """Set the lines of sshd's files: file:number, Match criteria, text."""
+    text = "".join("\t".join([*row.split("|")]) + "\n" for row in rows)
+    model.sections["ssh"]["lines"] = base64.b64encode(text.encode()).decode()
+
+
+EARLY = "/etc/ssh/sshd_config.d/00-custom.conf|1||%s"
+OURS = "/etc/ssh/sshd_config.d/00-labfab.conf|0||ours"
+
+
+@pytest.mark.parametrize(
+    "stage, text",
+    [
+        (hardening.disable_passwords, "PasswordAuthentication yes"),
+        (hardening.disable_root, "PermitRootLogin prohibit-password"),
+    ],
+)
+def test_a_line_that_sshd_reads_first_is_named_before_any_change(fake, stage, text):
+    model = fake()
+    lines(model, EARLY % text, OURS)
+    with pytest.raises(SetupError, match=f"00-custom.conf:1 says '{text}' and sshd reads it"):
+        stage(model.c)
+    assert model.writes == [] and model.guard == []
+
+
+def test_a_line_that_sshd_reads_later_does_not_matter(ready):
+    model = ready()
+    lines(model, OURS, EARLY % "PasswordAuthentication yes")
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+
+
+@pytest.mark.parametrize("criteria", ["User root", "LocalPort 22", "Address 10.0.0.0/8"])
+def test_a_match_block_that_gives_passwords_back_is_named_before_any_change(fake, criteria):
+    model = fake()
+    block = f"/etc/ssh/sshd_config|9|{criteria}|PasswordAuthentication yes"
+    lines(model, OURS, block)
+    with pytest.raises(SetupError, match=f"sshd_config:9 says .*`Match {criteria}`"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+
+
+def test_a_match_block_for_others_or_with_the_same_value_is_no_matter(ready):
+    model = ready()
+    for_others = "/etc/ssh/sshd_config|9|User backup|PasswordAuthentication yes"
+    lines(model, OURS, for_others, "/etc/ssh/sshd_config|12|all|PasswordAuthentication no")
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+
+
+def test_an_sshd_that_does_not_tell_its_settings_stops_everything(fake):
+    """Nothing to read is never taken for nothing to do."""
+    model = fake()
+    for key in [key for key in model.sections["ssh"] if key.startswith("root.")]:
+        del model.sections["ssh"][key]
+    model.sections["ssh"]["problem"] = "lport is not in the connection test specification"
+    for stage in (hardening.disable_passwords, hardening.disable_root):
+        with pytest.raises(SetupError, match="sshd does not tell its settings: lport is not"):
+            stage(model.c)
+    assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("allowusers.1", "root", r"AllowUsers in /etc/ssh/x.conf:1 does not let lab in: add lab"),
+        ("allowgroups.1", "ssh", r"AllowGroups does not let lab in: add one of its groups"),
+        ("denyusers.1", "l*", r"DenyUsers does not let lab in: take it out"),
+        ("denygroups.1", "sudo", r"DenyGroups does not let lab in"),
+        ("allowusers.1", "lab@10.*", ""),
+        ("allowgroups.1", "sudo", ""),
+    ],
+)
+def test_a_list_that_does_not_let_the_account_in_is_named_before_any_change(fake, key, value, says):
+    model = fake()
+    model.sections["ssh"][f"root.{key}"] = value
+    lines(model, "/etc/ssh/x.conf|1||AllowUsers root")
+    if not says:
+        return authorized_keys.copy(model.c)
+    with pytest.raises(SetupError, match=says):
+        authorized_keys.copy(model.c)
+    assert model.writes == []
+
+
+def test_keys_that_sshd_would_not_find_are_not_written(fake):
+    model = fake()
+    model.sections["ssh"]["root.authorizedkeysfile"] = "/etc/ssh/keys/%u"
+    lines(model, "/etc/ssh/x.conf|1||AuthorizedKeysFile /etc/ssh/keys/%u")
+    with pytest.raises(SetupError, match="x.conf:1 says 'AuthorizedKeysFile /etc.*keys of lab"):
+        authorized_keys.copy(model.c)
+    assert model.writes == []
+
+
+def test_a_colleague_with_a_password_alone_is_named_and_agreed_to(fake, capsys):
+    model = fake()
+    model.sections["ssh"] |= {"password_only.alice": "yes", "password_only.root": "yes"}
+    with pytest.raises(SetupError, match=r"alice logs in .*; if that is right.*\[passwords\]"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+    model.lab["accept"] = ["passwords"]
+    hardening.disable_passwords(model.again())
+    err = capsys.readouterr().err
+    assert "this will end: alice logs in with a password and has no key" in err
+    assert "this will end: root" not in err  # it is the login
+
+
+def test_at_a_terminal_a_yes_is_enough(fake, monkeypatch):
+    model = fake()
+    model.sections["ssh"]["password_only.alice"] = "yes"
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers = iter([False, True])
+    monkeypatch.setattr("labfab.console.agreed", lambda question: next(answers))
+    with pytest.raises(SetupError, match="nothing was changed"):
+        hardening.disable_passwords(model.c)
+    assert model.writes == []
+    hardening.disable_passwords(model.again())
+    assert "refuse passwords for every user" in model.whys
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI%s"
+
+
+@pytest.mark.parametrize(
+    "text, kind, says",
+    [
+        (f'command="x" {KEY}b backup@nas', "forced-commands", "backup@nas may run x as root"),
+        (f"cert-authority {KEY}c ca@nas", "certificates", "what ca@nas signs opens root"),
+        (f"{KEY}d full", "", ""),
+        (f'command="x",expiry-time="20200101" {KEY}e old', "", ""),
+    ],
+)
+def test_what_roots_keys_may_do_is_named_before_root_is_refused(fake, text, kind, says):
+    model = fake()
+    model.set_file("accounts", "root.keys", f"{text}\n", "600 root")
+    if not kind:
+        return hardening.disable_root(model.c)
+    with pytest.raises(SetupError, match=rf"{says}; .*accept: \[{kind}\]"):
+        hardening.disable_root(model.c)
+    assert model.writes == []
+
+
+def test_a_ticket_is_no_password(ready, monkeypatch, capsys):
+    model = ready()
+    lines(model, OURS, "/etc/ssh/sshd_config|4||GSSAPIAuthentication yes")
+    ways = ["gssapi-keyex", "gssapi-with-mic", "publickey"]
+    monkeypatch.setattr("labfab.host.connection.offered_methods", lambda c, user, port: ways)
+    hardening.disable_passwords(model.c)
+    assert model.whys == SHUT
+    assert "no password; that stays (/etc/ssh/sshd_config:4)" in capsys.readouterr().out

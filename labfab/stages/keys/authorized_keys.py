@@ -28,9 +28,12 @@ from ...run.guard import guarded
 from ...run.task import host_task, laptop_task
 from ...settings import Settings
 from .. import user
+from . import admission, key_line
+from .key_line import KeyLine
 
 if TYPE_CHECKING:
-    from ...facts.records import Account
+    from ...facts.records import Account, Ssh
+    from ...host.remote_file import File
 
 # Another account could put something else in the place of a home that lies in its own.
 OWN_HOME = (
@@ -75,8 +78,9 @@ def copy(c: Connection) -> None:
     """
     want, host = Settings.of(c), Host.of(c)
     given = keys_from_settings(want)  # before the host is touched: one may be wrong
-    user.add(c)
     names = accounts_to_open(want)
+    admission.refuse_accounts(c, names, platform(c).ADMIN_GROUP)
+    user.add(c)
     refuse_links(c, host, names)
     identity, mine = own_key(c, want, host)
     unlock(c, host, identity)
@@ -88,7 +92,7 @@ def copy(c: Connection) -> None:
             fix_modes(c, name)
             have = facts(c).accounts
             # Whoever could log in before keeps the way to sudo, and needs none to the notebooks.
-            others = keys_in_use(c.user, want.user, have) if name == want.user else []
+            others = keys_in_use(c, want.user) if name == want.user else []
             add_keys(c, have[name], [mine, *given, *others])
         split = alias_is_lab_users(c, want)
         before = find_alias(c)
@@ -155,12 +159,54 @@ def keys_from_settings(want: Settings) -> list[str]:
     return [line for given in want.public_keys for line in keypair.read_publics(given)]
 
 
-def keys_in_use(login: str, user: str, have: dict[str, Account]) -> list[str]:
-    """Return the lines of the keys that open root and the present login, unless that is *user*."""
-    files = [have[name].keys for name in ("root", login) if name in have and name != user]
-    lines = [line for file in files if file for line in lines_of(file.content)]
-    # Cloud images give root a line whose forced command only says "log in as ubuntu".
-    return [line for line in lines if key_of(line) and "command=" not in line.lower()]
+def keys_in_use(c: Connection, user: str) -> list[str]:
+    """Return the lines of the keys that open root and the present login, unless that is *user*.
+
+    A key that does not open them today is left out, and so is one that may do one thing only.
+    """
+    revoked, host = facts(c).ssh.revoked, Host.of(c)
+    lines = []
+    for name in dict.fromkeys(("root", c.user)):
+        for line, path in lines_that_open(c, name) if name != user else ():
+            why = line.obstacle(revoked)
+            if not why:
+                lines.append(line.text)
+            elif not line.refuses and host.first_time(line.text):
+                console.note(f"not copied: {line.who} in {path}: {why}")
+    return lines
+
+
+def lines_that_open(
+    c: Connection, name: str, forced_too: bool = False
+) -> list[tuple[KeyLine, str]]:
+    """Return the keys that sshd takes for an account today, from all its files, with their files.
+
+    forced_too: those that may run one command count if they alone are let in.
+    """
+    have, account = facts(c).ssh, facts(c).accounts.get(name)
+    options = have.effective.get(name, {})
+    root = options.get("permitrootlogin") if name == "root" else ""
+    if account is None or root == "no" or options.get("pubkeyauthentication") == "no":
+        return []
+    if root == "forced-commands-only" and not forced_too:
+        return []
+    more = [(one.path, one.file) for one in have.key_files.get(name, ())]
+    files = [(key_file(account), account.keys), *more]
+    found = []
+    for path, file in files:
+        if file is None or not is_trusted(have, file, name):
+            continue
+        for line in map(key_line.parse, lines_of(file.content)):
+            if line and (root != "forced-commands-only" or line.command):
+                found.append((line, path))
+    return found
+
+
+def is_trusted(have: Ssh, file: File, name: str) -> bool:
+    """Return whether sshd reads a file of keys: nobody else may be able to write it."""
+    if have.server.get("strictmodes") == "no":
+        return True
+    return int(file.mode, 8) & 0o022 == 0 and file.owner in (name, "root")
 
 
 def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:

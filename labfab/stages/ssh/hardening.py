@@ -1,16 +1,17 @@
 """Hardening: keys only, no root, a port of your own.
 
-Owns: /etc/ssh/sshd_config.d/00-labfab.conf, ssh.service.d/labfab.conf of systemd; on macOS
-000-labfab.conf and a job of launchd.
-Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf /etc/systemd/system/ssh.service.d/labfab.conf, then
-systemctl daemon-reload and reload sshd
+Owns: /etc/ssh/sshd_config.d/00-labfab.conf, ssh.service.d/labfab.conf of systemd, and
+ssh.socket.d/labfab.conf where that socket listens for sshd; on macOS 000-labfab.conf and a job of
+launchd.
+Undo: rm /etc/ssh/sshd_config.d/00-labfab.conf /etc/systemd/system/ssh.service.d/labfab.conf
+/etc/systemd/system/ssh.socket.d/labfab.conf, then systemctl daemon-reload and reload sshd
 sshd takes the first value it reads, so our file comes before those of others.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -29,8 +30,8 @@ from ...run import guard
 from ...run.guard import guarded
 from ...run.task import host_task
 from ...settings import FIRST_UNPRIVILEGED, SSH_PORT, Settings
-from ..keys import authorized_keys
-from . import fail2ban
+from ..keys import admission, authorized_keys
+from . import endings, fail2ban
 
 if TYPE_CHECKING:
     from ...facts.records import Firewall, Ssh
@@ -44,9 +45,21 @@ NO_PASSWORDS = {
 }
 
 
+# The ways of sshd in which a password is typed.
+PASSWORD_WAYS = {"password", "keyboard-interactive"}
+TICKET = "a ticket of Kerberos logs in too, which is no password"
+OTHER_WAYS = {
+    "gssapi-with-mic": (TICKET, "gssapiauthentication"),
+    "gssapi-keyex": (TICKET, "gssapiauthentication"),
+    "hostbased": ("keys of other hosts log in too", "hostbasedauthentication"),
+}
+NO_ROOT = {"PermitRootLogin": "no"}
+
+
 @host_task(name="disable-passwords", default=True)
 def disable_passwords(c: Connection) -> None:
     """Refuse passwords; only keys log in."""
+    before_passwords(c)
     authorized_keys.copy(c)
     if not passwords_accepted(c):
         return
@@ -56,6 +69,17 @@ def disable_passwords(c: Connection) -> None:
         system.reload_sshd(c)
         require_none(c, passwords_accepted, "a Match block of sshd_config allows passwords for")
         require_none(c, passwords_offered, "sshd still offers password logins for")
+
+
+def before_passwords(c: Connection) -> None:
+    """Name what would keep passwords on and who loses them. Raises SetupError for either."""
+    users = admission.told(c).effective
+    if not passwords_accepted(c):
+        admission.warn_of_blocks(c, NO_PASSWORDS, users)
+        return
+    admission.refuse_lines(c, NO_PASSWORDS, users)
+    admission.refuse_second_factor(c)
+    endings.agree(c, endings.of_passwords(c))
 
 
 def passwords_accepted(c: Connection) -> list[str]:
@@ -68,13 +92,26 @@ def passwords_accepted(c: Connection) -> list[str]:
 
 
 def passwords_offered(c: Connection) -> list[str]:
-    """Return the accounts for which sshd offers a stranger more than a key."""
-    port = Host.of(c).login.port
-    return [
-        user
-        for user in facts(c).accounts
-        if connection.offered_methods(c, user, port) != ["publickey"]
-    ]
+    """Return the accounts for which sshd offers a stranger a password.
+
+    A ticket of Kerberos and the like are no passwords; they are named, and stay.
+    """
+    port, found, others = Host.of(c).login.port, [], set()
+    for user in facts(c).accounts:
+        ways = {*connection.offered_methods(c, user, port)}
+        others |= ways - {"publickey"} - PASSWORD_WAYS
+        if ways & PASSWORD_WAYS:
+            found.append(user)
+    for note in sorted({name_way(facts(c).ssh, way) for way in others}):
+        console.note(note)
+    return found
+
+
+def name_way(have: Ssh, way: str) -> str:
+    """Describe a way to log in that is neither a key nor a password, and which line offers it."""
+    what, option = OTHER_WAYS.get(way, (f"{way} is offered besides keys", ""))
+    lines = [line for line in have.lines if line.option == option and line.value == "yes"]
+    return f"{what}; that stays" + (f" ({lines[0].place})" if lines else "")
 
 
 @host_task(name="disable-root")
@@ -83,15 +120,26 @@ def disable_root(c: Connection) -> None:
 
     A fresh login proves the sudo user first.
     """
+    before_root(c)
     authorized_keys.copy(c)
     if not root_accepted(c):
         return
     system = platform(c)
     with guarded(c, "refuse root"):
-        system.set_options(c, {"PermitRootLogin": "no"}, why="refuse logins as root")
+        system.set_options(c, NO_ROOT, why="refuse logins as root")
         system.reload_sshd(c)
         require_none(c, root_accepted, "a Match block of sshd_config lets in")
         require_none(c, root_logs_in, "your key still opens")
+
+
+def before_root(c: Connection) -> None:
+    """Name what would keep root's login on and what ends with it. Raises SetupError for either."""
+    admission.told(c)
+    if root_accepted(c):
+        admission.refuse_lines(c, NO_ROOT, ["root"])
+        endings.agree(c, endings.of_root(c))
+    else:
+        admission.warn_of_blocks(c, NO_ROOT, ["root"])
 
 
 def root_accepted(c: Connection) -> list[str]:
@@ -135,10 +183,11 @@ def change_port(c: Connection, port: int | str = "") -> None:
     On macOS Remote Login keeps its own port.
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
-    host, system, have = Host.of(c), platform(c), facts(c).ssh
+    host, system, have = Host.of(c), platform(c), admission.told(c)
     new = want.ssh_port if port != "" else wanted_port(c, want)
     kept = system.ports_to_keep(c)
-    if have.ports - kept != {new} - kept or not listens(c, host, have, new):
+    stays = have.ports_after_boot is None or new in have.ports_after_boot
+    if have.ports - kept != {new} - kept or not stays or not listens(c, host, have, new):
         refuse_port(c, new)
         refuse_fixed_way(c, new)
         warn_unprivileged(c, new)
@@ -164,9 +213,27 @@ def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> No
             guard.prove(c, login)
         if old - kept:
             system.listen_on(c, kept | {new}, why=f"let sshd listen on port {new} only")
+        require_after_boot(c, new)
         for left in sorted((old - kept) & facts(c).firewall.allowed):
             system.close_port(c, left)
     host.proven_as(login)
+
+
+def require_after_boot(c: Connection, port: int) -> None:
+    """Raise SetupError unless something listens on the port after the next boot, too."""
+    found = facts(c).ssh.ports_after_boot
+    if found is not None and port not in found and not Host.of(c).planning:
+        raise SetupError(
+            f"after the next boot SSH would listen on {spoken_ports(found)}, not on port {port}: "
+            "look at `systemctl cat ssh.socket ssh.service` there"
+        )
+
+
+def spoken_ports(ports: Iterable[int]) -> str:
+    """Return ports in words."""
+    found = sorted(ports)
+    many = "ports" if len(found) > 1 else "port"
+    return f"{many} {', '.join(map(str, found))}" if found else "no port"
 
 
 def keep_running(c: Connection, system: Platform) -> None:
@@ -178,6 +245,8 @@ def keep_running(c: Connection, system: Platform) -> None:
 def wanted_port(c: Connection, want: Settings) -> int:
     """Return the port for sshd: the setting, or if nobody set one, the port that it moved to."""
     moved = facts(c).ssh.ports - platform(c).ports_to_keep(c)
+    if any("Listen" in line for line in facts(c).ssh.other_ports):
+        return want.ssh_port  # a port that nobody finds under Port is kept only on purpose
     if len(moved) == 1 and 22 not in moved and not Settings.sets(c, "ssh_port"):
         return min(moved)
     return want.ssh_port
@@ -249,10 +318,16 @@ def conflict(have: Ssh, port: int) -> str:
     if holder and port not in have.ports:
         return f"port {port} is taken by {holder}: choose another ssh_port"
     if have.other_ports:
-        place, _, line = have.other_ports[0].rpartition(":")
+        file, number, line = have.other_ports[0].split(":", 2)
+        keeps = f"; ssh_port: {min(have.ports)} keeps it" if len(have.ports) == 1 else ""
         return (
-            f"{place} says '{line.strip()}' and ports add up: "
-            "delete that line, then ssh.change-port again"
+            f"{file}:{number} says '{line.strip()}' and ports add up: "
+            f"delete that line, then ssh.change-port again{keeps}"
+        )
+    if have.units_known and not have.boots:
+        return (
+            "neither ssh.service nor ssh.socket is enabled, so nobody could log in after a boot: "
+            "`systemctl enable ssh` there, then ssh.change-port again"
         )
     return ""
 

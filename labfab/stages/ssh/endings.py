@@ -1,0 +1,97 @@
+"""Endings: who gets in today and would not afterwards.
+
+They are named before the first change. The run goes on only with a yes at a terminal, or if the
+setting `accept` has the kind of each.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from fabric import Connection
+
+from ... import console
+from ...errors import SetupError
+from ...facts import facts
+from ...host.session import Host
+from ...settings import Settings
+from ..keys import admission, authorized_keys
+
+if TYPE_CHECKING:
+    from ...facts.records import Ssh
+
+PASSWORDS, FORCED, CERTIFICATES = "passwords", "forced-commands", "certificates"
+INTERACTIVE = ("passwordauthentication", "kbdinteractiveauthentication")
+
+
+class Ending(NamedTuple):
+    """Something that ends. kind: the word of the setting accept."""
+
+    kind: str
+    text: str
+
+
+def of_passwords(c: Connection) -> list[Ending]:
+    """Return the accounts that somebody opens with a password and with nothing else."""
+    want, have = Settings.of(c), facts(c).ssh
+    others = sorted(have.password_only - {c.user, want.user, want.lab_user})
+    return [
+        Ending(PASSWORDS, f"{name} logs in with a password and has no key")
+        for name in others
+        if password_opens(have, name)
+    ]
+
+
+def password_opens(have: Ssh, name: str) -> bool:
+    """Return whether sshd lets an account in with a password."""
+    options = have.effective.get(name) or have.effective.get("root", {})
+    if name == "root" and options.get("permitrootlogin") != "yes":
+        return False
+    accepted = any(options.get(option) == "yes" for option in INTERACTIVE)
+    return accepted and not admission.shut_by_list(have, name, [name])
+
+
+def of_root(c: Connection) -> list[Ending]:
+    """Return what root's keys may do today, and no other account's will."""
+    have = facts(c).ssh
+    found = []
+    for line, _ in authorized_keys.lines_that_open(c, "root", forced_too=True):
+        if line.obstacle(have.revoked) and not line.refuses and line.blob not in have.revoked:
+            if line.ended:
+                continue
+            if "cert-authority" in line.options:
+                found.append(Ending(CERTIFICATES, f"what {line.who} signs opens root"))
+            else:
+                found.append(Ending(FORCED, f"{line.who} may run {line.command} as root"))
+    signers = have.effective.get("root", {}).get("trustedusercakeys", "none")
+    if signers != "none":
+        found.append(Ending(CERTIFICATES, f"certificates of the keys in {signers} open root"))
+    return found
+
+
+def agree(c: Connection, endings: Iterable[Ending]) -> None:
+    """Name what ends, and go on only if that is wanted. Raises SetupError if it is not."""
+    host, accepted = Host.of(c), Settings.of(c).accept
+    new = [one for one in endings if host.first_time(one.text)]
+    open_ = [one for one in new if one.kind not in accepted]
+    words = ", ".join(dict.fromkeys(one.kind for one in open_))
+    for one in new:
+        tell = console.say if host.planning else console.warn
+        tell(f"[{host.label}] this will end: {one.text}")
+        host.note_ending(one.text)
+    if not open_:
+        return
+    if host.planning:
+        console.note(f"setup.full stops there unless you set accept: [{words}]")
+        return
+    if console.host_console() or not sys.stdin.isatty():
+        texts = "; ".join(one.text for one in open_)
+        raise SetupError(
+            f"this would end, so nothing was changed: {texts}; "
+            f"if that is right, set accept: [{words}] (LABFAB_ACCEPT={words.replace(' ', '')})",
+            host=host.label,
+        )
+    if not console.agreed(f"{host.label}: go on all the same?"):
+        raise SetupError("nothing was changed", host=host.label)
