@@ -476,6 +476,10 @@ EFFECTS = (
         reload,
     ),
     (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
+    (
+        r"ufw allow (\d+)/udp",
+        lambda model, made, port: model.sections["firewall"].update({f"allowed_udp.{port}": "yes"}),
+    ),
     (r"said=\$\(LC_ALL=C ufw delete ([^)]*)\); case .*", close),
     (
         r"printf %s '[^']*port = ([^']*)\n' >\S+/zz-labfab.local.new && .*fail2ban-client reload.*",

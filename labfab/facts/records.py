@@ -243,6 +243,16 @@ class Firewall(NamedTuple):
     allowed: frozenset[int]
     # Port -> the words of each ufw rule that opens it and no other.
     rules: dict[int, list[tuple[str, ...]]] = {}
+    # UDP ports open to everybody.
+    allowed_udp: frozenset[int] = frozenset()
+    # Port -> the program that listens there for others than this host itself: TCP, UDP.
+    listens: Mapping[int, str] = {}
+    listens_udp: Mapping[int, str] = {}
+
+    @property
+    def closes(self) -> bool:
+        """Return whether it refuses what no rule allows."""
+        return self.active and self.incoming != "allow"
 
 
 class Python(NamedTuple):
@@ -525,6 +535,9 @@ class Facts:
             incoming=v.get("incoming", ""),
             allowed=frozenset(rules),
             rules=rules,
+            allowed_udp=frozenset(map(int, with_prefix(v, "allowed_udp"))),
+            listens={int(port): name for port, name in with_prefix(v, "open").items()},
+            listens_udp={int(port): name for port, name in with_prefix(v, "open_udp").items()},
         )
 
     @section

@@ -182,9 +182,31 @@ $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" {
 }
 END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
 
+# The same for UDP, without the words.
+# shellcheck disable=SC2016  # awk's
+UDP_RULES='
+$2 == "tuple" && $4 ~ /^(allow|limit)(_|$)/ && $5 ~ /^(udp|any)$/ && $6 ~ /^[0-9,]+$/ &&
+$7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" && ($10 == "in" || $12 == "in") {
+  count = split($6, ports, ",")
+  for (i = 1; i <= count; i++) print "allowed_udp." ports[i] "=yes"
+}'
+# KIND SOCKETS: what listens on other addresses than loopback.
+reachable() {
+  while read -r address port uid pid; do
+    case $address in '' | 127.* | '[0000:0000:0000:0000:0000:0000:0000:0001]') continue ;; esac
+    name_program "$pid" "$uid"
+    fact "$1.$port" "$program"
+  done <<END
+$2
+END
+}
+
 # Reports what `ufw status` would, without starting its Python: whether its chains are loaded, and
 # its settings.
 section_firewall() {
+  sockets
+  reachable open "$SOCKETS"
+  reachable open_udp "$UDP"
   command -v ufw >/dev/null || return 0
   iptables -S ufw-user-input >/dev/null 2>&1 && fact active yes
   case $(grep '^DEFAULT_INPUT_POLICY=' /etc/default/ufw 2>/dev/null) in
@@ -194,6 +216,7 @@ section_firewall() {
   esac
   # ufw shows no rules while it is off, so read them from its file.
   awk "$RULES" /etc/ufw/user.rules 2>/dev/null
+  awk "$UDP_RULES" /etc/ufw/user.rules 2>/dev/null
   return 0
 }
 

@@ -55,8 +55,9 @@ clear_places() { :; }  # removes parent folders that only labfab uses: none on L
 boot_id() { cat /proc/sys/kernel/random/boot_id; }  # identifies this boot
 
 # What listens on TCP, one socket a line: address, port, uid, pid. Root's come last. The kernel says
-# whose a socket is and who holds it; the names that ss(8) prints are chosen by programs.
-SOCKETS=
+# whose a socket is and who holds it; the names that ss(8) prints are chosen by programs. UDP has the
+# same of sockets that are connected to nobody.
+SOCKETS='' UDP=''
 SELECT='
 function number(hex,  value, i) {
   for (i = 1; i <= length(hex); i++)
@@ -75,17 +76,21 @@ $1 == "fd" {
   split($2, path, "/"); key = $3 " " $4
   if (!(key in pid) || path[3] + 0 < pid[key]) pid[key] = path[3] + 0
 }
-$4 == "0A" {
+$1 == "file" { udp = $2 ~ /udp/ }
+$4 == (udp ? "07" : "0A") && $2 ~ /:/ {
   split($2, place, ":"); hex = place[1]
   line = address() " " number(place[2]) " " $8 " " pid[$8 " socket:[" $10 "]"] "\n"
-  if ($8 == 0) own = own line; else others = others line
+  if (udp) printf "udp %s", line; else if ($8 == 0) own = own line; else others = others line
 }
 END { printf "%s%s", others, own }'
-sockets() {  # sets SOCKETS, once
-  [ -n "$SOCKETS" ] || SOCKETS=$({
+sockets() {  # sets SOCKETS and UDP, once
+  [ -z "$SOCKETS" ] || return 0
+  SOCKETS=$({
     find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %p %U %l\n'
-    cat /proc/net/tcp /proc/net/tcp6
+    for table in tcp tcp6 udp udp6; do echo "file $table" && cat /proc/net/$table; done
   } 2>/dev/null | awk "$SELECT")
+  UDP=$(printf '%s\n' "$SOCKETS" | sed -n 's/^udp //p')
+  SOCKETS=$(printf '%s\n' "$SOCKETS" | sed '/^udp /d')
 }
 # PID UID: what the program calls itself, marked unless it is root's: an account may choose a name
 # of the system's. Sets program.

@@ -169,8 +169,10 @@ class Platform(Protocol):
     def report_firewall(self, c: Connection) -> None:
         """Report that labfab leaves the system's own firewall alone (macOS)."""
 
-    def allow_port(self, c: Connection, port: int, comment: str = "") -> None:
-        """Open a TCP port. comment: marks the rule, so that close_port() finds it."""
+    def allow_port(
+        self, c: Connection, port: int, comment: str = "", protocol: str = "tcp"
+    ) -> None:
+        """Open a port. comment: marks the rule, so that close_port() finds it."""
 
     def close_port(self, c: Connection, port: int, comment: str = "") -> None:
         """Delete the rules that open this TCP port alone. comment: only rules marked with it."""

@@ -395,21 +395,23 @@ def report_firewall(c: Connection) -> None:
     """Report nothing: labfab sets up ufw itself."""
 
 
-def allow_port(c: Connection, port: int, comment: str = "") -> None:
-    """Open a TCP port. comment: marks the rule, so that close_port() finds it."""
-    rule = f"allow {port}/tcp"
+def allow_port(c: Connection, port: int, comment: str = "", protocol: str = "tcp") -> None:
+    """Open a port. comment: marks the rule, so that close_port() finds it."""
+    rule = f"allow {port}/{protocol}"
     words: tuple[str, ...] = ()
     if comment:
         rule, words = f"{rule} comment={comment.encode().hex()}", ("comment", comment)
+    is_tcp = protocol == "tcp"
     change(
         c,
-        "ufw allow %s/tcp" + " %s" * len(words),
+        "ufw allow %s/%s" + " %s" * len(words),
         port,
+        protocol,
         *words,
-        why=f"open port {port}",
-        undo=("firewall delete allow %s/tcp", str(port)),
+        why=f"open port {port}" if is_tcp else f"open UDP port {port}",
+        undo=("firewall delete allow %s/%s", str(port), protocol),
         keep=UFW_RULES,
-        then={f"firewall.allowed.{port}": rule},
+        then={f"firewall.allowed{'' if is_tcp else '_udp'}.{port}": rule},
     )
 
 

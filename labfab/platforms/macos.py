@@ -348,7 +348,7 @@ def report_firewall(c: Connection) -> None:
     )
 
 
-def allow_port(c: Connection, port: int, comment: str = "") -> None:
+def allow_port(c: Connection, port: int, comment: str = "", protocol: str = "tcp") -> None:
     """Do nothing: the application firewall knows no ports."""
 
 

@@ -207,6 +207,10 @@ class Settings(NamedTuple):
     open_ports: Annotated[
         list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to open besides SSH")
     ] = []
+    open_udp_ports: Annotated[
+        list[Annotated[int, within(ge=1, le=65535)]],
+        doc("UDP ports to open, such as 51820 of a VPN"),
+    ] = []
 
     python: Annotated[
         Literal["miniforge", "anaconda", "miniconda", "venv"],

@@ -16,7 +16,7 @@ from ..run import recipe as recipes
 from ..run.runner import Runner
 from ..run.task import host_task
 from ..settings import Settings
-from ..stages import proxy, tunnel, user
+from ..stages import firewall, proxy, tunnel, user
 from ..stages.keys import admission, authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages
@@ -133,3 +133,4 @@ def preflight(c: Connection, want: Settings) -> None:
         hardening.refuse_fixed_way(c, port)
     hardening.before_passwords(c)
     hardening.before_root(c)
+    firewall.name_endings(c, want)

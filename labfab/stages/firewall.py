@@ -17,11 +17,15 @@ from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
 from .keys import admission
+from .ssh import endings
 
 if TYPE_CHECKING:
     from ..facts.records import Facts
     from ..platforms.base import Platform
 
+# UDP ports of clients, which nobody calls, and those that ufw lets in by itself: DHCP, mDNS, SSDP.
+FIRST_EPHEMERAL = 32768
+UFW_LETS_IN = {68, 546, 1900, 5353}
 OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
 
 
@@ -33,6 +37,7 @@ def enable(c: Connection) -> None:
         system.report_firewall(c)
         return
     admission.told(c)  # else nobody knows which port to open
+    name_endings(c, want)
     system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):
         have = facts(c)
@@ -40,6 +45,29 @@ def enable(c: Connection) -> None:
         for port in unused_ports(want, have):
             close(c, system, port, have.ssh.listening.get(port, ""))
         refuse_the_rest(c, have)
+
+
+def name_endings(c: Connection, want: Settings) -> None:
+    """Name what answers others today and will not once the firewall is on."""
+    have = facts(c)
+    if not want.firewall or have.firewall.closes:
+        return
+    # In a plan sshd has moved already, and still listens where it did.
+    ssh = {*have.ssh.ports, want.ssh_port, c.port}
+    kept = {*ssh, want.lab_port, *want.public_ports, *want.open_ports}
+    shut = have.firewall.listens.keys() - kept - have.firewall.allowed
+    shut_udp = {port for port in have.firewall.listens_udp if port < FIRST_EPHEMERAL}
+    shut_udp -= {*want.open_udp_ports} | have.firewall.allowed_udp | UFW_LETS_IN
+    for ports, listens, kind, setting in (
+        (shut, have.firewall.listens, "port", "open_ports"),
+        (shut_udp, have.firewall.listens_udp, "UDP port", "open_udp_ports"),
+    ):
+        for port in sorted(ports):
+            text = (
+                f"{listens[port]} answers others on {kind} {port}; "
+                f"the firewall refuses that unless you set {setting}: [{port}]"
+            )
+            endings.tell(c, text)
 
 
 def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> None:
@@ -50,6 +78,9 @@ def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> 
         if port not in have.firewall.allowed:
             published = port in want.public_ports and port not in ssh
             system.allow_port(c, port, OURS if published else "")
+    for port in want.open_udp_ports:
+        if port not in have.firewall.allowed_udp:
+            system.allow_port(c, port, protocol="udp")
 
 
 def refuse_the_rest(c: Connection, have: Facts) -> None:

@@ -1,6 +1,7 @@
 """Facts: the script is read-only POSIX shell, and its answer is parsed for any host."""
 
 import base64
+import contextlib
 import os
 import pwd
 import re
@@ -247,6 +248,27 @@ def listen():
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_what_listens_for_others_is_told_apart_from_loopback(read, monkeypatch):
+    """Both protocols; a client's socket of UDP is nobody's service."""
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for address in ("0.0.0.0", "127.0.0.1"):
+                one = stack.enter_context(socket.socket(socket.AF_INET, kind))
+                one.bind((address, 0))
+                if kind == socket.SOCK_STREAM:
+                    one.listen()
+                ports[kind, address] = str(one.getsockname()[1])
+        client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        client.connect(("127.0.0.1", 9))
+        own = client.getsockname()[1]
+        found = read("firewall")["firewall"]
+    for kind, word in ((socket.SOCK_STREAM, "open"), (socket.SOCK_DGRAM, "open_udp")):
+        assert f"{word}.{ports[kind, '0.0.0.0']}" in found
+        assert f"{word}.{ports[kind, '127.0.0.1']}" not in found
+    assert f"open_udp.{own}" not in found
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="listens as other accounts")

@@ -222,6 +222,9 @@ def test_change_port_moves_sshd_for_good(host, fab, flavour, words, port):
     assert probes.takes_key(box.address, "root", port, fab.home)
 
 
+UDP = 'import socket, time; s = socket.socket(2, 2); s.bind(("0.0.0.0", 8767)); time.sleep(600)'
+
+
 def test_firewall_lets_in_ssh_and_what_you_publish(host, fab):
     box = host("debian13")
     if box.port != 22:
@@ -229,8 +232,15 @@ def test_firewall_lets_in_ssh_and_what_you_publish(host, fab):
     box.run(
         "for port in 8765 8766; do nohup python3 -m http.server $port >/dev/null 2>&1 & done; sleep 1"
     )
+    box.run(f"nohup python3 -c '{UDP}' >/dev/null 2>&1 & sleep 0.5")
     assert probes.answering(box.address, (22, 8765, 8766)) == [22, 8765, 8766]
-    fab.on(box, "firewall.enable", env={"LABFAB_OPEN_PORTS": "8765"}).ok()
+    opened = {"LABFAB_OPEN_PORTS": "8765"}
+    for run in (
+        fab.on(box, "setup.plan", env=opened),
+        fab.on(box, "firewall.enable", env=opened).ok(),
+    ):
+        named = re.findall(r"this will end: (\S+) answers others on (.*?);", run.out + run.err)
+        assert named == [("python3", "port 8766"), ("python3", "UDP port 8767")]
     assert probes.answering(box.address, (22, 8765, 8766)) == [22, 8765]
     assert (
         "nothing to change"

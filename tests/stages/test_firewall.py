@@ -1,5 +1,7 @@
 """SSH and published ports get in, the rest stays out."""
 
+import re
+
 import pytest
 
 from labfab.errors import SetupError
@@ -31,6 +33,24 @@ def test_ssh_is_let_in_before_the_door_shuts(fake):
     assert model.logins == [("root", 22)]
     firewall.enable(model.again())
     assert model.whys == []
+
+
+def test_what_goes_dark_is_named_before_the_firewall_goes_on(fake, capsys):
+    """Whoever uses a port learns of it, and of the setting that keeps it; a second run is silent."""
+    model = fake(open_ports=[443], open_udp_ports=[51820])
+    model.sections["firewall"] |= {"open.22": "sshd", "open.443": "caddy", "open.8443": "nginx"}
+    model.sections["firewall"] |= {f"open_udp.{port}": "x" for port in (53, 68, 40000, 51820)}
+    firewall.enable(model.c)
+    said = capsys.readouterr()
+    named = re.findall(r"this will end: (.+)", said.out + said.err)
+    refuses = "the firewall refuses that unless you set"
+    assert named == [
+        f"nginx answers others on port 8443; {refuses} open_ports: [8443]",
+        f"x answers others on UDP port 53; {refuses} open_udp_ports: [53]",
+    ]
+    assert "ufw allow 51820/udp" in commands(model)
+    firewall.enable(model.again())
+    assert "this will end" not in str(capsys.readouterr()) and model.whys == []
 
 
 def test_present_rules_are_kept(fake):

@@ -71,6 +71,20 @@ def of_root(c: Connection) -> list[Ending]:
     return found
 
 
+def tell(c: Connection, text: str) -> None:
+    """Name something that ends, once; the run goes on."""
+    host = Host.of(c)
+    if host.first_time(text):
+        show(host, text)
+
+
+def show(host: Host, text: str) -> None:
+    """Show what ends, and remember it for the plan."""
+    say = console.say if host.planning else console.warn
+    say(f"[{host.label}] this will end: {text}")
+    host.note_ending(text)
+
+
 def agree(c: Connection, endings: Iterable[Ending]) -> None:
     """Name what ends, and go on only if that is wanted. Raises SetupError if it is not."""
     host, accepted = Host.of(c), Settings.of(c).accept
@@ -78,9 +92,7 @@ def agree(c: Connection, endings: Iterable[Ending]) -> None:
     open_ = [one for one in new if one.kind not in accepted]
     words = ", ".join(dict.fromkeys(one.kind for one in open_))
     for one in new:
-        tell = console.say if host.planning else console.warn
-        tell(f"[{host.label}] this will end: {one.text}")
-        host.note_ending(one.text)
+        show(host, one.text)
     if not open_:
         return
     if host.planning:
