@@ -111,7 +111,7 @@ def make_readable(c: Connection, have: Https, at: Location) -> None:
 
 def remember_ca(alias: str, ca: str) -> None:
     """Keep the CA on this laptop; say what to do if it is new here."""
-    if vault.remember(alias, ca):
+    if vault.store_ca(alias, ca):
         console.note(
             "browsers will warn about the certificate until this laptop trusts the lab's CA: "
             f"fab -H {alias} https.trust"

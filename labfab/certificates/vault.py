@@ -94,7 +94,7 @@ def keep(path: Path, new: Authority, passphrase: secrets.Secret) -> None:
     write(path, locked + new.pem.encode())
 
 
-def remember(alias: str, ca: str) -> bool:
+def store_ca(alias: str, ca: str) -> bool:
     """Note the CA of the certificate that the host serves. Returns whether it is new here.
 
     Raises SetupError for a text with more in it: only what was tested is kept.

@@ -84,7 +84,7 @@ def sections_to_read(host: Host, section: str) -> tuple[str, ...]:
         return SECTIONS
     same_stage = bool(host.changes) and host.changes[-1].stage == host.stage
     reread = same_stage and not host.facts
-    wanted = host.asked[host.stage] if reread else set(SECTIONS) - host.facts.keys()
+    wanted = host.sections_used[host.stage] if reread else set(SECTIONS) - host.facts.keys()
     return tuple(
         name for name in SECTIONS if name == section or (name in wanted and name not in SLOW)
     )

@@ -404,7 +404,7 @@ class Facts:
     def raw(self, section: str) -> Values:
         """Return a section's values. The first call of a run reads all sections."""
         host = Host.of(self.c)
-        host.asked.setdefault(host.stage, set()).add(section)
+        host.sections_used.setdefault(host.stage, set()).add(section)
         if section not in host.facts:
             host.facts.update(read(self.c, section))
         return host.facts[section]

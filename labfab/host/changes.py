@@ -241,7 +241,7 @@ def note_lab_user(name: str, lab_user: str) -> None:
         files.replace(place, f"{lab_user}\n".encode(), 0o600)
 
 
-def remember(c: Connection, settings: Settings) -> None:
+def write_alias(c: Connection, settings: Settings) -> None:
     """Write the proven login into ~/.ssh/config, under the alias.
 
     The alias leads to lab_user if its login was proven too.

@@ -158,7 +158,7 @@ def entry_from(line: dict[str, Any]) -> Entry | None:
         ) from None
 
 
-def undone_command(numbers: Sequence[str]) -> str:
+def mark_undone(numbers: Sequence[str]) -> str:
     """Return the shell text that marks entries as undone."""
     now = int(time.time())
     lines = [shlex.quote(json.dumps({"undone": number, "time": now})) for number in numbers]

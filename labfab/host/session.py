@@ -76,7 +76,7 @@ class Host:
         self.run_lock = RunLock()
         self.facts: dict[str, dict[str, str]] = {}
         # Stage -> the sections of the facts that it asks for.
-        self.asked: dict[str, set[str]] = {}
+        self.sections_used: dict[str, set[str]] = {}
         # Facts that were requested and have not arrived yet.
         self.reading: Frame | None = None
         self.resumed = False
@@ -86,7 +86,7 @@ class Host:
         # The journal sorts its entries by these.
         self.run, self.step = token_hex(8), 0
         self.stage = ""
-        self.depth = 0
+        self.task_depth = 0
         self.proven: Login | None = None
         # What was said about this host already, and what of it will end.
         self.said: set[str] = set()
@@ -135,7 +135,7 @@ class Host:
         c = copy_of(self.c)
         new = Host(c)
         new.attach(c)
-        new.label, new.depth, new.resumed = self.label, self.depth, True
+        new.label, new.task_depth, new.resumed = self.label, self.task_depth, True
         new.platform, new.run = self.platform, self.run
         return new
 
@@ -381,11 +381,11 @@ class Host:
     def filed_under(self, stage: str) -> Iterator[None]:
         """File changes in the journal under this stage, inside the block."""
         outer, self.stage = self.stage, stage
-        self.depth += 1
+        self.task_depth += 1
         try:
             yield
         finally:
-            self.depth -= 1
+            self.task_depth -= 1
             self.stage = outer
 
     def file_under(self, stage: str, step: int) -> None:

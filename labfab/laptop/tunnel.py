@@ -53,7 +53,7 @@ class Tunnel(NamedTuple):
     reused: bool = False  # it was open already
     moved: bool = False  # the wanted port was busy
     kept: str = ""  # the service manager that keeps it, if any
-    proven: bool = False  # see prove()
+    proven: bool = False  # see prove_owner()
 
     @property
     def url(self) -> str:
@@ -123,7 +123,7 @@ def status(alias: str) -> Tunnel | None:
     )
 
 
-def prove(opened: Tunnel) -> None:
+def prove_owner(opened: Tunnel) -> None:
     """Note that the host has confirmed whose JupyterLab is behind this tunnel.
 
     The note holds for this ssh process. After a reboot of the host a kept tunnel is a new process.

@@ -89,7 +89,8 @@ restore_state() {
   fi
 }
 
-prepare_sshd() {  # reads reload
+# Runs once the files are back, before sshd starts. Reads reload.
+reload_state() {
   [ -z "$reload" ] || ufw reload >/dev/null 2>&1
   # sshd -t requires this folder. With ssh.socket, only the first login creates it.
   install -d -m 755 -o root -g root /run/sshd

@@ -65,8 +65,8 @@ restore_state() {
   if ! loaded "$OWN_SSHD" || ! cmp -s "$GUARD/before$OWN_PLIST" "$OWN_PLIST"; then reload=yes; fi
 }
 
-# Reads reload. Sets broken on failure.
-prepare_sshd() {
+# Runs once the files are back, before sshd starts. Reads reload, sets broken on failure.
+reload_state() {
   if [ ! -e "$GUARD/own-sshd" ]; then
     unload_daemon "$OWN_SSHD" || broken=yes
   elif [ -n "$reload" ]; then

@@ -18,7 +18,7 @@
 GUARD=${GUARD:-/var/lib/labfab/guard}
 REVERTED=${GUARD%/*}/reverted
 JOURNAL=${GUARD%/*}/journal.jsonl
-KEPT=3  # exit code of a revert that comes after the change was confirmed
+CONFIRMED=3  # exit code of a revert that comes after the change was confirmed
 
 arm() {  # ID
   set -e
@@ -117,7 +117,7 @@ window_matches() { [ -z "$1" ] || grep -qsx "$1" "$GUARD/armed" "$GUARD/revertin
 # [ID]: exits when there is nothing left to do, with the code that says whether this window was
 # reverted.
 exit_with_outcome() {
-  [ -z "$1" ] || [ "$(sed -n 4p "$REVERTED" 2>/dev/null)" = "$1" ] || exit $KEPT
+  [ -z "$1" ] || [ "$(sed -n 4p "$REVERTED" 2>/dev/null)" = "$1" ] || exit $CONFIRMED
   exit 0
 }
 
@@ -223,7 +223,7 @@ revert() {
   done <"$GUARD/paths" >"$GUARD/left"
   sync_paths paths
   mv "$GUARD/left" "$GUARD/paths"
-  prepare_sshd
+  reload_state
   start_sshd
   restore_modes homes
   restore_theirs

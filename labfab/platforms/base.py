@@ -121,7 +121,7 @@ class Platform(Protocol):
     def join_group(self, c: Connection, name: str, group: str) -> None:
         """Add an account to a group."""
 
-    def keep_running(self, c: Connection, name: str) -> None:
+    def keep_after_logout(self, c: Connection, name: str) -> None:
         """Let the processes of an account outlive its logins."""
 
     # sshd -------------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ def join_group(c: Connection, name: str, group: str) -> None:
     )
 
 
-def keep_running(c: Connection, name: str) -> None:
+def keep_after_logout(c: Connection, name: str) -> None:
     """Let systemd keep the account's processes after logout."""
     change(
         c,

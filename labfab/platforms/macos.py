@@ -200,7 +200,7 @@ def join_group(c: Connection, name: str, group: str) -> None:
     )
 
 
-def keep_running(c: Connection, name: str) -> None:
+def keep_after_logout(c: Connection, name: str) -> None:
     """Do nothing: macOS does not end processes at logout."""
 
 

@@ -51,7 +51,7 @@ GRACE = 60  # seconds after the deadline within which the old login must work ag
 ANSWER = 20  # seconds without an answer in the window, after which the connection counts as broken
 RUN_ERRORS = (SetupError, *CONNECTION_ERRORS)
 CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
-KEPT = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
+CONFIRMED = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
 INTERRUPTED = "stopped: the host will revert the change by itself within %s s"
 REVERTED_BECAUSE = {
     "deadline": "because no fresh login proved it",
@@ -114,13 +114,13 @@ class Window:
         began = time.monotonic()
         with console.working(self.host.label, "wait until the host has reverted the change"):
             answer = self.revert_until_done()
-            if answer.code == KEPT and self.confirming:
+            if answer.code == CONFIRMED and self.confirming:
                 return (
                     "; the connection broke only at the end: "
                     "the change was proven, and the host has kept it"
                 )
             self.host.discard_changes(self.first)
-            prove(self.c, self.host.login)
+            prove_login(self.c, self.host.login)
         # This run reports the revert, so the next one need not.
         self.guard_sh(f"rm -f {REVERTED}")
         took = console.duration(time.monotonic() - began)
@@ -253,7 +253,7 @@ def guarded(
         try:
             yield
             if (always or window.armed_at) and not host.planning:
-                prove(c, login or host.login)
+                prove_login(c, login or host.login)
                 window.disarm()
         except RUN_ERRORS as error:
             problem = text_of(error).removeprefix(f"could not {why}: ") or type(error).__name__
@@ -290,7 +290,7 @@ def prove_account(c: Connection, login: Login) -> None:
             ) from None
 
 
-def prove(c: Connection, login: Login) -> None:
+def prove_login(c: Connection, login: Login) -> None:
     """Log in once more, become root and open a forward, as later runs and the tunnel do.
 
     Raises SetupError.

@@ -28,7 +28,7 @@ def choose(c: Context, name: str) -> None:
     name: a recipe of labfab's; empty: the one that this host was set up with, if any.
     """
     # A run keeps the settings that it started with.
-    if isinstance(c, Connection) and Host.of(c).depth:
+    if isinstance(c, Connection) and Host.of(c).task_depth:
         return
     if name:
         load(c, sources.recipe_path(name, "--recipe"))
@@ -75,7 +75,7 @@ def load(c: Context, path: Path) -> None:
     list(sources.yaml_file(c.config, "runtime", str(path)))
 
 
-def remember(c: Context, alias: str) -> None:
+def store(c: Context, alias: str) -> None:
     """Remember the recipe of this run for later commands."""
     name = given(c)
     if name:

@@ -65,13 +65,13 @@ class HostTask(Task):
             )
         host = self.prepare_session(c, kwargs.get("recipe", ""))
         with self.counted(host):
-            if self.first and host.depth == 1 and not host.planning:
+            if self.first and host.task_depth == 1 and not host.planning:
                 self.first(c)
             if not self.dials:
                 host.open()
             if not self.reads and not host.planning:
                 acquire_run_lock(host)
-                if host.depth == 1:
+                if host.task_depth == 1:
                     guard.recover_interrupted(c)
             return super().__call__(c, *args, **kwargs)
 
@@ -88,10 +88,10 @@ class HostTask(Task):
         with host.filed_under(self.group):
             try:
                 yield
-                if host.depth == 1 and not self.reads:
+                if host.task_depth == 1 and not self.reads:
                     console.say(f"[{host.label}] {tally(host)}")
             finally:
-                if host.depth == 1 and round_trips.counted() and host.c.is_connected:
+                if host.task_depth == 1 and round_trips.counted() and host.c.is_connected:
                     console.warn(f"[{host.label}] {round_trips.describe(host.c.transport)}")
 
 

@@ -53,7 +53,7 @@ def start(c: Connection, want: Settings) -> None:
     # Read once: none of the changes below makes them stale.
     account, lab = have.accounts[want.jupyter_user], have.lab
     if not account.linger:
-        system.keep_running(c, account.name)
+        system.keep_after_logout(c, account.name)
     if want.start_command:
         launchlab.install(c, want, command_account(c, want), want.start_command)
     lab = wait_while_changing(c, want, account, ENDING if lab.stale else PATIENCE)
@@ -147,7 +147,7 @@ def refuse_unreachable_socket(c: Connection, want: Settings) -> None:
         )
 
 
-def prove(c: Connection, want: Settings) -> None:
+def prove_owner(c: Connection, want: Settings) -> None:
     """Raise SetupError unless JupyterLab's account, and nobody else, listens where JupyterLab does.
 
     Call it before a password, a token or a cookie goes there.

@@ -99,7 +99,7 @@ def run_sequence(c: Connection, sequence: SetupSequence) -> None:
     took = Runner(c, stages, sequence.ahead).run()
     if not host.planning:
         alias = alias_of(c, want)
-        recipes.remember(c, alias)
+        recipes.store(c, alias)
         block = find_alias(c)
         admin = block.admin_name if block else alias
         summarize(host, want, alias, facts(c).system.reboot_required, took, admin)

@@ -89,8 +89,8 @@ class Undo:
         marked: whether to mark it as undone in the journal, in the same step.
         """
         if entry.undo == [journal.SSHD_READS]:
-            return not marked or self.run(journal.undone_command([entry.number])).ok
-        mark = journal.undone_command([entry.number]) if marked else ":"
+            return not marked or self.run(journal.mark_undone([entry.number])).ok
+        mark = journal.mark_undone([entry.number]) if marked else ":"
         with console.working(self.label, f"undo: {entry.why}") as tell:
             done = self.run(f"{self.script(entry)} && {mark}", tell)
         reasons = messages_with(done, STAYS)
@@ -153,7 +153,7 @@ class Undo:
             )
             return False
         if undone:
-            self.run(journal.undone_command(undone))
+            self.run(journal.mark_undone(undone))
         self.continue_as(login)
         return True
 
@@ -169,7 +169,7 @@ class Undo:
             # Without your key, lab_user's login no longer works.
             keyless = any(entry.stage in LAST for entry in self.entries)
             block = self.block._replace(lab_user="") if keyless else self.block
-            remember(self.c, block, login.user, login.port)
+            write_block(self.c, block, login.user, login.port)
         if (login.user, login.port) == (self.c.user, self.c.port):
             return
         old, new = Host.of(self.c), connection.log_in_again(self.c, *login)
@@ -238,7 +238,7 @@ def parsed(login: str) -> tuple[str, int]:
     return user, int(rest.rpartition(":")[2])
 
 
-def remember(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
+def write_block(c: Connection, block: ssh_config.Alias, user: str, port: int) -> None:
     """Point the alias at this login."""
     ssh_config.write(ssh_config_path(c), block._replace(user=user, port=port, former_logins=""))
 
@@ -262,7 +262,7 @@ def open_by_any_login(c: Connection) -> None:
         except SetupError:
             continue
         if block:
-            remember(c, block, user, port)
+            write_block(c, block, user, port)
         return
     raise problem
 

@@ -53,7 +53,7 @@ def add(c: Connection) -> None:
     if want.user not in facts(c).accounts:
         system.add_account(c, want.user)
     # In a setup, keys.copy does this inside its window.
-    if not foreign or Host.of(c).depth == 1:
+    if not foreign or Host.of(c).task_depth == 1:
         grant_sudo(c, want, system)
         settle_sudo_password(c, want)
     if want.lab_user:

@@ -62,7 +62,7 @@ def test_a_file_with_more_in_it_is_no_ca(text):
 def test_one_certificate_is_kept_as_it_was_tested():
     for text in (GOOD.pem, f"\n{GOOD.pem}\n", GOOD.pem.replace("\n", "\r\n")):
         assert certificate.reencoded(text) == GOOD.pem
-    assert vault.remember("homelab", GOOD.pem.replace("\n", "\r\n"))
+    assert vault.store_ca("homelab", GOOD.pem.replace("\n", "\r\n"))
     assert vault.path_of("homelab").read_text() == GOOD.pem
     assert vault.is_known_ca("homelab", GOOD.pem) and not vault.is_known_ca("other", GOOD.pem)
 
@@ -70,7 +70,7 @@ def test_one_certificate_is_kept_as_it_was_tested():
 @smuggled
 def test_it_is_neither_kept_nor_known(text):
     with pytest.raises(SetupError, match="contains more than one certificate"):
-        vault.remember("homelab", text)
+        vault.store_ca("homelab", text)
     assert not vault.path_of("homelab").exists()
     vault.write(vault.path_of("homelab"), text.encode())
     assert not vault.is_known_ca("homelab", text) and not vault.own_ca("homelab")
@@ -103,9 +103,9 @@ def test_openssl_verifies_nothing_else_by_what_is_kept(tmp_path):
     """The whole way of the attack: the host's file, the laptop's copy, the system's bundle."""
     evil = issue("a CA for everything")
     leaf = issue("bank", ("bank.example",), by=evil)
-    vault.remember("homelab", GOOD.pem)
+    vault.store_ca("homelab", GOOD.pem)
     with pytest.raises(SetupError):
-        vault.remember("homelab", GOOD.pem + evil.pem)
+        vault.store_ca("homelab", GOOD.pem + evil.pem)
     (tmp_path / "leaf").write_text(leaf.pem)
     for bundle, verified in ((GOOD.pem + evil.pem, True), (None, False)):
         (tmp_path / "bundle").write_text(bundle or vault.path_of("homelab").read_text())

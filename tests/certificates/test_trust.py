@@ -25,7 +25,7 @@ def here(monkeypatch, tmp_path):
 
 def remembered(alias: str = "homelab", names=NAMES) -> Path:
     """Give a lab a new CA."""
-    vault.remember(alias, authority.make(alias, names).pem)
+    vault.store_ca(alias, authority.make(alias, names).pem)
     return trust.load_ca(alias)[0]
 
 
@@ -137,7 +137,7 @@ def test_a_ca_that_may_vouch_for_more_is_not_trusted():
     builder = authority.certificate_builder(
         free.certificate.subject, free.certificate.subject, free.key.public_key(), 30
     )
-    vault.remember("homelab", authority.pem_of(authority.sign_certificate(builder, free.key)))
+    vault.store_ca("homelab", authority.pem_of(authority.sign_certificate(builder, free.key)))
     with pytest.raises(SetupError, match="may vouch for more than this lab"):
         trust.load_ca("homelab")
 

@@ -36,7 +36,7 @@ def test_without_a_passphrase_no_key_is_written(home):
     """A different CA each time; nothing is on disk until it is remembered, and then only the certificate."""
     first, second = vault.open_ca("homelab", NAMES), vault.open_ca("homelab", NAMES)
     assert first.pem != second.pem and not folder(home).exists()
-    assert vault.remember("homelab", first.pem) and not vault.remember("homelab", first.pem)
+    assert vault.store_ca("homelab", first.pem) and not vault.store_ca("homelab", first.pem)
     assert [path.name for path in folder(home).iterdir()] == ["ca.pem"]
     assert (folder(home) / "ca.pem").read_text() == first.pem and "PRIVATE" not in first.pem
     assert "PRIVATE KEY" not in "".join(
@@ -128,6 +128,6 @@ def test_a_ca_that_ends_soon_is_not_used(passphrase, monkeypatch):
 
 def test_a_lab_is_forgotten(home, passphrase):
     passphrase("right")
-    vault.remember("homelab", vault.open_ca("homelab", NAMES).pem)
+    vault.store_ca("homelab", vault.open_ca("homelab", NAMES).pem)
     vault.forget("homelab"), vault.forget("never-seen")
     assert list(folder(home).iterdir()) == []

@@ -54,7 +54,7 @@ def test_half_a_line_of_a_full_disk_does_not_take_the_next_one_with_it(run):
     with (run.folder / "journal.jsonl").open("a") as torn:
         torn.write('{"number": "2", "stage": "ssh", "why": "sec')
     run(journal.entry("ssh", "third", number="3"))
-    script = loader.words("Linux") + journal.undone_command(["1"])
+    script = loader.words("Linux") + journal.mark_undone(["1"])
     subprocess.run(
         ["sh", "-c", script.replace(journal.FOLDER, str(run.folder))], check=True, cwd=run.folder
     )

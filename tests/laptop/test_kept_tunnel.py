@@ -193,7 +193,7 @@ def test_what_was_proven_of_one_ssh_holds_for_no_other(kept, monkeypatch):
     """After a reboot of the host a kept tunnel is a new ssh, even if it has the same number."""
     ssh_is(monkeypatch, os.getpid())
     assert not tunnel.status("homelab").proven
-    tunnel.prove(tunnel.status("homelab"))
+    tunnel.prove_owner(tunnel.status("homelab"))
     assert tunnel.status("homelab").proven and tunnel.status("homelab").kept == "systemd"
     born = ssh_control.process_identity(os.getpid())
     monkeypatch.setattr(ssh_control, "process_identity", lambda process: born + "1")

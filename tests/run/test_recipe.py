@@ -31,7 +31,7 @@ def test_it_is_found_by_the_alias_and_by_the_login_of_before(home):
     c = connection()
     recipe.choose(c, "droplet")
     assert Settings.of(c).lab_port == 9000
-    recipe.remember(c, "box")
+    recipe.store(c, "box")
     for host in ("box", "root@203.0.113.5"):
         again = connection(host)
         recipe.choose(again, "")
@@ -43,7 +43,7 @@ def test_it_is_found_by_the_alias_and_by_the_login_of_before(home):
 
 def test_one_that_is_given_wins_over_the_one_remembered(home, monkeypatch):
     recipe.choose(c := connection(), "droplet")
-    recipe.remember(c, "box")
+    recipe.store(c, "box")
     recipe.choose(c := connection(), "apache")
     assert Settings.of(c).publish == "apache"
     monkeypatch.setenv("LABFAB_RECIPE", "demo")
@@ -56,7 +56,7 @@ def test_a_file_of_ones_own_is_remembered_by_its_path(home):
     own.write_text("lab: {lab_port: 7777}\n")
     c = connection()
     recipe.load(c, own)
-    recipe.remember(c, "box")
+    recipe.store(c, "box")
     assert recipe.place("box").read_text() == f"{own}\n"
     own.unlink()
     with pytest.raises(
@@ -68,8 +68,8 @@ def test_a_file_of_ones_own_is_remembered_by_its_path(home):
 
 def test_a_run_without_a_recipe_leaves_none_behind(home):
     recipe.choose(c := connection(), "droplet")
-    recipe.remember(c, "box")
-    recipe.remember(connection(), "box")
+    recipe.store(c, "box")
+    recipe.store(connection(), "box")
     assert not recipe.place("box").exists()
 
 
@@ -77,7 +77,7 @@ def test_one_that_is_no_yaml_is_named(home):
     own = home / "mine.yaml"
     own.write_text("lab: {lab_port: 7777}\n")
     recipe.load(c := connection(), own)
-    recipe.remember(c, "box")
+    recipe.store(c, "box")
     own.write_text("lab: [unclosed\n")
     with pytest.raises(SetupError, match=r"mine.yaml cannot be read: "):
         recipe.choose(connection(), "")
@@ -97,9 +97,9 @@ def test_a_run_keeps_the_settings_that_it_began_with(home):
 
     @host_task(dials=True, reads=True)
     def outer(c):
-        recipe.remember(given := connection(), "box")
+        recipe.store(given := connection(), "box")
         recipe.load(given, sources.CONFIG / "droplet.yaml")
-        recipe.remember(given, "box")
+        recipe.store(given, "box")
         inner(c), near(c)
 
     outer(connection())
@@ -110,7 +110,7 @@ def test_a_run_keeps_the_settings_that_it_began_with(home):
 
 def test_without_a_host_it_is_that_of_the_setting_alias(home, monkeypatch):
     recipe.choose(c := connection(), "droplet")
-    recipe.remember(c, "box")
+    recipe.store(c, "box")
     monkeypatch.setenv("LABFAB_ALIAS", "box")
     c = Context(Config())
     recipe.choose(c, "")

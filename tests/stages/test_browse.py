@@ -34,7 +34,7 @@ def opened(monkeypatch) -> list:
             target.alias, local, remote, 7, proven=bool(proven)
         ),
     )
-    monkeypatch.setattr(process, "prove", proven.append)
+    monkeypatch.setattr(process, "prove_owner", proven.append)
     monkeypatch.setattr(process, "leads_to", lambda found, target, account: account == "lab")
     monkeypatch.setattr(process, "answers", lambda url: "2.21.0")
     monkeypatch.setattr(process, "code", lambda url, token: 200 if token == TOKEN else 403)

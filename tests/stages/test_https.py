@@ -390,7 +390,7 @@ def test_who_has_the_cas_key_cannot_add_names(served):
     request = fake_commands.new_key(model, None, "")
     model.set_file("https", "ca", own.pem, "644 lab")
     model.set_file("https", "cert", authority.sign(own, request, names), "644 lab")
-    vault.remember("homelab", own.pem)
+    vault.store_ca("homelab", own.pem)
     forged = authority.sign(own, request, [*names, "bank.example"])
     model.set_file("https", "cert", forged, "644 lab")
     assert own_ca.lab_names(model.again()) == [ADDRESS]
@@ -402,7 +402,7 @@ def test_a_host_cannot_take_the_names_of_another_lab(served):
     """The other lab's CA and certificate are public."""
     model, names = served(names=[]), ["other.example.org", "localhost", "127.0.0.1"]
     other = authority.make("other", names)
-    vault.remember("other", other.pem)
+    vault.store_ca("other", other.pem)
     request = fake_commands.new_key(model, None, "")
     model.set_file("https", "ca", other.pem, "644 lab")
     model.set_file("https", "cert", authority.sign(other, request, names), "644 lab")

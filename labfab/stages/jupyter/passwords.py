@@ -154,7 +154,7 @@ def prove(c: Connection, want: Settings, old: OldCredentials, new: secrets.Secre
     import httpx
 
     label = Host.of(c).label
-    process.prove(c, want)
+    process.prove_owner(c, want)
     try:
         with forwarded.url(c, want) as url:
             alive = list(still_open(url, old, new))

@@ -18,7 +18,7 @@ from ...facts import facts
 from ...facts.reader import planned_file
 from ...host import connection, login_errors
 from ...host.account_files import chown_in_home, private_folder, refuse_link
-from ...host.changes import change, put, remember
+from ...host.changes import change, put, write_alias
 from ...host.session import Host, Login
 from ...local_state import files, keypair
 from ...local_state.aliases import find_alias
@@ -101,7 +101,7 @@ def copy(c: Connection) -> None:
     host.proven_as(login)
     if split:
         host.proven_for_notebooks(want.lab_user)
-    remember(c, want)
+    write_alias(c, want)
 
 
 def accounts_to_open(want: Settings) -> list[str]:

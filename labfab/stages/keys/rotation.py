@@ -19,7 +19,7 @@ from ...facts import facts
 from ...facts.reader import planned_file
 from ...host import connection
 from ...host.alias import alias_of
-from ...host.changes import put, remember
+from ...host.changes import put, write_alias
 from ...host.login_errors import login_in_words
 from ...host.session import Host, Login
 from ...host.shell import CONNECTION_ERRORS
@@ -78,7 +78,7 @@ def rotate(c: Connection) -> None:
         for name in facts(c).accounts:
             remove_keys(c, name, stale)
     prove_refused(c, host, old)
-    remember(c, want)
+    write_alias(c, want)
     console.note(f"{new} opens {host.label} now; {old} stays here: other hosts may know it")
     if want.identity:
         console.note(f"the setting identity still says {want.identity}: set it to {new}")

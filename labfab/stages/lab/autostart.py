@@ -39,7 +39,7 @@ def enter_service(c: Connection, want: Settings, yes: bool) -> None:
     jupyter.configure(c)
     account = facts(c).accounts[want.jupyter_user]
     if not account.linger:
-        system.keep_running(c, account.name)
+        system.keep_after_logout(c, account.name)
     busy_kernels.require(c, want, yes, "restart")
     stop(c)
     system.service.install(c)

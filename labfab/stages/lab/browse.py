@@ -20,7 +20,7 @@ from ... import console
 from ...errors import SetupError, Unreachable
 from ...facts import facts
 from ...host import connection
-from ...host.changes import remember
+from ...host.changes import write_alias
 from ...host.session import Host, Login
 from ...laptop import browser
 from ...laptop import tunnel as ssh_tunnel
@@ -168,7 +168,7 @@ def from_host(c: Connection, want: Settings) -> ReachableLab:
     if token is None:
         lifecycle.start(c)
         # Somebody else's program may be what answers now.
-        process.prove(c, want)
+        process.prove_owner(c, want)
         token = token_of(c)
     remember_second_laptop(c, want, identity, notebooks)
     alias = tunnel.target_of(c).alias
@@ -176,7 +176,7 @@ def from_host(c: Connection, want: Settings) -> ReachableLab:
     if want.published:
         return ReachableLab(alias, want.public_url(c.host), token)
     found = tunnel.opened(c, want)
-    ssh_tunnel.prove(found)
+    ssh_tunnel.prove_owner(found)
     return ReachableLab(alias, want.lab_url(found.local_port), token, tunnel.moved(found, want))
 
 
@@ -193,7 +193,7 @@ def remember_second_laptop(
         host.proven_as(Login(c.user, c.port, identity))
         if notebooks:
             host.proven_for_notebooks(notebooks)
-        remember(c, want)
+        write_alias(c, want)
 
 
 @contextlib.contextmanager

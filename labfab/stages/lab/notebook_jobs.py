@@ -109,7 +109,7 @@ def install_runner(c: Connection, want: Settings) -> bool:
     # In plan mode a bare host has no account yet.
     account = have.accounts.get(user)
     if account is None or not account.linger:
-        platform(c).keep_running(c, user)
+        platform(c).keep_after_logout(c, user)
     folder = f"{facts(c).accounts[user].home}/{FOLDER}"
     found, *programs = [*ask(c, READ_PROGRAMS, *PROGRAMS, user=user).out.split("\n"), "", "", ""]
     if not found:

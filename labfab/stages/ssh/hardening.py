@@ -21,7 +21,7 @@ from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...host import connection
-from ...host.changes import remember
+from ...host.changes import write_alias
 from ...host.session import Host
 from ...local_state import known_hosts
 from ...local_state.aliases import pinned_as
@@ -192,16 +192,16 @@ def change_port(c: Connection, port: int | str = "") -> None:
         refuse_fixed_way(c, new)
         warn_unprivileged(c, new)
         move(c, host, system, have, new)
-        remember(c, want)
+        write_alias(c, want)
     else:  # a host of an earlier version may lack this
-        keep_running(c, system)
+        keep_sshd_running(c, system)
     fail2ban.follow_port(c)
 
 
 def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> None:
     """Let sshd listen on the new port too, prove a login there, and close the old ports."""
     if any(can_be_taken(have, system, port) for port in have.ports):
-        keep_running(c, system)  # a revert of the move must not take this back
+        keep_sshd_running(c, system)  # a revert of the move must not take this back
     old, kept = have.ports - {new}, system.ports_to_keep(c)
     login = host.login._replace(port=new)
     with guarded(c, f"move sshd to port {new}", login):
@@ -210,7 +210,7 @@ def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> No
         open_port(c, host, system, facts(c).firewall, new)
         system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not host.planning:
-            guard.prove(c, login)
+            guard.prove_login(c, login)
         if old - kept:
             system.listen_on(c, kept | {new}, why=f"let sshd listen on port {new} only")
         require_after_boot(c, new)
@@ -236,7 +236,7 @@ def spoken_ports(ports: Iterable[int]) -> str:
     return f"{many} {', '.join(map(str, found))}" if found else "no port"
 
 
-def keep_running(c: Connection, system: Platform) -> None:
+def keep_sshd_running(c: Connection, system: Platform) -> None:
     """Make the system start sshd again whenever it ends, as a change of its own."""
     with guarded(c, "let the system start sshd again whenever it ends"):
         system.keep_sshd_running(c)

@@ -10,7 +10,7 @@ from fabric import Connection
 
 from ...errors import SetupError
 from ...facts import facts
-from ...host.changes import remember
+from ...host.changes import write_alias
 from ...host.session import Host
 from ...platforms import platform
 from ...run import guard
@@ -34,7 +34,7 @@ def restrict(c: Connection) -> None:
                 guard.prove_account(c, host.login._replace(user=name))
     if want.lab_user:  # now the alias can lead there
         host.proven_for_notebooks(want.lab_user)
-        remember(c, want)
+        write_alias(c, want)
 
 
 @host_task(name="close-port-22")
