@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from labfab.certificates import renewal
+from labfab.certificates.location import Location
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.on_host import loader
@@ -430,6 +432,64 @@ def test_what_is_roots_is_given_to_no_account(box, made, reason):
     assert reason in box.run("sh -s 2>&1 || true", input=script)
     assert box.run(f"stat -c %U {path}") == "root"
     box.run(f"rm -rf {path} /home/x")
+
+
+# certbot's hook --------------------------------------------------------------------------------
+
+HOOK = "sh /root/hook"
+CHALLENGE = "CERTBOT_TOKEN=token CERTBOT_VALIDATION=proof "
+
+
+@pytest.fixture
+def hook(box):
+    text = renewal.hook(Location(f"{HOME}/.jupyter/tls", "jupyter"))
+    box.run("cat >/root/hook", input=text)
+    box.run(theirs("rm -rf www; mkdir www"))
+    yield
+    box.run(f"rm -rf /root/hook /root/labfab {HOME}/www")
+
+
+def test_an_acme_server_is_answered_by_the_account_whose_folder_it_is(box, hook):
+    """certbot --webroot would make .well-known there as root, and give it to the folder's owner."""
+    loop = "while :; do rm -rf .well-known; ln -s /srv/roots .well-known; rm -f .well-known; mkdir .well-known; done"
+    box.run(theirs(f"cd www; setsid sh -c {shlex.quote(loop)} >/dev/null 2>&1 &"))
+    for verb in ("answer", "clean") * 5:
+        box.run(f"{CHALLENGE} {HOOK} {HOME}/www {verb} 2>&1; true", timeout=60)
+    quiet(box)
+    box.run(theirs("rm -rf www; mkdir www"))
+    box.run(f"{CHALLENGE} {HOOK} {HOME}/www answer")
+    look = f"cd {HOME}/www/.well-known; stat -c '%U %a' . acme-challenge; cd acme-challenge; cat token; stat -c '%U %a' token"
+    assert box.run(look).split("\n") == ["jupyter 755", "jupyter 755", "proofjupyter 644"]
+    box.run(f"{CHALLENGE} {HOOK} {HOME}/www clean")
+    assert box.run(f"ls -A {HOME}/www") == ""
+
+
+def test_a_folder_that_does_not_take_the_answer_is_named(box, hook):
+    box.run("rm -rf /srv/wide; mkdir -m 777 /srv/wide; chown :games /srv/wide; chmod 775 /srv/wide")
+    for folder, account in ((f"{HOME}/none", "jupyter"), ("/srv/wide", "nobody")):
+        said = box.run(f"{CHALLENGE} {HOOK} {folder} answer 2>&1; echo $?")
+        assert f"labfab-webroot: {account} cannot write to {folder}: " in said
+        assert said.endswith("\n1")
+    box.run("rm -rf /srv/wide")
+
+
+def test_an_account_gets_no_hold_of_what_certbots_hook_prints_to(box, hook):
+    """It stops the hook's program, takes its output, and lets it go on."""
+    box.run("mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 300M privkey.pem")
+    grab = (
+        'while :; do for pid in $(pgrep -u jupyter -f "next-[k]ey.pem"); do '
+        "kill -STOP $pid; sleep 60 >/proc/$pid/fd/1 & kill -CONT $pid; touch ~/got; sleep 1; done; done"
+    )
+    box.run(theirs(f"mkdir -p -m 700 .jupyter/tls; setsid sh -c {shlex.quote(grab)} >/dev/null 2>&1 &"))
+    box.run("sleep 0.5")
+    began = time.monotonic()
+    box.run(f"RENEWED_LINEAGE=/root/labfab {HOOK} 2>&1 | cat", timeout=90)
+    took = time.monotonic() - began
+    quiet(box)
+    box.run("pkill -KILL -u jupyter -x sleep; true")
+    assert box.run(f"ls {HOME}/got; cat {HOME}/.jupyter/tls/cert.pem").endswith("got\ncert")
+    assert took < 45
+    box.run(f"rm -rf {HOME}/got {HOME}/.jupyter/tls")
 
 
 # The whole chain, last: it takes the lab back ----------------------------------------------------
