@@ -437,6 +437,21 @@ def test_what_is_roots_is_given_to_no_account(box, made, reason):
 # certbot's hook --------------------------------------------------------------------------------
 
 HOOK = "sh /root/hook"
+# Takes fd 1 of each program of this account that has to do with the new key, for a minute.
+GRAB = """\
+import ctypes, os, pathlib, time
+end, held = time.monotonic() + 60, []
+while time.monotonic() < end:
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if place.stat().st_uid == os.getuid() and b"next-key" in (place / "cmdline").read_bytes():
+                taken = ctypes.CDLL(None).syscall(438, os.pidfd_open(int(place.name)), 1, 0)
+                if taken >= 0 and len(held) < 100:
+                    held.append(taken)
+                    open("/tmp/grabbed", "w").close()
+        except OSError:
+            pass
+"""
 CHALLENGE = "CERTBOT_TOKEN=token CERTBOT_VALIDATION=proof "
 
 
@@ -474,22 +489,19 @@ def test_a_folder_that_does_not_take_the_answer_is_named(box, hook):
 
 
 def test_an_account_gets_no_hold_of_what_certbots_hook_prints_to(box, hook):
-    """It stops the hook's program, takes its output, and lets it go on."""
-    box.run("mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 300M privkey.pem")
-    grab = (
-        'while :; do for pid in $(pgrep -u jupyter -f "next-[k]ey.pem"); do '
-        "kill -STOP $pid; sleep 60 >/proc/$pid/fd/1 & kill -CONT $pid; touch ~/got; sleep 1; done; done"
-    )
-    box.run(theirs(f"mkdir -p -m 700 .jupyter/tls; setsid sh -c {shlex.quote(grab)} >/dev/null 2>&1 &"))
+    """It takes the output of the program that the hook runs as the account, and keeps it."""
+    box.run("mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 40M privkey.pem")
+    box.run(theirs("mkdir -p -m 700 .jupyter/tls"))
+    box.run("cat >/tmp/grab.py", input=GRAB)
+    box.run("setsid runuser -u jupyter -- python3 /tmp/grab.py >/dev/null 2>&1 &")
     box.run("sleep 0.5")
     began = time.monotonic()
     box.run(f"RENEWED_LINEAGE=/root/labfab {HOOK} 2>&1 | cat", timeout=90)
     took = time.monotonic() - began
-    quiet(box)
-    box.run("pkill -KILL -u jupyter -x sleep; true")
-    assert box.run(f"ls {HOME}/got; cat {HOME}/.jupyter/tls/cert.pem").endswith("got\ncert")
-    assert took < 45
-    box.run(f"rm -rf {HOME}/got {HOME}/.jupyter/tls")
+    box.run("pkill -KILL -u jupyter -f '[/]tmp/grab.py'; ls /tmp/grabbed; rm -f /tmp/grab*")
+    assert box.run(f"cat {HOME}/.jupyter/tls/cert.pem") == "cert"
+    assert took < 40
+    box.run(f"rm -rf {HOME}/.jupyter/tls")
 
 
 # The whole chain, last: it takes the lab back ----------------------------------------------------
