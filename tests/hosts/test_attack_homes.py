@@ -504,6 +504,76 @@ def test_an_account_gets_no_hold_of_what_certbots_hook_prints_to(box, hook):
     box.run(f"rm -rf {HOME}/.jupyter/tls")
 
 
+# The end of an account -------------------------------------------------------------------------
+
+# As a login's own program is called; one forks and exits all the time, one ends whoever would end it.
+SPIN = """\
+import ctypes, os
+ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+while True:
+    if os.fork():
+        os._exit(0)
+"""
+KILLER = """\
+import ctypes, os
+ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+while True:
+    try:
+        os.kill(-1, 9)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("program", [SPIN, KILLER], ids=["spin", "killer"])
+def test_nothing_of_an_account_lives_on_as_the_next_one(box, program):
+    """The next account may get its number, and all that still runs or lies about with it."""
+    for _ in range(2):
+        box.run("useradd -m goer; cat >/home/goer/run.py", input=program)
+        box.run("cp /bin/sh /tmp/lent; chown goer /tmp/lent; chmod 4755 /tmp/lent")
+        uid = box.run("id -u goer")
+        for _ in range(3 if program is SPIN else 1):
+            box.run("setsid runuser -u goer -- python3 /home/goer/run.py >/dev/null 2>&1 &")
+        box.run("sleep 0.5")
+        said = undone(box, "account goer")
+        assert "labfab-stays" not in said, said
+        alive = f"for i in 1 2 3 4 5 6 7 8 9; do ps -eo uid= | grep -cx ' *{uid}'; done; ls /tmp/lent; true"
+        assert set(box.run(f"{alive} 2>&1").split("\n")[:-1]) == {"0"}
+        assert "No such file" in box.run("ls /tmp/lent 2>&1; true")
+        assert "no such user" in box.run("id goer 2>&1; true")
+        # What it left behind would fail if it ran as a new account: nothing does.
+        box.run("useradd -m next; sleep 0.3")
+        assert box.run("ps -u next -o pid= || true") == ""
+        box.run("userdel -r next 2>/dev/null; rm -rf /var/backups/labfab")
+
+
+def test_an_account_whose_processes_cannot_be_ended_stays_locked(box):
+    """Its number is not given away. Here ps says so."""
+    box.run("useradd -m goer")
+    blind = "alive() { echo 'D 1234'; }"
+    said = undone(box, f"{blind}; account goer")
+    assert "labfab-stays: the account goer: its processes cannot be ended; it stays, locked" in said
+    assert box.run("getent shadow goer | cut -d: -f8") == "1"
+    undone(box, "account goer")
+    assert "no such user" in box.run("id goer 2>&1; true")
+
+
+def test_force_moves_what_an_account_owns_elsewhere_and_names_it(box):
+    """A crontab would be run again for the next account of that name."""
+    box.run("useradd -m goer; mkdir -p /srv/of-goer /srv/spool; chmod 1777 /srv/spool; echo x >/srv/of-goer/x")
+    box.run("echo x >/srv/spool/goer; chown goer /srv/spool/goer /srv/of-goer /srv/of-goer/x")
+    said = undone(box, "account goer")
+    assert "labfab-stays: the account goer owns /srv/" in said and "or --force" in said
+    for path in ("/srv/of-goer", "/srv/spool/goer"):
+        assert path in said
+    assert box.run("id -un goer; getent shadow goer | cut -d: -f8") == "goer"
+    said = undone(box, "account goer", force=True)
+    assert "labfab-note: /srv/of-goer is now /var/backups/labfab/goer-" in said
+    assert "no such user" in box.run("id goer 2>&1; true")
+    assert box.run("ls -A /srv/spool; cat /var/backups/labfab/goer-*/x") == "x"
+    box.run("rm -rf /srv/spool /var/backups/labfab")
+
+
 # The whole chain, last: it takes the lab back ----------------------------------------------------
 
 
