@@ -506,6 +506,7 @@ EFFECTS = (
     (r"umask 077; mkdir -p ('?/.*)", root_dir),
     (r"chmod (\d+) (/\S+)", close_folder),
     (r"loginctl enable-linger ([a-z]+)", linger),
+    (r"own_tmux \w+", lambda model, made: None),
     (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),

@@ -490,7 +490,9 @@ def test_a_folder_that_does_not_take_the_answer_is_named(box, hook):
 
 def test_an_account_gets_no_hold_of_what_certbots_hook_prints_to(box, hook):
     """It takes the output of the program that the hook runs as the account, and keeps it."""
-    box.run("mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 40M privkey.pem")
+    box.run(
+        "mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 40M privkey.pem"
+    )
     box.run(theirs("mkdir -p -m 700 .jupyter/tls"))
     box.run("cat >/tmp/grab.py", input=GRAB)
     box.run("setsid runuser -u jupyter -- python3 /tmp/grab.py >/dev/null 2>&1 &")
@@ -560,7 +562,9 @@ def test_an_account_whose_processes_cannot_be_ended_stays_locked(box):
 
 def test_force_moves_what_an_account_owns_elsewhere_and_names_it(box):
     """A crontab would be run again for the next account of that name."""
-    box.run("useradd -m goer; mkdir -p /srv/of-goer /srv/spool; chmod 1777 /srv/spool; echo x >/srv/of-goer/x")
+    box.run(
+        "useradd -m goer; mkdir -p /srv/of-goer /srv/spool; chmod 1777 /srv/spool; echo x >/srv/of-goer/x"
+    )
     box.run("echo x >/srv/spool/goer; chown goer /srv/spool/goer /srv/of-goer /srv/of-goer/x")
     said = undone(box, "account goer")
     assert "labfab-stays: the account goer owns /srv/" in said and "or --force" in said
@@ -572,6 +576,42 @@ def test_force_moves_what_an_account_owns_elsewhere_and_names_it(box):
     assert "no such user" in box.run("id goer 2>&1; true")
     assert box.run("ls -A /srv/spool; cat /var/backups/labfab/goer-*/x") == "x"
     box.run("rm -rf /srv/spool /var/backups/labfab")
+
+
+# tmux's folder in /tmp --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["mkdir $place", "mkdir $place; touch $place/x", "touch $place", "ln -s /srv/roots $place"],
+)
+def test_a_folder_made_first_keeps_no_tmux_from_starting(box, made):
+    """Whoever runs first knows its name: /tmp/tmux-UID. That account's tmux would refuse it."""
+    place = f"/tmp/tmux-{box.run('id -u jupyter')}"
+    box.run(f"pkill -KILL -u jupyter tmux; rm -rf {place}")
+    box.run(theirs(made.replace("$place", place), "mallory"))
+    start = fill(loader.as_command("start_in_tmux", 2), "jupyter-venv", "/usr/bin:/bin")
+    said = box.run(
+        "sh -s 2>&1; true", input=loader.words("Linux") + fill("run_script_as jupyter %s", start)
+    )
+    assert f"{place} belongs to mallory, so tmux cannot start" in said
+    told = box.run("sh -s", input=loader.words("Linux") + "foreign_tmux jupyter; own_tmux jupyter")
+    assert told == f"{place} mallory"
+    assert box.run(f"stat -c '%F %U %a' {place}") == "directory jupyter 700"
+    box.run("runuser -u jupyter -- tmux new-session -d -s here 'sleep 60'")
+    box.run("pkill -KILL -u jupyter tmux; rm -rf /tmp/labfab-aside.*")
+
+
+def test_whoever_makes_the_folder_again_and_again_loses(box):
+    place = f"/tmp/tmux-{box.run('id -u jupyter')}"
+    loop = f"while :; do mkdir {place} && touch {place}/x; done 2>/dev/null"
+    for _ in range(5):
+        box.run(f"rm -rf {place}")
+        box.run(f"setsid runuser -u mallory -- sh -c {shlex.quote(loop)} >/dev/null 2>&1 &")
+        box.run("sleep 0.3")
+        box.run("sh -s", input=loader.words("Linux") + "own_tmux jupyter")
+        assert box.run(f"stat -c '%U %a' {place}; ls -A {place}") == "jupyter 700"
+        box.run("pkill -KILL -u mallory; rm -rf /tmp/labfab-aside.*")
 
 
 # The whole chain, last: it takes the lab back ----------------------------------------------------
