@@ -32,8 +32,8 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/labfab"
 UNITS = "/etc/systemd/system/labfab-certbot"
 HEAD = """\
 #!/bin/sh
-# Made by labfab. Certbot runs this after each renewal: it hands the new certificate on to what serves
-# JupyterLab. With `webroot` it also answers the ACME server's request.
+# Made by labfab. Certbot runs this after each renewal: it hands the new certificate on to what
+# serves JupyterLab. With `webroot` it also answers the ACME server's request.
 OWNER=%s FOLDER=%s
 """
 SERVICE = """\
