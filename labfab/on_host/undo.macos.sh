@@ -11,7 +11,8 @@ skeletons() {
 old_backups() { :; }  # nothing keeps copies of the directory's records
 end_logins() { :; }  # the kill that follows ends them
 IS_LOCKED="stays, with /usr/bin/false as its shell"
-lock_account() { dscl . -create "/Users/$1" UserShell /usr/bin/false; }  # ACCOUNT
+# ACCOUNT. Where macOS forbids that, it forbids to delete the account too, and says so then.
+lock_account() { dscl . -create "/Users/$1" UserShell /usr/bin/false || :; }
 
 # ACCOUNT: its programs, without those that macOS starts for everybody who logs in.
 works() {

@@ -366,7 +366,7 @@ account() {
     end_logins "$1"
     end_processes "$uid" || stays "the account $1: its processes cannot be ended; it $IS_LOCKED"
     move_others "$1" "$others" || stays "the account $1 owns $(some_of "$others"); it $IS_LOCKED"
-    clear_home "$1" "$home" || return 1
+    clear_home "$1" "$home" || { note "the account $1 $IS_LOCKED"; return 1; }
     patiently_as "$1" sh -c "$EMPTY_TEMPORARY" sh "$uid" </dev/null
     delete_account "$1" || return 1
   fi
@@ -381,7 +381,7 @@ patiently_as() { keeper=$1; shift; patiently 120 "$@"; }  # ACCOUNT COMMAND...
 # What the account runs, with its UID: a program there that lends its rights would lend the next account's.
 # shellcheck disable=SC2016  # the account's shell expands it
 EMPTY_TEMPORARY='for folder in /tmp /var/tmp /dev/shm /run/lock; do
-  [ ! -d "$folder" ] || find "$folder" -mindepth 1 -maxdepth 1 -user "$1" -exec rm -rf {} +
+  [ ! -d "$folder" ] || find "$folder/" -mindepth 1 -maxdepth 1 -user "$1" -exec rm -rf {} +
 done 2>/dev/null'
 # ACCOUNT PATHS: moves them to a folder of root's. Sets count.
 move_others() {
