@@ -84,7 +84,10 @@ def test_it_starts_jupyterlab_in_tmux(run):
     assert out == "JupyterLab runs: http://127.0.0.1:9990/j/lab on this host\n"
     # The home of a test has a long path.
     runtime = 'env JUPYTER_RUNTIME_DIR="$HOME/.local/state/lab"'
-    assert f"tmux new-session -d -s jupyter /bin/sh -c exec {runtime} ~/jupyter-venv/bin/jupyter-lab" in calls
+    assert (
+        f"tmux new-session -d -s jupyter /bin/sh -c exec {runtime} ~/jupyter-venv/bin/jupyter-lab"
+        in calls
+    )
 
 
 def test_a_session_that_is_starting_is_waited_for(run):
