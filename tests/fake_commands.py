@@ -340,9 +340,10 @@ def lineage(model, made, program, server, email, words) -> None:
     how = next(
         word.removeprefix("--")
         for word in asked
-        if word in ("--standalone", "--apache", "--webroot")
+        if word in ("--standalone", "--apache", "--manual")
     )
-    more = f"webroot_path = {asked[asked.index('-w') + 1]},\n" if "-w" in asked else ""
+    hook = asked[asked.index("--manual-auth-hook") + 1] if how == "manual" else ""
+    more = f"manual_auth_hook = {hook}\n" if hook else ""
     model.set_file("acme", "lineage", authority.sign(ca, request, names) + ca.pem, "777 root")
     model.set_file(
         "acme",
@@ -366,7 +367,7 @@ def renewed(model, made, program) -> None:
 
 def handed(model, made) -> None:
     assert model.file("acme", "hook"), "there is no hook"
-    owner = "root" if "account=root" in model.file("acme", "hook") else model.lab.get("user", "lab")
+    owner = "root" if "OWNER=root" in model.file("acme", "hook") else model.lab.get("user", "lab")
     model.set_file("https", "cert", model.file("acme", "lineage"), f"644 {owner}")
     model.sections["https"] |= {"key": f"600 {owner}", "pair": "yes"}
     for key in ("ca.stat", "ca.text"):
@@ -513,6 +514,7 @@ EFFECTS = (
     (r"umask 077; mkdir -p ('?/.*)", root_dir),
     (r"chmod (\d+) (/\S+)", close_folder),
     (r"loginctl enable-linger ([a-z]+)", linger),
+    (r"own_tmux \w+", lambda model, made: None),
     (r"set -- \S+ \S+\n.*tmux new-session -d -s jupyter .*", start),
     (r"XDG_RUNTIME_DIR=/run/user/\$\(id -u\) systemctl --user stop jupyter\.service", stop),
     (r"kill \d+; for i in .*", stop),

@@ -54,10 +54,6 @@ MEANINGS = (
         "another program has taken port 80: set webroot to the folder that it serves there",
     ),
     (
-        r"does not exist or is not a directory",
-        "{webroot} is not a folder of the host: correct webroot",
-    ),
-    (
         r"plugin does not appear",
         "this certbot has no Apache plugin: install it there, "
         "or set webroot to the folder that Apache serves",
@@ -83,6 +79,8 @@ MEANINGS = (
         "no ACME server answers at {url}: correct acme_server",
     ),
 )
+# What certbot's hook says if it cannot answer (on_host/certbot_hook.sh).
+CANNOT_ANSWER = r"labfab-webroot: (.+)$"
 # Lines of certbot's output that say nothing about the cause.
 NOISE = (
     r"^(Saving debug log|Ask for help|Some challenges|Requesting a|Renewing an|An unexpected error"
@@ -159,6 +157,9 @@ def explain(said: str, url: str, known: Addresses, webroot: str) -> str:
 
     said: the output. url: the server. known: where the names lead. webroot: the setting.
     """
+    cannot = re.search(CANNOT_ANSWER, said, re.MULTILINE)
+    if cannot:
+        return f"{shortened(cannot[1])}: correct webroot"
     problem = re.search(PROBLEM, said)
     if problem:
         name, kind, detail = problem.groups()
@@ -167,7 +168,7 @@ def explain(said: str, url: str, known: Addresses, webroot: str) -> str:
     last = re.sub(ERROR_CLASS, "", told[-1]) if told else "it said nothing"
     for pattern, meaning in MEANINGS:
         if re.search(pattern, said):
-            return meaning.format(server=title(url), url=url, said=shortened(last), webroot=webroot)
+            return meaning.format(server=title(url), url=url, said=shortened(last))
     return last
 
 

@@ -37,7 +37,8 @@ ISSUE = "%s certonly -n --agree-tos --cert-name labfab --renew-with-new-domains 
 # How certbot answers the server's request to port 80.
 STANDALONE = " --standalone"
 APACHE = " --apache"
-WEBROOT = " --webroot -w %s"
+# With certbot's own --webroot, root would work in a folder that may be an account's.
+WEBROOT = " --manual --preferred-challenges http --manual-auth-hook %s --manual-cleanup-hook %s"
 # The rest of its command line.
 DOMAIN = " -d %s"
 ADDRESS = " --ip-address %s"
@@ -69,6 +70,8 @@ def ensure(c: Connection, want: Settings) -> None:
     reason = lacking(have, want, wanted, label)
     how = method(have, want, wanted, label) if reason else renewal_value(have, "authenticator")
     program = ensure_certbot(c, want, wanted, how, bool(reason))
+    if reason and how == "webroot":
+        renewal.write_hook(c)  # it answers the server
     if reason:
         obtain(c, want, wanted, program, how, reason)
     renewal.write_hook(c)
@@ -128,6 +131,8 @@ def lacking(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> s
         return "the names have changed"
     if found.ends <= time.time():
         return "the old one has expired"
+    if renewal_value(have, "authenticator") == "webroot":  # an older version's
+        return "root worked in the web server's folder"
     return "" if renewable(have, want) else "another program now answers at port 80"
 
 
@@ -144,8 +149,9 @@ def renewable(have: Facts, want: Settings) -> bool:
     A way that labfab never chooses was somebody's own choice, and is left alone.
     """
     how, holder = renewal_value(have, "authenticator"), have.ssh.listening.get(80, "")
-    if how == "webroot":
-        return want.webroot in ("", renewal_value(have, "webroot_path"))
+    command = renewal_value(have, "manual_auth_hook")
+    if how == "manual" and renewal.HOOK in command and want.webroot:
+        return renewal.answer_command(want.webroot, "answer") in command
     if how == "standalone":
         return holder == ""
     if how == "apache":
@@ -159,7 +165,7 @@ def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> st
     Raises SetupError if the program that already answers there needs a setting.
     """
     holder = have.ssh.listening.get(80, "")
-    if want.webroot and (holder or want.publish == "apache"):
+    if webroot_of(have, want) and (holder or want.publish == "apache"):
         return "webroot"
     if holder not in ("", "apache2"):
         raise SetupError(
@@ -175,6 +181,11 @@ def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> st
             host=label,
         )
     return "apache"
+
+
+def webroot_of(have: Facts, want: Settings) -> str:
+    """Return the folder to answer in: the setting, or what an older version had certbot note."""
+    return want.webroot or renewal_value(have, "webroot_path")
 
 
 def ensure_certbot(
@@ -239,7 +250,7 @@ def obtain(
     server, known = acme.server(want), resolve(c, wanted)
     addresses = [name for name in wanted if is_address(name)]
     domains = [name for name in wanted if not is_address(name)]
-    webroot = [want.webroot] if how == "webroot" else []
+    webroot = answer_commands(webroot_of(have, want)) if how == "webroot" else []
     command = NOTE_FILES + ISSUE
     command += WEBROOT if webroot else APACHE if how == "apache" else STANDALONE
     command += DOMAIN * len(domains) + ADDRESS * len(addresses)
@@ -259,6 +270,11 @@ def obtain(
             **planned_file("acme.lineage", "", "644", "root"),
         },
     )
+
+
+def answer_commands(webroot: str) -> list[str]:
+    """Return the two commands that certbot runs for each name, before and after the check."""
+    return [renewal.answer_command(webroot, verb) for verb in ("answer", "clean")]
 
 
 def resolve(c: Connection, wanted: Sequence[str]) -> acme.Addresses:

@@ -5,6 +5,7 @@ Undo: restores the old files
 
 Constraints:
 - The hook reads as root and writes as the account, whose home may contain links to elsewhere.
+- With `webroot`, the hook answers the server's request too, as the account whose folder that is.
 - Nobody else can read the new key, not even for a moment.
 - An account that stops the hook keeps certbot waiting for a minute, no longer.
 - Hooks of somebody else run in the service too, so it takes away only what no hook needs. Nothing
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 LIVE = "/etc/letsencrypt/live/labfab"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/labfab"
 UNITS = "/etc/systemd/system/labfab-certbot"
-# The two %s: the account and the folder.
-TEXT = "#!/bin/sh\n" + loader.shared("certbot_hook").partition("\n\n")[2]
+HEAD = """\
+#!/bin/sh
+# Made by labfab. Certbot runs this after each renewal: it hands the new certificate on to what
+# serves JupyterLab. With `webroot` it also answers the ACME server's request.
+OWNER=%s FOLDER=%s
+"""
 SERVICE = """\
 [Unit]
 Description=Renew the certificate of JupyterLab (labfab)
@@ -65,10 +70,24 @@ def write_hook(c: Connection) -> None:
     """Write certbot's hook, and the folder that it writes to."""
     at = location_of(c)
     make_folder(c, at)
-    text = fill(TEXT, at.account, at.folder) + (f"{RELOAD_APACHE}\n" if at.login is None else "")
+    text = hook(at)
     then = planned_file("acme.hook", text, "755", "root")
     why = "install certbot's hook for renewed certificates"
     put(c, HOOK, text, why=why, old=facts(c).acme.hook, mode="755", then=then)
+
+
+def hook(at: Location) -> str:
+    """Return the text of certbot's hook."""
+    text = fill(HEAD, at.account, at.folder) + loader.words("Linux") + loader.shared("certbot_hook")
+    return text + (f"{RELOAD_APACHE}\n" if at.login is None else "")
+
+
+def answer_command(webroot: str, verb: str) -> str:
+    """Return the command by which certbot's own notes have the hook answer in a folder.
+
+    verb: answer, or clean for afterwards.
+    """
+    return fill(f"{HOOK} %s {verb}", webroot)
 
 
 def deploy(c: Connection) -> None:

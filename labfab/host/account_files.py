@@ -12,7 +12,7 @@ from fabric import Connection
 
 from ..errors import SetupError
 from ..on_host import loader
-from .changes import change
+from .changes import ask, change
 from .session import Host
 
 
@@ -28,6 +28,15 @@ def refuse_link(c: Connection, account: str, target: str) -> None:
             f"remove the link there, as {account}, then run this again",
             host=Host.of(c).label,
         )
+
+
+def own_tmux_folder(c: Connection, account: str) -> None:
+    """Give an account's tmux its folder in /tmp, if another account of the host made it first."""
+    found = ask(c, "foreign_tmux %s", account)
+    if found.ok:
+        place, _, owner = found.out.strip().partition(" ")
+        why = f"move {place} away, which {owner} made in the way of {account}'s tmux"
+        change(c, "own_tmux %s", account, why=why)
 
 
 def chown_in_home(

@@ -17,6 +17,14 @@ if [ "$(busctl get-property org.freedesktop.login1 /org/freedesktop/login1 \
   org.freedesktop.login1.Manager KillUserProcesses 2>/dev/null)" = "b true" ]; then
   scope='systemd-run --user --scope --quiet --collect'
 fi
+# Any account can make this folder first, and only root can move it away.
+folder=${TMUX_TMPDIR:-/tmp}/tmux-$(id -u)
+if [ -e "$folder" ] && [ ! -O "$folder" ]; then
+  # shellcheck disable=SC2012  # the name has no newline
+  echo "$folder belongs to $(ls -ld "$folder" | awk '{ print $3 }'), so tmux cannot start: lab.start" \
+    "moves it away, or root removes it" >&2
+  exit 1
+fi
 # Options that the account or the system may have set would end the session when nobody looks at it,
 # or keep it when JupyterLab has ended. sh, because the account's shell may be of another kind; tee,
 # so that `tmux attach -t jupyter` shows the log too.

@@ -30,7 +30,11 @@ password() {
 linger() { [ ! -e "/var/lib/systemd/linger/$1" ] || loginctl disable-linger "$1"; }  # ACCOUNT
 
 end_logins() { loginctl terminate-user "$1" 2>/dev/null; }
-delete_account() { userdel "$1"; }
+IS_LOCKED="stays, locked (usermod --expiredate '' NAME opens it again)"
+# ACCOUNT: lets nobody log in, and neither cron nor at start anything.
+lock_account() { usermod --expiredate 1 "$1" && linger "$1"; }
+# ACCOUNT. Sets said.
+delete_account() { said=$(userdel "$1" 2>&1) || stays "the account $1: $said; it $IS_LOCKED"; }
 
 # ACCOUNT: its programs, without those that a login starts.
 works() {
@@ -39,11 +43,11 @@ works() {
   ps -o comm= -u "$1" | grep -vxE "$brought" | sort -u
 }
 
-# ACCOUNT HOME: one of its files that is neither in its home nor in a temporary folder.
+# ACCOUNT HOME: its files that are neither in its home nor in a temporary folder.
 elsewhere() {
-  relay 600 4096 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
+  relay 600 65536 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
     -o -path /var/tmp -o -path /var/lib/labfab -o -path "$BACKUPS" -o -path "$2" \) -prune \
-    -o -user "$1" -print -quit 2>/dev/null
+    -o -user "$1" -print -prune 2>/dev/null
 }
 
 # VERB ACCOUNT: systemctl VERB for JupyterLab's unit.

@@ -10,6 +10,9 @@ skeletons() {
 
 old_backups() { :; }  # nothing keeps copies of the directory's records
 end_logins() { :; }  # the kill that follows ends them
+IS_LOCKED="stays, with /usr/bin/false as its shell"
+# ACCOUNT. Where macOS forbids that, it forbids to delete the account too, and says so then.
+lock_account() { dscl . -create "/Users/$1" UserShell /usr/bin/false || :; }
 
 # ACCOUNT: its programs, without those that macOS starts for everybody who logs in.
 works() {
@@ -17,7 +20,7 @@ works() {
   ps -o comm= -u "$1" | grep -vE '^(/System/|/usr/libexec/|/usr/sbin/|sshd|sftp-server)' | sort -u
 }
 
-# ACCOUNT HOME: one of its files that is neither in its home nor in a temporary folder. Leaves out
+# ACCOUNT HOME: its files that are neither in its home nor in a temporary folder. Leaves out
 # what macOS creates by itself. Finds nothing where macOS blocks a login over SSH. Sets data.
 elsewhere() {
   data=/System/Volumes/Data  # the system's own volume has no files of accounts
@@ -28,11 +31,10 @@ elsewhere() {
     -o -path "$data/private/tmp" -o -path "$data/private/var/tmp" \
     -o -path "$data/private/var/run" -o -path "$data/private/var/lib/labfab" \
     -o -path "$data/private$BACKUPS" -o -path "$data$2" \) -prune \
-    -o -user "$1" -print 2>/dev/null)
+    -o -user "$1" -print -prune 2>/dev/null)
   code=$?
-  printf '%s\n' "${owned%%"
-"*}"
-  [ -n "$owned" ] || return "$code"
+  [ -z "$owned" ] || { printf '%s\n' "$owned"; [ "$code" = 124 ] || code=0; }
+  return "$code"
 }
 
 # ACCOUNT. sysadminctl exits with 0 even if it did nothing. Sets said, settings.

@@ -325,8 +325,35 @@ holds_data() {
   [ "$(patiently 120 sh -c "$HOLDS" sh "$1" "$(skeletons)" </dev/null)" != nothing ]
 }
 
+# Ends all processes of the account with this UID in one pass of the kernel. A look at /proc, as pkill
+# and userdel take one, misses whoever forks and exits fast enough. The effective uid is the account's,
+# so the kernel ends what the account could end, and nothing else. The other uids are nobody's at all,
+# where setresuid is known: otherwise the account could end this first.
+# shellcheck disable=SC2016  # perl's
+END_ALL='
+  use strict; use POSIX ();
+  my ($uid, $nobody, $is_set) = ($ARGV[0], 4294967290, -1);
+  my $number = {x86_64 => 117, aarch64 => 147}->{(POSIX::uname())[4]};
+  exit 2 if $uid !~ /^\d+\z/ || $uid == 0 || $^O eq "linux" && length pack("l!", 0) != 8;
+  $is_set = syscall $number, $nobody, $uid + 0, $nobody if $number && $^O eq "linux";
+  POSIX::setuid($uid) if $is_set != 0;
+  exit 2 if $> != $uid || $< != ($is_set ? $uid : $nobody);
+  kill "KILL", -1'
+# shellcheck disable=SC2009  # pgrep prints no states
+alive() { ps -o stat= -o pid= -u "$1" | grep -v '^ *Z'; }  # UID: prints its processes
+end_processes() {  # UID: fails if some are left
+  for _ in $(seq 25); do
+    perl -e "$END_ALL" "$1" </dev/null
+    # Once more, for a login that was just beginning.
+    [ -n "$(alive "$1")" ] || { perl -e "$END_ALL" "$1" </dev/null; return 0; }
+    sleep 0.2
+  done
+  return 1
+}
+
 # NAME: removes the account if nothing of it is in use. A home with data is moved, never deleted.
-# Sets home, uid, busy, other.
+# What would live on as its number would become the next account's. Sets home, uid, busy, others,
+# code.
 account() {
   if account_exists "$1"; then
     home=$(home_of "$1") uid=$(id -u "$1")
@@ -334,17 +361,45 @@ account() {
     busy=$(works "$1" | tr '\n' ' ')
     [ -z "$busy" ] || [ -n "$FORCE" ] ||
       stays "the account $1 still runs ${busy% }: end that, or --force"
-    other=$(elsewhere "$1" "$home")
-    [ $? != 124 ] || stays "the account $1: it took too long to look for what else it owns"
-    [ -z "$other" ] ||
-      stays "the account $1 owns $other: move such files or give them to somebody else"
-    end_logins "$1"; pkill -KILL -u "$1"
-    wait_for_end ps -o pid= -u "$1"
-    clear_home "$1" "$home" || return 1
-    as_account "$1" rm -rf "/tmp/tmux-$uid" </dev/null
+    others=$(elsewhere "$1" "$home")
+    code=$?
+    [ -z "$others" ] || [ -n "$FORCE" ] ||
+      stays "the account $1 owns $(some_of "$others"): move that or give it to somebody else, or --force"
+    [ $code != 124 ] || stays "the account $1: what else it owns takes too long to find, or is too much"
+    lock_account "$1" || return 1
+    end_logins "$1"
+    end_processes "$uid" || stays "the account $1: its processes cannot be ended; it $IS_LOCKED"
+    move_others "$1" "$others" || stays "the account $1 owns $(some_of "$others"); it $IS_LOCKED"
+    clear_home "$1" "$home" || { note "the account $1 $IS_LOCKED"; return 1; }
+    patiently_as "$1" sh -c "$EMPTY_TEMPORARY" sh "$uid" </dev/null
     delete_account "$1" || return 1
   fi
   old_backups
+}
+# LINES: at most five of them, on one line.
+some_of() {
+  printf '%s\n' "$1" | awk 'NR <= 5 { printf "%s%s", (NR > 1 ? ", " : ""), $0 }
+    END { if (NR > 5) printf " and %d more", NR - 5 }'
+}
+patiently_as() { keeper=$1; shift; patiently 120 "$@"; }  # ACCOUNT COMMAND...
+# What the account runs, with its UID: a program there that lends its rights would lend the next account's.
+# shellcheck disable=SC2016  # the account's shell expands it
+EMPTY_TEMPORARY='for folder in /tmp /var/tmp /dev/shm /run/lock; do
+  [ ! -d "$folder" ] || find "$folder/" -mindepth 1 -maxdepth 1 -user "$1" -exec rm -rf {} +
+done 2>/dev/null'
+# ACCOUNT PATHS: moves them to a folder of root's. Sets count.
+move_others() {
+  [ -n "$2" ] || return 0
+  count=0
+  printf '%s\n' "$2" | {
+    while read -r other; do
+      count=$((count + 1))
+      move_away "$other" "$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)-$count" "$1" || exit
+      note "$other is now $BACKUPS/$1-*-$count on the host"
+    done
+    exit 3  # it came to the end
+  }
+  [ $? = 3 ]
 }
 
 clear_home() {  # ACCOUNT HOME. Sets there, target, keeper.

@@ -169,6 +169,26 @@ in_tmux() {
   as_account "$LAB_USER" \
     env PATH="$home/$PREFIX/bin:$PATH:/opt/homebrew/bin:/usr/local/bin" tmux "$@" 2>/dev/null
 }
+# ACCOUNT: prints the folder of its tmux and whose it is, if it is somebody else's. Any account can
+# make /tmp/tmux-UID first; tmux then refuses to start. Fails if it is nobody else's. Sets uid, place.
+foreign_tmux() {
+  uid=$(id -u "$1" 2>/dev/null) || return 1
+  place=/tmp/tmux-$uid
+  { [ -e "$place" ] || [ -L "$place" ]; } && [ "$(ids_of "$place" | cut -d: -f1)" != "$uid" ] &&
+    echo "$place $(owner_of "$place")"
+}
+# ACCOUNT: puts a folder of its own in that place. Root touches names in /tmp only, which nobody else can
+# rename. Whoever makes the folder again meanwhile has to be faster every time. What was there goes into
+# a folder of root's, in /tmp too. Sets uid, place, aside.
+own_tmux() {
+  foreign_tmux "$1" >/dev/null || return 0
+  aside=$(mktemp -d /tmp/labfab-aside.XXXXXX) && mkdir -m 700 "$aside/new" &&
+    chown "$uid:$(id -g "$1")" "$aside/new" || return
+  # shellcheck disable=SC2016  # perl's
+  perl -e 'my ($place, $aside) = @ARGV;
+    for (1 .. 1000) { rename $place, "$aside/$_"; exit 0 if rename "$aside/new", $place }
+    print STDERR "$place: $!\n"; exit 1' "$place" "$aside"
+}
 # FILE: the name of its next version until that is complete. macOS reads every file in sshd's
 # folder, so there it lies one folder up.
 new_name() {

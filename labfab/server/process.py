@@ -13,6 +13,7 @@ from .. import console
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import PREFIXES
+from ..host.account_files import own_tmux_folder
 from ..host.changes import ask, change
 from ..host.session import Host
 from ..host.shell import Result
@@ -105,6 +106,7 @@ def packages(c: Connection) -> list[str]:
 def start_in_tmux(c: Connection, want: Settings, account: Account) -> None:
     """Start JupyterLab in a tmux session of its account."""
     log = f"{account.home}/.jupyter/lab.log"
+    own_tmux_folder(c, account.name)
     change(
         c,
         loader.as_command("start_in_tmux", 2),

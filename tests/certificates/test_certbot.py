@@ -3,7 +3,9 @@
 import pytest
 
 from labfab.certificates import acme, renewal
+from labfab.certificates.location import Location
 from labfab.errors import SetupError
+from labfab.host.changes import fill
 from labfab.host.shell import Result
 from labfab.stages.https import certificate
 from tests import fake as models
@@ -114,10 +116,15 @@ def test_the_loopback_address_of_a_cloud_machines_own_name_says_nothing(host):
         (
             "nginx",
             {"webroot": "/srv/it's www"},
-            "--webroot -w '/srv/it'\"'\"'s www'",
+            fill("--manual-auth-hook %s", fill(f"{renewal.HOOK} %s answer", "/srv/it's www")),
             "openssl, certbot",
         ),
-        ("apache2", {"webroot": "/srv/www"}, "--webroot -w /srv/www", "openssl, certbot"),
+        (
+            "apache2",
+            {"webroot": "/srv/www"},
+            f"--manual-cleanup-hook '{renewal.HOOK} /srv/www clean'",
+            "openssl, certbot",
+        ),
         ("", {"webroot": "/srv/www"}, "--standalone", "openssl, certbot"),
     ],
 )
@@ -128,6 +135,23 @@ def test_what_answers_at_port_80_decides_how(host, holder, settings, words, pack
     assert words in asked(model) and f"install {packages}" in model.whys
     certificate.letsencrypt(model.again())
     assert model.whys == []
+
+
+def test_root_no_longer_works_in_a_web_servers_folder(host):
+    """An older version had certbot note --webroot: the next run gets a certificate the new way."""
+    model = host("nginx", webroot="/srv/www")
+    certificate.letsencrypt(model.c)
+    note = "[renewalparams]\nserver = %s\nauthenticator = webroot\nwebroot_path = /srv/www,\n"
+    model.set_file("acme", "renewal", note % acme.SERVERS[""], "644 root")
+    model.lab["webroot"] = ""
+    certificate.letsencrypt(model.again())
+    assert f"--manual-auth-hook '{renewal.HOOK} /srv/www answer'" in asked(model)
+    assert "root worked in the web server's folder" in " ".join(model.whys)
+    certificate.letsencrypt(model.again())
+    assert model.whys == []
+    model.lab["webroot"] = "/srv/www2"
+    certificate.letsencrypt(model.again())
+    assert f"'{renewal.HOOK} /srv/www2 answer'" in asked(model)
 
 
 def test_a_web_server_of_another_kind_needs_its_folder(host):
@@ -335,12 +359,12 @@ def test_the_hook_is_for_our_certificate_alone(host):
     certificate.letsencrypt(model.c)
     text = model.file("acme", "hook")
     assert (
-        "account=root folder=/etc/labfab/tls" in text
+        "OWNER=root FOLDER=/etc/labfab/tls" in text
         and "reload apache2" in text
         and "= labfab ] || exit 0" in text
     )
     assert model.wrote("install certbot's hook for renewed certificates").mode == "755"
-    assert "reload" not in renewal.TEXT
+    assert "reload apache2" not in renewal.hook(Location("/home/lab/.jupyter/tls", "lab"))
 
 
 # What certbot says ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from labfab.certificates import renewal
+from labfab.certificates.location import Location
 from labfab.host import journal
 from labfab.host.changes import fill
 from labfab.on_host import loader
@@ -440,7 +441,7 @@ def test_an_account_that_stops_certbots_hook_keeps_nobody_waiting(box, stuck):
         "mkdir -p /srv/live/labfab; cd /srv/live/labfab; echo key >privkey.pem; echo c >fullchain.pem"
     )
     box.run(theirs("rm -rf tls; mkdir tls"))
-    hook = fill(renewal.TEXT, "jupyter", f"{HOME}/tls").replace("-k 5 60", "-k 1 2")
+    hook = renewal.hook(Location(f"{HOME}/tls", "jupyter")).replace("within 30", "within 2")
     box.run("cat >/srv/live/hook", input=hook)
     run = "(RENEWED_LINEAGE=/srv/live/labfab sh /srv/live/hook 2>&1; echo code $?) </dev/null | cat"
     assert box.run(run) == "code 0"
@@ -453,7 +454,7 @@ def test_an_account_that_stops_certbots_hook_keeps_nobody_waiting(box, stuck):
     began = time.monotonic()
     said = box.run(run, timeout=60)
     assert time.monotonic() - began < 20
-    assert "the account jupyter did not take the new certificate" in said and "code 1" in said
+    assert "took more than 2 s" in said and "code 124" in said
     quiet(box)
     box.run(theirs("rm tls; rm -r .aside-tls") + "rm -r /srv/live")
 
@@ -670,6 +671,186 @@ def test_what_is_roots_is_given_to_no_account(box, made, reason):
     assert reason in box.run("sh -s 2>&1 || true", input=script)
     assert box.run(f"stat -c %U {path}") == "root"
     box.run(f"rm -rf {path} /home/x")
+
+
+# certbot's hook --------------------------------------------------------------------------------
+
+HOOK = "sh /root/hook"
+# Takes fd 1 of each program of this account that has to do with the new key, for a minute.
+GRAB = """\
+import ctypes, os, pathlib, time
+end, held = time.monotonic() + 60, []
+while time.monotonic() < end:
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if place.stat().st_uid == os.getuid() and b"next-key" in (place / "cmdline").read_bytes():
+                taken = ctypes.CDLL(None).syscall(438, os.pidfd_open(int(place.name)), 1, 0)
+                if taken >= 0 and len(held) < 100:
+                    held.append(taken)
+                    open("/tmp/grabbed", "w").close()
+        except OSError:
+            pass
+"""
+CHALLENGE = "CERTBOT_TOKEN=token CERTBOT_VALIDATION=proof "
+
+
+@pytest.fixture
+def hook(box):
+    text = renewal.hook(Location(f"{HOME}/.jupyter/tls", "jupyter"))
+    box.run("cat >/root/hook", input=text)
+    box.run(theirs("rm -rf www; mkdir www"))
+    yield
+    box.run(f"rm -rf /root/hook /root/labfab {HOME}/www")
+
+
+def test_an_acme_server_is_answered_by_the_account_whose_folder_it_is(box, hook):
+    """certbot --webroot would make .well-known there as root, and give it to the folder's owner."""
+    loop = "while :; do rm -rf .well-known; ln -s /srv/roots .well-known; rm -f .well-known; mkdir .well-known; done"
+    box.run(theirs(f"cd www; setsid sh -c {shlex.quote(loop)} >/dev/null 2>&1 &"))
+    for verb in ("answer", "clean") * 5:
+        box.run(f"{CHALLENGE} {HOOK} {HOME}/www {verb} 2>&1; true", timeout=60)
+    quiet(box)
+    box.run(theirs("rm -rf www; mkdir www"))
+    box.run(f"{CHALLENGE} {HOOK} {HOME}/www answer")
+    look = f"cd {HOME}/www/.well-known; stat -c '%U %a' . acme-challenge; cd acme-challenge; cat token; stat -c '%U %a' token"
+    assert box.run(look).split("\n") == ["jupyter 755", "jupyter 755", "proofjupyter 644"]
+    box.run(f"{CHALLENGE} {HOOK} {HOME}/www clean")
+    assert box.run(f"ls -A {HOME}/www") == ""
+
+
+def test_a_folder_that_does_not_take_the_answer_is_named(box, hook):
+    box.run("rm -rf /srv/wide; mkdir -m 777 /srv/wide; chown :games /srv/wide; chmod 775 /srv/wide")
+    for folder, account in ((f"{HOME}/none", "jupyter"), ("/srv/wide", "nobody")):
+        said = box.run(f"{CHALLENGE} {HOOK} {folder} answer 2>&1; echo $?")
+        assert f"labfab-webroot: {account} cannot write to {folder}: " in said
+        assert said.endswith("\n1")
+    box.run("rm -rf /srv/wide")
+
+
+def test_an_account_gets_no_hold_of_what_certbots_hook_prints_to(box, hook):
+    """It takes the output of the program that the hook runs as the account, and keeps it."""
+    box.run(
+        "mkdir -p /root/labfab; cd /root/labfab; echo cert >fullchain.pem; truncate -s 40M privkey.pem"
+    )
+    box.run(theirs("mkdir -p -m 700 .jupyter/tls"))
+    box.run("cat >/tmp/grab.py", input=GRAB)
+    box.run("setsid runuser -u jupyter -- python3 /tmp/grab.py >/dev/null 2>&1 &")
+    box.run("sleep 0.5")
+    began = time.monotonic()
+    box.run(f"RENEWED_LINEAGE=/root/labfab {HOOK} 2>&1 | cat", timeout=90)
+    took = time.monotonic() - began
+    box.run("pkill -KILL -u jupyter -f '[/]tmp/grab.py'; ls /tmp/grabbed; rm -f /tmp/grab*")
+    assert box.run(f"cat {HOME}/.jupyter/tls/cert.pem") == "cert"
+    assert took < 40
+    box.run(f"rm -rf {HOME}/.jupyter/tls")
+
+
+# The end of an account -------------------------------------------------------------------------
+
+# As a login's own program is called; one forks and exits all the time, one ends whoever would end it.
+SPIN = """\
+import ctypes, os
+ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+while True:
+    if os.fork():
+        os._exit(0)
+"""
+KILLER = """\
+import ctypes, os
+ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+while True:
+    try:
+        os.kill(-1, 9)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("program", [SPIN, KILLER], ids=["spin", "killer"])
+def test_nothing_of_an_account_lives_on_as_the_next_one(box, program):
+    """The next account may get its number, and all that still runs or lies about with it."""
+    for _ in range(2):
+        box.run("useradd -m goer; cat >/home/goer/run.py", input=program)
+        box.run("cp /bin/sh /tmp/lent; chown goer /tmp/lent; chmod 4755 /tmp/lent")
+        uid = box.run("id -u goer")
+        for _ in range(3 if program is SPIN else 1):
+            box.run("setsid runuser -u goer -- python3 /home/goer/run.py >/dev/null 2>&1 &")
+        box.run("sleep 0.5")
+        said = undone(box, "account goer")
+        assert "labfab-stays" not in said, said
+        alive = f"for i in 1 2 3 4 5 6 7 8 9; do ps -eo uid= | grep -cx ' *{uid}'; done; ls /tmp/lent; true"
+        assert set(box.run(f"{alive} 2>&1").split("\n")[:-1]) == {"0"}
+        assert "No such file" in box.run("ls /tmp/lent 2>&1; true")
+        assert "no such user" in box.run("id goer 2>&1; true")
+        # What it left behind would fail if it ran as a new account: nothing does.
+        box.run("useradd -m next; sleep 0.3")
+        assert box.run("ps -u next -o pid= || true") == ""
+        box.run("userdel -r next 2>/dev/null; rm -rf /var/backups/labfab")
+
+
+def test_an_account_whose_processes_cannot_be_ended_stays_locked(box):
+    """Its number is not given away. Here ps says so."""
+    box.run("useradd -m goer")
+    blind = "alive() { echo 'D 1234'; }"
+    said = undone(box, f"{blind}; account goer")
+    assert "labfab-stays: the account goer: its processes cannot be ended; it stays, locked" in said
+    assert box.run("getent shadow goer | cut -d: -f8") == "1"
+    undone(box, "account goer")
+    assert "no such user" in box.run("id goer 2>&1; true")
+
+
+def test_force_moves_what_an_account_owns_elsewhere_and_names_it(box):
+    """A crontab would be run again for the next account of that name."""
+    box.run(
+        "useradd -m goer; mkdir -p /srv/of-goer /srv/spool; chmod 1777 /srv/spool; echo x >/srv/of-goer/x"
+    )
+    box.run("echo x >/srv/spool/goer; chown goer /srv/spool/goer /srv/of-goer /srv/of-goer/x")
+    said = undone(box, "account goer")
+    assert "labfab-stays: the account goer owns /srv/" in said and "or --force" in said
+    for path in ("/srv/of-goer", "/srv/spool/goer"):
+        assert path in said
+    assert box.run("id -un goer; getent shadow goer | cut -d: -f8") == "goer"
+    said = undone(box, "account goer", force=True)
+    assert "labfab-note: /srv/of-goer is now /var/backups/labfab/goer-" in said
+    assert "no such user" in box.run("id goer 2>&1; true")
+    assert box.run("ls -A /srv/spool; cat /var/backups/labfab/goer-*/x") == "x"
+    box.run("rm -rf /srv/spool /var/backups/labfab")
+
+
+# tmux's folder in /tmp --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["mkdir $place", "mkdir $place; touch $place/x", "touch $place", "ln -s /srv/roots $place"],
+)
+def test_a_folder_made_first_keeps_no_tmux_from_starting(box, made):
+    """Whoever runs first knows its name: /tmp/tmux-UID. That account's tmux would refuse it."""
+    place = f"/tmp/tmux-{box.run('id -u jupyter')}"
+    box.run(f"pkill -KILL -u jupyter tmux; rm -rf {place}")
+    box.run(theirs(made.replace("$place", place), "mallory"))
+    start = fill(loader.as_command("start_in_tmux", 2), "jupyter-venv", "/usr/bin:/bin")
+    said = box.run(
+        "sh -s 2>&1; true", input=loader.words("Linux") + fill("run_script_as jupyter %s", start)
+    )
+    assert f"{place} belongs to mallory, so tmux cannot start" in said
+    told = box.run("sh -s", input=loader.words("Linux") + "foreign_tmux jupyter; own_tmux jupyter")
+    assert told == f"{place} mallory"
+    assert box.run(f"stat -c '%F %U %a' {place}") == "directory jupyter 700"
+    box.run("runuser -u jupyter -- tmux new-session -d -s here 'sleep 60'")
+    box.run("pkill -KILL -u jupyter tmux; rm -rf /tmp/labfab-aside.*")
+
+
+def test_whoever_makes_the_folder_again_and_again_loses(box):
+    place = f"/tmp/tmux-{box.run('id -u jupyter')}"
+    loop = f"while :; do mkdir {place} && touch {place}/x; done 2>/dev/null"
+    for _ in range(5):
+        box.run(f"rm -rf {place}")
+        box.run(f"setsid runuser -u mallory -- sh -c {shlex.quote(loop)} >/dev/null 2>&1 &")
+        box.run("sleep 0.3")
+        box.run("sh -s", input=loader.words("Linux") + "own_tmux jupyter")
+        assert box.run(f"stat -c '%U %a' {place}; ls -A {place}") == "jupyter 700"
+        box.run("pkill -KILL -u mallory; rm -rf /tmp/labfab-aside.*")
 
 
 # The whole chain, last: it takes the lab back ----------------------------------------------------

@@ -277,6 +277,8 @@ def test_another_web_server_answers_through_its_folder(box, module_fab):
         module_fab.on(box, "https.letsencrypt", env=ENV).fails(
             "python3 answers at port 80: set webroot"
         )
+        # Somebody's own, who must not get root's certbot to work there.
+        box.run("useradd ada; chown ada /srv/www")
         for folder in ("/srv/nowhere", "/srv/other"):
             module_fab.on(box, "https.letsencrypt", env=ENV | {"LABFAB_WEBROOT": folder}).fails(
                 folder, "correct webroot"
@@ -289,8 +291,14 @@ def test_another_web_server_answers_through_its_folder(box, module_fab):
             .out
         )
         assert box.run("find /srv/www -type f; systemctl is-enabled certbot.timer") == "enabled"
+        note = box.run("cat /etc/letsencrypt/renewal/labfab.conf")
+        assert "authenticator = manual" in note and "deploy/labfab /srv/www answer" in note
+        first = box.run(f"sha256sum {TLS}/cert.pem")
+        box.run("certbot renew -q --cert-name labfab --force-renewal --no-random-sleep-on-renew")
+        assert box.run(f"sha256sum {TLS}/cert.pem") != first
+        assert box.run("find /srv/www | wc -l; stat -c %U /srv/www").split() == ["1", "ada"]
     finally:
-        box.run("systemctl stop web")
+        box.run("systemctl stop web; userdel ada")
     module_fab.on(box, "setup.undo").ok()
     assert (
         box.run("systemctl is-enabled certbot.timer || systemctl enable -q --now certbot.timer")

@@ -21,6 +21,15 @@ def test_the_wait_reads_the_log_as_its_account(ready):
     assert "run_script_as lab " in model.told[-1] and "tail -n 3" in model.told[-1]
 
 
+def test_a_folder_that_somebody_made_in_tmuxs_place_is_moved_away(ready):
+    """The user learns who it was."""
+    model = ready()
+    model.answers = [("foreign_tmux lab", Result(0, "/tmp/tmux-1000 mallory\n", ""))]
+    lab.start(model.c)
+    why = "move /tmp/tmux-1000 away, which mallory made in the way of lab's tmux"
+    assert model.whys[-2:] == [why, "start JupyterLab"]
+
+
 def test_the_wait_does_not_take_itself_for_jupyterlab(tmp_path):
     """It ends immediately if no JupyterLab runs, although its own text mentions one."""
     (tmp_path / "curl").write_text("#!/bin/sh\nexit 7\n")

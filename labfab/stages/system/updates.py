@@ -12,6 +12,7 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
+from ...host.account_files import own_tmux_folder
 from ...host.changes import change
 from ...host.session import Host
 from ...platforms import platform
@@ -77,6 +78,7 @@ def release_upgrade(c: Connection, yes: bool = False) -> None:
     system.install(c, "tmux", "ubuntu-release-upgrader-core")
     change(c, "rm -f %s", LEFTOVER, why="remove a leftover that apt complains about")
     open_rescue_port(c, system)
+    own_tmux_folder(c, "root")
     change(c, RELEASE_UPGRADE, why="begin the release upgrade", permanent=True)
     console.note(
         "it continues by itself for an hour or more; "
