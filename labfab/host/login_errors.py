@@ -90,7 +90,10 @@ def network_problem(c: Connection, error: Exception) -> str:
             "is it switched on, is the address right?"
         )
     if isinstance(error, paramiko.SSHException):
-        return f"the server on port {c.port} is not an SSH server: {name_it}"
+        return (
+            f"the server on port {c.port} is not an SSH server, or takes no more connections from "
+            f"here for now (fail2ban, PerSourcePenalties): wait some minutes, or {name_it}"
+        )
     why = getattr(error, "strerror", "") or "it hung up"
     return (
         f"cannot be reached on port {c.port} ({why}): is the address right, is this machine online?"
@@ -113,7 +116,10 @@ def explain_second_login(c: Connection, error: Exception) -> str:
         )
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there, the connection is refused"
-    return f"it hung up ({str(error) or type(error).__name__})"
+    return (
+        f"it hung up ({str(error) or type(error).__name__}): "
+        "does it take no more connections from here for now (fail2ban, PerSourcePenalties)?"
+    )
 
 
 def takes_password(ways: list[str]) -> bool:
