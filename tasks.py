@@ -193,9 +193,9 @@ def lock(c):
     """Write requirements.lock from pyproject.toml, and the locks of what a host gets."""
     import io
 
-    from labfab.platforms import floors
+    from labfab.platforms import minimum_versions
 
-    hosts = {"uv": ["uv"], "jupyterlab": [*floors.REQUIREMENTS, "pip"]}
+    hosts = {"uv": ["uv"], "jupyterlab": [*minimum_versions.REQUIREMENTS, "pip"]}
     bin = Path(sys.executable).parent
     with c.cd(str(ROOT)):
         c.run(f"{bin}/{LOCK}")

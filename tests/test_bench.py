@@ -142,11 +142,11 @@ def test_pyinfra_is_given_the_recipe():
 
 def test_the_recipe_is_what_setup_full_does():
     """The other tools use labfab's versions, drop-in, account, port and address."""
-    from labfab.platforms import debian, floors
+    from labfab.platforms import debian, minimum_versions
     from labfab.settings import Settings
 
     assert recipe.FILES["00-labfab.conf"] == debian.DROP_IN
-    assert tuple(recipe.REQUIREMENTS) == floors.REQUIREMENTS
+    assert tuple(recipe.REQUIREMENTS) == minimum_versions.REQUIREMENTS
     assert (Settings().user, Settings().ssh_port) == (recipe.ACCOUNT, recipe.PORT)
     assert f"{Settings().lab_url(Settings().lab_port)}api" == recipe.URL
 

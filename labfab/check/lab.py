@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..laptop import kernel, tunnel
 from ..local_state import secrets
-from ..platforms.floors import FLOORS
+from ..platforms.minimum_versions import FLOORS
 from .findings import NotChecked, Wrong
 from .probe import Probe
 from .rows import check

@@ -172,7 +172,7 @@ class Ssh(NamedTuple):
     # What sshd says instead of its settings; empty: it tells them.
     problem: str = ""
     # The port on the host by which this login came in; 0: unknown.
-    door: int = 0
+    login_port: int = 0
     # Ports that sshd's own files name, whoever listens for it.
     configured: frozenset[int] = frozenset()
     # systemd runs there and knows these units.
@@ -499,7 +499,7 @@ class Facts:
             host_keys=with_prefix(v, "host_key"),
             jail=v.get("jail", ""),
             problem=v.get("problem", ""),
-            door=int(v.get("door", 0)),
+            login_port=int(v.get("login_port", 0)),
             configured=configured,
             units_known="socket" in v,
             boots=frozenset(with_prefix(v, "boots")) if "shut" not in v else frozenset(),

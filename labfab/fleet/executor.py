@@ -155,7 +155,7 @@ class Fleet:
             )
             members = self.collect_members(calls, config)
             self.view.show(members)
-            if members and members[0].dials and sys.stdin.isatty():
+            if members and members[0].needs_host and sys.stdin.isatty():
                 self.preconnect(members)
             self.workers.each(
                 [member for member in members if member.state != FAILED], self.run_task

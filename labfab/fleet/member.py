@@ -47,7 +47,7 @@ class Member:
     display: Display
     asked: Ask
     # The task is one of labfab's that needs the host.
-    dials: bool
+    needs_host: bool
     # The task is one of labfab's, so it prints and asks through console.py.
     ours: bool
     # The task prints an answer, to be shown in one piece, and not the progress of its work.
@@ -81,8 +81,8 @@ class Member:
         self.call, self.display, self.asked = call, display, ask
         self.c, self.said, self.now = call.make_context(config), [], ""
         self.address = self.c.host
-        self.dials = isinstance(call.task, HostTask)
-        self.ours = self.dials or isinstance(call.task, LaptopTask)
+        self.needs_host = isinstance(call.task, HostTask)
+        self.ours = self.needs_host or isinstance(call.task, LaptopTask)
         self.answers = getattr(call.task, "reads", self.ours)
 
     @property
@@ -116,7 +116,7 @@ class Member:
             pass
         except Exit:
             # A task that opens the connection itself reports the problem itself.
-            if not self.call.task.dials:
+            if not self.call.task.connects_itself:
                 raise
 
     def queue(self) -> None:
@@ -203,7 +203,7 @@ class Member:
     def say(self, text: str, aside: bool) -> None:
         """Log a line and show it, or keep it if it is part of an answer."""
         # The answer of a laptop task may be a secret, such as the token in lab.url.
-        if self.dials or aside:
+        if self.needs_host or aside:
             log.write(self.log, text)
         if self.answers and not aside:
             self.said.append(text)

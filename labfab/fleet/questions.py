@@ -1,8 +1,8 @@
 """Questions: asks the questions of all hosts of a fleet together, before the work.
 
-A question that comes up while connecting is postponed: Later ends the attempt, which is repeated
-once there is an answer. So no host waits in the middle of a login, where it would hang up after
-two minutes.
+A question that comes up while connecting is postponed: QuestionPending ends the attempt, which is
+repeated once there is an answer. So no host waits in the middle of a login, where it would hang up
+after two minutes.
 """
 
 from __future__ import annotations

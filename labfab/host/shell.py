@@ -279,7 +279,7 @@ class Shell:
         """Hang up on a host whose answer does not end, and return the error."""
         self.close()
         return SetupError(
-            f"the host {what}, so it was not believed: "
+            f"the host {what}, so labfab hung up: "
             "find out what runs there, then run the same command again",
             host=self.label,
         )

@@ -119,20 +119,20 @@ function told() {
 END { told() }'
 # The port by which this login came in, as the connection says: sudo drops it from the environment,
 # a process above has it. Sets pid, door.
-door_facts() {
+login_port_facts() {
   pid=$$ door=${SSH_CONNECTION##* }
   for _ in 1 2 3 4 5 6; do
     if [ -n "$door" ] || [ "${pid:-0}" -le 1 ]; then break; fi
     door=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=.* //p' | head -n 1)
     pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
   done 2>/dev/null
-  case $door in '' | *[!0-9]*) ;; *) fact door "$door" ;; esac
+  case $door in '' | *[!0-9]*) ;; *) fact login_port "$door" ;; esac
 }
 
 # Sets every: what sshd reports about itself.
 sshd_facts() {
   jail_facts
-  door_facts
+  login_port_facts
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   systemctl show ssh.socket ssh.service -p Id -p ActiveState -p UnitFileState -p Listen \
     2>/dev/null | awk "$UNITS"

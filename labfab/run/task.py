@@ -40,17 +40,18 @@ class HostTask(Task):
         self,
         *args: Any,
         reads: bool = False,
-        dials: bool = False,
+        connects_itself: bool = False,
         first: First | None = None,
         **kwargs: Any,
     ) -> None:
         """Create a task.
 
         reads: it never changes anything, so it does not report the number of changes.
-        dials: its body opens the connection. first: called before the host is dialed.
+        connects_itself: its body opens the connection, not the task.
+        first: called before the host is dialed.
         """
         super().__init__(*args, **kwargs)
-        self.reads, self.dials, self.first = reads, dials, first
+        self.reads, self.connects_itself, self.first = reads, connects_itself, first
 
     @property
     def group(self) -> str:
@@ -67,7 +68,7 @@ class HostTask(Task):
         with self.counted(host):
             if self.first and host.task_depth == 1 and not host.planning:
                 self.first(c)
-            if not self.dials:
+            if not self.connects_itself:
                 host.open()
             if not self.reads and not host.planning:
                 acquire_run_lock(host)

@@ -23,7 +23,7 @@ from .process import socket_path
 def url(c: Connection, want: Settings) -> Iterator[str]:
     """Forward a local port to JupyterLab; yield its URL there. Raises SetupError.
 
-    It proves nothing: before a secret goes there, ask whose JupyterLab it is (process.prove).
+    It proves nothing: before a secret goes there, ask whose JupyterLab it is (process.prove_owner).
     """
     account = facts(c).accounts.get(want.jupyter_user)
     socket = socket_path(want, account)

@@ -27,7 +27,7 @@ HEAD = f"""\
 #!/bin/sh
 {MARK} in the tmux session `jupyter`, unless it runs. Do not edit: labfab overwrites it.
 """
-# BY_HAND ends inside an `if`.
+# START_BY_HAND ends inside an `if`.
 BY_SERVICE = "start_by_service() {\n%selse\n    return 1\nfi\nreturn 0\n}\n"
 IN_TMUX = "start_in_tmux() {\n%s}\n"
 # Runs in the account's shell, which does not know the words of words.*.sh.

@@ -92,16 +92,16 @@ class Settings(NamedTuple):
     take_over: Annotated[
         list[Annotated[str, within(pattern=ACCOUNT)]],
         doc(
-            "Accounts that exist already, made by somebody else, and that may become `user` or "
+            "Accounts that exist already, not made by labfab, that may become `user` or "
             "`lab_user` all the same; their passwords and keys stay as they are"
         ),
     ] = []
     accept: Annotated[
         list[Literal["passwords", "forced-commands", "certificates"]],
         doc(
-            "What may end although somebody uses it today: `passwords`: accounts that have a "
-            "password and no key can no longer log in; `forced-commands`: keys of root that may "
-            "run one command; `certificates`: certificates that open root"
+            "Ways to log in that labfab may cut off although somebody uses them: `passwords`: "
+            "accounts that have a password and no key can no longer log in; `forced-commands`: "
+            "keys of root that may run one command; `certificates`: certificates that open root"
         ),
     ] = []
     sudo: Annotated[

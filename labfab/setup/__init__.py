@@ -47,7 +47,7 @@ def macos_(c: Connection, recipe: str = "") -> None:
     run_sequence(c, SEQUENCES["macos"])
 
 
-@host_task(name="plan", reads=True, dials=True, help=JSON | RECIPE)
+@host_task(name="plan", reads=True, connects_itself=True, help=JSON | RECIPE)
 def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     """Show what setup.full would change; change nothing.
 
@@ -58,7 +58,7 @@ def plan_(c: Connection, json: bool = False, recipe: str = "") -> None:
     plan.plan(c, full, json)
 
 
-@host_task(name="journal", reads=True, dials=True, help=JSON)
+@host_task(name="journal", reads=True, connects_itself=True, help=JSON)
 def journal_(c: Connection, json: bool = False) -> None:
     """Show what labfab has done to the host."""
     from . import history
@@ -68,7 +68,7 @@ def journal_(c: Connection, json: bool = False) -> None:
 
 @host_task(
     reads=True,
-    dials=True,
+    connects_itself=True,
     help={
         "to": "Oldest stage to undo; everything after it is undone too",
         "force": "Also undo what has been changed by hand since",
@@ -126,9 +126,7 @@ def preflight(c: Connection, want: Settings) -> None:
     accounts = authorized_keys.accounts_to_open(want)
     admission.refuse_accounts(c, accounts, system.ADMIN_GROUP)
     port = hardening.wanted_port(c, want)
-    have = facts(c).ssh
-    stays = have.ports_after_boot is None or port in have.ports_after_boot
-    if have.ports - system.ports_to_keep(c) != {port} or not stays:
+    if hardening.must_move(c, port):
         hardening.refuse_port(c, port)
         hardening.refuse_fixed_way(c, port)
     hardening.before_passwords(c)

@@ -26,7 +26,7 @@ from ..stages.system import packages
 
 Stages = tuple[tuple[str, Any], ...]  # a name and a task
 
-LINUX: Stages = (
+DEBIAN: Stages = (
     ("user", user.add),
     ("keys", keys.copy),
     ("passwords off", ssh.disable_passwords),
@@ -89,7 +89,7 @@ class SetupSequence(NamedTuple):
 
 # By the family of the system.
 SEQUENCES = {
-    "debian": SetupSequence(stages=LINUX, ahead=AHEAD),
+    "debian": SetupSequence(stages=DEBIAN, ahead=AHEAD),
     "macos": SetupSequence(stages=MACOS, ahead={}),
 }
 

@@ -69,15 +69,15 @@ class Undo:
         """
         want = Settings.of(self.c)
         self.stop_lab(want)
-        door = platform(self.c).SSH_JOB
+        sshd_job = platform(self.c).SSH_JOB
         # The guard restores files but no folders, so ~/.ssh is removed after the proof.
-        last = [entry for entry in self.entries if is_last(entry, door)]
+        last = [entry for entry in self.entries if is_last(entry, sshd_job)]
         access = [entry for entry in self.entries if restored_by_guard(entry) and entry not in last]
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.undo(entry)
         made = made_accounts(last)
-        touched = bool(access) or any(carries_login(entry, door) for entry in last)
+        touched = bool(access) or any(carries_login(entry, sshd_job) for entry in last)
         if (touched or self.c.user in made) and not self.restore_login(access, made):
             return
         for entry in reversed(last):
@@ -193,9 +193,9 @@ def restored_by_guard(entry: Entry) -> bool:
     return entry.stage == "ssh" or (entry.stage == "keys" and bool(entry.path))
 
 
-def is_last(entry: Entry, door: str) -> bool:
+def is_last(entry: Entry, sshd_job: str) -> bool:
     """Return whether a change must be undone over the original login."""
-    return carries_login(entry, door) or (entry.stage in LAST and not restored_by_guard(entry))
+    return carries_login(entry, sshd_job) or (entry.stage in LAST and not restored_by_guard(entry))
 
 
 def carries_login(entry: Entry, name: str) -> bool:

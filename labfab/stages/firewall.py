@@ -36,7 +36,7 @@ def enable(c: Connection) -> None:
     if not system.FIREWALL_PACKAGE:
         system.report_firewall(c)
         return
-    admission.told(c)  # else nobody knows which port to open
+    admission.require_sshd_settings(c)  # else nobody knows which port to open
     name_endings(c, want)
     system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):

@@ -21,7 +21,7 @@ from ..facts.reader import PREFIXES
 from ..host.changes import change
 from ..host.shell import Result
 from ..on_host import loader
-from ..platforms import conda, floors, locks, platform
+from ..platforms import conda, locks, minimum_versions, platform
 from ..run.task import host_task
 from ..settings import Settings
 from . import user
@@ -132,7 +132,7 @@ def install_jupyterlab(c: Connection, want: Settings, have: Python) -> None:
     if want.python == "venv" and want.locked and not (whole or is_newer_than_lock(have)):
         install_lock(c, want, have)
         return
-    due = floors.below(have.versions) if whole else floors.FLOORS
+    due = minimum_versions.below(have.versions) if whole else minimum_versions.FLOORS
     names = [floor.requirement for floor in due]
     if want.python == "venv" and "pip" not in have.versions:
         names.append("pip")  # for use in notebooks
@@ -232,7 +232,7 @@ def is_ready(c: Connection) -> bool:
     """Return whether the installed JupyterLab is complete and safe to start."""
     have = facts(c).python
     whole = have.lab and not have.packages_interrupted and not have.environment_interrupted
-    return whole and not floors.below(have.versions)
+    return whole and not minimum_versions.below(have.versions)
 
 
 @host_task(name="init-shell")

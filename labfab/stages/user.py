@@ -172,7 +172,7 @@ def refuse_accounts(c: Connection, want: Settings) -> None:
             refuse_service(c, key, name)
             if name not in want.take_over:
                 raise SetupError(
-                    f"the account {name} exists already, made by somebody else; "
+                    f"the account {name} exists already, and labfab did not make it; "
                     f"{ways_in(c, name)}: choose another {key}, "
                     f"or if it is yours, set take_over: [{name}]",
                     host=Host.of(c).label,

@@ -64,7 +64,7 @@ def fab(alone, capsys, monkeypatch):
 
 def ours(body, name: str, **options):
     """Make a task of labfab that needs no running host."""
-    options = {"reads": True, "dials": True} | options
+    options = {"reads": True, "connects_itself": True} | options
     made = lambda c: body(c)  # noqa: E731
     made.__module__ = __name__
     return host_task(name=name, **options)(made)
@@ -227,7 +227,7 @@ def test_a_code_without_a_word_is_no_failure(fab):
 def test_with_json_stdout_is_one_document(fab):
     """It holds each host's answer; everything else goes to stderr."""
 
-    @host_task(reads=True, dials=True)
+    @host_task(reads=True, connects_itself=True)
     def report(c, json=False):
         with console.on_stderr(json):
             console.say("looking")
@@ -420,7 +420,7 @@ def test_a_wrong_password_is_told_after_three_tries_and_the_others_go_on(fab, as
     dialed[0].update(a="a-secret", b="two")
     answers += ["a-secret", "x", "y", "z"]
     code, out, err = fab(
-        "-H", "root@a,root@b", "work", work=ours(lambda c: None, "work", dials=False)
+        "-H", "root@a,root@b", "work", work=ours(lambda c: None, "work", connects_itself=False)
     )
     assert code == 1 and len(seen) == 3
     assert "root@b: password of root@b: refused 3 times" in out and rows(out)["root@a"][0] == "done"
@@ -433,7 +433,7 @@ def test_a_closed_input_fails_the_host_that_asks(fab, asked, dialed):
     asked[1].append(None)
     asked[1].append(None)
     code, out, _ = fab(
-        "-H", "root@a,root@free", "work", work=ours(lambda c: None, "work", dials=False)
+        "-H", "root@a,root@free", "work", work=ours(lambda c: None, "work", connects_itself=False)
     )
     assert (
         code == 1
@@ -496,7 +496,9 @@ def test_a_host_that_does_not_answer_keeps_nobody_waiting(fab, asked, monkeypatc
             raise Unreachable(f"b: no answer within {host.c.connect_timeout} s")
 
     monkeypatch.setattr(Host, "open", open_)
-    code, out, _ = fab("-H", THREE, "work", work=ours(lambda c: None, "work", dials=False))
+    code, out, _ = fab(
+        "-H", THREE, "work", work=ours(lambda c: None, "work", connects_itself=False)
+    )
     assert code == 1 and "root@b: no answer within" in out and rows(out)["root@a"][0] == "done"
     assert given.index(("b", 3)) < min(n for n, (_, timeout) in enumerate(given) if timeout != 3)
     assert {timeout for _, timeout in given} == {3, 10}

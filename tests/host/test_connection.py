@@ -318,7 +318,9 @@ def test_a_web_server_is_no_ssh_server(alone):
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         c = Connection("127.0.0.1", user="ada", port=web.getsockname()[1], config=Config())
-        with pytest.raises(SetupError, match="is not an SSH server, or takes no more .* name the port"):
+        with pytest.raises(
+            SetupError, match="is not an SSH server, or takes no more .* name the port"
+        ):
             connection.dial(c, Settings(host_key=SHOWN, connect_timeout=5))
         c.close()
         thread.join(5)

@@ -371,7 +371,7 @@ def chosen(publish: str) -> list:
     want = Settings(publish=publish)
     return [
         stage
-        for name, stage in sequences.LINUX
+        for name, stage in sequences.DEBIAN
         if name != "tunnel" and not sequences.skipped(name, want)
     ]
 

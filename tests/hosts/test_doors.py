@@ -146,7 +146,7 @@ def test_who_would_be_shut_out_is_named_and_agreed_to(shared, module_fab, keys):
     agreed = {"LABFAB_ACCEPT": "passwords,forced-commands"}
     said = module_fab.on(shared, "ssh.disable-passwords", "ssh.disable-root", env=agreed).ok().text
     assert "a ticket of Kerberos logs in too" in said and f"{CONF}/04-ours.conf:1" in said
-    for name, why in (("ended", "its time is over"), ("revoked", "it is revoked")):
+    for name, why in (("ended", "it has expired"), ("revoked", "it is revoked")):
         assert re.search(rf"not copied: {name}@nas in \S+: {why}", said), said
     again = module_fab("-H", "homelab", "ssh.disable-passwords", "ssh.disable-root").ok()
     assert "nothing to change" in again.text and "will end" not in again.text

@@ -193,7 +193,7 @@ class Door(paramiko.ServerInterface):
         )
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        if command.decode() != shell.START:
+        if command.decode() != shell.for_any_shell(shell.START):
             return False
         threading.Thread(target=root_shell, args=(channel, self.model), daemon=True).start()
         return True

@@ -87,7 +87,7 @@ def test_a_run_keeps_the_settings_that_it_began_with(home):
     """The note of an earlier lab must not be used during a run, when the alias is written again."""
     seen = []
 
-    @host_task(dials=True, reads=True)
+    @host_task(connects_itself=True, reads=True)
     def inner(c):
         seen.append(Settings.of(c).publish)
 
@@ -95,7 +95,7 @@ def test_a_run_keeps_the_settings_that_it_began_with(home):
     def near(c):
         seen.append(Settings.of(c).publish)
 
-    @host_task(dials=True, reads=True)
+    @host_task(connects_itself=True, reads=True)
     def outer(c):
         recipe.store(given := connection(), "box")
         recipe.load(given, sources.CONFIG / "droplet.yaml")

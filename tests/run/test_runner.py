@@ -227,7 +227,7 @@ def test_who_waits_has_its_shell_already(trodden, monkeypatch):
 
 def test_what_may_begin_ahead_in_a_setup():
     """They name existing stages, run no apt during an upgrade, and start no JupyterLab that an upgrade or a reboot would stop."""
-    order = [name for name, _ in sequences.LINUX]
+    order = [name for name, _ in sequences.DEBIAN]
     for name, ahead in sequences.AHEAD.items():
         assert {name, *ahead.after, *ahead.needs} <= set(order)
         assert all(order.index(other) < order.index(name) for other in (*ahead.after, *ahead.needs))

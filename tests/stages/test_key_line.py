@@ -17,8 +17,8 @@ SORRY = 'no-port-forwarding,command="echo \'Please login as the user \\"ubuntu\\
         ('command="/usr/bin/true" ', "it may only run /usr/bin/true"),
         ('restrict,Command="a \\"b\\", c" ', 'it may only run a "b", c'),
         ("cert-authority ", "it signs certificates (cert-authority)"),
-        ('expiry-time="20200101" ', "its time is over (expiry-time 20200101)"),
-        ('expiry-time="202001010000Z" ', "its time is over (expiry-time 202001010000Z)"),
+        ('expiry-time="20200101" ', "it has expired (expiry-time 20200101)"),
+        ('expiry-time="202001010000Z" ', "it has expired (expiry-time 202001010000Z)"),
         ('expiry-time="29991231" ', ""),
     ],
 )

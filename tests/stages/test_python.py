@@ -11,7 +11,7 @@ from labfab.errors import SetupError
 from labfab.host.changes import fill
 from labfab.host.shell import Result
 from labfab.on_host import loader
-from labfab.platforms import debian, floors, locks
+from labfab.platforms import debian, locks, minimum_versions
 from labfab.platforms.installers import PINS
 from labfab.stages import python, user
 from tests.local_sh import opened, stand_ins
@@ -100,7 +100,7 @@ def test_a_lock_pins_all_that_it_names_and_is_safe(name):
         hashes = block.splitlines()[1:]
         assert hashes and all(re.match(r" {4}--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
     if name == "jupyterlab":
-        assert not floors.below(
+        assert not minimum_versions.below(
             {one.replace("-", "_"): locks.version(one) for one in ("jupyterlab", "jupyter-server")}
         )
 

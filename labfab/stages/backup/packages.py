@@ -13,7 +13,7 @@ from ...facts.package_names import normalized_name
 from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
-from ...platforms.floors import FLOORS
+from ...platforms.minimum_versions import FLOORS
 from ...settings import Settings
 from ...text import counted
 from .. import python

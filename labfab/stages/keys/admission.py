@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CERTAIN = {"user", "group", "all"}
 
 
-def told(c: Connection) -> Ssh:
+def require_sshd_settings(c: Connection) -> Ssh:
     """Return what sshd says of itself.
 
     Raises SetupError if it says nothing, or if another program than this sshd let us in.
@@ -35,11 +35,11 @@ def told(c: Connection) -> Ssh:
             host=host.label,
         )
     # Later in a run, sshd may have left the port of the connection that is still open.
-    if not host.changes and have.door in have.listening and have.door not in have.ports:
+    if not host.changes and have.login_port in have.listening and have.login_port not in have.ports:
         ours = ", ".join(map(str, sorted(have.ports))) or "none"
         raise SetupError(
-            f"this login came in on port {have.door}, which is not one of the sshd that labfab "
-            f"changes ({ours}): log in on that one, or end the other",
+            f"this login came in on port {have.login_port}, which is not one of the sshd that "
+            f"labfab changes ({ours}): log in on that one, or end the other",
             host=host.label,
         )
     return have
@@ -59,7 +59,7 @@ def refuse_lists(c: Connection, names: Iterable[str], admin_group: str) -> None:
 
     names: the first of them will be in admin_group.
     """
-    have = told(c)
+    have = require_sshd_settings(c)
     first = True
     for name in names:
         account = facts(c).accounts.get(name)
@@ -117,7 +117,7 @@ def advice(option: str, name: str, groups: Iterable[str]) -> str:
 
 def refuse_key_file(c: Connection, names: Iterable[str]) -> None:
     """Raise SetupError if sshd does not look for keys where labfab writes them."""
-    have = told(c)
+    have = require_sshd_settings(c)
     for name in names:
         options = have.effective.get(name) or have.effective.get("root", {})
         files = options.get("authorizedkeysfile", "").split()
@@ -137,7 +137,7 @@ def refuse_lines(c: Connection, options: Mapping[str, str], users: Iterable[str]
 
     options: what ours will say. users: the accounts that they are about.
     """
-    have = told(c)
+    have = require_sshd_settings(c)
     wanted = {option.lower(): value for option, value in options.items()}
     for line in sshd_lines.before_ours(have.lines):
         if line.value.lower() != wanted.get(line.option, line.value.lower()):
@@ -181,7 +181,7 @@ def deciding_blocks(
 
 def refuse_second_factor(c: Connection) -> None:
     """Raise SetupError if sshd demands a password besides a key, which would then be refused."""
-    for line in told(c).lines:
+    for line in require_sshd_settings(c).lines:
         ways = line.value.lower().split()
         if line.option == "authenticationmethods" and ways != ["any"]:
             asked = [way for way in ways if "password" in way or "keyboard-interactive" in way]

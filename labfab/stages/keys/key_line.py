@@ -58,7 +58,7 @@ class KeyLine(NamedTuple):
         if self.blob in revoked:
             return "it is revoked (RevokedKeys)"
         if self.ended:
-            return f"its time is over (expiry-time {self.options['expiry-time']})"
+            return f"it has expired (expiry-time {self.options['expiry-time']})"
         if "cert-authority" in self.options:
             return "it signs certificates (cert-authority)"
         return f"it may only run {self.command}" if "command" in self.options else ""

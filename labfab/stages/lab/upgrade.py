@@ -17,7 +17,7 @@ from ...facts import facts
 from ...facts.reader import PREFIXES
 from ...host.changes import ask, change
 from ...host.session import Host
-from ...platforms.floors import REQUIREMENTS
+from ...platforms.minimum_versions import REQUIREMENTS
 from ...run.task import host_task
 from ...server import busy_kernels, process
 from ...settings import Settings

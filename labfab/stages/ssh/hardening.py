@@ -73,7 +73,7 @@ def disable_passwords(c: Connection) -> None:
 
 def before_passwords(c: Connection) -> None:
     """Name what would keep passwords on and who loses them. Raises SetupError for either."""
-    users = admission.told(c).effective
+    users = admission.require_sshd_settings(c).effective
     if not passwords_accepted(c):
         admission.warn_of_blocks(c, NO_PASSWORDS, users)
         return
@@ -134,7 +134,7 @@ def disable_root(c: Connection) -> None:
 
 def before_root(c: Connection) -> None:
     """Name what would keep root's login on and what ends with it. Raises SetupError for either."""
-    admission.told(c)
+    admission.require_sshd_settings(c)
     if root_accepted(c):
         admission.refuse_lines(c, NO_ROOT, ["root"])
         endings.agree(c, endings.of_root(c))
@@ -183,11 +183,9 @@ def change_port(c: Connection, port: int | str = "") -> None:
     On macOS Remote Login keeps its own port.
     """
     want = Settings.of(c, ssh_port=None if port == "" else port)
-    host, system, have = Host.of(c), platform(c), admission.told(c)
+    host, system, have = Host.of(c), platform(c), admission.require_sshd_settings(c)
     new = want.ssh_port if port != "" else wanted_port(c, want)
-    kept = system.ports_to_keep(c)
-    stays = have.ports_after_boot is None or new in have.ports_after_boot
-    if have.ports - kept != {new} - kept or not stays or not listens(c, host, have, new):
+    if must_move(c, new) or not listens(c, host, have, new):
         refuse_port(c, new)
         refuse_fixed_way(c, new)
         warn_unprivileged(c, new)
@@ -196,6 +194,13 @@ def change_port(c: Connection, port: int | str = "") -> None:
     else:  # a host of an earlier version may lack this
         keep_sshd_running(c, system)
     fail2ban.follow_port(c)
+
+
+def must_move(c: Connection, new: int) -> bool:
+    """Return whether sshd's settings, now or after the next boot, are for other ports than this."""
+    have, kept = facts(c).ssh, platform(c).ports_to_keep(c)
+    stays = have.ports_after_boot is None or new in have.ports_after_boot
+    return have.ports - kept != {new} - kept or not stays
 
 
 def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from labfab.platforms import floors
+from labfab.platforms import minimum_versions
 
-FLOOR = {floor.package: floor for floor in floors.FLOORS}
+FLOOR = {floor.package: floor for floor in minimum_versions.FLOORS}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_each_line_of_jupyterlab_has_its_own_floor(version, safe):
 
 def test_what_is_asked_for_is_safe():
     """The requirement of each package admits no version below its floor."""
-    for floor in floors.FLOORS:
+    for floor in minimum_versions.FLOORS:
         name, version = floor.requirement.split(">=")
         assert name == floor.package and floor.admits(version) and floor.holes
