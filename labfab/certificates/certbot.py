@@ -12,6 +12,7 @@ Constraints:
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -185,7 +186,10 @@ def method(have: Facts, want: Settings, wanted: Sequence[str], label: str) -> st
 
 def webroot_of(have: Facts, want: Settings) -> str:
     """Return the folder to answer in: the setting, or what an older version had certbot note."""
-    return want.webroot or renewal_value(have, "webroot_path")
+    noted = renewal_value(have, "webroot_path")
+    if not noted and (words := shlex.split(renewal_value(have, "manual_auth_hook"))):
+        noted = words[1] if len(words) > 2 else ""
+    return want.webroot or noted
 
 
 def ensure_certbot(

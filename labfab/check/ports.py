@@ -130,6 +130,8 @@ def closed_socket(probe: Probe) -> str:
     if int(lab.socket_mode, 8) & 0o077:
         raise Wrong(f"{want.lab_place} is open to others: its mode is {lab.socket_mode}")
     mode, _, owner = probe.facts.jupyter.folder_stat.partition(" ")
+    if not mode:
+        raise Wrong("~/.jupyter is a link that leads away from its account, or missing")
     if (int(mode, 8) & 0o077, owner) != (0, want.jupyter_user):
         raise Wrong(f"~/.jupyter is open to others: its mode is {mode}, its owner {owner}")
     ports = sorted(with_prefix(probe.audit, "lab_listens").values())

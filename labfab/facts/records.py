@@ -188,7 +188,7 @@ class Ssh(NamedTuple):
     # The lines of sshd's files that matter here, in the order in which sshd reads them.
     lines: tuple[sshd_lines.Line, ...] = ()
     # Accounts that somebody can log in to with a password, and with nothing else.
-    password_only: frozenset[str] = frozenset()
+    password_only: Mapping[str, tuple[str, ...]] = {}
     # Account -> the files in which sshd looks for its keys.
     key_files: Mapping[str, tuple[KeyFile, ...]] = {}
     # Keys of these accounts that RevokedKeys names.
@@ -507,7 +507,10 @@ class Facts:
             generator="generator" in v,
             streams=file_from(v, "streams"),
             lines=lines,
-            password_only=frozenset(with_prefix(v, "password_only")),
+            password_only={
+                name: tuple(groups.split())
+                for name, groups in with_prefix(v, "password_only").items()
+            },
             revoked=frozenset(with_prefix(v, "revoked").values()),
             key_files={user: key_files_from(with_prefix(v, f"{user}.key_file")) for user in users},
         )

@@ -33,7 +33,8 @@ class Line(NamedTuple):
     @property
     def value(self) -> str:
         """Return the value that it sets."""
-        return re.split(r"[\s=]+", self.text, maxsplit=1)[-1].strip().strip('"')
+        said = re.split(r"[\s=]+", self.text, maxsplit=1)[-1]
+        return re.sub(r"""((?:"[^"]*"|[^"#])*?)\s#.*""", r"\1", said).strip().strip('"')
 
     @property
     def place(self) -> str:

@@ -267,7 +267,7 @@ def another(c: Connection, user: str, port: int, identity: Path | None) -> Conne
         port=port,
         config=c.config,
         connect_timeout=c.connect_timeout,
-        gateway=c.gateway,
+        gateway=c.gateway or False,  # None would look for one under the address
     )
     new.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "sock"}
     if identity:
@@ -282,8 +282,9 @@ def another(c: Connection, user: str, port: int, identity: Path | None) -> Conne
             new.connect_kwargs["pkey"] = held
     new.ssh_config, new.original_host = c.ssh_config, c.original_host
     log_in_as_ssh_does(new)
-    trust_pinned_keys(new, known_hosts_path())
-    new.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    for link in hops(new):
+        trust_pinned_keys(link, known_hosts_path())
+        link.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
     return new
@@ -318,7 +319,7 @@ def stranger_socket(c: Connection, port: int) -> socket.socket:
         port=port,
         config=c.config,
         connect_timeout=c.connect_timeout,
-        gateway=c.gateway,
+        gateway=c.gateway or False,
     )
     stranger.original_host = c.original_host
     sock: socket.socket = stranger.open_gateway() if c.gateway else open_socket(stranger)

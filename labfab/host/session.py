@@ -454,7 +454,7 @@ def copy_of(c: Connection) -> Connection:
         user=c.user,
         port=c.port,
         config=c.config,
-        gateway=c.gateway,
+        gateway=c.gateway or False,
         connect_timeout=c.connect_timeout,
     )
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport

@@ -42,7 +42,7 @@ ALONE = (
 # The same, known since OpenSSH 8.7. An older ssh ends with an error.
 ALONE_SINCE_8_7 = ("SessionType=default", "ForkAfterAuthentication=no", "StdinNull=no")
 # The key of a host is one that labfab pinned, whatever else vouches for it.
-PINNED = ("VerifyHostKeyDNS=no", "UpdateHostKeys=no")
+PINNED = ("VerifyHostKeyDNS=no", "UpdateHostKeys=no", "NoHostAuthenticationForLocalhost=no")
 ALGORITHMS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "MACs")
 # What ssh prints -> what it means and what to do; tried in this order.
 MEANINGS = {

@@ -9,8 +9,8 @@ listeners() {
     name_program "$pid" "$uid"
     number=$((number + 1))
     fact "listen.$number" "$address:$port $program"
-    case "$LAB_PID $uid $port" in
-      "$pid "* | *" $lab_uid $LAB_PORT") fact "lab_listens.$number" "$address:$port" ;;
+    case "${LAB_PID:-none} $uid $port" in
+      "${pid:-unknown} "* | *" $lab_uid $LAB_PORT") fact "lab_listens.$number" "$address:$port" ;;
     esac
   done <<END
 $SOCKETS

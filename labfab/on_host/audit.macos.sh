@@ -1,7 +1,15 @@
 # The parts of audit.sh that differ on macOS.
 
-# Prints one fact for each TCP socket that listens, one more if it is JupyterLab's. lsof shows root every process, and others only
-# their own; netstat shows everybody all ports. Reads number.
+# KIND: prints a fact of this kind for each line.
+numbered() {
+  number=0
+  while read -r line; do
+    number=$((number + 1))
+    fact "$1.$number" "$line"
+  done
+}
+# Prints one fact for each TCP socket that listens, one more if it is JupyterLab's. lsof shows root
+# every process, and others only their own; netstat shows everybody all ports.
 listeners() {
   if [ "$(id -u)" = 0 ]; then
     lsof -nP -iTCP -sTCP:LISTEN -F pcn 2>/dev/null |
@@ -11,17 +19,11 @@ listeners() {
       $NF == "LISTEN" {
         sub(/\.[0-9]+$/, ":&", $4); sub(/:\./, ":", $4); print $4 " unknown"
       }' | sort -u
-  fi | while read -r line; do
-    number=$((number + 1))
-    fact "listen.$number" "$line"
-  done
+  fi | numbered listen
   {
     lsof -a -u "$LAB_USER" -nP -iTCP:"$LAB_PORT" -sTCP:LISTEN -F n
     [ -z "$LAB_PID" ] || lsof -a -p "$LAB_PID" -nP -iTCP -sTCP:LISTEN -F n
-  } 2>/dev/null | sed -n 's/^n//p' | sort -u | while read -r line; do
-    number=$((number + 1))
-    fact "lab_listens.$number" "$line"
-  done
+  } 2>/dev/null | sed -n 's/^n//p' | sort -u | numbered lab_listens
 }
 
 timers() { :; }

@@ -193,7 +193,10 @@ $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" && ($10 == "in" || $12 == "in") {
 # KIND SOCKETS: what listens on other addresses than loopback.
 reachable() {
   while read -r address port uid pid; do
-    case $address in '' | 127.* | '[0000:0000:0000:0000:0000:0000:0000:0001]') continue ;; esac
+    case $address in
+      '' | 127.* | '[0000:0000:0000:0000:0000:0000:0000:0001]') continue ;;
+      '[0000:0000:0000:0000:0000:FFFF:7F'*) continue ;;
+    esac
     name_program "$pid" "$uid"
     fact "$1.$port" "$program"
   done <<END

@@ -145,28 +145,34 @@ asked_sshd() {  # ACCOUNT PORT
 }
 
 # ACCOUNT: each file besides ~/.ssh/authorized_keys in which sshd looks for its keys, read as that
-# account, as sshd does. Reads every. Sets home, number, keeper, place, found.
+# account, as sshd does. Reads every. Sets whose, home, number, keeper, place, found.
 key_files() {
-  read_account "$1"
+  whose=$1
+  read_account "$whose"
   home=$entry_home number=0
   [ -n "$home" ] || return 0
+  set --
   set -f
   for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
-    file=$(key_file "$1" "$file")
+    file=$(key_file "$whose" "$file")
     number=$((number + 1))
     if [ "$number" -gt 9 ] || [ "$file" = none ]; then continue; fi
-    fact "$1.key_file.$number.path" "$file"
-    case $file in
-      "$home/.ssh/authorized_keys") ;;
-      "$home"/*) own_file "$1.key_file.$number" "$home" "${file#"$home/"}" "$1" ;;
-      *)
-        keeper=$1
-        [ "$1" != root ] || locate "$file" follow || continue
-        own_file "$1.key_file.$number" "" "${file#/}" "$keeper"
+    fact "$whose.key_file.$number.path" "$file"
+    case $whose:$file in
+      *:"$home/.ssh/authorized_keys") continue ;;
+      root:"$home"/*) ;;
+      root:*)
+        locate "$file" follow || continue
+        if [ "$keeper" != root ]; then
+          at_home "$keeper" "$home" file "$whose.key_file.$number" "$file"
+          continue
+        fi
         ;;
     esac
+    set -- "$@" file "$whose.key_file.$number" "$file"
   done
   set +f
+  [ $# = 0 ] || at_home "$whose" "$home" "$@"
 }
 # ACCOUNT: which keys of those files RevokedKeys names: a list of keys, or a file of ssh-keygen -k.
 # Reads every.
@@ -220,7 +226,7 @@ passwords_without_keys() {
       names=$(set -f; for file in $2; do key_file "$user" "$file"; done)
       # shellcheck disable=SC2086  # a list
       (set -f; as_account "$user" grep -qsE '^[^#]*(ssh|ecdsa|sk)-[^ ]+ +AAAA' $names </dev/null) ||
-        fact "password_only.$user" yes
+        fact "password_only.$user" "$(id -Gn "$user")"
     done
 }
 
@@ -307,9 +313,14 @@ section_jupyter() {
 }
 
 # Whose a socket is says nothing if others may put theirs in its place. Reads home.
+# shellcheck disable=SC2016  # the account's shell expands it
 socket_is_safe() {
-  [ -z "$LAB_SOCKET" ] || case $(mode_of -L "$home/${LAB_SOCKET%/*}") in
+  [ -n "$LAB_SOCKET" ] || return 0
+  case $(as_account "$LAB_USER" sh -c 'stat -L -c %a "$1" 2>/dev/null || stat -L -f %Lp "$1"' \
+    sh "$home/${LAB_SOCKET%/*}" </dev/null 2>/dev/null) in
     *[2367]? | *[2367]) return 1 ;;
+    [0-7]*) ;;
+    *) return 1 ;;
   esac
 }
 # A socket is in a home, where root opens nothing. Reads home.

@@ -210,7 +210,7 @@ revert() {
   rm -f "$GUARD/ballast"
   broken=
   restore_state
-  : >"$GUARD/lost"
+  true >"$GUARD/lost"
   restore_modes ours  # what is in them is restored next
   # Only what could not be restored is tried again: the rest may have changed since, rightly.
   while read -r path; do

@@ -11,7 +11,7 @@ my $wanted = join "|", qw(passwordauthentication kbdinteractiveauthentication
   challengeresponseauthentication permitemptypasswords permitrootlogin pubkeyauthentication
   authenticationmethods gssapiauthentication hostbasedauthentication authorizedkeysfile
   authorizedkeyscommand trustedusercakeys revokedkeys allowusers allowgroups denyusers denygroups
-  port listenaddress forcecommand);
+  port listenaddress forcecommand chrootdirectory);
 my $left = 2000;  # lines
 
 sub files {  # PATTERN of an Include

@@ -43,11 +43,13 @@ works() {
   ps -o comm= -u "$1" | grep -vxE "$brought" | sort -u
 }
 
-# ACCOUNT HOME: its files that are neither in its home nor in a temporary folder.
+# ACCOUNT HOME: its files that are neither in its home nor in a temporary folder. Fails if that takes
+# too long, or is too much. A line break in a name is shown as `?`: it must not begin another name.
+# shellcheck disable=SC2016  # another shell expands it
 elsewhere() {
-  relay 600 65536 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
-    -o -path /var/tmp -o -path /var/lib/labfab -o -path "$BACKUPS" -o -path "$2" \) -prune \
-    -o -user "$1" -print -prune 2>/dev/null
+  relay 600 8388608 sh -c 'find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run \
+    -o -path /tmp -o -path /var/tmp -o -path /var/lib/labfab -o -path "$1" -o -path "$2" \) -prune \
+    -o -user "$3" -print0 -prune 2>/dev/null | tr "\n\000" "?\n"' sh "$BACKUPS" "$2" "$1" </dev/null
 }
 
 # VERB ACCOUNT: systemctl VERB for JupyterLab's unit.

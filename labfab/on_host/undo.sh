@@ -333,8 +333,8 @@ holds_data() {
 END_ALL='
   use strict; use POSIX ();
   my ($uid, $nobody, $is_set) = ($ARGV[0], 4294967290, -1);
-  my $number = {x86_64 => 117, aarch64 => 147}->{(POSIX::uname())[4]};
-  exit 2 if $uid !~ /^\d+\z/ || $uid == 0 || $^O eq "linux" && length pack("l!", 0) != 8;
+  my $number = length pack("l!", 0) == 8 && {x86_64 => 117, aarch64 => 147}->{(POSIX::uname())[4]};
+  exit 2 if $uid !~ /^\d+\z/ || $uid == 0;
   $is_set = syscall $number, $nobody, $uid + 0, $nobody if $number && $^O eq "linux";
   POSIX::setuid($uid) if $is_set != 0;
   exit 2 if $> != $uid || $< != ($is_set ? $uid : $nobody);
@@ -352,8 +352,7 @@ end_processes() {  # UID: fails if some are left
 }
 
 # NAME: removes the account if nothing of it is in use. A home with data is moved, never deleted.
-# What would live on as its number would become the next account's. Sets home, uid, busy, others,
-# code.
+# What would live on as its number would become the next account's. Sets home, uid, busy, others.
 account() {
   if account_exists "$1"; then
     home=$(home_of "$1") uid=$(id -u "$1")
@@ -361,39 +360,54 @@ account() {
     busy=$(works "$1" | tr '\n' ' ')
     [ -z "$busy" ] || [ -n "$FORCE" ] ||
       stays "the account $1 still runs ${busy% }: end that, or --force"
-    others=$(elsewhere "$1" "$home")
-    code=$?
-    [ -z "$others" ] || [ -n "$FORCE" ] ||
-      stays "the account $1 owns $(some_of "$others"): move that or give it to somebody else, or --force"
-    [ $code != 124 ] || stays "the account $1: what else it owns takes too long to find, or is too much"
+    if [ -z "$FORCE" ]; then
+      others=$(elsewhere "$1" "$home") || stays "the account $1: what else it owns $TOO_MUCH"
+      [ -z "$others" ] ||
+        stays "the account $1 owns $(some_of "$others"): move that or give it to somebody else, or --force"
+    fi
     lock_account "$1" || return 1
     end_logins "$1"
     end_processes "$uid" || stays "the account $1: its processes cannot be ended; it $IS_LOCKED"
-    move_others "$1" "$others" || stays "the account $1 owns $(some_of "$others"); it $IS_LOCKED"
+    # Only now it can make no more, nor hide it from who is looking.
+    others=$(elsewhere "$1" "$home") || stays "the account $1: what else it owns $TOO_MUCH; it $IS_LOCKED"
+    [ -z "$others" ] || { [ -n "$FORCE" ] && move_others "$1" "$others"; } ||
+      stays "the account $1 owns $(some_of "$others"); it $IS_LOCKED"
     clear_home "$1" "$home" || { note "the account $1 $IS_LOCKED"; return 1; }
     patiently_as "$1" sh -c "$EMPTY_TEMPORARY" sh "$uid" </dev/null
+    others=$(in_temporary "$uid")
+    [ -z "$others" ] || stays "the account $1 owns $(some_of "$others"); it $IS_LOCKED"
     delete_account "$1" || return 1
   fi
   old_backups
 }
+TOO_MUCH='takes too long to find, or is too much'
 # LINES: at most five of them, on one line.
 some_of() {
   printf '%s\n' "$1" | awk 'NR <= 5 { printf "%s%s", (NR > 1 ? ", " : ""), $0 }
     END { if (NR > 5) printf " and %d more", NR - 5 }'
 }
 patiently_as() { keeper=$1; shift; patiently 120 "$@"; }  # ACCOUNT COMMAND...
-# What the account runs, with its UID: a program there that lends its rights would lend the next account's.
+# What the account runs, with its UID: a program there that lends its rights would lend the next
+# account's. A folder may be closed to its owner.
 # shellcheck disable=SC2016  # the account's shell expands it
 EMPTY_TEMPORARY='for folder in /tmp /var/tmp /dev/shm /run/lock; do
-  [ ! -d "$folder" ] || find "$folder/" -mindepth 1 -maxdepth 1 -user "$1" -exec rm -rf {} +
+  [ ! -d "$folder" ] ||
+    find "$folder/" -mindepth 1 -maxdepth 1 -user "$1" -exec chmod -R u+rwX {} + -exec rm -rf {} +
 done 2>/dev/null'
-# ACCOUNT PATHS: moves them to a folder of root's. Sets count.
+in_temporary() {  # UID: what is left there
+  for folder in /tmp /var/tmp /dev/shm /run/lock; do
+    [ ! -d "$folder" ] || find "$folder/" -mindepth 1 -maxdepth 1 -user "$1"
+  done 2>/dev/null | head -n 9
+}
+# ACCOUNT PATHS: moves them to a folder of root's. Reads uid. Sets count.
 move_others() {
   [ -n "$2" ] || return 0
   count=0
   printf '%s\n' "$2" | {
-    while read -r other; do
+    while IFS= read -r other; do
       count=$((count + 1))
+      # What others have put into its place is not the account's.
+      [ "$(ids_of "$other" 2>/dev/null | cut -d: -f1)" = "$uid" ] || exit
       move_away "$other" "$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)-$count" "$1" || exit
       note "$other is now $BACKUPS/$1-*-$count on the host"
     done

@@ -87,8 +87,9 @@ sockets() {  # sets SOCKETS and UDP, once
   [ -z "$SOCKETS" ] || return 0
   SOCKETS=$({
     find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %p %U %l\n'
-    for table in tcp tcp6 udp udp6; do echo "file $table" && cat /proc/net/$table; done
+    for table in tcp tcp6 udp udp6; do echo "file $table" && cat "/proc/net/$table"; done
   } 2>/dev/null | awk "$SELECT")
+  # shellcheck disable=SC2034  # facts.linux.sh reads it
   UDP=$(printf '%s\n' "$SOCKETS" | sed -n 's/^udp //p')
   SOCKETS=$(printf '%s\n' "$SOCKETS" | sed '/^udp /d')
 }

@@ -108,7 +108,9 @@ def run_sequence(c: Connection, sequence: SetupSequence) -> None:
 def refuse_taken_name(c: Connection, want: Settings) -> None:
     """Raise SetupError if the alias that this host would get is a Host of the user's own."""
     if find_alias(c) is None:
-        ssh_config.refuse_foreign(ssh_config_path(c), alias_of(c, want))
+        name = alias_of(c, want)
+        for one in (name, f"{name}-admin") if want.lab_user else (name,):
+            ssh_config.refuse_foreign(ssh_config_path(c), one)
 
 
 def preflight(c: Connection, want: Settings) -> None:

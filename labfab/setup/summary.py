@@ -31,7 +31,7 @@ def summarize(
         console.say()
         console.say(f"time: {times(took)}")
     console.say()
-    rows = [*addresses(host, want, alias), *kept(want, alias), *commands(alias, admin)]
+    rows = [*addresses(host, want, alias), *kept(host, want, alias), *commands(alias, admin)]
     if host.changes:
         rows += to_do(host, want, alias)
     if reboot_required:
@@ -56,7 +56,7 @@ def addresses(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str
         yield label, tunnel.url(alias, want) or "no tunnel is open: tunnel.open"
 
 
-def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
+def kept(host: Host, want: Settings, alias: str) -> Iterator[tuple[str, str]]:
     """Yield the secrets of this lab on a terminal; elsewhere, only where they are kept."""
     known = {
         "jupyter-password": "password",
@@ -64,7 +64,7 @@ def kept(want: Settings, alias: str) -> Iterator[tuple[str, str]]:
         "login-of-lab-user": f"login of {want.lab_user}",
     }
     for name, label in known.items():
-        value, place = secrets.load(alias, name), secrets.path_of(alias, name)
+        value, place = host.stored_secret(want, name), secrets.path_of(alias, name)
         if value and console.terminal():
             yield label, f"{value.reveal()}  (kept in {place})"
         elif value:

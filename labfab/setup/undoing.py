@@ -161,7 +161,7 @@ class Undo:
         """Reload sshd. Raises SetupError if it refuses its configuration."""
         done = self.run(platform(self.c).run_sshd(self.c))
         if not done.ok:
-            raise SetupError(f"sshd does not accept its configuration: {done.last_words}")
+            raise SetupError(f"sshd did not come up as configured: {done.last_words}")
 
     def continue_as(self, login: Login) -> None:
         """Continue over a proven login. Change the alias too, in case this run is interrupted."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..facts.records import Facts
     from ..platforms.base import Platform
 
-# UDP ports of clients, which nobody calls, and those that ufw lets in by itself: DHCP, mDNS, SSDP.
+# From here on a UDP port of an account is most likely a client's, which nobody calls. Root's and
+# the kernel's (WireGuard's 51820) are not. ufw lets in some by itself: DHCP, mDNS, SSDP.
 FIRST_EPHEMERAL = 32768
 UFW_LETS_IN = {68, 546, 1900, 5353}
 OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
@@ -56,7 +57,11 @@ def name_endings(c: Connection, want: Settings) -> None:
     ssh = {*have.ssh.ports, want.ssh_port, c.port}
     kept = {*ssh, want.lab_port, *want.public_ports, *want.open_ports}
     shut = have.firewall.listens.keys() - kept - have.firewall.allowed
-    shut_udp = {port for port in have.firewall.listens_udp if port < FIRST_EPHEMERAL}
+    shut_udp = {
+        port
+        for port, program in have.firewall.listens_udp.items()
+        if port < FIRST_EPHEMERAL or "(uid " not in program
+    }
     shut_udp -= {*want.open_udp_ports} | have.firewall.allowed_udp | UFW_LETS_IN
     for ports, listens, kind, setting in (
         (shut, have.firewall.listens, "port", "open_ports"),

@@ -467,9 +467,8 @@ def test_a_match_block_gives_passwords_back(unchanged, ready, module_fab):
         refused(
             run,
             "homelab",
-            "a Match block of sshd_config allows passwords for root",
-            "sshd -T -C user=root",
-            "old login works",
+            "99-match.conf:2 says 'PasswordAuthentication yes' in the block `Match User root`",
+            "delete that line",
         )
         without = without_password(ready, "lab")
         assert "password" in without, "sshd still runs with the file that was taken back"

@@ -145,7 +145,7 @@ QUESTIONS = (
     ),
     word("local_time 0 | grep -cE '^19(69|70)-'", r"^1$", "date(1)"),
     word(
-        "f=$(mktemp); newer_than $f 1 && echo newer; rm $f; newer_than /etc/hosts $$ || echo older",
+        "LAB_USER=$(id -un); f=$(mktemp); newer_than 1 $f && echo newer; rm $f; newer_than $$ /etc/hosts || echo older",
         r"^newer\nolder$",
         "ps(1), date(1)",
     ),

@@ -152,6 +152,10 @@ def disk(size: int) -> tuple[str, str]:
     )
 
 
+NO_BOOT = """\
+for unit in ssh.service ssh.socket; do ! systemctl is-enabled -q $unit || echo $unit; done >/root/enabled
+xargs systemctl disable -q </root/enabled"""
+
 CASES = [
     Case("ssh-reach", "systemctl stop ssh", "systemctl start ssh"),
     Case("ssh-host-key", forget_pin, pin_again),
@@ -168,6 +172,7 @@ CASES = [
         "ssh-algorithms", sshd("MACs hmac-sha1,hmac-sha2-256-etm@openssh.com"), f"{BACK}; {RELOAD}"
     ),
     Case("ssh-port", f"{KEEP}; echo 'Port 2222' >>{DROP_IN}", BACK, "warn", "take port 2222"),
+    Case("ssh-boot", NO_BOOT, "xargs systemctl enable -q </root/enabled", says="after a boot"),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
     Case("secrets-jupyter", *mode(f"{CONFIG}.json", 644, 600)),

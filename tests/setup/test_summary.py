@@ -21,7 +21,12 @@ ALIAS = "homelab"
 def host(*changes: str) -> SimpleNamespace:
     """Return a host that this run has changed."""
     login = Login("lab", 292, None)
-    return SimpleNamespace(changes=changes, login=login, c=SimpleNamespace(host="203.0.113.5"))
+    return SimpleNamespace(
+        changes=changes,
+        login=login,
+        c=SimpleNamespace(host="203.0.113.5"),
+        stored_secret=lambda want, name: secrets.load(ALIAS, name),
+    )
 
 
 def summary(capsys, want: Settings, *changes: str, reboot: bool = False) -> dict[str, list[str]]:

@@ -39,7 +39,8 @@ def test_what_goes_dark_is_named_before_the_firewall_goes_on(fake, capsys):
     """Whoever uses a port learns of it, and of the setting that keeps it; a second run is silent."""
     model = fake(open_ports=[443], open_udp_ports=[51820])
     model.sections["firewall"] |= {"open.22": "sshd", "open.443": "caddy", "open.8443": "nginx"}
-    model.sections["firewall"] |= {f"open_udp.{port}": "x" for port in (53, 68, 40000, 51820)}
+    model.sections["firewall"] |= {f"open_udp.{port}": "x" for port in (53, 68, 51820)}
+    model.sections["firewall"] |= {"open_udp.40000": "curl (uid 1000)", "open_udp.51821": "unknown"}
     firewall.enable(model.c)
     said = capsys.readouterr()
     named = re.findall(r"this will end: (.+)", said.out + said.err)
@@ -47,6 +48,7 @@ def test_what_goes_dark_is_named_before_the_firewall_goes_on(fake, capsys):
     assert named == [
         f"nginx answers others on port 8443; {refuses} open_ports: [8443]",
         f"x answers others on UDP port 53; {refuses} open_udp_ports: [53]",
+        f"unknown answers others on UDP port 51821; {refuses} open_udp_ports: [51821]",
     ]
     assert "ufw allow 51820/udp" in commands(model)
     firewall.enable(model.again())

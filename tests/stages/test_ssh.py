@@ -576,7 +576,7 @@ def test_keys_that_sshd_would_not_find_are_not_written(fake):
 
 def test_a_colleague_with_a_password_alone_is_named_and_agreed_to(fake, capsys):
     model = fake()
-    model.sections["ssh"] |= {"password_only.alice": "yes", "password_only.root": "yes"}
+    model.sections["ssh"] |= {"password_only.alice": "alice", "password_only.root": "root"}
     with pytest.raises(SetupError, match=r"alice logs in .*; if that is right.*\[passwords\]"):
         hardening.disable_passwords(model.c)
     assert model.writes == []
@@ -589,7 +589,7 @@ def test_a_colleague_with_a_password_alone_is_named_and_agreed_to(fake, capsys):
 
 def test_at_a_terminal_a_yes_is_enough(fake, monkeypatch):
     model = fake()
-    model.sections["ssh"]["password_only.alice"] = "yes"
+    model.sections["ssh"]["password_only.alice"] = "alice sshusers"
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     answers = iter([False, True])
     monkeypatch.setattr("labfab.console.agreed", lambda question: next(answers))

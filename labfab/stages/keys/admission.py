@@ -5,6 +5,7 @@ Everything here is asked before the first change, and names the file and line th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,26 @@ def shut_by_list(have: Ssh, name: str, groups: Iterable[str]) -> str:
     return ""
 
 
+def limit(have: Ssh, name: str, groups: Iterable[str]) -> str:
+    """Return the line of sshd's files that limits what an account's keys may do; empty: none.
+
+    Such a key has no limit of its own, and would open another account without any.
+    """
+    for line in have.lines:
+        if line.match and not sshd_lines.may_hold(line.match, name, groups):
+            continue
+        words = line.value.lower().split()
+        if line.option in ("forcecommand", "chrootdirectory") and words != ["none"]:
+            return str(line)
+        alone = {"any", "publickey"}
+        if line.option == "authenticationmethods" and not alone & set(words):
+            return str(line)
+        fits = [word for word in words if sshd_lines.listed([word.removeprefix("!")], name)]
+        if line.option == "allowusers" and any("@" in word for word in fits):
+            return str(line)
+    return ""
+
+
 def spoken(have: Ssh, option: str, name: str, groups: Iterable[str]) -> str:
     """Return which list does not let the account in, and where sshd reads it."""
     places = [
@@ -173,7 +194,7 @@ def deciding_blocks(
             value = wanted.get(line.option)
             if value is None or line.value.lower() == value:
                 continue
-            kinds = {word.lower() for word in line.match.split()[::2]}
+            kinds = {word.lower() for word in re.split(r"[\s=]+", line.match)[::2]}
             if not kinds <= CERTAIN or effective.get(line.option) != value:
                 found.append(line)
     return list(dict.fromkeys(found))

@@ -167,13 +167,25 @@ def keys_in_use(c: Connection, user: str) -> list[str]:
     revoked, host = facts(c).ssh.revoked, Host.of(c)
     lines = []
     for name in dict.fromkeys(("root", c.user)):
-        for line, path in lines_that_open(c, name) if name != user else ():
+        found = lines_that_open(c, name) if name != user else []
+        limited = limit_of(c, name)
+        if found and limited:
+            if host.first_time(f"{name}: {limited}"):
+                console.warn(f"[{host.label}] the keys of {name} are not copied: {limited}")
+            continue
+        for line, path in found:
             why = line.obstacle(revoked)
             if not why:
                 lines.append(line.text)
             elif not line.refuses and host.first_time(line.text):
                 console.note(f"not copied: {line.who} in {path}: {why}")
     return lines
+
+
+def limit_of(c: Connection, name: str) -> str:
+    """Return the line of sshd's files that limits all keys of an account; empty: none."""
+    account = facts(c).accounts.get(name)
+    return admission.limit(facts(c).ssh, name, account.groups if account else ())
 
 
 def lines_that_open(
@@ -213,7 +225,11 @@ def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
     """Add the keys that are missing; the rest of the file stays as it is."""
     old = account.keys.content if account.keys else ""
     known = keys_of(account)
-    missing = {key_of(line): line.strip() for line in lines if key_of(line) not in known}
+    missing: dict[str, str] = {}
+    for line in lines:
+        # The first line of a key counts: your own has no limits that end it later.
+        if key_of(line) not in known:
+            missing.setdefault(key_of(line), line.strip())
     if not missing:
         return
     kept = f"{old}\n" if old and not old.endswith("\n") else old

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 # sshd(8): options, without blanks outside of quotes; then the type and the key.
 LINE = re.compile(
-    r'^\s*(?:(?P<options>(?:[^\s"]|"(?:\\"|[^"])*")+)\s+)?'
+    r'^\s*(?:(?P<options>(?:\\"|[^\s"\\]|\\(?!")|"(?:\\"|[^"\\]|\\(?!"))*")+)\s+)?'
     r"(?P<kind>(?:ssh|ecdsa|sk)-[\w.@-]+)\s+(?P<blob>AAAA\S*)(?:\s+(?P<comment>.*))?$"
 )
-OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:\\"|[^"])*)")?')
+OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:\\"|[^"\\]|\\(?!"))*)")?')
 # Cloud images give root a line whose forced command only says "log in as ubuntu".
 REFUSAL = re.compile(r"^echo [\"'\\]*Please log ?in as ", re.IGNORECASE)
 EXPIRY = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")

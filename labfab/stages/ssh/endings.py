@@ -36,7 +36,7 @@ class Ending(NamedTuple):
 def of_passwords(c: Connection) -> list[Ending]:
     """Return the accounts that somebody opens with a password and with nothing else."""
     want, have = Settings.of(c), facts(c).ssh
-    others = sorted(have.password_only - {c.user, want.user, want.lab_user})
+    others = sorted(have.password_only.keys() - {c.user, want.user, want.lab_user})
     return [
         Ending(PASSWORDS, f"{name} logs in with a password and has no key")
         for name in others
@@ -50,14 +50,18 @@ def password_opens(have: Ssh, name: str) -> bool:
     if name == "root" and options.get("permitrootlogin") != "yes":
         return False
     accepted = any(options.get(option) == "yes" for option in INTERACTIVE)
-    return accepted and not admission.shut_by_list(have, name, [name])
+    return accepted and not admission.shut_by_list(have, name, have.password_only[name])
 
 
 def of_root(c: Connection) -> list[Ending]:
     """Return what root's keys may do today, and no other account's will."""
     have = facts(c).ssh
     found = []
+    limited = authorized_keys.limit_of(c, "root")
     for line, _ in authorized_keys.lines_that_open(c, "root", forced_too=True):
+        if limited:
+            found.append(Ending(FORCED, f"{line.who} opens root: {limited}"))
+            continue
         if line.obstacle(have.revoked) and not line.refuses and line.blob not in have.revoked:
             if line.ended:
                 continue
