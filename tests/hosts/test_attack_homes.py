@@ -772,6 +772,9 @@ def test_nothing_of_an_account_lives_on_as_the_next_one(box, program):
     for _ in range(2):
         box.run("useradd -m goer; cat >/home/goer/run.py", input=program)
         box.run("cp /bin/sh /tmp/lent; chown goer /tmp/lent; chmod 4755 /tmp/lent")
+        # A folder that its owner may not write to keeps what is in it from being deleted.
+        box.run("mkdir /var/tmp/shut; cp -p /tmp/lent /var/tmp/shut; chown -R goer /var/tmp/shut")
+        box.run("chmod 4755 /var/tmp/shut/lent; chmod 555 /var/tmp/shut")
         uid = box.run("id -u goer")
         for _ in range(3 if program is SPIN else 1):
             box.run("setsid runuser -u goer -- python3 /home/goer/run.py >/dev/null 2>&1 &")
@@ -781,6 +784,7 @@ def test_nothing_of_an_account_lives_on_as_the_next_one(box, program):
         alive = f"for i in 1 2 3 4 5 6 7 8 9; do ps -eo uid= | grep -cx ' *{uid}'; done; ls /tmp/lent; true"
         assert set(box.run(f"{alive} 2>&1").split("\n")[:-1]) == {"0"}
         assert "No such file" in box.run("ls /tmp/lent 2>&1; true")
+        assert "No such file" in box.run("ls -d /var/tmp/shut 2>&1; true")
         assert "no such user" in box.run("id goer 2>&1; true")
         # What it left behind would fail if it ran as a new account: nothing does.
         box.run("useradd -m next; sleep 0.3")
@@ -815,6 +819,20 @@ def test_force_moves_what_an_account_owns_elsewhere_and_names_it(box):
     assert "no such user" in box.run("id goer 2>&1; true")
     assert box.run("ls -A /srv/spool; cat /var/backups/labfab/goer-*/x") == "x"
     box.run("rm -rf /srv/spool /var/backups/labfab")
+
+
+def test_a_line_break_in_a_name_leads_force_to_nothing_of_roots(box):
+    """Another account lends a folder whose name ends a line: what follows would look like root's."""
+    box.run("useradd -m goer; echo roots >/etc/roots-own; mkdir -p /srv/spool/x")
+    # find prints two lines for the first of these: /srv/spool/x and /etc/roots-own.
+    box.run(
+        'cd /srv/spool; d="x\n/etc"; mkdir -p "$d"; echo y | tee "$d/roots-own" x/y; chown -R goer .'
+    )
+    box.run('cd /srv/spool; chown mallory . x "x\n" "x\n/etc"; chmod 777 . x "x\n" "x\n/etc"')
+    said = undone(box, "account goer", force=True)
+    assert box.run("cat /etc/roots-own") == "roots"
+    assert "note: /etc/roots-own" not in said
+    box.run("userdel -rf goer 2>/dev/null; rm -rf /srv/spool /etc/roots-own /var/backups/labfab")
 
 
 # tmux's folder in /tmp --------------------------------------------------------------------------

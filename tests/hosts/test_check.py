@@ -61,7 +61,7 @@ def test_without_sudo_it_says_what_it_could_not_look_at(place):
         found = states(place)
     finally:
         kept.rename(path)
-    assert set(found) == {"ssh-config", "ports-firewall", "host-revert"}
+    assert set(found) == {"ssh-boot", "ssh-config", "ports-firewall", "host-revert"}
     assert all(
         why.startswith("needs root: sudo asks for a password") for _, why in found.values()
     ), found

@@ -162,7 +162,13 @@ CASES = [
     Case("ssh-login", *moved("/home/lab/.ssh/authorized_keys", "/home/lab/keys")),
     Case("ssh-password", sshd("PasswordAuthentication yes"), f"{BACK}; {RELOAD}"),
     Case("ssh-root", sshd("PermitRootLogin prohibit-password"), f"{BACK}; {RELOAD}"),
-    Case("ssh-offered", sshd("HostbasedAuthentication yes"), f"{BACK}; {RELOAD}"),
+    Case(
+        "ssh-offered",
+        sshd("HostbasedAuthentication yes"),
+        f"{BACK}; {RELOAD}",
+        "warn",
+        "keys of other hosts",
+    ),
     Case(
         "ssh-config",
         f"{KEEP}; printf 'Match User side\\nPasswordAuthentication yes\\n' >>{DROP_IN}",
@@ -171,7 +177,14 @@ CASES = [
     Case(
         "ssh-algorithms", sshd("MACs hmac-sha1,hmac-sha2-256-etm@openssh.com"), f"{BACK}; {RELOAD}"
     ),
-    Case("ssh-port", f"{KEEP}; echo 'Port 2222' >>{DROP_IN}", BACK, "warn", "take port 2222"),
+    Case(
+        "ssh-port",
+        f"{KEEP}; echo 'Port 2222' >>{DROP_IN}",
+        BACK,
+        "warn",
+        "take port 2222",
+        also={"ssh-boot": "fail"},
+    ),
     Case("ssh-boot", NO_BOOT, "xargs systemctl enable -q </root/enabled", says="after a boot"),
     Case("secrets-keys", "mkdir -m 777 /home/side/.ssh", "rmdir /home/side/.ssh"),
     Case("secrets-keys", *mode("/home/lab/.ssh/authorized_keys", 644, 600)),
@@ -253,7 +266,7 @@ CASES = [
         "rm /etc/sudoers.d/side",
         "warn",
     ),
-    Case("host-updates", *edited(VERDICT, "2s/.*/3/"), "warn"),
+    Case("host-updates", *edited(VERDICT, "2s/.*/pending=3/"), "warn"),
     Case("host-reboot", "touch /run/reboot-required", "rm /run/reboot-required", "warn"),
     Case("host-disk", *disk(376), "warn"),
     Case("host-disk", *disk(500)),
