@@ -7,7 +7,7 @@ Constraints:
 - The hook reads as root and writes as the account, whose home may contain links to elsewhere.
 - With `webroot`, the hook answers the server's request too, as the account whose folder that is.
 - Nobody else can read the new key, not even for a moment.
-- An account that stops the hook keeps certbot waiting for a minute, no longer.
+- An account that stops the hook keeps certbot waiting for three times 30 seconds, no longer.
 - Hooks of somebody else run in the service too, so it takes away only what no hook needs. Nothing
   in it needs a mount namespace, which not every container has.
 - Key and certificate are renamed into place one right after the other, because JupyterLab reads

@@ -16,7 +16,7 @@ import threading
 from fabric import Connection
 
 from ..errors import SetupError
-from ..local_state import ssh_lookup
+from ..local_state import alias_block, ssh_lookup
 from ..local_state.aliases import from_config
 
 # As ssh does it, with the user's own shell. Ctrl-C is for labfab, which still needs the connection.
@@ -72,6 +72,8 @@ def opened(c: Connection) -> ProxySocket:
             "use a ProxyJump, or a ProxyCommand that carries the bytes",
             host=c.host,
         )
+    for value, what in ((c.host, "host name"), (c.original_host, "name"), (c.user, "user name")):
+        alias_block.check_word(value, what)
     tokens = {
         **ssh_lookup.tokens_of({"hostname": c.host, "user": c.user}, c.original_host),
         "p": str(c.port),

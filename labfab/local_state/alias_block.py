@@ -93,6 +93,15 @@ def canonical(logins: str) -> str:
     return " ".join(found)
 
 
+def check_word(value: str, what: str) -> None:
+    """Raise SetupError for a name that a shell or ssh would read as more than a name.
+
+    ssh refuses it too before it puts it into a ProxyCommand.
+    """
+    if not re.fullmatch(rf"{WORD}(%[\w.-]+)?", value):
+        raise SetupError(f"{value!r} cannot be the {what} in a ProxyCommand: correct -H")
+
+
 def check(alias: Alias) -> None:
     """Raise SetupError for values that ssh and paramiko would read differently."""
     files.check_alias(alias.name)

@@ -13,7 +13,7 @@ from invoke.context import Context
 
 from .. import fabric_internals
 from . import files, ssh_config, ssh_lookup
-from .alias_block import KEPT
+from .alias_block import KEPT, check_word
 
 NO_HOST = "no-host-of-this-name.invalid"
 
@@ -107,6 +107,7 @@ def proxy_command(c: Connection) -> str:
     """
     if not isinstance(c.gateway, str):
         return ""
+    check_word(c.original_host, "name")
     return ssh_lookup.replaced(c.gateway, {"n": c.original_host, "%": "%%"})
 
 

@@ -13,7 +13,7 @@ import pytest
 from fabric import Config, Connection
 
 from labfab.errors import SetupError
-from labfab.host import connection
+from labfab.host import connection, proxy_command
 from labfab.laptop import openssh
 from labfab.local_state import aliases, keypair, known_hosts, ssh_config
 from labfab.settings import Settings
@@ -200,6 +200,19 @@ def test_a_proxy_command_that_leads_nowhere_is_one_line(dial, home, relay):
 
 
 @needs_sshd
+@pytest.mark.parametrize(
+    "name", ["x$(touch made)", "a;touch made", "-oProxyCommand=x", "a b", "`id`"]
+)
+def test_no_name_of_a_host_is_a_command_of_a_proxy(home, name):
+    """Names come from lists of others; ssh refuses such a name too."""
+    c = Connection("box", user="ada", gateway="nc %h %p", config=Config())
+    c.original_host = name
+    with pytest.raises(SetupError, match="cannot be the name in a ProxyCommand"):
+        proxy_command.opened(c)
+    with pytest.raises(SetupError, match="cannot be the name in a ProxyCommand"):
+        aliases.proxy_command(c)
+
+
 def test_a_proxy_command_that_only_ssh_can_use_is_refused(dial, home, relay):
     """It would never answer."""
     config = f"Host vps\n HostName box.internal\n ProxyCommand {relay} %p\n ProxyUseFdpass yes\n"
