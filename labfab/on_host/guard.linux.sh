@@ -20,13 +20,21 @@ WantedBy=multi-user.target
 UNIT
     ln -sf "$UNIT" "$WANTS/${UNIT##*/}"
     flush "$UNIT"
-    # By default a timer may be a minute late.
-    systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" \
-      --timer-property=AccuracySec=100ms /bin/sh "$GUARD/guard.sh" revert deadline "$1"
+    # The deadline of the window before may have come just as it was disarmed, and still be loaded.
+    start_timer "$1" 2>/dev/null || { forget_timer; start_timer "$1"; }
   else
     setsid sh -c "sleep $SECONDS_LEFT; exec sh $GUARD/guard.sh revert deadline $1" \
       >/dev/null 2>&1 &
   fi
+}
+
+start_timer() {  # ID: by default a timer may be a minute late
+  systemd-run --quiet --unit=labfab-deadline --on-active="$SECONDS_LEFT" \
+    --timer-property=AccuracySec=100ms /bin/sh "$GUARD/guard.sh" revert deadline "$1"
+}
+forget_timer() {
+  systemctl stop labfab-deadline.timer labfab-deadline.service 2>/dev/null || :
+  systemctl reset-failed labfab-deadline.service labfab-deadline.timer 2>/dev/null || :
 }
 
 # Stops a revert that is waiting for the lock.

@@ -188,6 +188,10 @@ def test_disable_passwords_refuses_them_for_everybody(host, fab, flavour):
     box = host(flavour, key=fab.key, password="r00t-password")
     box.run("useradd -m side && echo side:side-password | chpasswd")
     assert "password" in probes.offered(box.address, "side", box.port)
+    # A deadline that came just as its window was closed: the unit is still loaded, as failed.
+    box.run(
+        "systemd-run -q --unit=labfab-deadline false; sleep 0.5; systemctl is-failed labfab-deadline"
+    )
     fab.on(box, "ssh.disable-passwords", env={"LABFAB_ACCEPT": "passwords"}).ok()
     for user in ("root", "lab", "side", "nobody-at-all"):
         assert probes.offered(box.address, user, box.port) == ["publickey"]
