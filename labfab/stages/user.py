@@ -162,11 +162,6 @@ def sudo_password(c: Connection, want: Settings) -> str:
 def refuse_accounts(c: Connection, want: Settings) -> None:
     """Raise SetupError, before anything is changed, for accounts that must not get these rights."""
     refuse_admin_as_lab_user(c, want)
-    for name in dict.fromkeys((want.user, want.lab_user)):
-        account = facts(c).accounts.get(name)
-        # On a Mac, the account may have none before its first login; finish_account() makes it.
-        if account and facts(c).system.kernel != "Darwin":
-            require_home(c, account)
     for key, name in (("user", want.user), ("lab_user", want.lab_user)):
         if name and is_foreign(c, name):
             refuse_service(c, key, name)
@@ -177,6 +172,11 @@ def refuse_accounts(c: Connection, want: Settings) -> None:
                     f"or if it is yours, set take_over: [{name}]",
                     host=Host.of(c).label,
                 )
+    for name in dict.fromkeys((want.user, want.lab_user)):
+        account = facts(c).accounts.get(name)
+        # On a Mac, the account may have none before its first login; finish_account() makes it.
+        if account and facts(c).system.kernel != "Darwin":
+            require_home(c, account)
 
 
 def require_home(c: Connection, account: Account) -> None:

@@ -78,6 +78,7 @@ def test_a_plan_changes_nothing_and_says_what_setup_full_does(fab, host):
         "changes": 0,
         "stages": [],
         "notes": [],
+        "ends": [],
     }
 
 
