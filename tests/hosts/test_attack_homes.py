@@ -882,6 +882,7 @@ def test_an_undo_in_a_home_full_of_traps_ends_and_gives_root_to_nobody(box, modu
         theirs("mkdir -p .local/share/labfab notebooks/project/lib; chmod 000 .local/share/labfab")
     )
     fab = lambda *words: module_fab("-H", "homelab", *words, env=ENV, timeout=300)  # noqa: E731
+    fab("keys.copy").ok()  # the tests above took them away
     fab("files.push", str(tmp_path / "x"), "--to", "project/lib").ok()
     fab("lab.submit", "none.ipynb", "--there")
     box.run(

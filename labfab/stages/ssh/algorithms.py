@@ -19,14 +19,16 @@ from ... import console
 from ...errors import SetupError
 from ...facts import facts
 from ...host import connection
+from ...host.alias import alias_of
 from ...host.session import Host
 from ...host.shell import CONNECTION_ERRORS
 from ...laptop import openssh
-from ...local_state import known_hosts
+from ...local_state import known_hosts, secrets
 from ...local_state.aliases import pinned_as
 from ...platforms import algorithms, platform
 from ...run.guard import guarded
 from ...run.task import host_task
+from ...settings import Settings
 from ..keys import authorized_keys
 from . import fail2ban
 
@@ -177,7 +179,12 @@ def pin_a_key_that_stays(c: Connection, host: Host, have: Ssh) -> None:
     }
     if any(key.get_name() in stays for key in known_hosts.pinned(path, *pinned_as(c, port))):
         return
+    before = connection.pinned_fingerprints(*pinned_as(c, port)) | Host.of(c).pinned_keys()
     for kind, blob in stays.items():
         key = known_hosts.key_of(kind, blob)
         if key is not None:
             known_hosts.pin(path, *pinned_as(c, port), key)
+    # What this laptop keeps for the host is for the keys by which it is known from now on, too.
+    alias = alias_of(c, Settings.of(c))
+    if secrets.belongs_to(alias, before):
+        secrets.bind(alias, before | connection.pinned_fingerprints(*pinned_as(c, port)))
