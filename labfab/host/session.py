@@ -246,10 +246,11 @@ class Host:
 
     def keep_secret(self, alias: str, name: str, value: str | secrets.Secret) -> None:
         """Keep a secret under an alias, for this host alone."""
-        if not secrets.belongs_to(alias, self.pinned_keys()):
+        keys = self.pinned_keys()
+        if keys and not secrets.belongs_to(alias, keys):
             secrets.set_aside(alias)
         secrets.store(alias, name, value, replace=True)
-        secrets.bind(alias, self.pinned_keys())
+        secrets.bind(alias, keys)
 
     def with_password(self, password: str | None) -> Shell:
         """Start a root shell with this sudo password, and keep the password.
@@ -458,4 +459,5 @@ def copy_of(c: Connection) -> Connection:
         connect_timeout=c.connect_timeout,
     )
     new.original_host, new.client, new.transport = c.original_host, c.client, c.transport
+    new.ssh_config = c.ssh_config  # else what it says of the name that was typed would be lost
     return new
