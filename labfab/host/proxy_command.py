@@ -16,7 +16,7 @@ import threading
 from fabric import Connection
 
 from ..errors import SetupError
-from ..local_state import alias_block, ssh_lookup
+from ..local_state import alias_block, secrets, ssh_lookup
 from ..local_state.aliases import from_config
 
 # As ssh does it, with the user's own shell. Ctrl-C is for labfab, which still needs the connection.
@@ -38,7 +38,7 @@ class ProxySocket(socket.socket):
             stdin=their_end.fileno(),
             stdout=their_end.fileno(),
             stderr=self.complaints,
-            env={key: text for key, text in os.environ.items() if not key.startswith("LABFAB_")},
+            env=secrets.clean_environment(),
         )
         # Else it would stay as a zombie once it has ended.
         threading.Thread(target=self.process.wait, daemon=True).start()

@@ -11,7 +11,6 @@ Constraints:
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..errors import SetupError, Unreachable
+from ..local_state import secrets
 from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
 from ..local_state.ssh_lookup import config_file, is_own_home
@@ -175,7 +175,6 @@ def run(
 
     timeout: in seconds; then the code is 255, as for any failure of ssh itself.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
     # A file, because a pipe would stay open as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
         try:
@@ -184,7 +183,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=errors,
-                env=environment,
+                env=secrets.clean_environment(),
                 timeout=timeout,
                 check=False,
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import decode
 from ..errors import SetupError
-from ..local_state import files
+from ..local_state import files, secrets
 
 NAME = "systemd"
 AGENT = "systemctl --user import-environment SSH_AUTH_SOCK"
@@ -110,7 +110,7 @@ def require(*words: str) -> None:
 
 def systemctl(*words: str) -> tuple[int, str]:
     """Run systemctl --user. Return its exit code and its output."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
+    env = secrets.clean_environment()
     env.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")  # a login by su has none
     argv = ["systemctl", "--user", *words]
     try:

@@ -12,7 +12,7 @@ from fabric import Connection
 from invoke.context import Context
 
 from .. import fabric_internals
-from . import files, ssh_config, ssh_lookup
+from . import files, known_hosts, ssh_config, ssh_lookup
 from .alias_block import KEPT, check_word
 
 NO_HOST = "no-host-of-this-name.invalid"
@@ -89,8 +89,8 @@ def pinned_as(c: Connection, port: int | None = None) -> tuple[str, int]:
 
     port: another one than that of the connection.
     """
-    alias = from_config(c, "hostkeyalias")
-    return (alias[0], 22) if alias else (c.host, port or c.port)
+    alias = next(iter(from_config(c, "hostkeyalias")), "")
+    return known_hosts.lookup_name(c.host, port or c.port, alias)
 
 
 def proxy_jump(c: Connection) -> str:

@@ -70,6 +70,11 @@ def marked(path: Path, marker: str, hostname: str, port: int) -> Iterator[str]:
                 yield blob
 
 
+def lookup_name(hostname: str, port: int, host_key_alias: str = "") -> tuple[str, int]:
+    """Return the name and port that ssh looks up: a HostKeyAlias stands for both."""
+    return (host_key_alias, 22) if host_key_alias else (hostname, port)
+
+
 def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
     """Add the key of a host. Returns False if it is known already.
 

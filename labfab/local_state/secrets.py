@@ -87,6 +87,11 @@ def take_from_environment(name: str) -> Secret | None:
     return TAKEN.get(name)
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the environment for a program of others: without our variables, secrets among them."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LABFAB_")}
+
+
 def load(alias: str, name: str) -> Secret | None:
     """Read a stored secret; None if there is none. A file that others can read becomes 0600."""
     path = path_of(alias, name)

@@ -25,6 +25,7 @@ from paramiko.config import SSHConfig, SSHConfigDict
 
 from .. import fabric_internals
 from ..errors import SetupError
+from . import secrets
 
 # Each option's values, by its name in lower case.
 Options = dict[str, list[str]]
@@ -205,7 +206,6 @@ def ask(option: Sequence[str], hostname: str, user: str) -> tuple[Options | None
     """Ask ssh what a host's name means. Returns its options, or None and what ssh says."""
     login = ["-l", user] if user else []
     argv = ["ssh", *option, "-G", *login, "--", hostname]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("LABFAB_")}
     try:
         done = subprocess.run(
             argv,
@@ -213,7 +213,7 @@ def ask(option: Sequence[str], hostname: str, user: str) -> tuple[Options | None
             capture_output=True,
             text=True,
             errors="replace",
-            env=environment,
+            env=secrets.clean_environment(),
             timeout=TIMEOUT,
             check=False,
         )

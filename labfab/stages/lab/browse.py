@@ -24,7 +24,7 @@ from ...host.changes import write_alias
 from ...host.session import Host, Login
 from ...laptop import browser
 from ...laptop import tunnel as ssh_tunnel
-from ...local_state import keypair, secrets
+from ...local_state import keypair, known_hosts, secrets
 from ...local_state.aliases import find_alias, ssh_config_path
 from ...local_state.secrets import Secret
 from ...run.task import laptop_task
@@ -133,10 +133,9 @@ def kept_token(c: Context, alias: str) -> Secret | None:
     block = tunnel.found_in_config(c)
     if not block:
         return None
-    known_as = dict(block.options).get("HostKeyAlias")
-    keys = connection.pinned_fingerprints(
-        known_as or block.hostname, 22 if known_as else block.port
-    )
+    alias_of_key = dict(block.options).get("HostKeyAlias", "")
+    place = known_hosts.lookup_name(block.hostname, block.port, alias_of_key)
+    keys = connection.pinned_fingerprints(*place)
     return secrets.load(alias, "jupyter-token") if secrets.belongs_to(alias, keys) else None
 
 
