@@ -19,22 +19,11 @@ from labfab.local_state import aliases, keypair, known_hosts, ssh_config
 from labfab.settings import Settings
 from tests import fake as models
 from tests.loopback_sshd import Server, free_port, needs_sshd, server, wait_for
+from tests.rig.relay import RELAY
 
 __all__ = ["server"]
 pytestmark = [pytest.mark.local, needs_sshd]
 alone = models.alone
-# Leads to a port of this machine, whatever it is called for.
-RELAY = """\
-import os, socket, sys, threading
-far = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-def send():
-    while data := os.read(0, 65536):
-        far.sendall(data)
-    far.shutdown(socket.SHUT_WR)
-threading.Thread(target=send, daemon=True).start()
-while data := far.recv(65536):
-    os.write(1, data)
-"""
 
 
 @pytest.fixture
@@ -171,10 +160,10 @@ def test_the_agent_of_the_ssh_config_is_asked(dial, home, server, tmp_path):
 
 @pytest.fixture
 def relay(tmp_path: Path) -> str:
-    """A ProxyCommand that ends in a port, %p."""
+    """A ProxyCommand that leads to a port of this machine, whatever it is called for: %p follows."""
     program = tmp_path / "relay.py"
     program.write_text(RELAY)
-    return f"{sys.executable} {program}"
+    return f"{sys.executable} {program} 127.0.0.1"
 
 
 def test_a_proxy_command_is_given_the_present_port(dial, home, server, relay):

@@ -9,22 +9,11 @@ import pytest
 
 from tests.rig import Host
 from tests.rig.fab import Fab
+from tests.rig.relay import RELAY
 
 pytestmark = pytest.mark.host
 
 ENV = {"LABFAB_PYTHON": "venv", "LABFAB_UPDATE": "false"}
-# Leads to a host, as `nc HOST PORT`.
-RELAY = """\
-import os, socket, sys, threading
-far = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-def send():
-    while data := os.read(0, 65536):
-        far.sendall(data)
-    far.shutdown(socket.SHUT_WR)
-threading.Thread(target=send, daemon=True).start()
-while data := far.recv(65536):
-    os.write(1, data)
-"""
 CONFIG = """\
 Include config.d/*
 Match final all
