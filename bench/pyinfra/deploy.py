@@ -111,7 +111,7 @@ files.line(
     line='PATH="$HOME/jupyter-venv/bin:$PATH"',
     escape_regex_characters=True,
 )
-files.directory(name="notebooks have a folder", path=f"{HOME}/notebooks", mode="755", **OWN)
+files.directory(name="notebooks have a folder", path=f"{HOME}/notebooks", mode="700", **OWN)
 files.directory(name="~/.jupyter is private", path=f"{HOME}/.jupyter", mode="700", **OWN)
 files.put(
     name="Jupyter is configured",

@@ -27,6 +27,8 @@ SECTIONS = (
     *("system", "updates", "upgrades", "accounts", "ssh", "guard", "firewall"),
     *("python", "jupyter", "lab", "power", "https", "acme", "proxy"),
 )
+# Only read when asked for: who uses the machine, and for what (survey.sh).
+ON_DEMAND = ("survey",)
 # These run apt's simulation and Apache's test of its configuration.
 SLOW = ("upgrades", "proxy")
 # The setting `python` -> the environment's folder in the home of JupyterLab's account.
@@ -80,6 +82,8 @@ def sections_to_read(host: Host, section: str) -> tuple[str, ...]:
     A run begins with all of them. Later the slow ones are read only on demand, also by a new shell
     in the middle of a sequence, which has no facts yet.
     """
+    if section in ON_DEMAND:
+        return (section,)
     if not host.changes and not host.step:
         return SECTIONS
     same_stage = bool(host.changes) and host.changes[-1].stage == host.stage
@@ -108,7 +112,10 @@ def script(c: Connection, host: Host, sections: tuple[str, ...]) -> str:
     }
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())
     apache = APACHE if want.publish == "apache" else ""
-    own = loader.system_part("facts", host.open().kernel)
+    kernel = host.open().kernel
+    own = loader.system_part("facts", kernel)
+    if {*sections} & {*ON_DEMAND}:
+        own += loader.script("survey", kernel)
     return f"{head}set -- {' '.join(sections)}\n{apache}{own}{SCRIPT}"
 
 

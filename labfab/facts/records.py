@@ -234,6 +234,52 @@ class Guard(NamedTuple):
     sshd: str = ""
 
 
+class WaysIn(NamedTuple):
+    """How somebody logs in to an account."""
+
+    password: bool
+    # Keys in sshd's files, and those of them that may run one command only.
+    keys: int
+    forced: int
+    groups: frozenset[str]
+    shell: str
+
+
+class Survey(NamedTuple):
+    """Who uses the machine, and for what. Read on demand only."""
+
+    accounts: Mapping[str, WaysIn]
+    # Folders in /home whose owner is no account any more.
+    old_homes: tuple[str, ...]
+    # Groups and units that have names which labfab would use.
+    groups: frozenset[str]
+    units: Mapping[str, str]
+    # Units of programs that ban, limit or change what others have set up.
+    active: frozenset[str]
+    # sshd's limits: option -> value.
+    limits: Values
+    # logind ends what a login has started.
+    logind_kills: bool
+    # Module of PAM -> the file that uses it.
+    pam: Values
+    # Lines that set a proxy, without its password.
+    proxies: tuple[str, ...]
+    resolvers: tuple[str, ...]
+    # Seconds since 1970 by the host's clock; whether it follows a time server: yes, no or unknown.
+    clock: int
+    synchronized: str
+    # Where JupyterLab's home is, or would be.
+    home: str
+    # Place -> mount options, and free KiB.
+    mounts: Mapping[str, frozenset[str]]
+    free: Mapping[str, int]
+    # KiB; 0: unknown.
+    memory: int
+    swap: int
+    # Account -> open logins.
+    sessions: Mapping[str, int]
+
+
 class Firewall(NamedTuple):
     """The state of ufw, or of macOS's application firewall."""
 
@@ -516,6 +562,36 @@ class Facts:
         )
 
     @section
+    def survey(self) -> Survey:
+        self.raw("system")  # the usual sections may be on their way, and come first
+        v = self.raw("survey")
+        accounts = with_prefix(v, "account")
+        names = [key.removesuffix(".groups") for key in accounts if key.endswith(".groups")]
+        return Survey(
+            accounts={name: ways_in_from(with_prefix(accounts, name)) for name in names},
+            old_homes=tuple(with_prefix(v, "old_home").values()),
+            groups=frozenset(with_prefix(v, "group")),
+            units=with_prefix(v, "unit"),
+            active=frozenset(with_prefix(v, "active")),
+            limits=with_prefix(v, "limit"),
+            logind_kills="logind_kills" in v,
+            pam=with_prefix(v, "pam"),
+            proxies=tuple(with_prefix(v, "proxy").values()),
+            resolvers=tuple(v.get("resolvers", "").split()),
+            clock=int(v.get("clock", 0)),
+            synchronized=v.get("synchronized", ""),
+            home=v.get("home", ""),
+            mounts={
+                place: frozenset(options.split(","))
+                for place, options in with_prefix(v, "mount").items()
+            },
+            free={place: int(size) for place, size in with_prefix(v, "free").items() if size},
+            memory=int(v.get("memory", 0)),
+            swap=int(v.get("swap", 0)),
+            sessions={name: int(count) for name, count in with_prefix(v, "session").items()},
+        )
+
+    @section
     def guard(self) -> Guard:
         v = self.raw("guard")
         return Guard(
@@ -631,6 +707,17 @@ class Facts:
             running="running" in v,
             boots="boots" in v,
         )
+
+
+def ways_in_from(v: Values) -> WaysIn:
+    """Return how somebody logs in to one account, from its values."""
+    return WaysIn(
+        password="password" in v,
+        keys=int(v.get("keys", 0)),
+        forced=int(v.get("forced", 0)),
+        groups=frozenset(v["groups"].split()),
+        shell=v.get("shell", ""),
+    )
 
 
 def key_files_from(v: Values) -> tuple[KeyFile, ...]:

@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..stages import firewall, proxy, tunnel, user
 from ..stages.keys import admission, authorized_keys
 from ..stages.ssh import hardening
-from ..stages.system import packages
+from ..stages.system import packages, surveying
 from .sequences import SEQUENCES, SetupSequence, skipped
 from .summary import summarize
 
@@ -134,3 +134,5 @@ def preflight(c: Connection, want: Settings) -> None:
     hardening.before_passwords(c)
     hardening.before_root(c)
     firewall.name_endings(c, want)
+    if surveying.is_new(c):
+        surveying.warn(c)

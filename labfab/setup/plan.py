@@ -9,6 +9,7 @@ from invoke.exceptions import Exit
 
 from .. import console
 from ..host.session import Change, Host
+from ..stages.system import surveying
 from ..text import counted, json_text
 
 PENDING = 2  # exit code: there is something to do
@@ -23,6 +24,9 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
             host = Host.of(c)
             host.open()
             first = len(host.changes)
+            seen = surveying.rows(c) if surveying.is_new(c) else []
+            if seen and not as_json:
+                surveying.show(host.label, seen)
             setup(c)
     finally:
         run["dry"] = before
@@ -30,7 +34,10 @@ def plan(c: Connection, setup: Callable[[Connection], None], as_json: bool) -> N
     # The facts describe the host as it would be after the changes.
     host.forget()
     if as_json:
-        console.say(json_text(document(host.label, changes, host.endings)))
+        planned = document(host.label, changes, host.endings)
+        if seen:
+            planned["survey"] = surveying.document(host.label, seen)["areas"]
+        console.say(json_text(planned))
     elif changes:
         many = counted(len(changes), "change")
         console.say(f"[{host.label}] {many} to make: setup.full")

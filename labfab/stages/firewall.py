@@ -5,6 +5,7 @@ Owns: ufw's rules; those for what is published have the comment `labfab`.  Undo:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -50,11 +51,19 @@ def enable(c: Connection) -> None:
 
 def name_endings(c: Connection, want: Settings) -> None:
     """Name what answers others today and will not once the firewall is on."""
-    have = facts(c)
+    for text in shut_ports(want, facts(c), c.port):
+        endings.tell(c, text)
+
+
+def shut_ports(want: Settings, have: Facts, *dialed: int) -> Iterator[str]:
+    """Yield what answers others today and will not once the firewall is on.
+
+    dialed: ports of the present login.
+    """
     if not want.firewall or have.firewall.closes:
         return
     # In a plan sshd has moved already, and still listens where it did.
-    ssh = {*have.ssh.ports, want.ssh_port, c.port}
+    ssh = {*have.ssh.ports, want.ssh_port, *dialed}
     kept = {*ssh, want.lab_port, *want.public_ports, *want.open_ports}
     shut = have.firewall.listens.keys() - kept - have.firewall.allowed
     shut_udp = {
@@ -68,11 +77,10 @@ def name_endings(c: Connection, want: Settings) -> None:
         (shut_udp, have.firewall.listens_udp, "UDP port", "open_udp_ports"),
     ):
         for port in sorted(ports):
-            text = (
+            yield (
                 f"{listens[port]} answers others on {kind} {port}; "
                 f"the firewall refuses that unless you set {setting}: [{port}]"
             )
-            endings.tell(c, text)
 
 
 def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> None:

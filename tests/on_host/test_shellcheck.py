@@ -32,6 +32,9 @@ def joined(system: str) -> dict[str, str]:
         found[(name,)] = text(*words, *own, f"{name}.sh")
     if system == "linux":
         found["apache", "facts"] = text(*words, "apache.sh", "facts.linux.sh", "facts.sh")
+        found["facts", "survey"] = text(
+            *words, "facts.linux.sh", "survey.linux.sh", "survey.sh", "facts.sh"
+        )
         found["undo", "apache"] = text(*words, "undo.linux.sh", "undo.sh", "apache.sh")
     return {f"{system} {' '.join(names)}": script for names, script in found.items()}
 
