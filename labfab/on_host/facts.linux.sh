@@ -153,8 +153,12 @@ sshd_facts() {
   [ -z "$others" ] || echo "$others" | base64_fact other_ports
   read -r first </proc/sys/net/ipv4/ip_unprivileged_port_start && fact first_unprivileged "$first"
   every=$(sshd_says root)
-  ports=$(echo "$every" | sed -n 's/^listenaddress [^ ]*:\([0-9]*\).*/\1/p')
-  for port in $ports; do fact "port.$port" yes; done
+  sshd_option listenaddress
+  while read -r address _; do
+    case ${address##*:} in '' | *[!0-9]*) ;; *) fact "port.${address##*:}" yes ;; esac
+  done <<END
+$values
+END
   file restarts /etc/systemd/system/ssh.service.d/labfab.conf
   sockets
   while read -r _ port uid pid; do

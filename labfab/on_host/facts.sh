@@ -54,7 +54,7 @@ has_sites() {
 # ACCOUNT: the programs that a rule lets it become root by. Sets found, said.
 rules() {
   found=''
-  if [ "$(id -u)" = 0 ]; then
+  if [ "$OUR_UID" = 0 ]; then
     said=$(relay 5 1048576 sudo -n -l -U "$1" 2>/dev/null)
     case $?:$said in
       *' may run the following '*) found=sudo ;;
@@ -139,6 +139,16 @@ sshd_says() {
     *) asked_sshd "$1" 22 ;;
   esac
 }
+# OPTION: what sshd says of it, one value a line. Reads every. Sets values.
+sshd_option() {
+  values=''
+  while read -r name value; do
+    [ "$name" != "$1" ] || values="$values$value
+"
+  done <<END
+$every
+END
+}
 asked_sshd() {  # ACCOUNT PORT
   /usr/sbin/sshd -T -C "user=$1,host=h,addr=192.0.2.1,laddr=192.0.2.2,lport=$2" 2>/dev/null |
     grep -E "^($SSHD_OPTIONS|$SSHD_LISTS|$SERVER_OPTIONS) "
@@ -153,7 +163,8 @@ key_files() {
   [ -n "$home" ] || return 0
   set --
   set -f
-  for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+  sshd_option authorizedkeysfile
+  for file in $values; do
     file=$(key_file "$whose" "$file")
     number=$((number + 1))
     if [ "$number" -gt 9 ] || [ "$file" = none ]; then continue; fi
@@ -177,10 +188,12 @@ key_files() {
 # ACCOUNT: which keys of those files RevokedKeys names: a list of keys, or a file of ssh-keygen -k.
 # Reads every.
 revoked_keys() {
-  list=$(echo "$every" | sed -n 's/^revokedkeys //p')
+  sshd_option revokedkeys
+  list=${values%?}
   [ -f "$list" ] || return 0
   read_account "$1"
-  names=$(set -f; for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+  sshd_option authorizedkeysfile
+  names=$(set -f; for file in $values; do
     key_file "$1" "$file"
   done)
   # shellcheck disable=SC2086  # a list
@@ -211,9 +224,12 @@ key_file() {  # ACCOUNT NAME: the path, with sshd's tokens replaced. Reads entry
 
 # Accounts that somebody can log in to with a password and with nothing else: a login shell, a hash
 # that is not locked, no key. Read only while sshd takes passwords.
-# $1: what it says of them. $2: its AuthorizedKeysFile.
+# $1: its AuthorizedKeysFile. Reads every.
 passwords_without_keys() {
-  case $1$MATCH in *'authentication yes'* | *[Mm]atch*) ;; *) return 0 ;; esac
+  case $every$MATCH in
+    *'passwordauthentication yes'* | *'kbdinteractiveauthentication yes'* | *[Mm]atch*) ;;
+    *) return 0 ;;
+  esac
   [ -r /etc/shadow ] || return 0
   people | awk -F: -v today="$(($(date +%s) / 86400))" '
     NR == FNR {
@@ -223,7 +239,7 @@ passwords_without_keys() {
     $1 in usable && $4 !~ /\/(nologin|false|sync|halt|shutdown)$/ { print $1 }' /etc/shadow - |
     head -n 200 | while read -r user; do
       read_account "$user"
-      names=$(set -f; for file in $2; do key_file "$user" "$file"; done)
+      names=$(set -f; for file in $1; do key_file "$user" "$file"; done)
       # shellcheck disable=SC2086  # a list
       (set -f; as_account "$user" grep -qsE '^[^#]*(ssh|ecdsa|sk)-[^ ]+ +AAAA' $names </dev/null) ||
         fact "password_only.$user" "$(id -Gn "$user")"
@@ -235,8 +251,8 @@ section_ssh() {
   sshd_facts
   [ -n "$every" ] || fact problem "$(/usr/sbin/sshd -T 2>&1 | tail -n 1 | cut -c 1-300)"
   perl -e "$SSHD_LINES" /etc/ssh/sshd_config "$DROP_IN" | base64_fact lines
-  passwords=$(echo "$every" | grep -E '^(password|kbdinteractive)auth')
-  passwords_without_keys "$passwords" "$(echo "$every" | sed -n 's/^authorizedkeysfile //p')"
+  sshd_option authorizedkeysfile
+  passwords_without_keys "$values"
   for user in $USERS; do
     # Each call takes 80 ms. Without a Match block all answers would be the same.
     [ -z "$MATCH" ] || every=$(sshd_says "$user")
@@ -379,16 +395,17 @@ key="*) ;; *) return 0 ;; esac
 
 LAB_HOME=$(home_of "$LAB_USER")
 read_sections() { for section in "$@"; do echo "[$section]"; "section_$section"; done; }
-# The sections that use the list of sockets go into the same half, so that it is made once.
-left='' right=''
+# Three parts run in parallel, at the ends and in the middle of a pipe. The result is printed in one
+# piece: it travels and is read faster than a hundred small ones.
+first='' second='' third=''
 for section in "$@"; do
   case $section in
-    guard | ssh | firewall | lab) left="$left $section" ;;
-    *) right="$right $section" ;;
+    guard | ssh) first="$first $section" ;;
+    firewall | lab) second="$second $section" ;;
+    *) third="$third $section" ;;
   esac
 done
-# The two ends of a pipe run both halves in parallel. The result is printed in one piece: it travels
-# and is read faster than a hundred small ones.
 # shellcheck disable=SC2086  # lists
-all=$(read_sections $right | { read_sections $left </dev/null; cat; })
+all=$(read_sections $first | { read_sections $second </dev/null; cat; } |
+  { read_sections $third </dev/null; cat; })
 printf '%s\n' "$all"

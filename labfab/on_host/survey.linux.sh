@@ -11,8 +11,8 @@ with_password() {
 old_homes() {
   number=0
   for home in /home/*; do
-    [ -d "$home" ] && [ ! -L "$home" ] || continue
-    case $(stat -c %U "$home") in UNKNOWN) ;; *) continue ;; esac
+    if [ ! -d "$home" ] || [ -L "$home" ]; then continue; fi
+    [ "$(stat -c %U "$home")" = UNKNOWN ] || continue
     number=$((number + 1))
     [ "$number" -gt 20 ] || fact "old_home.$number" "$home (uid $(stat -c %u "$home"))"
   done

@@ -2,7 +2,8 @@
 
 # Each account that somebody can log in to, with its ways in. Reads every.
 ways_in() {
-  files=$(echo "$every" | sed -n 's/^authorizedkeysfile //p')
+  sshd_option authorizedkeysfile
+  files=$values
   usable=" $(with_password | tr '\n' ' ')"
   people | awk -F: -v first="$FIRST_UID" '
     ($2 == 0 || $2 >= first) && $4 !~ /\/(nologin|false|sync|halt|shutdown)$/ { print $1 }' |

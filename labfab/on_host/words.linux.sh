@@ -76,22 +76,27 @@ $1 == "fd" {
   split($2, path, "/"); key = $3 " " $4
   if (!(key in pid) || path[3] + 0 < pid[key]) pid[key] = path[3] + 0
 }
-$1 == "file" { udp = $2 ~ /udp/ }
+FNR == 1 { udp = FILENAME ~ /udp/ }
 $4 == (udp ? "07" : "0A") && $2 ~ /:/ {
   split($2, place, ":"); hex = place[1]
   line = address() " " number(place[2]) " " $8 " " pid[$8 " socket:[" $10 "]"] "\n"
-  if (udp) printf "udp %s", line; else if ($8 == 0) own = own line; else others = others line
+  if (udp) datagram = datagram line
+  else if ($8 == 0) own = own line
+  else others = others line
 }
-END { printf "%s%s", others, own }'
+END { printf "%s%sudp\n%s.", others, own, datagram }'
 sockets() {  # sets SOCKETS and UDP, once
   [ -z "$SOCKETS" ] || return 0
-  SOCKETS=$({
-    find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %p %U %l\n'
-    for table in tcp tcp6 udp udp6; do echo "file $table" && cat "/proc/net/$table"; done
-  } 2>/dev/null | awk "$SELECT")
+  # shellcheck disable=SC2046  # a list: without IPv6, some are missing
+  SOCKETS=$(find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %p %U %l\n' 2>/dev/null |
+    awk "$SELECT" - $(for table in tcp tcp6 udp udp6; do
+      [ ! -r "/proc/net/$table" ] || echo "/proc/net/$table"
+    done))
   # shellcheck disable=SC2034  # facts.linux.sh reads it
-  UDP=$(printf '%s\n' "$SOCKETS" | sed -n 's/^udp //p')
-  SOCKETS=$(printf '%s\n' "$SOCKETS" | sed '/^udp /d')
+  UDP=${SOCKETS#*udp
+} UDP=${UDP%.}
+  SOCKETS=${SOCKETS%%udp
+*}
 }
 # PID UID: what the program calls itself, marked unless it is root's: an account may choose a name
 # of the system's. Sets program.

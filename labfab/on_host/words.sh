@@ -8,6 +8,8 @@ no_proxy=${no_proxy:-${NO_PROXY-}},127.0.0.1,::1,localhost
 NO_PROXY=$no_proxy UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
 export no_proxy NO_PROXY UV_SYSTEM_CERTS UV_NATIVE_TLS
 
+OUR_UID=$(id -u)  # once: each program that is started costs milliseconds
+
 # KEY VALUE: prints one fact. An account chooses the names of its files and programs; a newline in
 # one of them would start a fact, or a section, of its own.
 fact() {
@@ -32,7 +34,7 @@ run_script_as() { run_as "$1" sh -c "$2"; }  # ACCOUNT SCRIPT
 # SECONDS BYTES ACCOUNT COMMAND...: runs it as the account and within these limits; for root, and
 # without root's rights, it just runs it.
 as_within() {
-  if [ "$3" = root ] || [ "$(id -u)" != 0 ]; then shift 3; "$@"; else run_within "$@"; fi
+  if [ "$3" = root ] || [ "$OUR_UID" != 0 ]; then shift 3; "$@"; else run_within "$@"; fi
 }
 # ACCOUNT COMMAND...: reads what is below a home as its account. A link there could lead root to
 # what the account may not see, a pipe or a huge file could keep root waiting.
@@ -134,7 +136,7 @@ keep_content() {  # LINK COPY: keeps what is in the file that it leads to
 # COPY: gives it mode and owner of what was read. An account's word counts for the mode, without the
 # bits that lend rights, and for a group of its own.
 as_it_was() {
-  if [ -n "$ids" ] && [ "$(id -u)" = 0 ]; then
+  if [ -n "$ids" ] && [ "$OUR_UID" = 0 ]; then
     [ "$keeper" = root ] || ids=$(id -u "$keeper"):$(group_of_keeper "${ids#*:}")
     chown "$ids" "$1" || return 73
   fi
@@ -157,7 +159,7 @@ LINK='rm -f "$1.labfab-new"
   ln -s "$2" "$1.labfab-new" && { [ ! -L "$1" ] || rm -f "$1"; } && [ ! -d "$1" ] &&
     mv -f "$1.labfab-new" "$1"'
 group_of() { ids_of "$1" | cut -d: -f2; }  # COPY
-is_theirs() { [ "$(id -u)" != 0 ] || [ "$(owner_of "$1")" = "$keeper" ]; }  # COPY
+is_theirs() { [ "$OUR_UID" != 0 ] || [ "$(owner_of "$1")" = "$keeper" ]; }  # COPY
 # COPY: fails if what is in it could be read by root alone, or by another account. Older versions
 # read as root what is below a home.
 may_become_theirs() { is_theirs "$1" || [ $((0$(mode_of "$1") & 4)) != 0 ]; }

@@ -25,16 +25,15 @@ def text(*names: str) -> str:
 def joined(system: str) -> dict[str, str]:
     """What a host of this system runs, by the names of the scripts: the words and what follows."""
     words = (f"words.{system}.sh", "words.sh")
-    others = {name.split(".")[0] for name in SCRIPTS} - {"words"}
+    others = {name.split(".")[0] for name in SCRIPTS} - {"words", "survey"}
     found = {("words",): text(*words)}
     for name in sorted(others):
         own = [f"{name}.{system}.sh"] if f"{name}.{system}.sh" in SCRIPTS else []
         found[(name,)] = text(*words, *own, f"{name}.sh")
+    parts = (f"facts.{system}.sh", f"survey.{system}.sh", "survey.sh", "facts.sh")
+    found["facts", "survey"] = text(*words, *parts)
     if system == "linux":
         found["apache", "facts"] = text(*words, "apache.sh", "facts.linux.sh", "facts.sh")
-        found["facts", "survey"] = text(
-            *words, "facts.linux.sh", "survey.linux.sh", "survey.sh", "facts.sh"
-        )
         found["undo", "apache"] = text(*words, "undo.linux.sh", "undo.sh", "apache.sh")
     return {f"{system} {' '.join(names)}": script for names, script in found.items()}
 

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 @host_task(name="survey", reads=True, help={"json": "Print JSON; docs/undo.md describes it"})
 def survey(c: Connection, json: bool = False) -> None:
-    """Show who uses the machine and what setup.full would end; change nothing."""
+    """Show who uses the machine, and what a setup would end."""
     with console.on_stderr(json):
         found = rows(c)
     if json:
