@@ -20,7 +20,7 @@ def clear_leftovers(engine: Engine) -> None:
     for row in rows.splitlines():
         id, _, owner = row.partition(" ")
         if owner.isdigit() and not alive(int(owner)):
-            engine.run("rm", "-f", "-v", id)
+            engine.ok("rm", "-f", "-v", id)  # another worker may be removing it already
 
 
 def alive(pid: int) -> bool:
