@@ -110,8 +110,13 @@ def checks_password(give: Callable[[], object]) -> bool:
 def root(probe: Probe) -> str:
     """Try this login's key for root, then ask sshd's configuration if our rights allow it.
 
-    A refusal alone may have other reasons.
+    A refusal alone may have other reasons. fail2ban would count the try as three failures, so
+    where it watches sshd, its configuration has to be enough.
     """
+    if not probe.powerless and probe.facts.ssh.jail:
+        return (
+            f"not tried, because fail2ban would count that against you; {why_root_refused(probe)}"
+        )
     try:
         connection.log_in_again(probe.c, "root", probe.c.port, probe.identity).close()
     except paramiko.PasswordRequiredException:
@@ -132,9 +137,7 @@ def why_root_refused(probe: Probe) -> str:
         return "root has no login shell"
     allowed = options(line).get("permitrootlogin")
     if allowed != "no":
-        raise Wrong(
-            f"your key is refused for root, but sshd's configuration says PermitRootLogin {allowed}"
-        )
+        raise Wrong(f"sshd's configuration says PermitRootLogin {allowed}")
     holds = "holds" if root_has_key(probe) else "does not hold"
     return f"root's file {holds} it, and sshd's configuration says PermitRootLogin no"
 

@@ -149,7 +149,13 @@ def root_accepted(c: Connection) -> list[str]:
 
 
 def root_logs_in(c: Connection) -> list[str]:
-    """Try to log in as root with your key; return root if that works."""
+    """Try to log in as root with your key; return root if that works.
+
+    fail2ban counts one such try as three failures, and would soon ban you: where it watches sshd,
+    sshd's configuration has to be enough.
+    """
+    if facts(c).ssh.jail:
+        return root_accepted(c)
     login = Host.of(c).login
     try:
         connection.log_in_again(c, "root", login.port, login.identity).close()
