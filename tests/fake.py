@@ -122,6 +122,7 @@ class FakeHost:
             active=True, get_remote_server_key=lambda: KEY, is_active=lambda: True
         )
         c.transport.user = c.user
+        c.transport.get_username = lambda: c.user
         return c
 
     def again(self) -> Connection:

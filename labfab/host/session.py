@@ -96,7 +96,9 @@ class Host:
         self.before_write: Callable[[], WindowMark] | None = None
         # The mark of the window that is open.
         self.mark: WindowMark | None = None
+        # The password that sudo took, and from which account.
         self.sudo_password: str | None = None
+        self.sudo_account = ""
         typed = c.original_host if c.original_host != c.host else login_errors.address(c)
         self.label = label or typed
 
@@ -163,11 +165,18 @@ class Host:
         if self.shell is None:
             settings = Settings.of(self.c)
             self.apply_alias()
+            if self.c.is_connected and self.account != self.c.user:
+                self.c.close()  # the login of the notebooks, which must not see sudo's password
             if not self.c.is_connected:
                 self.dial(settings)
             self.use(self.root_shell(settings))
         assert self.shell
         return self.shell
+
+    @property
+    def account(self) -> str:
+        """Return the account that the open connection is logged in as."""
+        return str(self.c.transport.get_username())
 
     def open_without_root(self) -> Shell:
         """Return a shell with the rights of the login itself. close_shell() ends it."""
@@ -203,14 +212,20 @@ class Host:
                 f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}"
             )
             self.c.port = port
+            self.apply_alias()  # it may be known by this port
             connection.dial(self.c, settings)
 
     def root_shell(self, settings: Settings) -> Shell:
-        """Start a root shell. If sudo asks for a password, find one or ask the user."""
+        """Start a root shell. If sudo asks for a password, find one or ask the user.
+
+        What an account's shell asks for, its owner reads: each password goes to its own account.
+        """
+        account = self.account
+        self.refuse_notebooks_account(settings, account)
         given = secrets.take_from_environment("sudo-password")
-        stored = self.stored_secret(settings, "sudo-password")
+        stored = self.stored_sudo_password(settings, account)
         candidates = [
-            self.sudo_password,
+            self.sudo_password if self.sudo_account == account else None,
             self.c.config.sudo.password,
             given and given.reveal(),
             stored and stored.reveal(),
@@ -225,11 +240,28 @@ class Host:
             with contextlib.suppress(WrongSudoPassword):
                 return self.with_password(password)
         problem = "wrong sudo password" if known else "sudo asks for a password"
-        raise SetupError(
-            f"{problem} for {self.c.user}: "
-            "set LABFAB_SUDO_PASSWORD or use fab --prompt-for-sudo-password",
-            host=self.label,
-        )
+        hint = "set LABFAB_SUDO_PASSWORD or use fab --prompt-for-sudo-password"
+        if account != settings.user and find_alias(self.c) is None:
+            hint += f"; if {account} only runs JupyterLab there, set lab_user: {account} instead"
+        raise SetupError(f"{problem} for {account}: {hint}", host=self.label)
+
+    def refuse_notebooks_account(self, settings: Settings, account: str) -> None:
+        """Raise SetupError if this login is JupyterLab's account without sudo."""
+        block = find_alias(self.c)
+        admin = block.user if block else settings.user
+        if account != admin and account in (settings.lab_user, block.lab_user if block else ""):
+            raise SetupError(
+                f"{account} runs JupyterLab and cannot become root: log in as {admin}",
+                host=self.label,
+            )
+
+    def stored_sudo_password(self, settings: Settings, account: str) -> secrets.Secret | None:
+        """Return the sudo password that is kept for an account; None if it is another's."""
+        block = find_alias(self.c)
+        owner = secrets.sudo_account(alias_of(self.c, settings))
+        if account != (owner or (block.user if block else settings.user)):
+            return None
+        return self.stored_secret(settings, "sudo-password")
 
     def stored_secret(self, settings: Settings, name: str) -> secrets.Secret | None:
         """Return the secret that is kept under this host's alias; None if there is none.
@@ -258,7 +290,7 @@ class Host:
         Raises WrongSudoPassword.
         """
         shell = Shell(self.c.transport, self.label, password)
-        self.sudo_password = password
+        self.sudo_password, self.sudo_account = password, self.account
         return shell
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Secrets: come from the environment, or from a file that only you can read.
 
-Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token, and
-host-keys, the fingerprints of the host that the sudo password is for.
+Owns: ~/.config/labfab/<alias>/{login,sudo,jupyter}-password, login-of-lab-user, jupyter-token,
+host-keys (the fingerprints of the host that they are for), and sudo-account (whose sudo password).
 A CA passphrase is never kept.  Undo: forget(alias)
 """
 
@@ -26,6 +26,7 @@ NAMES = (
     "ca-passphrase",
 )
 HOST_KEYS = "host-keys"
+SUDO_ACCOUNT = "sudo-account"
 ASIDE = ".other-host"  # the end of the name of a secret that is for another host
 # Reading a variable removes it from the environment. Later tasks of the same run find it here.
 TAKEN: dict[str, Secret] = {}
@@ -131,6 +132,16 @@ def bind(alias: str, fingerprints: set[str]) -> None:
         files.replace(path, "".join(f"{one}\n" for one in sorted(fingerprints)).encode(), 0o600)
 
 
+def note_sudo_account(alias: str, account: str) -> None:
+    """Note the account whose sudo password is kept."""
+    files.replace(files.config_folder(alias) / SUDO_ACCOUNT, f"{account}\n".encode(), 0o600)
+
+
+def sudo_account(alias: str) -> str:
+    """Return the account whose sudo password is kept; empty if an earlier version kept it."""
+    return files.load(files.config_folder(alias) / SUDO_ACCOUNT).decode(errors="replace").strip()
+
+
 def discard(alias: str, name: str) -> None:
     """Delete a secret that turned out to be of no use."""
     path_of(alias, name).unlink(missing_ok=True)
@@ -156,7 +167,7 @@ def belongs_to(alias: str, fingerprints: set[str]) -> bool:
 def forget(alias: str) -> None:
     """Delete every secret of a lab, and its folder if that leaves it empty."""
     folder = files.config_folder(alias)
-    for name in (*NAMES, *(f"{one}{ASIDE}" for one in NAMES), HOST_KEYS, files.LOCK):
+    for name in (*NAMES, *(f"{one}{ASIDE}" for one in NAMES), HOST_KEYS, SUDO_ACCOUNT, files.LOCK):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

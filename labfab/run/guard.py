@@ -344,9 +344,9 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 
 def sudo_password(c: Connection, user: str) -> str | None:
     """Return the sudo password of this account; None if it is not known."""
-    if user == c.user and Host.of(c).sudo_password:
-        return Host.of(c).sudo_password
-    known = secrets.take_from_environment("sudo-password") or Host.of(c).stored_secret(
-        Settings.of(c), "sudo-password"
-    )
+    host = Host.of(c)
+    if host.sudo_password and user == host.sudo_account:
+        return host.sudo_password
+    given = secrets.take_from_environment("sudo-password")
+    known = given or host.stored_sudo_password(Settings.of(c), user)
     return known.reveal() if known else None

@@ -156,6 +156,7 @@ def sudo_password(c: Connection, want: Settings) -> str:
     value = given.reveal() if given else passwords.generate()
     if not Host.of(c).planning:
         Host.of(c).keep_secret(alias, "sudo-password", value)
+        secrets.note_sudo_account(alias, want.user)
     return value
 
 

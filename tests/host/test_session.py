@@ -457,6 +457,7 @@ def test_the_end_tells_how_much_was_changed(fake, capsys):
 def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
     """From the environment, or the stored one. If it is wrong, the message says what to set."""
     secrets.store("homelab", "sudo-password", "right")
+    secrets.note_sudo_account("homelab", "ada")
     model = fake("ada")
     model.sudo_passwords["ada"] = "right"
     assert Host.of(model.c).open() and Host.of(model.c).sudo_password == "right"
@@ -466,6 +467,29 @@ def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
     monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "changed meanwhile")
     assert Host.of(model.again()).open()
     assert "LABFAB_SUDO_PASSWORD" not in os.environ
+
+
+@pytest.mark.parametrize("noted", ["lab", ""], ids=["noted", "kept by an earlier version"])
+def test_a_kept_sudo_password_goes_to_its_own_account_alone(fake, noted):
+    """Whoever owns the account that asks would read it."""
+    secrets.store("homelab", "sudo-password", "right")
+    if noted:
+        secrets.note_sudo_account("homelab", noted)
+    model = fake("ada")
+    model.sudo_passwords["ada"] = "right"
+    with pytest.raises(SetupError, match="sudo asks for a password for ada: .*; if ada only runs"):
+        Host.of(model.c).open()
+    assert guard.sudo_password(model.c, "ada") is None
+    assert guard.sudo_password(model.c, "lab") == "right"
+
+
+def test_no_password_is_typed_for_lab_user(fake, monkeypatch):
+    """Its code could ask for one, in the words of sudo."""
+    monkeypatch.setenv("LABFAB_SUDO_PASSWORD", "right")
+    model = fake("jupyter", lab_user="jupyter")
+    model.sudo_passwords["jupyter"] = "right"
+    with pytest.raises(SetupError, match="jupyter runs JupyterLab and cannot become root"):
+        Host.of(model.c).open()
 
 
 def test_without_any_sudo_password_it_is_asked_for(fake):
@@ -501,6 +525,7 @@ def test_a_stored_sudo_password_goes_to_the_host_that_it_is_for(fake, monkeypatc
     )
     monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:one", "SHA256:two"})
     Host.of(model.c).keep_secret("homelab", "sudo-password", "right")
+    secrets.note_sudo_account("homelab", "ada")
     assert Host.of(model.again()).open() and heard.pop() == "right"
     monkeypatch.setattr(Host, "pinned_keys", lambda self: {"SHA256:another"})
     with pytest.raises(SetupError, match="sudo asks for a password for ada"):
