@@ -57,7 +57,8 @@ def test(c, args=""):
     with rings.engine():
         rings.prepare()
         # While hosts boot and windows end, the cores have something else to do.
-        failed = pytest("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup")
+        ring = ("-m", "host or local", "-n", str(2 * CORES), "--dist", "loadgroup")
+        failed = pytest(*ring, "--durations=30", "--durations-min=10")
     tell(*asked.result())
     sys.exit(failed)
 

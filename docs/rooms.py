@@ -26,6 +26,7 @@ FLOORS = (
     ("stages",),
     ("setup", "check"),
     ("fleet",),
+    ("program",),
 )
 WHAT = {
     "text": "harmless text, counts in words",
@@ -47,6 +48,7 @@ WHAT = {
     "setup": "plan, all stages, undo",
     "check": "is it so?",
     "fleet": "many hosts",
+    "program": "the command labfab",
 }
 WIDTH, HEIGHT, BOX, TALL, LEFT = 640, 62, 250, 40, 40
 STYLE = (
@@ -61,6 +63,8 @@ def modules() -> dict[str, ast.Module]:
     """Parse all modules: labfab/host/shell.py is host.shell, a package is its folder's name."""
     found = {}
     for path in sorted(LABFAB.rglob("*.py")):
+        if path.name == "__main__.py":
+            continue  # it starts the program, and is no room
         parts = path.relative_to(LABFAB).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = ast.parse(path.read_text())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from .errors import SetupError
-from .text import one_line, printable
+from .text import as_typed, one_line, printable
 
 QUIET = 15.0  # seconds between signs of life if no line can be redrawn
 CLEAR = "\r\x1b[K"  # clears the line that is redrawn
@@ -89,7 +89,7 @@ def on_stderr(wanted: bool = True) -> Iterator[None]:
 
 def say(text: str = "") -> None:
     """Print one line."""
-    text = printable(text)
+    text = as_typed(printable(text))
     if there := host_console():
         return there.say(text, stream() is not sys.stdout)
     with speaking:
@@ -103,7 +103,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    text = one_line(text)
+    text = as_typed(one_line(text))
     if there := host_console():
         return there.warn(text)
     print(f"  ! {text}", file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 from invoke.exceptions import Exit
 
-from .text import one_line, printable
+from .text import as_typed, one_line, printable
 
 
 class SetupError(Exit):
@@ -14,7 +14,7 @@ class SetupError(Exit):
         text: one sentence, without the host's name. host: the host's label, which is
         printed once in front of the text, however often the error is wrapped.
         """
-        self.text, self.host = printable(" ".join(text.split())), one_line(host)
+        self.text, self.host = as_typed(printable(" ".join(text.split()))), one_line(host)
         super().__init__(f"{self.host}: {self.text}" if host else self.text, code)
 
     def __str__(self) -> str:

@@ -12,7 +12,21 @@ HARMFUL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Letters and marks that show nothing.
 INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
 BREAKS = {"\t", "\r", "\n"}
+# The command that the user typed. Messages are written for `fab`.
+program = "fab"
+COMMAND = re.compile(r"(?<![\w./-])fab (?=-|[a-z])")
 UNUSUAL = r"[^\t\n\x20-\x7e]"
+
+
+def name_program(name: str) -> None:
+    """Name this program in the commands of messages from now on."""
+    global program
+    program = name
+
+
+def as_typed(text: str) -> str:
+    """Name the program that the user typed in the commands of a message."""
+    return text if program == "fab" else COMMAND.sub(f"{program} ", text)
 
 
 def printable(text: str) -> str:

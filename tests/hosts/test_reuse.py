@@ -144,6 +144,24 @@ def test_it_asks_for_what_it_imports(wheel):
     }  # fabric brings these two
 
 
+def test_the_program_needs_no_fabfile(elsewhere, project, fab, host):
+    """`labfab` of the wheel, in an empty folder: the tasks, the folder's settings, its own name."""
+    command = str(elsewhere / "venv/bin/labfab")
+
+    def labfab(*words: str):
+        return fab(*words, cwd=project.folder, command=command)
+
+    assert "lab.open" in labfab("--list").ok().out
+    labfab("lab.status").fails("labfab -H root@ADDRESS")
+    box = host("debian12")
+    (project.folder / "invoke.yaml").write_text("lab:\n  user: ada\n  python: venv\n")
+    planned = labfab("-H", f"root@{box.address}:{box.port}", "setup.plan").fails(
+        "to make: setup.full"
+    )
+    assert "add the account ada" in planned.text
+    labfab("-H", f"root@{box.address}:{box.port}", "setup.plan", "--recipe", "droplet").fails("443")
+
+
 def test_nothing_of_the_checkout_is_used(project, elsewhere):
     (project.folder / "fabfile.py").write_text(
         "import labfab, sys\nprint(labfab.__file__)\n" + WHOLE

@@ -1,0 +1,5 @@
+"""Lets `python -m labfab` run the program."""
+
+from .program import main
+
+main()

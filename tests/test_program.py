@@ -1,0 +1,61 @@
+"""The command `labfab`, as somebody without a checkout types it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from labfab import ns, program, text
+
+
+def labfab(*words: str, cwd) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "labfab", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_alone_it_greets(tmp_path):
+    said = labfab(cwd=tmp_path)
+    assert said.returncode == 0 and "labfab -H root@203.0.113.5 setup.full" in said.stdout
+
+
+def test_every_task_is_listed_once_under_a_heading(tmp_path):
+    listed = labfab("--list", cwd=tmp_path).stdout.splitlines()
+    names = [line.split()[0] for line in listed if line.startswith("  ")]
+    groups = [group for groups in program.HEADINGS.values() for group in groups]
+    assert sorted(names) == sorted(
+        f"{group}.{ns.transform(name)}"
+        for group, collection in ns.collections.items()
+        for name in collection.tasks
+    )
+    assert sorted(groups) == sorted(ns.collections)
+    assert max(map(len, listed)) <= program.COLUMNS
+    assert labfab("--list", "ssh", cwd=tmp_path).stdout.count("change-port") == 1
+
+
+def test_messages_name_the_program_that_was_typed(tmp_path):
+    said = labfab("lab.status", cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stderr == "lab.status needs a host: labfab -H root@ADDRESS …\n"
+
+
+@pytest.mark.parametrize(
+    "message, typed",
+    [
+        ("type fab -H homelab lab.open", "type labfab -H homelab lab.open"),
+        ("correct fab -i, or fab --list; not /usr/bin/fab -x", None),
+        ("prefab -x and fab's own", "prefab -x and fab's own"),
+    ],
+)
+def test_only_commands_are_renamed(monkeypatch, message, typed):
+    assert text.as_typed(message) == message
+    monkeypatch.setattr(text, "program", "labfab")
+    expected = typed or "correct labfab -i, or labfab --list; not /usr/bin/fab -x"
+    assert text.as_typed(message) == expected
+
+
+def test_the_settings_of_the_folder_count(tmp_path):
+    (tmp_path / "invoke.yaml").write_text("lab:\n  lab_prot: 1\n")
+    said = labfab("keys.generate", cwd=tmp_path)
+    assert said.returncode == 1 and "unknown setting 'lab_prot'" in said.stderr
+    (tmp_path / "fabric.yaml").write_text("lab: [")
+    assert "fabric.yaml cannot be read" in labfab("keys.generate", cwd=tmp_path).stderr
