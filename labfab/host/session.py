@@ -97,6 +97,8 @@ class Host:
         # The mark of the window that is open.
         self.mark: WindowMark | None = None
         self.sudo_password: str | None = None
+        # Those of other accounts of the host, once the host has confirmed them.
+        self.sudo_passwords: dict[str, str] = {}
         typed = c.original_host if c.original_host != c.host else login_errors.address(c)
         self.label = label or typed
 
@@ -324,6 +326,11 @@ class Host:
         """Copy the facts that another session of the host has read."""
         self.facts = {section: dict(values) for section, values in facts.items()}
 
+    def assume_in_plan(self, facts: Mapping[str, str | None]) -> None:
+        """Assume it in a plan only: else the facts are read again."""
+        if self.planning:
+            self.assume(facts)
+
     def assume(self, facts: Mapping[str, str | None]) -> None:
         """Assume the effect of a planned change.
 
@@ -365,6 +372,10 @@ class Host:
     def note_ending(self, text: str) -> None:
         """Remember what will end, for the plan."""
         self.endings.append(text)
+
+    def learn_sudo_password(self, user: str, password: str) -> None:
+        """Keep the sudo password of another account for this run."""
+        self.sudo_passwords[user] = password
 
     def proven_as(self, login: Login) -> None:
         """Remember the login that was proven last."""

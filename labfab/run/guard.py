@@ -344,9 +344,12 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 
 def sudo_password(c: Connection, user: str) -> str | None:
     """Return the sudo password of this account; None if it is not known."""
-    if user == c.user and Host.of(c).sudo_password:
-        return Host.of(c).sudo_password
-    known = secrets.take_from_environment("sudo-password") or Host.of(c).stored_secret(
+    host = Host.of(c)
+    if user == c.user and host.sudo_password:
+        return host.sudo_password
+    if user in host.sudo_passwords:
+        return host.sudo_passwords[user]
+    known = secrets.take_from_environment("sudo-password") or host.stored_secret(
         Settings.of(c), "sudo-password"
     )
     return known.reveal() if known else None
