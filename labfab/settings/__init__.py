@@ -27,6 +27,7 @@ from invoke.context import Context
 
 from ..errors import SetupError
 from ..local_state.aliases import has_one_account
+from . import kept
 from .sources import DEFAULT_ALIAS, HOSTS, Layer, had_one_account, layers
 
 if TYPE_CHECKING:
@@ -414,6 +415,16 @@ class Settings(NamedTuple):
         settings = cls(**values)
         on_macos = any(kernel_of(c) == "Darwin" for kernel_of in KERNEL_LOOKUPS)
         return consistent(settings.for_macos(c.user) if on_macos else settings)
+
+
+def to_keep(c: Context) -> dict[str, Any]:
+    """Return the settings that a setup keeps for later commands: those given in variables."""
+    files: dict[str, Any] = dict(Settings._field_defaults)
+    given: dict[str, Any] = {}
+    for layer in layers(c, structured()):
+        if layer.taken:
+            (given if layer.by_hand else files).update(checked(layer.values, layer.place))
+    return kept.to_keep(given, files)
 
 
 def is_address(name: str) -> bool:
