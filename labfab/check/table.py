@@ -9,7 +9,7 @@ from typing import Any
 from .. import console
 from ..text import one_line
 from .findings import FAIL, OK, STATES, UNCHECKED, WARN
-from .rows import Row
+from .rows import REACH, Row
 
 SCHEMA = 1
 COLORS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
@@ -21,10 +21,11 @@ def show(label: str, rows: list[Row]) -> None:
     if not rows:
         console.say(f"[{label}] {NOTHING}")
         return
+    shown = [row for row in rows if row.cause != REACH]
     if console.terminal():
-        print_table(label, rows)
+        print_table(label, shown)
     else:
-        print_lines(rows)
+        print_lines(shown)
     counted = tally(rows)
     parts = [f"{counted[state]} {state}" for state in STATES if counted[state]]
     console.say(f"[{label}] {', '.join(parts)}")
