@@ -35,7 +35,7 @@ def test_undo_asks_and_without_a_terminal_needs_yes(box, module_fab):
 
 def test_a_setup_that_died_leaves_its_recipe_and_its_names(box, module_fab):
     given = {"LABFAB_RECIPE": "https", "LABFAB_NAMES": "lab.example.org", "LABFAB_LAB_USER": ""}
-    broken = NO_UPDATE | given | {"LABFAB_PACKAGES": "no-such-package-of-ours"}
+    broken = ENV | given | {"LABFAB_PACKAGES": "no-such-package-of-ours"}
     module_fab("-H", "homelab", "setup.full", env=broken).fails("no-such-package-of-ours")
     planned = module_fab("-H", "homelab", "setup.plan", env=NO_UPDATE).text
     assert "no-such-package-of-ours" in planned and "lab.example.org" in planned
@@ -49,7 +49,7 @@ def test_the_password_of_the_old_login_is_asked_for_before_anything_is_undone(ho
     before = snapshot(box)
     given = {"LABFAB_LOGIN_PASSWORD": PASSWORD}
     fab.on(box, "keys.copy", user="ann", env=given).ok()
-    fab.on(box, "ssh.disable-passwords", user="ann").ok()
+    fab.on(box, "ssh.disable-passwords", user="ann", env={"LABFAB_ACCEPT": "passwords"}).ok()
     done = snapshot(box)
 
     fab("-H", "homelab", "setup.undo", "--yes").fails("nothing was undone", "LABFAB_LOGIN_PASSWORD")
