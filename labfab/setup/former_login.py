@@ -19,7 +19,7 @@ from ..errors import SetupError
 from ..facts.reader import parse
 from ..facts.records import decoded
 from ..host.changes import fill
-from ..host.client import CERTIFICATE, usual_keys
+from ..host.client import CERTIFICATE, AgentAt, usual_keys
 from ..host.journal import Entry
 from ..host.login_errors import login_in_words
 from ..host.remote_file import Values
@@ -30,6 +30,7 @@ from ..on_host import loader
 from ..stages.keys.authorized_keys import key_of, lines_of
 
 TRIES = 3
+UNREADABLE = "unreadable"  # a key whose public half is not known
 HINT = (
     "if that login has a password, use fab --prompt-for-login-password, "
     "or set LABFAB_LOGIN_PASSWORD (and LABFAB_SUDO_PASSWORD, if sudo asks for another)"
@@ -56,7 +57,7 @@ def prepare(c: Connection, login: Login, undone: Sequence[Entry]) -> None:
     have = read(host, login.user)
     if not have:
         raise refusal(host, f"the account {login.user}, which you came in as, is gone")
-    if not has_key(c, have, undone):
+    if not has_key(c, have, undone, login.user):
         if have.get("password") not in ("P", "", None):
             raise refusal(
                 host,
@@ -79,17 +80,21 @@ def read(host: Host, user: str) -> Values:
     return parse(host.read(script).out, ("login",)).get("login", {})
 
 
-def has_key(c: Connection, have: Values, undone: Sequence[Entry]) -> bool:
+def has_key(c: Connection, have: Values, undone: Sequence[Entry], user: str) -> bool:
     """Return whether a key of this laptop opens the account once labfab's lines are gone.
 
-    Also if nobody knows: a certificate may open it, or a key in another file.
+    Also if nobody knows: a certificate may open it, a key in another file, or one whose public half
+    cannot be read.
     """
     if have.get("elsewhere") or has_certificate(c):
         return True
     path = f"{have['home']}/.ssh/authorized_keys"
     ours = {line for entry in undone for line in added_lines(entry, path)}
+    if user == c.user and not ours and not c.connect_kwargs.get("password"):
+        return True  # it has just been used
     left = [line for line in lines_of(text_of_keys(have)) if line not in ours]
-    return not offered(c).isdisjoint(filter(None, map(key_of, left)))
+    keys = offered(c)
+    return UNREADABLE in keys or not keys.isdisjoint(filter(None, map(key_of, left)))
 
 
 def text_of_keys(have: Values) -> str:
@@ -123,13 +128,16 @@ def has_certificate(c: Connection) -> bool:
 def offered(c: Connection) -> set[str]:
     """Return the keys that a login offers, in base64, those of the agent included."""
     found = set()
-    for path in key_paths(c):
-        with contextlib.suppress(SetupError, OSError):
-            found.add(key_of(keypair.public_line(files.expanded(path))))
+    for path in map(files.expanded, key_paths(c)):
+        try:
+            found.add(key_of(keypair.public_line(path)))
+        except (SetupError, OSError):
+            found.add(UNREADABLE)
     if c.connect_kwargs.get("allow_agent", True):
+        place = getattr(c.client, "agent_socket", "")
         with (
             contextlib.suppress(paramiko.SSHException),
-            contextlib.closing(paramiko.Agent()) as agent,
+            contextlib.closing(AgentAt(place) if place else paramiko.Agent()) as agent,
         ):
             found |= {key.get_base64() for key in agent.get_keys()}
     return found

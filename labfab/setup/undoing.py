@@ -43,6 +43,7 @@ from . import former_login
 STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
 # The rest of these stages is undone over the original login.
 LAST = ("keys", "user")
+FIREWALL = ("firewall", "firewall_off")  # commands of undo.sh
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
 # undo.sh begins its messages with these.
 STAYS, NOTE = "labfab-stays: ", "labfab-note: "
@@ -84,7 +85,7 @@ class Undo:
     def restore_access(self, access: Sequence[Entry], last: Sequence[Entry], sshd_job: str) -> None:
         """Undo the changes to access, once it is sure which login they leave. Raises SetupError."""
         made = made_accounts(last)
-        logins = [entry for entry in access if entry.stage != "firewall"]
+        logins = [entry for entry in access if not changes_firewall(entry)]
         if logins or self.c.user in made or any(carries_login(entry, sshd_job) for entry in last):
             return self.restore_login(access, made)
         # The firewall alone leaves the present login as it is, and must let it in afterwards.
@@ -204,7 +205,17 @@ def messages_with(done: Result, mark: str) -> list[str]:
 
 def restored_by_guard(entry: Entry) -> bool:
     """Return whether a change decides who can log in through files that a guard restores."""
-    return entry.stage in ("ssh", "firewall") or (entry.stage == "keys" and bool(entry.path))
+    if entry.stage == "ssh" or changes_firewall(entry):
+        return True
+    return entry.stage == "keys" and bool(entry.path)
+
+
+def changes_firewall(entry: Entry) -> bool:
+    """Return whether a change is to the firewall's rules, whatever stage made it.
+
+    Its package is none of them: that would not come back with a revert.
+    """
+    return any(text.partition(" ")[0] in FIREWALL for text in entry.undo)
 
 
 def is_last(entry: Entry, sshd_job: str) -> bool:

@@ -18,7 +18,7 @@ ENTRIES = [
     journal.entry("user", "add the account lab", ["account lab"], number="1"),
     journal.entry("ssh", "refuse passwords", path="/etc/ssh/x.conf", number="2", sha256="0"),
     journal.entry("system", "upgrade 3 packages", number="3"),
-    journal.entry("firewall", "switch the firewall on", ["ufw_off"], number="4"),
+    journal.entry("firewall", "switch the firewall on", ["firewall_off"], number="4"),
 ]
 
 
@@ -143,7 +143,16 @@ def test_nothing_to_undo_asks_nothing(fake, capsys):
     assert "nothing to undo" in capsys.readouterr().out
 
 
+def with_key(model):
+    """Let the journal say that labfab gave root the key with which it comes."""
+    line = "lines /root/.ssh/authorized_keys 'ssh-ed25519 AAAA'"
+    entries = [*ENTRIES, journal.entry("keys", "let your key log in", [line], number="6")]
+    text = "\n".join(map(json.dumps, entries))
+    model.answers.insert(0, ("^cat .*journal.jsonl", Result(0, text, "")))
+
+
 def test_a_login_that_cannot_work_stops_it_before_anything_is_undone(journaled):
+    with_key(journaled)
     journaled.former = "[login]\nhome=/root\npassword=L\n"
     with pytest.raises(SetupError, match="root has neither a key of yours nor a password"):
         setup.undo(journaled.c, yes=True)
@@ -156,6 +165,7 @@ def test_a_login_that_cannot_work_stops_it_before_anything_is_undone(journaled):
 def test_a_password_is_asked_for_and_checked_before_anything_is_undone(
     journaled, monkeypatch, capsys
 ):
+    with_key(journaled)
     journaled.former = "[login]\nhome=/root\npassword=P\n"
     journaled.answers += [
         ("printf %s wrong .*perl", Result(1, "", "")),
@@ -169,7 +179,7 @@ def test_a_password_is_asked_for_and_checked_before_anything_is_undone(
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("labfab.console.hidden", lambda *question: given.pop(0))
     setup.undo(journaled.again(), yes=True)
-    assert journaled.undone == ["4", "2", "1"] and not given
+    assert journaled.undone == ["4", "2", "6", "1"] and not given
     assert f"that is not the password of root@{ADDRESS}:22" in capsys.readouterr().err
 
 
