@@ -126,8 +126,9 @@ class Probe:
 
     @property
     def answered(self) -> bool:
-        """Return whether something listens there, or it is not known yet."""
-        return bool(self.c.gateway) or self.c.client.get_transport() is not None
+        """Return whether an SSH server has said its version; behind a gateway, nobody knows."""
+        transport = self.c.client.get_transport()
+        return bool(self.c.gateway) or bool(transport and transport.remote_version)
 
     def stored_secret(self, name: str) -> Secret | None:
         """Return a secret that this laptop keeps for this host; None if there is none."""
