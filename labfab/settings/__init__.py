@@ -393,15 +393,16 @@ class Settings(NamedTuple):
         return self._replace(user=login, lab_user="" if lab_user == login else lab_user)
 
     @classmethod
-    def of(cls, c: Context, **flags: Any) -> Settings:
+    def of(cls, c: Context, with_kept: bool = True, **flags: Any) -> Settings:
         """Return the settings that apply to a context.
 
-        c: the task's context. flags: values given on the command line; None means not given.
+        c: the task's context. with_kept: also what a setup kept for its host. flags: values given
+        on the command line; None means not given.
         Raises SetupError for an unknown key or a bad value, and names its source.
         """
         values: dict[str, Any] = {}
         ready = False  # whether lab_user comes from a recipe that once had none
-        for layer in layers(c, structured()):
+        for layer in layers(c, structured(), with_kept):
             if layer.taken:
                 values.update(checked(layer.values, layer.place))
                 if "lab_user" in layer.values:

@@ -51,17 +51,19 @@ class Layer(NamedTuple):
     by_hand: bool = False
 
 
-def layers(c: Context, structured: Collection[str]) -> Iterator[Layer]:
+def layers(c: Context, structured: Collection[str], with_kept: bool = True) -> Iterator[Layer]:
     """Yield each place that holds settings, weakest first.
 
     structured: the settings that are lists or mappings, which environment variables give as text.
+    with_kept: also what a setup kept for the host.
     """
     found = list(files(c))
     yield from (Layer(place, general(values)) for place, values in found)
     names = host_names(c) or {alias_in(found)}
     for place, values in found:
         yield from of_hosts(place, values, names)
-    yield from kept_layer(c, found)
+    if with_kept:
+        yield from kept_layer(c, found)
     yield from environment(structured)
 
 
