@@ -32,8 +32,9 @@ sources override earlier ones:
 4. the recipe `config/NAME.yaml` chosen with `LABFAB_RECIPE=NAME`;
 5. what these files say about this host under `hosts:`, in the same order
    ([below](#hosts-of-their-own));
-6. the environment variable of the setting;
-7. the flag of a task, if it has one.
+6. what `setup.full` kept for this host ([below](#settings-given-once));
+7. the environment variable of the setting;
+8. the flag of a task, if it has one.
 
 In a variable, write a list with commas (`LABFAB_OPEN_PORTS=80,443`), a mapping as JSON, and yes or
 no as `true` or `false`. An unknown name or a value that is not allowed stops the run before any
@@ -59,6 +60,17 @@ Within one file a name overrides a pattern, and a later pattern overrides an ear
 that is read later overrides an earlier one. A host is found by any of its names: whether typed as
 `root@203.0.113.5` or, after setup, as `homelab`, it has the same settings. Every entry is checked,
 including those of other hosts. `parallel` and `recap` apply to a whole run and cannot be set here.
+
+## Settings given once
+
+`setup.full` remembers its recipe before its first change, and with it the settings that you gave in
+variables, if they decide what the host is (its accounts, ports, Python, names, email, how it is
+published) and the files do not say the same. So `LABFAB_NAMES=lab.example.org
+LABFAB_EMAIL=you@example.org fab … setup.full` is typed once: `check.all`, `setup.plan` and every
+other command for this host know both from then on, even if that first run stopped halfway. They are
+in `~/.config/labfab/<alias>/settings.json`, which only you can read; no password is among them. A
+value that you give later wins: in a variable, or in another recipe. To return to a default, give it
+once, as in `LABFAB_PUBLISH=tunnel`. `setup.undo` forgets them.
 
 ## All settings
 

@@ -26,6 +26,7 @@ from .stages import (
 __all__ = ["ns"]
 
 fabric_internals.name_garbled_files()
+fabric_internals.help_anywhere()
 fabric_internals.connect_with(client.Client, proxy_command.opened)
 ssh_lookup.install()
 ns = Collection(

@@ -127,10 +127,10 @@ def hidden(question: str, whose: str = "") -> str:
     return answer(question, whose, secret=True)
 
 
-def agreed(question: str, choice: str = "y/N") -> bool:
+def agreed(question: str) -> bool:
     """Ask a yes-or-no question. Anything but y or yes means no."""
     try:
-        return answer(f"{question} [{choice}]", "", secret=False).strip().lower() in ("y", "yes")
+        return answer(f"{question} [y/N]", "", secret=False).strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import fabric
 from invoke.config import Config
 from invoke.context import Context
+from invoke.parser.parser import ParseMachine
 from paramiko import SSHClient, SSHConfig
 
 from .errors import SetupError
@@ -211,6 +212,64 @@ def understand_brackets() -> None:
         }
 
     fabric.connection.derive_shorthand = shorthand
+
+
+def help_anywhere() -> None:
+    """Let the parser show help wherever --help stands, and suggest what was probably meant.
+
+    Invoke takes --help for the value of a task's first argument.
+    """
+    if hasattr(ParseMachine.handle, "__wrapped__"):
+        return
+    ParseMachine.handle = with_help(ParseMachine.handle)  # type: ignore[method-assign]
+    ParseMachine.error = in_words(ParseMachine.error)  # type: ignore[method-assign]
+
+
+def with_help(handle: Callable[..., None]) -> Callable[..., None]:
+    """Return a method that takes --help after a task for a question about that task."""
+
+    @functools.wraps(handle)
+    def told(machine: Any, token: str) -> None:
+        context = machine.context
+        asked = token in ("--help", "-h") and machine.current_state == "context"
+        if not (asked and context and context.name) or machine.waiting_for_flag_value:
+            return handle(machine, token)
+        machine.initial.flags[token].value = context.name
+        # Nothing is missing any more.
+        for argument in context.missing_positional_args:
+            argument.set_value("", cast=False)
+
+    return told
+
+
+def in_words(error: Callable[..., None]) -> Callable[..., None]:
+    """Return a method that says what the parser does not understand, and what to type."""
+
+    @functools.wraps(error)
+    def told(machine: Any, text: str) -> None:
+        unknown = re.fullmatch(r"No idea what '(.*)' is!", text)
+        missing = re.fullmatch(
+            r"'(.*)' did not receive required positional arguments: '(.*?)'.*", text
+        )
+        if unknown:
+            text = unknown_word(unknown[1], list(machine.contexts))
+        elif missing:
+            task, name = missing[1], missing[2]
+            text = f"{task}: which {name}? Type {task} {name.upper()}; fab {task} --help says more"
+        error(machine, text)
+
+    return told
+
+
+def unknown_word(word: str, tasks: list[str]) -> str:
+    """Return what is wrong with a word of the command line that is neither task nor flag."""
+    from difflib import get_close_matches
+
+    if word.startswith("-"):
+        return f"{word}: no such option here; fab TASK --help lists those of a task"
+    close = get_close_matches(word, tasks, n=1)
+    hint = f"did you mean {close[0]}?" if close else "fab --list shows them all"
+    return f"{word}: no such task; {hint}"
 
 
 def copy_for_host(config: Any) -> Any:

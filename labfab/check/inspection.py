@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fabric import Connection
 
@@ -16,7 +16,7 @@ from ..laptop.kernel import TooManyTries
 from . import host, https_published, https_strangers, https_tls, lab, ports, secrets, ssh, table  # noqa: F401
 from .findings import FAIL, OK, UNCHECKED, Finding
 from .probe import Probe
-from .rows import AREAS, CHECKS, Check, Row
+from .rows import AREAS, CHECKS, LAPTOP, REACH, Check, Row
 
 __all__ = ["CHECKS", "answer", "answers", "check", "chosen"]
 
@@ -49,7 +49,8 @@ def inspect(c: Connection, area: str, quietly: bool) -> tuple[str, list[Row]]:
             # A firewall that drops packets causes waits, so ask other rows in the meantime.
             if areas & {"ports", "https"} and not probe.problem and not c.gateway:
                 probe.knock(ports.WELL_KNOWN)
-            return probe.host.label, answers(probe, wanted)
+            ask = answers_of_laptop if probe.down else answers
+            return probe.host.label, ask(probe, wanted)
     finally:
         probe.close()
 
@@ -75,6 +76,15 @@ def answers(probe: Probe, checks: Iterable[Check]) -> list[Row]:
     rows: dict[str, Row] = {}
     for check in checks:
         rows[check.id] = answer(probe, check, rows)
+    return list(rows.values())
+
+
+def answers_of_laptop(probe: Probe, checks: Sequence[Check]) -> list[Row]:
+    """Ask what can be asked although the host is down; the other rows need it."""
+    rows = {one.id: Row(one, UNCHECKED, f"needs {REACH}", cause=REACH) for one in checks}
+    for check in checks:
+        if check.area == LAPTOP or check.id == REACH:
+            rows[check.id] = answer(probe, check, rows)
     return list(rows.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 from fabric import Connection
 
-from ..errors import SetupError
+from .. import console
+from ..errors import SetupError, Unreachable
 from ..facts import facts
 from ..facts.reader import PREFIXES, parse, with_prefix
 from ..host import connection
@@ -32,7 +34,26 @@ from ..settings import Settings
 from .findings import NotChecked
 
 PATIENCE = 2  # seconds for a port, because a firewall that drops packets does not answer
+SILENT = 1.5  # seconds without an answer after which a line says so
+DOWN = 5  # seconds without an answer after which a host counts as down
 AT_ONCE = 64  # ports that are tried in parallel
+
+
+@contextlib.contextmanager
+def said_later(seconds: float, text: str) -> Iterator[None]:
+    """Print a line if the block takes longer than this."""
+    there, out = console.host_console(), console.stream()
+
+    def tell() -> None:
+        with console.speaking_like(there, out):
+            console.say(text)
+
+    timer = threading.Timer(seconds, tell)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Private(NamedTuple):
@@ -51,6 +72,8 @@ class Probe:
         self.c, self.host, self.want = c, Host.of(c), Settings.of(c)
         # Why there is no login, or no root shell; empty if there is.
         self.problem = self.powerless = ""
+        # Why nothing at all answers there; empty if something does.
+        self.down = ""
         self.open = contextlib.ExitStack()
         self.pool = self.open.enter_context(ThreadPoolExecutor(AT_ONCE))
         self.knocks: dict[int, Future[bool]] = {}  # port -> whether it answers
@@ -72,9 +95,11 @@ class Probe:
         """Dial, and open a root shell, or else a shell with the rights of the login."""
         try:
             if not self.c.is_connected:
-                connection.dial(self.c, self.want)
+                self.dial()
         except SetupError as error:
             self.problem = str(error)
+            if isinstance(error, Unreachable) and not self.answered:
+                self.down = error.text
             return
         try:
             self.host.open()
@@ -82,6 +107,28 @@ class Probe:
             self.powerless = error.text
             self.host.open_without_root()
         self.host.forget()
+
+    def dial(self) -> None:
+        """Dial, and say so if the host is silent. Raises SetupError, soon if nothing answers."""
+        host, limit = self.host, self.c.connect_timeout or self.want.connect_timeout
+        place = f"{self.c.host}, port {self.c.port}"
+        silent = f"[{host.label}] no answer yet from {place}, still trying"
+        quickly = host.answering_within(min(DOWN, limit))
+        with console.working(host.label, f"connect to {place}"):
+            try:
+                with said_later(SILENT, silent), quickly:
+                    connection.dial(self.c, self.want)
+            except Unreachable:
+                # A slow host has answered something, and gets the time of the settings.
+                if not self.answered:
+                    raise
+                connection.dial(self.c, self.want)
+
+    @property
+    def answered(self) -> bool:
+        """Return whether an SSH server has said its version; behind a gateway, nobody knows."""
+        transport = self.c.client.get_transport()
+        return bool(self.c.gateway) or bool(transport and transport.remote_version)
 
     def stored_secret(self, name: str) -> Secret | None:
         """Return a secret that this laptop keeps for this host; None if there is none."""

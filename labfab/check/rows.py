@@ -8,6 +8,8 @@ from typing import NamedTuple
 from .probe import Probe
 
 AREAS = ("ssh", "secrets", "lab", "https", "ports", "host")
+LAPTOP = "secrets"  # the area whose rows look at this laptop too
+REACH = "ssh-reach"  # the row without which nothing can be asked
 PUBLISHED = ("https", "apache")  # values of the setting publish
 ALWAYS = ("tunnel", *PUBLISHED)
 

@@ -32,6 +32,8 @@ LOCKED = "your key has a passphrase, so it could not be tried: add it to the age
 @check("ssh-reach", "an SSH server answers")
 def handshake(probe: Probe) -> str:
     """Start a handshake with the server, unless the login works."""
+    if probe.down:
+        raise Wrong(probe.down)
     if probe.problem:
         with stranger(probe):
             pass

@@ -9,7 +9,7 @@ from typing import Any
 from .. import console
 from ..text import one_line
 from .findings import FAIL, OK, STATES, UNCHECKED, WARN
-from .rows import Row
+from .rows import REACH, Row
 
 SCHEMA = 1
 COLORS = {OK: "green", WARN: "yellow", FAIL: "bold red", UNCHECKED: "dim"}
@@ -21,10 +21,11 @@ def show(label: str, rows: list[Row]) -> None:
     if not rows:
         console.say(f"[{label}] {NOTHING}")
         return
+    shown = [row for row in rows if row.cause != REACH]
     if console.terminal():
-        print_table(label, rows)
+        print_table(label, shown)
     else:
-        print_lines(rows)
+        print_lines(shown)
     counted = tally(rows)
     parts = [f"{counted[state]} {state}" for state in STATES if counted[state]]
     console.say(f"[{label}] {', '.join(parts)}")
@@ -36,7 +37,14 @@ def print_lines(rows: list[Row]) -> None:
     for row in rows:
         mend = f"  → {one_line(row.mend)}" if row.mend else ""
         head = f"{row.state:<11}  {row.check.id:<{width}}"
-        console.say(f"{head}  {row.check.title}: {one_line(row.detail)}{mend}")
+        before, after = around(row)
+        console.say(f"{head}  {before}{one_line(row.detail)}{after}{mend}")
+
+
+def around(row: Row) -> tuple[str, str]:
+    """Return what stands before and after the detail: the title says what should be true."""
+    title = row.check.title
+    return ("", f" (wanted: {title})") if row.state == FAIL else (f"{title}: ", "")
 
 
 def print_table(label: str, rows: list[Row]) -> None:
@@ -52,7 +60,8 @@ def print_table(label: str, rows: list[Row]) -> None:
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name in ("", "check"))
     for row in rows:
-        found = f"{escape(row.check.title)}: [bold]{escape(one_line(row.detail))}[/]"
+        before, after = map(escape, around(row))
+        found = f"{before}[bold]{escape(one_line(row.detail))}[/]{after}"
         cells = [
             f"[{COLORS[row.state]}]{row.state}[/]",
             row.check.id,

@@ -76,7 +76,7 @@ class Executor(fabric.Executor):
 
     def wants_document(self, call: Call) -> bool:
         """Return whether a JSON document is wanted even for this one host."""
-        return is_ours(call) and Settings.of(Context(self.config)).recap == "json"
+        return is_ours(call) and Settings.of(Context(self.config), with_kept=False).recap == "json"
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Fleet:
 
     def run(self, calls: list[ConnectionCall], config: Config) -> None:
         """Run one task on its hosts. What fails on one is reported at the end."""
-        want = Settings.of(Context(config))
+        want = Settings.of(Context(config), with_kept=False)
         console.several_hosts()
         self.planned -= 1
         self.open_log()

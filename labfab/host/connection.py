@@ -77,7 +77,9 @@ def apply_alias(c: Connection, everyday: bool = False) -> str:
     if (user, alias.port) != (c.user, c.port):
         # The alias itself leads to the account of the notebooks, which is no news.
         if (alias.lab_user, alias.port) != (c.user, c.port):
-            console.say(f"[{alias.name}] {address(c)} is now {user}@{alias.hostname}:{alias.port}")
+            console.say(
+                f"[{alias.name}] already set up: connecting as {user}@{alias.hostname}:{alias.port}"
+            )
         c.user, c.host, c.port = user, alias.hostname, alias.port
     return alias.name
 
@@ -132,7 +134,8 @@ def ask_for_secret(
     if not useful or attempt >= TRIES or not sys.stdin.isatty():
         raise problem
     # The one that was given has been refused.
-    c.connect_kwargs.pop(kind, None)
+    if c.connect_kwargs.pop(kind, None):
+        console.warn(f"that {kind} was refused")
     c.connect_kwargs[kind] = console.hidden(question, address(c))
 
 

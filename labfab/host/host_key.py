@@ -58,8 +58,11 @@ class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
             )
         if hint:
             console.note(f"{self.c.host}{hint}")
-        question = f"{self.c.host} shows the key {shown} ({kind}) for the first time. Is it right?"
-        if not console.agreed(question, "yes/no"):
+        question = (
+            f"{self.c.host} shows the key {shown} ({kind}) for the first time; "
+            f"at its console, {fingerprint_command(kind)} shows it too. Is it right?"
+        )
+        if not console.agreed(question):
             raise SetupError("host key not accepted, nothing was done", host=self.c.host)
 
     def authority_hint(self) -> str:
@@ -75,6 +78,12 @@ class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
             ": known_hosts names a certificate authority for it, which ssh checks and labfab "
             f"cannot, so compare with {call} | ssh-keygen -lf -"
         )
+
+
+def fingerprint_command(kind: str) -> str:
+    """Return the command that shows the host's own fingerprint. kind: of the key."""
+    name = next((name for name in ("ed25519", "ecdsa", "rsa") if name in kind), "*")
+    return f"ssh-keygen -lf /etc/ssh/ssh_host_{name}_key.pub"
 
 
 def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> SetupError:

@@ -11,7 +11,7 @@ import time
 
 from .. import console
 from ..errors import SetupError
-from .shell import Frame, Shell
+from .shell import ConnectionLost, Frame, Shell
 
 # Not in /run/lock: everybody may write there, so anybody could take the name first and block us.
 LOCK = "/var/run/labfab/lock"
@@ -77,6 +77,20 @@ class RunLock:
         self.shell = shell
         return ""
 
+    def holder_or_moved(self, shell: Shell, holder: str) -> str:
+        """Ask again who holds the lock. Raises SetupError if the connection breaks meanwhile.
+
+        The other run may have moved the port or closed the login over which this one waits.
+        """
+        try:
+            return self.holder(shell, self.ask(shell))
+        except ConnectionLost:
+            raise SetupError(
+                f"another run of labfab is at work there ({holder}), and this connection broke "
+                "meanwhile: wait until that run ends, then type the same command again",
+                host=shell.label,
+            ) from None
+
     def take(self, shell: Shell, asked: Frame | None = None) -> bool:
         """Take the lock. Returns False if we had to wait: cached facts are stale.
 
@@ -89,7 +103,7 @@ class RunLock:
             while holder and time.monotonic() < until:
                 tell("")
                 time.sleep(0.5)
-                holder = self.holder(shell, self.ask(shell))
+                holder = self.holder_or_moved(shell, holder)
         if holder:
             raise SetupError(
                 f"another run of labfab is at work there ({holder}): wait until it ends, "

@@ -96,9 +96,8 @@ class Host:
         self.before_write: Callable[[], WindowMark] | None = None
         # The mark of the window that is open.
         self.mark: WindowMark | None = None
-        # The password that sudo took, and from which account.
-        self.sudo_password: str | None = None
-        self.sudo_account = ""
+        # Account -> the password that sudo takes from it.
+        self.sudo_passwords: dict[str, str] = {}
         typed = c.original_host if c.original_host != c.host else login_errors.address(c)
         self.label = label or typed
 
@@ -225,7 +224,7 @@ class Host:
         given = secrets.take_from_environment("sudo-password")
         stored = self.stored_sudo_password(settings, account)
         candidates = [
-            self.sudo_password if self.sudo_account == account else None,
+            self.sudo_passwords.get(account),
             self.c.config.sudo.password,
             given and given.reveal(),
             stored and stored.reveal(),
@@ -290,7 +289,8 @@ class Host:
         Raises WrongSudoPassword.
         """
         shell = Shell(self.c.transport, self.label, password)
-        self.sudo_password, self.sudo_account = password, self.account
+        if password:
+            self.sudo_passwords[self.account] = password
         return shell
 
     def close(self) -> None:
@@ -356,6 +356,11 @@ class Host:
         """Copy the facts that another session of the host has read."""
         self.facts = {section: dict(values) for section, values in facts.items()}
 
+    def assume_in_plan(self, facts: Mapping[str, str | None]) -> None:
+        """Assume it in a plan only: else the facts are read again."""
+        if self.planning:
+            self.assume(facts)
+
     def assume(self, facts: Mapping[str, str | None]) -> None:
         """Assume the effect of a planned change.
 
@@ -397,6 +402,10 @@ class Host:
     def note_ending(self, text: str) -> None:
         """Remember what will end, for the plan."""
         self.endings.append(text)
+
+    def learn_sudo_password(self, user: str, password: str) -> None:
+        """Keep the sudo password of another account for this run."""
+        self.sudo_passwords[user] = password
 
     def proven_as(self, login: Login) -> None:
         """Remember the login that was proven last."""

@@ -46,6 +46,7 @@ fi"""
 START_PLAIN = f"{PATHS} {SERVE}"
 # What paramiko raises when the connection is gone depends on which thread notices first.
 CONNECTION_ERRORS = (paramiko.SSHException, OSError, EOFError)
+HUNG = 30  # seconds for sshd to open a session
 LARGEST = 64_000_000  # bytes that one answer may have; all of them are kept in memory
 LARGEST_GREETING = 100_000  # bytes before the root shell is there
 PATIENCE = 12  # how many times the silence that is allowed may an answer take in all
@@ -150,8 +151,9 @@ class Shell:
 
     def session(self, transport: paramiko.Transport, command: str) -> paramiko.Channel:
         """Run a command on the host in a new channel. Raises NoSession."""
+        began = time.monotonic()
         try:
-            channel = transport.open_session(timeout=30)
+            channel = transport.open_session(timeout=HUNG)
             channel.exec_command(for_any_shell(command))
         except paramiko.ChannelException:
             raise NoSession(
@@ -160,6 +162,8 @@ class Shell:
         except CONNECTION_ERRORS:
             active = transport.is_active()
             what = "sshd refuses to run a command" if active else "the host then hangs up"
+            if time.monotonic() - began >= HUNG:
+                what = f"it hung for {HUNG} s"
             reason = f"{what}: run the same command again, or look at sshd's log there"
             raise NoSession(self.label, reason) from None
         return channel

@@ -1,12 +1,14 @@
 # Start JupyterLab in tmux unless it runs, and print where it is: the main part of `launchlab`.
 # $1: account that runs it. $2: URL. $3: Unix socket below the home, or empty.
-# $4: folder of its Python, below the home. $5: the system's PATH.
+# $4: folder of its Python, below the home. $5: the system's PATH. $6: URL for browsers elsewhere,
+# or empty.
 # Follows port_owner.sh and two functions: start_in_tmux, whose body is start_in_tmux.sh, and start_by_service,
 # which fails unless a service manager is to run JupyterLab.
 user=$1 url=$2 socket=$3 prefix=$4 path=$5
-place=${url}lab
+place=$6
+[ -n "$place" ] || place="${url}lab on this host"
 # shellcheck disable=SC2088  # it is printed
-[ -z "$socket" ] || place="~/$socket"
+[ -z "$socket" ] || place="~/$socket on this host"
 [ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
 # Whoever is told that it runs types the password there.
 answers() {
@@ -17,7 +19,7 @@ in_session() { tmux has-session -t =jupyter 2>/dev/null; }
 
 cd || exit
 if answers; then
-  echo "JupyterLab runs already: $place on this host"
+  echo "JupyterLab runs already: $place"
   exit
 fi
 umask 077
@@ -29,7 +31,7 @@ end=$(($(date +%s) + 120))
 wait_while_running() {
   while running; do
     if answers; then
-      echo "JupyterLab runs: $place on this host"
+      echo "JupyterLab runs: $place"
       exit
     fi
     [ "$(date +%s)" -lt "$end" ] || break

@@ -424,6 +424,10 @@ clear_home() {  # ACCOUNT HOME. Sets there, target, keeper.
   remove_home "$1" "$2" || return
   [ ! -L "$2" ] || delete "$2"
 }
+# HOME: deletes, as the keeper, what programs fetch again: hundreds of megabytes of uv, pip and conda.
+without_caches() {
+  patiently 600 rm -rf "$1/.cache" "$1/.conda/pkgs" "$1/Library/Caches" </dev/null 2>/dev/null || :
+}
 remove_home() {  # ACCOUNT HOME. Reads there. Sets target, keeper.
   if ! holds_data "$2"; then
     keeper=$1
@@ -431,6 +435,8 @@ remove_home() {  # ACCOUNT HOME. Reads there. Sets target, keeper.
     whose "$there"
     ! as_keeper rmdir "$there" </dev/null 2>/dev/null || return 0
   fi
+  keeper=$1
+  without_caches "$there"
   target=$BACKUPS/$1-$(date +%Y%m%dT%H%M%S)
   move_away "$there" "$target" "$1" && note "$2 is now $target on the host"
 }

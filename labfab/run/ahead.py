@@ -79,7 +79,7 @@ def open_shell(second: Host, main: Host) -> bool:
     sshd's MaxSessions may allow a single session.
     """
     try:
-        second.use(second.with_password(main.sudo_password))
+        second.use(second.with_password(main.sudo_passwords.get(main.account)))
         second.run_lock.join(second.open())
     except (*RUN_ERRORS, WrongSudoPassword):
         return False

@@ -345,8 +345,8 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
 def sudo_password(c: Connection, user: str) -> str | None:
     """Return the sudo password of this account; None if it is not known."""
     host = Host.of(c)
-    if host.sudo_password and user == host.sudo_account:
-        return host.sudo_password
+    if user in host.sudo_passwords:
+        return host.sudo_passwords[user]
     given = secrets.take_from_environment("sudo-password")
     known = given or host.stored_sudo_password(Settings.of(c), user)
     return known.reveal() if known else None

@@ -1,9 +1,9 @@
 """Recipe: the file of settings that a host is set up with.
 
-It is given with `fab -f`, `--recipe` or LABFAB_RECIPE. setup.full remembers it, so that later
-commands use the same settings.
+It is given with `fab -f`, `--recipe` or LABFAB_RECIPE. setup.full remembers it before its first
+change, together with what was given in variables, so that later commands use the same settings.
 
-Owns: ~/.config/labfab/<alias>/recipe.  Undo: delete it
+Owns: ~/.config/labfab/<alias>/recipe, and settings.json (settings/kept.py).  Undo: delete both
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from .. import fabric_internals
 from ..errors import SetupError
 from ..host.session import Host
 from ..local_state import files
-from ..local_state.aliases import find_alias
-from ..settings import Settings, sources
+from ..settings import Settings, kept, sources, to_keep
 
 
 def choose(c: Context, name: str) -> None:
@@ -62,11 +61,8 @@ def recall(c: Context) -> None:
 
 
 def known_as(c: Context) -> str:
-    """Return the alias that setup gave this host; without -H, the setting."""
-    if not isinstance(c, Connection):
-        return Settings.of(c).alias
-    block = find_alias(c)
-    return block.name if block else ""
+    """Return the alias of this host, if a setup has begun there; without -H, the setting."""
+    return kept.name_of(c, "" if isinstance(c, Connection) else Settings.of(c).alias)
 
 
 def load(c: Context, path: Path) -> None:
@@ -75,19 +71,21 @@ def load(c: Context, path: Path) -> None:
     list(sources.yaml_file(c.config, "runtime", str(path)))
 
 
-def store(c: Context, alias: str) -> None:
-    """Remember the recipe of this run for later commands."""
-    name = given(c)
+def store(c: Connection, alias: str) -> None:
+    """Remember the recipe of this run, and the settings given in variables, for later commands."""
+    name, values = given(c), to_keep(c)
     if name:
         files.make_private(place(alias).parent)
         files.replace(place(alias), f"{name}\n".encode(), 0o600)
     else:
-        forget(alias)
+        place(alias).unlink(missing_ok=True)
+    kept.store(c, alias, values, sources.recipe_file(c))
 
 
 def forget(alias: str) -> None:
-    """Forget the recipe of a host."""
+    """Forget the recipe of a host, and the settings kept with it."""
     place(alias).unlink(missing_ok=True)
+    kept.forget(alias)
 
 
 def place(alias: str) -> Path:

@@ -14,7 +14,9 @@ from .. import console
 from ..errors import SetupError
 from ..facts.reader import start_reading
 from ..host import round_trips
+from ..host.login_errors import login_in_words
 from ..host.session import Host
+from ..local_state.aliases import find_alias
 from ..text import counted
 from . import guard, recipe
 
@@ -105,6 +107,19 @@ def acquire_run_lock(host: Host) -> None:
     start_reading(host.c)
     if not host.run_lock.take(shell, asked):
         host.forget()
+        refuse_moved_login(host)
+
+
+def refuse_moved_login(host: Host) -> None:
+    """Raise SetupError if the run that this one waited for has moved the login."""
+    block, c = find_alias(host.c), host.c
+    if block and (block.user, block.port) != (c.user, c.port):
+        raise SetupError(
+            "another run has just changed how to log in there "
+            f"(now {login_in_words(block.user, block.hostname, block.port)}): "
+            "type the same command again",
+            host=host.label,
+        )
 
 
 def tally(host: Host) -> str:

@@ -46,12 +46,13 @@ def text(c: Connection, want: Settings) -> str:
     """Make the command. It starts JupyterLab as lab.start does, with the present settings."""
     system = platform(c)
     main = fill(
-        loader.as_command("launchlab", 5, uses="port_owner"),
+        loader.as_command("launchlab", 6, uses="port_owner"),
         want.jupyter_user,
         want.lab_url(want.lab_port),
         want.lab_socket,
         PREFIXES[want.python],
         system.LAB_PATH,
+        f"{want.public_url(c.host)}lab" if want.published else "",
     )
     in_tmux = IN_TMUX % loader.shared("start_in_tmux")
     by_service = BY_SERVICE % system.service.START_BY_HAND

@@ -206,6 +206,10 @@ def socket_path(want: Settings, account: Account | None) -> str:
     return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
 
 
+# What a plan knows once JupyterLab has stopped.
+STOPPED = {f"lab.{key}": None for key in ("api", "owner", "pid", "session", "holder", "stale")}
+
+
 def stop(c: Connection, want: Settings) -> None:
     """Stop JupyterLab and its kernels. Raises SetupError if another account runs it."""
     have = facts(c)
@@ -217,13 +221,14 @@ def stop(c: Connection, want: Settings) -> None:
         )
     if service_runs(lab):
         platform(c).service.stop(c)
+        Host.of(c).assume_in_plan(STOPPED)
     elif lab.pid:
         # As the account: whatever process the number names by now, it is one of its own.
-        change(c, STOP, lab.pid, lab.pid, user=lab.owner, why="stop JupyterLab")
+        change(c, STOP, lab.pid, lab.pid, user=lab.owner, why="stop JupyterLab", then=STOPPED)
     elif lab.session:
         account = have.accounts[want.jupyter_user]
         given = (account.name, PREFIXES[want.python], account.home, account.name)
-        change(c, END_SESSION, *given, why="end the tmux session jupyter")
+        change(c, END_SESSION, *given, why="end the tmux session jupyter", then=STOPPED)
 
 
 def service_runs(lab: Lab) -> bool:

@@ -27,6 +27,7 @@ from invoke.context import Context
 
 from ..errors import SetupError
 from ..local_state.aliases import has_one_account
+from . import kept
 from .sources import DEFAULT_ALIAS, HOSTS, Layer, had_one_account, layers
 
 if TYPE_CHECKING:
@@ -392,15 +393,16 @@ class Settings(NamedTuple):
         return self._replace(user=login, lab_user="" if lab_user == login else lab_user)
 
     @classmethod
-    def of(cls, c: Context, **flags: Any) -> Settings:
+    def of(cls, c: Context, with_kept: bool = True, **flags: Any) -> Settings:
         """Return the settings that apply to a context.
 
-        c: the task's context. flags: values given on the command line; None means not given.
+        c: the task's context. with_kept: also what a setup kept for its host. flags: values given
+        on the command line; None means not given.
         Raises SetupError for an unknown key or a bad value, and names its source.
         """
         values: dict[str, Any] = {}
         ready = False  # whether lab_user comes from a recipe that once had none
-        for layer in layers(c, structured()):
+        for layer in layers(c, structured(), with_kept):
             if layer.taken:
                 values.update(checked(layer.values, layer.place))
                 if "lab_user" in layer.values:
@@ -414,6 +416,16 @@ class Settings(NamedTuple):
         settings = cls(**values)
         on_macos = any(kernel_of(c) == "Darwin" for kernel_of in KERNEL_LOOKUPS)
         return consistent(settings.for_macos(c.user) if on_macos else settings)
+
+
+def to_keep(c: Context) -> dict[str, Any]:
+    """Return the settings that a setup keeps for later commands: those given in variables."""
+    files: dict[str, Any] = dict(Settings._field_defaults)
+    given: dict[str, Any] = {}
+    for layer in layers(c, structured()):
+        if layer.taken:
+            (given if layer.by_hand else files).update(checked(layer.values, layer.place))
+    return kept.to_keep(given, files)
 
 
 def is_address(name: str) -> bool:

@@ -20,6 +20,7 @@ from invoke.context import Context
 from .. import decode, fabric_internals
 from ..errors import SetupError
 from ..local_state.aliases import host_names
+from . import kept
 
 # A wheel has config/ inside the package, a checkout next to it.
 PACKAGE = Path(__file__).parents[1]
@@ -46,19 +47,47 @@ class Layer(NamedTuple):
     place: str
     values: Mapping[str, Any]
     taken: bool = True
+    # Given in a variable, now or at an earlier setup of this host.
+    by_hand: bool = False
 
 
-def layers(c: Context, structured: Collection[str]) -> Iterator[Layer]:
+def layers(c: Context, structured: Collection[str], with_kept: bool = True) -> Iterator[Layer]:
     """Yield each place that holds settings, weakest first.
 
     structured: the settings that are lists or mappings, which environment variables give as text.
+    with_kept: also what a setup kept for the host.
     """
     found = list(files(c))
     yield from (Layer(place, general(values)) for place, values in found)
     names = host_names(c) or {alias_in(found)}
     for place, values in found:
         yield from of_hosts(place, values, names)
+    if with_kept:
+        yield from kept_layer(c, found)
     yield from environment(structured)
+
+
+def kept_layer(c: Context, found: list[tuple[str, Any]]) -> Iterator[Layer]:
+    """Yield what an earlier setup of this host kept.
+
+    Another recipe than the one that it was given wins, because it is given later.
+    """
+    alias = kept.name_of(c, alias_in(found))
+    have = kept.load(alias) if alias else None
+    if have is None or not have.lab:
+        return
+    recipe = recipe_file(c)
+    later = dict(found).get(recipe) if recipe != have.recipe else None
+    names = later if isinstance(later, Mapping) else ()
+    yield Layer(str(kept.place(alias)), kept.without(have.lab, names), by_hand=True)
+
+
+def recipe_file(c: Context) -> str:
+    """Return the file of settings given to this command line, or to the setup of its host."""
+    name = os.environ.get("LABFAB_RECIPE")
+    if name:
+        return str(recipe_path(name, "LABFAB_RECIPE"))
+    return fabric_internals.settings_file(c.config)
 
 
 def files(c: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -193,7 +222,8 @@ def environment(structured: Collection[str]) -> Iterator[Layer]:
         name = variable.removeprefix("LABFAB_")
         if name != variable and name not in NOT_SETTINGS:
             key = name.lower()
-            yield Layer(variable, {key: parsed(text, variable) if key in structured else text})
+            value = parsed(text, variable) if key in structured else text
+            yield Layer(variable, {key: value}, by_hand=True)
 
 
 def parsed(text: str, variable: str) -> Any:

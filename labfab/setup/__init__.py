@@ -72,13 +72,14 @@ def journal_(c: Connection, json: bool = False) -> None:
     help={
         "to": "Oldest stage to undo; everything after it is undone too",
         "force": "Also undo what has been changed by hand since",
+        "yes": "Do not ask first, even if kernels are busy",
     },
 )
-def undo(c: Connection, to: str = "", force: bool = False) -> None:
-    """Undo what labfab did, newest first."""
+def undo(c: Connection, to: str = "", force: bool = False, yes: bool = False) -> None:
+    """Undo what labfab did; asks first."""
     from . import history
 
-    history.undo(c, to, force)
+    history.undo(c, to, force, yes)
 
 
 def refuse_other(c: Connection, wanted: str, problem: str) -> None:
@@ -96,10 +97,12 @@ def run_sequence(c: Connection, sequence: SetupSequence) -> None:
     packages.wait_for_first_boot(c)
     in_apache = facts(c).proxy.enabled
     stages = [stage for stage in sequence.stages if not skipped(stage[0], want, in_apache)]
+    if not host.planning:
+        # Before the first change: a run that dies leaves it for the next one.
+        recipes.store(c, alias_of(c, want))
     took = Runner(c, stages, sequence.ahead).run()
     if not host.planning:
         alias = alias_of(c, want)
-        recipes.store(c, alias)
         block = find_alias(c)
         admin = block.admin_name if block else alias
         summarize(host, want, alias, facts(c).system.reboot_required, took, admin)

@@ -13,11 +13,13 @@ from ..host import journal
 from ..host.alias import alias_of
 from ..host.journal import Entry
 from ..host.session import Host
+from ..local_state.aliases import proxy_jump
 from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
 from ..text import counted, json_text, one_line
-from .undoing import CLEAN, Undo, chosen, forget_host, open_by_any_login
+from . import consent
+from .undoing import CLEAN, Undo, chosen, forget_host, made_accounts, open_by_any_login
 
 
 def read(host: Host) -> list[Entry]:
@@ -62,11 +64,11 @@ def clock(seconds: int) -> str:
         return "no time"
 
 
-def undo(c: Connection, to: str, force: bool) -> None:
+def undo(c: Connection, to: str, force: bool, yes: bool) -> None:
     """Undo everything, or a stage and everything after it.
 
     to: the stage; empty for everything. force: also undo what has been changed by hand since.
-    Raises SetupError if something stays.
+    yes: do not ask. Raises SetupError if something stays.
     """
     open_by_any_login(c)
     host = Host.of(c)
@@ -79,16 +81,29 @@ def undo(c: Connection, to: str, force: bool) -> None:
     if host.planning:
         return preview(label, wanted)
     work = Undo(c, wanted, force)
+    if wanted and not yes:
+        consent.require(c, wanted, made_accounts(wanted), command(label, to, force))
     work.undo_all()
+    report_stays(work)
+    finish(work, entries, to, alias)
+
+
+def command(label: str, to: str, force: bool) -> str:
+    """Return the command line of an undo that does not ask."""
+    flags = [*(["--to", to] if to else []), *(["--force"] if force else []), "--yes"]
+    return " ".join(["fab -H", label, "setup.undo", *flags])
+
+
+def report_stays(work: Undo) -> None:
+    """Name what stays, and why. Raises SetupError if something does."""
     for reason in work.stays:
-        console.warn(f"[{label}] stays: {reason}")
+        console.warn(f"[{work.label}] stays: {reason}")
     if work.stays:
         done, left = change_count(work.count), len(work.stays)
         raise SetupError(
             f"{done} undone, {left} stay, see above: fix that, then run setup.undo again",
-            host=label,
+            host=work.label,
         )
-    finish(work, entries, to, alias)
 
 
 def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
@@ -101,6 +116,14 @@ def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
     lasting = [entry.why for entry in entries if entry.lasting]
     if lasting and not to:
         console.note(f"not undone: {'; '.join(lasting)}")
+    if work.count and not to:
+        console.say(f"[{work.label}] log in as before: {ssh_command(work.c)}")
+
+
+def ssh_command(c: Connection) -> str:
+    """Return how to log in without an alias."""
+    port, jump = ["-p", str(c.port)] if c.port != 22 else [], proxy_jump(c)
+    return " ".join(["ssh", *port, *(["-J", jump] if jump else []), f"{c.user}@{c.host}"])
 
 
 def change_count(count: int) -> str:

@@ -1,8 +1,8 @@
 """Undoing: undoes the changes that the journal lists, newest first.
 
 Constraints:
-- The original login must be proven to work before the account that we logged in as is removed. So
-  the last part runs over a different login than the first.
+- The original login must be proven to work before anything is removed. So access comes first, in a
+  guarded window, and the rest runs over the login that was proven.
 - Each change is marked as undone in the same step, so an interrupted undo continues where it
   stopped.
 - undo.sh undoes the single changes. What somebody has changed by hand since then stays.
@@ -37,11 +37,13 @@ from ..run.guard import guarded
 from ..run.task import acquire_run_lock
 from ..server import process
 from ..settings import Settings
+from . import former_login
 
 # A tunnel changes nothing on the host.
 STAGES = sorted({module.name for module in pkgutil.iter_modules(stages.__path__)} - {"tunnel"})
 # The rest of these stages is undone over the original login.
 LAST = ("keys", "user")
+FIREWALL = ("firewall", "firewall_off")  # commands of undo.sh
 CLEAN = f"rm -rf {journal.FOLDER} /var/cache/labfab && clear_places"
 # undo.sh begins its messages with these.
 STAYS, NOTE = "labfab-stays: ", "labfab-note: "
@@ -64,24 +66,31 @@ class Undo:
     def undo_all(self) -> None:
         """Undo everything.
 
-        The changes that do not affect access come first, then those that do, and at last, over the
-        original login, the account.
+        Access comes first: the original login is restored and proven. Over it, the rest is undone,
+        and at last the account that labfab made. Raises SetupError if the login is not proven;
+        nothing is undone then.
         """
-        want = Settings.of(self.c)
-        self.stop_lab(want)
         sshd_job = platform(self.c).SSH_JOB
         # The guard restores files but no folders, so ~/.ssh is removed after the proof.
         last = [entry for entry in self.entries if is_last(entry, sshd_job)]
         access = [entry for entry in self.entries if restored_by_guard(entry) and entry not in last]
+        self.restore_access(access, last, sshd_job)
+        self.stop_lab(Settings.of(self.c))
         for entry in reversed(self.entries):
             if entry not in last and entry not in access:
                 self.undo(entry)
-        made = made_accounts(last)
-        touched = bool(access) or any(carries_login(entry, sshd_job) for entry in last)
-        if (touched or self.c.user in made) and not self.restore_login(access, made):
-            return
         for entry in reversed(last):
             self.undo(entry)
+
+    def restore_access(self, access: Sequence[Entry], last: Sequence[Entry], sshd_job: str) -> None:
+        """Undo the changes to access, once it is sure which login they leave. Raises SetupError."""
+        made = made_accounts(last)
+        logins = [entry for entry in access if not changes_firewall(entry)]
+        if logins or self.c.user in made or any(carries_login(entry, sshd_job) for entry in last):
+            return self.restore_login(access, made)
+        # The firewall alone leaves the present login as it is, and must let it in afterwards.
+        if access:
+            self.undo_guarded(access, "undo the firewall's rules", Host.of(self.c).login)
 
     def undo(self, entry: Entry, marked: bool = True) -> bool:
         """Undo one change. Returns False if it stays.
@@ -129,33 +138,39 @@ class Undo:
         if running.pid and running.owner == want.jupyter_user:
             self.run(as_user(fill(process.STOP, running.pid, running.pid), running.owner))
 
-    def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> bool:
+    def restore_login(self, access: Sequence[Entry], made: Sequence[str]) -> None:
         """Undo the changes to access, prove the original login and continue over it.
 
-        access: the changes to undo. made: accounts that labfab created. Returns False if the proof
-        fails; the host has then reverted everything.
+        access: the changes to undo. made: accounts that labfab created. Raises SetupError if the
+        proof fails; the host has then reverted everything.
         """
-        login, count = original_login(self.c, self.block, made), self.count
+        login = original_login(self.c, self.block, made)
+        if login is None:
+            raise SetupError(
+                f"nothing was undone: no login but {self.c.user} is known for this host, "
+                "and that account would be removed: log in as another one (-H root@ADDRESS)",
+                host=self.label,
+            )
+        former_login.prepare(self.c, login, self.entries)
+        why = f"restore the login {login.user}@{self.c.host}:{login.port}"
+        self.undo_guarded(access, why, login)
+        self.continue_as(login)
+
+    def undo_guarded(self, access: Sequence[Entry], why: str, login: Login) -> None:
+        """Undo changes in a guarded window that proves a login. Raises SetupError."""
+        count = self.count
         try:
-            if login is None:
-                raise SetupError(f"no login but {self.c.user} is known for this host")
-            why = f"restore the login {login.user}@{self.c.host}:{login.port}"
             with guarded(self.c, why, login, always=True):
                 Host.of(self.c).mark_write()
                 undone = [e.number for e in reversed(access) if self.undo(e, marked=False)]
                 self.reload_sshd()
         except SetupError as error:
             self.count = count
-            done = [e.stage for e in reversed(self.entries) if e.stage in ("ssh", *LAST)]
-            self.stays.append(
-                f"{', '.join(dict.fromkeys(done))}: {error.text}; "
-                "if that login has a password, set LABFAB_LOGIN_PASSWORD"
-            )
-            return False
+            raise SetupError(
+                f"nothing was undone: {error.text}; {former_login.HINT}", host=self.label
+            ) from None
         if undone:
             self.run(journal.mark_undone(undone))
-        self.continue_as(login)
-        return True
 
     def reload_sshd(self) -> None:
         """Reload sshd. Raises SetupError if it refuses its configuration."""
@@ -190,7 +205,17 @@ def messages_with(done: Result, mark: str) -> list[str]:
 
 def restored_by_guard(entry: Entry) -> bool:
     """Return whether a change decides who can log in through files that a guard restores."""
-    return entry.stage == "ssh" or (entry.stage == "keys" and bool(entry.path))
+    if entry.stage == "ssh" or changes_firewall(entry):
+        return True
+    return entry.stage == "keys" and bool(entry.path)
+
+
+def changes_firewall(entry: Entry) -> bool:
+    """Return whether a change is to the firewall's rules, whatever stage made it.
+
+    Its package is none of them: that would not come back with a revert.
+    """
+    return any(text.partition(" ")[0] in FIREWALL for text in entry.undo)
 
 
 def is_last(entry: Entry, sshd_job: str) -> bool:

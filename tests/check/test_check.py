@@ -207,7 +207,7 @@ def test_plain_text_is_aligned_and_names_the_task(capsys):
         "homelab", answers(None, [row("ssh-a", raises=Wrong("broken")), row("lab-bcd", ["ssh-a"])])
     )
     assert capsys.readouterr().out.splitlines() == [
-        "fail         ssh-a    ssh-a is right: broken  → ssh.change-port",
+        "fail         ssh-a    broken (wanted: ssh-a is right)  → ssh.change-port",
         "not checked  lab-bcd  lab-bcd is right: needs ssh-a",
         "[homelab] 1 fail, 1 not checked",
     ]

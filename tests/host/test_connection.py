@@ -446,7 +446,7 @@ def test_the_first_command_line_is_followed(alone, capsys):
     c = Connection("203.0.113.5", user="root", config=Config())
     assert connection.apply_alias(c) == "homelab"
     assert (c.user, c.port, c.connect_kwargs["key_filename"]) == ("lab", 2222, ["/home/me/key"])
-    assert "[homelab] root@203.0.113.5 is now lab@203.0.113.5:2222" in capsys.readouterr().out
+    assert "[homelab] already set up: connecting as lab@203.0.113.5:2222" in capsys.readouterr().out
 
 
 def test_a_key_given_by_hand_wins_over_the_followed_one(alone):

@@ -4,16 +4,17 @@ import json
 import os
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from invoke import Config, Context
 
 from labfab.errors import SetupError
-from labfab.host import changes, journal
+from labfab.host import changes, journal, run_lock
 from labfab.host.changes import ask, change, fill, put
 from labfab.host.session import Host
-from labfab.host.shell import Result, WrongSudoPassword
-from labfab.local_state import keypair, secrets
+from labfab.host.shell import ConnectionLost, Result, WrongSudoPassword
+from labfab.local_state import keypair, secrets, ssh_config
 from labfab.on_host import loader
 from labfab.run import guard
 from labfab.settings import Settings
@@ -431,6 +432,44 @@ def test_a_second_run_at_the_same_time_is_refused(fake):
     assert model.writes == []
 
 
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        (
+            "breaks",
+            r"is at work there \(pid 4711\), and this connection broke meanwhile: wait until",
+        ),
+        (
+            "moves",
+            r"has just changed how to log in there \(now lab@203.0.113.5:292\): type the same",
+        ),
+    ],
+)
+def test_a_second_run_is_told_what_the_first_did_meanwhile(fake, monkeypatch, ends, words):
+    """It waits, and meanwhile its connection breaks, or its login moves; nothing is changed."""
+    model = fake()
+    model.at_work = "4711"
+
+    def wait(seconds):
+        if ends == "breaks":
+            monkeypatch.setattr(run_lock.RunLock, "holder", broken)
+        else:
+            block = ssh_config.Alias("homelab", models.ADDRESS, "lab", 292)
+            block = block._replace(former_logins=f"root@{models.ADDRESS}:22")
+            ssh_config.write(Path.home() / ".ssh" / "config", block)
+            model.at_work = ""
+
+    monkeypatch.setattr(run_lock.time, "sleep", wait)
+    monkeypatch.setattr(run_lock, "PATIENCE", 20)
+    with pytest.raises(SetupError, match=words):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def broken(*values):
+    raise ConnectionLost("the connection broke")
+
+
 def test_after_a_reboot_the_lock_is_taken_anew(fake, monkeypatch):
     """A session that was closed on purpose need not find its mark in the lock again; one that broke must."""
     model = fake()
@@ -460,7 +499,7 @@ def test_sudos_password_is_found_where_it_is(fake, monkeypatch):
     secrets.note_sudo_account("homelab", "ada")
     model = fake("ada")
     model.sudo_passwords["ada"] = "right"
-    assert Host.of(model.c).open() and Host.of(model.c).sudo_password == "right"
+    assert Host.of(model.c).open() and Host.of(model.c).sudo_passwords == {"ada": "right"}
     model.sudo_passwords["ada"] = "changed meanwhile"
     with pytest.raises(SetupError, match="wrong sudo password for ada: set LABFAB_SUDO_PASSWORD"):
         Host.of(model.again()).open()

@@ -71,7 +71,7 @@ def test_the_order_of_the_stages_counts_and_not_that_of_the_clock(fab, host):
         "it was not begun ahead"
     )
 
-    fab("-H", "homelab", "setup.undo", "--to", "python", env=ENV).ok()
+    fab("-H", "homelab", "setup.undo", "--yes", "--to", "python", env=ENV).ok()
     states = {row["why"]: row["state"] for row in journal(fab, "-H", "homelab")}
     assert states["make the environment ~/jupyter-venv"] == states["start JupyterLab"] == "undone"
     assert states["refuse passwords for every user"] == states["switch the firewall on"] == "done"

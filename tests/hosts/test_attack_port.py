@@ -103,6 +103,6 @@ def test_a_port_that_can_be_taken_is_named_and_sshd_gets_it_back(box, module_fab
 
 def test_the_way_back_leaves_nothing_of_systemds_options(box, module_fab):
     """setup.undo of the stages after the key: the drop-in and its folder go, sshd stays."""
-    module_fab("-H", "homelab", "setup.undo", "--to", "ssh", env=ENV).ok()
+    module_fab("-H", "homelab", "setup.undo", "--yes", "--to", "ssh", env=ENV).ok()
     assert box.run("ls -d /etc/systemd/system/ssh.service.d 2>/dev/null || echo gone") == "gone"
     assert box.run("systemctl show -P Restart ssh") == "on-failure" and answers(box, 22)

@@ -206,7 +206,7 @@ def test_unknown_host_key_on_a_terminal(box, module_fab, stranger, answer, code)
     known = stranger.home / ".ssh" / "known_hosts"
     known.unlink(missing_ok=True)
     with terminal(stranger, "-H", address(box), "lab.status") as tty:
-        tty.sees(box.host_key_fingerprint()).sees("[yes/no]")
+        tty.sees(box.host_key_fingerprint()).sees("[y/N]")
         tty.presses(answer) if answer == "\x04" else tty.types(answer)
         assert tty.ends() == code, tty.seen
     assert known.exists() == (answer == "yes") and "Traceback" not in tty.seen

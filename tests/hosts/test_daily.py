@@ -80,6 +80,7 @@ def test_status_tells_what_computes_and_restart_asks(box, later, module_fab, url
     assert "deep thought.ipynb" in said and "busy" in said and "free of" in said
     before = pid(later)
     later("lab.restart").fails("homelab", "deep thought.ipynb", "--yes")
+    later("setup.undo").fails("needs --yes", "deep thought.ipynb is running code right now")
     for changed in (
         {"LABFAB_LAB_PORT": "9998"},
         {"LABFAB_BASE_URL": "/new/"},

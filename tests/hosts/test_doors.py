@@ -56,7 +56,7 @@ def test_a_socket_of_systemd_listens_on_the_proven_port_after_a_boot_too(host, f
     assert "which a boot starts, on port 22" in said and "ssh.change-port" in said
     fab("-H", "homelab", "ssh.change-port").ok()
     fab("-H", "homelab", "check.ssh").ok()
-    fab("-H", "homelab", "setup.undo", "--force").ok()
+    fab("-H", "homelab", "setup.undo", "--yes", "--force").ok()
     assert probes.answering(box.address, (22, 292)) == [22]
     box.reboot(port=22)
     assert probes.takes_key(box.address, "root", 22, fab.home)

@@ -98,7 +98,7 @@ def test_what_must_be_asked_is_asked_first_and_once(host, fab):
     names = [*map(login, boxes), login(cloud, "debian")]
     with terminal(fab, "-H", ",".join(names), "user.add", env=VENV) as tty:
         for box in (*boxes, cloud):
-            tty.sees(box.host_key_fingerprint()).sees("[yes/no]").types("yes")
+            tty.sees(box.host_key_fingerprint()).sees("[y/N]").types("yes")
         tty.sees(f"password of {', '.join(names)} (the same for all").types(SHARED)
         tty.sees(f"password of {names[1]}:").types(OTHER)
         assert tty.ends() == 0, tty.seen

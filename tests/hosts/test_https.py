@@ -262,7 +262,7 @@ def test_what_is_served_is_not_deleted(lab):
 
 def test_all_is_taken_back(lab):
     """The host is as it was, and nobody on this machine trusts the lab any more."""
-    lab("setup.undo").ok()
+    lab("setup.undo", "--yes").ok()
     assert lab.box.checksums() == lab.bare
     assert [path.name for path in lab.ca.parent.parent.rglob("*.pem")] == []
     if shutil.which("certutil"):

@@ -282,7 +282,7 @@ def test_undo_ends_them_and_keeps_what_they_wrote(box, lab, module_fab, tmp_path
         if row["why"].startswith("submit")
     ]
     assert made.count("done") == 1  # that one ends all of them
-    told = module_fab.on(box, "setup.undo", env=ENV).ok().out
+    told = module_fab.on(box, "setup.undo", "--yes", env=ENV).ok().out
     assert "undone: submit" in told and "is now /var/backups/labfab/lab-" in told
     kept = box.run(
         f"cat /var/backups/labfab/lab-*/.local/share/labfab/jobs/{shlex.quote(job)}/notebook.ipynb"

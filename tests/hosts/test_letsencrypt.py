@@ -108,7 +108,7 @@ def test_a_first_try_that_fails_leaves_the_way_free(box, module_fab, acme):
     assert len(said.err.strip().splitlines()) == 1
     assert certbot_runs(box) != runs
     acme.point(NAME, box.address)
-    module_fab.on(box, "setup.undo").ok()
+    module_fab.on(box, "setup.undo", "--yes").ok()
 
 
 def test_it_is_issued_served_and_computes(box, lab, module_fab, acme, tmp_path):
@@ -259,7 +259,7 @@ def difference(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple
 
 
 def test_what_else_certbot_keeps_is_not_touched_and_undo_brings_all_back(box, lab, module_fab):
-    in_lab(module_fab, "setup.undo").ok()
+    in_lab(module_fab, "setup.undo", "--yes").ok()
     assert (
         difference(lab, box.checksums()) == {}
     )  # with /etc/letsencrypt, and every key and account in it
@@ -299,7 +299,7 @@ def test_another_web_server_answers_through_its_folder(box, module_fab):
         assert box.run("find /srv/www | wc -l; stat -c %U /srv/www").split() == ["1", "ada"]
     finally:
         box.run("systemctl stop web; userdel ada")
-    module_fab.on(box, "setup.undo").ok()
+    module_fab.on(box, "setup.undo", "--yes").ok()
     assert (
         box.run("systemctl is-enabled certbot.timer || systemctl enable -q --now certbot.timer")
         == "disabled"
@@ -336,7 +336,7 @@ def test_apache_answers_beside_its_own_sites_and_shows_each_new_certificate(box,
         == "mine"
     )
     assert "nothing to change" in module_fab.on(box, "https.letsencrypt", env=env).ok().out
-    module_fab.on(box, "setup.undo").ok()
+    module_fab.on(box, "setup.undo", "--yes").ok()
     assert difference(before, box.checksums()) == {}
 
 
@@ -402,7 +402,7 @@ def test_the_recipe_of_guide_003_gives_its_reader_a_lab(bare, module_fab, acme, 
     bare.run(
         "echo true >/etc/letsencrypt/renewal-hooks/post/mine"
     )  # what dpkg would delete with the package
-    module_fab("-H", "cloud", *recipe, "setup.undo", env=given).ok()
+    module_fab("-H", "cloud", *recipe, "setup.undo", "--yes", env=given).ok()
     assert (
         bare.run("cat /etc/letsencrypt/renewal-hooks/post/mine && rm -r /etc/letsencrypt") == "true"
     )
@@ -429,7 +429,7 @@ def test_an_address_alone_gets_a_certificate_by_a_new_certbot(bare, module_fab):
     module_fab.on(bare, "https.letsencrypt", env=env).fails(
         "needs certbot 5.3 or newer, which comes as a snap: install snapd there first"
     )
-    module_fab.on(bare, "setup.undo", env=env)
+    module_fab.on(bare, "setup.undo", "--yes", env=env)
     bare.run(CERTBOT, timeout=180)
     before = bare.checksums()
     module_fab.on(bare, "https.letsencrypt", env=env).ok()
@@ -446,5 +446,5 @@ def test_an_address_alone_gets_a_certificate_by_a_new_certbot(bare, module_fab):
     bare.run("systemctl start labfab-certbot.service")
     second = x509.load_pem_x509_certificate(bare.run(f"cat {TLS}/cert.pem").encode())
     assert second.serial_number != first.serial_number
-    module_fab.on(bare, "setup.undo", env=env).ok()
+    module_fab.on(bare, "setup.undo", "--yes", env=env).ok()
     assert difference(before, bare.checksums()) == {}

@@ -279,7 +279,7 @@ def test_port_22_closes_where_that_is_wanted_and_comes_back_with_the_undo(guided
 
 def test_undo_gives_the_state_before(guided):
     """It follows the one above: the door that it came in by goes last, over Remote Login."""
-    guided.run("setup.undo").ok()
+    guided.run("setup.undo", "--yes").ok()
     assert probes.answering(guided.host.address, [22, 292]) == [22]
     assert guided.host.checksums() == guided.bare
     assert (
@@ -315,7 +315,7 @@ def test_one_whose_sudo_asks_and_that_is_slow_to_end_its_jobs(module_host, modul
     box.host.reboot(port=292)
     assert probes.answering(box.host.address, [22, 292]) == [292]
     mac.switch(box.host, "bootstrap-refusals", "2")
-    box.run("setup.undo", sudo_password=PASSWORD).ok()
+    box.run("setup.undo", "--yes", sudo_password=PASSWORD).ok()
     assert probes.answering(box.host.address, [22, 292]) == [22]
     assert box.host.checksums() == bare
 
@@ -448,7 +448,9 @@ def test_without_full_disk_access_the_user_is_told_where_to_switch_it_on(host, f
     assert "UserShell: /bin/zsh" in box.host.run(
         "dscl . -read /Users/lab UserShell; ls -d /Users/lab"
     )
-    box.run("setup.undo").fails("the account lab: macOS", "Allow full disk access for remote users")
+    box.run("setup.undo", "--yes").fails(
+        "the account lab: macOS", "Allow full disk access for remote users"
+    )
     mac.switch(box.host, "full-disk-access", True)
-    box.run("setup.undo").ok()
+    box.run("setup.undo", "--yes").ok()
     assert box.host.checksums() == before

@@ -283,6 +283,6 @@ def test_the_report_expects_what_the_double_says(box, question):
 
 def test_undo_gives_the_mac_of_before(run, box):
     """But for the updates, and the home, which has notebooks."""
-    run("setup.undo").ok()
+    run("setup.undo", "--yes").ok()
     assert box.run(STATE) == box.before
     assert box.run("ls /private/var/backups/labfab | grep -c '^lab-'").strip() == "1"

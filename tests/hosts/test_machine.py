@@ -122,7 +122,7 @@ def test_a_lab_outlives_a_power_cut_and_can_be_undone(lab, told):
     lab.later("setup.full", "check.lab").ok()
     told("computes again")
 
-    assert re.search(r"\d\d changes undone", lab.later("setup.undo").ok().out)
+    assert re.search(r"\d\d changes undone", lab.later("setup.undo", "--yes").ok().out)
     told("undone")
     # A kernel has computed: what IPython keeps of it is the account's, and so is its home.
     assert snapshot(lab.box) ^ bare == {"/var/backups/labfab"}

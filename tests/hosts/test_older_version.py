@@ -59,5 +59,5 @@ def test_a_host_of_an_older_version_is_known_and_undone(fab, host, older, flavou
     assert planned and not [why for why in planned if not re.fullmatch(SAFER, why)]
     fab.on(box, "setup.full", env=env).ok()
     assert "nothing to change" in fab.on(box, "setup.full", env=env).ok().out
-    fab.on(box, "setup.undo", env=env).ok()
+    fab.on(box, "setup.undo", "--yes", env=env).ok()
     assert snapshot(box) == before

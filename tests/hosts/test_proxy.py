@@ -394,7 +394,7 @@ def test_another_publish_shuts_this_door(lab):
 
 def test_an_apache_that_does_not_come_back_is_brought_back_without_us(lab):
     """Its test passes and its start fails once our modules are there: all is as before, and the next run mends it."""
-    lab.later("setup.undo", "--to", "proxy").ok()
+    lab.later("setup.undo", "--yes", "--to", "proxy").ok()
     assert answers(lab.host) == lab.said
     lab.host.run(f"cp -a /etc/apache2/ports.conf /root && {BIND}")
     modules = lab.host.run("ls /etc/apache2/*-enabled")
@@ -417,7 +417,7 @@ def test_a_module_that_somebody_uses_meanwhile_stays(lab):
     lab.host.run(
         "sleep 1; echo 'Header set X-Mine yes' >/etc/apache2/conf-enabled/mine.conf; systemctl reload apache2"
     )
-    said = lab.later("setup.undo").ok().out
+    said = lab.later("setup.undo", "--yes").ok().out
     assert "module headers stays: /etc/apache2/conf-enabled/mine.conf needs it" in " ".join(
         said.split()
     )
@@ -467,8 +467,10 @@ def test_a_host_without_apache_gets_it_and_loses_it_again(host, fab):
     box.run(
         "cp /etc/apache2/sites-available/000-default.conf /etc/apache2/sites-available/mine.conf; a2ensite -q mine"
     )
-    fab.on(box, "setup.undo", "--to", "proxy", env=env).fails("Apache: it serves mine.conf by now")
+    fab.on(box, "setup.undo", "--yes", "--to", "proxy", env=env).fails(
+        "Apache: it serves mine.conf by now"
+    )
     assert box.run("systemctl is-active apache2") == "active"
     box.run("a2dissite -q -p mine; rm /etc/apache2/sites-available/mine.conf")
-    fab.on(box, "setup.undo", env=env).ok()
+    fab.on(box, "setup.undo", "--yes", env=env).ok()
     assert snapshot(box) == before

@@ -184,7 +184,7 @@ def test_a_published_lab_wants_a_long_password_and_sudo_with_one(droplet):
 
 
 def test_droplet_is_bare_again_after_undo(droplet):
-    droplet.later("setup.undo", "--to", "https").ok()
+    droplet.later("setup.undo", "--yes", "--to", "https").ok()
     assert droplet.host.run("ls /home/jupyter/.jupyter/tls 2>/dev/null || echo gone") == "gone"
     droplet.later("setup.full").ok()
     droplet.later("check.https").ok()
@@ -220,6 +220,6 @@ def test_a_recipe_that_is_gone_is_named(mac_mini, tmp_path):
 
 def test_undo_forgets_the_recipe(mac_mini):
     """Else the next lab of this name would be set up by it, unasked."""
-    mac_mini.later("setup.undo").ok()
+    mac_mini.later("setup.undo", "--yes").ok()
     assert not (mac_mini.fab.home / ".config/labfab/macmini/recipe").exists()
     assert mac_mini.host.run("getent passwd lab remote || echo gone") == "gone"

@@ -172,11 +172,11 @@ def test_undo_takes_them_back(fab_on, shell):
     profile = fab_on.box.run("sha256sum /home/lab/.profile")
     assert "let login shells look into ~/.local/bin" in fab_on("shortcuts.install").ok().out
     assert shell("callhome", typed="command -v launchlab\n").stdout.endswith(f"{THERE}\n")
-    fab_on("setup.undo", "--to", "shortcuts").ok()
+    fab_on("setup.undo", "--yes", "--to", "shortcuts").ok()
     assert (
         fab_on.box.run(f"ls {THERE} || true") == ""
         and fab_on.box.run("sha256sum /home/lab/.profile") == profile
     )
     assert (fab_on.home / ".local/bin/callhome").exists()
-    fab_on("setup.undo").ok()
+    fab_on("setup.undo", "--yes").ok()
     assert list((fab_on.home / ".local/bin").iterdir()) == []

@@ -24,7 +24,7 @@ def text(fake) -> str:
 def test_it_starts_what_lab_start_starts(text):
     """The same tmux session, with the present settings."""
     assert loader.shared("start_in_tmux") in text
-    given = "lab http://127.0.0.1:9990/j/ '' jupyter-venv /usr/local/bin:/usr/bin:/bin"
+    given = "lab http://127.0.0.1:9990/j/ '' jupyter-venv /usr/local/bin:/usr/bin:/bin ''"
     assert f"\nset -- {given}\n" in text and loader.shared("port_owner") in text
     assert "%%" not in text.replace("%%[!0-9]", "").replace("${authority%%/*}", "")
 

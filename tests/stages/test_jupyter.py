@@ -11,6 +11,7 @@ from labfab.facts.records import KERNEL_SOCKET, SHORT_RUNTIME, USUAL_HOME
 from labfab.host.shell import Result
 from labfab.local_state import passwords, secrets
 from labfab.on_host import loader
+from labfab.settings import Settings
 from labfab.stages import python, user
 from labfab.stages.jupyter import config as jupyter
 from labfab.stages.jupyter import passwords as password
@@ -268,7 +269,7 @@ def test_nobody_to_ask_is_told(ready):
         password.password(model.c)
 
 
-def test_a_rotation_restarts_as_lab_does(fake, monkeypatch):
+def test_a_rotation_restarts_as_lab_does(fake, monkeypatch, capsys):
     """The journal files the restart under lab, though nothing of stages/lab is called."""
     model = fake(python="venv")
     python.install(model.c)
@@ -286,6 +287,11 @@ def test_a_rotation_restarts_as_lab_does(fake, monkeypatch):
         ("lab", "keep lab's programs running after logout"),
         ("lab", "start JupyterLab"),
     ]
+    said, kept = capsys.readouterr().out, secrets.path_of("homelab", "jupyter-password")
+    assert f"the new password is in {kept}" in said and kept.read_text().strip() not in said
+    monkeypatch.setattr("labfab.console.terminal", lambda: True)
+    password.show(model.c, Settings.of(model.c), secrets.Secret("Dachs-9-Hain"))
+    assert f"Dachs-9-Hain  (kept in {kept})" in capsys.readouterr().out
 
 
 def test_the_hash_task_prints_a_hash_only(alone, monkeypatch, capsys):

@@ -163,6 +163,16 @@ def test_it_stops_what_there_is(ready, facts, whys):
     assert model.whys == whys
 
 
+@pytest.mark.parametrize("session", [{"session": "yes"}, {"service": "yes", "state": "active"}])
+def test_a_plan_of_a_restart_stops_and_starts(ready, monkeypatch, session):
+    model = ready()
+    model.sections["lab"] |= {"pid": "4711", "owner": "lab", "api": "2.21.0"} | session
+    model.dry = True
+    lab.restart(model.again(), yes=True)
+    starts = [why for why in model.planned if why in ("stop JupyterLab", "start JupyterLab")]
+    assert starts == ["stop JupyterLab", "start JupyterLab"] and model.whys == []
+
+
 @pytest.mark.parametrize(
     "state, stopped",
     [("activating", True), ("active", True), ("failed", False), ("inactive", False)],

@@ -24,6 +24,11 @@ def trust(c: Context) -> None:
     if Settings.of(c).certificate == "letsencrypt":
         console.say(f"[{alias}] nothing to do: browsers trust Let's Encrypt already")
         return
+    if not Settings.of(c).published:
+        console.say(
+            f"[{alias}] nothing to do: your browser comes by the tunnel, without a certificate"
+        )
+        return
     ca, names = browser_trust.load_ca(alias)
     listed = ", ".join(sorted(names))
     console.say(f"[{alias}] {ca} vouches for {listed} and can vouch for nothing else")

@@ -123,6 +123,16 @@ def renew(c: Connection, want: Settings, yes: bool) -> None:
                 OldCredentials(browser=browser, password=old_password, token=old_token),
                 new,
             )
+            show(c, want, new)
+
+
+def show(c: Connection, want: Settings, new: secrets.Secret) -> None:
+    """Show a new password on a terminal; elsewhere, where it is kept."""
+    place = secrets.path_of(alias_of(c, want), "jupyter-password")
+    if console.terminal():
+        console.say(f"password      {new.reveal()}  (kept in {place})")
+    else:
+        console.say(f"[{Host.of(c).label}] the new password is in {place}")
 
 
 def restart(c: Connection, want: Settings) -> None:
