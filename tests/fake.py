@@ -263,7 +263,7 @@ class FakeHost:
 
     # Other logins --------------------------------------------------------------------------------
 
-    def fresh(self, c: Connection, user: str, port: int, identity=None) -> Connection:
+    def fresh(self, c: Connection, user: str, port: int, identity=None, inside=None) -> Connection:
         """Log in again, if the model's sshd accepts the login."""
         self.refused_logins -= 1
         if self.refused_logins >= 0 or f"listening.{port}" not in self.sections["ssh"]:
@@ -277,11 +277,11 @@ class FakeHost:
         new.transport.open_channel = lambda *args, **kwargs: SimpleNamespace(close=lambda: None)
         return new
 
-    def offered(self, c: Connection, user: str, port: int) -> list[str]:
+    def offered(self, c: Connection, user: str, port: int, inside=None) -> list[str]:
         have = self.sections["ssh"].get(f"{user}.passwordauthentication")
         return ["publickey"] if have == "no" else ["publickey", "password"]
 
-    def algorithms(self, c: Connection, port: int) -> dict[str, list[str]]:
+    def algorithms(self, c: Connection, port: int, inside=None) -> dict[str, list[str]]:
         have = self.sections["ssh"]
         kinds = [key.removeprefix("host_key.") for key in have if key.startswith("host_key.")]
         found = {

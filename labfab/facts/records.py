@@ -129,6 +129,25 @@ class Account(NamedTuple):
         return f"{self.home}/{'.zprofile' if self.shell.endswith('zsh') else '.profile'}"
 
 
+class Leftovers(NamedTuple):
+    """What a new account of this name would inherit, where there is none yet."""
+
+    # Where its home will be.
+    home: str = ""
+    # What is there: folder, link, file; silent: it does not answer; empty: nothing to inherit.
+    kind: str = ""
+    # The owner of the folder, or the target of the link.
+    whose: str = ""
+    # Jobs that would run as the account.
+    jobs: tuple[str, ...] = ()
+    # A group of its name is there.
+    group: bool = False
+    # The first line of sudo's or doas' rules with its name, as FILE:LINE:TEXT.
+    rule: str = ""
+    # Keys that every new account gets.
+    skel: str = ""
+
+
 class KeyFile(NamedTuple):
     """A file in which sshd looks for the keys of an account."""
 
@@ -173,6 +192,8 @@ class Ssh(NamedTuple):
     problem: str = ""
     # The port on the host by which this login came in; 0: unknown.
     login_port: int = 0
+    # The address of the host at which it came in; empty: unknown.
+    login_address: str = ""
     # Ports that sshd's own files name, whoever listens for it.
     configured: frozenset[int] = frozenset()
     # systemd runs there and knows these units.
@@ -193,6 +214,8 @@ class Ssh(NamedTuple):
     key_files: Mapping[str, tuple[KeyFile, ...]] = {}
     # Keys of these accounts that RevokedKeys names.
     revoked: frozenset[str] = frozenset()
+    # Account that is not there yet -> files outside of its home that hold keys for it.
+    left_keys: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def ports_after_boot(self) -> frozenset[int] | None:
@@ -512,6 +535,19 @@ class Facts:
         return {name: account_from(name, with_prefix(v, name)) for name in names}
 
     @section
+    def sudo_log(self) -> tuple[str, str]:
+        """Return where sudo keeps what this login types, and the line that says so."""
+        v = self.raw("accounts")
+        return v.get("sudoers.log", ""), v.get("sudoers.log_line", "")
+
+    @section
+    def leftovers(self) -> dict[str, Leftovers]:
+        """Return what is left of accounts that are not there, by name."""
+        v = self.raw("accounts")
+        names = [key.removesuffix(".left.home") for key in v if key.endswith(".left.home")]
+        return {name: leftovers_from(with_prefix(v, f"{name}.left")) for name in names}
+
+    @section
     def sudoers(self) -> File | None:
         """Return our file in /etc/sudoers.d."""
         return file_from(self.raw("accounts"), "sudoers")
@@ -546,6 +582,7 @@ class Facts:
             jail=v.get("jail", ""),
             problem=v.get("problem", ""),
             login_port=int(v.get("login_port", 0)),
+            login_address=v.get("login_address", ""),
             configured=configured,
             units_known="socket" in v,
             boots=frozenset(with_prefix(v, "boots")) if "shut" not in v else frozenset(),
@@ -558,6 +595,7 @@ class Facts:
                 for name, groups in with_prefix(v, "password_only").items()
             },
             revoked=frozenset(with_prefix(v, "revoked").values()),
+            left_keys={user: tuple(with_prefix(v, f"{user}.left_keys").values()) for user in users},
             key_files={user: key_files_from(with_prefix(v, f"{user}.key_file")) for user in users},
         )
 
@@ -747,6 +785,23 @@ def account_from(name: str, v: Values) -> Account:
         lab="lab" in v,
         service="service" in v,
         rules=frozenset(v.get("rules", "").split()),
+    )
+
+
+def leftovers_from(v: Values) -> Leftovers:
+    """Return the record of what is left of an account."""
+    kind, _, about = v.get("seen", "").partition(" ")
+    uid, _, rest = about.partition(" ")
+    name = rest.split(" ")[0]
+    known = kind != "link" and name not in ("", "UNKNOWN", uid)
+    return Leftovers(
+        home=v["home"],
+        kind=kind,
+        whose=about if kind == "link" else name if known else f"uid {uid}",
+        jobs=tuple(with_prefix(v, "jobs").values()),
+        group="group" in v,
+        rule=v.get("rule", ""),
+        skel=v.get("skel", ""),
     )
 
 

@@ -47,7 +47,16 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # of AddressFamily
 TRIES = 3  # how often to ask for a password
+CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
+TRIES_INSIDE, PAUSE_INSIDE = 10, 0.2  # seconds
 TURNED_AWAY_FOR = 10  # seconds in which to try again, while sshd hangs up before it says a word
+
+
+Place = tuple[str, int]  # address and port
+
+
+class NoWayInside(OSError):
+    """The host opens no connection to itself for us."""
 
 
 def known_hosts_path() -> Path:
@@ -237,23 +246,27 @@ def allowed_methods(c: Connection, error: paramiko.AuthenticationException) -> l
     return ["publickey", "password"]
 
 
-def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
+def log_in_again(
+    c: Connection, user: str, port: int, identity: Path | None, inside: Place | None = None
+) -> Connection:
     """Log in once more, over a new connection. The host key must be pinned.
 
     It is tried again for a while if sshd hangs up before the handshake, as it does by chance while
     others hold many unfinished logins (MaxStartups in sshd_config(5)): that says nothing about us.
 
-    identity: the only key to offer; None: log in the same way as *c*.
+    identity: the only key to offer; None: log in the same way as *c*. inside: as for
+    stranger_socket(), for a login that should be refused.
     Raises the errors of paramiko and socket; login_errors.explain_second_login() explains them.
     """
     until = time.monotonic() + TURNED_AWAY_FOR
     while True:
-        new = another(c, user, port, identity)
+        new = another(c, user, port, identity, inside)
         try:
             new.open()
         except (paramiko.SSHException, EOFError, ConnectionResetError):
             transport = new.client.get_transport()
-            if (transport and transport.remote_version) or time.monotonic() > until:
+            heard = transport and transport.remote_version
+            if heard or inside or time.monotonic() > until:
                 raise
             new.client.close()
             time.sleep(1)
@@ -262,7 +275,9 @@ def log_in_again(c: Connection, user: str, port: int, identity: Path | None) -> 
             return new
 
 
-def another(c: Connection, user: str, port: int, identity: Path | None) -> Connection:
+def another(
+    c: Connection, user: str, port: int, identity: Path | None, inside: Place | None = None
+) -> Connection:
     """Return a second connection to the same host, ready to be opened."""
     new = Connection(
         c.host,
@@ -288,7 +303,9 @@ def another(c: Connection, user: str, port: int, identity: Path | None) -> Conne
     for link in hops(new):
         trust_pinned_keys(link, known_hosts_path())
         link.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    if not c.gateway:
+    if inside:
+        new.gateway, new.connect_kwargs["sock"] = None, through(c, inside)
+    elif not c.gateway:
         new.connect_kwargs["sock"] = open_socket(new)
     return new
 
@@ -303,9 +320,12 @@ def held_by_agent(identity: Path) -> paramiko.AgentKey | None:
     return next((key for key in paramiko.Agent().get_keys() if key.get_base64() == blob), None)
 
 
-def offered_methods(c: Connection, user: str, port: int) -> list[str]:
-    """Ask the host, without logging in, which authentication methods it offers this user."""
-    with paramiko.Transport(stranger_socket(c, port)) as transport:
+def offered_methods(c: Connection, user: str, port: int, inside: Place | None = None) -> list[str]:
+    """Ask the host, without logging in, which authentication methods it offers this user.
+
+    inside: as for stranger_socket().
+    """
+    with paramiko.Transport(stranger_socket(c, port, inside)) as transport:
         transport.start_client(timeout=c.connect_timeout)
         try:
             transport.auth_none(user)
@@ -314,8 +334,38 @@ def offered_methods(c: Connection, user: str, port: int) -> list[str]:
     return ["none"]
 
 
-def stranger_socket(c: Connection, port: int) -> socket.socket:
-    """Open a connection to a port of the host, like somebody who does not log in."""
+def through(c: Connection, inside: Place) -> paramiko.Channel:
+    """Open a connection to a port of the host over the login that is open already.
+
+    sshd sees the host itself. What it does against addresses whose logins fail
+    (PerSourcePenalties, fail2ban) does not hit ours then. Raises NoWayInside.
+    """
+    for left in reversed(range(TRIES_INSIDE)):
+        try:
+            channel: paramiko.Channel = c.transport.open_channel(
+                "direct-tcpip", inside, ("127.0.0.1", 0), timeout=c.connect_timeout
+            )
+        except CONNECTION_ERRORS as error:
+            # An sshd that reads its configuration again closes its sockets for a moment.
+            refused = isinstance(error, paramiko.ChannelException) and error.code == CONNECT_FAILED
+            if not (refused and left):
+                raise NoWayInside(str(error)) from None
+            time.sleep(PAUSE_INSIDE)
+        else:
+            channel.settimeout(c.connect_timeout)
+            return channel
+    raise NoWayInside
+
+
+def stranger_socket(
+    c: Connection, port: int, inside: Place | None = None
+) -> socket.socket | paramiko.Channel:
+    """Open a connection to a port of the host, like somebody who does not log in.
+
+    inside: the address and port on the host, to go through() the login that is open already.
+    """
+    if inside:
+        return through(c, inside)
     stranger = Connection(
         c.host,
         user=c.user,

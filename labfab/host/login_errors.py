@@ -15,6 +15,7 @@ from .host_key import changed_key
 
 # paramiko's words for a server that stops answering during the handshake
 SILENT = "No existing session"
+PROHIBITED = 1  # RFC 4254, 5.1: of a channel
 
 
 class NobodyListens(Unreachable):
@@ -83,7 +84,10 @@ def network_problem(c: Connection, error: Exception) -> str:
         return "no such host name: check the spelling after -H"
     name_it = f"name the port, fab -H {login_in_words(c.user, c.host, 'PORT')} …"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on port {c.port}: {name_it}"
+        return (
+            f"nothing listens on port {c.port}: {name_it}, "
+            "or wait some minutes if the host may ban this machine (fail2ban)"
+        )
     if isinstance(error, TimeoutError) or SILENT in str(error):
         return (
             f"no answer on port {c.port} within {c.connect_timeout} s: "
@@ -109,13 +113,18 @@ def explain_second_login(c: Connection, error: Exception) -> str:
             "the host refuses the key "
             "(its log says why: journalctl -u ssh; on a Mac log show --last 5m)"
         )
+    if isinstance(error, paramiko.ChannelException) and error.code == PROHIBITED:
+        return "sshd allows no forward, which the tunnel needs (AllowTcpForwarding, PermitOpen)"
     if isinstance(error, TimeoutError):
         return (
             f"no answer within {c.connect_timeout} s: "
             "does a firewall, a router or your provider block that port?"
         )
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there, the connection is refused"
+        return (
+            "nothing listens there, or the host bans this machine for now (fail2ban): "
+            "the connection is refused"
+        )
     return (
         f"it hung up ({str(error) or type(error).__name__}): "
         "does it take no more connections from here for now (fail2ban, PerSourcePenalties)?"

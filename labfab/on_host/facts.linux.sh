@@ -82,6 +82,46 @@ END
   [ -e "/var/lib/systemd/linger/$1" ] && fact "$1.linger" yes
 }
 
+# ACCOUNT: where useradd would make its home.
+new_home() {
+  base=$(sed -n 's/^HOME=//p' /etc/default/useradd 2>/dev/null | tail -n 1)
+  echo "${base:-/home}/$1"
+}
+# Jobs of at that belong to the number which useradd gives to the next account. Sets next.
+jobs_of_next() {
+  [ -d /var/spool/cron/atjobs ] || return 0
+  next=$(people | awk -F: '$2 >= 1000 && $2 < 60000 && $2 > last { last = $2 }
+    END { print last ? last + 1 : 1000 }')
+  find /var/spool/cron/atjobs -maxdepth 1 -type f -uid "$next" 2>/dev/null
+}
+# ACCOUNT that is not there: a group of its name, with which useradd would make none; and keys that
+# every new account gets. Sets skel.
+new_account_facts() {
+  ! getent group "$1" >/dev/null || fact "$1.left.group" yes
+  skel=$(sed -n 's/^SKEL=//p' /etc/default/useradd 2>/dev/null | tail -n 1)
+  skel=${skel:-/etc/skel}/.ssh/authorized_keys
+  [ ! -s "$skel" ] || fact "$1.left.skel" "$skel"
+}
+
+# Whether the sudo that started this shell keeps its input: what it has open says so. Where it sends that
+# to another machine, or a plugin takes it, only its settings do. Sets pid, above, seen, lines.
+sudo_log_facts() {
+  find_sudo_logs
+  pid=$$ above=''
+  while [ "${pid:-0}" -gt 1 ]; do
+    above="$above /proc/$pid/fd"
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+  done
+  # shellcheck disable=SC2086  # a list
+  seen=$(find $above -maxdepth 1 \( -lname '*/stdin' -o -lname '*/ttyin' \) -printf '%l\n' \
+    2>/dev/null | head -n 1)
+  case $lines in
+    *log_servers*log_[is]* | *log_[is]*log_servers* | *Plugin*) seen=${seen:-another place} ;;
+  esac
+  [ -z "$seen" ] || { fact sudoers.log "$seen"; fact sudoers.log_line "${lines%%"
+"*}"; }
+}
+
 # fail2ban's jail for sshd: which ports it closes. Its files are read in this order, the last wins.
 # shellcheck disable=SC2016  # awk's
 JAIL='
@@ -117,22 +157,24 @@ function told() {
 }
 /^$/ { told() }
 END { told() }'
-# The port by which this login came in, as the connection says: sudo drops it from the environment,
-# a process above has it. Sets pid, door.
-login_port_facts() {
-  pid=$$ door=${SSH_CONNECTION##* }
+# The address and port by which this login came in, as the connection says: sudo drops it from the
+# environment, a process above has it. Sets pid, door.
+login_facts() {
+  pid=$$ door=$SSH_CONNECTION
   for _ in 1 2 3 4 5 6; do
     if [ -n "$door" ] || [ "${pid:-0}" -le 1 ]; then break; fi
-    door=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=.* //p' | head -n 1)
+    door=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=//p' | head -n 1)
     pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
   done 2>/dev/null
-  case $door in '' | *[!0-9]*) ;; *) fact login_port "$door" ;; esac
+  case ${door##* } in '' | *[!0-9]*) ;; *) fact login_port "${door##* }" ;; esac
+  door=${door% *}
+  case ${door##* } in '' | *[!0-9a-fA-F:.]*) ;; *) fact login_address "${door##* }" ;; esac
 }
 
 # Sets every: what sshd reports about itself.
 sshd_facts() {
   jail_facts
-  login_port_facts
+  login_facts
   [ -d /run/sshd ] || mkdir -p -m 755 /run/sshd
   systemctl show ssh.socket ssh.service -p Id -p ActiveState -p UnitFileState -p Listen \
     2>/dev/null | awk "$UNITS"

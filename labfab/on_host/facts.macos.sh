@@ -26,6 +26,21 @@ account_facts() {  # ACCOUNT
   fact "$1.linger" yes  # programs survive the login that started them
 }
 
+new_home() { echo "/Users/$1"; }  # ACCOUNT: where a new one has its home
+jobs_of_next() { :; }
+new_account_facts() { :; }  # a Mac's groups and templates give nothing to a new account
+
+sudo_log_facts() {  # whether sudo keeps what is typed, by its settings. Sets lines.
+  find_sudo_logs
+  case $lines in
+    *log_in* | *log_std* | *LOG_IN* | *Plugin*)
+      fact sudoers.log /var/log/sudo-io
+      fact sudoers.log_line "${lines%%"
+"*}"
+      ;;
+  esac
+}
+
 # Apple's sshd listens where launchd lets it; Port in sshd_config has no effect.
 # Sets every: what sshd reports about itself.
 sshd_facts() {

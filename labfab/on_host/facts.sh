@@ -72,11 +72,44 @@ rules() {
   [ -z "$found" ] || fact "$1.rules" "$found"
 }
 
+# What the kernel says of a path that nobody may have an account for: its kind and whose it is. Nothing
+# for an empty folder that only root can write to, such as a mount point. sudo leaves a mark in homes.
+# shellcheck disable=SC2016  # the inner shell expands it
+LEFT='
+if [ -L "$1" ]; then echo "link $(readlink "$1")"; exit; fi
+[ -e "$1" ] || exit 0
+whose=$(stat -c "%u %U %a" "$1" 2>/dev/null || stat -f "%u %Su %Lp" "$1") || exit
+[ -d "$1" ] || { echo "file $whose"; exit; }
+case $whose in
+  "0 "*[2367]? | "0 "*[2367]) ;;
+  "0 "*) ls -A "$1" | grep -qvxE "lost\+found|\.sudo_as_admin_successful" || exit 0 ;;
+esac
+echo "folder $whose"'
+# ACCOUNT that is not there: what is left of one with this name, and would be a new one'"'"'s: its home,
+# jobs that would run as it, a group, rules. Sets place, seen.
+leftovers() {
+  place=$(new_home "$1")
+  fact "$1.left.home" "$place"
+  seen=$(relay 5 4096 sh -c "$LEFT" sh "$place" </dev/null 2>/dev/null) || seen=silent
+  [ -z "$seen" ] || fact "$1.left.seen" "$seen"
+  number=0
+  for place in /var/spool/cron/crontabs/"$1" /var/spool/cron/"$1" /var/at/tabs/"$1" \
+    /usr/lib/cron/tabs/"$1" $(jobs_of_next); do
+    [ -f "$place" ] || continue
+    number=$((number + 1))
+    fact "$1.left.jobs.$number" "$place"
+  done
+  seen=$(grep -rsnE "^[^#]*(^|[[:space:],=%])$1([[:space:],=]|\$)" /etc/sudoers /etc/sudoers.d \
+    /etc/doas.conf | head -n 1)
+  [ -z "$seen" ] || fact "$1.left.rule" "$seen"
+  new_account_facts "$1"
+}
+
 section_accounts() {
   for user in $USERS; do
     read_account "$user"
     home=$entry_home
-    [ -n "$home" ] || continue
+    [ -n "$home" ] || { leftovers "$user"; continue; }
     fact "$user.uid" "$entry_uid"
     fact "$user.home" "$home"
     fact "$user.shell" "$entry_shell"
@@ -100,6 +133,13 @@ section_accounts() {
     esac
   done
   file sudoers /etc/sudoers.d/90-labfab
+  [ -z "${SUDO_USER-}" ] || sudo_log_facts
+}
+# Lines that let sudo keep what is typed, or hand it on. Sets lines.
+SUDO_LOGS='^[^#]*(log_(input|stdin|servers)|LOG_INPUT)|^Plugin[[:space:]]+[^[:space:]]*_io[[:space:]]'
+find_sudo_logs() {
+  lines=$(grep -rsnE "$SUDO_LOGS" /etc/sudoers /etc/sudoers.d /etc/sudo.conf |
+    grep -vE 'sudoers_io|![[:space:]]*log_(input|stdin)|NOLOG_INPUT' | head -n 20)
 }
 
 # Without a Match block in sshd_config all accounts are treated alike. With one, every account that
@@ -160,7 +200,7 @@ key_files() {
   whose=$1
   read_account "$whose"
   home=$entry_home number=0
-  [ -n "$home" ] || return 0
+  [ -n "$home" ] || { left_keys; return 0; }
   set --
   set -f
   sshd_option authorizedkeysfile
@@ -184,6 +224,18 @@ key_files() {
   done
   set +f
   [ $# = 0 ] || at_home "$whose" "$home" "$@"
+}
+# Files outside of its home in which sshd would look for the keys of an account that is not there yet.
+# Reads every, whose. Sets number.
+left_keys() {
+  set -f
+  for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+    case $file in /*) file=$(key_file "$whose" "$file") ;; *) continue ;; esac
+    relay 5 4096 test -s "$file" </dev/null || continue
+    number=$((number + 1))
+    fact "$whose.left_keys.$number" "$file"
+  done
+  set +f
 }
 # ACCOUNT: which keys of those files RevokedKeys names: a list of keys, or a file of ssh-keygen -k.
 # Reads every.

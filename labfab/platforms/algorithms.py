@@ -83,12 +83,15 @@ def common(ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]
     return ""
 
 
-def offered_by(c: Connection, port: int) -> dict[str, list[str]]:
+def offered_by(
+    c: Connection, port: int, inside: connection.Place | None = None
+) -> dict[str, list[str]]:
     """Ask the host, without logging in, for the algorithms that it offers, by option.
 
+    inside: as for connection.stranger_socket().
     Raises ValueError if it does not speak SSH, and the errors of sockets.
     """
-    with contextlib.closing(connection.stranger_socket(c, port)) as stream:
+    with contextlib.closing(connection.stranger_socket(c, port, inside)) as stream:
         return offered(stream)
 
 

@@ -219,9 +219,11 @@ def refuse_unsupported(c: Connection, want: Settings) -> None:
 
 def add_account(c: Connection, name: str) -> None:
     """Add an account with a home that only it can enter, and without a password."""
+    found = facts(c).leftovers.get(name)
+    home = found.home if found else f"/home/{name}"
     made = {
         "uid": "1000",
-        "home": f"/home/{name}",
+        "home": home,
         "shell": "/bin/bash",
         "groups": name,
         "home_stat": f"700 {name}",
@@ -233,7 +235,7 @@ def add_account(c: Connection, name: str) -> None:
         name,
         why=f"add the account {name}",
         undo=("account %s", name),
-        keep=[*ACCOUNT_BACKUPS, f"/home/{name}"],
+        keep=[*ACCOUNT_BACKUPS, home],
         then={f"accounts.{name}.{key}": value for key, value in made.items()},
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from secrets import token_hex
 
 import paramiko
@@ -50,7 +50,6 @@ install -d -m 700 {above} {folder} && printf %s {script} >{folder}/guard.sh ||
 GRACE = 60  # seconds after the deadline within which the old login must work again
 ANSWER = 20  # seconds without an answer in the window, after which the connection counts as broken
 RUN_ERRORS = (SetupError, *CONNECTION_ERRORS)
-CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
 CONFIRMED = 3  # exit code of guard.sh: the change was confirmed, so there is nothing to revert
 INTERRUPTED = "stopped: the host will revert the change by itself within %s s"
 REVERTED_BECAUSE = {
@@ -237,7 +236,11 @@ def recover_interrupted(c: Connection) -> None:
 
 @contextlib.contextmanager
 def guarded(
-    c: Connection, why: str, login: Login | None = None, always: bool = False
+    c: Connection,
+    why: str,
+    login: Login | None = None,
+    always: bool = False,
+    then: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Keep a change to access only if a fresh login proves it.
 
@@ -246,6 +249,8 @@ def guarded(
 
     why: the purpose of the changes. login: the login to prove, else the present one.
     always: prove it even if nothing was changed.
+    then: what else must be so. It runs after the proof, because a host may count a probe without a
+    login as an attack, and take no more connections from here for a while.
     On failure the host is restored, and SetupError says why.
     """
     host, window = Host.of(c), Window(c, why)
@@ -254,6 +259,8 @@ def guarded(
             yield
             if (always or window.armed_at) and not host.planning:
                 prove_login(c, login or host.login)
+                if then:
+                    then()
                 window.disarm()
         except RUN_ERRORS as error:
             problem = text_of(error).removeprefix(f"could not {why}: ") or type(error).__name__
@@ -267,6 +274,7 @@ def guarded(
         except KeyboardInterrupt:
             if window.armed_at:
                 console.warn(f"[{host.label}] {INTERRUPTED % Settings.of(c).revert_after}")
+                host.discard_changes(window.first)
             raise
         finally:
             if window.armed_at:
@@ -338,7 +346,7 @@ def open_forward(transport: paramiko.Transport, port: int) -> None:
             "direct-tcpip", ("127.0.0.1", port), ("127.0.0.1", 0), timeout=10
         ).close()
     except paramiko.ChannelException as error:
-        if error.code != CONNECT_FAILED:
+        if error.code != connection.CONNECT_FAILED:
             raise
 
 

@@ -59,6 +59,11 @@ class Runner:
             raise
         return self.took
 
+    @property
+    def completed(self) -> list[str]:
+        """Return the stages that ran to their end."""
+        return [name for name in self.tasks if name not in self.to_come]
+
     def start_early(self) -> None:
         """Start all early work that need not wait for other stages."""
         for name, ahead in list(self.waiting.items()):

@@ -98,11 +98,12 @@ class Settings(NamedTuple):
         ),
     ] = []
     accept: Annotated[
-        list[Literal["passwords", "forced-commands", "certificates"]],
+        list[Literal["passwords", "forced-commands", "certificates", "sudo-log"]],
         doc(
             "Ways to log in that labfab may cut off although somebody uses them: `passwords`: "
             "accounts that have a password and no key can no longer log in; `forced-commands`: "
-            "keys of root that may run one command; `certificates`: certificates that open root"
+            "keys of root that may run one command; `certificates`: certificates that open root. "
+            "`sudo-log`: sudo may keep the passwords that labfab types (`log_input`)"
         ),
     ] = []
     sudo: Annotated[

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from fabric import Connection
 
 from ..certificates import acme
@@ -21,9 +24,10 @@ from ..stages.keys import admission, authorized_keys
 from ..stages.ssh import hardening
 from ..stages.system import packages, surveying
 from .sequences import SEQUENCES, SetupSequence, skipped
-from .summary import summarize
+from .summary import stopped, summarize
 
 RECIPE = {"recipe": "Name of a ready recipe, like -f config/NAME.yaml in a checkout"}
+FIREWALL_ON = "switch the firewall on"  # the change of firewall.enable that does it
 JSON = {"json": "Print JSON; docs/undo.md describes it"}
 
 
@@ -100,12 +104,30 @@ def run_sequence(c: Connection, sequence: SetupSequence) -> None:
     if not host.planning:
         # Before the first change: a run that dies leaves it for the next one.
         recipes.store(c, alias_of(c, want))
-    took = Runner(c, stages, sequence.ahead).run()
+    runner = Runner(c, stages, sequence.ahead)
+    with told_if_stopped(c, want, runner):
+        took = runner.run()
     if not host.planning:
         alias = alias_of(c, want)
         block = find_alias(c)
         admin = block.admin_name if block else alias
         summarize(host, want, alias, facts(c).system.reboot_required, took, admin)
+
+
+@contextlib.contextmanager
+def told_if_stopped(c: Connection, want: Settings, runner: Runner) -> Iterator[None]:
+    """If the block does not come to its end, say what stays on the host and how to go on."""
+    host, firewall_on = Host.of(c), facts(c).firewall.active
+    try:
+        yield
+    # Ctrl-C and defects of ours too.
+    except BaseException:
+        if not host.planning:
+            firewall_on |= any(one.why == FIREWALL_ON for one in host.changes)
+            block = find_alias(c)
+            name = block.admin_name if block else ""
+            stopped(host, want, alias_of(c, want), runner.completed, firewall_on, name)
+        raise
 
 
 def refuse_taken_name(c: Connection, want: Settings) -> None:
@@ -124,6 +146,7 @@ def preflight(c: Connection, want: Settings) -> None:
     authorized_keys.keys_from_settings(want)
     user.refuse_accounts(c, want)
     user.refuse_to_move(c, want)
+    user.name_log_of_sudo(c, want, token=facts(c).jupyter.config is None)
     if want.published and want.certificate == "letsencrypt":
         acme.require_email(c, want)
     if want.publish == "apache":

@@ -10,7 +10,9 @@ from ..local_state import secrets
 from ..run.runner import Duration, describe
 from ..settings import Settings
 from ..stages import tunnel
+from ..text import counted
 
+PASSWORDS = ("sudo-password", "jupyter-password", "login-of-lab-user")
 WIDTH = 14  # columns for the labels, unless one is longer
 
 
@@ -39,6 +41,40 @@ def summarize(
     width = max(WIDTH, *(len(label) + 2 for label, _ in rows))
     for label, text in rows:
         console.say(f"{label:<{width}}{text}")
+
+
+def stopped(
+    host: Host,
+    want: Settings,
+    alias: str,
+    stages: Sequence[str],
+    firewall_on: bool,
+    known_as: str = "",
+) -> None:
+    """Print what a run that stops leaves behind, and how it goes on; nothing if it changed nothing.
+
+    stages: those that ran to their end. firewall_on: whether it is on now. known_as: the name in
+    ~/.ssh/config that leads to the account with sudo; empty: there is none yet.
+    """
+    if not host.changes:
+        return
+    login = host.login
+    port = f"-p {login.port} " if login.port != 22 else ""
+    typed = f"ssh {port}{login.user}@{host.c.host}"
+    # Of a stage that stopped, some changes may have stayed.
+    many = counted(len(host.changes), "change")
+    stay = f"{many} {'stays' if len(host.changes) == 1 else 'stay'}"
+    places = [str(path) for name in PASSWORDS if (path := secrets.path_of(alias, name)).exists()]
+    rows = [
+        ("stopped", f"{stay}; complete: {', '.join(stages) or 'no stage'}"),
+        ("log in", f"ssh {known_as} (that is {typed})" if known_as else typed),
+        ("kept", ", ".join(places) or "no password yet"),
+        ("firewall", "on" if firewall_on else "not on yet" if want.firewall else "as it was"),
+        ("next", "type the same command again, once what stopped it is mended: it goes on here"),
+    ]
+    console.say()
+    for label, text in rows:
+        console.say(f"{label:<{WIDTH}}{text}")
 
 
 def times(took: Sequence[Duration]) -> str:

@@ -5,12 +5,15 @@ Undo: deluser NAME; rm /etc/sudoers.d/90-labfab
 On macOS the first is the administrator you log in as, which exists already.
 
 Whoever holds the password or a key of an account gets what labfab gives to it. So an account that
-somebody else made is taken over only if the setting take_over names it, and gets sudo only together
-with your key: the guard of keys.copy takes both back unless your login as that account works.
+somebody else made is taken over only if the setting take_over names it. In a setup, an account gets
+sudo and a password only together with your key: the guard of keys.copy takes both back unless your
+login as that account works. Until then, it has no password that sshd could take.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -32,10 +35,12 @@ from ..settings import Settings
 from ..text import counted
 
 if TYPE_CHECKING:
-    from ..facts.records import Account
+    from ..facts.records import Account, Leftovers
     from ..platforms.base import Platform
 
 SUDOERS = "/etc/sudoers.d/90-labfab"
+ASK_AGAIN = "let sudo ask for a password again"
+LOGGED = "sudo-log"  # the word of the setting accept
 SUDO_GROUPS = {"sudo", "admin", "wheel"}
 
 
@@ -52,8 +57,7 @@ def add(c: Connection) -> None:
     refuse_admin_as_lab_user(c, want)
     if want.user not in facts(c).accounts:
         system.add_account(c, want.user)
-    # In a setup, keys.copy does this inside its window.
-    if not foreign or Host.of(c).task_depth == 1:
+    if not waits_for_proof(c, want):
         grant_sudo(c, want, system)
         settle_sudo_password(c, want)
     if want.lab_user:
@@ -81,12 +85,22 @@ def close_home(c: Connection, want: Settings) -> None:
         close_folder(c, account.name, account.home, closed, key, value)
 
 
+def waits_for_proof(c: Connection, want: Settings) -> bool:
+    """Return whether keys.copy gives sudo to the account, inside its window.
+
+    That is so unless this login is that account's, or user.add was asked for alone.
+    """
+    return c.user != want.user and Host.of(c).task_depth > 1
+
+
 def grant_sudo_in_window(c: Connection, want: Settings, system: Platform) -> None:
-    """Let an account that was taken over use sudo, within the guarded change of keys.copy."""
-    if is_foreign(c, want.user):
+    """Let the account use sudo, within the guarded change of keys.copy."""
+    if c.user != want.user:
         grant_sudo(c, want, system)
         if want.sudo == "nopasswd":
             allow_without_password(c, want.user)
+        elif facts(c).sudoers:
+            drop_rule(c)
 
 
 def grant_sudo(c: Connection, want: Settings, system: Platform) -> None:
@@ -132,17 +146,21 @@ def allow_without_password(c: Connection, user: str) -> None:
 
 def require_sudo_password(c: Connection) -> None:
     """Remove the rule that lets the account use sudo without a password."""
-    why = "let sudo ask for a password again"
-    with guarded(c, why):
-        change(
-            c,
-            "rm %s",
-            SUDOERS,
-            why=why,
-            undo=("restore %s", SUDOERS),
-            keep=[SUDOERS],
-            then={"accounts.sudoers.stat": None},
-        )
+    with guarded(c, ASK_AGAIN):
+        drop_rule(c)
+
+
+def drop_rule(c: Connection) -> None:
+    """Remove the rule's file."""
+    change(
+        c,
+        "rm %s",
+        SUDOERS,
+        why=ASK_AGAIN,
+        undo=("restore %s", SUDOERS),
+        keep=[SUDOERS],
+        then={"accounts.sudoers.stat": None},
+    )
 
 
 def sudo_password(c: Connection, want: Settings) -> str:
@@ -160,11 +178,61 @@ def sudo_password(c: Connection, want: Settings) -> str:
     return value
 
 
+def name_log_of_sudo(c: Connection, want: Settings, token: bool = False) -> None:
+    """Say before the first secret that sudo would keep it. Raises SetupError without agreement.
+
+    token: whether the run will also send JupyterLab's token.
+    """
+    place, line = facts(c).sudo_log
+    if not place or not (token or sets_password(c, want)):
+        return
+    host = Host.of(c)
+    file = line.partition(":")[0] or "/etc/sudoers"
+    text = (
+        f"sudo keeps what labfab types there, passwords too, in {place}"
+        f"{f' ({line})' if line else ''}: log in as root, or write "
+        f"`Defaults:{c.user} !log_input` at the end of {file}"
+    )
+    if host.first_time(text):
+        agree_to_log(host, text, LOGGED in want.accept)
+
+
+def agree_to_log(host: Host, text: str, agreed: bool) -> None:
+    """Show what sudo keeps, and go on only if that is wanted. Raises SetupError if it is not.
+
+    agreed: by the setting accept.
+    """
+    can_ask = sys.stdin.isatty() and not console.host_console()
+    if not (agreed or host.planning or can_ask):
+        raise SetupError(
+            f"nothing was changed: {text}; if that is right, set accept: [{LOGGED}] "
+            f"(LABFAB_ACCEPT={LOGGED})",
+            host=host.label,
+        )
+    console.warn(f"[{host.label}] {text}")
+    if host.planning and not agreed:
+        console.note(f"setup.full stops there unless you set accept: [{LOGGED}]")
+    elif not agreed and not console.agreed(f"{host.label}: go on all the same?"):
+        raise SetupError("nothing was changed", host=host.label)
+
+
+def sets_password(c: Connection, want: Settings) -> bool:
+    """Return whether an account would be given a password."""
+    have = facts(c).accounts
+    account = have.get(want.user)
+    needs = want.sudo == "password" and (account is None or account.password != "P")
+    # A Mac's new account has a password from the beginning.
+    added = facts(c).system.kernel == "Darwin" and want.lab_user and want.lab_user not in have
+    return bool(needs or added)
+
+
 def refuse_accounts(c: Connection, want: Settings) -> None:
     """Raise SetupError, before anything is changed, for accounts that must not get these rights."""
     refuse_admin_as_lab_user(c, want)
     for key, name in (("user", want.user), ("lab_user", want.lab_user)):
-        if name and is_foreign(c, name):
+        if not name:
+            continue
+        if is_foreign(c, name):
             refuse_service(c, key, name)
             if name not in want.take_over:
                 raise SetupError(
@@ -173,11 +241,79 @@ def refuse_accounts(c: Connection, want: Settings) -> None:
                     f"or if it is yours, set take_over: [{name}]",
                     host=Host.of(c).label,
                 )
+        elif name not in facts(c).accounts:
+            refuse_leftovers(c, key, name)
     for name in dict.fromkeys((want.user, want.lab_user)):
         account = facts(c).accounts.get(name)
         # On a Mac, the account may have none before its first login; finish_account() makes it.
         if account and facts(c).system.kernel != "Darwin":
             require_home(c, account)
+        if account:
+            refuse_others_keys(c, account)
+    name_log_of_sudo(c, want)
+
+
+def refuse_others_keys(c: Connection, account: Account) -> None:
+    """Raise SetupError if a home, or the keys in it, are another account's.
+
+    sshd does not take such keys. Once labfab makes the files the account's own, it would.
+    """
+    keys = account.keys.owner if account.keys else account.name
+    for path, owner in (
+        (account.home, account.home_stat.partition(" ")[2] or account.name),
+        (f"{account.home}/.ssh/authorized_keys", keys),
+    ):
+        if owner not in (account.name, "root"):
+            whose = "an account that is gone" if owner in ("UNKNOWN", "") else owner
+            raise SetupError(
+                f"{path} belongs to {whose}, not to {account.name}: move it away, "
+                f"or chown it if you know what is in it",
+                host=Host.of(c).label,
+            )
+
+
+def refuse_leftovers(c: Connection, key: str, name: str) -> None:
+    """Raise SetupError for what a new account would get from an earlier one of its name.
+
+    Who owned that one, or has a key to it, would get into the new one, with its rights.
+    """
+    left, host = facts(c).leftovers.get(name), Host.of(c)
+    if left is None:
+        return
+    found = [*inherited(left, name), *(f"{path} has keys to it" for path in keys_kept(c, name))]
+    if left.rule and key == "lab_user":
+        found.append(f"a rule may let it become root ({left.rule})")
+    if found:
+        them = "them" if len(found) > 1 else "it"
+        raise SetupError(
+            f"{'; '.join(found)}: choose another {key}, or move {them} away", host=host.label
+        )
+    for text in (
+        left.rule and f"a rule for {name} is there already: {left.rule}",
+        left.skel and f"{left.skel} gives its keys to every new account, so to {name} too",
+    ):
+        if text and host.first_time(text):
+            console.warn(f"[{host.label}] {text}")
+
+
+def inherited(left: Leftovers, name: str) -> Iterator[str]:
+    """Describe what a new account would take over: a home, jobs, a group."""
+    if left.kind == "folder":
+        yield f"{left.home} is there already and belongs to {left.whose}"
+    elif left.kind == "link":
+        yield f"{left.home} is there already, a link to {left.whose}"
+    elif left.kind:
+        problem = "is no folder" if left.kind == "file" else "does not answer"
+        yield f"{left.home} is there already and {problem}"
+    for job in left.jobs:
+        yield f"{job} would run as {name}"
+    if left.group:
+        yield f"the group {name} is there already (groupdel {name} removes it)"
+
+
+def keys_kept(c: Connection, name: str) -> tuple[str, ...]:
+    """Return the files outside of its home that hold keys to an account that is not there yet."""
+    return facts(c).ssh.left_keys.get(name, ())
 
 
 def require_home(c: Connection, account: Account) -> None:

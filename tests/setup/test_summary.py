@@ -5,15 +5,17 @@ from types import SimpleNamespace
 import pytest
 
 from labfab import setup
-from labfab.host.session import Login
+from labfab.errors import SetupError
+from labfab.host.session import Host, Login
+from labfab.host.shell import ConnectionLost
 from labfab.local_state import secrets
 from labfab.run.runner import Duration
 from labfab.run.task import HostTask
 from labfab.settings import Settings
-from labfab.setup.summary import summarize, times
-from tests.fake import alone
+from labfab.setup.summary import stopped, summarize, times
+from tests.fake import alone, fake
 
-__all__ = ["alone"]
+__all__ = ["alone", "fake"]
 
 ALIAS = "homelab"
 
@@ -58,6 +60,54 @@ def test_what_is_left_to_do_is_told_after_a_change_only(alone, capsys):
         "trust this lab in your browsers: fab -H homelab https.trust",
         "reboot: fab -H homelab system.reboot",
     ]
+
+
+def test_a_run_that_stops_says_what_stays_and_how_it_goes_on(alone, capsys):
+    secrets.store(ALIAS, "sudo-password", "of 14 letters and more")
+    box = host("a", "b")
+    stopped(box, Settings(), ALIAS, ["user", "keys"], False, "homelab-admin")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and "of 14 letters" not in str(lines)
+    assert lines[1:] == [
+        "stopped       2 changes stay; complete: user, keys",
+        "log in        ssh homelab-admin (that is ssh -p 292 lab@203.0.113.5)",
+        f"kept          {secrets.path_of(ALIAS, 'sudo-password')}",
+        "firewall      not on yet",
+        "next          type the same command again, once what stopped it is mended: it goes on here",
+    ]
+
+
+def test_a_run_that_stops_before_its_first_change_says_nothing(alone, capsys):
+    stopped(host(), Settings(), ALIAS, [], False)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("on", "wanted", "said"), [(True, True, "on"), (False, False, "as it was")]
+)
+def test_the_state_of_the_firewall_is_said(alone, capsys, on, wanted, said):
+    stopped(host("a"), Settings(firewall=wanted), ALIAS, [], on)
+    assert f"firewall      {said}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error", [SetupError("x"), ConnectionLost("x"), KeyboardInterrupt(), ZeroDivisionError()]
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_whatever_stops_a_run_is_followed_by_what_stays(fake, capsys, error, dry):
+    """No question is asked of a host that may not answer any more."""
+    model = fake(dry=dry)
+    runner = SimpleNamespace(completed=["user"])
+    with (
+        pytest.raises(type(error)),
+        setup.told_if_stopped(model.c, Settings.of(model.c), runner),
+    ):
+        Host.of(model.c).record(setup.FIREWALL_ON)
+        asked = len(model.told)
+        raise error
+    out = capsys.readouterr().out
+    assert ("1 change stays; complete: user" in out and "firewall      on" in out) is not dry
+    assert len(model.told) == asked
 
 
 def test_the_time_is_that_of_the_run_and_early_work_counts_apart():

@@ -1,5 +1,7 @@
 """What a line of authorized_keys allows: options, time, forced commands."""
 
+import subprocess
+
 import pytest
 
 from labfab.stages.keys import key_line
@@ -41,3 +43,20 @@ def test_the_line_of_cloud_images_only_refuses():
 @pytest.mark.parametrize("text", ["", "# ssh-ed25519 AAAAx", "nothing", 'command="x ssh-rsa AAAAx'])
 def test_what_is_no_key(text):
     assert key_line.parse(text) is None
+
+
+def test_a_key_is_described_in_one_harmless_line():
+    key = "AAAAC3NzaC1lZDI1NTE5AAAAIGH9PWcjXwBkYvbsqoGAp8pBCQTyuHcoVHEuUBzVu9kX"
+    line = key_line.parse(f'from="10.0.0.1",no-pty ssh-ed25519 {key} me\u2028\x07 here')
+    assert line.described("/root/x").startswith("me?? here, from /root/x (SHA256:")
+    assert line.described("/root/x").endswith('; from="10.0.0.1",no-pty)')
+    assert line.fingerprint == f"SHA256:{keygen(line.text)}"
+    assert key_line.parse("ssh-ed25519 AAAA… x").described("here") == "x, from here"
+
+
+def keygen(line: str) -> str:
+    """Return what ssh-keygen says of a key."""
+    said = subprocess.run(
+        ["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True
+    )
+    return said.stdout.split()[1].removeprefix("SHA256:")

@@ -68,6 +68,36 @@ def test_the_keys_of_root_come_along(fake, alone):
     assert model.writes[-1].why == "let 3 keys log in as lab"
 
 
+def test_each_key_is_shown_with_where_it_is_from_and_its_limits(fake, alone, capsys):
+    """Anybody may have chosen a comment."""
+    hostile = line("a\x1b[2J\u202eb" + "c" * 80, 'from="10.0.0.0/8",no-pty ')
+    given = line("friend@x")
+    model = ready(fake(public_keys=[given]))
+    model.set_file("accounts", "root.keys", f"{hostile}\n{THEIRS}\n", "600 root")
+    authorized_keys.copy(model.c)
+    out = capsys.readouterr().out
+    assert "made a new key pair on your laptop" in out and "without a passphrase" in out
+    said = [one for one in out.splitlines() if ", from " in one]
+    assert f", from your laptop, {alone}/home/.ssh/id_ed25519 (SHA256:" in said[0]
+    assert said[1].startswith("  friend@x, from the setting public_keys (SHA256:")
+    start = f"  a?[2J?b{'c' * 53}…, from /root/.ssh/authorized_keys (SHA256:"
+    assert said[2].startswith(start) and said[2].endswith('; from="10.0.0.0/8",no-pty)')
+    assert said[3].startswith("  them, from /root/.ssh/authorized_keys")
+    authorized_keys.copy(model.again())
+    assert ", from " not in capsys.readouterr().out
+
+
+def test_what_opens_a_new_account_besides_is_named(fake, capsys):
+    """Keys that a template of homes brings, and certificates."""
+    model = ready(fake())
+    model.set_file("accounts", "lab.keys", line("company@hq") + "\n", "600 lab")
+    model.sections["ssh"]["lab.trustedusercakeys"] = "/etc/ssh/ca.pub"
+    authorized_keys.copy(model.c)
+    out = capsys.readouterr().out
+    assert "opens lab too: company@hq, from /home/lab/.ssh/authorized_keys (SHA256:" in out
+    assert "opens lab too: whoever has a certificate of /etc/ssh/ca.pub for this name" in out
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\n\n"])
 def test_what_is_in_the_file_stays_byte_for_byte(fake, alone, ending):
     """Comments, CRLF, options and umlauts stay; a missing final newline joins no two keys."""

@@ -140,7 +140,7 @@ def test_a_login_that_fails_takes_it_back(ready):
 def test_a_server_that_still_offers_what_is_weak_takes_it_back(ready, monkeypatch):
     """sshd -T is paper: what a stranger is offered decides."""
     model, lists = ready(), {name: text.split(",") for name, text in DEBIAN_12.items()}
-    monkeypatch.setattr(algorithms, "offered_by", lambda c, port: lists)
+    monkeypatch.setattr(algorithms, "offered_by", lambda *asked: lists)
     with pytest.raises(SetupError, match="sshd still offers ecdh-sha2-nistp256, .*hmac-sha1"):
         ssh.harden(model.c)
     assert drop_in(model) == []
@@ -153,7 +153,7 @@ def test_an_sshd_that_is_reloading_is_asked_again(ready, monkeypatch):
     monkeypatch.setattr(
         algorithms,
         "offered_by",
-        lambda c, port: raised(next(refusals, None)) or model.algorithms(c, port),
+        lambda c, port, inside: raised(next(refusals, None)) or model.algorithms(c, port),
     )
     ssh.harden(model.c)
     assert model.guard == ["arm", "disarm"] and next(refusals, "") == ""

@@ -166,6 +166,142 @@ def test_an_account_that_is_taken_over_gets_sudo_only_together_with_your_key(fak
     assert "add lab to the group sudo" in model.whys and model.logins == [("lab", 22)]
 
 
+def test_in_a_setup_an_account_gets_sudo_and_a_password_only_with_your_key(fake):
+    """Where passwords still log in, an account that is not proven would be open from outside."""
+    model = fake()
+    with Host.of(model.c).filed_under("setup"):
+        user.add(model.c)
+    assert model.whys == BARE[:2]
+    model.again()
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="reverted everything"):
+        authorized_keys.copy(model.c)
+    assert model.sections["accounts"]["lab.password"] == "L"
+    assert model.sections["accounts"]["lab.groups"] == "lab"
+    authorized_keys.copy(model.again())
+    assert model.whys[:2] == BARE[2:] and model.guard == ["arm", "disarm"]
+    assert model.sections["accounts"]["lab.password"] == "P"
+
+
+# What an earlier account left -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        ("folder 1500 UNKNOWN 755", "/home/lab is there already and belongs to uid 1500: choose"),
+        ("folder 501 501 755", "/home/lab is there already and belongs to uid 501: choose"),
+        ("folder 1001 bob 755", "belongs to bob: choose another user, or move it away"),
+        ("folder 0 root 755", "/home/lab is there already and belongs to root"),
+        ("link /srv/lab home", "/home/lab is there already, a link to /srv/lab home"),
+        ("file 0 root 644", "/home/lab is there already and is no folder"),
+        ("silent", "/home/lab is there already and does not answer"),
+    ],
+)
+def test_an_old_home_is_not_inherited(fake, seen, says):
+    """The keys in it would open the new account, with sudo."""
+    for task in (user.add, authorized_keys.copy):
+        model = fake()
+        model.sections["accounts"] |= {"lab.left.home": "/home/lab", "lab.left.seen": seen}
+        with pytest.raises(SetupError, match=says):
+            task(model.c)
+        assert model.writes == []
+
+
+@pytest.mark.parametrize(
+    ("stat", "keys", "path"),
+    [
+        ("755 bob", "600 lab", "/home/lab belongs to bob"),
+        ("700 lab", "600 bob", "/home/lab/.ssh/authorized_keys belongs to bob"),
+        ("755 UNKNOWN", "600 lab", "/home/lab belongs to an account that is gone"),
+    ],
+)
+def test_keys_that_sshd_does_not_take_are_not_made_good(fake, stat, keys, path):
+    """The account was made anew, by hand, on an old home."""
+    model = fake(take_over=["lab"])
+    model.add_account("lab", foreign=True, home_stat=stat)
+    model.set_file("accounts", "lab.keys", KEYS, keys)
+    with pytest.raises(SetupError, match=f"{path}, not to lab"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+def test_nothing_that_is_left_is_no_obstacle(fake):
+    """The home is made where the host's useradd makes it."""
+    model = fake()
+    model.sections["accounts"]["lab.left.home"] = "/srv/homes/lab"
+    user.add(model.c)
+    assert model.whys == BARE and "/srv/homes/lab" in "".join(model.told)
+
+
+def test_jobs_keys_and_a_group_of_an_account_that_is_gone_are_named_together(fake):
+    model = fake()
+    model.sections["accounts"] |= {
+        "lab.left.home": "/home/lab",
+        "lab.left.jobs.1": "/var/spool/cron/crontabs/lab",
+        "lab.left.group": "yes",
+    }
+    model.sections["ssh"] |= {
+        "lab.permitrootlogin": "no",
+        "lab.left_keys.1": "/etc/ssh/keys/lab",
+    }
+    with pytest.raises(SetupError) as refused:
+        user.add(model.c)
+    assert refused.value.text == (
+        "/var/spool/cron/crontabs/lab would run as lab; "
+        "the group lab is there already (groupdel lab removes it); "
+        "/etc/ssh/keys/lab has keys to it: choose another user, or move them away"
+    )
+
+
+def test_a_rule_for_the_name_is_said_and_stops_only_lab_user(fake, capsys):
+    rule = "/etc/sudoers.d/x:1:lab ALL=(ALL) ALL"
+    model = fake()
+    model.sections["accounts"] |= {"lab.left.home": "/home/lab", "lab.left.rule": rule}
+    user.add(model.c)
+    assert f"a rule for lab is there already: {rule}" in capsys.readouterr().err
+    Host.sessions.clear()
+    model = fake(user="ada", lab_user="lab")
+    model.sections["accounts"] |= {"lab.left.home": "/home/lab", "lab.left.rule": rule}
+    with pytest.raises(SetupError, match="a rule may let it become root .*another lab_user"):
+        user.add(model.c)
+    assert model.writes == []
+
+
+# What sudo keeps ------------------------------------------------------------------------------------
+
+LOG = {
+    "sudoers.log": "/var/log/sudo-io/00/00/01/stdin",
+    "sudoers.log_line": "/etc/sudoers.d/io:1:Defaults log_input",
+}
+
+
+def test_no_secret_is_sent_to_a_sudo_that_keeps_it_unless_that_is_wanted(fake, capsys):
+    model = fake("debian")
+    model.sections["accounts"] |= LOG
+    with pytest.raises(SetupError) as refused:
+        user.add(model.c)
+    text = refused.value.text
+    assert model.writes == [] and "/etc/sudoers.d/io:1:Defaults log_input" in text
+    assert "in /var/log/sudo-io/00/00/01/stdin" in text and "LABFAB_ACCEPT=sudo-log" in text
+    Host.sessions.clear()
+    model = fake("debian", accept=["sudo-log"])
+    model.sections["accounts"] |= LOG
+    user.add(model.c)
+    assert model.whys == BARE and "sudo keeps what labfab types" in capsys.readouterr().err
+    model.again()
+    user.add(model.c)  # nothing secret is left to send
+    assert model.whys == [] and "sudo keeps" not in capsys.readouterr().err
+
+
+def test_a_plan_says_that_sudo_keeps_what_is_typed_and_goes_on(fake, capsys):
+    model = fake("debian", dry=True)
+    model.sections["accounts"] |= LOG
+    user.add(model.c)
+    said = capsys.readouterr()
+    assert "accept: [sudo-log]" in said.out and "sudo keeps" in said.err
+
+
 def test_sudo_without_a_password_is_checked_by_visudo(fake):
     """sudo: nopasswd writes one read-only file, which visudo checks before sudo reads it."""
     model = fake(sudo="nopasswd")

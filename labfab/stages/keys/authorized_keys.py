@@ -6,7 +6,7 @@ Owns: the lines it adds to authorized_keys.  Undo: delete those lines
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,7 @@ def copy(c: Connection) -> None:
     user.add(c)
     refuse_links(c, host, names)
     identity, mine = own_key(c, want, host)
+    own = {mine: spoken(identity)}
     unlock(c, host, identity)
     login = Login(want.user, host.login.port, identity)
     new = host.proven is None and c.user != want.user
@@ -90,18 +91,24 @@ def copy(c: Connection) -> None:
         user.grant_sudo_in_window(c, want, platform(c))
         for name in names:
             fix_modes(c, name)
-            have = facts(c).accounts
+            if new:
+                name_other_ways(c, name, mine)
             # Whoever could log in before keeps the way to sudo, and needs none to the notebooks.
-            others = keys_in_use(c, want.user) if name == want.user else []
-            add_keys(c, have[name], [mine, *given, *others])
-        split = alias_is_lab_users(c, want)
-        before = find_alias(c)
-        if split and not (host.planning or (before and before.lab_user == want.lab_user)):
-            guard.prove_account(c, login._replace(user=want.lab_user))
+            others = keys_in_use(c, want.user) if name == want.user else {}
+            add_keys(c, facts(c).accounts[name], own | given | others | own)
+        if split := alias_is_lab_users(c, want):
+            prove_lab_user(c, want, login)
     host.proven_as(login)
     if split:
         host.proven_for_notebooks(want.lab_user)
     write_alias(c, want)
+
+
+def prove_lab_user(c: Connection, want: Settings, login: Login) -> None:
+    """Prove the login of the notebooks' account, unless an earlier run has."""
+    before = find_alias(c)
+    if not (Host.of(c).planning or (before and before.lab_user == want.lab_user)):
+        guard.prove_account(c, login._replace(user=want.lab_user))
 
 
 def accounts_to_open(want: Settings) -> list[str]:
@@ -151,21 +158,58 @@ def own_key(c: Connection, want: Settings, host: Host) -> tuple[Path | None, str
         console.planned(host.label, "make a key pair on your laptop, ~/.ssh/id_ed25519")
         return None, "ssh-ed25519 AAAA… (your new key)"
     identity = keypair.ensure(named)
+    if not exists:
+        console.say(
+            f"[{host.label}] made a new key pair on your laptop, {identity}, without a passphrase "
+            f"(ssh-keygen -p -f {identity} sets one)"
+        )
     return identity, keypair.public_line(identity)
 
 
-def keys_from_settings(want: Settings) -> list[str]:
-    """Return the keys of the setting public_keys. Raises SetupError if sshd would reject one."""
-    return [line for given in want.public_keys for line in keypair.read_publics(given)]
+def spoken(identity: Path | None) -> str:
+    """Return where your own key is, in words."""
+    held = identity is not None and connection.held_by_agent(identity)
+    place = f"your laptop, {identity or '~/.ssh/id_ed25519'}"
+    return f"{place} (through your agent)" if held else place
 
 
-def keys_in_use(c: Connection, user: str) -> list[str]:
-    """Return the lines of the keys that open root and the present login, unless that is *user*.
+def keys_from_settings(want: Settings) -> dict[str, str]:
+    """Return the keys of the setting public_keys, and where each is from.
 
-    A key that does not open them today is left out, and so is one that may do one thing only.
+    Raises SetupError if sshd would reject one.
+    """
+    lines = [line for given in want.public_keys for line in keypair.read_publics(given)]
+    return dict.fromkeys(lines, "the setting public_keys")
+
+
+def name_other_ways(c: Connection, name: str, mine: str) -> None:
+    """Name what opens an account besides your key and those that labfab copies."""
+    host, have = Host.of(c), facts(c).ssh
+    options = have.effective.get(name, {})
+    ways = [
+        line.described(path)
+        for line, path in lines_that_open(c, name, forced_too=True)
+        if line.blob != key_of(mine) and line.blob not in have.revoked and not line.ended
+    ]
+    for option, what in (
+        ("trustedusercakeys", "whoever has a certificate of {} for this name"),
+        ("authorizedkeyscommand", "the keys that {} gives"),
+    ):
+        if (value := options.get(option, "none")) != "none":
+            ways.append(what.format(value))
+    for way in ways:
+        if host.first_time(f"{name}: {way}"):
+            console.note(f"opens {name} too: {way}")
+
+
+def keys_in_use(c: Connection, user: str) -> dict[str, str]:
+    """Return the lines of the keys that open root and the present login, and their files.
+
+    Those of *user* are there already. A key that does not open them today is left out, and so is
+    one that may do one thing only.
     """
     revoked, host = facts(c).ssh.revoked, Host.of(c)
-    lines = []
+    lines: dict[str, str] = {}
     for name in dict.fromkeys(("root", c.user)):
         found = lines_that_open(c, name) if name != user else []
         limited = limit_of(c, name)
@@ -176,7 +220,7 @@ def keys_in_use(c: Connection, user: str) -> list[str]:
         for line, path in found:
             why = line.obstacle(revoked)
             if not why:
-                lines.append(line.text)
+                lines.setdefault(line.text, path)
             elif not line.refuses and host.first_time(line.text):
                 console.note(f"not copied: {line.who} in {path}: {why}")
     return lines
@@ -221,8 +265,11 @@ def is_trusted(have: Ssh, file: File, name: str) -> bool:
     return int(file.mode, 8) & 0o022 == 0 and file.owner in (name, "root")
 
 
-def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
-    """Add the keys that are missing; the rest of the file stays as it is."""
+def add_keys(c: Connection, account: Account, lines: Mapping[str, str]) -> None:
+    """Add the keys that are missing, and name them; the rest of the file stays as it is.
+
+    lines: lines of authorized_keys, and where each is from.
+    """
     old = account.keys.content if account.keys else ""
     known = keys_of(account)
     missing: dict[str, str] = {}
@@ -247,6 +294,10 @@ def add_keys(c: Connection, account: Account, lines: Iterable[str]) -> None:
         undo=("lines" + " %s" * (1 + len(missing)), path, *missing.values()),
         then=planned_file(f"accounts.{account.name}.keys", text, "600", account.name),
     )
+    for line in lines:
+        found = key_line.parse(line) if line.strip() in missing.values() else None
+        if found and Host.of(c).first_time(found.blob):
+            console.note(found.described(lines[line]))
 
 
 def refuse_links(c: Connection, host: Host, names: list[str]) -> None:

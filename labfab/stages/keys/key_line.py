@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime
+import hashlib
 import re
 from typing import NamedTuple
+
+from ...text import one_line
 
 # sshd(8): options, without blanks outside of quotes; then the type and the key.
 LINE = re.compile(
@@ -14,6 +19,7 @@ LINE = re.compile(
 OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:\\"|[^"\\]|\\(?!"))*)")?')
 # Cloud images give root a line whose forced command only says "log in as ubuntu".
 REFUSAL = re.compile(r"^echo [\"'\\]*Please log ?in as ", re.IGNORECASE)
+COMMENT, LIMITS = 60, 200  # characters that are shown
 EXPIRY = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 
 
@@ -28,8 +34,30 @@ class KeyLine(NamedTuple):
 
     @property
     def who(self) -> str:
-        """Return what names the key: its comment, or else its end."""
-        return self.comment or f"the key …{self.blob[-12:]}"
+        """Return what names the key: its comment, made harmless, or else its end."""
+        comment = one_line(self.comment)
+        short = f"{comment[:COMMENT]}…" if len(comment) > COMMENT else comment
+        return short or f"the key …{self.blob[-12:]}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the key's fingerprint as `ssh-keygen -lf` shows it; empty for a garbled key."""
+        try:
+            data = base64.b64decode(self.blob, validate=True)
+        except (binascii.Error, ValueError):
+            return ""
+        return f"SHA256:{base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')}"
+
+    @property
+    def limits(self) -> str:
+        """Return the options of the line, as they are written there."""
+        options = [f'{name}="{value}"' if value else name for name, value in self.options.items()]
+        return one_line(",".join(options))[:LIMITS]
+
+    def described(self, place: str) -> str:
+        """Return the key for a message: its name, where it is from, its fingerprint, its limits."""
+        about = "; ".join(filter(None, (self.fingerprint, self.limits)))
+        return f"{self.who}, from {place}{f' ({about})' if about else ''}"
 
     @property
     def command(self) -> str:

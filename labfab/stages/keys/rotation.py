@@ -7,6 +7,7 @@ Undo: those lines; the old key files stay
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def add(c: Connection, key: str) -> None:
     want, lines = Settings.of(c), keypair.read_publics(key)
     require_account(c, want)
     with guarded(c, "let another key log in"):
-        add_to_all(c, want, lines)
+        add_to_all(c, want, dict.fromkeys(lines, "keys.add"))
     login = Host.of(c).login
     typed = login_in_words(login.user, c.host, login.port)
     console.note(f"on the other laptop type: fab -H {typed} keys.copy")
@@ -72,7 +73,7 @@ def rotate(c: Connection) -> None:
     new = make_key_pair(c, alias, keypair.is_encrypted(old))
     login = Login(want.user, host.login.port, new)
     with guarded(c, f"let your new key log in as {want.user}", login, always=True):
-        add_to_all(c, want, [keypair.public_line(new)])
+        add_to_all(c, want, {keypair.public_line(new): str(new)})
     host.proven_as(login)
     with guarded(c, "refuse your old key", login, always=True):
         for name in facts(c).accounts:
@@ -84,8 +85,11 @@ def rotate(c: Connection) -> None:
         console.note(f"the setting identity still says {want.identity}: set it to {new}")
 
 
-def add_to_all(c: Connection, want: Settings, lines: list[str]) -> None:
-    """Add keys to each account that your key opens."""
+def add_to_all(c: Connection, want: Settings, lines: Mapping[str, str]) -> None:
+    """Add keys to each account that your key opens.
+
+    lines: lines of authorized_keys, and where each is from.
+    """
     for name in authorized_keys.accounts_to_open(want):
         account = facts(c).accounts.get(name)
         if account:

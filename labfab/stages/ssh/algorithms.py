@@ -8,9 +8,8 @@ so that a later sshd still adds its new ones.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fabric import Connection
@@ -31,9 +30,11 @@ from ...run.task import host_task
 from ...settings import Settings
 from ..keys import authorized_keys
 from . import fail2ban
+from .stranger import Stranger
 
 if TYPE_CHECKING:
     from ...facts.records import Ssh
+    from ...host.connection import Place
     from ...host.remote_file import Values
     from ...platforms.base import Platform
 
@@ -64,14 +65,14 @@ def harden(c: Connection) -> None:
     if left:
         refuse_to_shut_out(c, host, have, left)
         console.note(SHUT_OUT)
-    with guarded(c, WHY if left else LIMITS):
+    stranger = Stranger(c, lambda inside: require_strong(c, left, inside))
+    with guarded(c, WHY if left else LIMITS, then=stranger.from_here):
         if limits:
             system.set_options(c, limits, why=LIMITS, then=facts_of(limits))
         if left:
             subtract(c, system, have, left)
         system.reload_sshd(c)
-        if left and not host.planning:
-            require_strong(c, host.login.port, left)
+        stranger.from_inside()
 
 
 def remaining(have: Ssh) -> dict[str, list[str]]:
@@ -126,19 +127,23 @@ def subtract(c: Connection, system: Platform, have: Ssh, left: dict[str, list[st
         system.set_options(c, other, why=why, then=facts_of(other))
 
 
-def require_strong(c: Connection, port: int, left: Iterable[str]) -> None:
+def require_strong(c: Connection, left: Collection[str], inside: Place | None) -> None:
     """Raise SetupError if a stranger is still offered what is weak.
 
     `systemctl reload` returns before sshd has read its configuration: for a moment it answers as
     before, then its sockets are closed.
     """
     still: list[str] = []
-    for _ in range(TRIES):
-        with contextlib.suppress(*CONNECTION_ERRORS, ValueError):
-            offered = algorithms.offered_by(c, port)
+    for _ in range(TRIES if left else 0):
+        try:
+            offered = algorithms.offered_by(c, Host.of(c).login.port, inside)
             still = [name for option in left for name in algorithms.weak(option, offered[option])]
             if not still:
                 return
+        except connection.NoWayInside:
+            raise
+        except (*CONNECTION_ERRORS, ValueError):
+            pass
         time.sleep(PAUSE)
     if still:  # else the fresh login says what is wrong
         raise SetupError(f"sshd still offers {', '.join(still)}: look at `sshd -T` there")

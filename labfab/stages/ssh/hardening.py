@@ -32,9 +32,11 @@ from ...run.task import host_task
 from ...settings import FIRST_UNPRIVILEGED, SSH_PORT, Settings
 from ..keys import admission, authorized_keys
 from . import endings, fail2ban
+from .stranger import Stranger
 
 if TYPE_CHECKING:
     from ...facts.records import Firewall, Ssh
+    from ...host.connection import Place
     from ...platforms.base import Platform
 
 # PAM asks for the password through keyboard-interactive, so that has to go as well.
@@ -64,11 +66,12 @@ def disable_passwords(c: Connection) -> None:
     if not passwords_accepted(c):
         return
     system = platform(c)
-    with guarded(c, "refuse passwords"):
+    stranger = Stranger(c, lambda inside: require_none_offered(c, inside))
+    with guarded(c, "refuse passwords", then=stranger.from_here):
         system.set_options(c, NO_PASSWORDS, why="refuse passwords for every user")
         system.reload_sshd(c)
         require_none(c, passwords_accepted, "a Match block of sshd_config allows passwords for")
-        require_none(c, passwords_offered, "sshd still offers password logins for")
+        stranger.from_inside()
 
 
 def before_passwords(c: Connection) -> None:
@@ -91,20 +94,19 @@ def passwords_accepted(c: Connection) -> list[str]:
     ]
 
 
-def passwords_offered(c: Connection) -> list[str]:
-    """Return the accounts for which sshd offers a stranger a password.
+def require_none_offered(c: Connection, inside: Place | None) -> None:
+    """Raise SetupError if sshd offers a stranger a password.
 
     A ticket of Kerberos and the like are no passwords; they are named, and stay.
     """
-    port, found, others = Host.of(c).login.port, [], set()
+    port, others = Host.of(c).login.port, set()
     for user in facts(c).accounts:
-        ways = {*connection.offered_methods(c, user, port)}
+        ways = {*connection.offered_methods(c, user, port, inside)}
         others |= ways - {"publickey"} - PASSWORD_WAYS
         if ways & PASSWORD_WAYS:
-            found.append(user)
+            raise still_open("sshd still offers password logins for", user)
     for note in sorted({name_way(facts(c).ssh, way) for way in others}):
         console.note(note)
-    return found
 
 
 def name_way(have: Ssh, way: str) -> str:
@@ -125,11 +127,12 @@ def disable_root(c: Connection) -> None:
     if not root_accepted(c):
         return
     system = platform(c)
-    with guarded(c, "refuse root"):
+    stranger = Stranger(c, lambda inside: require_no_root(c, inside))
+    with guarded(c, "refuse root", then=stranger.from_here):
         system.set_options(c, NO_ROOT, why="refuse logins as root")
         system.reload_sshd(c)
         require_none(c, root_accepted, "a Match block of sshd_config lets in")
-        require_none(c, root_logs_in, "your key still opens")
+        stranger.from_inside()
 
 
 def before_root(c: Connection) -> None:
@@ -148,35 +151,37 @@ def root_accepted(c: Connection) -> list[str]:
     return [] if options.get("permitrootlogin") == "no" else ["root"]
 
 
-def root_logs_in(c: Connection) -> list[str]:
-    """Try to log in as root with your key; return root if that works.
+def require_no_root(c: Connection, inside: Place | None) -> None:
+    """Try to log in as root with your key. Raises SetupError if that works.
 
-    fail2ban counts one such try as three failures, and would soon ban you: where it watches sshd,
-    sshd's configuration has to be enough.
+    fail2ban counts one such try as three failures: where it watches sshd, none comes from here.
     """
-    if facts(c).ssh.jail:
-        return root_accepted(c)
     login = Host.of(c).login
+    if facts(c).ssh.jail and not inside:
+        return
     try:
-        connection.log_in_again(c, "root", login.port, login.identity).close()
+        connection.log_in_again(c, "root", login.port, login.identity, inside).close()
     except paramiko.AuthenticationException:
-        return []
-    return ["root"]
+        return
+    raise still_open("your key still opens", "root")
 
 
-def require_none(
-    c: Connection, still_open: Callable[[Connection], list[str]], problem: str
-) -> None:
+def require_none(c: Connection, let_in: Callable[[Connection], list[str]], problem: str) -> None:
     """Raise SetupError if any account is still let in.
 
-    still_open: finds such accounts on the changed host. problem: the text before their names.
+    let_in: finds such accounts on the changed host. problem: the text before their names.
     """
-    left = [] if Host.of(c).planning else still_open(c)
+    left = [] if Host.of(c).planning else let_in(c)
     if left:
-        raise SetupError(
-            f"{problem} {', '.join(left)}: "
-            f"look at `sshd -T -C user={left[0]},host=h,addr=192.0.2.1` there"
-        )
+        raise still_open(problem, *left)
+
+
+def still_open(problem: str, *users: str) -> SetupError:
+    """Return the error for accounts that are still let in."""
+    return SetupError(
+        f"{problem} {', '.join(users)}: "
+        f"look at `sshd -T -C user={users[0]},host=h,addr=192.0.2.1` there"
+    )
 
 
 @host_task(
