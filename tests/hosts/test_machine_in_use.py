@@ -90,7 +90,7 @@ def test_a_machine_in_use_serves_on_through_plan_setup_a_week_and_undo(
         assert box.run(THEIRS) == before
         assert "Total failed:\t0" in box.run("fail2ban-client status sshd")
         assert probes.takes_key_file(box.address, "bob", 292, paths[39])
-        fab("-H", "homelab", "setup.undo", "--force", env=agreed).ok()
+        fab("-H", "homelab", "setup.undo", "--force", "--yes", env=agreed).ok()
     assert missed == []
     assert box.run(THEIRS) == before and box.run("ufw status | sort") == rules
     assert probes.takes_key_file(box.address, "bob", 22, paths[0])

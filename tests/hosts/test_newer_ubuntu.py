@@ -25,5 +25,5 @@ def test_the_whole_road_with_sudo_and_core_utilities_in_rust(host, fab):
     assert "http://127.0.0.1:" in said
     assert "nothing to change" in fab("-H", "homelab", "setup.full", env=ENV).ok().text
     fab("-H", "homelab", "check.all", env=ENV).ok()
-    fab("-H", "homelab", "setup.undo", "--force", env=ENV).ok()
+    fab("-H", "homelab", "setup.undo", "--force", "--yes", env=ENV).ok()
     assert box.run("id; ls /home") == before
