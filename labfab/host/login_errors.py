@@ -83,7 +83,10 @@ def network_problem(c: Connection, error: Exception) -> str:
         return "no such host name: check the spelling after -H"
     name_it = f"name the port, fab -H {login_in_words(c.user, c.host, 'PORT')} …"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on port {c.port}: {name_it}"
+        return (
+            f"nothing listens on port {c.port}, or the host refuses more connections from here for "
+            f"now (ufw limit): wait half a minute, or {name_it}"
+        )
     if isinstance(error, TimeoutError) or SILENT in str(error):
         return (
             f"no answer on port {c.port} within {c.connect_timeout} s: "
@@ -100,8 +103,11 @@ def network_problem(c: Connection, error: Exception) -> str:
     )
 
 
-def explain_second_login(c: Connection, error: Exception) -> str:
-    """Describe why a second login failed although the first one works."""
+def explain_second_login(c: Connection, error: Exception, rule: str = "") -> str:
+    """Describe why a second login failed although the first one works.
+
+    rule: of the host's own firewall, which refuses what no other rule lets in; empty: none.
+    """
     if isinstance(error, paramiko.BadHostKeyException):
         return "it shows a different host key than the one you know"
     if isinstance(error, paramiko.AuthenticationException):
@@ -109,13 +115,18 @@ def explain_second_login(c: Connection, error: Exception) -> str:
             "the host refuses the key "
             "(its log says why: journalctl -u ssh; on a Mac log show --last 5m)"
         )
+    if rule and isinstance(error, OSError) and not isinstance(error, ConnectionResetError):
+        return f"the host's own firewall refuses it ({rule}): let that port in there"
     if isinstance(error, TimeoutError):
         return (
             f"no answer within {c.connect_timeout} s: "
             "does a firewall, a router or your provider block that port?"
         )
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there, the connection is refused"
+        return (
+            "nothing listens there, or it takes no more connections from here for now (ufw limit): "
+            "the connection is refused"
+        )
     return (
         f"it hung up ({str(error) or type(error).__name__}): "
         "does it take no more connections from here for now (fail2ban, PerSourcePenalties)?"

@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING
 from fabric import Connection
 
 from .. import console
+from ..errors import SetupError
 from ..facts import facts
 from ..host.changes import change
+from ..host.session import Host
 from ..platforms import platform
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
 from .keys import admission
-from .ssh import endings
+from .ssh import endings, hardening
 
 if TYPE_CHECKING:
-    from ..facts.records import Facts
+    from collections.abc import Iterable, Mapping
+
+    from ..facts.records import Facts, Firewall
     from ..platforms.base import Platform
 
 # From here on a UDP port of an account is most likely a client's, which nobody calls. Root's and
 # the kernel's (WireGuard's 51820) are not. ufw lets in some by itself: DHCP, mDNS, SSDP.
 FIRST_EPHEMERAL = 32768
 UFW_LETS_IN = {68, 546, 1900, 5353}
+# apt removes them to install ufw; with them go the rules that they load at boot.
+REMOVED_BY_UFW = ("iptables-persistent", "netfilter-persistent")
 OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
 
 
@@ -38,41 +44,142 @@ def enable(c: Connection) -> None:
         system.report_firewall(c)
         return
     admission.require_sshd_settings(c)  # else nobody knows which port to open
+    refuse_another(c)
     name_endings(c, want)
+    hardening.remember_limit(c, want)
     system.install(c, system.FIREWALL_PACKAGE)
     with guarded(c, "switch the firewall on"):
         have = facts(c)
         open_ports(c, want, have, system)
         for port in unused_ports(want, have):
             close(c, system, port, have.ssh.listening.get(port, ""))
+        if want.firewall_forward and have.firewall.forward != "allow":
+            system.allow_forwarding(c)
         refuse_the_rest(c, have)
 
 
+def refuse_another(c: Connection) -> None:
+    """Raise SetupError if the host has a firewall of its own that ufw would replace or join."""
+    found = others(facts(c))
+    if found:
+        raise SetupError(
+            f"this host has a firewall of its own, so nothing was changed: {'; '.join(found)}; "
+            "to keep it, set firewall: false (LABFAB_FIREWALL=false), and labfab leaves ufw alone; "
+            "or remove it there by hand, then repeat the command",
+            host=Host.of(c).label,
+        )
+
+
+def others(have: Facts) -> list[str]:
+    """Return what else than ufw is the host's firewall: packages, services, rules.
+
+    A ufw that is on is the host's firewall, whatever else there is.
+    """
+    firewall, packages = have.firewall, have.system.packages
+    if firewall.active:
+        return []
+    found = []
+    in_the_way = [name for name in REMOVED_BY_UFW if name in packages]
+    if in_the_way and "ufw" not in packages:
+        found.append(
+            f"installing ufw would remove the packages {', '.join(in_the_way)}, "
+            "which load the rules in /etc/iptables"
+        )
+    for name in sorted(firewall.loaders):
+        if name == "nftables":
+            if firewall.nftables_conf:
+                found.append("nftables.service loads the rules in /etc/nftables.conf")
+        elif name not in in_the_way:
+            found.append(f"{name}.service loads rules")
+    if firewall.own.own:
+        first, *more = firewall.own.own
+        found.append(
+            f"the kernel has the rule '{first}'" + (f" and {len(more)} more" if more else "")
+        )
+    return found
+
+
 def name_endings(c: Connection, want: Settings) -> None:
-    """Name what answers others today and will not once the firewall is on."""
+    """Name what answers others today and will not once the firewall is on.
+
+    Raises SetupError, unless that is agreed to, if the way in would be among it.
+    """
     have = facts(c)
     if not want.firewall or have.firewall.closes:
         return
     # In a plan sshd has moved already, and still listens where it did.
     ssh = {*have.ssh.ports, want.ssh_port, c.port}
     kept = {*ssh, want.lab_port, *want.public_ports, *want.open_ports}
-    shut = have.firewall.listens.keys() - kept - have.firewall.allowed
+    shut = {port for port in have.firewall.listens.keys() - kept if not have.firewall.lets_in(port)}
     shut_udp = {
         port
         for port, program in have.firewall.listens_udp.items()
         if port < FIRST_EPHEMERAL or "(uid " not in program
     }
-    shut_udp -= {*want.open_udp_ports} | have.firewall.allowed_udp | UFW_LETS_IN
+    shut_udp -= {*want.open_udp_ports} | UFW_LETS_IN
+    shut_udp = {port for port in shut_udp if not have.firewall.lets_in_udp(port)}
+    endings.agree(c, of_tunnel(have.firewall, shut, shut_udp))
     for ports, listens, kind, setting in (
         (shut, have.firewall.listens, "port", "open_ports"),
         (shut_udp, have.firewall.listens_udp, "UDP port", "open_udp_ports"),
     ):
         for port in sorted(ports):
+            some = kind == "port" and have.firewall.opens_for_some(port)
             text = (
                 f"{listens[port]} answers others on {kind} {port}; "
-                f"the firewall refuses that unless you set {setting}: [{port}]"
+                f"the firewall refuses that {'to all but some ' if some else ''}"
+                f"unless you set {setting}: [{port}]"
             )
             endings.tell(c, text)
+    name_forwards(c, want, have.firewall)
+
+
+def of_tunnel(have: Firewall, shut: set[int], shut_udp: set[int]) -> list[endings.Ending]:
+    """Return the ports that the tunnel needs through which this login came in.
+
+    shut, shut_udp: TCP and UDP ports that will be refused.
+    """
+    if not have.tunnel:
+        return []
+    udp = of_programs(have.listens_udp, shut_udp, have.tunnel_programs) or shut_udp
+    tcp = of_programs(have.listens, shut, have.tunnel_programs)
+    found = [("UDP port", "open_udp_ports", udp), ("port", "open_ports", tcp)]
+    return [
+        endings.Ending(
+            endings.VPN,
+            f"this login comes in through {have.tunnel}, a tunnel that ends on this host, and the "
+            f"firewall would refuse {counted_ports(kind, ports)}, where its other end calls: "
+            f"{setting}: {sorted(ports)} keeps it",
+        )
+        for kind, setting, ports in found
+        if ports
+    ]
+
+
+def of_programs(listens: Mapping[int, str], ports: set[int], names: Iterable[str]) -> set[int]:
+    """Return the ports at which one of these programs listens. The kernel's own has no name."""
+    wanted = {*names} or {"unknown"}
+    return {port for port in ports if listens[port].partition(" (uid ")[0] in wanted}
+
+
+def counted_ports(kind: str, ports: Iterable[int]) -> str:
+    """Return ports of one kind in words."""
+    found = sorted(ports)
+    return f"{kind}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+
+
+def name_forwards(c: Connection, want: Settings, have: Firewall) -> None:
+    """Name the traffic of others that this host forwards, which ufw refuses by default."""
+    carries = have.forwards > 1 or (have.forwards and have.own.translates)
+    if want.firewall_forward or have.forward == "allow" or not carries:
+        return
+    if not have.own.refuses_forwards:
+        endings.tell(
+            c,
+            "this host forwards traffic of others (a VPN, containers, virtual machines?); the "
+            "firewall refuses what no rule of theirs lets through, unless you set "
+            "firewall_forward: true",
+        )
 
 
 def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> None:
@@ -80,11 +187,13 @@ def open_ports(c: Connection, want: Settings, have: Facts, system: Platform) -> 
     ssh = have.ssh.ports
     # SSH first: never shut the door you came in by.
     for port in dict.fromkeys([*sorted(ssh), *want.public_ports, *want.open_ports]):
-        if port not in have.firewall.allowed:
+        # A rule that lets in some senders alone is kept; a fresh login proves that it lets us in.
+        for_some = port in ssh and have.firewall.opens_for_some(port)
+        if not (have.firewall.lets_in(port) or for_some):
             published = port in want.public_ports and port not in ssh
             system.allow_port(c, port, OURS if published else "")
     for port in want.open_udp_ports:
-        if port not in have.firewall.allowed_udp:
+        if not have.firewall.lets_in_udp(port):
             system.allow_port(c, port, protocol="udp")
 
 
