@@ -486,7 +486,7 @@ EFFECTS = (
         reload,
     ),
     (r"ufw (allow|limit) (\d+)/tcp(?: comment (\w+))?", allow),
-    (r"ufw ((?:allow|limit|deny|reject) .* from .*)", some),
+    (r"ufw ((?:allow|limit|deny|reject) (?:.* )?from .*)", some),
     (r"ufw default allow routed", facts("firewall", forward="allow")),
     (
         r"ufw allow (\d+)/udp",

@@ -17,7 +17,7 @@ from fabric import Connection
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import PREFIXES, parse, with_prefix
-from ..host import connection
+from ..host import connection, dial_limit
 from ..host.alias import alias_of
 from ..host.remote_file import Values
 from ..host.session import Host
@@ -71,8 +71,9 @@ class Probe:
     def log_in(self) -> None:
         """Dial, and open a root shell, or else a shell with the rights of the login."""
         try:
-            if not self.c.is_connected:
-                connection.dial(self.c, self.want)
+            with dial_limit.expected(self.c.host, self.host.limits_logins):
+                if not self.c.is_connected:
+                    connection.dial(self.c, self.want)
         except SetupError as error:
             self.problem = str(error)
             return

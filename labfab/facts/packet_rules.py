@@ -17,8 +17,8 @@ from ..text import printable
 # Rules of programs that bring them back by themselves, and that get along with ufw.
 BROUGHT = re.compile(
     r"\bufw6?-|\bDOCKER|f2b-|fail2ban|\bLIBVIRT_|\bNETAVARK|\bCNI-|\bKUBE-|\bcali-|\bts-(input|"
-    r"forward)|wg-quick|generated for (LXD|Incus)|[io] (docker|virbr|lxdbr|incusbr|podman|cni|br-)"
-    r"[0-9a-f]+\b|sshguard|CROWDSEC"
+    r"forward)|wg-quick|generated for (LXD|Incus)|sshguard|CROWDSEC|"
+    r"\b(-?[io]|[io]ifname) \"?(docker|virbr|lxdbr|incusbr|podman|cni|br-)[0-9a-f]+\b"
 )
 BROUGHT_TABLES = re.compile(
     r"f2b|fail2ban|docker|libvirt|netavark|lxd|incus|wg-quick|io\.systemd|tailscale|crowdsec|kube"
@@ -108,7 +108,11 @@ def parse(text: str) -> PacketRules:
     chains = read_nftables(line for mark, line in lines if mark == "n")
     if rules or policies:
         chains = [chain for chain in chains if not of_iptables(chain, chains)]
-    chains = [chain for chain in chains if not BROUGHT_TABLES.search(chain.table)]
+    chains = [
+        chain._replace(rules=tuple(rule for rule in chain.rules if not BROUGHT.search(rule)))
+        for chain in chains
+        if not (BROUGHT_TABLES.search(chain.table) or BROUGHT.search(chain.name))
+    ]
     mine = [rule for rule in rules if not BROUGHT.search(" ".join(rule.words))]
     shut = [(family, chain) for family, chain, policy in policies if policy == "DROP"]
     refused = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import console
@@ -23,6 +25,17 @@ DIALED: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=FREE))
 def expect(hostname: str) -> None:
     """Wait from now on before too many connections to this host."""
     LIMITED.add(hostname)
+
+
+@contextmanager
+def expected(hostname: str, limited: bool) -> Iterator[None]:
+    """Wait only inside the block, for a host that limits connections: what follows says so."""
+    if limited:
+        expect(hostname)
+    try:
+        yield
+    finally:
+        LIMITED.discard(hostname)
 
 
 def wait_for_turn(hostname: str) -> None:

@@ -187,8 +187,10 @@ class Host:
         A run may have died after it moved sshd and before it changed the alias. So if nothing
         listens on the known port, the port that sshd would have moved to is tried.
         """
+        if self.limits_logins:
+            dial_limit.expect(self.c.host)
         try:
-            self.dial_in_turn(settings)
+            connection.dial(self.c, settings)
         except login_errors.NobodyListens as error:
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(
@@ -201,16 +203,11 @@ class Host:
             self.c.port = port
             connection.dial(self.c, settings)
 
-    def dial_in_turn(self, settings: Settings) -> None:
-        """Dial; if the host is known to limit connections and refuses this one, wait and redial."""
-        try:
-            connection.dial(self.c, settings)
-        except login_errors.NobodyListens:
-            known = find_alias(self.c)
-            if not known or not dial_limit.note(known.name).exists():
-                raise
-            dial_limit.wait_out(self.c.host)
-            connection.dial(self.c, settings)
+    @property
+    def limits_logins(self) -> bool:
+        """Return whether an earlier run saw that the host limits new connections to sshd."""
+        known = find_alias(self.c)
+        return known is not None and dial_limit.note(known.name).exists()
 
     def reinstalled(self) -> str:
         """Return a hint if the port is refused that our alias names, but 22 is SSH's again."""

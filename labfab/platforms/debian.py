@@ -409,13 +409,14 @@ def allow_port(
     is_tcp = protocol == "tcp"
     change(
         c,
-        f"ufw {action} %s/%s" + " %s" * len(words),
+        "ufw %s %s/%s" + " %s" * len(words),
+        action,
         port,
         protocol,
         *words,
         why=(f"open port {port}" if is_tcp else f"open UDP port {port}")
         + (" (ufw limit)" if action == "limit" else ""),
-        undo=(f"firewall delete {action} %s/%s", str(port), protocol),
+        undo=("firewall delete %s %s/%s", action, str(port), protocol),
         keep=UFW_RULES,
         then={f"firewall.allowed{'' if is_tcp else '_udp'}.{port}": rule},
     )

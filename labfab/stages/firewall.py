@@ -92,10 +92,8 @@ def others(have: Facts) -> list[str]:
         elif name not in in_the_way:
             found.append(f"{name}.service loads rules")
     if firewall.own.own:
-        first, *more = firewall.own.own
-        found.append(
-            f"the kernel has the rule '{first}'" + (f" and {len(more)} more" if more else "")
-        )
+        first, more = firewall.own.refusal() or firewall.own.own[0], len(firewall.own.own) - 1
+        found.append(f"the kernel has rules: '{first}'" + (f" and {more} more" if more else ""))
     return found
 
 
@@ -119,6 +117,9 @@ def name_endings(c: Connection, want: Settings) -> None:
     shut_udp -= {*want.open_udp_ports} | UFW_LETS_IN
     shut_udp = {port for port in shut_udp if not have.firewall.lets_in_udp(port)}
     endings.agree(c, of_tunnel(have.firewall, shut, shut_udp))
+    if have.firewall.tunnel:
+        udp, tcp = tunnel_ports(have.firewall, shut, shut_udp)
+        shut, shut_udp = shut - tcp, shut_udp - udp
     for ports, listens, kind, setting in (
         (shut, have.firewall.listens, "port", "open_ports"),
         (shut_udp, have.firewall.listens_udp, "UDP port", "open_udp_ports"),
@@ -141,19 +142,24 @@ def of_tunnel(have: Firewall, shut: set[int], shut_udp: set[int]) -> list[ending
     """
     if not have.tunnel:
         return []
-    udp = of_programs(have.listens_udp, shut_udp, have.tunnel_programs) or shut_udp
-    tcp = of_programs(have.listens, shut, have.tunnel_programs)
+    udp, tcp = tunnel_ports(have, shut, shut_udp)
     found = [("UDP port", "open_udp_ports", udp), ("port", "open_ports", tcp)]
     return [
         endings.Ending(
             endings.VPN,
-            f"this login comes in through {have.tunnel}, a tunnel that ends on this host, and the "
-            f"firewall would refuse {counted_ports(kind, ports)}, where its other end calls: "
-            f"{setting}: {sorted(ports)} keeps it",
+            f"your login through {have.tunnel}, a tunnel that ends on this host: its other end "
+            f"calls {spoken(kind, ports)}, which the firewall refuses unless you set "
+            f"{setting}: {sorted(ports)}",
         )
         for kind, setting, ports in found
         if ports
     ]
+
+
+def tunnel_ports(have: Firewall, shut: set[int], shut_udp: set[int]) -> tuple[set[int], set[int]]:
+    """Return the UDP and the TCP ports that the other end of the tunnel may call."""
+    udp = of_programs(have.listens_udp, shut_udp, have.tunnel_programs) or shut_udp
+    return udp, of_programs(have.listens, shut, have.tunnel_programs)
 
 
 def of_programs(listens: Mapping[int, str], ports: set[int], names: Iterable[str]) -> set[int]:
@@ -162,7 +168,7 @@ def of_programs(listens: Mapping[int, str], ports: set[int], names: Iterable[str
     return {port for port in ports if listens[port].partition(" (uid ")[0] in wanted}
 
 
-def counted_ports(kind: str, ports: Iterable[int]) -> str:
+def spoken(kind: str, ports: Iterable[int]) -> str:
     """Return ports of one kind in words."""
     found = sorted(ports)
     return f"{kind}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
