@@ -224,15 +224,24 @@ def reload(model, made) -> None:
     model.sections["ssh"] |= listening
 
 
-def allow(model, made, port, comment) -> None:
+def allow(model, made, action, port, comment) -> None:
     model.sections["firewall"][f"allowed.{port}"] = (
-        f"allow {port}/tcp" + f" comment={(comment or '').encode().hex()}" * bool(comment)
+        f"{action} {port}/tcp" + f" comment={(comment or '').encode().hex()}" * bool(comment)
     )
+    if action == "limit":
+        model.sections["firewall"][f"limited.{port}"] = "yes"
+
+
+def some(model, made, rule) -> None:
+    """Add a rule for some senders."""
+    rule, port = rule.partition(" comment ")[0], rule.split(" port ")[1].split()[0]
+    known = model.sections["firewall"].get(f"partial.{port}")
+    model.sections["firewall"][f"partial.{port}"] = ";".join(filter(None, (known, rule)))
 
 
 def close(model, made, rule) -> None:
     rules = model.sections["firewall"]
-    for key in [key for key in rules if key.startswith("allowed.")]:
+    for key in [key for key in rules if key.startswith(("allowed.", "partial."))]:
         left = [
             one
             for one in rules.pop(key).split(";")
@@ -476,7 +485,9 @@ EFFECTS = (
         r"mkdir -p /run/sshd && /usr/sbin/sshd -t && if systemctl is-active -q ssh; then how=reload; .*systemctl \$how ssh; fi",
         reload,
     ),
-    (r"ufw allow (\d+)/tcp(?: comment (\w+))?", allow),
+    (r"ufw (allow|limit) (\d+)/tcp(?: comment (\w+))?", allow),
+    (r"ufw ((?:allow|limit|deny|reject) (?:.* )?from .*)", some),
+    (r"ufw default allow routed", facts("firewall", forward="allow")),
     (
         r"ufw allow (\d+)/udp",
         lambda model, made, port: model.sections["firewall"].update({f"allowed_udp.{port}": "yes"}),

@@ -19,7 +19,7 @@ from .. import console
 from ..errors import SetupError, Unreachable
 from ..facts import facts
 from ..facts.reader import PREFIXES, parse, with_prefix
-from ..host import connection
+from ..host import connection, dial_limit
 from ..host.alias import alias_of
 from ..host.remote_file import Values
 from ..host.session import Host
@@ -94,8 +94,9 @@ class Probe:
     def log_in(self) -> None:
         """Dial, and open a root shell, or else a shell with the rights of the login."""
         try:
-            if not self.c.is_connected:
-                self.dial()
+            with dial_limit.expected(self.c.host, self.host.limits_logins):
+                if not self.c.is_connected:
+                    self.dial()
         except SetupError as error:
             self.problem = str(error)
             if isinstance(error, Unreachable) and not self.answered:

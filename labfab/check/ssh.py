@@ -25,7 +25,10 @@ from .findings import NotChecked, Warned, Wrong
 from .probe import Probe
 from .rows import check
 
-TIRED = "the host accepts no more connections from here for now: try again in a minute"
+TIRED = (
+    "the host takes no more connections from here for now (ufw limit, fail2ban, "
+    "PerSourcePenalties): try again in a minute"
+)
 LOCKED = "your key has a passphrase, so it could not be tried: add it to the agent with ssh-add"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, wraps
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from .. import decode
 from ..errors import SetupError
 from ..host.remote_file import File, Values
 from ..host.session import Host
-from . import sshd_lines, vhosts
+from . import packet_rules, sshd_lines, vhosts
 from .package_names import normalized_name
 from .reader import read, with_prefix
 
@@ -317,6 +317,42 @@ class Firewall(NamedTuple):
     # Port -> the program that listens there for others than this host itself: TCP, UDP.
     listens: Mapping[int, str] = {}
     listens_udp: Mapping[int, str] = {}
+    # TCP ports that a rule with `limit` opens: five new connections in 30 s from one address.
+    limited: frozenset[int] = frozenset()
+    # Port -> the words of the rules that are for some senders, or refuse some.
+    partial: Mapping[int, list[tuple[str, ...]]] = {}
+    # Ranges of ports open to everybody: TCP, UDP.
+    ranges: tuple[range, ...] = ()
+    ranges_udp: tuple[range, ...] = ()
+    # What ufw does with packets that the host forwards: allow, deny or reject; empty: no ufw.
+    forward: str = ""
+    # The rest is only known while ufw refuses nothing. Units that load rules of their own.
+    loaders: frozenset[str] = frozenset()
+    nftables_conf: bool = False
+    own: packet_rules.PacketRules = packet_rules.PacketRules()
+    # Between how many interfaces the host forwards packets; 0: it does not.
+    forwards: int = 0
+    # Where this login came from; if through a tunnel that ends on this host, its interface, and the
+    # programs that hold tunnels.
+    login_from: str = ""
+    tunnel: str = ""
+    tunnel_programs: frozenset[str] = frozenset()
+
+    def lets_in(self, port: int) -> bool:
+        """Return whether a TCP port is open to everybody."""
+        return port in self.allowed or any(port in one for one in self.ranges)
+
+    def lets_in_udp(self, port: int) -> bool:
+        """Return whether a UDP port is open to everybody."""
+        return port in self.allowed_udp or any(port in one for one in self.ranges_udp)
+
+    def limits_any(self, ports: Iterable[int]) -> bool:
+        """Return whether it limits new connections to one of these TCP ports."""
+        return self.active and bool(self.limited & {*ports})
+
+    def opens_for_some(self, port: int) -> bool:
+        """Return whether rules let some senders in at a TCP port."""
+        return any(rule[0] in ("allow", "limit") for rule in self.partial.get(port, ()))
 
     @property
     def closes(self) -> bool:
@@ -655,6 +691,21 @@ class Facts:
             allowed_udp=frozenset(map(int, with_prefix(v, "allowed_udp"))),
             listens={int(port): name for port, name in with_prefix(v, "open").items()},
             listens_udp={int(port): name for port, name in with_prefix(v, "open_udp").items()},
+            limited=frozenset(map(int, with_prefix(v, "limited"))),
+            partial={
+                int(port): [ufw_words(rule) for rule in listed.split(";") if rule]
+                for port, listed in with_prefix(v, "partial").items()
+            },
+            ranges=tuple(map(port_range, with_prefix(v, "range"))),
+            ranges_udp=tuple(map(port_range, with_prefix(v, "range_udp"))),
+            forward=v.get("forward", ""),
+            loaders=frozenset(with_prefix(v, "loads")),
+            nftables_conf="nftables_conf" in v,
+            own=packet_rules.parse(decoded(v.get("rules", ""))),
+            forwards=int(v.get("forwards", 0)),
+            login_from=v.get("login_from", ""),
+            tunnel=v.get("tunnel", ""),
+            tunnel_programs=frozenset(with_prefix(v, "tunnel_program")),
         )
 
     @section
@@ -829,6 +880,12 @@ def decoded(blob: str) -> str:
 def key_type(algorithm: str) -> str:
     """Return the type of the host key that a signature algorithm uses."""
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+
+
+def port_range(words: str) -> range:
+    """Return the ports of FIRST:LAST."""
+    first, _, last = words.partition(":")
+    return range(int(first), int(last) + 1)
 
 
 def ufw_words(rule: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from ..errors import SetupError
 from ..local_state import files, keypair, known_hosts, secrets
 from ..local_state.aliases import find_alias, from_config, hops, keys_of, pinned_as
 from ..settings import Settings
-from . import round_trips
+from . import dial_limit, round_trips
 from .client import Client
 from .host_key import AskAboutHostKey
 from .login_errors import (
@@ -46,6 +46,7 @@ from .transport import Transport
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 KEEPALIVE = 15  # seconds; NAT routers may drop a silent connection after a minute
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # of AddressFamily
+KNOCK = 2  # seconds for a port that may not answer
 TRIES = 3  # how often to ask for a password
 CONNECT_FAILED = 2  # RFC 4254, 5.1: the forward is allowed, but nothing listens there
 TRIES_INSIDE, PAUSE_INSIDE = 10, 0.2  # seconds
@@ -227,7 +228,14 @@ def connect_socket(c: Connection) -> socket.socket:
 
 def open_socket(c: Connection) -> socket.socket:
     """Connect a socket that sends and acknowledges without delay."""
-    connected = connect_socket(c)
+    dial_limit.wait_for_turn(c.host)
+    try:
+        connected = connect_socket(c)
+    except ConnectionRefusedError:
+        if c.host not in dial_limit.LIMITED:
+            raise
+        dial_limit.wait_out(c.host)
+        connected = connect_socket(c)
     sock = QuickAckSocket(fileno=connected.detach())
     sock.settimeout(c.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -332,6 +340,15 @@ def offered_methods(c: Connection, user: str, port: int, inside: Place | None = 
         except paramiko.BadAuthenticationType as error:
             return list(error.allowed_types)
     return ["none"]
+
+
+def speaks_ssh(c: Connection, port: int) -> bool:
+    """Return whether an SSH server answers on a port of the host."""
+    try:
+        with socket.create_connection((c.host, port), timeout=KNOCK) as sock:
+            return sock.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def through(c: Connection, inside: Place) -> paramiko.Channel:

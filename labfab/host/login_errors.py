@@ -85,8 +85,8 @@ def network_problem(c: Connection, error: Exception) -> str:
     name_it = f"name the port, fab -H {login_in_words(c.user, c.host, 'PORT')} …"
     if isinstance(error, ConnectionRefusedError):
         return (
-            f"nothing listens on port {c.port}: {name_it}, "
-            "or wait some minutes if the host may ban this machine (fail2ban)"
+            f"nothing listens on port {c.port}, or the host takes no more connections from here "
+            f"for now (ufw limit, fail2ban): wait half a minute, or {name_it}"
         )
     if isinstance(error, TimeoutError) or SILENT in str(error):
         return (
@@ -104,8 +104,11 @@ def network_problem(c: Connection, error: Exception) -> str:
     )
 
 
-def explain_second_login(c: Connection, error: Exception) -> str:
-    """Describe why a second login failed although the first one works."""
+def explain_second_login(c: Connection, error: Exception, rule: str = "") -> str:
+    """Describe why a second login failed although the first one works.
+
+    rule: of the host's own firewall, which refuses what no other rule lets in; empty: none.
+    """
     if isinstance(error, paramiko.BadHostKeyException):
         return "it shows a different host key than the one you know"
     if isinstance(error, paramiko.AuthenticationException):
@@ -115,6 +118,8 @@ def explain_second_login(c: Connection, error: Exception) -> str:
         )
     if isinstance(error, paramiko.ChannelException) and error.code == PROHIBITED:
         return "sshd allows no forward, which the tunnel needs (AllowTcpForwarding, PermitOpen)"
+    if rule and isinstance(error, OSError) and not isinstance(error, ConnectionResetError):
+        return f"the host's own firewall refuses it ({rule}): let that port in there"
     if isinstance(error, TimeoutError):
         return (
             f"no answer within {c.connect_timeout} s: "
@@ -122,7 +127,8 @@ def explain_second_login(c: Connection, error: Exception) -> str:
         )
     if isinstance(error, ConnectionRefusedError):
         return (
-            "nothing listens there, or the host bans this machine for now (fail2ban): "
+            "nothing listens there, or it takes no more connections from here for now "
+            "(ufw limit, fail2ban): "
             "the connection is refused"
         )
     return (

@@ -19,10 +19,12 @@ from ..errors import SetupError
 from ..local_state import known_hosts, secrets
 from ..local_state.aliases import find_alias, pinned_as, ssh_config_path, way
 from ..settings import KERNEL_LOOKUPS, Settings
-from . import connection, login_errors
+from . import connection, dial_limit, login_errors
 from .alias import alias_of
 from .run_lock import RunLock
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
+
+NEW_PORT = 22  # sshd's on a machine that was installed anew
 
 
 class WindowMark(NamedTuple):
@@ -193,26 +195,39 @@ class Host:
         A run may have died after it moved sshd and before it changed the alias. So if nothing
         listens on the known port, the port that sshd would have moved to is tried.
         """
+        if self.limits_logins:
+            dial_limit.expect(self.c.host)
         try:
             connection.dial(self.c, settings)
         except login_errors.NobodyListens as error:
-            known = find_alias(self.c)
             port = settings.ssh_port
             if self.c.port == port or not known_hosts.pinned(
                 connection.known_hosts_path(), *pinned_as(self.c, port)
             ):
-                hint = (
-                    f"; {ssh_config_path(self.c)} leads there: "
-                    f"if you reinstalled the machine, delete the block of {self.label}"
-                )
-                text = error.text + (hint if known else "")
-                raise SetupError(text, host=error.host) from None
+                raise SetupError(error.text + self.reinstalled(), host=error.host) from None
             console.say(
                 f"[{self.label}] nothing listens on port {self.c.port}, trying ssh_port: {port}"
             )
             self.c.port = port
             self.apply_alias()  # it may be known by this port
             connection.dial(self.c, settings)
+
+    @property
+    def limits_logins(self) -> bool:
+        """Return whether an earlier run saw that the host limits new connections to sshd."""
+        known = find_alias(self.c)
+        return known is not None and dial_limit.note(known.name).exists()
+
+    def reinstalled(self) -> str:
+        """Return a hint if the port is refused that our alias names, but 22 is SSH's again."""
+        if self.c.gateway or self.c.port == NEW_PORT or not find_alias(self.c):
+            return ""
+        if not connection.speaks_ssh(self.c, NEW_PORT):
+            return ""
+        return (
+            f"; {ssh_config_path(self.c)} leads there, but sshd answers on port {NEW_PORT}: "
+            f"if you reinstalled the machine, delete the block of {self.label}"
+        )
 
     def root_shell(self, settings: Settings) -> Shell:
         """Start a root shell. If sudo asks for a password, find one or ask the user.

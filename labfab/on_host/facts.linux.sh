@@ -3,7 +3,7 @@
 DROP_INS='/etc/ssh/sshd_config.d/*.conf'
 DROP_IN=/etc/ssh/sshd_config.d/00-labfab.conf
 PACKAGES='sudo ufw tmux curl openssl certbot python3-certbot-apache apache2 python3
-  python3-distutils python3-pip-whl ca-certificates rsync'
+  python3-distutils python3-pip-whl ca-certificates rsync iptables-persistent netfilter-persistent'
 
 section_system() {
   fact kernel "$(uname -s)"
@@ -157,18 +157,24 @@ function told() {
 }
 /^$/ { told() }
 END { told() }'
-# The address and port by which this login came in, as the connection says: sudo drops it from the
-# environment, a process above has it. Sets pid, door.
-login_facts() {
-  pid=$$ door=$SSH_CONNECTION
+# How this login came in, as its connection says: the address and port that called, the address and
+# port here. sudo drops it from the environment, a process above has it. Sets pid, door.
+door=''
+find_door() {
+  [ -z "$door" ] || return 0
+  pid=$$ door=${SSH_CONNECTION-}
   for _ in 1 2 3 4 5 6; do
     if [ -n "$door" ] || [ "${pid:-0}" -le 1 ]; then break; fi
     door=$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=//p' | head -n 1)
     pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
   done 2>/dev/null
+  case $door in *[!0-9A-Fa-f.:\ ]*) door='' ;; esac
+}
+login_port_facts() {
+  find_door
   case ${door##* } in '' | *[!0-9]*) ;; *) fact login_port "${door##* }" ;; esac
-  door=${door% *}
-  case ${door##* } in '' | *[!0-9a-fA-F:.]*) ;; *) fact login_address "${door##* }" ;; esac
+  here=${door% *}
+  case ${here##* } in '' | *[!0-9a-fA-F:.]*) ;; *) fact login_address "${here##* }" ;; esac
 }
 
 # Sets every: what sshd reports about itself.
@@ -224,6 +230,7 @@ $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" {
   what = $11 == "-" ? $10 : $6 ($5 == "any" ? "" : "/" $5)
   count = split($6, ports, ",")
   words = count > 1 ? "" : action " " what " " $(end + 1)
+  if (action ~ /^limit/) for (i = 1; i <= count; i++) print "limited." ports[i] "=yes"
   for (i = 1; i <= count; i++) rules[ports[i]] = rules[ports[i]] ";" words
 }
 END { for (port in rules) print "allowed." port "=" substr(rules[port], 2) }'
@@ -236,6 +243,31 @@ $7 $8 $9 == "0.0.0.0/0any0.0.0.0/0" && ($10 == "in" || $12 == "in") {
   count = split($6, ports, ",")
   for (i = 1; i <= count; i++) print "allowed_udp." ports[i] "=yes"
 }'
+# Rules that let in or refuse some senders at a port, as the words that write them, in their order;
+# and ranges of ports that are open to everybody.
+# shellcheck disable=SC2016  # awk's
+PARTIAL_RULES='
+$2 != "tuple" || $4 !~ /^(allow|limit|deny|reject)(_|$)/ || $5 !~ /^(tcp|udp|any)$/ || $8 != "any" {
+  next
+}
+{
+  end = $11 == "-" ? 12 : 10; way = $end
+  action = log_ = $4; sub(/_.*/, "", action); if (!sub(/^[a-z]*_/, "", log_)) log_ = ""
+  everybody = $7 $9 ~ /^(0\.0\.0\.0\/0|::\/0)+$/ && way == "in" && action ~ /^(allow|limit)$/
+  count = split($6, ports, ",")
+  for (i = 1; i <= count; i++) if (everybody && ports[i] ~ /^[0-9]+:[0-9]+$/) {
+    if ($5 != "udp") print "range." ports[i] "=yes"
+    if ($5 != "tcp") print "range_udp." ports[i] "=yes"
+  }
+  if (everybody || $5 == "udp" || way !~ /^in(_[^!]*)?$/ || $6 !~ /^[0-9,]+$/) next
+  words = action (way == "in" ? "" : " in on " substr(way, 4)) (log_ == "" ? "" : " " log_)
+  if (end == 10 && $5 != "any") words = words " proto " $5
+  words = words " from " any($9) " to " any($7) (end == 12 ? " app " $10 : " port " $6)
+  for (i = 1; i <= count; i++) if (!seen[ports[i], words]++)
+    rules[ports[i]] = rules[ports[i]] ";" words " " $(end + 1)
+}
+function any(address) { return address ~ /^(0\.0\.0\.0|::)\/0$/ ? "any" : address }
+END { for (port in rules) print "partial." port "=" substr(rules[port], 2) }'
 # KIND SOCKETS: what listens on other addresses than loopback.
 reachable() {
   while read -r address port uid pid; do
@@ -256,17 +288,102 @@ section_firewall() {
   sockets
   reachable open "$SOCKETS"
   reachable open_udp "$UDP"
-  command -v ufw >/dev/null || return 0
-  iptables -S ufw-user-input >/dev/null 2>&1 && fact active yes
-  case $(grep '^DEFAULT_INPUT_POLICY=' /etc/default/ufw 2>/dev/null) in
-    *DROP*) fact incoming deny ;;
-    *REJECT*) fact incoming reject ;;
-    *ACCEPT*) fact incoming allow ;;
-  esac
+  refuses=
+  if command -v ufw >/dev/null; then ufw_facts; fi
+  if [ -z "$refuses" ]; then
+    other_firewalls
+    traffic
+  fi
+}
+
+# Sets refuses: whether it is on and refuses what no rule lets in.
+ufw_facts() {
+  iptables -S ufw-user-input >/dev/null 2>&1 && refuses=yes && fact active yes
+  policies=$(grep '^DEFAULT_[A-Z]*_POLICY=' /etc/default/ufw 2>/dev/null)
+  for line in $policies; do
+    case $line in
+      *DROP*) policy=deny ;; *REJECT*) policy=reject ;; *ACCEPT*) policy=allow ;; *) continue ;;
+    esac
+    case $line in
+      DEFAULT_INPUT_*) fact incoming $policy; [ $policy != allow ] || refuses= ;;
+      DEFAULT_FORWARD_*) fact forward $policy ;;
+    esac
+  done
   # ufw shows no rules while it is off, so read them from its file.
   awk "$RULES" /etc/ufw/user.rules 2>/dev/null
   awk "$UDP_RULES" /etc/ufw/user.rules 2>/dev/null
-  return 0
+  cat /etc/ufw/user.rules /etc/ufw/user6.rules 2>/dev/null | awk "$PARTIAL_RULES"
+}
+
+# Units that load rules, whoever wrote these.
+LOADERS='firewalld nftables netfilter-persistent shorewall shorewall6 ferm firehol
+  arno-iptables-firewall csf lfd'
+# shellcheck disable=SC2016  # awk's
+IN_FORCE='
+function told() { if (on) print "loads." id "=yes"; on = 0 }
+/^Id=/ { id = substr($0, 4); sub(/\.service$/, "", id) }
+/^ActiveState=(active|activating|reloading)$/ || /^UnitFileState=enabled/ { on = 1 }
+/^$/ { told() }
+END { told() }'
+# What Debian has in nftables.conf refuses nothing.
+STOCK='(#.*|flush ruleset|table inet filter \{|chain (input|forward|output) \{|\}|'
+STOCK="$STOCK"'type filter hook (input|forward|output) priority (filter|0); *(policy accept;)?)?'
+# What else filters packets here: units that load rules, and the rules of the kernel (4: IPv4, 6: IPv6,
+# n: nftables).
+other_firewalls() {
+  # shellcheck disable=SC2046,SC2086  # lists
+  systemctl show $(printf '%s.service ' $LOADERS) -p Id -p ActiveState -p UnitFileState \
+    2>/dev/null | awk "$IN_FORCE"
+  ! grep -qsvxE "[[:space:]]*$STOCK[[:space:]]*" /etc/nftables.conf || fact nftables_conf yes
+  rules=$({
+    iptables-save | sed -n '/^[-*:]/s/^/4 /p'
+    ip6tables-save | sed -n '/^[-*:]/s/^/6 /p'
+    if [ -s /proc/net/ip_tables_names ]; then
+      iptables-legacy-save | sed -n '/^[-*:]/s/^/4 /p'
+    fi
+    nft -t list ruleset | sed 's/^/n /'
+  } 2>/dev/null | head -c 131072)
+  [ -z "$rules" ] || printf '%s\n' "$rules" | base64_fact rules
+}
+
+# Whether this host forwards packets, between how many interfaces; and if this login came in through a
+# tunnel that ends here, which one.
+traffic() {
+  forwards=$(cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null)
+  interfaces=0
+  for place in /sys/class/net/*/flags; do
+    read -r flags <"$place" && [ $((flags & 9)) != 1 ] || interfaces=$((interfaces + 1))
+  done 2>/dev/null  # up, and not loopback
+  case $forwards in *1*) fact forwards "$interfaces" ;; esac
+  find_door
+  [ -n "$door" ] || return 0
+  # shellcheck disable=SC2086  # four words
+  set -- $door
+  fact login_from "$1"
+  through=$(ip -o addr show to "$3" | sed -n 's/^[0-9]*: *\([^ @]*\).*/\1/p' | head -n 1)
+  is_tunnel "$through" || through=$(interface_to "$1")
+  # What leads to everybody is no tunnel that others call.
+  if is_tunnel "$through" && [ "$through" != "$(interface_to default)" ]; then
+    fact tunnel "$through"
+    [ -e "/sys/class/net/$through/tun_flags" ] || return 0
+    for place in $(find /proc/[0-9]*/fd -lname /dev/net/tun -printf '%h\n' | sort -u); do
+      place=${place#/proc/}
+      name_program "${place%/fd}" 0
+      fact "tunnel_program.$program" yes
+    done
+  fi
+} 2>/dev/null
+interface_to() {  # ADDRESS or default
+  if [ "$1" = default ]; then ip -o route show default; else ip -o route get "$1"; fi |
+    sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1
+}
+# INTERFACE: the kernel says what it is: tun and tap have tun_flags, 512 is PPP, the rest are tunnels
+# between addresses, and 65534 is without any: WireGuard, xfrm.
+is_tunnel() {
+  [ -n "$1" ] && [ -e "/sys/class/net/$1/type" ] || return
+  [ ! -e "/sys/class/net/$1/tun_flags" ] || return 0
+  read -r type <"/sys/class/net/$1/type"
+  case $type in 512 | 768 | 769 | 776 | 778 | 823 | 65534) ;; *) return 1 ;; esac
 }
 
 # Reads home.

@@ -170,9 +170,23 @@ class Platform(Protocol):
         """Report that labfab leaves the system's own firewall alone (macOS)."""
 
     def allow_port(
-        self, c: Connection, port: int, comment: str = "", protocol: str = "tcp"
+        self,
+        c: Connection,
+        port: int,
+        comment: str = "",
+        protocol: str = "tcp",
+        action: str = "allow",
     ) -> None:
         """Open a port. comment: marks the rule, so that close_port() finds it."""
+
+    def copy_rule(self, c: Connection, rule: Sequence[str], port: int) -> None:
+        """Write a rule for some senders once more, for another port."""
+
+    def delete_rule(self, c: Connection, rule: Sequence[str], port: int) -> None:
+        """Delete a rule for some senders of this port, if it is for no other port."""
+
+    def allow_forwarding(self, c: Connection) -> None:
+        """Let the firewall pass what the host forwards for others."""
 
     def close_port(self, c: Connection, port: int, comment: str = "") -> None:
         """Delete the rules that open this TCP port alone. comment: only rules marked with it."""

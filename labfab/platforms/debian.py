@@ -397,23 +397,96 @@ def report_firewall(c: Connection) -> None:
     """Report nothing: labfab sets up ufw itself."""
 
 
-def allow_port(c: Connection, port: int, comment: str = "", protocol: str = "tcp") -> None:
-    """Open a port. comment: marks the rule, so that close_port() finds it."""
-    rule = f"allow {port}/{protocol}"
+def allow_port(
+    c: Connection, port: int, comment: str = "", protocol: str = "tcp", action: str = "allow"
+) -> None:
+    """Open a port. comment: marks the rule, so that close_port() finds it.
+
+    action: allow, or limit: five new connections in 30 s from one address.
+    """
+    rule = f"{action} {port}/{protocol}"
     words: tuple[str, ...] = ()
     if comment:
         rule, words = f"{rule} comment={comment.encode().hex()}", ("comment", comment)
     is_tcp = protocol == "tcp"
     change(
         c,
-        "ufw allow %s/%s" + " %s" * len(words),
+        "ufw %s %s/%s" + " %s" * len(words),
+        action,
         port,
         protocol,
         *words,
-        why=f"open port {port}" if is_tcp else f"open UDP port {port}",
-        undo=("firewall delete allow %s/%s", str(port), protocol),
+        why=(f"open port {port}" if is_tcp else f"open UDP port {port}")
+        + (" (ufw limit)" if action == "limit" else ""),
+        undo=("firewall delete %s %s/%s", action, str(port), protocol),
         keep=UFW_RULES,
         then={f"firewall.allowed{'' if is_tcp else '_udp'}.{port}": rule},
+    )
+
+
+def copy_rule(c: Connection, rule: Sequence[str], port: int) -> None:
+    """Write a rule for some senders once more, for another port."""
+    words = for_port(rule, port)
+    if tuple(words) in facts(c).firewall.partial.get(port, ()):
+        return
+    change(
+        c,
+        "ufw" + " %s" * len(words),
+        *words,
+        why=f"keep the firewall's rule: {' '.join(bare(words))}",
+        undo=("firewall delete" + " %s" * len(bare(words)), *bare(words)),
+        keep=UFW_RULES,
+        then={f"firewall.partial.{port}": as_fact(facts(c).firewall.partial.get(port, ()), words)},
+    )
+
+
+def for_port(rule: Sequence[str], port: int) -> list[str]:
+    """Return the words of a rule with another port. A profile of ufw stands for its own port."""
+    words = list(rule)
+    at = max(at for at, word in enumerate(words) if word in ("port", "app"))
+    if words[at] == "app":
+        first = words.index("from")
+        words[first:first] = ["proto", "tcp"]
+        at += 2
+    words[at : at + 2] = ["port", str(port)]
+    return words
+
+
+def bare(rule: Sequence[str]) -> list[str]:
+    """Return a rule without its comment."""
+    return list(rule[: list(rule).index("comment")] if "comment" in rule else rule)
+
+
+def as_fact(known: Sequence[Sequence[str]], new: Sequence[str]) -> str:
+    """Return the rules of a port as facts.linux.sh prints them, without comments."""
+    return ";".join(" ".join(bare(rule)).replace(";", " ") for rule in (*known, new))
+
+
+def delete_rule(c: Connection, rule: Sequence[str], port: int) -> None:
+    """Delete a rule for some senders of this port, if it is for no other port."""
+    if "app" not in rule and str(port) not in rule:
+        return
+    words = bare(rule)
+    left = [other for other in facts(c).firewall.partial.get(port, ()) if other != tuple(rule)]
+    fact = ";".join(" ".join(bare(other)) for other in left)
+    change(
+        c,
+        DELETE_RULE + " %s" * len(words) + DELETED,
+        *words,
+        why=f"delete the firewall's rule: {' '.join(words)}",
+        undo=("firewall" + " %s" * len(rule), *rule),
+        then={f"firewall.partial.{port}": fact or None},
+    )
+
+
+def allow_forwarding(c: Connection) -> None:
+    """Let the firewall pass what the host forwards for others."""
+    change(
+        c,
+        "ufw default allow routed",
+        why="let the firewall pass what this host forwards",
+        undo=("firewall default %s routed", facts(c).firewall.forward or "deny"),
+        then={"firewall.forward": "allow"},
     )
 
 
@@ -427,12 +500,12 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
             f"port {port} stays open in the firewall: the rule that opens it also opens other ports"
         )
     for rule in rules:
-        bare = rule[: rule.index("comment")] if "comment" in rule else rule
-        which = f" ({' '.join(bare)})" if len(rules) > 1 else ""
+        words = bare(rule)
+        which = f" ({' '.join(words)})" if len(rules) > 1 else ""
         change(
             c,
-            DELETE_RULE + " %s" * len(bare) + DELETED,
-            *bare,
+            DELETE_RULE + " %s" * len(words) + DELETED,
+            *words,
             why=f"close port {port}{which}",
             undo=("firewall" + " %s" * len(rule), *rule),
             then={f"firewall.allowed.{port}": None},

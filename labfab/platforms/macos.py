@@ -348,8 +348,22 @@ def report_firewall(c: Connection) -> None:
     )
 
 
-def allow_port(c: Connection, port: int, comment: str = "", protocol: str = "tcp") -> None:
+def allow_port(
+    c: Connection, port: int, comment: str = "", protocol: str = "tcp", action: str = "allow"
+) -> None:
     """Do nothing: the application firewall knows no ports."""
+
+
+def copy_rule(c: Connection, rule: Sequence[str], port: int) -> None:
+    """Do nothing: the application firewall knows no ports."""
+
+
+def delete_rule(c: Connection, rule: Sequence[str], port: int) -> None:
+    """Do nothing: the application firewall knows no ports."""
+
+
+def allow_forwarding(c: Connection) -> None:
+    """Do nothing: the application firewall knows no forwarding."""
 
 
 def close_port(c: Connection, port: int, comment: str = "") -> None:

@@ -22,7 +22,7 @@ from fabric import Connection
 from .. import console
 from ..errors import SetupError, text_of
 from ..facts import facts
-from ..host import connection
+from ..host import connection, dial_limit
 from ..host.changes import SILENCE, failed
 from ..host.login_errors import explain_second_login, login_in_words
 from ..host.session import Host, Login, WindowMark
@@ -163,6 +163,8 @@ class Window:
 def guard_settings(c: Connection, why: str) -> dict[str, object]:
     """Return the variables of guard.sh: what to keep, how to reload sshd, how long to wait."""
     want, have, how = Settings.of(c), facts(c).accounts, platform(c)
+    if facts(c).firewall.limits_any(facts(c).ssh.ports):
+        dial_limit.expect(c.host)
     homes = [have[name].home for name in {c.user, want.user, want.lab_user} if name in have]
     keys = [f"{home}/.ssh/authorized_keys" for home in homes]
     folders = [f"{home}{folder}" for home in homes for folder in ("", "/.ssh")]
@@ -330,13 +332,23 @@ def logged_in(c: Connection, login: Login) -> Iterator[tuple[Connection, str]]:
         try:
             new = connection.log_in_again(c, *login)
         except CONNECTION_ERRORS as error:
-            raise SetupError(
-                f"the login {name} does not work: {explain_second_login(c, error)}"
-            ) from None
+            why = explain_second_login(c, error, last_rule(c, error))
+            raise SetupError(f"the login {name} does not work: {why}") from None
         try:
             yield new, name
         finally:
             new.close()
+
+
+def last_rule(c: Connection, error: Exception) -> str:
+    """Return the rule of the host's own firewall that may have refused a connection."""
+    if not isinstance(error, OSError):
+        return ""
+    try:
+        have = facts(c).firewall
+    except RUN_ERRORS:
+        return ""  # the first connection is lost as well
+    return have.own.refusal(have.login_from)
 
 
 def open_forward(transport: paramiko.Transport, port: int) -> None:

@@ -98,11 +98,12 @@ class Settings(NamedTuple):
         ),
     ] = []
     accept: Annotated[
-        list[Literal["passwords", "forced-commands", "certificates", "sudo-log"]],
+        list[Literal["passwords", "forced-commands", "certificates", "vpn", "sudo-log"]],
         doc(
             "Ways to log in that labfab may cut off although somebody uses them: `passwords`: "
             "accounts that have a password and no key can no longer log in; `forced-commands`: "
-            "keys of root that may run one command; `certificates`: certificates that open root. "
+            "keys of root that may run one command; `certificates`: certificates that open root; "
+            "`vpn`: the port of the VPN through which you log in. "
             "`sudo-log`: sudo may keep the passwords that labfab types (`log_input`)"
         ),
     ] = []
@@ -205,7 +206,13 @@ class Settings(NamedTuple):
             "and start it after a power cut"
         ),
     ] = False
-    firewall: Annotated[bool, doc("Enable ufw")] = True
+    firewall: Annotated[
+        bool, doc("Enable ufw; `false`: leave it, and a firewall of the host's own, alone")
+    ] = True
+    firewall_forward: Annotated[
+        bool,
+        doc("Let ufw pass what the host forwards for others: a VPN, containers, virtual machines"),
+    ] = False
     open_ports: Annotated[
         list[Annotated[int, within(ge=1, le=65535)]], doc("TCP ports to open besides SSH")
     ] = []

@@ -153,6 +153,8 @@ def preflight(c: Connection, want: Settings) -> None:
         proxy.refuse_to_publish(c)
     accounts = authorized_keys.accounts_to_open(want)
     admission.refuse_accounts(c, accounts, system.ADMIN_GROUP)
+    if want.firewall:
+        firewall.refuse_another(c)
     port = hardening.wanted_port(c, want)
     if hardening.must_move(c, port):
         hardening.refuse_port(c, port)

@@ -21,7 +21,7 @@ from ..certificates import trust, vault
 from ..errors import SetupError
 from ..facts import facts
 from ..facts.reader import APACHE
-from ..host import connection, journal
+from ..host import connection, dial_limit, journal
 from ..host.alias import alias_of
 from ..host.changes import LONG_SILENCE, as_user, fill
 from ..host.journal import Entry
@@ -326,4 +326,5 @@ def forget_host(c: Connection, alias: str) -> None:
         console.changed(alias, f"remove the alias {alias} from {ssh_config_path(c)}", 0)
     recipe.forget(alias)
     note_of_lab_user(alias).unlink(missing_ok=True)
+    dial_limit.note(alias).unlink(missing_ok=True)
     secrets.forget(alias)

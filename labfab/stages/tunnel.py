@@ -16,7 +16,7 @@ from invoke import Context
 
 from .. import console, fabric_internals
 from ..errors import SetupError
-from ..host import login_errors
+from ..host import dial_limit, login_errors
 from ..host.alias import alias_of
 from ..host.session import Host
 from ..laptop import kept_tunnel, tunnel
@@ -169,6 +169,8 @@ def opened(c: Context, want: Settings) -> tunnel.Tunnel:
     """Open the tunnel unless it is open. Raises SetupError if no JupyterLab answers behind it."""
     target = target_of(c)
     known = seen(c)
+    if not known and isinstance(c, Connection):
+        dial_limit.wait_for_turn(c.host)
     found, version = known if known else ask_through_tunnel(target, want, tunnel.answers)
     if not version:
         if not found.kept:

@@ -5,7 +5,11 @@ import re
 import pytest
 
 from labfab.errors import SetupError
+from labfab.facts import facts
+from labfab.settings import Settings
 from labfab.stages import firewall
+from labfab.stages.system import packages
+from tests.fake import blob
 
 ON = "switch the firewall on"
 
@@ -162,3 +166,96 @@ def test_a_port_that_sshd_has_taken_over_stays_open(fake):
     model.sections["firewall"]["allowed.443"] = "allow 443/tcp comment=6c6162666162"
     firewall.enable(model.c)
     assert model.whys == []
+
+
+THEIRS = (
+    "4 *filter\n4 :INPUT ACCEPT [0:0]\n4 -A INPUT -p tcp --dport 22 -j ACCEPT\n4 -A INPUT -j DROP"
+)
+ANOTHER = "this host has a firewall of its own, so nothing was changed"
+
+
+@pytest.mark.parametrize(
+    "section, key, value, named",
+    [
+        ("system", "package.iptables-persistent", "yes", "remove the packages iptables-persistent"),
+        ("firewall", "loads.firewalld", "yes", "firewalld.service loads rules"),
+        ("firewall", "rules", blob(THEIRS), "'-A INPUT -j DROP' and 1 more"),
+    ],
+)
+def test_another_firewall_is_neither_removed_nor_joined(fake, section, key, value, named):
+    """Nothing of ufw comes early either; a ufw that is on is the host's firewall."""
+    model = fake()
+    model.sections[section][key] = value
+    with pytest.raises(SetupError, match=re.escape(named)) as error:
+        firewall.enable(model.c)
+    assert ANOTHER in str(error.value) and "LABFAB_FIREWALL=false" in str(error.value)
+    assert "ufw" not in packages.needed(model.c) and model.whys == []
+    model.install("ufw")
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny", "allowed.22": "allow 22"}
+    firewall.enable(model.again())
+    assert model.whys == []
+
+
+def test_an_nftables_service_counts_if_its_file_has_rules(fake):
+    model = fake()
+    model.sections["firewall"]["loads.nftables"] = "yes"
+    assert firewall.others(facts(model.c)) == []
+    model.sections["firewall"]["nftables_conf"] = "yes"
+    assert "/etc/nftables.conf" in firewall.others(facts(model.again()))[0]
+
+
+def test_the_port_of_the_vpn_that_the_login_came_through(fake, capsys):
+    """The ports of the programs that hold tunnels; of the kernel's own; else every UDP port."""
+    model = fake(accept=["vpn"])
+    have = model.sections["firewall"]
+    have |= {"tunnel": "tun0", "tunnel_program.openvpn": "yes", "open_udp.53": "dnsmasq"}
+    have |= {"open.1194": "openvpn (uid 65534)", "open.80": "nginx", "open_udp.51820": "unknown"}
+
+    def ports(**lab) -> list[str]:
+        model.lab = {"accept": ["vpn"]} | lab
+        firewall.name_endings(model.again(), Settings.of(model.c))
+        said = capsys.readouterr()
+        return re.findall(r"your login through .*calls (.*), which", said.out + said.err)
+
+    assert ports() == ["UDP ports 53, 51820", "port 1194"]
+    del have["tunnel_program.openvpn"]
+    assert ports() == ["UDP port 51820"]
+    assert ports(open_udp_ports=[51820]) == ["UDP port 53"]
+    assert ports(open_udp_ports=[51820, 53]) == []
+    model.lab = {}
+    with pytest.raises(SetupError, match=re.escape("(LABFAB_ACCEPT=vpn)")):
+        firewall.enable(model.again())
+    assert model.whys == []
+
+
+@pytest.mark.parametrize(
+    "have, named",
+    [
+        ({"forwards": "2"}, True),
+        ({"forwards": "1"}, False),
+        ({"forwards": "1", "rules": blob("4 *nat\n4 -A POSTROUTING -j MASQUERADE")}, True),
+        ({"forwards": "2", "rules": blob("4 *filter\n4 :FORWARD DROP [0:0]")}, False),
+        ({"forwards": "2", "forward": "allow"}, False),
+    ],
+)
+def test_what_the_host_forwards_is_named_and_kept_if_wanted(fake, capsys, have, named):
+    model = fake()
+    model.sections["firewall"] |= have
+    firewall.enable(model.c)
+    said = str(capsys.readouterr())
+    assert ("this host forwards traffic of others" in said) is named
+    model.lab = {"firewall_forward": True}
+    firewall.enable(model.again())
+    passes = "let the firewall pass what this host forwards"
+    assert (passes in model.whys) is (have.get("forward") != "allow")
+    firewall.enable(model.again())
+    assert model.whys == []
+
+
+def test_a_door_for_some_senders_is_not_opened_to_everybody(fake):
+    """ufw is off and has a rule for sshd's port: the fresh login proves that it lets us in."""
+    model = fake()
+    model.install("ufw")
+    model.sections["firewall"]["partial.22"] = "allow from 203.0.113.0/24 to any port 22"
+    firewall.enable(model.c)
+    assert model.whys == [ON] and model.logins == [("root", 22)]

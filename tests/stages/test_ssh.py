@@ -18,7 +18,7 @@ from labfab.platforms import debian
 from labfab.run import guard
 from labfab.stages.keys import authorized_keys
 from labfab.stages.ssh import hardening
-from tests.fake import ADDRESS
+from tests.fake import ADDRESS, blob
 from tests.local_sh import opened
 
 SHUT = ["refuse passwords for every user", "reload sshd"]
@@ -218,6 +218,47 @@ def test_the_port_moves_in_two_steps(ready, alone):
     assert known_hosts.pinned(alone / "home/.ssh/known_hosts", ADDRESS, 292)
     hardening.change_port(model.again())
     assert model.planned == []
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_the_firewalls_rules_move_with_the_port(ready, active):
+    """ufw's limit stays a limit, and rules for some senders stay theirs, whether it is on or off."""
+    model = ready()
+    model.install("ufw")
+    office = "allow proto tcp from 198.51.100.0/24 to any port"
+    model.sections["firewall"] |= {"allowed.22": "limit 22/tcp", "limited.22": "yes"}
+    model.sections["firewall"] |= {"partial.22": f"{office} 22"}
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny"} if active else {}
+    hardening.change_port(model.c)
+    kept = {k: v for k, v in model.sections["firewall"].items() if k[-3:] in (".22", "292")}
+    limited = {"allowed.292": "limit 292/tcp", "limited.292": "yes", "limited.22": "yes"}
+    assert kept == limited | {"partial.292": f"{office} 292"}
+
+
+def test_a_port_for_some_senders_is_not_moved_to_one_for_everybody(ready):
+    model = ready()
+    model.install("ufw")
+    model.sections["firewall"] |= {"active": "yes", "incoming": "deny"}
+    model.sections["firewall"]["partial.22"] = "limit from 198.51.100.7 to any port 22"
+    hardening.change_port(model.c)
+    assert "open port 292" not in model.whys
+    assert "keep the firewall's rule: limit from 198.51.100.7 to any port 292" in model.whys
+
+
+def test_a_port_that_the_hosts_own_firewall_refuses_is_named_before_any_change(ready):
+    """The rule is named; if a rule that labfab does not understand may let it in, the login decides."""
+    model = ready()
+    text = "4 *filter\n4 -A INPUT -p tcp --dport 22 -j ACCEPT\n4 -A INPUT -j DROP\n"
+    model.sections["firewall"]["rules"] = blob(text)
+    with pytest.raises(SetupError, match="refuses port 292 .-A INPUT -j DROP.*ssh_port: 22"):
+        hardening.change_port(model.c)
+    assert model.writes == []
+    model.sections["firewall"]["rules"] = blob(f"{text}4 -A MINE -m x -j ACCEPT\n")
+    model.again()
+    model.refused_logins = 1
+    with pytest.raises(SetupError, match="own firewall refuses it .-A INPUT -j DROP.") as error:
+        hardening.change_port(model.c)
+    assert "router" not in str(error.value)
 
 
 def test_a_flag_wins_over_the_setting(ready):

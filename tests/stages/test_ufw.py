@@ -79,6 +79,56 @@ def test_a_port_may_have_several_rules_and_a_rule_several_ports(firewall):
     assert have.rules == {22: [("limit", "22/tcp"), ("allow", "OpenSSH")], 80: [], 443: []}
 
 
+PARTIAL = {
+    "allow tcp 22 0.0.0.0/0 any 198.51.100.0/24 in comment=6f66": (
+        "allow proto tcp from 198.51.100.0/24 to any port 22 comment of"
+    ),
+    "limit any 22 10.1.2.3 any 0.0.0.0/0 in": "limit from any to 10.1.2.3 port 22",
+    "allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in_eth0": (
+        "allow in on eth0 proto tcp from any to any port 22"
+    ),
+    "deny_log tcp 22,80 0.0.0.0/0 any 0.0.0.0/0 in": (
+        "deny log proto tcp from any to any port 22,80"
+    ),
+    "allow tcp 22 0.0.0.0/0 any 198.51.100.7 Open%20SSH - in": (
+        "allow from 198.51.100.7 to any app Open SSH"
+    ),
+}
+
+
+@pytest.mark.parametrize("rule, words", PARTIAL.items())
+def test_a_rule_for_some_senders_is_known_by_the_words_that_write_it(firewall, rule, words):
+    have = firewall(rule)
+    assert [" ".join(one) for one in have.partial[22]] == [words]
+    assert have.opens_for_some(22) is ("deny" not in words)
+
+
+def test_ranges_and_limits_are_read(firewall):
+    rest = "0.0.0.0/0 any 0.0.0.0/0 in"
+    have = firewall(
+        f"allow tcp 8000:8010 {rest}",
+        f"limit tcp 22,80 {rest}",
+        f"allow any 5:6 {rest}",
+        f"deny tcp 7:9 {rest}",
+    )
+    assert have.lets_in(8005) and not have.lets_in(7999) and not have.lets_in_udp(8005)
+    assert (
+        not have.lets_in(8) and have.lets_in_udp(6) and have.lets_in(6) and have.limited == {22, 80}
+    )
+
+
+def test_a_copied_rule_is_for_the_new_port_alone(fake):
+    """A profile of ufw and a list of ports stand for others; such a rule also stays."""
+    assert " ".join(debian.for_port(("allow", "from", "a", "to", "any", "app", "x"), 9)) == (
+        "allow proto tcp from a to any port 9"
+    )
+    assert debian.for_port(("deny", "from", "a", "to", "any", "port", "22,80"), 9)[-1] == "9"
+    model = fake()
+    rule = ("deny", "from", "192.0.2.7", "to", "any", "port", "22,80")
+    debian.delete_rule(model.c, rule, 22)
+    assert model.whys == []
+
+
 def test_closing_a_port_deletes_each_of_its_rules(fake):
     """It is deleted by its own action; the undo is the same rule with its comment."""
     model = fake()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...facts.records import Ssh
 
 PASSWORDS, FORCED, CERTIFICATES = "passwords", "forced-commands", "certificates"
+VPN = "vpn"
 INTERACTIVE = ("passwordauthentication", "kbdinteractiveauthentication")
 
 

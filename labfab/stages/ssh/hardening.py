@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -20,7 +21,8 @@ from fabric import Connection
 from ... import console
 from ...errors import SetupError
 from ...facts import facts
-from ...host import connection
+from ...host import connection, dial_limit
+from ...host.alias import alias_of
 from ...host.changes import write_alias
 from ...host.session import Host
 from ...local_state import known_hosts
@@ -35,7 +37,7 @@ from . import endings, fail2ban
 from .stranger import Stranger
 
 if TYPE_CHECKING:
-    from ...facts.records import Firewall, Ssh
+    from ...facts.records import Facts, Firewall, Ssh
     from ...host.connection import Place
     from ...platforms.base import Platform
 
@@ -205,6 +207,15 @@ def change_port(c: Connection, port: int | str = "") -> None:
     else:  # a host of an earlier version may lack this
         keep_sshd_running(c, system)
     fail2ban.follow_port(c)
+    remember_limit(c, want)
+
+
+def remember_limit(c: Connection, want: Settings) -> None:
+    """Note on the laptop whether the host's firewall limits how often somebody may dial."""
+    if not Host.of(c).planning:
+        have = facts(c)
+        limited = have.firewall.limited & have.ssh.ports
+        dial_limit.remember(alias_of(c, want), bool(limited))
 
 
 def must_move(c: Connection, new: int) -> bool:
@@ -223,15 +234,15 @@ def move(c: Connection, host: Host, system: Platform, have: Ssh, new: int) -> No
     with guarded(c, f"move sshd to port {new}", login):
         # First, so that sshd tries again if somebody holds the port when it restarts.
         system.keep_sshd_running(c)
-        open_port(c, host, system, facts(c).firewall, new)
+        open_port(c, host, system, facts(c).firewall, old, new)
         system.listen_on(c, old | {new}, why=f"let sshd listen on port {new} too")
         if not host.planning:
             guard.prove_login(c, login)
         if old - kept:
             system.listen_on(c, kept | {new}, why=f"let sshd listen on port {new} only")
         require_after_boot(c, new)
-        for left in sorted((old - kept) & facts(c).firewall.allowed):
-            system.close_port(c, left)
+        for left in sorted(old - kept):
+            close_rules(c, system, left)
     host.proven_as(login)
 
 
@@ -310,9 +321,18 @@ def listens(c: Connection, host: Host, have: Ssh, port: int) -> bool:
 
 def refuse_port(c: Connection, port: int) -> None:
     """Raise SetupError, before anything is changed, if sshd cannot use the port."""
-    problem = conflict(facts(c).ssh, port)
+    problem = conflict(facts(c).ssh, port) or refused_port(facts(c), port)
     if problem:
         raise SetupError(problem, host=Host.of(c).label)
+
+
+def refused_port(have: Facts, port: int) -> str:
+    """Return why the host's own firewall refuses the port, or an empty string if it may not."""
+    rule = have.firewall.own.certainly_refuses(port, have.firewall.login_from)
+    if not rule or port in have.ssh.ports:
+        return ""
+    stays = f", or set ssh_port: {min(have.ssh.ports)}" if len(have.ssh.ports) == 1 else ""
+    return f"the host's own firewall refuses port {port} ({rule}): let it in there{stays}"
 
 
 def refuse_fixed_way(c: Connection, port: int) -> None:
@@ -348,10 +368,39 @@ def conflict(have: Ssh, port: int) -> str:
     return ""
 
 
-def open_port(c: Connection, host: Host, system: Platform, firewall: Firewall, port: int) -> None:
+def open_port(
+    c: Connection,
+    host: Host,
+    system: Platform,
+    firewall: Firewall,
+    old: AbstractSet[int],
+    port: int,
+) -> None:
     """Open the port in the firewall, and pin the host key under it on the laptop."""
-    if firewall.active and port not in firewall.allowed:
-        system.allow_port(c, port)
+    if not firewall.lets_in(port):
+        open_like(c, system, firewall, old, port)
     if not host.planning:
         key = c.transport.get_remote_server_key()
         known_hosts.pin(connection.known_hosts_path(), *pinned_as(c, port), key)
+
+
+def open_like(
+    c: Connection, system: Platform, firewall: Firewall, old: AbstractSet[int], port: int
+) -> None:
+    """Open a port to those to whom the old ones are open, and with ufw's limit if they have it."""
+    for rule in [rule for other in sorted(old) for rule in firewall.partial.get(other, ())]:
+        system.copy_rule(c, rule, port)
+    everybody = old & firewall.allowed
+    some = any(firewall.opens_for_some(other) for other in old)
+    if everybody or (firewall.active and not some):
+        plain = any(rule[0] == "allow" for other in everybody for rule in firewall.rules[other])
+        limit = everybody & firewall.limited and not plain
+        system.allow_port(c, port, action="limit" if limit else "allow")
+
+
+def close_rules(c: Connection, system: Platform, port: int) -> None:
+    """Delete the firewall's rules for a port that sshd has left."""
+    if port in facts(c).firewall.allowed:
+        system.close_port(c, port)
+    for rule in facts(c).firewall.partial.get(port, ()):
+        system.delete_rule(c, rule, port)

@@ -13,7 +13,7 @@ from ...platforms import platform
 from ...run.task import host_task
 from ...server import process
 from ...settings import Settings
-from .. import python
+from .. import firewall, python
 
 
 @host_task
@@ -53,6 +53,6 @@ def needed(c: Connection) -> list[str]:
     """
     want, system, have = Settings.of(c), platform(c), facts(c)
     names = [*python.packages(c, want, system), *process.packages(c)]
-    if want.firewall:
+    if want.firewall and not firewall.others(have):
         names.append(system.FIREWALL_PACKAGE)
     return [name for name in dict.fromkeys(names) if name and name not in have.system.packages]

@@ -137,9 +137,16 @@ def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
     for kind, listens in (("TCP", have.firewall.listens), ("UDP", have.firewall.listens_udp)):
         for port, program in sorted(listens.items()):
             yield Row("ports", f"{program} answers on {kind} port {port}")
-    state = "refuses what no rule allows" if have.firewall.closes else "lets everything in"
-    yield Row("ports", f"the firewall {state}")
-    yield from (Row("ports", text, ENDS) for text in firewall.shut_ports(Settings.of(c), have))
+    if have.firewall.tunnel:
+        yield Row("ports", f"this login came through {have.firewall.tunnel}")
+    if found_firewalls := firewall.others(have):
+        yield Row("ports", f"a firewall of its own: {'; '.join(found_firewalls)}", WARNS)
+    else:
+        state = "refuses what no rule allows" if have.firewall.closes else "lets everything in"
+        yield Row("ports", f"the firewall {state}")
+    way_in, others_use = firewall.shut(Settings.of(c), have, c.port)
+    for text in (*(one.text for one in way_in), *others_use):
+        yield Row("ports", text, ENDS)
 
 
 def installs(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
