@@ -6,12 +6,14 @@ Nothing is deleted without --delete. On the host, rsync runs as JupyterLab's acc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fabric import Connection
 
@@ -23,8 +25,8 @@ from ..host.changes import ask, change
 from ..host.session import Host
 from ..laptop import arrival, patchwork, rsync, transfer
 from ..laptop.arrival import Link
+from ..laptop.openssh import Target
 from ..laptop.transfer import MINE, Preview, RemoteEnd, Transfer
-from ..local_state.aliases import everyday_user
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
@@ -161,6 +163,35 @@ def need_rsync(c: Connection) -> bool:
     return known or not host.planning
 
 
+class Login(NamedTuple):
+    """The login with which ssh calls the host for a transfer."""
+
+    target: Target
+    user: str
+    port: int
+
+
+def login_for(c: Connection, account: str) -> Login:
+    """Return the login for a transfer as an account: its own, if there is one.
+
+    Else it is the one with sudo, never that of lab_user: no account may act as another.
+    """
+    block, target = found_in_config(c), target_of(c)
+    if block is None:
+        return Login(target, c.user, c.port)
+    if account == block.everyday_user:
+        return Login(target, account, block.port)
+    return Login(target._replace(alias=block.admin_name), block.user, block.port)
+
+
+def serving(
+    c: Connection, pull: bool = False
+) -> contextlib.AbstractContextManager[rsync_as_account.Program]:
+    """Offer rsync on the host, as the account that runs JupyterLab. pull: it sends."""
+    account = Settings.of(c).jupyter_user
+    return rsync_as_account.opened(c, login_for(c, account).user, account, pull)
+
+
 def transfer_for(
     c: Connection,
     source: str,
@@ -170,12 +201,11 @@ def transfer_for(
     options: tuple[str, ...] = (),
 ) -> Transfer:
     """Describe a transfer, with the host's alias or else the login given with -H."""
-    block, ssh_target = found_in_config(c), target_of(c)
-    user, port = (block.everyday_user, block.port) if block else (c.user, c.port)
+    login = login_for(c, Settings.of(c).jupyter_user)
     far = RemoteEnd(
-        target=ssh_target,
-        user=user,
-        port=port,
+        target=login.target,
+        user=login.user,
+        port=login.port,
         program=program.text,
         timeout=Settings.of(c).connect_timeout,
         errors=program.errors,
@@ -199,7 +229,7 @@ def preview(
     """
     with (
         console.working(Host.of(c).label, "compare"),
-        rsync_as_account.opened(c, everyday_user(c), Settings.of(c).jupyter_user) as program,
+        serving(c, pull) as program,
     ):
         return transfer.preview(
             transfer_for(c, source, target, program, pull, options), delete, checksums
@@ -225,7 +255,7 @@ def send(
     into = folder.rstrip("/") + "/"
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, everyday_user(c), account) as program,
+        serving(c) as program,
     ):
         transfer.run_transfer(transfer_for(c, source, into, program, options=options), tell, delete)
     if source.endswith("/"):
@@ -247,7 +277,7 @@ def fetch(
 
     delete: None deletes what the source lacks. found: what it will do, with links to make.
     """
-    host, account = Host.of(c), Settings.of(c).jupyter_user
+    host = Host.of(c)
     if host.planning:
         console.planned(host.label, why)
         return
@@ -259,7 +289,7 @@ def fetch(
         raise SetupError(f"cannot make the folder {target}: {error.strerror}") from None
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, everyday_user(c), account) as program,
+        serving(c, pull=True) as program,
     ):
         transfer.run_transfer(
             transfer_for(c, source, target, program, pull=True, options=options), tell, delete
