@@ -17,16 +17,17 @@ from typing import NamedTuple
 
 from fabric import Connection
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..facts import facts
 from ..host import rsync_as_account
 from ..host.changes import ask, change
 from ..host.session import Host
-from ..laptop import arrival, patchwork, rsync, transfer
+from ..laptop import arrival, destination, patchwork, rsync, transfer
 from ..laptop.arrival import Link
+from ..laptop.destination import Destination
 from ..laptop.openssh import Target
-from ..laptop.transfer import MINE, Preview, RemoteEnd, Transfer
+from ..laptop.transfer import MINE, NEW_ONLY, Preview, RemoteEnd, Transfer
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
@@ -38,6 +39,7 @@ MAKE = "umask 077; mkdir -p -- %s && { stat -L -c %%a %s 2>/dev/null || stat -L 
 TO = "Destination folder, made if it is missing"
 DELETE = "Delete files there that the source lacks; says how many, then asks"
 YES = "Delete without asking"
+NAMED = 5  # how many of the files to replace are named
 
 
 @host_task(
@@ -65,14 +67,12 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
     reads=True,
     help={
         "remote": "File or folder on the host, below root_dir; FOLDER/ gets its contents",
-        "to": TO,
+        "to": f"{TO} (default: the current one, but not for FOLDER/)",
         "delete": DELETE,
-        "yes": YES,
+        "yes": "Delete, and replace files here, without asking",
     },
 )
-def pull(
-    c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False
-) -> None:
+def pull(c: Connection, remote: str, to: str = "", delete: bool = False, yes: bool = False) -> None:
     """Copy files from the host to your laptop."""
     label = Host.of(c).label
     if not console.alone:
@@ -80,7 +80,8 @@ def pull(
             "the files of several hosts would mix: pull from one at a time, each with its own --to",
             host=label,
         )
-    source, target = on_host(c, remote), on_laptop(to).rstrip("/") + "/"
+    folder = target_of_pull(c, remote, to)
+    source, target = on_host(c, remote), f"{folder}/".replace("//", "/")
     found, left = None, tuple[Link, ...]()
     if need_rsync(c):
         every = preview(c, source, target, delete=delete, pull=True, options=MINE)
@@ -91,14 +92,34 @@ def pull(
         say_left_out(left)
         return
     doomed = found.deleted if found else ()
-    shown = arrival.marks(Path(target), doomed)
+    shown = arrival.marks(folder, doomed)
     confirm_deletion(c, found, yes, "this machine")
-    why = f"pull {in_words(found)} to {target.rstrip('/')}"
-    fetch(c, source, target, why, options=MINE, found=found)
+    options = MINE if confirm_replacement(c, found, yes) else (*MINE, NEW_ONLY)
+    why = f"pull {in_words(found)} to {folder}"
+    fetch(c, source, target, why, options=options, found=found)
     if not Host.of(c).planning:
         arrival.delete(Path(target), shown)
     say_left_out(left)
     warn_of_rsync()
+
+
+def target_of_pull(c: Connection, remote: str, to: str) -> Path:
+    """Return the folder here that a pull goes to. Raises SetupError for a dangerous one.
+
+    A host chooses the names of what is in a folder, and that of the home.
+    """
+    name = "" if remote == "~" else posixpath.basename(remote)
+    name = "" if is_contents(name) else name
+    if not (name or to):
+        raise SetupError(
+            f"the host chooses the names in {one_line(remote or 'that folder')}: "
+            "say which folder they go to, such as --to results",
+            host=Host.of(c).label,
+        )
+    folder = Path(on_laptop(to or "."))
+    project = Path(fabric_internals.project_folder(c.config))
+    destination.refuse_dangerous(Destination(folder, name), project)
+    return folder
 
 
 def say_left_out(links: Sequence[Link]) -> None:
@@ -326,6 +347,28 @@ def confirm_deletion(c: Connection, found: Preview | None, yes: bool, where: str
     if not console.agreed(f"delete {files} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
+
+
+def confirm_replacement(c: Connection, found: Preview | None, yes: bool) -> bool:
+    """Name the files here that a pull would replace, and ask; return whether there are any.
+
+    found: what the pull would do; None: not known. yes: do not ask.
+    Raises SetupError if the answer is no, or if there is nobody to ask.
+    """
+    names = found.overwritten if found else ()
+    if not names or Host.of(c).planning:
+        return bool(names)
+    files, more = counted(len(names), "file"), len(names) - NAMED
+    text = ", ".join(map(one_line, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
+    if yes:
+        console.note(f"replaced on this machine: {text}")
+    elif not sys.stdin.isatty():
+        raise SetupError(
+            f"{files} would be replaced on this machine ({text}): if that is right, add --yes"
+        )
+    elif not console.agreed(f"replace {files} on this machine ({text})?"):
+        raise SetupError("nothing was replaced, and nothing was copied")
+    return True
 
 
 def first_names(names: Sequence[str]) -> str:
