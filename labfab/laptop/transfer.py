@@ -33,6 +33,8 @@ LINKS = ("-l", "-J")  # -J: their times do not count
 MINE = ("--no-perms", "--executability")
 # The same for a backup, which keeps the modes for the next host, but can be read here.
 KEPT = ("--chmod=ug-s,Du+rx,Fu+r",)
+# Holds a host to its preview, if that had only new files.
+NEW_ONLY = "--ignore-existing"
 PROGRESS = "--info=progress2,name0,flist0,stats0"
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
 # rsync writes every control character as \#ooo, so this one ends the name.
@@ -76,6 +78,12 @@ class Preview(NamedTuple):
     other: int = 0  # folders to make, times and modes to set
     deleted: tuple[str, ...] = ()
     size: int = 0  # bytes of the files to send
+    touched: tuple[str, ...] = ()  # existing files that get another mode; also in `other`
+
+    @property
+    def overwritten(self) -> tuple[str, ...]:
+        """Return the existing files that would not stay as they are."""
+        return (*self.replaced, *self.touched)
 
     def __bool__(self) -> bool:
         return bool(self.new or self.replaced or self.other or self.deleted)
@@ -125,6 +133,7 @@ def parse(out: str) -> Preview:
     new: list[str] = []
     replaced: list[str] = []
     deleted: list[str] = []
+    touched: list[str] = []
     other = size = 0
     # splitlines() would split at characters that a host puts into names.
     for line in out.split("\n"):
@@ -139,9 +148,9 @@ def parse(out: str) -> Preview:
             # The time of a folder does not count, and the target itself keeps its mode.
             elif kind != ".d" or (how.strip(".") != "t" and name != "./"):
                 other += 1
-    return Preview(
-        new=tuple(new), replaced=tuple(replaced), other=other, deleted=tuple(deleted), size=size
-    )
+                touched += [name] if kind == ".f" else []
+    names = (tuple(new), tuple(replaced), other, tuple(deleted))
+    return Preview(*names, size=size, touched=tuple(touched))
 
 
 def name_of(said: str, size: int) -> str:

@@ -6,25 +6,28 @@ Nothing is deleted without --delete. On the host, rsync runs as JupyterLab's acc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fabric import Connection
 
-from .. import console
+from .. import console, fabric_internals
 from ..errors import SetupError
 from ..facts import facts
 from ..host import rsync_as_account
 from ..host.changes import ask, change
 from ..host.session import Host
-from ..laptop import arrival, patchwork, rsync, transfer
+from ..laptop import arrival, destination, patchwork, rsync, transfer
 from ..laptop.arrival import Link
-from ..laptop.transfer import MINE, Preview, RemoteEnd, Transfer
-from ..local_state.aliases import everyday_user
+from ..laptop.destination import Destination
+from ..laptop.openssh import Target
+from ..laptop.transfer import MINE, NEW_ONLY, Preview, RemoteEnd, Transfer
 from ..platforms import platform
 from ..run.task import acquire_run_lock, host_task
 from ..settings import Settings
@@ -36,6 +39,7 @@ MAKE = "umask 077; mkdir -p -- %s && { stat -L -c %%a %s 2>/dev/null || stat -L 
 TO = "Destination folder, made if it is missing"
 DELETE = "Delete files there that the source lacks; says how many, then asks"
 YES = "Delete without asking"
+NAMED = 5  # how many of the files to replace are named
 
 
 @host_task(
@@ -63,14 +67,12 @@ def push(c: Connection, local: str, to: str = "", delete: bool = False, yes: boo
     reads=True,
     help={
         "remote": "File or folder on the host, below root_dir; FOLDER/ gets its contents",
-        "to": TO,
+        "to": f"{TO} (default: the current one, but not for FOLDER/)",
         "delete": DELETE,
-        "yes": YES,
+        "yes": "Delete, and replace files here, without asking",
     },
 )
-def pull(
-    c: Connection, remote: str, to: str = ".", delete: bool = False, yes: bool = False
-) -> None:
+def pull(c: Connection, remote: str, to: str = "", delete: bool = False, yes: bool = False) -> None:
     """Copy files from the host to your laptop."""
     label = Host.of(c).label
     if not console.alone:
@@ -78,7 +80,8 @@ def pull(
             "the files of several hosts would mix: pull from one at a time, each with its own --to",
             host=label,
         )
-    source, target = on_host(c, remote), on_laptop(to).rstrip("/") + "/"
+    folder = target_of_pull(c, remote, to)
+    source, target = on_host(c, remote), f"{folder}/".replace("//", "/")
     found, left = None, tuple[Link, ...]()
     if need_rsync(c):
         every = preview(c, source, target, delete=delete, pull=True, options=MINE)
@@ -89,14 +92,34 @@ def pull(
         say_left_out(left)
         return
     doomed = found.deleted if found else ()
-    shown = arrival.marks(Path(target), doomed)
+    shown = arrival.marks(folder, doomed)
     confirm_deletion(c, found, yes, "this machine")
-    why = f"pull {in_words(found)} to {target.rstrip('/')}"
-    fetch(c, source, target, why, options=MINE, found=found)
+    options = MINE if confirm_replacement(c, found, yes) else (*MINE, NEW_ONLY)
+    why = f"pull {in_words(found)} to {folder}"
+    fetch(c, source, target, why, options=options, found=found)
     if not Host.of(c).planning:
         arrival.delete(Path(target), shown)
     say_left_out(left)
     warn_of_rsync()
+
+
+def target_of_pull(c: Connection, remote: str, to: str) -> Path:
+    """Return the folder here that a pull goes to. Raises SetupError for a dangerous one.
+
+    A host chooses the names of what is in a folder, and that of the home.
+    """
+    name = "" if remote == "~" else posixpath.basename(remote)
+    name = "" if is_contents(name) else name
+    if not (name or to):
+        raise SetupError(
+            f"the host chooses the names in {one_line(remote or 'that folder')}: "
+            "say which folder they go to, such as --to results",
+            host=Host.of(c).label,
+        )
+    folder = Path(on_laptop(to or "."))
+    project = Path(fabric_internals.project_folder(c.config))
+    destination.refuse_dangerous(Destination(folder, name), project)
+    return folder
 
 
 def say_left_out(links: Sequence[Link]) -> None:
@@ -161,6 +184,35 @@ def need_rsync(c: Connection) -> bool:
     return known or not host.planning
 
 
+class Login(NamedTuple):
+    """The login with which ssh calls the host for a transfer."""
+
+    target: Target
+    user: str
+    port: int
+
+
+def login_for(c: Connection, account: str) -> Login:
+    """Return the login for a transfer as an account: its own, if there is one.
+
+    Else it is the one with sudo, never that of lab_user: no account may act as another.
+    """
+    block, target = found_in_config(c), target_of(c)
+    if block is None:
+        return Login(target, c.user, c.port)
+    if account == block.everyday_user:
+        return Login(target, account, block.port)
+    return Login(target._replace(alias=block.admin_name), block.user, block.port)
+
+
+def serving(
+    c: Connection, pull: bool = False
+) -> contextlib.AbstractContextManager[rsync_as_account.Program]:
+    """Offer rsync on the host, as the account that runs JupyterLab. pull: it sends."""
+    account = Settings.of(c).jupyter_user
+    return rsync_as_account.opened(c, login_for(c, account).user, account, pull)
+
+
 def transfer_for(
     c: Connection,
     source: str,
@@ -170,12 +222,11 @@ def transfer_for(
     options: tuple[str, ...] = (),
 ) -> Transfer:
     """Describe a transfer, with the host's alias or else the login given with -H."""
-    block, ssh_target = found_in_config(c), target_of(c)
-    user, port = (block.everyday_user, block.port) if block else (c.user, c.port)
+    login = login_for(c, Settings.of(c).jupyter_user)
     far = RemoteEnd(
-        target=ssh_target,
-        user=user,
-        port=port,
+        target=login.target,
+        user=login.user,
+        port=login.port,
         program=program.text,
         timeout=Settings.of(c).connect_timeout,
         errors=program.errors,
@@ -199,7 +250,7 @@ def preview(
     """
     with (
         console.working(Host.of(c).label, "compare"),
-        rsync_as_account.opened(c, everyday_user(c), Settings.of(c).jupyter_user) as program,
+        serving(c, pull) as program,
     ):
         return transfer.preview(
             transfer_for(c, source, target, program, pull, options), delete, checksums
@@ -225,7 +276,7 @@ def send(
     into = folder.rstrip("/") + "/"
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, everyday_user(c), account) as program,
+        serving(c) as program,
     ):
         transfer.run_transfer(transfer_for(c, source, into, program, options=options), tell, delete)
     if source.endswith("/"):
@@ -247,7 +298,7 @@ def fetch(
 
     delete: None deletes what the source lacks. found: what it will do, with links to make.
     """
-    host, account = Host.of(c), Settings.of(c).jupyter_user
+    host = Host.of(c)
     if host.planning:
         console.planned(host.label, why)
         return
@@ -259,7 +310,7 @@ def fetch(
         raise SetupError(f"cannot make the folder {target}: {error.strerror}") from None
     with (
         console.working(host.label, why) as tell,
-        rsync_as_account.opened(c, everyday_user(c), account) as program,
+        serving(c, pull=True) as program,
     ):
         transfer.run_transfer(
             transfer_for(c, source, target, program, pull=True, options=options), tell, delete
@@ -296,6 +347,28 @@ def confirm_deletion(c: Connection, found: Preview | None, yes: bool, where: str
     if not console.agreed(f"delete {files} on {where}?"):
         raise SetupError("nothing was deleted, and nothing was copied")
     return len(doomed)
+
+
+def confirm_replacement(c: Connection, found: Preview | None, yes: bool) -> bool:
+    """Name the files here that a pull would replace, and ask; return whether there are any.
+
+    found: what the pull would do; None: not known. yes: do not ask.
+    Raises SetupError if the answer is no, or if there is nobody to ask.
+    """
+    names = found.overwritten if found else ()
+    if not names or Host.of(c).planning:
+        return bool(names)
+    files, more = counted(len(names), "file"), len(names) - NAMED
+    text = ", ".join(map(one_line, names[:NAMED])) + (f" and {more} more" if more > 0 else "")
+    if yes:
+        console.note(f"replaced on this machine: {text}")
+    elif not sys.stdin.isatty():
+        raise SetupError(
+            f"{files} would be replaced on this machine ({text}): if that is right, add --yes"
+        )
+    elif not console.agreed(f"replace {files} on this machine ({text})?"):
+        raise SetupError("nothing was replaced, and nothing was copied")
+    return True
 
 
 def first_names(names: Sequence[str]) -> str:

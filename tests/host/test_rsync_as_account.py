@@ -5,9 +5,17 @@ import os
 import subprocess
 import time
 
+import pytest
+
+from labfab.errors import SetupError
+from labfab.host import rsync_as_account
 from labfab.host.changes import fill
+from labfab.host.session import Host
 from labfab.on_host import loader
+from tests import fake as models
 from tests.facts.test_facts import stand_in
+
+alone, fake = models.alone, models.fake
 
 
 def test_nobody_else_can_read_what_rsync_says(tmp_path):
@@ -19,11 +27,11 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
     )
     path = stand_in(tmp_path, "mkfifo", f'{fifo()} "$@"; stat -c %a "$@" >{tmp_path}/modes') + path
     script = "umask 022\n" + fill(
-        loader.as_command("serve_rsync", 3), place, getpass.getuser(), "lab"
+        loader.as_command("serve_rsync", 4), place, getpass.getuser(), "lab", ""
     )
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
     assert (tmp_path / "modes").read_text().split() == ["600"] * 3
-    (place / "called").write_text("--server\n")
+    (place / "called").write_text("--server\n-sn\n")
     feed = os.open(place / "in", os.O_RDWR)
     out = os.open(place / "out", os.O_RDWR)
     try:
@@ -40,6 +48,49 @@ def test_nobody_else_can_read_what_rsync_says(tmp_path):
     finally:
         os.close(feed), os.close(out)
         subprocess.run(["rm", "-rf", str(place)])
+
+
+@pytest.mark.parametrize(
+    ("called", "starts"),
+    [
+        ("--server\n--sender\n-slogDtprze.iLsfxC\n", "-u lab -- rsync --server -slogDtprze.iLsfxC"),
+        ("--server\n--daemon\n-s\n.\n/etc\n-v\n", "-u lab -- rsync --server -v"),
+        ("--server\n-s\n.\n/etc\n", ""),
+        ("--server\n--daemon\n", ""),
+        ("-e sh -c id\n", ""),
+        ("-s;id\n", ""),
+        ("-s$(id)\n", ""),
+        ("-\n", ""),
+        ("x" * 400, ""),
+        ("-" + "x" * 400 + "\n-s\n", "-u lab -- rsync --server -" + "x" * 299),
+    ],
+)
+def test_the_caller_does_not_choose_what_root_starts(tmp_path, called, starts):
+    """Of its words root takes the options of one letter, and nothing else."""
+    place, said = tmp_path / "bridge", tmp_path / "started"
+    path = stand_in(tmp_path, "runuser", f'echo "$*" >{said}') + os.environ["PATH"]
+    script = fill(loader.as_command("serve_rsync", 4), place, getpass.getuser(), "lab", "")
+    subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, stdin=subprocess.DEVNULL)
+    ends = [os.open(place / name, os.O_RDWR) for name in ("in", "out")]
+    try:
+        (place / "called").write_text(called)
+        (place / "end").read_text()
+    finally:
+        for end in ends:
+            os.close(end)
+        subprocess.run(["rm", "-rf", str(place)])
+    assert (said.read_text().strip() if said.exists() else "") == starts
+
+
+def test_only_the_login_of_the_root_shell_acts_as_another_account(fake):
+    """Whoever may open the pipes runs rsync as that account."""
+    box = fake("lab")
+    rsync_as_account.refuse_without_sudo(Host.of(box.c), "lab", "nb")
+    with (
+        pytest.raises(SetupError, match="jupyter has no right to act as lab: type LABFAB_LAB_USER"),
+        rsync_as_account.opened(box.c, "jupyter", "lab"),
+    ):
+        pass
 
 
 def fifo() -> str:

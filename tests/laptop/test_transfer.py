@@ -82,7 +82,7 @@ def test_preview_is_read() -> None:
     found = transfer.parse(
         said + "*deleting   0 gone\n*deleting   src/dir/\ncreated directory /x\n"
     )
-    assert found == (("src/a b", "src/link"), ("src/old",), 2, ("gone", "src/dir/"), 49)
+    assert found == (("src/a b", "src/link"), ("src/old",), 2, ("gone", "src/dir/"), 49, ("x",))
     assert not transfer.parse("created directory /x\n.d..t...... 4096 x/\n")
 
 

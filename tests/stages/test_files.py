@@ -3,7 +3,8 @@ import os
 import pytest
 
 from labfab.errors import SetupError
-from labfab.laptop.transfer import Preview
+from labfab.laptop.transfer import Preview, parse
+from labfab.local_state import ssh_config
 from labfab.stages import files
 
 
@@ -73,3 +74,65 @@ def test_a_pull_from_several_hosts_at_once_is_refused(fake, monkeypatch) -> None
     monkeypatch.setattr("labfab.console.alone", False)
     with pytest.raises(SetupError, match="one at a time"):
         files.pull.body(fake("lab").c, "data")
+
+
+@pytest.mark.parametrize(
+    ("account", "user", "name"),
+    [
+        ("jupyter", "jupyter", "homelab"),
+        ("lab", "lab", "homelab-admin"),
+        ("nb", "lab", "homelab-admin"),
+    ],
+)
+def test_rsync_runs_over_the_login_of_its_account_or_of_the_one_with_sudo(
+    fake, alone, account, user, name
+) -> None:
+    (alone / "home/.ssh").mkdir(mode=0o700)
+    box = fake("lab")
+    block = ssh_config.Alias("homelab", box.c.host, "lab", box.c.port, lab_user="jupyter")
+    ssh_config.write(alone / "home/.ssh/config", block)
+    login = files.login_for(box.c, account)
+    assert (login.user, login.target.alias, login.port) == (user, name, box.c.port)
+
+
+@pytest.mark.parametrize("remote", ["data/", "", ".", "data/.", "a/..", "~", "~/", "/"])
+def test_contents_need_a_folder_to_go_to(fake, remote) -> None:
+    with pytest.raises(SetupError, match="the host chooses the names in .*--to results"):
+        files.target_of_pull(fake().c, remote, "")
+    with pytest.raises(SetupError, match="is or holds this folder.*--to results"):
+        files.target_of_pull(fake().c, remote, ".")
+    assert files.target_of_pull(fake().c, remote, "results").name == "results"
+
+
+def test_one_name_goes_to_the_present_folder_unless_it_has_a_meaning_there(fake) -> None:
+    assert str(files.target_of_pull(fake().c, "x/data", "")) == os.getcwd()
+    with pytest.raises(SetupError, match="would be run or read by its name.*--to results"):
+        files.target_of_pull(fake().c, "x/fabfile.py", "")
+
+
+LIST = """\
+>f.st...... 1 old\x1f
+.f...p..... 1 mode\x1f
+>f+++++++++ 1 new\x1f
+cd+++++++++ 1 folder/\x1f
+"""
+
+
+def test_what_is_replaced_here_is_named_and_asked_about(fake, monkeypatch, capsys) -> None:
+    found = parse(LIST)
+    assert found.overwritten == ("old", "mode") and found.other == 2
+    box = fake("lab")
+    assert not files.confirm_replacement(box.c, Preview(new=("a",), other=1), False)
+    with pytest.raises(
+        SetupError, match=r"2 files would be replaced on this machine \(old, mode\): .*add --yes"
+    ):
+        files.confirm_replacement(box.c, found, False)
+    many = Preview(replaced=tuple("abcdefg"))
+    assert files.confirm_replacement(box.c, many, True)
+    assert "replaced on this machine: a, b, c, d, e and 2 more" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("labfab.console.agreed", lambda question: True)
+    assert files.confirm_replacement(box.c, many, False)
+    monkeypatch.setattr("labfab.console.agreed", lambda question: False)
+    with pytest.raises(SetupError, match="nothing was replaced, and nothing was copied"):
+        files.confirm_replacement(box.c, many, False)
