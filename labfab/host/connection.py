@@ -158,17 +158,17 @@ def connect(c: Connection, settings: Settings) -> None:
     c.transport.set_keepalive(KEEPALIVE)
 
 
-def keep_password_from_gateways(c: Connection) -> None:
+def keep_password_from_gateways(target: Connection) -> None:
     """Take the target's password from the hosts that the connection goes through.
 
     Fabric copies its configuration for each host of a ProxyJump, and a gateway that refuses the
     keys would be sent the password. One that a fabfile gave to a gateway itself stays. A passphrase
     stays too: it opens a key here and is never sent.
     """
-    for link in hops(c)[1:]:
-        general = link.config.connect_kwargs.get("password")
-        if general is not None and link.connect_kwargs.get("password") == general:
-            link.connect_kwargs = {k: v for k, v in link.connect_kwargs.items() if k != "password"}
+    for c in hops(target)[1:]:
+        general = c.config.connect_kwargs.get("password")
+        if general is not None and c.connect_kwargs.get("password") == general:
+            c.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "password"}
 
 
 def explain_first_login(c: Connection, error: Exception) -> Exception:

@@ -173,7 +173,7 @@ def test_a_second_login_over_a_new_gateway_sends_it_nothing(serve, alone):
     jump, target = serve(), serve(password=SECRET)
     c = through([jump], target, alone / "home")
     with pytest.raises(paramiko.AuthenticationException):
-        connection.log_in_again(c, c.user, c.port, None)
+        connection.another(c, c.user, c.port, None).open()
     assert jump.tried == target.tried == []
 
 
