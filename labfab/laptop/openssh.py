@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -52,7 +51,7 @@ ALGORITHMS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "MACs")
 MEANINGS = {
     "HOST IDENTIFICATION HAS CHANGED": (
         "THE HOST KEY HAS CHANGED: somebody may be listening in. "
-        "Only if you have reinstalled the machine: ssh-keygen -R {name}"
+        "Only if you have reinstalled the machine: {command}"
     ),
     "Host key verification failed|host key is known": (
         "unknown host key: log in once with fab, which shows it and asks"
@@ -299,7 +298,7 @@ def explain(target: Target, said: str, printed: str = "") -> SetupError:
     if not pattern:
         return SetupError(heard(said, printed), host=target.name)
     values = {
-        "name": shlex.quote(known_as(target)) if pattern == CHANGED else "",
+        "command": text.to_type("ssh-keygen -R", known_as(target)) if pattern == CHANGED else "",
         "key": target.identity or "the keys of your ssh_config and agent",
         "hint": hint(target),
         "port": target.port or "that its alias names",
