@@ -464,5 +464,7 @@ def test_the_account_of_the_notebooks_gets_neither_agent_nor_display(tmp_path):
     assert ssh_config.write(path, TWO) and not ssh_config.write(path, TWO)
     for name, said in (("box", "no"), ("box-admin", "yes")):
         argv = ["ssh", "-G", "-F", path, name]
-        options = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split("\n")
+        options = subprocess.run(
+            argv, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         assert {f"forwardagent {said}", f"forwardx11 {said}"} <= {*options}
