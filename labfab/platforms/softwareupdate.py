@@ -128,8 +128,8 @@ def install_and_restart(c: Connection, want: Settings, labels: list[str]) -> Non
         return
     refuse_filevault(c, f"install {names}")
     if have.system.machine == "arm64":
-        command = to_type(f"sudo softwareupdate -i -R --user {shlex.quote(c.user)}", *labels)
-        by_hand = to_type_on_host(host.label, command) or "install it at its screen"
+        typed = to_type(f"sudo softwareupdate -i -R --user {shlex.quote(c.user)}", *labels)
+        by_hand = to_type_on_host(host.label, typed) or "install it at its screen"
         console.warn(
             f"{names} waits: on Apple silicon it takes the password of an owner of the disk: "
             f"{by_hand}"
