@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import unicodedata
 
 # Kinds of characters that control a terminal, reorder or hide what is next to them, break a line,
@@ -45,6 +46,24 @@ def is_harmful(character: str) -> bool:
 def one_line(text: str) -> str:
     """Make text from a host harmless, and put it on one line."""
     return printable(re.sub(r"\s+", lambda found: " " if BREAKS & {*found[0]} else found[0], text))
+
+
+def to_type(command: str, *values: str) -> str:
+    """Return a command for the user to type: *command* as it is, then the values, quoted.
+
+    Values may come from a host. Empty if one does not show as what it is, or reads as an option.
+    """
+    if any(one_line(value) != value or value.startswith("-") for value in values):
+        return ""
+    return " ".join([command, *map(shlex.quote, values)])
+
+
+def to_type_on_host(login: str, command: str) -> str:
+    """Return the ssh that runs a command of to_type() on a host, quoted for the shell here too.
+
+    login: ssh's words for the host. Empty if there is no command.
+    """
+    return f"ssh -t {login} {shlex.quote(command)}" if command else ""
 
 
 def json_text(document: object) -> str:

@@ -99,7 +99,7 @@ def disk(probe: Probe) -> str:
     detail = f"{path}: {free[path]:.0f} % free"
     if free[path] < LOW:
         kind = Wrong if free[path] < FULL else Warned
-        raise kind(detail, probe.by_hand(f"{probe.platform.SHOW_BIG_FOLDERS} {path}"))
+        raise kind(detail, probe.by_hand(probe.platform.SHOW_BIG_FOLDERS, path))
     return detail
 
 

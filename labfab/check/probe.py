@@ -31,6 +31,7 @@ from ..platforms import platform
 from ..platforms.base import Platform
 from ..server import forwarded
 from ..settings import Settings
+from ..text import to_type, to_type_on_host
 from .findings import NotChecked
 
 PATIENCE = 2  # seconds for a port, because a firewall that drops packets does not answer
@@ -204,12 +205,16 @@ class Probe:
         """Return a note for answers that root's rights would make more complete."""
         return "; limited to what you can see without root" if self.powerless else ""
 
-    def by_hand(self, command: str, account: str = "root") -> str:
-        """Return the command line that fixes what no task fixes, with the rights of an account."""
-        named = find_alias(self.c)
-        login = named.admin_name if named else f"-p {self.c.port} {self.c.user}@{self.c.host}"
-        sudo = "sudo" if account == "root" else f"sudo -u {shlex.quote(account)}"
-        return f"ssh -t {login} {shlex.quote(f'{sudo} {command}')}"
+    def by_hand(self, command: str, *values: str, account: str = "root") -> str:
+        """Return the command line that fixes what no task fixes, with the rights of an account.
+
+        command: constant. values: its last words, which may come from the host: both the shell
+        there and the one here read them. Empty if they are not safe to type.
+        """
+        named, login = find_alias(self.c), f"{self.c.user}@{self.c.host}"
+        where = named.admin_name if named else f"-p {self.c.port} {shlex.quote(login)}"
+        sudo = "sudo" if account == "root" else to_type("sudo -u", account)
+        return to_type_on_host(where, sudo and to_type(f"{sudo} {command}", *values))
 
     def needs_root(self) -> None:
         """Raise NotChecked without root, for a row that only root can answer."""

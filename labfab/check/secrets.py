@@ -118,10 +118,9 @@ def closed(
     if by_task:
         raise Wrong(listed(bad))
     bits = "go-w" if forbidden == WRITE else "go-rwx"
-    command = shlex.join(["chmod", bits, bad[0].path])
     if bad[0].owner != owner:
         raise Wrong(f"{listed(bad)}: find out why, and let {owner} replace it", "")
-    raise Wrong(listed(bad), probe.by_hand(command, owner))
+    raise Wrong(listed(bad), probe.by_hand(f"chmod {bits}", bad[0].path, account=owner))
 
 
 def listed(paths: Sequence[Private]) -> str:

@@ -21,6 +21,7 @@ from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
 from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
+from ..text import to_type
 from .findings import NotChecked, Warned, Wrong
 from .probe import Probe
 from .rows import check
@@ -60,7 +61,7 @@ def host_key(probe: Probe) -> str:
     if shown not in pinned:
         raise Wrong(
             f"it shows {print_}, which is not the pinned one: somebody may be listening in. "
-            f"Only if you reinstalled the machine: ssh-keygen -R '{name}'"
+            f"Only if you reinstalled the machine: {to_type('ssh-keygen -R', name)}"
         )
     return print_
 

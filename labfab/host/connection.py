@@ -152,6 +152,7 @@ def ask_for_secret(
 def connect(c: Connection, settings: Settings) -> None:
     """Dial once. Raises AuthenticationException if the user could still answer, else SetupError."""
     path = known_hosts_path()
+    keep_password_from_gateways(c)
     for link in hops(c):
         log_in_as_ssh_does(link)
         trust_pinned_keys(link, path)
@@ -164,12 +165,41 @@ def connect(c: Connection, settings: Settings) -> None:
         counted = round_trips.counted()
         c.connect_kwargs["transport_factory"] = round_trips.Transport if counted else Transport
         c.open()
-    except paramiko.AuthenticationException:
-        raise
     # A damaged key raises struct.error.
     except (*CONNECTION_ERRORS, ValueError, LookupError, struct.error) as error:
-        raise as_user_error(c, error) from None
+        raise explain_first_login(c, error) from None
     c.transport.set_keepalive(KEEPALIVE)
+
+
+def keep_password_from_gateways(target: Connection) -> None:
+    """Take the target's password from the hosts that the connection goes through.
+
+    Fabric copies its configuration for each host of a ProxyJump, and a gateway that refuses the
+    keys would be sent the password. One that a fabfile gave to a gateway itself stays. A passphrase
+    stays too: it opens a key here and is never sent.
+    """
+    for c in hops(target)[1:]:
+        general = c.config.connect_kwargs.get("password")
+        if general is not None and c.connect_kwargs.get("password") == general:
+            c.connect_kwargs = {k: v for k, v in c.connect_kwargs.items() if k != "password"}
+
+
+def explain_first_login(c: Connection, error: Exception) -> Exception:
+    """Return the error to raise: that of the target, or of the gateway that was not passed.
+
+    A gateway that refuses the keys is no reason to ask for a password: the target would get it.
+    """
+    where = [c, *(link for link in hops(c) if not link.is_connected)][-1]
+    if not isinstance(error, paramiko.AuthenticationException):
+        error = as_user_error(where, error)
+    locked = isinstance(error, (paramiko.PasswordRequiredException, UnreadableKey))
+    if where is c or locked or not isinstance(error, paramiko.AuthenticationException):
+        return error
+    return SetupError(
+        "this gateway refuses your keys, and labfab sends a password only to the host after -H: "
+        "let a key of yours log in there (ssh-copy-id), or name another with fab -i KEY",
+        host=address(where),
+    )
 
 
 def log_in_as_ssh_does(c: Connection) -> None:
@@ -307,6 +337,7 @@ def another(
         if held:
             new.connect_kwargs["pkey"] = held
     new.ssh_config, new.original_host = c.ssh_config, c.original_host
+    keep_password_from_gateways(new)
     log_in_as_ssh_does(new)
     for link in hops(new):
         trust_pinned_keys(link, known_hosts_path())
@@ -392,6 +423,7 @@ def stranger_socket(
         gateway=c.gateway or False,
     )
     stranger.original_host = c.original_host
+    keep_password_from_gateways(stranger)
     sock: socket.socket = stranger.open_gateway() if c.gateway else open_socket(stranger)
     sock.settimeout(c.connect_timeout)
     return sock

@@ -13,6 +13,7 @@ from ..errors import SetupError
 from ..local_state import known_hosts
 from ..local_state.aliases import pinned_as
 from ..settings import Settings
+from ..text import to_type
 
 
 class AskAboutHostKey(paramiko.MissingHostKeyPolicy):
@@ -92,6 +93,6 @@ def changed_key(c: Connection, error: paramiko.BadHostKeyException) -> SetupErro
     return SetupError(
         f"THE HOST KEY HAS CHANGED to {known_hosts.fingerprint(error.key)}: "
         "somebody may be listening in. "
-        f"Only if you set the machine up again: ssh-keygen -R '{name}'",
+        f"Only if you set the machine up again: {to_type('ssh-keygen -R', name)}",
         host=c.host,
     )

@@ -6,6 +6,7 @@ Constraints:
 - The user's ssh_config says how to reach a host. Its forwards, commands and shared connections are
   the user's own, and where it looks for host keys must not replace the keys that labfab pinned.
 - ssh takes the first value of an option, so what a caller adds comes before what is here.
+- Only what ssh itself says is understood (ssh_log.py). What the host prints is shown, no more.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import tempfile
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from .. import decode, text
 from ..errors import SetupError, Unreachable
-from ..local_state import secrets
+from ..local_state import known_hosts, secrets
 from ..local_state.keypair import NAMES
 from ..local_state.private_key import is_encrypted
 from ..local_state.ssh_lookup import config_file, is_own_home
+from . import ssh_log
 
 SILENT = ("BatchMode=yes", "LogLevel=ERROR")
 # What the user's ssh_config may ask of every ssh, and no ssh of ours may do. ClearAllForwardings
@@ -48,7 +51,7 @@ ALGORITHMS = ("KexAlgorithms", "HostKeyAlgorithms", "Ciphers", "MACs")
 MEANINGS = {
     "HOST IDENTIFICATION HAS CHANGED": (
         "THE HOST KEY HAS CHANGED: somebody may be listening in. "
-        "Only if you have reinstalled the machine: ssh-keygen -R '{name}'"
+        "Only if you have reinstalled the machine: {command}"
     ),
     "Host key verification failed|host key is known": (
         "unknown host key: log in once with fab, which shows it and asks"
@@ -71,7 +74,9 @@ MEANINGS = {
         "it cannot be reached: is this machine on the right network?"
     ),
 }
-UNREACHABLE = tuple(MEANINGS)[-4:]
+CHANGED, UNREACHABLE = next(iter(MEANINGS)), tuple(MEANINGS)[-4:]
+NO_ANSWER = "timed out"
+LONGEST_LINE = 300  # characters of others' words in a message
 # Ends an ssh whose host answers more than 64 kB, which would else go to the disk of this machine.
 # The blocks of `ulimit` have 512 or 1,024 bytes.
 BRIEF = ("sh", "-c", 'ulimit -f 64; exec "$@"', "sh")
@@ -168,12 +173,12 @@ def address(target: Target) -> list[str]:
     return [*keys, *port, *user, "--", target.hostname]
 
 
-def run(
+def attempt(
     argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL
-) -> tuple[int, str]:
-    """Run ssh, without our secrets in its environment. Return its exit code and its errors.
+) -> tuple[int, str] | None:
+    """Run ssh, without our secrets in its environment. Return its exit code and its stderr.
 
-    timeout: in seconds; then the code is 255, as for any failure of ssh itself.
+    timeout: in seconds. Returns None if it took longer.
     """
     # A file, because a pipe would stay open as long as an ssh in the background lives.
     with tempfile.TemporaryFile() as errors:
@@ -190,9 +195,35 @@ def run(
         except FileNotFoundError:
             raise SetupError(MISSING.format(argv[0])) from None
         except subprocess.TimeoutExpired:
-            return 255, "timed out"
+            return None
         errors.seek(0)
         return done.returncode, errors.read().decode(errors="replace").replace("\r", "")
+
+
+def run(
+    argv: list[str], timeout: float, out: IO[bytes] | int = subprocess.DEVNULL
+) -> tuple[int, str]:
+    """Run an ssh that calls no host. Return its exit code and its stderr.
+
+    timeout: in seconds; then the code is 255, as for any failure of ssh itself.
+    """
+    return attempt(argv, timeout, out) or (255, NO_ANSWER)
+
+
+def call(
+    words: list[str],
+    timeout: float,
+    out: IO[bytes] | int = subprocess.DEVNULL,
+    limit: tuple[str, ...] = (),
+) -> tuple[int, str, str]:
+    """Run an ssh that calls a host. Return its exit code, what it says itself, and its stderr.
+
+    words: the command, from command(). limit: BRIEF, or nothing. Otherwise like run().
+    """
+    with ssh_log.opened() as log:
+        done = attempt([*limit, words[0], *log.options, *words[1:]], timeout, out)
+        said = log.read()
+    return (done[0], said, done[1]) if done else (255, NO_ANSWER, "")
 
 
 def ask(target: Target, words: str, timeout: int, control: Path | None = None) -> str:
@@ -207,11 +238,11 @@ def ask(target: Target, words: str, timeout: int, control: Path | None = None) -
     if control:
         options += as_options(f"ControlPath={quoted(str(control))}")
     with tempfile.TemporaryFile() as out:
-        code, errors = run([*BRIEF, *command(target, *options), words], 3 * timeout, out)
+        code, said, printed = call([*command(target, *options), words], 3 * timeout, out, BRIEF)
         out.seek(0)
         lines = out.read().decode(errors="replace").splitlines()
     if code == 255:
-        raise explain(target, errors)
+        raise explain(target, said, printed)
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
@@ -220,13 +251,28 @@ def capabilities(host: str) -> dict[str, list[str]]:
 
     Empty if ssh cannot tell: it is older than OpenSSH 6.8, or its configuration has an error.
     """
+    found = configured(["ssh", *home_options(), "-G", "--", host])
+    options = {name: value.split(",") for name, value in found.items()}
+    return {name: options[name.lower()] for name in ALGORITHMS if name.lower() in options}
+
+
+def configured(argv: list[str]) -> dict[str, str]:
+    """Return what `ssh -G` tells of its settings for a host; empty if it cannot."""
     with tempfile.TemporaryFile() as out:
-        code, _ = run(["ssh", *home_options(), "-G", "--", host], 10, out)
+        code, _ = run(argv, 10, out)
         out.seek(0)
         said = out.read().decode(errors="replace") if code == 0 else ""
     pairs = [line.split(" ", 1) for line in said.splitlines() if " " in line]
-    options = {name.lower(): value.split(",") for name, value in pairs}
-    return {name: options[name.lower()] for name in ALGORITHMS if name.lower() in options}
+    return {name.lower(): value for name, value in pairs}
+
+
+def known_as(target: Target) -> str:
+    """Return the name of a target in known_hosts. It is not taken from what anybody prints."""
+    found = configured(command(target, "-G"))
+    alias = found.get("hostkeyalias", "").removeprefix("none")
+    port = decode.number(found.get("port", "")) or target.port or 22
+    name = found.get("hostname", target.name)
+    return known_hosts.host_name(*known_hosts.lookup_name(name, port, alias))
 
 
 def below(home: str, path: str) -> str:
@@ -242,24 +288,44 @@ def below(home: str, path: str) -> str:
     return f"{home}/{path}"
 
 
-def explain(target: Target, errors: str) -> SetupError:
-    """Turn what ssh printed into one line: which host, what happened, what to do."""
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    lines = lines or ["ssh gave up without a word"]
-    changed = re.search(r"Host key for (\S+) has changed", errors)
+def explain(target: Target, said: str, printed: str = "") -> SetupError:
+    """Turn what ssh said into one line: which host, what happened, what to do.
+
+    said: by ssh itself. printed: what else came, from the host or from what is in between.
+    """
+    lines = ssh_log.believable(said)
+    pattern = meaning(said)
+    if not pattern:
+        return SetupError(heard(said, printed), host=target.name)
     values = {
-        "name": changed[1] if changed else target.name,
+        "command": text.to_type("ssh-keygen -R", known_as(target)) if pattern == CHANGED else "",
         "key": target.identity or "the keys of your ssh_config and agent",
         "hint": hint(target),
         "port": target.port or "that its alias names",
         "on": f" on port {target.port}" if target.port else "",
+        "line": next(line for line in lines if re.search(pattern, line)),
     }
-    for pattern, meaning in MEANINGS.items():
-        line = next((line for line in lines if re.search(pattern, line)), None)
-        if line:
-            kind = Unreachable if pattern in UNREACHABLE else SetupError
-            return kind(meaning.format(line=line, **values), host=target.name)
-    return SetupError(f"ssh says: {lines[-1]}", host=target.name)
+    kind = Unreachable if pattern in UNREACHABLE else SetupError
+    return kind(MEANINGS[pattern].format(**values), host=target.name)
+
+
+def meaning(said: str) -> str:
+    """Return the pattern of MEANINGS that fits what ssh itself said; empty if none does."""
+    own = "\n".join(ssh_log.believable(said))
+    return next((pattern for pattern in MEANINGS if re.search(pattern, own)), "")
+
+
+def heard(said: str, printed: str) -> str:
+    """Return the last words of ssh, and of whoever else printed something, as what they are."""
+    own, other = (last_line(one) for one in (said, printed))
+    words = f"ssh says: {own}" if own else "ssh gave up without a word"
+    return f"{words}; the host, or what is in between, printed: {other}" if other else words
+
+
+def last_line(said: str) -> str:
+    """Return the last line of a text, made harmless."""
+    lines = [line.strip() for line in said.split("\n") if line.strip()]
+    return text.one_line(lines[-1])[:LONGEST_LINE] if lines else ""
 
 
 def hint(target: Target) -> str:

@@ -119,22 +119,26 @@ def progress(text: str) -> str:
     return " ".join(states[-1].split("(")[0].split()) if states else ""
 
 
-def judge(target: openssh.Target, code: int, errors: str) -> None:
-    """Raise SetupError, with one line, if rsync did not copy everything."""
+def judge(target: openssh.Target, code: int, errors: str, ssh_said: str = "") -> None:
+    """Raise SetupError, with one line, if rsync did not copy everything.
+
+    errors: what came to stderr, also from the host: it is shown, and never taken for ssh's words.
+    ssh_said: what ssh itself wrote to its log.
+    """
     if code in (0, VANISHED):  # files that have vanished need no copy
         return
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     own = [line for line in lines if line.startswith("rsync")]
-    ssh = "\n".join(line for line in lines if line not in own)
-    if code == 127 or re.search(r"command not found|rsync: not found", ssh):
+    printed = "\n".join(line for line in lines if line not in own)
+    if code == 127 or re.search(r"command not found|rsync: not found", printed):
         missing = "rsync is missing there: apt install rsync on the host"
         raise SetupError(missing, host=target.name)
-    if any(re.search(pattern, ssh) for pattern in openssh.MEANINGS):
-        raise openssh.explain(target, ssh)
-    raise SetupError(meaning(code, own), host=target.name)
+    if openssh.meaning(ssh_said):
+        raise openssh.explain(target, ssh_said)
+    raise SetupError(meaning(code, own, ssh_said, printed), host=target.name)
 
 
-def meaning(code: int, own: list[str]) -> str:
+def meaning(code: int, own: list[str], ssh_said: str, printed: str) -> str:
     """Return what happened and what to do. own: the lines that rsync itself wrote."""
     if any("No space left" in line or "Disk quota" in line for line in own):
         return (
@@ -142,8 +146,9 @@ def meaning(code: int, own: list[str]) -> str:
             "and it continues where it stopped"
         )
     if code in BROKEN:
+        why = f" ({openssh.heard(ssh_said, printed)})" if ssh_said or printed else ""
         return (
-            "the transfer was interrupted: run the same command again, "
+            f"the transfer was interrupted{why}: run the same command again, "
             "and it continues where it stopped"
         )
     if code == TOO_MANY:

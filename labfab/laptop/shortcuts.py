@@ -82,8 +82,9 @@ else
     echo "no tunnel was open"
 fi
 """
-# What a shell of the user's does not take from the user's ssh_config.
-OWN = ("ClearAllForwardings=yes", "RemoteCommand=none")
+# What a shell of the user's does not take from the user's ssh_config. The agent above all: programs
+# of that account could log in with it, as the account with sudo too.
+OWN = ("ClearAllForwardings=yes", "RemoteCommand=none", "ForwardAgent=no", "ForwardX11=no")
 SCRIPTS = {
     "callhome": CALLHOME,
     "connectlab": CONNECTLAB,

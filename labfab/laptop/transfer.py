@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import arrival, openssh, patchwork, rsync
+from . import arrival, openssh, patchwork, rsync, ssh_log
 from .arrival import Link
 from .openssh import Target
 from .rsync import Tell
@@ -52,6 +52,7 @@ class RemoteEnd(NamedTuple):
     program: str = "rsync"
     timeout: int = 10  # seconds to connect
     errors: Callable[[], str] = str  # returns that program's complaints on the host
+    log: tuple[str, ...] = ()  # ssh's options for its own messages
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ class RemoteEnd(NamedTuple):
         """Return ssh's options without the host's name."""
         settings = (*ALIVE, f"ConnectTimeout={self.timeout}")
         options = [word for setting in settings for word in ("-o", setting)]
-        return openssh.command(self.target, *options)[1:-2]
+        return openssh.command(self.target, *self.log, *options)[1:-2]
 
     def path(self, path: str) -> str:
         """Return a path of the host as rsync takes it."""
@@ -102,6 +103,10 @@ class Transfer(NamedTuple):
     pull: bool = False
     options: tuple[str, ...] = ()
 
+    def logging(self, log: ssh_log.Log) -> Transfer:
+        """Return the same transfer, whose ssh writes its own messages to a log."""
+        return self._replace(remote=self.remote._replace(log=tuple(log.options)))
+
     def argv(self, *more: str) -> list[str]:
         """Return the command of rsync."""
         push = [self.source, self.remote.path(self.place)]
@@ -123,8 +128,9 @@ def preview(transfer: Transfer, delete: bool = False, checksums: bool = False) -
         more.append("--delete")
     if checksums:
         more.append("-c")
-    code, out, errors = rsync.run(transfer.argv(*more))
-    judge(transfer.remote, code, errors)
+    with ssh_log.opened() as log:
+        code, out, errors = rsync.run(transfer.logging(log).argv(*more))
+        judge(transfer.remote, code, errors, log)
     return parse(out)
 
 
@@ -193,29 +199,33 @@ def run_transfer(transfer: Transfer, tell: Tell, delete: int | None = 0) -> None
         more.append("--delete")
     elif delete:
         more += ["--delete", f"--max-delete={delete}"]
-    if transfer.pull:
-        place = Path(transfer.place)
-
-        def tell_and_look(line: str) -> None:
-            arrival.refuse_full(place)
-            tell(line)
-
-        code, _, errors = rsync.run(transfer.argv(*more), tell_and_look)
-    else:
-        code, _, errors = push(transfer, [*more, *LINKS], tell)
-    judge(transfer.remote, code, errors)
+    with ssh_log.opened() as log:
+        send = pull if transfer.pull else push
+        code, _, errors = send(transfer.logging(log), more, tell)
+        judge(transfer.remote, code, errors, log)
 
 
-def judge(far: RemoteEnd, code: int, errors: str) -> None:
+def judge(far: RemoteEnd, code: int, errors: str, log: ssh_log.Log) -> None:
     """Raise SetupError if not everything was copied."""
     if code:
-        rsync.judge(far.target, code, errors + far.errors())
+        rsync.judge(far.target, code, errors + far.errors(), log.read())
+
+
+def pull(transfer: Transfer, more: list[str], tell: Tell) -> tuple[int, str, str]:
+    """Fetch, and stop before the disk is full."""
+    place = Path(transfer.place)
+
+    def tell_and_look(line: str) -> None:
+        arrival.refuse_full(place)
+        tell(line)
+
+    return rsync.run(transfer.argv(*more), tell_and_look)
 
 
 def push(transfer: Transfer, more: list[str], tell: Tell) -> tuple[int, str, str]:
     """Send through patchwork. It quotes nothing, so every word is quoted here."""
     far = transfer.remote
-    words = [*OPTIONS, *transfer.options, *more, f"--rsync-path={far.program}"]
+    words = [*OPTIONS, *transfer.options, *more, *LINKS, f"--rsync-path={far.program}"]
     return patchwork.rsync()(
         Caller(shlex.quote(far.user), shlex.quote(far.name), far.port, tell),
         shlex.quote(transfer.source),

@@ -209,9 +209,9 @@ def start(
     far = far_end(target, remote_port, timeout)
     keep = openssh.as_options(*KEEP, f"ConnectTimeout={timeout}")
     argv = openssh.command(target, "-f", "-N", "-M", *ssh_control.option(place), *keep)
-    code, errors = openssh.run(argv, 3 * timeout)
+    code, said, printed = openssh.call(argv, 3 * timeout)
     if code:
-        raise openssh.explain(target, errors)
+        raise openssh.explain(target, said, printed)
     for _ in range(TRIES):
         with ports.reserved_port(local_port) as local_port:
             if ssh_control.forward(place, f"127.0.0.1:{local_port}", far):

@@ -30,6 +30,9 @@ KEPT = (
     *("CertificateFile", "IdentityAgent", "HostKeyAlias", "AddressFamily", "BindAddress"),
     *("BindInterface", "PKCS11Provider", "SecurityKeyProvider"),
 )
+# Nothing of this machine is offered to the account of the notebooks: its programs could log in
+# elsewhere with your agent, and as the account with sudo first of all.
+KEPT_HERE = (("ForwardAgent", "no"), ("ForwardX11", "no"))
 # paramiko reads ssh's escapes and tokens differently, and replaces every ~.
 CONTROL = r"[\0-\x1f\x7f]"
 UNREADABLE = r"[\"'\\%~\0-\x1f\x7f]|\$\{"
@@ -154,6 +157,8 @@ def entry(alias: Alias, name: str, user: str) -> list[str]:
         options["IdentityFile"] = alias.identity if plain else f'"{alias.identity}"'
         options["IdentitiesOnly"] = "yes"
     options["ServerAliveInterval"] = 15
+    if alias.lab_user and name == alias.name:
+        options |= KEPT_HERE
     lines = [(key, value) for key, value in options.items() if value]
     lines += [
         (key, value if re.fullmatch(WORD, value) else f'"{value}"') for key, value in alias.options

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SetupError
+from ..text import to_type
 from . import files
 
 if TYPE_CHECKING:
@@ -87,9 +89,10 @@ def pin(path: Path, hostname: str, port: int, key: PKey) -> bool:
         return False
     wanted = host_name(hostname, port)
     if any(other.get_name() == key.get_name() for other in known):
+        command = to_type(f"ssh-keygen -f {shlex.quote(str(path))} -R", wanted)
         raise SetupError(
             f"THE HOST KEY HAS CHANGED to {fingerprint(key)}: somebody may be listening in. "
-            f"Only if you reinstalled the machine: ssh-keygen -R '{wanted}' -f '{path}'",
+            f"Only if you reinstalled the machine: {command}",
             host=hostname,
         )
     append(path, f"{wanted} {key.get_name()} {key.get_base64()} {OURS}\n".encode())

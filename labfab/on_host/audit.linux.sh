@@ -17,6 +17,11 @@ $SOCKETS
 END
 }
 
+# Prints the mount points. The kernel writes a blank as \040, and other unusual signs in the same way.
+mount_points() {
+  awk '{ place = $5; gsub(/\\040/, " ", place) } place !~ /\\/ { print place }' /proc/self/mountinfo
+}
+
 timers() {
   systemctl list-units --plain --no-legend --type=timer '*certbot*' 2>/dev/null |
     while read -r unit _; do fact "timer.$unit" active; done

@@ -62,12 +62,22 @@ people | grep -vE ':[^:]*/(nologin|false|sync|halt|shutdown)$' | {
 
 listeners
 timers
+# Only disks that the system itself has mounted: the account chooses what its df prints. Of one that
+# both know, the answer of root's df counts.
 {
+  mount_points
+  echo
   df -P / /var /tmp /home
   as_account "$LAB_USER" df -P "$LAB_HOME" "$ROOT_DIR" </dev/null
 } 2>/dev/null |
-  awk 'NR > 1 && $3 + $4 > 0 { print "disk." NR "=" 100 * $4 / ($3 + $4) " " $6 }' |
-  sort -u -t ' ' -k 2
+  awk '
+    /^$/ { listed = 1; next }
+    !listed { is_mounted[$0] = 1; next }
+    $3 + $4 > 0 {
+      place = $0; sub(/^.*% +\//, "/", place)
+      if (!(place in is_mounted) || seen[place]++) next
+      print "disk." NR "=" 100 * $4 / ($3 + $4) " " place
+    }'
 if [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$LAB_USER" ]; then
   in_tmux "$LAB_HOME" has-session -t =jupyter >/dev/null && fact session yes
 else

@@ -2,14 +2,20 @@
 # $1: account that runs it. $2: URL. $3: Unix socket below the home, or empty.
 # $4: folder of its Python, below the home. $5: the system's PATH. $6: URL for browsers elsewhere,
 # or empty.
-# Follows port_owner.sh and two functions: start_in_tmux, whose body is start_in_tmux.sh, and start_by_service,
+# Follows port_owner.sh, RELAY with the text of relay.pl, and two functions: start_in_tmux, whose
+# body is start_in_tmux.sh, and start_by_service,
 # which fails unless a service manager is to run JupyterLab.
 user=$1 url=$2 socket=$3 prefix=$4 path=$5
 place=$6
 [ -n "$place" ] || place="${url}lab on this host"
 # shellcheck disable=SC2088  # it is printed
 [ -z "$socket" ] || place="~/$socket on this host"
-[ "$(id -un)" = "$user" ] || exec sudo -H -u "$user" sh -c "$(cat "$0")"
+# Another account gets no terminal: what it runs could type into yours, or read what you type. So root
+# leaves the terminal before it becomes that account, which prints into a pipe.
+# shellcheck disable=SC2154  # set in front of this text
+[ "$(id -un)" = "$user" ] || exec sudo perl -e "$RELAY" 200 65536 \
+  perl -MPOSIX -e 'setsid(); open STDIN, "<", "/dev/null"; exec @ARGV' \
+  sudo -n -H -u "$user" sh -c "$(cat "$0")"
 # Whoever is told that it runs types the password there.
 answers() {
   lab_is_ours "${socket:+$HOME/$socket}" "$url" || return

@@ -27,6 +27,7 @@ from ..host.session import Host
 from ..host.shell import ConnectionLost
 from ..on_host import loader
 from ..settings import Settings
+from ..text import to_type, to_type_on_host
 from .restart import restart, wait_for_boot
 
 LIST = loader.as_command("list_mac_updates")
@@ -127,11 +128,11 @@ def install_and_restart(c: Connection, want: Settings, labels: list[str]) -> Non
         return
     refuse_filevault(c, f"install {names}")
     if have.system.machine == "arm64":
-        words = " ".join(map(shlex.quote, labels))
-        by_hand = shlex.quote(f"sudo softwareupdate -i -R {words} --user {c.user}")
+        typed = to_type(f"sudo softwareupdate -i -R --user {shlex.quote(c.user)}", *labels)
+        by_hand = to_type_on_host(host.label, typed) or "install it at its screen"
         console.warn(
             f"{names} waits: on Apple silicon it takes the password of an owner of the disk: "
-            f"ssh -t {host.label} {by_hand}"
+            f"{by_hand}"
         )
         return
     before = have.system.boot_id

@@ -7,6 +7,7 @@ Undo: shortcuts.remove
 from __future__ import annotations
 
 import base64
+import shlex
 
 from fabric import Connection
 
@@ -56,7 +57,8 @@ def text(c: Connection, want: Settings) -> str:
     )
     in_tmux = IN_TMUX % loader.shared("start_in_tmux")
     by_service = BY_SERVICE % system.service.START_BY_HAND
-    return f"{HEAD}{in_tmux}{by_service}{main}"
+    relay = f"RELAY={shlex.quote(loader.perl('relay'))}\n"
+    return f"{HEAD}{in_tmux}{by_service}{relay}{main}"
 
 
 def installed(c: Connection, account: str, name: str) -> File | None:

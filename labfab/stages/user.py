@@ -32,7 +32,7 @@ from ..platforms import platform
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, to_type
 
 if TYPE_CHECKING:
     from ..facts.records import Account, Leftovers
@@ -321,8 +321,8 @@ def require_home(c: Connection, account: Account) -> None:
     if not account.home_stat:
         raise SetupError(
             f"the home {account.home} of {account.name} is missing or does not answer: "
-            f"look at it with ls -ld {account.home}; "
-            f"if it is missing, mkhomedir_helper {account.name} makes it; then run this again",
+            f"look at it with {to_type('ls -ld', account.home) or 'ls -ld'}; if it is missing, "
+            f"{to_type('mkhomedir_helper', account.name)} makes it; then run this again",
             host=Host.of(c).label,
         )
 

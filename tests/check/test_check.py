@@ -95,7 +95,7 @@ def test_advice_gives_nobody_the_rights_of_root(mode, owner, advice):
         "private": lambda kind: (
             [Private(kind, mode, owner, "/home/eve/.ssh")] * (kind == "keys:eve")
         ),
-        "by_hand": lambda command, account="root": f"sudo -u {account} {command}",
+        "by_hand": lambda *words, account="root": f"sudo -u {account} {' '.join(words)}",
     }
     assert asked("secrets-keys", SimpleNamespace(**look)).mend == advice
 
@@ -256,7 +256,7 @@ def seen(audit=None, **facts) -> SimpleNamespace:
         want=Settings(),
         limits="",
         needs_root=lambda: None,
-        by_hand=lambda command: f"ssh box {command}",
+        by_hand=lambda *words: f"ssh box {' '.join(words)}",
         platform=debian,
         c=SimpleNamespace(user="lab", port=2222),
         logins=["lab", "root"],
@@ -437,7 +437,7 @@ def on_mac(audit=None, **facts) -> SimpleNamespace:
     want = facts.pop("want", Settings())
     ssh = SimpleNamespace(ports=frozenset({22, 2222}), remote_login=22)
     look = vars(seen(audit, **{"ssh": ssh} | facts)) | {"want": want, "platform": macos}
-    return SimpleNamespace(**look | {"by_hand": lambda command: f"sudo {command}"})
+    return SimpleNamespace(**look | {"by_hand": lambda *words: f"sudo {' '.join(words)}"})
 
 
 @pytest.mark.parametrize(

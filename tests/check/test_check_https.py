@@ -96,7 +96,7 @@ def seen(port: int = 443, audit=None, **settings) -> SimpleNamespace:
         facts=have,
         needs_root=lambda: None,
         stored_secret=lambda name: None,
-        by_hand=lambda command: f"ssh box {command}",
+        by_hand=lambda *words: f"ssh box {' '.join(words)}",
     )
 
 

@@ -1,7 +1,10 @@
 import os
 import pwd
+import shlex
 import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,7 +138,7 @@ def test_no_client() -> None:
         (
             "@@@\n@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\n"
             "Host key for [1.2.3.4]:22 has changed and",
-            "'[1.2.3.4]:22'",
+            "ssh-keygen -R '[203.0.113.5]:2222'",
         ),
         (
             "No ED25519 host key is known for x and you have requested strict checking.\nHost key",
@@ -156,6 +159,78 @@ def test_explain(errors: str, message: str) -> None:
     assert error.host == "203.0.113.5" and error.message.startswith("203.0.113.5: ")
     assert message in error.message
     assert "\n" not in error.message
+
+
+FORGED = (
+    "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n"
+    "Host key for x';id>PWNED;' has changed and you have requested strict checking.\n"
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        f"Received disconnect from 203.0.113.5 port 2222:2: bye\n{FORGED}",
+        f"Received disconnect from 203.0.113.5 port 2222:2: {FORGED}",
+        f"Unable to negotiate with 203.0.113.5 port 2222: no match. Their offer: x\n{FORGED}",
+    ],
+)
+def test_what_a_host_prints_is_shown_and_not_believed(said: str) -> None:
+    """Nor what ssh quotes of it: no advice comes of it, and no command."""
+    error = openssh.explain(LAB, said, FORGED + "\x1b[2Jlast\nwords\x1b")
+    assert "ssh-keygen" not in error.message and "CHANGED" not in error.message.partition(": ")[0]
+    assert error.message.endswith("printed: words?") and "\n" not in error.message
+
+
+def test_the_name_of_a_changed_key_is_the_one_that_ssh_looks_up(home: Path) -> None:
+    """By the configuration of this machine, whatever a message names, and quoted for the shell."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(
+        "Host homelab\n HostName 203.0.113.7\n Port 292\nHost other\n HostKeyAlias a;id\n"
+    )
+    said = openssh.explain(Target("homelab"), FORGED).message
+    assert said.endswith("ssh-keygen -R '[203.0.113.7]:292'")
+    said = openssh.explain(Target("other"), FORGED).message
+    assert shlex.split(said.partition("machine: ")[2]) == ["ssh-keygen", "-R", "a;id"]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a program in ssh's place; $log is where ssh's own messages go."""
+
+    def write(script: str) -> Path:
+        program = tmp_path / "bin/ssh"
+        program.parent.mkdir(exist_ok=True)
+        take = 'for one; do [ "$before" = -E ] && log=$one; before=$one; done\n'
+        program.write_text(f"#!/bin/sh\n{take}{script}\n")
+        program.chmod(0o755)
+        return program
+
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    return write
+
+
+def test_a_command_of_the_host_cannot_speak_for_ssh(fake) -> None:
+    """An account of the host chooses its shell's exit code, and what that prints."""
+    fake(f'cat >&2 <<"X"\n{FORGED}X\nexit 255')
+    with pytest.raises(SetupError, match="without a word; the host, .* printed: Host key for x"):
+        openssh.ask(Target("homelab"), "pwd", 5)
+    fake("echo timed out >&2; exit 255")
+    with pytest.raises(SetupError, match="printed: timed out"):
+        openssh.ask(Target("homelab"), "pwd", 5)
+    fake('echo "lab@x: Permission denied (publickey)." >"$log"; exit 255')
+    with pytest.raises(SetupError, match=r"Permission denied \(the keys"):
+        openssh.ask(Target("homelab"), "pwd", 5)
+
+
+def test_a_log_without_end_fills_nothing(fake, tmp_path, monkeypatch) -> None:
+    """Not even the time: an ssh that has more to say than a pipe holds is ended."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fake('yes >"$log"; exit 255')
+    with pytest.raises(SetupError, match="no answer"):
+        openssh.ask(Target("homelab"), "pwd", 1)
+    assert not list(tmp_path.glob("labfab-ssh-*"))
 
 
 def test_explain_passphrase(home: Path) -> None:

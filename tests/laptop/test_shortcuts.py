@@ -184,3 +184,9 @@ def test_a_password_is_asked_for_on_a_terminal_only(home):
     """If JupyterLab runs as another account, sudo asks."""
     assert "ssh -t " not in texts()[home / ".local/bin/launchlab"]
     assert " -t homelab .local/bin/launchlab" in texts(tty=True)[home / ".local/bin/launchlab"]
+
+
+def test_no_shortcut_takes_the_agent_along(home):
+    """What runs there could log in with it elsewhere, as the account with sudo too."""
+    for path, script in texts().items():
+        assert path.name == "closelab" or {"ForwardAgent=no", "ForwardX11=no"} <= {*script.split()}

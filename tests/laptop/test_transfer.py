@@ -99,17 +99,6 @@ def test_progress_is_the_newest_state() -> None:
     ("code", "errors", "message"),
     [
         (
-            255,
-            "ssh: connect to host 203.0.113.5 port 2222: Connection refused\n"
-            "rsync: connection unexpectedly closed",
-            "nothing listens",
-        ),
-        (
-            12,
-            "lab@x: Permission denied (publickey).\nrsync: connection unexpectedly closed",
-            "Permission denied",
-        ),
-        (
             12,
             "rsync: connection unexpectedly closed (0 bytes)\nrsync error: error in protocol",
             "continues where it stopped",
@@ -143,6 +132,43 @@ def test_errors_are_one_line(code, errors, message) -> None:
     with pytest.raises(SetupError) as caught:
         rsync.judge(LAB, code, errors)
     assert caught.value.message.startswith("homelab: ") and message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "message"),
+    [
+        (255, "ssh: connect to host 203.0.113.5 port 2222: Connection refused", "nothing listens"),
+        (12, "lab@x: Permission denied (publickey).", "Permission denied"),
+    ],
+)
+def test_errors_of_ssh_are_those_in_its_own_log(code, said, message) -> None:
+    """The same words on stderr may be anybody's on the host, and are shown as such."""
+    end = "rsync: connection unexpectedly closed"
+    with pytest.raises(SetupError, match=message):
+        rsync.judge(LAB, code, end, said)
+    with pytest.raises(SetupError, match="interrupted .* printed: (ssh|lab)"):
+        rsync.judge(LAB, code, f"{said}\n{end}")
+
+
+# A shell of the host that speaks like ssh, and ssh with its own words.
+SAYS = 'for one; do [ "$before" = -E ] && log=$one; before=$one; done\n'
+FORGED = "REMOTE HOST IDENTIFICATION HAS CHANGED\nHost key for x';id>PWNED;' has changed"
+
+
+@pytest.mark.parametrize("pull", [False, True])
+def test_a_host_cannot_speak_for_ssh(called, tmp_path, pull) -> None:
+    """In a preview and in both directions; what ssh itself says is understood."""
+    program, errand = tmp_path / "bin/ssh", Transfer(RemoteEnd(LAB, "lab", 22), "/x/", "/y/", pull)
+    errands = (lambda: transfer.preview(errand), lambda: transfer.run_transfer(errand, print))
+    for words, where, message in (
+        (FORGED, "&2", "interrupted .* printed: Host key for x"),
+        ("Host key verification failed.", '"$log"', "unknown host key: log in once"),
+    ):
+        program.write_text(f'#!/bin/sh\n{SAYS}echo "{words}" >{where}; exit 12\n')
+        for go in errands:
+            with pytest.raises(SetupError, match=message) as caught:
+                go()
+            assert "ssh-keygen" not in caught.value.message
 
 
 def test_files_that_vanished_are_no_error() -> None:

@@ -116,7 +116,9 @@ def test_changed_key(path: Path, keys: list[Path]) -> None:
     first, second, other = (paramiko.PKey.from_path(one) for one in keys)
     known_hosts.pin(path, "lab.example", 2222, first)
     before = path.read_bytes()
-    with pytest.raises(SetupError, match=r"HAS CHANGED.*ssh-keygen -R '\[lab.example\]:2222'"):
+    with pytest.raises(
+        SetupError, match=r"HAS CHANGED.*ssh-keygen -f \S+ -R '\[lab.example\]:2222'"
+    ):
         known_hosts.pin(path, "lab.example", 2222, second)
     assert path.read_bytes() == before
     assert known_hosts.pin(path, "lab.example", 2222, other)

@@ -450,3 +450,21 @@ def test_a_name_of_the_users_own_is_not_taken(tmp_path):
     with pytest.raises(SetupError, match="has a Host box-admin of your own"):
         ssh_config.write(path, TWO)
     ssh_config.write(path, TWO._replace(lab_user=""))
+
+
+def test_the_account_of_the_notebooks_gets_neither_agent_nor_display(tmp_path):
+    """Whatever the user's own configuration says of all hosts; the account with sudo is as it says."""
+    path = tmp_path / "config"
+    path.write_text("Host *\n    ForwardAgent yes\n    ForwardX11 yes\n")
+    path.chmod(0o600)
+    # A block of an earlier version gets the lines when it is written again, once.
+    old = ssh_config.render(TWO, "\n").replace("    ForwardAgent no\n    ForwardX11 no\n", "")
+    path.write_text(old + path.read_text())
+    assert ssh_config.read(path) == [TWO]
+    assert ssh_config.write(path, TWO) and not ssh_config.write(path, TWO)
+    for name, said in (("box", "no"), ("box-admin", "yes")):
+        argv = ["ssh", "-G", "-F", path, name]
+        options = subprocess.run(
+            argv, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert {f"forwardagent {said}", f"forwardx11 {said}"} <= {*options}

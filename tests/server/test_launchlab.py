@@ -1,7 +1,9 @@
 """launchlab starts what lab.start starts; here it runs with stand-ins for the programs it calls."""
 
+import contextlib
 import getpass
 import os
+import pty
 import socket
 import subprocess
 
@@ -126,3 +128,27 @@ def test_a_server_started_by_hand_is_found_by_its_note(tmp_path, program, found)
     script = words + loader.as_command("port_of_running_lab", 1) % "lab"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == found
+
+
+def test_another_account_gets_no_terminal(tmp_path, text):
+    """It has none to open, its input is empty and its output is a pipe; who typed it is told all."""
+    look = "(: <>/dev/tty) 2>/dev/null && echo terminal; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none; cat; exit 7"
+    (tmp_path / "bin").mkdir()
+    # sudo with a password: the first one has the terminal of whoever types it.
+    sudo = 'case $1 in -n) shift 4; exec sh -c "$LOOK" ;; *) exec "$@" ;; esac'
+    (tmp_path / "bin/sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+    (tmp_path / "bin/sudo").chmod(0o755)
+    (tmp_path / "launchlab").write_text(text.replace("set -- lab ", "set -- nobody "))
+    argv = ["sh", str(tmp_path / "launchlab")]
+    child, terminal = pty.fork()
+    if not child:
+        path = f"{tmp_path}/bin:{os.environ['PATH']}"
+        os.execvpe("sh", argv, {"PATH": path, "HOME": str(tmp_path), "LOOK": look})
+    said = b""
+    with contextlib.suppress(OSError):
+        while data := os.read(terminal, 1000):
+            said += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    lines = said.decode().splitlines()
+    assert lines[-1] == "none" and "terminal" not in lines

@@ -6,6 +6,7 @@ Owns: nothing; each change is made and journaled by the stage that it belongs to
 from __future__ import annotations
 
 import posixpath
+import shlex
 import time
 from pathlib import Path
 from secrets import token_hex
@@ -174,7 +175,7 @@ def refuse_another_python(want: Settings, label: str, kept: archive.Manifest) ->
     if (kept["python"] == "venv") != (want.python == "venv"):
         raise SetupError(
             f"the backup has python: {kept['python']}, and this host gets python: {want.python}: "
-            f"type LABFAB_PYTHON={kept['python']} in front of the command",
+            f"type LABFAB_PYTHON={shlex.quote(str(kept['python']))} in front of the command",
             host=label,
         )
 

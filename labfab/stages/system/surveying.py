@@ -17,7 +17,7 @@ from ...facts import facts
 from ...host.session import Host
 from ...run.task import host_task
 from ...settings import Settings
-from ...text import counted, json_text
+from ...text import counted, json_text, to_type
 from .. import firewall
 from ..ssh import endings, hardening
 from . import packages
@@ -91,7 +91,7 @@ def refuse_mounts(c: Connection, found: Survey) -> None:
         if option in found.mounts.get(found.home, ()):
             raise SetupError(
                 f"{found.home} is mounted with {option}, so {why}: "
-                f"mount -o remount,{'exec' if option == 'noexec' else 'rw'} {found.home}",
+                + to_type(f"mount -o remount,{'exec' if option == 'noexec' else 'rw'}", found.home),
                 host=Host.of(c).label,
             )
 
