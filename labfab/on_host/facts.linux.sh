@@ -170,7 +170,7 @@ find_door() {
   done 2>/dev/null
   case $door in *[!0-9A-Fa-f.:\ ]*) door='' ;; esac
 }
-login_port_facts() {
+login_facts() {
   find_door
   case ${door##* } in '' | *[!0-9]*) ;; *) fact login_port "${door##* }" ;; esac
   here=${door% *}

@@ -283,7 +283,7 @@ def test_a_damaged_key_is_no_traceback(dial, alone, text):
         ),
         (
             ConnectionRefusedError(111, "refused"),
-            r"nothing listens on port \d+, or the host refuses more connections .*ufw limit.*: "
+            r"nothing listens on port \d+, or the host takes no more connections .*ufw limit.*: "
             r"wait half a minute, or name the port, fab -H ada@127.0.0.1:PORT",
         ),
         (TimeoutError("timed out"), r"no answer on port \d+ within 5 s: is it switched on"),
