@@ -22,7 +22,7 @@ from fabric import Config, Connection
 
 from labfab.facts import reader
 from labfab.facts.records import key_type
-from labfab.host import alias, connection, journal, run_lock, session
+from labfab.host import alias, connection, dial_limit, journal, run_lock, session
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
 from labfab.local_state import passwords, secrets
@@ -355,6 +355,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(alias, "taken", {})
     monkeypatch.setattr(run_lock, "PATIENCE", 0)
     monkeypatch.setattr(secrets, "TAKEN", {})
+    monkeypatch.setattr(dial_limit, "LIMITED", set())
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr(
         "os.fsync", lambda number: None

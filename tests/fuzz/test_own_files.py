@@ -104,7 +104,8 @@ def test_an_alias_reads_as_it_was_written(alias):
         former_logins=""
     )
     options = [line for line in text.split("\n") if line and line[0] not in "# "]
-    assert options == [f"Host {alias.name}", "Host *"]
+    names = dict.fromkeys([alias.name, alias.admin_name])
+    assert options == [*(f"Host {name}" for name in names), "Host *"]
 
 
 @given(
