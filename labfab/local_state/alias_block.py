@@ -119,6 +119,8 @@ def check(alias: Alias) -> None:
     for what, value in (("ProxyCommand", alias.proxy_command), *alias.options):
         if re.search(CONTROL, value) or value != value.strip() or (what in KEPT and '"' in value):
             raise SetupError(f"{value!r} cannot be the {what} in an ssh_config", host=alias.name)
+    if alias.identity != alias.identity.strip():
+        raise SetupError("a key's path cannot begin or end with a blank", host=alias.name)
     if not 1 <= alias.port <= 65535:
         raise SetupError(f"{alias.port} is not a port: choose 1 to 65535", host=alias.name)
     if re.search(UNREADABLE, alias.identity):
