@@ -305,8 +305,8 @@ ufw_facts() {
       *DROP*) policy=deny ;; *REJECT*) policy=reject ;; *ACCEPT*) policy=allow ;; *) continue ;;
     esac
     case $line in
-      DEFAULT_INPUT_*) fact incoming $policy; [ $policy != allow ] || refuses= ;;
-      DEFAULT_FORWARD_*) fact forward $policy ;;
+      DEFAULT_INPUT_*) fact incoming "$policy"; [ "$policy" != allow ] || refuses= ;;
+      DEFAULT_FORWARD_*) fact forward "$policy" ;;
     esac
   done
   # ufw shows no rules while it is off, so read them from its file.
@@ -334,7 +334,7 @@ other_firewalls() {
   # shellcheck disable=SC2046,SC2086  # lists
   systemctl show $(printf '%s.service ' $LOADERS) -p Id -p ActiveState -p UnitFileState \
     2>/dev/null | awk "$IN_FORCE"
-  ! grep -qsvxE "[[:space:]]*$STOCK[[:space:]]*" /etc/nftables.conf || fact nftables_conf yes
+  ! grep -qsvxE "[[:space:]]*${STOCK}[[:space:]]*" /etc/nftables.conf || fact nftables_conf yes
   rules=$({
     iptables-save | sed -n '/^[-*:]/s/^/4 /p'
     ip6tables-save | sed -n '/^[-*:]/s/^/6 /p'
