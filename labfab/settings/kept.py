@@ -29,7 +29,8 @@ NAME = "settings.json"
 LASTING = frozenset(
     (
         *("user", "lab_user", "sudo", "ssh_port", "harden_ssh", "restrict_logins"),
-        *("close_port_22", "keep_awake", "firewall", "open_ports", "open_udp_ports"),
+        *("close_port_22", "keep_awake", "firewall", "firewall_forward"),
+        *("open_ports", "open_udp_ports"),
         *("python", "python_version", "packages", "accept_anaconda_terms"),
         *("lab_port", "listen", "root_dir", "base_url", "start_command"),
         *("publish", "names", "certificate", "email", "acme_server", "webroot"),
