@@ -125,7 +125,11 @@ def described(ways: WaysIn) -> str:
 def sshd(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
     """Yield where sshd listens, and which lines decide who gets in."""
     ports = ", ".join(map(str, sorted(have.ssh.ports))) or "none"
-    yield Row("sshd", f"listens on port {ports}; this login came in on {have.ssh.login_port}")
+    yield Row("sshd", f"listens on port {ports}")
+    if have.ssh.login_port:
+        way = ", through a gateway" if c.gateway else ""
+        here = f"{have.ssh.login_address} port {have.ssh.login_port}".strip()
+        yield Row("sshd", f"this login came in on {here}{way}")
     for line in have.ssh.lines:
         yield Row("sshd", str(line))
     for option, value in found.limits.items():
@@ -137,6 +141,8 @@ def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
     for kind, listens in (("TCP", have.firewall.listens), ("UDP", have.firewall.listens_udp)):
         for port, program in sorted(listens.items()):
             yield Row("ports", f"{program} answers on {kind} port {port}")
+    if have.firewall.forwards:
+        yield Row("ports", "the host forwards traffic of others")
     if have.firewall.tunnel:
         yield Row("ports", f"this login came through {have.firewall.tunnel}")
     if found_firewalls := firewall.others(have):
