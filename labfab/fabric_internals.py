@@ -73,6 +73,14 @@ def read_project(folder: str) -> Config:
     return Config(project_location=Path(folder), lazy=True)
 
 
+def read_no_python_settings() -> None:
+    """Pass over files of settings in Python, which Invoke would run.
+
+    `labfab` is started in any folder, also in one whose files came from a host.
+    """
+    setattr(Config, "_load_py", lambda self, path: {})  # noqa: B010
+
+
 def name_garbled_files() -> None:
     """Let `fab` end with one line if it cannot read -f FILE or fabric.yaml.
 

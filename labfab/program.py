@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from fabric import Config
 from fabric.main import Fab
 from invoke.collection import Collection
 from invoke.util import helpline
 
-from . import ns, text
+from . import fabric_internals, ns, text
 from .fleet import Executor
 
 COLUMNS = 80
@@ -81,13 +81,22 @@ def shortened(line: str) -> str:
     return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…"
 
 
+def installed_version() -> str:
+    """Return labfab's version; unknown in a checkout that is not installed."""
+    try:
+        return version("labfab")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def main() -> None:
     """Run the command line."""
     text.name_program("labfab")
+    fabric_internals.read_no_python_settings()
     program = LabFab(
         name="labfab",
         binary="labfab",
-        version=version("labfab"),
+        version=installed_version(),
         namespace=ns,
         executor_class=Executor,
         config_class=Config,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,14 @@ def test_the_settings_of_the_folder_count(tmp_path):
     assert said.returncode == 1 and "unknown setting 'lab_prot'" in said.stderr
     (tmp_path / "fabric.yaml").write_text("lab: [")
     assert "fabric.yaml cannot be read" in labfab("keys.generate", cwd=tmp_path).stderr
+
+
+def test_no_python_of_the_folder_is_run(tmp_path):
+    """Its files may come from a host: files.pull."""
+    for name in ("fabric.py", "invoke.py", "fabfile.py", "tasks.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    command = [sys.executable, "-P", "-m", "labfab"] if sys.version_info >= (3, 11) else None
+    command = command or [str(Path(sys.executable).with_name("labfab"))]
+    for words in (["--list"], ["lab.status"], ["keys.generate"]):
+        subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert not (tmp_path / "ran").exists()

@@ -21,6 +21,7 @@ from ..settings import FIRST_UNPRIVILEGED, SSH_PORT
 from ..stages.keys import authorized_keys
 from ..stages.ssh import hardening
 from ..stages.ssh.hardening import NO_PASSWORDS
+from ..stages.ssh.stranger import place_inside
 from ..text import to_type
 from .findings import NotChecked, Warned, Wrong
 from .probe import Probe
@@ -117,19 +118,18 @@ def root(probe: Probe) -> str:
     """Try this login's key for root, then ask sshd's configuration if our rights allow it.
 
     A refusal alone may have other reasons. fail2ban would count the try as three failures, so
-    where it watches sshd, its configuration has to be enough.
+    where it watches sshd, the host itself is the one that tries.
     """
-    if not probe.powerless and probe.facts.ssh.jail:
-        return (
-            f"not tried, because fail2ban would count that against you; {why_root_refused(probe)}"
-        )
+    watched = not probe.powerless and probe.facts.ssh.jail
+    inside = place_inside(probe.facts.ssh) if watched else None
     try:
-        connection.log_in_again(probe.c, "root", probe.c.port, probe.identity).close()
+        login = (probe.c, "root", probe.c.port, probe.identity, inside)
+        connection.log_in_again(*login).close()
     except paramiko.PasswordRequiredException:
         raise NotChecked(LOCKED) from None
     except paramiko.AuthenticationException:
         return f"your key is refused for root; {why_root_refused(probe)}"
-    except CONNECTION_ERRORS:
+    except (connection.NoWayInside, *CONNECTION_ERRORS):
         raise NotChecked(TIRED) from None
     raise Wrong("root is let in")
 

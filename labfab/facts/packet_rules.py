@@ -148,9 +148,9 @@ def read_iptables(
         if line.startswith("*"):
             table = line[1:]
         elif table == "filter" and line.startswith(":"):
-            chain, policy = (line[1:].split() + [""])[:2]
+            chain, policy = (*line[1:].split(), "", "")[:2]
             policies[family, chain, policy] = None
-        elif line.startswith("-A "):
+        elif line.startswith("-A ") and len(line.split()) > 1:
             words = tuple(split(line))[1:]
             if table == "filter":
                 rules[Rule(family, words[0], words[1:])] = None

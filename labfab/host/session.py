@@ -210,6 +210,7 @@ class Host:
             )
             self.c.port = port
             self.apply_alias()  # it may be known by this port
+            self.c.port = port
             connection.dial(self.c, settings)
 
     @property
@@ -240,9 +241,9 @@ class Host:
         stored = self.stored_sudo_password(settings, account)
         candidates = [
             self.sudo_passwords.get(account),
+            stored and stored.reveal(),
             self.c.config.sudo.password,
             given and given.reveal(),
-            stored and stored.reveal(),
             self.c.connect_kwargs.get("password"),
         ]
         known = list(dict.fromkeys(p for p in candidates if p))
@@ -333,6 +334,7 @@ class Host:
 
     def log_in_as(self, user: str, port: int) -> None:
         """Connect again as another account of the host. Raises SetupError."""
+        self.close()
         self.c.user, self.c.port = user, port
         settings = Settings.of(self.c)
         connection.dial(self.c, settings)

@@ -65,8 +65,10 @@ def starting_points(project: Path) -> tuple[Path, ...]:
 
 
 def program_trees() -> Iterable[Path]:
-    """Return the folders that are full of programs: the package and the environment of Python."""
-    return (real(PROGRAM / "labfab"), real(Path(sys.prefix)))
+    """Return the folders whose files are run: of labfab, Python, the PATH, and a Mac's agents."""
+    searched = filter(None, os.environ.get("PATH", "").split(os.pathsep))
+    found = (PROGRAM / "labfab", Path(sys.prefix), Path.home() / "Library", *map(Path, searched))
+    return tuple(map(real, found))
 
 
 def has_meaning(name: str, folder: Path) -> bool:

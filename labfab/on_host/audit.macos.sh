@@ -26,6 +26,6 @@ listeners() {
   } 2>/dev/null | sed -n 's/^n//p' | sort -u | numbered lab_listens
 }
 
-mount_points() { mount | sed -n 's,^.* on \(/.*\) ([^()]*)$,\1,p'; }
+mount_points() { /sbin/mount | sed -n 's,^.* on \(/.*\) ([^()]*)$,\1,p'; }
 
 timers() { :; }

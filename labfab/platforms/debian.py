@@ -442,14 +442,14 @@ def copy_rule(c: Connection, rule: Sequence[str], port: int) -> None:
 
 def for_port(rule: Sequence[str], port: int) -> list[str]:
     """Return the words of a rule with another port. A profile of ufw stands for its own port."""
-    words = list(rule)
+    words, comment = bare(rule), rule[len(bare(rule)) :]
     at = max(at for at, word in enumerate(words) if word in ("port", "app"))
     if words[at] == "app":
         first = words.index("from")
         words[first:first] = ["proto", "tcp"]
         at += 2
     words[at : at + 2] = ["port", str(port)]
-    return words
+    return [*words, *comment]
 
 
 def bare(rule: Sequence[str]) -> list[str]:

@@ -27,7 +27,6 @@ from .sequences import SEQUENCES, SetupSequence, skipped
 from .summary import stopped, summarize
 
 RECIPE = {"recipe": "Name of a ready recipe, like -f config/NAME.yaml in a checkout"}
-FIREWALL_ON = "switch the firewall on"  # the change of firewall.enable that does it
 JSON = {"json": "Print JSON; docs/undo.md describes it"}
 
 
@@ -123,7 +122,7 @@ def told_if_stopped(c: Connection, want: Settings, runner: Runner) -> Iterator[N
     # Ctrl-C and defects of ours too.
     except BaseException:
         if not host.planning:
-            firewall_on |= any(one.why == FIREWALL_ON for one in host.changes)
+            firewall_on |= any(one.why == firewall.ON for one in host.changes)
             block = find_alias(c)
             name = block.admin_name if block else ""
             stopped(host, want, alias_of(c, want), runner.completed, firewall_on, name)

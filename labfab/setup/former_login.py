@@ -56,7 +56,7 @@ def prepare(c: Connection, login: Login, undone: Sequence[Entry]) -> None:
     host, name = Host.of(c), login_in_words(login.user, c.host, login.port)
     have = read(host, login.user)
     if not have:
-        raise refusal(host, f"the account {login.user}, which you came in as, is gone")
+        raise refusal(host, f"the account {login.user}, which you first logged in as, is gone")
     if not has_key(c, have, undone, login.user):
         if have.get("password") not in ("P", "", None):
             raise refusal(

@@ -13,12 +13,12 @@ from ..host import journal
 from ..host.alias import alias_of
 from ..host.journal import Entry
 from ..host.session import Host
-from ..local_state.aliases import proxy_jump
 from ..run import guard
 from ..run.task import acquire_run_lock
 from ..settings import Settings
 from ..text import counted, json_text, one_line
 from . import consent
+from .summary import ssh_command
 from .undoing import CLEAN, Undo, chosen, forget_host, made_accounts, open_by_any_login
 
 
@@ -117,13 +117,9 @@ def finish(work: Undo, entries: Sequence[Entry], to: str, alias: str) -> None:
     if lasting and not to:
         console.note(f"not undone: {'; '.join(lasting)}")
     if work.count and not to:
-        console.say(f"[{work.label}] log in as before: {ssh_command(work.c)}")
-
-
-def ssh_command(c: Connection) -> str:
-    """Return how to log in without an alias."""
-    port, jump = ["-p", str(c.port)] if c.port != 22 else [], proxy_jump(c)
-    return " ".join(["ssh", *port, *(["-J", jump] if jump else []), f"{c.user}@{c.host}"])
+        console.say(
+            f"[{work.label}] log in as before: {ssh_command(work.c, Host.of(work.c).login)}"
+        )
 
 
 def change_count(count: int) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fabric import Connection
+
 from .. import console
-from ..host.session import Host
+from ..host.session import Host, Login
 from ..local_state import secrets
+from ..local_state.aliases import proxy_jump
 from ..run.runner import Duration, describe
 from ..settings import Settings
 from ..stages import tunnel
@@ -58,9 +61,7 @@ def stopped(
     """
     if not host.changes:
         return
-    login = host.login
-    port = f"-p {login.port} " if login.port != 22 else ""
-    typed = f"ssh {port}{login.user}@{host.c.host}"
+    typed = ssh_command(host.c, host.login)
     # Of a stage that stopped, some changes may have stayed.
     many = counted(len(host.changes), "change")
     stay = f"{many} {'stays' if len(host.changes) == 1 else 'stay'}"
@@ -70,11 +71,17 @@ def stopped(
         ("log in", f"ssh {known_as} (that is {typed})" if known_as else typed),
         ("kept", ", ".join(places) or "no password yet"),
         ("firewall", "on" if firewall_on else "not on yet" if want.firewall else "as it was"),
-        ("next", "type the same command again, once what stopped it is mended: it goes on here"),
+        ("next", "fix the problem, then type the same command: it resumes here"),
     ]
     console.say()
     for label, text in rows:
         console.say(f"{label:<{WIDTH}}{text}")
+
+
+def ssh_command(c: Connection, login: Login) -> str:
+    """Return how to log in without an alias."""
+    port, jump = ["-p", str(login.port)] if login.port != 22 else [], proxy_jump(c)
+    return " ".join(["ssh", *port, *(["-J", jump] if jump else []), f"{login.user}@{c.host}"])
 
 
 def times(took: Sequence[Duration]) -> str:

@@ -153,11 +153,14 @@ class Undo:
             )
         former_login.prepare(self.c, login, self.entries)
         why = f"restore the login {login.user}@{self.c.host}:{login.port}"
-        self.undo_guarded(access, why, login)
+        self.undo_guarded(access, why, login, f"; {former_login.HINT}")
         self.continue_as(login)
 
-    def undo_guarded(self, access: Sequence[Entry], why: str, login: Login) -> None:
-        """Undo changes in a guarded window that proves a login. Raises SetupError."""
+    def undo_guarded(self, access: Sequence[Entry], why: str, login: Login, hint: str = "") -> None:
+        """Undo changes in a guarded window that proves a login. Raises SetupError.
+
+        hint: the end of its text.
+        """
         count = self.count
         try:
             with guarded(self.c, why, login, always=True):
@@ -166,8 +169,9 @@ class Undo:
                 self.reload_sshd()
         except SetupError as error:
             self.count = count
+            because = "".join(f"; {reason}" for reason in self.stays)
             raise SetupError(
-                f"nothing was undone: {error.text}; {former_login.HINT}", host=self.label
+                f"nothing was undone: {error.text}{because}{hint}", host=self.label
             ) from None
         if undone:
             self.run(journal.mark_undone(undone))

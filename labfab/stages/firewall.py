@@ -34,6 +34,7 @@ FIRST_EPHEMERAL = 32768
 UFW_LETS_IN = {68, 546, 1900, 5353}
 # apt removes them to install ufw; with them go the rules that they load at boot.
 REMOVED_BY_UFW = ("iptables-persistent", "netfilter-persistent")
+ON = "switch the firewall on"
 OURS = "labfab"  # the comment of a rule that exists only for a published JupyterLab
 
 
@@ -49,7 +50,7 @@ def enable(c: Connection) -> None:
     name_endings(c, want)
     hardening.remember_limit(c, want)
     system.install(c, system.FIREWALL_PACKAGE)
-    with guarded(c, "switch the firewall on"):
+    with guarded(c, ON):
         have = facts(c)
         open_ports(c, want, have, system)
         for port in unused_ports(want, have):
@@ -90,7 +91,7 @@ def others(have: Facts) -> list[str]:
         if name == "nftables":
             if firewall.nftables_conf:
                 found.append("nftables.service loads the rules in /etc/nftables.conf")
-        elif name not in in_the_way:
+        elif name not in in_the_way or "ufw" in packages:
             found.append(f"{name}.service loads rules")
     if firewall.own.own:
         first, more = firewall.own.refusal() or firewall.own.own[0], len(firewall.own.own) - 1
@@ -131,7 +132,19 @@ def shut(want: Settings, have: Facts, dialed: int) -> tuple[list[endings.Ending]
     if have.firewall.tunnel:
         udp_of_tunnel, tcp_of_tunnel = tunnel_ports(have.firewall, tcp, udp)
         tcp, udp = tcp - tcp_of_tunnel, udp - udp_of_tunnel
-    return way_in, [*shut_ports(have.firewall, tcp, udp), *ended_forwards(want, have.firewall)]
+    others_use = [
+        *narrowed_ssh(have),
+        *shut_ports(have.firewall, tcp, udp),
+        *ended_forwards(want, have.firewall),
+    ]
+    return way_in, others_use
+
+
+def narrowed_ssh(have: Facts) -> Iterator[str]:
+    """Yield the ports of SSH that a ufw which is off has rules for: only some senders will pass."""
+    for port in sorted(have.ssh.ports):
+        if have.firewall.opens_for_some(port) and not have.firewall.lets_in(port):
+            yield f"everybody reaches SSH on port {port}; by ufw's own rules only some senders will"
 
 
 def shut_ports(have: Firewall, tcp: set[int], udp: set[int]) -> Iterator[str]:
@@ -222,7 +235,7 @@ def refuse_the_rest(c: Connection, have: Facts) -> None:
         change(
             c,
             "ufw default deny incoming && ufw --force enable",
-            why="switch the firewall on",
+            why=ON,
             undo=("firewall_off",),
             keep=["/etc/default/ufw"],
             then={"firewall.active": "yes"},

@@ -406,14 +406,21 @@ def test_a_refusal_of_root_is_explained(monkeypatch, given, state, detail):
     assert state == "fail" or found.detail.startswith("your key is refused for root")
 
 
-def test_root_is_not_tried_where_fail2ban_would_ban_for_it(monkeypatch):
-    monkeypatch.delattr("labfab.check.ssh.connection.log_in_again")
-    ssh = SimpleNamespace(ports=frozenset({292}), jail="ssh")
+def test_root_is_tried_from_inside_where_fail2ban_would_ban_for_it(monkeypatch):
+    places = []
+
+    def fresh(c, user, port, identity, inside):
+        places.append(inside)
+        raise paramiko.AuthenticationException
+
+    monkeypatch.setattr("labfab.check.ssh.connection.log_in_again", fresh)
+    ssh = SimpleNamespace(ports=frozenset({292}), jail="ssh", login_address="192.0.2.7")
     root = SimpleNamespace(keys=SimpleNamespace(content=""))
     for allowed, state in (("no", "ok"), ("yes", "fail")):
         look = seen({"sshd.root": f"permitrootlogin {allowed};"}, ssh=ssh, accounts={"root": root})
         probe = SimpleNamespace(**vars(look) | {"powerless": "", "identity": None})
         assert asked("ssh-root", probe).state == state
+    assert places == [("192.0.2.7", 292)] * 2
 
 
 def test_a_port_on_loopback_counts_for_lab_alone():

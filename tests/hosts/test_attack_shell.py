@@ -288,6 +288,7 @@ def test_an_open_folder_says_nothing_about_its_socket(box, quiet):
 
 
 def test_back_to_a_port_with_the_next_restart(box, quiet, lab):
-    lab("lab.restart", "--yes").ok()
+    tcp = {"LABFAB_LISTEN": "tcp"}  # what was given at the setup holds until then
+    lab("lab.restart", "--yes", **tcp).ok()
     assert box.run("ss -Hltn 'sport = :9999'")
-    assert "nothing to change" in lab("setup.full").ok().out
+    assert "nothing to change" in lab("setup.full", **tcp).ok().out

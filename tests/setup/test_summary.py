@@ -13,6 +13,7 @@ from labfab.run.runner import Duration
 from labfab.run.task import HostTask
 from labfab.settings import Settings
 from labfab.setup.summary import stopped, summarize, times
+from labfab.stages import firewall
 from tests.fake import alone, fake
 
 __all__ = ["alone", "fake"]
@@ -26,7 +27,7 @@ def host(*changes: str) -> SimpleNamespace:
     return SimpleNamespace(
         changes=changes,
         login=login,
-        c=SimpleNamespace(host="203.0.113.5"),
+        c=SimpleNamespace(host="203.0.113.5", gateway=None),
         stored_secret=lambda want, name: secrets.load(ALIAS, name),
     )
 
@@ -73,7 +74,7 @@ def test_a_run_that_stops_says_what_stays_and_how_it_goes_on(alone, capsys):
         "log in        ssh homelab-admin (that is ssh -p 292 lab@203.0.113.5)",
         f"kept          {secrets.path_of(ALIAS, 'sudo-password')}",
         "firewall      not on yet",
-        "next          type the same command again, once what stopped it is mended: it goes on here",
+        "next          fix the problem, then type the same command: it resumes here",
     ]
 
 
@@ -102,7 +103,7 @@ def test_whatever_stops_a_run_is_followed_by_what_stays(fake, capsys, error, dry
         pytest.raises(type(error)),
         setup.told_if_stopped(model.c, Settings.of(model.c), runner),
     ):
-        Host.of(model.c).record(setup.FIREWALL_ON)
+        Host.of(model.c).record(firewall.ON)
         asked = len(model.told)
         raise error
     out = capsys.readouterr().out

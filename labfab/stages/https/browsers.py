@@ -26,7 +26,7 @@ def trust(c: Context) -> None:
         return
     if not Settings.of(c).published:
         console.say(
-            f"[{alias}] nothing to do: your browser comes by the tunnel, without a certificate"
+            f"[{alias}] nothing to do: your browser uses the tunnel, which needs no certificate"
         )
         return
     ca, names = browser_trust.load_ca(alias)

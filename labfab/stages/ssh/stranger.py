@@ -8,6 +8,7 @@ that is open already. Only where that is impossible, it is asked from here, afte
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fabric import Connection
 
@@ -15,6 +16,9 @@ from ...facts import facts
 from ...host.connection import NoWayInside, Place
 from ...host.session import Host
 from ...host.shell import CONNECTION_ERRORS
+
+if TYPE_CHECKING:
+    from ...facts.records import Ssh
 
 LOOPBACK = "127.0.0.1"
 Ask = Callable[[Place | None], None]
@@ -33,10 +37,8 @@ class Stranger:
 
     def from_inside(self) -> None:
         """Ask before the proof. Afterwards sshd has surely read its new configuration."""
-        have = facts(self.c).ssh
         if not Host.of(self.c).planning:
-            place = (have.login_address or LOOPBACK, min(have.ports, default=22))
-            self.asked = self.put(place)
+            self.asked = self.put(place_inside(facts(self.c).ssh))
 
     def from_here(self) -> None:
         """Ask after the proof, unless that was possible before it."""
@@ -44,11 +46,14 @@ class Stranger:
             self.put(None)
 
     def put(self, place: Place | None) -> bool:
-        """Ask. Returns False if there is no way; a host that hangs up has been asked enough."""
+        """Ask. Returns False if there is no way, or if sshd hangs up."""
         try:
             self.ask(place)
-        except NoWayInside:
+        except (NoWayInside, *CONNECTION_ERRORS):
             return False
-        except CONNECTION_ERRORS:
-            pass
         return True
+
+
+def place_inside(have: Ssh) -> Place:
+    """Return where sshd listens, as the host itself calls it."""
+    return (have.login_address or LOOPBACK, min(have.ports, default=22))

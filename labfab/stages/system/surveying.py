@@ -147,9 +147,9 @@ def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
         yield Row("ports", f"this login came through {have.firewall.tunnel}")
     if found_firewalls := firewall.others(have):
         yield Row("ports", f"a firewall of its own: {'; '.join(found_firewalls)}", WARNS)
-    else:
-        state = "refuses what no rule allows" if have.firewall.closes else "lets everything in"
-        yield Row("ports", f"the firewall {state}")
+        return  # setup.full stops there
+    state = "refuses what no rule allows" if have.firewall.closes else "lets everything in"
+    yield Row("ports", f"the firewall {state}")
     way_in, others_use = firewall.shut(Settings.of(c), have, c.port)
     for text in (*(one.text for one in way_in), *others_use):
         yield Row("ports", text, ENDS)
@@ -218,7 +218,7 @@ def room(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
 
 def in_gib(kib: int) -> str:
     """Return a size in GiB."""
-    return f"{kib / 1024**2:.1f} GB"
+    return f"{kib / 1024**2:.1f} GiB"
 
 
 AREAS: tuple[Callable[[Connection, Facts, Survey], Iterable[Row]], ...]
@@ -235,7 +235,7 @@ def show(label: str, found: list[Row]) -> None:
         console.say(f"{area:<{width}}  {mark}{row.text}")
     ends = sum(row.mark == ENDS for row in found)
     looks = sum(row.mark == WARNS for row in found)
-    said = [f"{counted(ends, 'thing')} will end"] if ends else ["nothing of others ends"]
+    said = [f"{counted(ends, 'thing')} will end"] if ends else ["nothing that others use will end"]
     said += [f"{looks} to look at"] if looks else []
     console.say(f"[{label}] {', '.join(said)}")
 
