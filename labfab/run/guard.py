@@ -14,6 +14,7 @@ import contextlib
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from secrets import token_hex
 
 import paramiko
@@ -68,11 +69,21 @@ class Window:
         self.id = token_hex(8)
         self.first = len(self.host.changes)
 
+    @cached_property
+    def seconds(self) -> int:
+        """Return how long the host waits for the proof.
+
+        Where its firewall limits connections, the proof may have to wait, twice.
+        """
+        have = facts(self.c)
+        waits = 2 * dial_limit.WINDOW if have.firewall.limits_any(have.ssh.ports) else 0
+        return Settings.of(self.c).revert_after + waits
+
     def arm(self) -> None:
         """Arm the automatic revert on the host, before the first change of the group."""
         if self.armed_at:
             return
-        given = guard_settings(self.c, self.why)
+        given = guard_settings(self.c, self.why, self.seconds)
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
         answer = self.guard_sh(f"{install(self.host)}{values} sh {FOLDER}/guard.sh arm {self.id}")
@@ -91,7 +102,7 @@ class Window:
     def before_write(self) -> WindowMark:
         """Arm the revert before the first write. A write that is silent until then has failed."""
         self.arm()
-        return WindowMark(self.id, Settings.of(self.c).revert_after)
+        return WindowMark(self.id, self.seconds)
 
     def disarm(self) -> None:
         """Keep the changes. Raises SetupError if the host has begun to revert them."""
@@ -145,7 +156,7 @@ class Window:
 
     def revert_until_done(self) -> Result:
         """Make the host revert now. If the connection is gone, dial the old login until it has."""
-        until = max(self.armed_at + Settings.of(self.c).revert_after, time.monotonic()) + GRACE
+        until = max(self.armed_at + self.seconds, time.monotonic()) + GRACE
         while True:
             try:
                 # Send the whole script, because the copy on the host may be gone by now.
@@ -160,7 +171,7 @@ class Window:
             time.sleep(1)
 
 
-def guard_settings(c: Connection, why: str) -> dict[str, object]:
+def guard_settings(c: Connection, why: str, seconds: int) -> dict[str, object]:
     """Return the variables of guard.sh: what to keep, how to reload sshd, how long to wait."""
     want, have, how = Settings.of(c), facts(c).accounts, platform(c)
     if facts(c).firewall.limits_any(facts(c).ssh.ports):
@@ -173,7 +184,7 @@ def guard_settings(c: Connection, why: str) -> dict[str, object]:
         "FOLDERS": " ".join(folders),
         "ACCOUNTS": want.user,
         "RUN_SSHD": how.run_sshd(c),
-        "SECONDS_LEFT": want.revert_after,
+        "SECONDS_LEFT": seconds,
         "WHY": why,
     }
 
@@ -275,7 +286,7 @@ def guarded(
             raise
         except KeyboardInterrupt:
             if window.armed_at:
-                console.warn(f"[{host.label}] {INTERRUPTED % Settings.of(c).revert_after}")
+                console.warn(f"[{host.label}] {INTERRUPTED % window.seconds}")
                 host.discard_changes(window.first)
             raise
         finally:
