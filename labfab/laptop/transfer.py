@@ -208,7 +208,7 @@ def run_transfer(transfer: Transfer, tell: Tell, delete: int | None = 0) -> None
 def judge(far: RemoteEnd, code: int, errors: str, log: ssh_log.Log) -> None:
     """Raise SetupError if not everything was copied."""
     if code:
-        rsync.judge(far.target, code, errors + far.errors(), log.read())
+        rsync.judge(far.target, code, f"{errors}\n{far.errors()}", log.read())
 
 
 def pull(transfer: Transfer, more: list[str], tell: Tell) -> tuple[int, str, str]:
