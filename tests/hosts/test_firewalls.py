@@ -121,7 +121,7 @@ def test_the_vpn_that_the_login_came_through_is_not_shut(box, module_fab):
     status = box.run("ufw status verbose")
     assert "51820/udp" in status and "allow (routed)" in status
     assert "nothing to change" in module_fab(*door, "firewall.enable", env=keeps).ok().text
-    module_fab(*door, "setup.undo", env=keeps).ok()
+    module_fab(*door, "setup.undo", "--yes", env=keeps).ok()
     assert box.run("command -v ufw || echo none") == "none"
     # What ufw has left in the kernel is nobody's firewall.
     planned = module_fab(*door, "setup.plan", env=trust)

@@ -145,6 +145,9 @@ def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
         yield Row("ports", "the host forwards traffic of others")
     if have.firewall.tunnel:
         yield Row("ports", f"this login came through {have.firewall.tunnel}")
+    if not Settings.of(c).firewall:
+        yield Row("ports", "the host's firewall stays as it is (firewall: false)")
+        return
     if found_firewalls := firewall.others(have):
         yield Row("ports", f"a firewall of its own: {'; '.join(found_firewalls)}", WARNS)
         return  # setup.full stops there
