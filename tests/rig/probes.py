@@ -92,7 +92,7 @@ def answering(address: str, ports) -> list[int]:
     async def knock(port: int, door: asyncio.Semaphore) -> int:
         async with door:
             try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1)
+                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 2)
             except (OSError, TimeoutError, asyncio.TimeoutError):
                 return 0
             writer.close()
