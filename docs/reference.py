@@ -69,8 +69,8 @@ published) and the files do not say the same. So `LABFAB_NAMES=lab.example.org
 LABFAB_EMAIL=you@example.org fab … setup.full` is typed once: `check.all`, `setup.plan` and every
 other command for this host know both from then on, even if that first run stopped halfway. They are
 in `~/.config/labfab/<alias>/settings.json`, which only you can read; no password is among them. A
-value that you give later wins: in a variable, or in another recipe. To return to a default, give it
-once, as in `LABFAB_PUBLISH=tunnel`. `setup.undo` forgets them.
+value that you give later wins: in a variable, or in a recipe with `-f`. To return to a default,
+give it once, as in `LABFAB_PUBLISH=tunnel`. `setup.undo` forgets them.
 
 ## All settings
 

@@ -57,6 +57,7 @@ def recall(c: Context) -> None:
             f"was set up with the recipe {name}, which is gone: give one with -f, or delete {note}",
             host=alias,
         )
+    sources.RECALLED.add(str(path))
     load(c, path)
 
 

@@ -41,6 +41,10 @@ NOT_SETTINGS = {
 }
 
 
+# The recipes of this run that no command line gave: their hosts were set up with them.
+RECALLED: set[str] = set()
+
+
 class Layer(NamedTuple):
     """The settings of one place. Those for other hosts are checked but not used."""
 
@@ -70,14 +74,14 @@ def layers(c: Context, structured: Collection[str], with_kept: bool = True) -> I
 def kept_layer(c: Context, found: list[tuple[str, Any]]) -> Iterator[Layer]:
     """Yield what an earlier setup of this host kept.
 
-    Another recipe than the one that it was given wins, because it is given later.
+    A recipe that this command line gives wins, because it is given later.
     """
     alias = kept.name_of(c, alias_in(found))
     have = kept.load(alias) if alias else None
     if have is None or not have.lab:
         return
     recipe = recipe_file(c)
-    later = dict(found).get(recipe) if recipe != have.recipe else None
+    later = dict(found).get(recipe) if recipe not in RECALLED else None
     names = later if isinstance(later, Mapping) else ()
     yield Layer(str(kept.place(alias)), kept.without(have.lab, names), by_hand=True)
 
