@@ -148,18 +148,18 @@ def test_the_program_needs_no_fabfile(elsewhere, project, fab, host):
     """`labfab` of the wheel, in an empty folder: the tasks, the folder's settings, its own name."""
     command = str(elsewhere / "venv/bin/labfab")
 
-    def labfab(*words: str):
-        return fab(*words, cwd=project.folder, command=command)
+    def labfab(*words: str, **env: str):
+        return fab(*words, env=env, cwd=project.folder, command=command)
 
     assert "lab.open" in labfab("--list").ok().out
     labfab("lab.status").fails("labfab -H root@ADDRESS")
     box = host("debian12")
     (project.folder / "invoke.yaml").write_text("lab:\n  user: ada\n  python: venv\n")
-    planned = labfab("-H", f"root@{box.address}:{box.port}", "setup.plan").fails(
-        "to make: setup.full"
-    )
+    login = ("-H", f"root@{box.address}:{box.port}")
+    key = {"LABFAB_HOST_KEY": box.host_key_fingerprint()}
+    planned = labfab(*login, "setup.plan", **key).fails("to make: setup.full")
     assert "add the account ada" in planned.text
-    labfab("-H", f"root@{box.address}:{box.port}", "setup.plan", "--recipe", "droplet").fails("443")
+    labfab(*login, "setup.plan", "--recipe", "droplet").fails("443")
 
 
 def test_nothing_of_the_checkout_is_used(project, elsewhere):
