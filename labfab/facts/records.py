@@ -288,9 +288,8 @@ class Survey(NamedTuple):
     # Lines that set a proxy, without its password.
     proxies: tuple[str, ...]
     resolvers: tuple[str, ...]
-    # Seconds since 1970 by the host's clock; whether it follows a time server: yes, no or unknown.
+    # Seconds since 1970 by the host's clock.
     clock: int
-    synchronized: str
     # Where JupyterLab's home is, or would be.
     home: str
     # Place -> mount options, and free KiB.
@@ -653,7 +652,6 @@ class Facts:
             proxies=tuple(with_prefix(v, "proxy").values()),
             resolvers=tuple(v.get("resolvers", "").split()),
             clock=int(v.get("clock", 0)),
-            synchronized=v.get("synchronized", ""),
             home=v.get("home", ""),
             mounts={
                 place: frozenset(options.split(","))

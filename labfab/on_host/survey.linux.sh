@@ -58,7 +58,6 @@ surroundings() {
   }
   fact resolvers "$(sed -n 's/^nameserver[[:space:]]*//p' /etc/resolv.conf 2>/dev/null |
     head -n 5 | tr '\n' ' ')"
-  fact synchronized "$(timedatectl show -p NTPSynchronized --value 2>/dev/null)"
   for place in / "$PLACE" /var /tmp; do
     fact "mount.$place" "$(findmnt -n -o OPTIONS -T "$place" 2>/dev/null)"
   done

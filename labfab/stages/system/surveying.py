@@ -131,7 +131,8 @@ def sshd(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
         here = f"{have.ssh.login_address} port {have.ssh.login_port}".strip()
         yield Row("sshd", f"this login came in on {here}{way}")
     for line in have.ssh.lines:
-        yield Row("sshd", str(line))
+        if line.number:  # 0: where ours would stand
+            yield Row("sshd", str(line))
     for option, value in found.limits.items():
         yield Row("sshd", f"{option} {value}")
 
@@ -141,7 +142,7 @@ def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
     for kind, listens in (("TCP", have.firewall.listens), ("UDP", have.firewall.listens_udp)):
         for port, program in sorted(listens.items()):
             yield Row("ports", f"{program} answers on {kind} port {port}")
-    if have.firewall.forwards:
+    if have.firewall.forwards > 1:
         yield Row("ports", "the host forwards traffic of others")
     if have.firewall.tunnel:
         yield Row("ports", f"this login came through {have.firewall.tunnel}")
@@ -211,8 +212,6 @@ def room(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
         way = "ahead of" if off > 0 else "behind"
         text = f"its clock is {console.duration(abs(off))} {way} yours: timedatectl set-ntp true"
         yield Row("room", text, WARNS)
-    elif found.synchronized == "no":
-        yield Row("room", "its clock follows no time server")
     if found.memory and not found.resolvers:
         yield Row("room", "/etc/resolv.conf names no server, so it can look up no name", WARNS)
     else:
