@@ -99,6 +99,7 @@ def test_two_hosts_give_one_document_with_the_plan_of_each(fab, host):
         "-H", ",".join(f"root@{box.address}" for box in boxes), "setup.plan", "--json", env=env
     )
     assert told.rc == 2, told.text
-    assert sorted((one["answer"] for one in json.loads(told.out)["hosts"]), key=str) == sorted(
-        alone, key=str
-    )
+    together = [one["answer"] for one in json.loads(told.out)["hosts"]]
+    for one in (*alone, *together):
+        assert "room" in one.pop("survey")  # free space may differ a moment later
+    assert sorted(together, key=str) == sorted(alone, key=str)
