@@ -97,7 +97,7 @@ def test_a_stopped_run_leaves_the_host_no_weaker_and_says_how_to_go_on(box, modu
     out = said.out.splitlines()
     rows = [line for line in out if line.startswith(("stopped", "log in", "firewall", "next"))]
     assert "complete: user" in rows[0] and f"root@{box.address}" in rows[1], said.text
-    assert "not on yet" in rows[2] and "the same command again" in rows[3]
+    assert "not on yet" in rows[2] and "then type the same command" in rows[3]
     # Each key is named, and what stands in its comment does no harm.
     assert "labfab, from your laptop" in said.out and 'from="*"' in said.out
     assert "me?[2J?@evil, from /root/.ssh/authorized_keys (SHA256:" in said.out
