@@ -78,7 +78,7 @@ def read_no_python_settings() -> None:
 
     `labfab` is started in any folder, also in one whose files came from a host.
     """
-    setattr(Config, "_load_py", lambda self, path: {})  # noqa: B010
+    Config._load_py = lambda self, path: {}  # type: ignore[method-assign]
 
 
 def name_garbled_files() -> None:

@@ -25,7 +25,7 @@ from labfab.facts.records import key_type
 from labfab.host import alias, connection, dial_limit, journal, run_lock, session
 from labfab.host.session import Host
 from labfab.host.shell import Result, WrongSudoPassword
-from labfab.local_state import passwords, secrets
+from labfab.local_state import passwords, secrets, ssh_config
 from labfab.platforms import algorithms
 from labfab.run import guard
 from tests import fake_commands
@@ -339,6 +339,16 @@ def unwrap(script: str) -> tuple[str, str]:
     """Split "as this account" from the command."""
     found = re.fullmatch(rf"\(HOME=.* run_script_as (\S+) ({WORD})\)", script, re.DOTALL)
     return (found[1], words(found[2])[0]) if found else ("root", script)
+
+
+def one_lab(home, monkeypatch) -> None:
+    """Make a folder the home of a laptop that knows one lab."""
+    for variable in ("XDG_CONFIG_HOME", "LABFAB_RECIPE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    block = ssh_config.Alias("box", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22")
+    ssh_config.write(home / ".ssh/config", block)
 
 
 @pytest.fixture

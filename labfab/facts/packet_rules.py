@@ -29,7 +29,7 @@ REFUSALS = ("DROP", "REJECT")
 LONGEST = 120  # characters of a rule in a message
 HOOK = re.compile(r"type (\w+) hook (\w+) .*?;(?: policy (\w+);)?")
 # Words of an accepting rule of nftables that does not concern a new TCP connection from outside.
-BESIDE = re.compile(
+OTHER_TRAFFIC = re.compile(
     r'iif(name)? "?lo"?\b|\budp |icmp|ct state vmap (?!.*new\b)|'
     r"ct state (\{ )?(established|related)(, ?(established|related))*( \})? (?!.*\bnew\b)"
 )
@@ -268,7 +268,7 @@ def may_accept(rule: Rule, port: int, client: str) -> bool:
 
 def text_may_accept(rule: str, port: int) -> bool:
     """Return whether a rule of nftables may let in a new TCP connection to this port."""
-    if BESIDE.search(rule) or not re.search(r"\baccept\b", rule):
+    if OTHER_TRAFFIC.search(rule) or not re.search(r"\baccept\b", rule):
         return False
     found = re.search(r"\btcp dport (\{[^}]*\}|\S+)", rule)
     if not found or "@" in found[1]:

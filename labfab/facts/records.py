@@ -279,8 +279,6 @@ class Survey(NamedTuple):
     units: Mapping[str, str]
     # Units of programs that ban, limit or change what others have set up.
     active: frozenset[str]
-    # sshd's limits: option -> value.
-    limits: Values
     # logind ends what a login has started.
     logind_kills: bool
     # Module of PAM -> the file that uses it.
@@ -646,7 +644,6 @@ class Facts:
             groups=frozenset(with_prefix(v, "group")),
             units=with_prefix(v, "unit"),
             active=frozenset(with_prefix(v, "active")),
-            limits=with_prefix(v, "limit"),
             logind_kills="logind_kills" in v,
             pam=with_prefix(v, "pam"),
             proxies=tuple(with_prefix(v, "proxy").values()),

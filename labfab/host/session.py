@@ -24,7 +24,7 @@ from .alias import alias_of
 from .run_lock import RunLock
 from .shell import ConnectionLost, Frame, Result, Shell, WrongSudoPassword
 
-NEW_PORT = 22  # sshd's on a machine that was installed anew
+NEW_PORT = 22  # sshd's on a machine that was reinstalled
 
 
 class WindowMark(NamedTuple):

@@ -162,7 +162,8 @@ SSHD_OPTIONS="$SSHD_OPTIONS|authorizedkeyscommand"
 SSHD_LISTS='allowusers|allowgroups|denyusers|denygroups'
 # What holds for everybody.
 SERVER_OPTIONS='kexalgorithms|macs|ciphers|hostkeyalgorithms|logingracetime|maxauthtries'
-SERVER_OPTIONS="$SERVER_OPTIONS|maxstartups|persourcemaxstartups|hostkey|listenaddress|strictmodes"
+SERVER_OPTIONS="$SERVER_OPTIONS|maxstartups|persourcemaxstartups|persourcepenalties|hostkey"
+SERVER_OPTIONS="$SERVER_OPTIONS|listenaddress|strictmodes"
 # ACCOUNT: option and value as sshd -T prints them, one pair a line. Without the port, a Match block
 # with LocalPort is an error; with one, the door that lets in more counts.
 sshd_says() {
@@ -229,7 +230,8 @@ key_files() {
 # Reads every, whose. Sets number.
 left_keys() {
   set -f
-  for file in $(echo "$every" | sed -n 's/^authorizedkeysfile //p'); do
+  sshd_option authorizedkeysfile
+  for file in $values; do
     case $file in /*) file=$(key_file "$whose" "$file") ;; *) continue ;; esac
     relay 5 4096 test -s "$file" </dev/null || continue
     number=$((number + 1))
@@ -313,7 +315,7 @@ section_ssh() {
       case $option in
         listenaddress | '') ;;
         kexalgorithms | macs | ciphers | hostkeyalgorithms | logingracetime | maxauthtries | \
-          maxstartups | persourcemaxstartups | strictmodes)
+          maxstartups | persourcemaxstartups | persourcepenalties | strictmodes)
           [ "$user" != root ] || fact "sshd.$option" "$value"
           ;;
         hostkey)

@@ -36,8 +36,6 @@ watchers() {
     $1 == "Id" { id = $2 } $1 == "ActiveState" { state = $2 }
     /^$/ { if (state == "active") print "active." id "=yes"; id = state = "" }
     END { if (state == "active") print "active." id "=yes" }'
-  /usr/sbin/sshd -T 2>/dev/null |
-    sed -n -E 's/^(persourcepenalties|maxstartups|persourcemaxstartups) /limit.\1=/p'
   [ "$(busctl get-property org.freedesktop.login1 /org/freedesktop/login1 \
     org.freedesktop.login1.Manager KillUserProcesses 2>/dev/null)" != "b true" ] ||
     fact logind_kills yes

@@ -466,17 +466,16 @@ def delete_rule(c: Connection, rule: Sequence[str], port: int) -> None:
     """Delete a rule for some senders of this port, if it is for no other port."""
     if "app" not in rule and str(port) not in rule:
         return
-    words = bare(rule)
     left = [other for other in facts(c).firewall.partial.get(port, ()) if other != tuple(rule)]
     fact = ";".join(" ".join(bare(other)) for other in left)
-    change(
-        c,
-        DELETE_RULE + " %s" * len(words) + DELETED,
-        *words,
-        why=f"delete the firewall's rule: {' '.join(words)}",
-        undo=("firewall" + " %s" * len(rule), *rule),
-        then={f"firewall.partial.{port}": fact or None},
-    )
+    why = f"delete the firewall's rule: {' '.join(bare(rule))}"
+    drop_rule(c, rule, why, {f"firewall.partial.{port}": fact or None})
+
+
+def drop_rule(c: Connection, rule: Sequence[str], why: str, then: dict[str, str | None]) -> None:
+    """Delete a rule of ufw. then: the facts that a plan assumes."""
+    words, again = bare(rule), ("firewall" + " %s" * len(rule), *rule)
+    change(c, DELETE_RULE + " %s" * len(words) + DELETED, *words, why=why, undo=again, then=then)
 
 
 def allow_forwarding(c: Connection) -> None:
@@ -500,16 +499,8 @@ def close_port(c: Connection, port: int, comment: str = "") -> None:
             f"port {port} stays open in the firewall: the rule that opens it also opens other ports"
         )
     for rule in rules:
-        words = bare(rule)
-        which = f" ({' '.join(words)})" if len(rules) > 1 else ""
-        change(
-            c,
-            DELETE_RULE + " %s" * len(words) + DELETED,
-            *words,
-            why=f"close port {port}{which}",
-            undo=("firewall" + " %s" * len(rule), *rule),
-            then={f"firewall.allowed.{port}": None},
-        )
+        which = f" ({' '.join(bare(rule))})" if len(rules) > 1 else ""
+        drop_rule(c, rule, f"close port {port}{which}", {f"firewall.allowed.{port}": None})
 
 
 # Power

@@ -70,19 +70,23 @@ class Window:
         self.first = len(self.host.changes)
 
     @cached_property
-    def seconds(self) -> int:
-        """Return how long the host waits for the proof.
-
-        Where its firewall limits connections, the proof may have to wait, twice.
-        """
+    def limited(self) -> bool:
+        """Return whether the host's firewall limits connections to sshd."""
         have = facts(self.c)
-        waits = 2 * dial_limit.WINDOW if have.firewall.limits_any(have.ssh.ports) else 0
+        return have.firewall.limits_any(have.ssh.ports)
+
+    @property
+    def seconds(self) -> int:
+        """Return how long the host waits for the proof, which a limit may delay twice."""
+        waits = 2 * dial_limit.WINDOW if self.limited else 0
         return Settings.of(self.c).revert_after + waits
 
     def arm(self) -> None:
         """Arm the automatic revert on the host, before the first change of the group."""
         if self.armed_at:
             return
+        if self.limited:
+            dial_limit.expect(self.c.host)
         given = guard_settings(self.c, self.why, self.seconds)
         values = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in given.items())
         self.armed_at = time.monotonic()
@@ -174,8 +178,6 @@ class Window:
 def guard_settings(c: Connection, why: str, seconds: int) -> dict[str, object]:
     """Return the variables of guard.sh: what to keep, how to reload sshd, how long to wait."""
     want, have, how = Settings.of(c), facts(c).accounts, platform(c)
-    if facts(c).firewall.limits_any(facts(c).ssh.ports):
-        dial_limit.expect(c.host)
     homes = [have[name].home for name in {c.user, want.user, want.lab_user} if name in have]
     keys = [f"{home}/.ssh/authorized_keys" for home in homes]
     folders = [f"{home}{folder}" for home in homes for folder in ("", "/.ssh")]

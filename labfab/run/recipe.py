@@ -80,7 +80,7 @@ def store(c: Connection, alias: str) -> None:
         files.replace(place(alias), f"{name}\n".encode(), 0o600)
     else:
         place(alias).unlink(missing_ok=True)
-    kept.store(c, alias, values, sources.recipe_file(c))
+    kept.store(c, alias, values, bool(name))
 
 
 def forget(alias: str) -> None:

@@ -40,6 +40,8 @@ END_SESSION = (
     "sleep 0.2; done"
 )
 STOP = "kill %s; for i in $(seq 100); do kill -0 %s 2>/dev/null || exit 0; sleep 0.2; done; exit 1"
+# What a plan knows once JupyterLab has stopped.
+STOPPED = {f"lab.{key}": None for key in ("api", "owner", "pid", "session", "holder", "stale")}
 
 
 def start(c: Connection, want: Settings) -> None:
@@ -204,10 +206,6 @@ def poll_lab(c: Connection, want: Settings, account: Account, limit: int) -> Res
 def socket_path(want: Settings, account: Account | None) -> str:
     """Return the path of JupyterLab's Unix socket, or an empty string if it listens on TCP."""
     return f"{account.home}/{want.lab_socket}" if want.lab_socket and account else ""
-
-
-# What a plan knows once JupyterLab has stopped.
-STOPPED = {f"lab.{key}": None for key in ("api", "owner", "pid", "session", "holder", "stale")}
 
 
 def stop(c: Connection, want: Settings) -> None:

@@ -43,8 +43,6 @@ class Kept(NamedTuple):
 
     # The values by the names of their settings.
     lab: dict[str, Any] = {}
-    # The file of settings that this setup was given; empty: none.
-    recipe: str = ""
     # The fingerprints of the host that it was for.
     host_keys: list[str] = []
 
@@ -54,11 +52,14 @@ def place(alias: str) -> Path:
     return files.config_folder(alias) / NAME
 
 
-def store(c: Connection, alias: str, values: Mapping[str, Any], recipe: str) -> None:
-    """Keep these values and the file of settings; forget the earlier ones."""
-    if not (values or recipe):
+def store(c: Connection, alias: str, values: Mapping[str, Any], has_recipe: bool) -> None:
+    """Keep these values; forget the earlier ones.
+
+    has_recipe: then the host's keys are kept in any case, so that its recipe is found by them.
+    """
+    if not (values or has_recipe):
         return forget(alias)
-    found = Kept(dict(values), recipe, sorted(fingerprints(c)))
+    found = Kept(dict(values), sorted(fingerprints(c)))
     data = json.dumps(found._asdict(), indent=2, ensure_ascii=False) + "\n"
     files.make_private(place(alias).parent)
     if files.load(place(alias)) != data.encode():

@@ -184,7 +184,7 @@ def need_rsync(c: Connection) -> bool:
     return known or not host.planning
 
 
-class Login(NamedTuple):
+class TransferLogin(NamedTuple):
     """The login with which ssh calls the host for a transfer."""
 
     target: Target
@@ -192,17 +192,17 @@ class Login(NamedTuple):
     port: int
 
 
-def login_for(c: Connection, account: str) -> Login:
+def login_for(c: Connection, account: str) -> TransferLogin:
     """Return the login for a transfer as an account: its own, if there is one.
 
     Else it is the one with sudo, never that of lab_user: no account may act as another.
     """
     block, target = found_in_config(c), target_of(c)
     if block is None:
-        return Login(target, c.user, c.port)
+        return TransferLogin(target, c.user, c.port)
     if account == block.everyday_user:
-        return Login(target, account, block.port)
-    return Login(target._replace(alias=block.admin_name), block.user, block.port)
+        return TransferLogin(target, account, block.port)
+    return TransferLogin(target._replace(alias=block.admin_name), block.user, block.port)
 
 
 def serving(

@@ -170,13 +170,13 @@ def of_tunnel(have: Firewall, shut: set[int], shut_udp: set[int]) -> list[ending
     if not have.tunnel:
         return []
     udp, tcp = tunnel_ports(have, shut, shut_udp)
-    found = [("UDP port", "open_udp_ports", udp), ("port", "open_ports", tcp)]
+    found = [("UDP ", "open_udp_ports", udp), ("", "open_ports", tcp)]
     return [
         endings.Ending(
             endings.VPN,
             f"your login through {have.tunnel}, a tunnel that ends on this host: its other end "
-            f"calls {spoken(kind, ports)}, which the firewall refuses unless you set "
-            f"{setting}: {sorted(ports)}",
+            f"calls {kind}{hardening.spoken_ports(ports)}, which the firewall refuses "
+            f"unless you set {setting}: {sorted(ports)}",
         )
         for kind, setting, ports in found
         if ports
@@ -193,12 +193,6 @@ def of_programs(listens: Mapping[int, str], ports: set[int], names: Iterable[str
     """Return the ports at which one of these programs listens. The kernel's own has no name."""
     wanted = {*names} or {"unknown"}
     return {port for port in ports if listens[port].partition(" (uid ")[0] in wanted}
-
-
-def spoken(kind: str, ports: Iterable[int]) -> str:
-    """Return ports of one kind in words."""
-    found = sorted(ports)
-    return f"{kind}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
 def ended_forwards(want: Settings, have: Firewall) -> Iterator[str]:

@@ -12,7 +12,6 @@ login as that account works. Until then, it has no password that sshd could take
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from ..host.session import Host
 from ..host.shell import ConnectionLost
 from ..local_state import passwords, secrets
 from ..platforms import platform
+from ..run import agreement
 from ..run.guard import guarded
 from ..run.task import host_task
 from ..settings import Settings
@@ -194,26 +194,10 @@ def name_log_of_sudo(c: Connection, want: Settings, token: bool = False) -> None
         f"`Defaults:{c.user} !log_input` at the end of {file}"
     )
     if host.first_time(text):
-        agree_to_log(host, text, LOGGED in want.accept)
-
-
-def agree_to_log(host: Host, text: str, agreed: bool) -> None:
-    """Show what sudo keeps, and go on only if that is wanted. Raises SetupError if it is not.
-
-    agreed: by the setting accept.
-    """
-    can_ask = sys.stdin.isatty() and not console.host_console()
-    if not (agreed or host.planning or can_ask):
-        raise SetupError(
-            f"nothing was changed: {text}; if that is right, set accept: [{LOGGED}] "
-            f"(LABFAB_ACCEPT={LOGGED})",
-            host=host.label,
-        )
-    console.warn(f"[{host.label}] {text}")
-    if host.planning and not agreed:
-        console.note(f"setup.full stops there unless you set accept: [{LOGGED}]")
-    elif not agreed and not console.agreed(f"{host.label}: go on all the same?"):
-        raise SetupError("nothing was changed", host=host.label)
+        kinds = [] if LOGGED in want.accept else [LOGGED]
+        agreement.refuse_unasked(host, kinds, f"nothing was changed: {text}")
+        console.warn(f"[{host.label}] {text}")
+        agreement.confirm(host, kinds)
 
 
 def sets_password(c: Connection, want: Settings) -> bool:

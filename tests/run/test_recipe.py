@@ -5,21 +5,16 @@ from fabric import Config, Connection
 from invoke import Context
 
 from labfab.errors import SetupError
-from labfab.local_state import ssh_config
 from labfab.run import recipe
 from labfab.run.task import host_task, laptop_task
 from labfab.settings import Settings, sources
+from tests.fake import one_lab
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Return a laptop that knows one lab."""
-    for variable in ("XDG_CONFIG_HOME", "LABFAB_RECIPE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    block = ssh_config.Alias("box", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22")
-    ssh_config.write(tmp_path / ".ssh/config", block)
+    one_lab(tmp_path, monkeypatch)
     return tmp_path
 
 

@@ -7,21 +7,15 @@ from fabric import Config, Connection
 from invoke import Context
 
 from labfab.errors import SetupError
-from labfab.local_state import ssh_config
 from labfab.run import recipe
 from labfab.settings import Settings, kept
-from tests.fake import KEY
+from tests.fake import KEY, one_lab
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Return a laptop that knows one lab, and the key of another host."""
-    for variable in ("XDG_CONFIG_HOME", "LABFAB_RECIPE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    block = ssh_config.Alias("box", "203.0.113.5", "lab", 2222, former_logins="root@203.0.113.5:22")
-    ssh_config.write(tmp_path / ".ssh/config", block)
+    one_lab(tmp_path, monkeypatch)
     pin = f"203.0.113.7 {KEY.get_name()} {KEY.get_base64()}\n"
     (tmp_path / ".ssh" / "known_hosts").write_text(pin)
     return tmp_path

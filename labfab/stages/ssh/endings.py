@@ -6,16 +6,15 @@ setting `accept` has the kind of each.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from fabric import Connection
 
 from ... import console
-from ...errors import SetupError
 from ...facts import facts
 from ...host.session import Host
+from ...run import agreement
 from ...settings import Settings
 from ..keys import admission, authorized_keys
 
@@ -95,20 +94,8 @@ def agree(c: Connection, endings: Iterable[Ending]) -> None:
     host, accepted = Host.of(c), Settings.of(c).accept
     new = [one for one in endings if host.first_time(one.text)]
     open_ = [one for one in new if one.kind not in accepted]
-    words = ", ".join(dict.fromkeys(one.kind for one in open_))
     for one in new:
         show(host, one.text)
-    if not open_:
-        return
-    if host.planning:
-        console.note(f"setup.full stops there unless you set accept: [{words}]")
-        return
-    if console.host_console() or not sys.stdin.isatty():
-        texts = "; ".join(one.text for one in open_)
-        raise SetupError(
-            f"this would end, so nothing was changed: {texts}; "
-            f"if that is right, set accept: [{words}] (LABFAB_ACCEPT={words.replace(' ', '')})",
-            host=host.label,
-        )
-    if not console.agreed(f"{host.label}: go on all the same?"):
-        raise SetupError("nothing was changed", host=host.label)
+    kinds, texts = [one.kind for one in open_], "; ".join(one.text for one in open_)
+    agreement.refuse_unasked(host, kinds, f"this would end, so nothing was changed: {texts}")
+    agreement.confirm(host, kinds)

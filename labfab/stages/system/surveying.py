@@ -32,6 +32,7 @@ NEEDED = {"venv": 800_000, "miniforge": 2_500_000, "miniconda": 2_500_000, "anac
 CLOCK_OFF = 120  # seconds from which on certificates and one-time passwords begin to fail
 # They write their own configuration again, over ours.
 MANAGERS = {"puppet", "chef-client", "salt-minion", "cfengine3"}
+LIMITS = {"maxstartups", "persourcemaxstartups", "persourcepenalties"}
 BANS = {"fail2ban", "crowdsec", "sshguard", "denyhosts"}
 # Shells in which the commands of the guides do not work as written.
 UNUSUAL_SHELLS = {"fish", "tcsh", "csh", "nu", "xonsh", "elvish"}
@@ -133,8 +134,8 @@ def sshd(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
     for line in have.ssh.lines:
         if line.number:  # 0: where ours would stand
             yield Row("sshd", str(line))
-    for option, value in found.limits.items():
-        yield Row("sshd", f"{option} {value}")
+    for option in sorted(LIMITS & have.ssh.server.keys()):
+        yield Row("sshd", f"{option} {have.ssh.server[option]}")
 
 
 def ports(c: Connection, have: Facts, found: Survey) -> Iterator[Row]:
