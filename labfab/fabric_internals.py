@@ -20,6 +20,7 @@ from invoke.parser.parser import ParseMachine
 from paramiko import SSHClient, SSHConfig
 
 from .errors import SetupError
+from .text import as_typed
 
 # The levels of Invoke's configuration that files and collections fill, weakest first.
 Level = Literal["collection", "system", "user", "project", "runtime", "overrides"]
@@ -264,7 +265,7 @@ def in_words(error: Callable[..., None]) -> Callable[..., None]:
         elif missing:
             task, name = missing[1], missing[2]
             text = f"{task}: which {name}? Type {task} {name.upper()}; fab {task} --help says more"
-        error(machine, text)
+        error(machine, as_typed(text))
 
     return told
 

@@ -37,6 +37,8 @@ def test_messages_name_the_program_that_was_typed(tmp_path):
     said = labfab("lab.status", cwd=tmp_path)
     assert said.returncode == 1
     assert said.stderr == "lab.status needs a host: labfab -H root@ADDRESS …\n"
+    said = labfab("xyzzy", cwd=tmp_path)
+    assert said.returncode == 1 and "labfab --list shows them all" in said.stderr
 
 
 @pytest.mark.parametrize(
