@@ -11,6 +11,10 @@ from typing import Any, cast
 import paramiko
 from paramiko.common import cMSG_CHANNEL_OPEN
 
+# What either end raises where the other has gone. paramiko's writes raise EOFError when the
+# connection is closed under them, and a request for a channel whatever ended the connection.
+GONE = (paramiko.SSHException, EOFError, OSError)
+
 
 @contextlib.contextmanager
 def opened(transport: paramiko.Transport, place: int | str) -> Iterator[int]:
@@ -41,16 +45,15 @@ def join(
     caller: socket.socket, origin: tuple[str, int], transport: paramiko.Transport, place: int | str
 ) -> None:
     """Carry bytes both ways until both sides have ended."""
-    with caller:
-        try:
-            channel = open_channel(transport, place, origin)
-        except (paramiko.SSHException, EOFError):
-            return  # the caller sees its connection closed
-        with contextlib.closing(channel):
-            back = threading.Thread(target=carry, args=(channel, caller), daemon=True)
-            back.start()
-            carry(caller, channel)
-            back.join()
+    with (
+        caller,
+        contextlib.suppress(*GONE),  # the caller sees its connection closed
+        contextlib.closing(open_channel(transport, place, origin)) as channel,
+    ):
+        back = threading.Thread(target=carry, args=(channel, caller), daemon=True)
+        back.start()
+        carry(caller, channel)
+        back.join()
 
 
 def open_channel(
@@ -87,10 +90,10 @@ class ToSocket:
 
 def carry(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:
     """Carry bytes one way, then tell the other side that no more will come."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*GONE):
         while data := source.recv(65536):
             sink.sendall(data)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*GONE):
         if isinstance(sink, socket.socket):
             sink.shutdown(socket.SHUT_WR)
         else:

@@ -1,5 +1,6 @@
 """A forward carries bytes both ways for as long as it is open."""
 
+import contextlib
 import socket
 import threading
 
@@ -19,24 +20,42 @@ class Channel:
 
     def answer(self) -> None:
         heard = b""
-        while data := self.far.recv(4096):
-            heard += data
-        self.far.sendall(heard.upper())
-        self.far.close()
+        with self.far, contextlib.suppress(OSError):
+            while data := self.far.recv(4096):
+                heard += data
+            self.far.sendall(heard.upper())
 
     def shutdown_write(self) -> None:
         self.near.shutdown(socket.SHUT_WR)
 
 
+class Lost(Channel):
+    """A channel whose connection ends while a caller uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sendall = self.shutdown_write = self.write
+        self.close = self.end
+
+    def write(self, *data: bytes) -> None:
+        with contextlib.suppress(OSError):  # the second time
+            self.near.shutdown(socket.SHUT_RDWR)
+        raise EOFError  # as paramiko's packetizer does once it is closed
+
+    def end(self) -> None:
+        self.near.close()
+        raise EOFError
+
+
 class Transport:
-    def __init__(self, refuses: bool = False) -> None:
-        self.refuses, self.asked = refuses, []
+    def __init__(self, refusal: Exception | None = None, channel: type[Channel] = Channel) -> None:
+        self.refusal, self.channel, self.asked = refusal, channel, []
 
     def open_channel(self, kind, destination, origin, timeout):
         self.asked.append((kind, destination))
-        if self.refuses:
-            raise paramiko.ChannelException(2, "Connect failed")
-        return Channel()
+        if self.refusal:
+            raise self.refusal
+        return self.channel()
 
 
 def said(port: int, text: bytes) -> bytes:
@@ -50,6 +69,20 @@ def said(port: int, text: bytes) -> bytes:
     return heard
 
 
+@pytest.fixture
+def ended(monkeypatch):
+    """Wait for the threads of a test; none may have printed a traceback."""
+    before, raised = set(threading.enumerate()), []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+
+    def wait() -> None:
+        for thread in set(threading.enumerate()) - before:
+            thread.join(5)
+        assert raised == []
+
+    return wait
+
+
 def test_it_carries_both_ways_and_ends_when_both_have_ended():
     transport = Transport()
     with forward.opened(transport, 9999) as port:
@@ -58,9 +91,27 @@ def test_it_carries_both_ways_and_ends_when_both_have_ended():
     assert transport.asked == [("direct-tcpip", ("127.0.0.1", 9999))] * 2
 
 
-def test_where_nothing_listens_the_line_is_closed():
-    with forward.opened(Transport(refuses=True), 9999) as port:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        paramiko.ChannelException(2, "Connect failed"),
+        paramiko.SSHException("SSH session not active"),
+        EOFError(),
+        ConnectionResetError(104, "Connection reset by peer"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_where_no_channel_opens_the_line_is_closed(refusal, ended):
+    with forward.opened(Transport(refusal), 9999) as port:
         assert said(port, b"") == b""
+    ended()
+
+
+@pytest.mark.parametrize("text", [b"", b"hello"])
+def test_where_the_connection_ends_meanwhile_the_line_is_closed(text, ended):
+    with forward.opened(Transport(channel=Lost), 9999) as port:
+        assert said(port, text) == b""
+    ended()
 
 
 def test_it_is_gone_afterwards():
