@@ -52,7 +52,7 @@ class Box:
             words += ["-o", option]
         words += [f"{user}@{self.host.address}", command]
         return subprocess.run(
-            words, input=input, capture_output=True, text=True, timeout=60, check=False
+            words, input=input, capture_output=True, text=True, timeout=240, check=False
         )
 
     def says(self, command: str, **more) -> str:

@@ -302,7 +302,7 @@ def test_jupyter_password_alone_sets_and_keeps_it(host, fab):
     box = host("ubuntu-like")
     one, two = (
         {"LABFAB_JUPYTER_PASSWORD": "pä$'\"\\ one"},
-        {"LABFAB_JUPYTER_PASSWORD": "the second"},
+        {"LABFAB_JUPYTER_PASSWORD": "my-2nd-pass-word"},
     )
     fab.on(box, "jupyter.password", env=one).ok()
     first = jupyter_config(box)
@@ -315,7 +315,9 @@ def test_jupyter_password_alone_sets_and_keeps_it(host, fab):
         != first["IdentityProvider"]["hashed_password"]
     )
     assert second["IdentityProvider"]["token"] == first["IdentityProvider"]["token"]
-    assert (fab.home / ".config/labfab/homelab/jupyter-password").read_text() == "the second\n"
+    assert (
+        fab.home / ".config/labfab/homelab/jupyter-password"
+    ).read_text() == "my-2nd-pass-word\n"
     fab.on(box, "jupyter.password").fails("LABFAB_JUPYTER_PASSWORD")
 
 
