@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from labfab import ns, program, text
+from tests.throwaway_home import home
+
+__all__ = ["home"]
 
 
 def labfab(*words: str, cwd) -> subprocess.CompletedProcess:

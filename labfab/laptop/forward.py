@@ -11,8 +11,8 @@ from typing import Any, cast
 import paramiko
 from paramiko.common import cMSG_CHANNEL_OPEN
 
-# What either end raises where the other has gone. paramiko's writes raise EOFError when the
-# connection is closed under them, and a request for a channel whatever ended the connection.
+# What either end raises once the other has gone. paramiko's writes raise EOFError when the
+# connection is closed under them; a request for a channel raises whatever ended the connection.
 GONE = (paramiko.SSHException, EOFError, OSError)
 
 

@@ -1,4 +1,4 @@
-"""mount without arguments: what is mounted, in macOS's words. With some, the kernel below does it."""
+"""mount without arguments: what is mounted, in macOS's words. With arguments, Linux's own runs."""
 
 import os
 from pathlib import Path
